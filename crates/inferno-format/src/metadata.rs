@@ -76,6 +76,11 @@ pub struct Strings {
 }
 
 impl Strings {
+    /// No strings yet, with room for the ends of `n`.
+    pub fn with_capacity(n: usize) -> Strings {
+        Strings { text: String::new(), ends: Vec::with_capacity(n) }
+    }
+
     /// Adds one string. The total must stay below 4 GiB (the reader's limit is far lower).
     pub fn push(&mut self, s: &str) {
         self.text.push_str(s);
