@@ -15,9 +15,11 @@ mod dtype;
 mod error;
 mod gguf;
 mod metadata;
+mod quant;
 mod source;
 
 pub use dtype::{DType, UnknownDType};
 pub use error::{FileName, FormatError};
 pub use gguf::{Gguf, TensorEntry};
 pub use metadata::{Array, Metadata, MetadataError, Strings, Value};
+pub use quant::{Block32, QuantError, dequantize, quantize, unpack_row};
