@@ -1,0 +1,133 @@
+//! One step's work, in ids and numbers only: which tokens at which positions, where their keys and values
+//! go, and what is wanted of each row.
+
+use std::ops::Range;
+
+use crate::sample::SampleSpec;
+
+/// Positions per page of the KV pool.
+pub const PAGE_LEN: usize = 32;
+
+/// A page of the KV pool, within one cache group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PageId(pub u32);
+
+/// A place for one position's keys and values: page × [`PAGE_LEN`] + offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(pub u32);
+
+/// What a row is computed for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Want {
+    /// Only its keys and values.
+    Nothing,
+    /// The hidden state after the last norm.
+    Hidden,
+    /// All logits.
+    Logits,
+    /// The `k` best tokens with their logits, and the logarithm of the sum of all exponentials.
+    TopK(usize),
+    /// One token.
+    Sample(SampleSpec),
+}
+
+/// The rows of one sequence: consecutive positions, starting anywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// Its rows in the batch.
+    pub rows: Range<usize>,
+    /// Position of its first row.
+    pub start: usize,
+    /// Per cache group, where its page table lies in the batch's `pages`.
+    tables: Vec<Range<usize>>,
+}
+
+/// Rows of many sequences laid end to end: prompt chunks, decode rows and drafts alike.
+///
+/// ```text
+/// tokens     a0 a1 a2 a3 | b9 | c4 c5        one row each
+/// positions   0  1  2  3 |  9 |  4  5
+/// spans      [----a-----)[-b-)[--c--)        one sequence each
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    tokens: Vec<u32>,
+    positions: Vec<u32>,
+    wants: Vec<Want>,
+    spans: Vec<Span>,
+    pages: Vec<PageId>,
+}
+
+impl Batch {
+    /// Removes everything; the memory stays.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.wants.clear();
+        self.spans.clear();
+        self.pages.clear();
+    }
+
+    /// Adds one sequence's rows: `tokens` at `start..`, of which the last one wants `want` and the others
+    /// nothing. `tables` has a page table per cache group that covers the last position.
+    pub fn push(&mut self, tokens: &[u32], start: usize, tables: &[&[PageId]], want: Want) {
+        let mut wants = vec![Want::Nothing; tokens.len()];
+        *wants.last_mut().expect("a span has rows") = want;
+        self.push_each(tokens, start, tables, &wants);
+    }
+
+    /// Adds one sequence's rows, each with a want of its own.
+    pub fn push_each(&mut self, tokens: &[u32], start: usize, tables: &[&[PageId]], wants: &[Want]) {
+        assert_eq!(tokens.len(), wants.len(), "one want per row");
+        assert!(!tokens.is_empty(), "a span has rows");
+        let end = start + tokens.len();
+        let first_row = self.tokens.len();
+        let tables = tables.iter().map(|table| {
+            assert!(table.len() * PAGE_LEN >= end, "the page table covers every position");
+            let from = self.pages.len();
+            self.pages.extend_from_slice(table);
+            from..self.pages.len()
+        });
+        let span = Span { rows: first_row..first_row + tokens.len(), start, tables: tables.collect() };
+        self.tokens.extend_from_slice(tokens);
+        self.positions.extend((start..end).map(|p| u32::try_from(p).expect("positions fit u32")));
+        self.wants.extend_from_slice(wants);
+        self.spans.push(span);
+    }
+
+    /// How many rows there are.
+    pub fn n_rows(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// (n_rows,)
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// (n_rows,)
+    pub fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+
+    /// (n_rows,)
+    pub fn wants(&self) -> &[Want] {
+        &self.wants
+    }
+
+    /// One per sequence, in row order.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    /// The pages of `span` in cache group `group`: page `i` holds positions `i * PAGE_LEN ..`.
+    pub fn page_table(&self, span: &Span, group: usize) -> &[PageId] {
+        &self.pages[span.tables[group].clone()]
+    }
+
+    /// Where position `position` of `span` lives in cache group `group`.
+    pub fn slot(&self, span: &Span, group: usize, position: usize) -> Slot {
+        let page = self.page_table(span, group)[position / PAGE_LEN];
+        Slot(page.0 * PAGE_LEN as u32 + (position % PAGE_LEN) as u32)
+    }
+}

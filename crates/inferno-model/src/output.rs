@@ -1,0 +1,99 @@
+//! What a step gives back: for every row that wanted something, just that.
+
+use crate::batch::{Batch, Want};
+use crate::sample::{Sampler, logsumexp, top_k};
+
+/// The results of one step; its memory is reused by the next.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Rows of the batch that wanted something, ascending.
+    rows: Vec<usize>,
+    wants: Vec<Want>,
+    dim: usize,
+    vocab_size: usize,
+    /// (rows.len(), dim)
+    pub(crate) hidden: Vec<f32>,
+    /// (rows.len(), vocab_size); empty if all that is wanted are hidden states.
+    pub(crate) logits: Vec<f32>,
+    /// (rows.len(),) sampled tokens; 0 for rows that want none.
+    tokens: Vec<u32>,
+    sampler: Sampler,
+}
+
+/// One row's result.
+#[derive(Debug, PartialEq)]
+pub enum RowOutput<'a> {
+    /// (dim,) the hidden state after the last norm
+    Hidden(&'a [f32]),
+    /// (vocab_size,)
+    Logits(&'a [f32]),
+    /// The best tokens with their logits, best first, and `ln Σ e^logit` over the whole vocabulary.
+    TopK {
+        /// (token, logit)
+        best: Vec<(u32, f32)>,
+        /// Subtract it from a logit to get the logarithm of its probability.
+        logsumexp: f32,
+    },
+    /// The chosen token.
+    Token(u32),
+}
+
+impl Output {
+    /// The rows that wanted something, ascending.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
+    /// What row `row` of the batch wanted; `None` if that was nothing.
+    pub fn get(&self, row: usize) -> Option<RowOutput<'_>> {
+        let i = self.rows.binary_search(&row).ok()?;
+        Some(match self.wants[i] {
+            Want::Nothing => return None,
+            Want::Hidden => RowOutput::Hidden(&self.hidden[i * self.dim..][..self.dim]),
+            Want::Logits => RowOutput::Logits(self.logits_of(i)),
+            Want::TopK(k) => {
+                let mut best = Vec::new();
+                top_k(self.logits_of(i), k, &mut best);
+                RowOutput::TopK { best, logsumexp: logsumexp(self.logits_of(i)) }
+            }
+            Want::Sample(_) => RowOutput::Token(self.tokens[i]),
+        })
+    }
+
+    /// The logits that row `row` was computed from, if it wanted more than its hidden state.
+    pub fn logits(&self, row: usize) -> Option<&[f32]> {
+        let i = self.rows.binary_search(&row).ok()?;
+        (self.wants[i] != Want::Hidden).then(|| self.logits_of(i))
+    }
+
+    fn logits_of(&self, i: usize) -> &[f32] {
+        &self.logits[i * self.vocab_size..][..self.vocab_size]
+    }
+
+    /// Notes who wants what of `batch` and forgets the step before.
+    pub(crate) fn start(&mut self, batch: &Batch, dim: usize, vocab_size: usize) {
+        (self.dim, self.vocab_size) = (dim, vocab_size);
+        self.rows.clear();
+        self.rows.extend((0..batch.n_rows()).filter(|&row| batch.wants()[row] != Want::Nothing));
+        self.wants.clear();
+        self.wants.extend(self.rows.iter().map(|&row| batch.wants()[row]));
+        self.hidden.clear();
+        self.logits.clear();
+    }
+
+    pub(crate) fn any(&self, wanted: impl Fn(Want) -> bool) -> bool {
+        self.wants.iter().any(|&want| wanted(want))
+    }
+
+    /// Samples for the rows that want a token.
+    pub(crate) fn choose(&mut self, positions: &[u32]) {
+        self.tokens.clear();
+        for (i, &row) in self.rows.iter().enumerate() {
+            let logits = i * self.vocab_size..(i + 1) * self.vocab_size;
+            self.tokens.push(match self.wants[i] {
+                Want::Sample(spec) => self.sampler.sample(&self.logits[logits], &spec, positions[row]),
+                _ => 0,
+            });
+        }
+    }
+}

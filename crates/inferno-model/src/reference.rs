@@ -1,0 +1,429 @@
+//! The executable specification: every operation of [`Backend`] as plain safe loops over f32.
+//!
+//! Here an operation's result is defined to the bit; a faster backend must give the same bits wherever it
+//! shares the definition (all but attention do, see `conformance`). One rule runs through it: a row's result
+//! depends on nothing but that row and, in attention, its own sequence.
+
+use std::ops::Range;
+
+use half::f16;
+use inferno_format::{Block32, dequantize, unpack_row};
+
+use crate::architecture::{Activation, Routing};
+use crate::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx};
+use crate::batch::{Batch, PAGE_LEN, PageId};
+use crate::error::{BackendError, StepError};
+use crate::numerics::{self, QuantizedRow, STRIPES, exp, rms_scale, tree_sum};
+use crate::rope::{Angles, Pairing};
+
+/// The reference backend: slow, single-threaded, right by definition.
+#[derive(Debug, Default)]
+pub struct Reference {
+    quantized: Vec<QuantizedRow>,
+    row: WeightRow,
+    scores: Vec<f32>,
+}
+
+/// A tensor in the file's own encoding.
+#[derive(Debug)]
+pub struct Weight(HostTensor);
+
+/// Activations, (n_rows, width).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Buffer {
+    width: usize,
+    data: Vec<f32>,
+}
+
+/// Keys and values: per layer (n_pages × PAGE_LEN, width) each.
+#[derive(Debug)]
+pub struct KvPool {
+    keys: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
+    /// Layers of every cache group.
+    groups: Vec<Vec<usize>>,
+    width: usize,
+    kv_type: KvType,
+}
+
+impl Buffer {
+    /// (n_rows, width) from its numbers.
+    pub fn from_rows(width: usize, data: Vec<f32>) -> Buffer {
+        assert!(data.len().is_multiple_of(width), "whole rows");
+        Buffer { width, data }
+    }
+
+    fn n_rows(&self) -> usize {
+        self.data.len() / self.width
+    }
+
+    fn row(&self, i: usize) -> &[f32] {
+        &self.data[i * self.width..][..self.width]
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.data.chunks_exact(self.width)
+    }
+
+    fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.data.chunks_exact_mut(self.width)
+    }
+
+    /// All zero.
+    fn reset(&mut self, n_rows: usize) {
+        self.data.clear();
+        self.data.resize(n_rows * self.width, 0.0);
+    }
+}
+
+/// One output's weights, decoded: floats, or blocks of 32 if they are quantized.
+#[derive(Debug, Default)]
+struct WeightRow {
+    floats: Vec<f32>,
+    blocks: Vec<Block32>,
+}
+
+impl Weight {
+    /// Is the product taken in integers?
+    fn is_quantized(&self) -> bool {
+        self.0.dtype.is_quantized()
+    }
+
+    fn row_bytes(&self, row: usize) -> &[u8] {
+        let n = self.0.bytes.len() / (self.0.n_experts * self.0.rows);
+        &self.0.bytes[row * n..][..n]
+    }
+
+    fn dequantize_row(&self, row: usize, out: &mut [f32]) {
+        dequantize(self.0.dtype, self.row_bytes(row), out).expect("upload checked type and length");
+    }
+
+    /// A vector: a norm's weight or a bias.
+    fn vector(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.0.cols];
+        self.dequantize_row(0, &mut out);
+        out
+    }
+
+    fn decode_row(&self, row: usize, out: &mut WeightRow) {
+        if self.is_quantized() {
+            out.blocks.clear();
+            unpack_row(self.0.dtype, self.row_bytes(row), &mut out.blocks)
+                .expect("upload checked type and length");
+        } else {
+            out.floats.resize(self.0.cols, 0.0);
+            self.dequantize_row(row, &mut out.floats);
+        }
+    }
+
+    /// out[i] (rows,) = x[i] (cols,) × matrix `expert`ᵀ.
+    fn product(&self, expert: usize, out: &mut Buffer, x: &Buffer, scratch: &mut Reference) {
+        out.reset(x.n_rows());
+        assert_eq!((x.width, out.width), (self.0.cols, self.0.rows), "shape of `{}`", self.0.name);
+        for r in 0..self.0.rows {
+            self.decode_row(expert * self.0.rows + r, &mut scratch.row);
+            for (i, out) in out.rows_mut().enumerate() {
+                out[r] = if self.is_quantized() {
+                    dot_blocks(&scratch.row.blocks, &scratch.quantized[i])
+                } else {
+                    dot(&scratch.row.floats, x.row(i))
+                };
+            }
+        }
+    }
+}
+
+/// One FMA chain over ascending inputs.
+fn dot(w: &[f32], x: &[f32]) -> f32 {
+    w.iter().zip(x).fold(0.0, |acc, (&w, &x)| w.mul_add(x, acc))
+}
+
+/// One FMA per block of 32 inputs in ascending order, and a second one where the type has minimums. What is
+/// summed inside a block is an exact integer.
+fn dot_blocks(w: &[Block32], x: &QuantizedRow) -> f32 {
+    let mut acc = 0.0f32;
+    for (b, w) in w.iter().enumerate() {
+        let q = &x.q[32 * b..][..32];
+        let part = |half: Range<usize>| -> i32 {
+            w.q[half.clone()].iter().zip(&q[half]).map(|(&w, &q)| i32::from(w) * i32::from(q)).sum()
+        };
+        let product = i32::from(w.scale[0]) * part(0..16) + i32::from(w.scale[1]) * part(16..32);
+        acc = (product as f32).mul_add(w.d * x.d[b], acc);
+        if w.min != [0, 0] {
+            let minimum = i32::from(w.min[0]) * x.sums[2 * b] + i32::from(w.min[1]) * x.sums[2 * b + 1];
+            acc = (minimum as f32).mul_add(-(w.dmin * x.d[b]), acc);
+        }
+    }
+    acc
+}
+
+impl Reference {
+    /// Quantizes the rows of `x` if a product that follows is taken in integers.
+    fn quantize(&mut self, x: &Buffer, weights: &[&Weight]) {
+        if !weights.iter().any(|w| w.is_quantized()) {
+            return;
+        }
+        self.quantized.resize_with(x.n_rows(), QuantizedRow::default);
+        for (q, x) in self.quantized.iter_mut().zip(x.rows()) {
+            q.quantize(x);
+        }
+    }
+}
+
+impl Backend for Reference {
+    type Weight = Weight;
+    type Buffer = Buffer;
+    type KvPool = KvPool;
+
+    fn upload(&mut self, tensor: HostTensor) -> Result<Weight, BackendError> {
+        let n_rows = tensor.n_experts * tensor.rows;
+        let row_bytes = tensor.dtype.row_bytes(tensor.cols);
+        if !tensor.dtype.can_dequantize() || row_bytes.map(|n| n * n_rows) != Some(tensor.bytes.len()) {
+            let what = format!("tensor `{}` of type {} has an unfit shape", tensor.name, tensor.dtype.name());
+            return Err(BackendError { what });
+        }
+        Ok(Weight(tensor))
+    }
+
+    fn buffer(&mut self, width: usize) -> Result<Buffer, BackendError> {
+        Ok(Buffer { width, data: Vec::new() })
+    }
+
+    fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
+        let n_layers = shape.groups.iter().map(|(group, _)| group.layers.len()).sum();
+        let mut keys = vec![Vec::new(); n_layers];
+        for (group, n_pages) in &shape.groups {
+            for &layer in &group.layers {
+                keys[layer] = vec![0.0; n_pages * PAGE_LEN * shape.width];
+            }
+        }
+        let groups = shape.groups.iter().map(|(group, _)| group.layers.clone()).collect();
+        Ok(KvPool { values: keys.clone(), keys, groups, width: shape.width, kv_type: shape.kv_type })
+    }
+
+    fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
+        out.reset(tokens.len());
+        for (out, &token) in out.rows_mut().zip(tokens) {
+            table.dequantize_row(token as usize, out);
+            out.iter_mut().for_each(|x| *x *= scale);
+        }
+    }
+
+    fn rms_norm(&mut self, out: &mut Buffer, x: &Buffer, weight: &Weight, eps: f32) {
+        let weight = weight.vector();
+        out.reset(x.n_rows());
+        for (out, x) in out.rows_mut().zip(x.rows()) {
+            let scale = rms_scale(x, eps);
+            for ((out, x), w) in out.iter_mut().zip(x).zip(&weight) {
+                *out = (x * scale) * w;
+            }
+        }
+    }
+
+    fn matmul(&mut self, outs: &mut [&mut Buffer], weights: &[&Weight], x: &Buffer) {
+        self.quantize(x, weights);
+        for (out, weight) in outs.iter_mut().zip(weights) {
+            weight.product(0, out, x, self);
+        }
+    }
+
+    fn add(&mut self, x: &mut Buffer, y: &Buffer) {
+        x.data.iter_mut().zip(&y.data).for_each(|(x, y)| *x += y);
+    }
+
+    fn add_bias(&mut self, x: &mut Buffer, bias: &Weight) {
+        let bias = bias.vector();
+        for x in x.rows_mut() {
+            x.iter_mut().zip(&bias).for_each(|(x, b)| *x += b);
+        }
+    }
+
+    fn head_norm(&mut self, x: &mut Buffer, weight: &Weight, eps: f32) {
+        let weight = weight.vector();
+        for head in x.data.chunks_exact_mut(weight.len()) {
+            let scale = rms_scale(head, eps);
+            head.iter_mut().zip(&weight).for_each(|(x, w)| *x = (*x * scale) * w);
+        }
+    }
+
+    fn rope(&mut self, x: &mut Buffer, head_dim: usize, angles: &Angles) {
+        let half = angles.dims / 2;
+        for (row, x) in x.rows_mut().enumerate() {
+            let cos = &angles.cos[row * half..][..half];
+            let sin = &angles.sin[row * half..][..half];
+            for head in x.chunks_exact_mut(head_dim) {
+                for i in 0..half {
+                    let (a, b) = match angles.pairing {
+                        Pairing::Adjacent => (2 * i, 2 * i + 1),
+                        Pairing::Halves => (i, i + half),
+                    };
+                    let (x, y) = (head[a], head[b]);
+                    head[a] = x.mul_add(cos[i], -(y * sin[i]));
+                    head[b] = x.mul_add(sin[i], y * cos[i]);
+                }
+            }
+        }
+    }
+
+    fn store_kv(&mut self, pool: &mut KvPool, layer: LayerIdx, k: &Buffer, v: &Buffer, batch: &Batch) {
+        let LayerIdx { layer, group } = layer;
+        for span in batch.spans() {
+            for row in span.rows.clone() {
+                let slot = batch.slot(span, group, batch.positions()[row] as usize).0 as usize;
+                for (kept, x) in [(&mut pool.keys[layer], k), (&mut pool.values[layer], v)] {
+                    for (kept, &x) in kept[slot * pool.width..].iter_mut().zip(x.row(row)) {
+                        *kept = match pool.kv_type {
+                            KvType::F32 => x,
+                            KvType::F16 => f16::from_f32(x).to_f32(),
+                        };
+                    }
+                }
+            }
+        }
+    }
+
+    fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, attention: &Attention) {
+        let Attention { layer: LayerIdx { layer, group }, n_heads, n_kv_heads, head_dim, .. } = *attention;
+        let (keys, values) = (&pool.keys[layer], &pool.values[layer]);
+        out.reset(q.n_rows());
+        for span in batch.spans() {
+            for row in span.rows.clone() {
+                let last = batch.positions()[row] as usize;
+                let first = attention.window.map_or(0, |w| (last + 1).saturating_sub(w));
+                for head in 0..n_heads {
+                    let kv_head = head / (n_heads / n_kv_heads);
+                    let at = |position| {
+                        let slot = batch.slot(span, group, position).0 as usize;
+                        slot * pool.width + kv_head * head_dim..slot * pool.width + (kv_head + 1) * head_dim
+                    };
+                    let q = &q.row(row)[head * head_dim..][..head_dim];
+                    self.scores.clear();
+                    self.scores.extend((first..=last).map(|p| {
+                        let score = dot(q, &keys[at(p)]) * attention.scale;
+                        attention.softcap.map_or(score, |cap| numerics::softcap(score, cap))
+                    }));
+                    softmax(&mut self.scores);
+                    let out = &mut out.data[row * n_heads * head_dim + head * head_dim..][..head_dim];
+                    for (position, &weight) in (first..).zip(&self.scores) {
+                        for (out, &v) in out.iter_mut().zip(&values[at(position)]) {
+                            *out = weight.mul_add(v, *out);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {
+        for (gate, up) in gate.data.iter_mut().zip(&up.data) {
+            *gate = match activation {
+                Activation::Silu => numerics::silu(*gate),
+                Activation::GeluTanh => numerics::gelu_tanh(*gate),
+            } * up;
+        }
+    }
+
+    fn experts(
+        &mut self,
+        out: &mut Buffer,
+        x: &Buffer,
+        router: &Buffer,
+        weights: &ExpertWeights<Weight>,
+        routing: &Routing,
+        activation: Activation,
+    ) {
+        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps } = weights;
+        let ffn_dim = ffn_gate_exps.0.rows;
+        let mut gate = Buffer { width: ffn_dim, data: Vec::new() };
+        let mut up = gate.clone();
+        let mut down = Buffer { width: x.width, data: Vec::new() };
+        out.reset(x.n_rows());
+        for (row, out) in out.rows_mut().enumerate() {
+            let x = Buffer { width: x.width, data: x.row(row).to_vec() };
+            for (expert, share) in route(router.row(row), routing) {
+                self.quantize(&x, &[ffn_gate_exps, ffn_up_exps]);
+                ffn_gate_exps.product(expert, &mut gate, &x, self);
+                ffn_up_exps.product(expert, &mut up, &x, self);
+                self.glu(&mut gate, &up, activation);
+                self.quantize(&gate, &[ffn_down_exps]);
+                ffn_down_exps.product(expert, &mut down, &gate, self);
+                for (out, &y) in out.iter_mut().zip(&down.data) {
+                    *out = share.mul_add(y, *out);
+                }
+            }
+        }
+    }
+
+    fn take_rows(&mut self, out: &mut Buffer, x: &Buffer, rows: &[usize]) {
+        out.data.clear();
+        rows.iter().for_each(|&row| out.data.extend_from_slice(x.row(row)));
+    }
+
+    fn softcap(&mut self, x: &mut Buffer, cap: f32) {
+        x.data.iter_mut().for_each(|x| *x = numerics::softcap(*x, cap));
+    }
+
+    fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
+        out.clear();
+        out.extend_from_slice(&x.data);
+        Ok(())
+    }
+
+    fn copy_page(&mut self, pool: &mut KvPool, group: usize, from: PageId, to: PageId) {
+        let (from, to) = (pool.page(from), pool.page(to));
+        for &layer in &pool.groups[group] {
+            pool.keys[layer].copy_within(from.clone(), to.start);
+            pool.values[layer].copy_within(from.clone(), to.start);
+        }
+    }
+
+    fn read_page(&mut self, pool: &KvPool, group: usize, page: PageId) -> Result<Vec<u8>, StepError> {
+        let page = pool.page(page);
+        let layers = pool.groups[group].iter().flat_map(|&l| [&pool.keys[l], &pool.values[l]]);
+        Ok(layers.flat_map(|x| &x[page.clone()]).flat_map(|x| x.to_le_bytes()).collect())
+    }
+
+    fn write_page(&mut self, pool: &mut KvPool, group: usize, page: PageId, bytes: &[u8]) {
+        let page = pool.page(page);
+        let mut numbers = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        for &layer in &pool.groups[group] {
+            for x in [&mut pool.keys[layer], &mut pool.values[layer]] {
+                x[page.clone()].fill_with(|| numbers.next().expect("a page of this pool"));
+            }
+        }
+    }
+}
+
+impl KvPool {
+    /// A page's numbers within a layer's keys or values.
+    fn page(&self, page: PageId) -> Range<usize> {
+        let len = PAGE_LEN * self.width;
+        page.0 as usize * len..(page.0 as usize + 1) * len
+    }
+}
+
+/// In place: `e^(x - max)`, divided by its sum. The sum is striped over the index.
+fn softmax(x: &mut [f32]) {
+    let max = x.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
+    let mut sums = [0.0f32; STRIPES];
+    for (i, x) in x.iter_mut().enumerate() {
+        *x = exp(*x - max);
+        sums[i % STRIPES] += *x;
+    }
+    let sum = tree_sum(sums);
+    x.iter_mut().for_each(|x| *x /= sum);
+}
+
+/// The experts of one row in ascending order, with their shares.
+fn route(logits: &[f32], routing: &Routing) -> Vec<(usize, f32)> {
+    let mut shares = logits.to_vec();
+    softmax(&mut shares);
+    let mut chosen: Vec<(usize, f32)> = shares.into_iter().enumerate().collect();
+    // A stable sort: ties go to the lowest id.
+    chosen.sort_by(|a, b| b.1.total_cmp(&a.1));
+    chosen.truncate(routing.n_used);
+    chosen.sort_unstable_by_key(|c| c.0);
+    let sum: f32 = if routing.renormalize { chosen.iter().map(|c| c.1).sum() } else { 1.0 };
+    chosen.iter_mut().for_each(|c| c.1 = c.1 / sum * routing.scale);
+    chosen
+}

@@ -1,0 +1,125 @@
+//! Rotary position embeddings: which numbers rotate by which angle at which position.
+//!
+//! Sources: RoFormer (<https://arxiv.org/abs/2104.09864>), position interpolation
+//! (<https://arxiv.org/abs/2306.15595>), YaRN (<https://arxiv.org/abs/2309.00071>).
+
+/// Which two numbers of a head rotate together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// `(x[2i], x[2i + 1])`.
+    Adjacent,
+    /// `(x[i], x[i + dims / 2])`.
+    Halves,
+}
+
+/// How a model trained on short contexts is stretched to longer ones.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scaling {
+    /// As trained.
+    None,
+    /// All angles divided by `factor`.
+    Linear {
+        /// How many times longer the context is.
+        factor: f32,
+    },
+    /// Slow rotations divided by `factor`, fast ones kept, a ramp between.
+    Yarn {
+        /// How many times longer the context is.
+        factor: f32,
+        /// Positions the model was first trained on.
+        original_context: usize,
+        /// Rotations over the original context from which on a pair keeps its angle.
+        beta_fast: f32,
+        /// Rotations up to which a pair is fully interpolated.
+        beta_slow: f32,
+    },
+}
+
+/// One rotation: the angle per position of every pair.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rope {
+    /// Which two numbers rotate together.
+    pub pairing: Pairing,
+    /// Numbers of a head that rotate; the rest stays.
+    pub dims: usize,
+    /// Radians per position of each pair, `dims / 2` of them.
+    inv_freq: Vec<f64>,
+    /// Cosine and sine are multiplied by this (YaRN's and LongRoPE's attention factor).
+    magnitude: f64,
+}
+
+impl Rope {
+    /// Pair `i` turns by `theta^(-2i / dims)` a position, divided by `factors[i]`, then scaled.
+    pub fn new(
+        pairing: Pairing,
+        dims: usize,
+        theta: f32,
+        scaling: &Scaling,
+        factors: Option<&[f32]>,
+        attn_factor: f32,
+    ) -> Rope {
+        let theta = f64::from(theta);
+        let mut magnitude = f64::from(attn_factor);
+        let mut inv_freq: Vec<f64> = (0..dims / 2)
+            .map(|i| {
+                let freq = libm::pow(theta, -((2 * i) as f64) / dims as f64);
+                factors.map_or(freq, |f| freq / f64::from(f[i]))
+            })
+            .collect();
+        match *scaling {
+            Scaling::None => {}
+            Scaling::Linear { factor } => inv_freq.iter_mut().for_each(|f| *f /= f64::from(factor)),
+            Scaling::Yarn { factor, original_context, beta_fast, beta_slow } => {
+                // The pair that turns `rotations` times over the original context.
+                let pair_of = |rotations: f32| {
+                    let full_turns = original_context as f64 / (f64::from(rotations) * std::f64::consts::TAU);
+                    dims as f64 * libm::log(full_turns) / (2.0 * libm::log(theta))
+                };
+                let last = (dims - 1) as f64;
+                let low = pair_of(beta_fast).floor().clamp(0.0, last);
+                let high = pair_of(beta_slow).ceil().clamp(0.0, last);
+                for (i, f) in inv_freq.iter_mut().enumerate() {
+                    let interpolate = ((i as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
+                    *f *= interpolate / f64::from(factor) + (1.0 - interpolate);
+                }
+                if factor > 1.0 {
+                    magnitude *= 1.0 + 0.1 * libm::log(f64::from(factor));
+                }
+            }
+        }
+        Rope { pairing, dims, inv_freq, magnitude }
+    }
+}
+
+/// Cosines and sines of one batch's rows under one [`Rope`]; every layer of the step reuses them.
+#[derive(Debug, Clone)]
+pub struct Angles {
+    /// Which two numbers rotate together.
+    pub pairing: Pairing,
+    /// Numbers of a head that rotate.
+    pub dims: usize,
+    /// (n_rows, dims / 2)
+    pub cos: Vec<f32>,
+    /// (n_rows, dims / 2)
+    pub sin: Vec<f32>,
+}
+
+impl Angles {
+    /// Room for the angles of `rope`, no rows yet.
+    pub fn new(rope: &Rope) -> Angles {
+        Angles { pairing: rope.pairing, dims: rope.dims, cos: Vec::new(), sin: Vec::new() }
+    }
+
+    /// Computes the rows of `positions`, in f64, rounded once.
+    pub fn fill(&mut self, rope: &Rope, positions: &[u32]) {
+        self.cos.clear();
+        self.sin.clear();
+        for &position in positions {
+            for &freq in &rope.inv_freq {
+                let (sin, cos) = libm::sincos(f64::from(position) * freq);
+                self.cos.push((cos * rope.magnitude) as f32);
+                self.sin.push((sin * rope.magnitude) as f32);
+            }
+        }
+    }
+}

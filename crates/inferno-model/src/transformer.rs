@@ -1,0 +1,205 @@
+//! The forward pass, once for every family: what is not in a file is not computed.
+
+use inferno_format::Gguf;
+
+use crate::architecture::{Architecture, FfnShape};
+use crate::backend::{Attention, Backend, KvShape, KvType, LayerIdx};
+use crate::batch::{Batch, Want};
+use crate::error::{LoadError, StepError};
+use crate::output::Output;
+use crate::rope::Angles;
+use crate::weights::{Ffn, Weights};
+
+/// A model as its callers see it: batches in, what their rows wanted out.
+pub trait Model: Send {
+    /// The numbers of this model.
+    fn architecture(&self) -> &Architecture;
+    /// Computes every row of `batch` and stores its keys and values. Batches are checked, not sanitised: a token
+    /// or position out of range is a bug in the caller and panics.
+    fn step(&mut self, batch: &Batch) -> Result<&Output, StepError>;
+}
+
+/// How much room a model gets for keys and values.
+#[derive(Debug, Clone)]
+pub struct KvRoom {
+    /// Pages for each of [`Architecture::cache_groups`].
+    pub n_pages: Vec<usize>,
+    /// What keys and values are rounded to.
+    pub kv_type: KvType,
+}
+
+/// A decoder on one backend.
+pub struct Transformer<B: Backend> {
+    arch: Architecture,
+    backend: B,
+    weights: Weights<B::Weight>,
+    kv: B::KvPool,
+    s: Scratch<B::Buffer>,
+    /// One per [`Architecture::ropes`].
+    angles: Vec<Angles>,
+    output: Output,
+}
+
+/// Activations of one step. `n` is the number of rows.
+struct Scratch<T> {
+    x: T,      // (n, dim), the residual stream
+    h: T,      // (n, dim), normed
+    y: T,      // (n, dim), what a half layer adds
+    q: T,      // (n, n_heads × head_dim)
+    k: T,      // (n, n_kv_heads × head_dim)
+    v: T,      // (n, n_kv_heads × head_dim)
+    attn: T,   // (n, n_heads × head_dim)
+    gate: T,   // (n, ffn_dim)
+    up: T,     // (n, ffn_dim)
+    router: T, // (n, n_experts)
+    logits: T, // (rows that want something, vocab_size)
+}
+
+impl<B: Backend> Transformer<B> {
+    /// Loads all weights of `file` onto `backend`.
+    pub fn load(file: &Gguf, arch: Architecture, mut backend: B, room: &KvRoom) -> Result<Self, LoadError> {
+        let weights = Weights::load(file, &arch, &mut backend)?;
+        let (q_dim, kv_dim) = (arch.n_heads * arch.head_dim, arch.n_kv_heads * arch.head_dim);
+        let groups = arch.cache_groups.iter().cloned().zip(room.n_pages.iter().copied()).collect();
+        let kv = backend.kv_pool(&KvShape { groups, width: kv_dim, kv_type: room.kv_type })?;
+        let (ffn_dim, n_experts) = match arch.ffn {
+            FfnShape::Dense { ffn_dim } => (ffn_dim, 1),
+            FfnShape::Experts { ffn_dim, n_experts, .. } => (ffn_dim, n_experts),
+        };
+        let s = Scratch {
+            x: backend.buffer(arch.dim)?,
+            h: backend.buffer(arch.dim)?,
+            y: backend.buffer(arch.dim)?,
+            q: backend.buffer(q_dim)?,
+            k: backend.buffer(kv_dim)?,
+            v: backend.buffer(kv_dim)?,
+            attn: backend.buffer(q_dim)?,
+            gate: backend.buffer(ffn_dim)?,
+            up: backend.buffer(ffn_dim)?,
+            router: backend.buffer(n_experts)?,
+            logits: backend.buffer(arch.vocab_size)?,
+        };
+        let angles = arch.ropes.iter().map(Angles::new).collect();
+        Ok(Transformer { arch, backend, weights, kv, s, angles, output: Output::default() })
+    }
+
+    /// From tokens to the residual stream after the last layer.
+    fn forward(&mut self, batch: &Batch) {
+        let Transformer { arch: a, backend: b, weights: w, kv, s, angles, .. } = self;
+        for (angles, rope) in angles.iter_mut().zip(&a.ropes) {
+            angles.fill(rope, batch.positions());
+        }
+        b.embed(&mut s.x, &w.token_embd, batch.tokens(), a.embedding_scale);
+
+        for (i, (l, shape)) in w.layers.iter().zip(&a.layers).enumerate() {
+            // Attention: every row looks at its sequence's rows up to itself.
+            b.rms_norm(&mut s.h, &s.x, &l.attn_norm, a.norm_eps);
+            b.matmul(&mut [&mut s.q, &mut s.k, &mut s.v], &[&l.attn_q, &l.attn_k, &l.attn_v], &s.h);
+            add_bias(b, &mut s.q, &l.attn_q_bias);
+            add_bias(b, &mut s.k, &l.attn_k_bias);
+            add_bias(b, &mut s.v, &l.attn_v_bias);
+            if let Some(norm) = &l.attn_q_norm {
+                b.head_norm(&mut s.q, norm, a.norm_eps);
+            }
+            if let Some(norm) = &l.attn_k_norm {
+                b.head_norm(&mut s.k, norm, a.norm_eps);
+            }
+            b.rope(&mut s.q, a.head_dim, &angles[shape.rope_idx]);
+            b.rope(&mut s.k, a.head_dim, &angles[shape.rope_idx]);
+            let layer = LayerIdx { layer: i, group: shape.group };
+            b.store_kv(kv, layer, &s.k, &s.v, batch);
+            b.attend(&mut s.attn, &s.q, kv, batch, &attention(a, layer));
+            b.matmul(&mut [&mut s.y], &[&l.attn_output], &s.attn);
+            add_bias(b, &mut s.y, &l.attn_output_bias);
+            add_normed(b, (&mut s.x, &mut s.h, &s.y), &l.post_attention_norm, a.norm_eps);
+
+            // Feed-forward: every row on its own.
+            b.rms_norm(&mut s.h, &s.x, &l.ffn_norm, a.norm_eps);
+            match &l.ffn {
+                Ffn::Dense { ffn_gate, ffn_up, ffn_down } => {
+                    b.matmul(&mut [&mut s.gate, &mut s.up], &[ffn_gate, ffn_up], &s.h);
+                    b.glu(&mut s.gate, &s.up, a.activation);
+                    b.matmul(&mut [&mut s.y], &[ffn_down], &s.gate);
+                }
+                Ffn::Experts { ffn_gate_inp, experts, routing } => {
+                    b.matmul(&mut [&mut s.router], &[ffn_gate_inp], &s.h);
+                    b.experts(&mut s.y, &s.h, &s.router, experts, routing, a.activation);
+                }
+            }
+            add_normed(b, (&mut s.x, &mut s.h, &s.y), &l.post_ffw_norm, a.norm_eps);
+        }
+    }
+
+    /// From the residual stream to what the rows of `batch` want.
+    fn head(&mut self, batch: &Batch) -> Result<(), StepError> {
+        let Transformer { arch: a, backend: b, weights: w, s, output, .. } = self;
+        output.start(batch, a.dim, a.vocab_size);
+        b.take_rows(&mut s.y, &s.x, output.rows());
+        b.rms_norm(&mut s.h, &s.y, &w.output_norm, a.norm_eps);
+        if output.any(|want| want != Want::Hidden) {
+            b.matmul(&mut [&mut s.logits], &[w.output.as_ref().unwrap_or(&w.token_embd)], &s.h);
+            if let Some(cap) = a.final_softcap {
+                b.softcap(&mut s.logits, cap);
+            }
+            b.read(&s.logits, &mut output.logits)?;
+        }
+        b.read(&s.h, &mut output.hidden)?;
+        output.choose(batch.positions());
+        Ok(())
+    }
+}
+
+impl<B: Backend + Send> Model for Transformer<B>
+where
+    B::Weight: Send,
+    B::Buffer: Send,
+    B::KvPool: Send,
+{
+    fn architecture(&self) -> &Architecture {
+        &self.arch
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<&Output, StepError> {
+        assert!(
+            batch.tokens().iter().all(|&t| (t as usize) < self.arch.vocab_size),
+            "tokens are in the vocabulary"
+        );
+        self.forward(batch);
+        self.head(batch)?;
+        Ok(&self.output)
+    }
+}
+
+fn attention(a: &Architecture, layer: LayerIdx) -> Attention {
+    Attention {
+        layer,
+        n_heads: a.n_heads,
+        n_kv_heads: a.n_kv_heads,
+        head_dim: a.head_dim,
+        scale: a.attn_scale,
+        softcap: a.attn_softcap,
+        window: a.layers[layer.layer].window,
+    }
+}
+
+fn add_bias<B: Backend>(b: &mut B, x: &mut B::Buffer, bias: &Option<B::Weight>) {
+    if let Some(bias) = bias {
+        b.add_bias(x, bias);
+    }
+}
+
+/// x += norm(y), or x += y where the family has no norm there; `h` is scratch.
+fn add_normed<B: Backend>(
+    b: &mut B,
+    (x, h, y): (&mut B::Buffer, &mut B::Buffer, &B::Buffer),
+    norm: &Option<B::Weight>,
+    eps: f32,
+) {
+    match norm {
+        Some(norm) => {
+            b.rms_norm(h, y, norm, eps);
+            b.add(x, h);
+        }
+        None => b.add(x, y),
+    }
+}

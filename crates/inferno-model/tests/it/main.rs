@@ -1,0 +1,4 @@
+//! Whole models against oracles that nobody here wrote, and against files that are not right.
+
+mod goldens;
+mod run;

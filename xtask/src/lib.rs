@@ -1,0 +1,5 @@
+//! Checks of the tree, and what the tests of several crates share.
+#![forbid(unsafe_code)]
+
+pub mod testing;
+pub mod tidy;

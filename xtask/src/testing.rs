@@ -1,0 +1,40 @@
+//! Where tests find their data, and how they say that they could not run.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The root of the checkout.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root")
+}
+
+/// A file of the repository's `testdata/`.
+pub fn testdata(name: &str) -> PathBuf {
+    root().join("testdata").join(name)
+}
+
+/// A file of the data that is not in the repository: under `INFERNO_DATA`, or in `../shared/data` beside the
+/// checkout. If it is nowhere the test is skipped, loudly: `None`, or a panic if `INFERNO_REQUIRE` has `data`.
+pub fn data(name: &str) -> Option<PathBuf> {
+    let beside = || root().parent().map(|p| p.join("shared/data"));
+    let folder = std::env::var_os("INFERNO_DATA").map(PathBuf::from).or_else(beside);
+    let file = folder.map(|f| f.join(name)).filter(|f| f.exists());
+    if file.is_none() {
+        skip("data", &format!("no `{name}` in `INFERNO_DATA` or beside the checkout"));
+    }
+    file
+}
+
+/// Says past the test runner's capture that the running test is skipped for want of `what`
+/// (data, gpu, qemu ...); panics if `INFERNO_REQUIRE` lists it.
+pub fn skip(what: &str, why: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    let required = std::env::var("INFERNO_REQUIRE").unwrap_or_default();
+    assert!(
+        !required.split(',').any(|r| r == what),
+        "{test} needs {what}, which INFERNO_REQUIRE demands: {why}"
+    );
+    // A closed stderr is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
+}
