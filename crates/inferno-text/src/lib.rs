@@ -1,1 +1,25 @@
 #![forbid(unsafe_code)]
+//! Strings and tokens: what a model's file says about turning one into the other.
+//!
+//! It knows the `tokenizer.*` keys of a GGUF file and nothing else of it: tokenizers ([`Tokenizer`]), text that
+//! arrives token by token ([`Detokenizer`]), and chat templates ([`ChatTemplate`]).
+//! It must not know of weights, of the engine, of HTTP, or of who asks: everything here is a function of its
+//! arguments, and all text but a template's is a stranger's.
+//!
+//! Start reading at `tokenizer.rs`; `bpe.rs` and `spm.rs` are the two ways to merge, `split.rs` is where words
+//! are cut before the first, and `special.rs` is what keeps control tokens out of users' text.
+
+mod bpe;
+mod class;
+mod error;
+mod special;
+mod split;
+mod spm;
+mod text_map;
+mod tokenizer;
+mod vocab;
+
+pub use error::TokenizerError;
+pub use special::Special;
+pub use tokenizer::Tokenizer;
+pub use vocab::TokenKind;

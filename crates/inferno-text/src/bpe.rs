@@ -1,0 +1,192 @@
+//! Byte-level BPE: words of a text, cut by the pre-tokenizer, are merged byte by byte in the order of the merges.
+
+mod merge;
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use inferno_format::{Metadata, MetadataError, Strings};
+use rustc_hash::FxHashMap;
+
+use crate::error::{TokenizerError, printable};
+use crate::split::{self, Pre};
+use crate::text_map::{TextMap, Texts};
+use crate::vocab::{TokenKind, Vocab, bytes_of, check_size};
+
+/// A vocabulary of merges. Symbols are what merges take and make: ids below the number of tokens are tokens,
+/// those above are strings that only merges name.
+#[derive(Debug)]
+pub(crate) struct Bpe {
+    pre: &'static Pre,
+    /// Ids of the tokens that text can lead to, by the bytes they stand for.
+    words: TextMap,
+    /// Memo by token: whether its bytes, as a word, merge to that one token, or [`NOT_ASKED`].
+    whole: Vec<AtomicU8>,
+    /// The symbol each byte starts as.
+    bytes: [u32; 256],
+    /// What two symbols, in the halves of the key, merge to.
+    merges: FxHashMap<u64, Merge>,
+    /// The bytes of the symbols past the tokens.
+    extra: Texts,
+    /// Stands in for a byte that has no token; without it, such a byte is left out.
+    unknown: Option<u32>,
+}
+
+/// The merge of two symbols.
+#[derive(Debug, Clone, Copy)]
+struct Merge {
+    /// Merges with a lower rank go first. No two have the same.
+    rank: u32,
+    symbol: u32,
+}
+
+const NOT_ASKED: u8 = 0;
+const WHOLE: u8 = 1;
+const NOT_WHOLE: u8 = 2;
+
+impl Bpe {
+    /// Reads pre-tokenizer and merges, and completes the kinds of `vocab`.
+    pub(crate) fn from_metadata(m: &Metadata, vocab: &mut Vocab) -> Result<Bpe, TokenizerError> {
+        let pre = pre_of(m)?;
+        let merges = merges_of(m)?;
+        vocab.find_ends(m, |text| {
+            merges.iter().any(|merge| {
+                merge.len() == text.len() + 1
+                    && split_merge(merge).is_some_and(|(l, r)| text.strip_prefix(l) == Some(r))
+            })
+        });
+        let words = TextMap::new(&vocab.pieces, vocab.ids().filter(|&id| comes_from_text(vocab, id)));
+        let mut bpe = Bpe {
+            pre,
+            words,
+            whole: vocab.ids().map(|_| AtomicU8::new(NOT_ASKED)).collect(),
+            bytes: [0; 256],
+            merges: FxHashMap::default(),
+            extra: Texts::default(),
+            unknown: vocab.unknown,
+        };
+        bpe.add_merges(merges, vocab);
+        Ok(bpe)
+    }
+
+    fn add_merges(&mut self, merges: &Strings, vocab: &Vocab) {
+        let mut extra_ids: FxHashMap<Vec<u8>, u32> = FxHashMap::default();
+        let mut symbol = |bytes: Vec<u8>| -> u32 {
+            self.words.get(&vocab.pieces, &bytes).unwrap_or_else(|| {
+                *extra_ids.entry(bytes).or_insert_with_key(|bytes| {
+                    self.extra.push(bytes);
+                    (vocab.len() + self.extra.len() - 1) as u32
+                })
+            })
+        };
+        for byte in 0..=255 {
+            self.bytes[usize::from(byte)] = symbol(vec![byte]);
+        }
+        let reserved: rustc_hash::FxHashSet<&[u8]> =
+            vocab.ids().filter(|&id| is_reserved(vocab, id)).filter_map(|id| vocab.texts.get(id)).collect();
+        for (rank, merge) in (0..).zip(merges.iter()) {
+            // A merge of characters that stand for no byte cannot be reached, and text must not lead to a
+            // control token.
+            let Some((left, right)) = split_merge(merge) else { continue };
+            let Some((left, right)) = bytes_of(left.as_bytes()).zip(bytes_of(right.as_bytes())) else {
+                continue;
+            };
+            let both = [left.as_slice(), &right].concat();
+            if reserved.contains(both.as_slice()) {
+                continue;
+            }
+            let key = pair(symbol(left), symbol(right));
+            self.merges.entry(key).or_insert(Merge { rank, symbol: symbol(both) });
+        }
+    }
+
+    /// Whether a BOS token goes in front where the file does not say.
+    pub(crate) fn adds_bos(&self) -> bool {
+        self.pre.add_bos
+    }
+
+    /// Appends the tokens of `text`.
+    pub(crate) fn encode(&self, vocab: &Vocab, text: &str, out: &mut Vec<u32>) {
+        let mut merger = merge::Merger::default();
+        self.pre.splitter.split(text, &mut |word| self.encode_word(vocab, word.as_bytes(), &mut merger, out));
+    }
+
+    #[inline]
+    fn encode_word(&self, vocab: &Vocab, word: &[u8], merger: &mut merge::Merger, out: &mut Vec<u32>) {
+        let Some(id) = self.words.get(&vocab.pieces, word) else {
+            return self.merge_word(word, merger, out);
+        };
+        let whole = &self.whole[id as usize];
+        match whole.load(Ordering::Relaxed) {
+            WHOLE => out.push(id),
+            NOT_WHOLE => self.merge_word(word, merger, out),
+            _ => {
+                let start = out.len();
+                self.merge_word(word, merger, out);
+                if self.pre.ignore_merges {
+                    out.truncate(start);
+                    out.push(id);
+                }
+                let is_whole = out[start..] == [id];
+                whole.store(if is_whole { WHOLE } else { NOT_WHOLE }, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn merge_word(&self, word: &[u8], merger: &mut merge::Merger, out: &mut Vec<u32>) {
+        let n_tokens = self.whole.len() as u32;
+        for &symbol in merger.merge(self, word) {
+            if symbol < n_tokens {
+                out.push(symbol);
+                continue;
+            }
+            for &byte in self.extra.get(symbol - n_tokens).unwrap_or_default() {
+                let id = self.bytes[usize::from(byte)];
+                out.extend(Some(id).filter(|&id| id < n_tokens).or(self.unknown));
+            }
+        }
+    }
+
+    #[inline]
+    fn merge_of(&self, left: u32, right: u32) -> Option<Merge> {
+        self.merges.get(&pair(left, right)).copied()
+    }
+}
+
+#[inline]
+fn pair(left: u32, right: u32) -> u64 {
+    u64::from(left) << 32 | u64::from(right)
+}
+
+/// Whether a word of text may be this token: its text, read as GPT-2 spells bytes, is what it stands for.
+fn comes_from_text(vocab: &Vocab, id: u32) -> bool {
+    let kind = vocab.kind(id);
+    matches!(kind, Some(TokenKind::Normal | TokenKind::Unused | TokenKind::UserDefined))
+        && vocab.texts.get(id).and_then(bytes_of).as_deref() == vocab.pieces.get(id)
+}
+
+fn is_reserved(vocab: &Vocab, id: u32) -> bool {
+    matches!(vocab.kind(id), Some(TokenKind::Control | TokenKind::Unknown))
+}
+
+fn pre_of(m: &Metadata) -> Result<&'static Pre, TokenizerError> {
+    let name = m.opt_str("tokenizer.ggml.pre")?.unwrap_or("default");
+    split::pre(name).ok_or_else(|| TokenizerError::UnknownPreTokenizer {
+        found: printable(name),
+        known: split::known_names(),
+    })
+}
+
+fn merges_of(m: &Metadata) -> Result<&Strings, TokenizerError> {
+    let key = "tokenizer.ggml.merges";
+    let missing = || MetadataError::Missing { key: key.into(), expected: "an array of strings" };
+    let merges = m.opt_strings(key)?.ok_or_else(missing)?;
+    check_size(key, merges)?;
+    Ok(merges)
+}
+
+/// A merge is written as its two parts with a space between; the first part may itself start with a space.
+fn split_merge(merge: &str) -> Option<(&str, &str)> {
+    let first = merge.chars().next()?.len_utf8();
+    let space = first + merge[first..].find(' ')?;
+    Some((&merge[..space], &merge[space + 1..]))
+}

@@ -1,0 +1,122 @@
+//! Merging one word: always the pair with the lowest rank, the leftmost of several.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::Bpe;
+
+/// Words up to this length are merged by scanning for the lowest rank, which beats a heap by its simplicity.
+const SHORT: usize = 48;
+
+const NO_RANK: u32 = u32::MAX;
+const NONE: u32 = u32::MAX;
+
+/// Room for the symbols of a word, kept from word to word.
+#[derive(Debug, Default)]
+pub(super) struct Merger {
+    symbols: Vec<u32>,
+    /// What each symbol and its right neighbour merge to: rank ([`NO_RANK`]: nothing) and symbol.
+    ranks: Vec<u32>,
+    merged: Vec<u32>,
+    /// Neighbours in a long word; the place of a symbol that was merged into its left neighbour is left empty.
+    prev: Vec<u32>,
+    next: Vec<u32>,
+    /// (rank, place) of pairs that could be merged when they were put in.
+    heap: BinaryHeap<Reverse<(u32, u32)>>,
+}
+
+impl Merger {
+    /// The symbols that `word` merges to.
+    pub(super) fn merge(&mut self, bpe: &Bpe, word: &[u8]) -> &[u32] {
+        self.symbols.clear();
+        self.symbols.extend(word.iter().map(|&b| bpe.bytes[usize::from(b)]));
+        self.ranks.clear();
+        self.merged.clear();
+        for i in 0..self.symbols.len() {
+            let (rank, merged) = rank_at(bpe, &self.symbols, i, i + 1);
+            self.ranks.push(rank);
+            self.merged.push(merged);
+        }
+        // Places in a long word are counted in u32. A word of 4 GiB is not to be had from a request.
+        if word.len() <= SHORT || word.len() >= NONE as usize {
+            self.merge_short(bpe)
+        } else {
+            self.merge_long(bpe)
+        }
+        &self.symbols
+    }
+
+    /// Time: quadratic in the length.
+    fn merge_short(&mut self, bpe: &Bpe) {
+        loop {
+            let mut at = 0;
+            let mut lowest = NO_RANK;
+            for (i, &rank) in self.ranks.iter().enumerate() {
+                if rank < lowest {
+                    (at, lowest) = (i, rank);
+                }
+            }
+            if lowest == NO_RANK {
+                return;
+            }
+            self.symbols[at] = self.merged[at];
+            self.symbols.remove(at + 1);
+            self.ranks.remove(at + 1);
+            self.merged.remove(at + 1);
+            (self.ranks[at], self.merged[at]) = rank_at(bpe, &self.symbols, at, at + 1);
+            if at > 0 {
+                (self.ranks[at - 1], self.merged[at - 1]) = rank_at(bpe, &self.symbols, at - 1, at);
+            }
+        }
+    }
+
+    /// Time: n log n in the length.
+    fn merge_long(&mut self, bpe: &Bpe) {
+        let n = self.symbols.len() as u32;
+        self.prev.clear();
+        self.prev.extend((0..n).map(|i| i.wrapping_sub(1)));
+        self.next.clear();
+        self.next.extend((1..n).chain([NONE]));
+        let mut start = std::mem::take(&mut self.heap).into_vec();
+        start.clear();
+        start.extend(
+            (0..).zip(&self.ranks).filter(|&(_, &rank)| rank != NO_RANK).map(|(i, &rank)| Reverse((rank, i))),
+        );
+        self.heap = start.into();
+        while let Some(Reverse((rank, at))) = self.heap.pop() {
+            let place = at as usize;
+            if self.ranks[place] != rank {
+                continue; // the pair is gone
+            }
+            let right = self.next[place] as usize;
+            self.symbols[place] = self.merged[place];
+            self.symbols[right] = NONE;
+            self.ranks[right] = NO_RANK;
+            let after = self.next[right];
+            self.next[place] = after;
+            if after != NONE {
+                self.prev[after as usize] = at;
+            }
+            self.rank_again(bpe, at);
+            if self.prev[place] != NONE {
+                self.rank_again(bpe, self.prev[place]);
+            }
+        }
+        self.symbols.retain(|&symbol| symbol != NONE);
+    }
+
+    fn rank_again(&mut self, bpe: &Bpe, at: u32) {
+        let place = at as usize;
+        let (rank, merged) = rank_at(bpe, &self.symbols, place, self.next[place] as usize);
+        if rank != NO_RANK {
+            self.heap.push(Reverse((rank, at)));
+        }
+        (self.ranks[place], self.merged[place]) = (rank, merged);
+    }
+}
+
+#[inline]
+fn rank_at(bpe: &Bpe, symbols: &[u32], left: usize, right: usize) -> (u32, u32) {
+    let merge = symbols.get(right).and_then(|&right| bpe.merge_of(symbols[left], right));
+    merge.map_or((NO_RANK, NONE), |merge| (merge.rank, merge.symbol))
+}

@@ -1,0 +1,86 @@
+//! From a token's bytes to its id: an open-addressed table beside the bytes themselves.
+
+use std::hash::Hasher as _;
+
+use rustc_hash::FxHasher;
+
+/// Many byte strings end to end in one allocation, by index.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    bytes: Vec<u8>,
+    /// Where string `i` ends; it starts where the one before ends.
+    ends: Vec<u32>,
+}
+
+impl Texts {
+    /// Adds a string. The caller keeps the total below 4 GiB.
+    pub(crate) fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+        self.ends.push(u32::try_from(self.bytes.len()).expect("token texts are limited to 2 GiB"));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: u32) -> Option<&[u8]> {
+        let id = id as usize;
+        let end = *self.ends.get(id)? as usize;
+        let start = if id == 0 { 0 } else { self.ends[id - 1] as usize };
+        Some(&self.bytes[start..end])
+    }
+}
+
+/// Ids of the strings of a [`Texts`], by content.
+#[derive(Debug)]
+pub(crate) struct TextMap {
+    /// A power of two of them, at most half in use: a part of the hash, and id + 1 or 0 for a free slot.
+    slots: Vec<(u32, u32)>,
+}
+
+impl TextMap {
+    /// A table of those strings that `ids` names. Of equal strings the first is kept.
+    pub(crate) fn new(texts: &Texts, ids: impl Iterator<Item = u32>) -> TextMap {
+        let n_slots = (texts.len() * 2).next_power_of_two().max(2);
+        let mut map = TextMap { slots: vec![(0, 0); n_slots] };
+        for id in ids {
+            let Some(text) = texts.get(id) else { continue };
+            let (mut slot, tag) = map.place(text);
+            while let (other_tag, taken @ 1..) = map.slots[slot] {
+                if other_tag == tag && texts.get(taken - 1) == Some(text) {
+                    break;
+                }
+                slot = (slot + 1) & (map.slots.len() - 1);
+            }
+            if map.slots[slot].1 == 0 {
+                map.slots[slot] = (tag, id + 1);
+            }
+        }
+        map
+    }
+
+    /// The id of `text`.
+    #[inline]
+    pub(crate) fn get(&self, texts: &Texts, text: &[u8]) -> Option<u32> {
+        let (mut slot, tag) = self.place(text);
+        loop {
+            let (other_tag, taken) = self.slots[slot];
+            if taken == 0 {
+                return None;
+            }
+            if other_tag == tag && texts.get(taken - 1) == Some(text) {
+                return Some(taken - 1);
+            }
+            slot = (slot + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    #[inline]
+    fn place(&self, text: &[u8]) -> (usize, u32) {
+        let mut hasher = FxHasher::default();
+        hasher.write(text);
+        let hash = hasher.finish();
+        (hash as usize & (self.slots.len() - 1), (hash >> 32) as u32)
+    }
+}

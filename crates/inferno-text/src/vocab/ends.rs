@@ -1,0 +1,115 @@
+//! Which tokens end a generation. Files do not say it reliably, so, as in llama.cpp (`src/llama-vocab.cpp`),
+//! it also goes by what tokens are called.
+
+use inferno_format::Metadata;
+
+use super::{TokenKind, Vocab};
+
+/// Tokens that end a turn or a text, in the families there are.
+const ENDS: &[&str] = &[
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "</s>",
+    "<|eom_id|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<|end_of_text|>",
+    "<end_of_utterance>",
+    "<eos>",
+    "<turn|>",
+    "<|tool_response>",
+    "<｜end▁of▁sentence｜>",
+    "[e~[",
+];
+
+/// Fill-in-the-middle tokens after which nothing of use comes.
+const FILL_ENDS: &[&str] = &[
+    "<|fim_pad|>",
+    "<fim-pad>",
+    "<fim_pad>",
+    "<PAD>",
+    "[PAD]",
+    "<|fim_repo|>",
+    "<|repo_name|>",
+    "<fim-repo>",
+    "<REPO>",
+    "<reponame>",
+    "<|file_sep|>",
+];
+
+/// Other fill-in-the-middle tokens. They end nothing, but are control tokens, whatever the file says.
+const FILL: &[&str] = &[
+    "<|fim_prefix|>",
+    "<fim-prefix>",
+    "<fim_prefix>",
+    "<｜fim▁begin｜>",
+    "<PRE>",
+    "▁<PRE>",
+    "<|code_prefix|>",
+    "<|prefix|>",
+    "<|fim_suffix|>",
+    "<fim-suffix>",
+    "<fim_suffix>",
+    "<｜fim▁hole｜>",
+    "<SUF>",
+    "▁<SUF>",
+    "<|code_suffix|>",
+    "<|suffix|>",
+    "<|fim_middle|>",
+    "<fim-middle>",
+    "<fim_middle>",
+    "<｜fim▁end｜>",
+    "<MID>",
+    "▁<MID>",
+    "<|code_middle|>",
+    "<|middle|>",
+];
+
+impl Vocab {
+    /// Finds the tokens that end a generation, and makes control tokens of those that the file has as something
+    /// else. `is_word` says of a token that text can lead to it by merges: then it is text, whatever it looks like.
+    pub(crate) fn find_ends(&mut self, m: &Metadata, is_word: impl Fn(&str) -> bool) {
+        let mut ends: Vec<u32> = [self.eos, self.eot, self.eom].into_iter().flatten().collect();
+        for key in ["fim_pad", "fim_rep", "fim_sep"] {
+            let id = m.opt_u32(&format!("tokenizer.ggml.{key}_token_id")).ok().flatten();
+            ends.extend(id.filter(|&id| (id as usize) < self.len()));
+        }
+        let mut named = [None; 4]; // <|end|>, <|return|>, a call, <|flush|>
+        for id in self.ids() {
+            let Some(text) = self.texts.get(id).and_then(|t| std::str::from_utf8(t).ok()) else { continue };
+            let is_end = ENDS.contains(&text) || FILL_ENDS.contains(&text);
+            if !is_end && !FILL.contains(&text) || self.kind(id) == Some(TokenKind::Normal) && is_word(text) {
+                continue;
+            }
+            self.kinds[id as usize] = TokenKind::Control;
+            if is_end {
+                ends.push(id);
+            }
+            match text {
+                "<|end|>" => named[0] = Some(id),
+                "<|return|>" => named[1] = Some(id),
+                "<|call|>" | "<|calls|>" => named[2] = Some(id),
+                "<|flush|>" => named[3] = Some(id),
+                _ => {}
+            }
+        }
+        // Where a message ends with one token and a turn with another, the first is no end.
+        if let [Some(end), a, Some(_), b] = named
+            && (a.is_some() || b.is_some())
+        {
+            ends.retain(|&id| id != end);
+        }
+        ends.sort_unstable();
+        ends.dedup();
+        self.ends = ends;
+    }
+}

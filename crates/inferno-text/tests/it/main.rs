@@ -1,0 +1,6 @@
+//! The crate's public behaviour: on vocabularies made by hand, and, where the data directory is there, on those
+//! of real models.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod data;
+mod vectors;

@@ -1,0 +1,28 @@
+//! llama.cpp's test vectors: `X.inp` holds texts, `X.out` the ids of each on a line.
+
+use inferno_text::Special;
+
+use crate::data;
+
+#[test]
+fn every_vector_of_every_vocabulary_encodes_as_it_should() {
+    let Some(dir) = data::dir() else { return };
+    for (name, tokenizer) in data::tokenizers() {
+        let file = |ext| std::fs::read_to_string(dir.join(format!("tokenizers/{name}.{ext}"))).unwrap();
+        let (texts, ids) = (file("inp"), file("out"));
+        let texts: Vec<&str> = texts.split("\n__ggml_vocab_test__\n").collect();
+        let lines: Vec<&str> = ids.lines().collect();
+        assert!(
+            texts.len() >= lines.len() && lines.len() > 40,
+            "{name}: {} texts, {} lines",
+            texts.len(),
+            lines.len()
+        );
+        for (text, line) in texts.iter().zip(&lines) {
+            let expected: Vec<u32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
+            let found = tokenizer.encode(text, Special::AsText);
+            assert_eq!(found, expected, "{name}: {text:?}");
+            assert_eq!(tokenizer.decode(&found).unwrap(), text.as_bytes(), "{name}: {text:?}");
+        }
+    }
+}
