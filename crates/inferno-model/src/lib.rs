@@ -10,6 +10,7 @@
 pub mod architecture;
 pub mod backend;
 pub mod batch;
+pub mod conformance;
 pub mod error;
 pub mod numerics;
 pub mod output;

@@ -1,0 +1,332 @@
+//! The test that every backend passes: the operations against [`Reference`], and batch invariance as bits.
+//!
+//! Inputs are noise from fixed seeds with ragged sizes. A failed check panics and names the operation.
+
+use inferno_format::{DType, Gguf, dequantize};
+
+use crate::architecture::{Activation, Architecture, CacheGroup, Routing};
+use crate::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx};
+use crate::batch::{Batch, PAGE_LEN, PageId, Want};
+use crate::reference::Reference;
+use crate::rope::{Angles, Pairing, Rope, Scaling};
+use crate::transformer::{KvRoom, Model, Transformer};
+
+/// How near to the reference a backend promises to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Precision {
+    /// The same bits.
+    Bits,
+    /// Within this fraction of the largest number in the result.
+    Close(f32),
+}
+
+/// What a backend promises.
+#[derive(Debug, Clone, Copy)]
+pub struct Promise {
+    /// Of all operations but attention.
+    pub operations: Precision,
+    /// Of attention, which each backend may define for itself.
+    pub attention: Precision,
+}
+
+/// Runs every check on fresh backends made by `new`. Batch invariance is checked on each of `models`.
+pub fn check<B: Backend + Send>(new: impl Fn() -> B, promise: Promise, models: &[Gguf])
+where
+    B::Weight: Send,
+    B::Buffer: Send,
+    B::KvPool: Send,
+{
+    compare(operations(&mut new()), operations(&mut Reference::default()), promise.operations);
+    compare(attention(&mut new()), attention(&mut Reference::default()), promise.attention);
+    moved_pages_read_the_same(&mut new());
+    for file in models {
+        rows_do_not_depend_on_the_batch(&new, file);
+    }
+}
+
+type Results = Vec<(String, Vec<f32>)>;
+
+fn compare(found: Results, expected: Results, precision: Precision) {
+    for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+        assert_eq!(found.len(), expected.len(), "{name}: shape");
+        let largest = expected.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        for (i, (&f, &e)) in found.iter().zip(expected).enumerate() {
+            let same = f.to_bits() == e.to_bits() || f.is_nan() && e.is_nan();
+            let close = |fraction: f32| (f - e).abs() <= fraction * largest;
+            let kept = same || matches!(precision, Precision::Close(fraction) if close(fraction));
+            assert!(kept, "{name}: number {i} is {f:e}, expected {e:e} ({precision:?})");
+        }
+    }
+}
+
+/// Every operation but attention, by name.
+fn operations<B: Backend>(b: &mut B) -> Results {
+    let mut all = Results::new();
+    for &dtype in DType::ALL.iter().filter(|t| t.can_dequantize()) {
+        matmul(b, dtype, &mut all);
+        experts(b, dtype, &mut all);
+    }
+    for n_rows in [1, 5] {
+        rows(b, n_rows, &mut all);
+    }
+    all
+}
+
+fn matmul<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
+    let mut noise = Noise(dtype.ggml_id().into());
+    for (n_rows, rows, cols) in [(1, 40, 256), (3, 17, 512), (33, 24, 768)] {
+        let [first, second] = [rows, 2 * rows + 3].map(|rows| noise.tensor(b, dtype, [1, rows, cols]));
+        let mut data = noise.numbers(n_rows * cols);
+        if n_rows == 33 {
+            data[5 * cols + 7] = f32::INFINITY;
+            data[6 * cols..7 * cols].fill(0.0);
+        }
+        let x = upload_rows(b, cols, data);
+        let [mut y, mut z] = [rows, 2 * rows + 3].map(|rows| buffer(b, rows));
+        b.matmul(&mut [&mut y, &mut z], &[&first, &second], &x);
+        all.push((format!("matmul {dtype} {n_rows}x{rows}x{cols}"), [read(b, &y), read(b, &z)].concat()));
+        let mut embedded = buffer(b, cols);
+        b.embed(&mut embedded, &second, &[2, 0, rows as u32], 0.7);
+        all.push((format!("embed {dtype}"), read(b, &embedded)));
+    }
+}
+
+fn experts<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
+    let mut noise = Noise(1000 + u64::from(dtype.ggml_id()));
+    let (n_rows, n_experts, dim, ffn_dim) = (3, 4, 256, 256);
+    let weights = ExpertWeights {
+        ffn_gate_exps: noise.tensor(b, dtype, [n_experts, ffn_dim, dim]),
+        ffn_up_exps: noise.tensor(b, dtype, [n_experts, ffn_dim, dim]),
+        ffn_down_exps: noise.tensor(b, dtype, [n_experts, dim, ffn_dim]),
+    };
+    let x = upload_rows(b, dim, noise.numbers(n_rows * dim));
+    let mut router = noise.numbers(n_rows * n_experts);
+    router[..n_experts].fill(0.25); // a row of ties: the lowest ids are chosen
+    let router = upload_rows(b, n_experts, router);
+    for routing in [
+        Routing { n_used: 2, renormalize: true, scale: 1.0 },
+        Routing { n_used: 3, renormalize: false, scale: 1.5 },
+    ] {
+        let mut out = buffer(b, dim);
+        b.experts(&mut out, &x, &router, &weights, &routing, Activation::Silu);
+        all.push((format!("experts {dtype} {routing:?}"), read(b, &out)));
+    }
+}
+
+/// Operations without matrices.
+fn rows<B: Backend>(b: &mut B, n_rows: usize, all: &mut Results) {
+    let mut noise = Noise(n_rows as u64);
+    let (head_dim, width) = (24, 72);
+    let data = noise.numbers(n_rows * width);
+    let x = upload_rows(b, width, data.clone());
+    let [weight, bias, head_weight] =
+        [width, width, head_dim].map(|n| noise.tensor(b, DType::F32, [1, 1, n]));
+    let mut out = buffer(b, width);
+
+    b.rms_norm(&mut out, &x, &weight, 1e-5);
+    all.push(("rms_norm".into(), read(b, &out)));
+    b.take_rows(&mut out, &x, &[n_rows - 1, 0]);
+    all.push(("take_rows".into(), read(b, &out)));
+
+    let mut in_place = |name: &str, op: &mut dyn FnMut(&mut B, &mut B::Buffer)| {
+        let mut x = upload_rows(b, width, data.clone());
+        op(b, &mut x);
+        all.push((name.into(), read(b, &x)));
+    };
+    in_place("add", &mut |b, y| b.add(y, &x));
+    in_place("add_bias", &mut |b, y| b.add_bias(y, &bias));
+    in_place("head_norm", &mut |b, y| b.head_norm(y, &head_weight, 1e-6));
+    in_place("softcap", &mut |b, y| b.softcap(y, 0.5));
+    for activation in [Activation::Silu, Activation::GeluTanh] {
+        in_place(&format!("glu {activation:?}"), &mut |b, y| b.glu(y, &x, activation));
+    }
+    for (pairing, dims) in [(Pairing::Adjacent, 24), (Pairing::Halves, 24), (Pairing::Halves, 16)] {
+        let rope = Rope::new(pairing, dims, 10_000.0, &Scaling::None, None, 1.1);
+        let mut angles = Angles::new(&rope);
+        angles.fill(&rope, &(0..n_rows as u32).map(|i| 1000 * i + 3).collect::<Vec<_>>());
+        in_place(&format!("rope {pairing:?} {dims}"), &mut |b, y| b.rope(y, head_dim, &angles));
+    }
+}
+
+/// One layer's keys and values of two sequences in a shuffled pool, and attention over them.
+struct Pool<B: Backend> {
+    pool: B::KvPool,
+    batch: Batch,
+    q: B::Buffer,
+    shape: Attention,
+}
+
+const LAYER: LayerIdx = LayerIdx { layer: 0, group: 0 };
+
+impl<B: Backend> Pool<B> {
+    fn new(b: &mut B, kv_type: KvType) -> Pool<B> {
+        let mut noise = Noise(77);
+        let (n_heads, n_kv_heads, head_dim) = (6, 2, 16);
+        let width = n_kv_heads * head_dim;
+        let groups = vec![(CacheGroup { layers: vec![0], window: None }, 8)];
+        let mut pool = b.kv_pool(&KvShape { groups, width, kv_type }).expect("a pool of 8 pages");
+        let mut batch = Batch::default();
+        batch.push(&[0; 70], 0, &[&[PageId(5), PageId(1), PageId(6)]], Want::Logits);
+        batch.push(&[0; 40], 0, &[&[PageId(2), PageId(7)]], Want::Logits);
+        let k = upload_rows(b, width, noise.numbers(batch.n_rows() * width));
+        let v = upload_rows(b, width, noise.numbers(batch.n_rows() * width));
+        b.store_kv(&mut pool, LAYER, &k, &v, &batch);
+        let q = upload_rows(b, n_heads * head_dim, noise.numbers(batch.n_rows() * n_heads * head_dim));
+        let shape =
+            Attention { layer: LAYER, n_heads, n_kv_heads, head_dim, scale: 0.9, softcap: None, window: None };
+        Pool { pool, batch, q, shape }
+    }
+
+    fn attend(&self, b: &mut B, shape: &Attention) -> Vec<f32> {
+        let mut out = buffer(b, shape.n_heads * shape.head_dim);
+        b.attend(&mut out, &self.q, &self.pool, &self.batch, shape);
+        read(b, &out)
+    }
+}
+
+fn attention<B: Backend>(b: &mut B) -> Results {
+    let mut all = Results::new();
+    for kv_type in [KvType::F32, KvType::F16] {
+        let pool = Pool::new(b, kv_type);
+        for (softcap, window) in [(None, None), (Some(0.8), None), (None, Some(9)), (Some(0.8), Some(33))] {
+            let shape = Attention { softcap, window, ..pool.shape };
+            let name = format!("attend {kv_type:?} softcap {softcap:?} window {window:?}");
+            all.push((name, pool.attend(b, &shape)));
+        }
+    }
+    all
+}
+
+/// A page copied, or read out and written back elsewhere, serves as well as the one it came from.
+fn moved_pages_read_the_same<B: Backend>(b: &mut B) {
+    for kv_type in [KvType::F32, KvType::F16] {
+        let mut pool = Pool::new(b, kv_type);
+        let shape = pool.shape;
+        let before = pool.attend(b, &shape);
+        b.copy_page(&mut pool.pool, 0, PageId(1), PageId(0));
+        let bytes = b.read_page(&pool.pool, 0, PageId(6)).expect("reads a page");
+        b.write_page(&mut pool.pool, 0, PageId(3), &bytes);
+        pool.batch.clear();
+        pool.batch.push(&[0; 70], 0, &[&[PageId(5), PageId(0), PageId(3)]], Want::Logits);
+        pool.batch.push(&[0; 40], 0, &[&[PageId(2), PageId(7)]], Want::Logits);
+        let after = pool.attend(b, &shape);
+        compare(vec![("moved pages".into(), after)], vec![(String::new(), before)], Precision::Bits);
+    }
+}
+
+/// A sequence alone, token by token, and the same one in every other company: equal logits, as bits.
+fn rows_do_not_depend_on_the_batch<B: Backend + Send>(new: impl Fn() -> B, file: &Gguf)
+where
+    B::Weight: Send,
+    B::Buffer: Send,
+    B::KvPool: Send,
+{
+    const LEN: usize = 45;
+    const N_MATES: usize = 31;
+    let n_pages = LEN.div_ceil(PAGE_LEN);
+    let arch = Architecture::read(file, None).expect("a model that loads");
+    let (n_groups, vocab_size) = (arch.cache_groups.len(), arch.vocab_size as u64);
+    let mut noise = Noise(5);
+    let mut tokens = || (0..LEN).map(|_| (noise.next() % vocab_size) as u32).collect::<Vec<u32>>();
+    let (ours, mates) = (tokens(), (0..N_MATES).map(|_| tokens()).collect::<Vec<_>>());
+    // Sequence i has pages far apart and in descending order; sequence 0 is ours.
+    let pages = |i: usize| (0..n_pages).rev().map(|p| PageId((p * 32 + i) as u32)).collect::<Vec<_>>();
+
+    let run = |name: &str, chunk: usize, n_mates: usize, place: usize| -> Results {
+        let room = KvRoom { n_pages: vec![n_pages * 32; n_groups], kv_type: KvType::F32 };
+        let arch = Architecture::read(file, None).expect("a model that loads");
+        let mut model = Transformer::load(file, arch, new(), &room).expect("a model that loads");
+        let mut logits = Vec::new();
+        for start in (0..LEN).step_by(chunk) {
+            let end = LEN.min(start + chunk);
+            let mut batch = Batch::default();
+            let mut first_row = 0;
+            for i in 0..=n_mates {
+                if i == place {
+                    first_row = batch.n_rows();
+                    let wants = vec![Want::Logits; end - start];
+                    let table = pages(0);
+                    batch.push_each(&ours[start..end], start, &vec![table.as_slice(); n_groups], &wants);
+                } else {
+                    let mate = if i < place { i } else { i - 1 };
+                    let table = pages(mate + 1);
+                    let tables = vec![table.as_slice(); n_groups];
+                    batch.push(&mates[mate][start..end], start, &tables, Want::TopK(1));
+                }
+            }
+            let output = model.step(&batch).expect("a step");
+            (0..end - start).for_each(|i| logits.extend(output.logits(first_row + i).expect("wanted")));
+        }
+        vec![(format!("{} {name}", file.metadata().str("general.name").unwrap_or("model")), logits)]
+    };
+    let alone = run("token by token", 1, 0, 0);
+    for (name, chunk, n_mates, place) in [
+        ("in one chunk", LEN, 0, 0),
+        ("in chunks of 7", 7, 0, 0),
+        ("among 31 others", 1, N_MATES, 17),
+        ("in chunks of 9 among 3 others", 9, 3, 3),
+    ] {
+        compare(run(name, chunk, n_mates, place), alone.clone(), Precision::Bits);
+    }
+}
+
+fn buffer<B: Backend>(b: &mut B, width: usize) -> B::Buffer {
+    b.buffer(width).expect("room for a small buffer")
+}
+
+fn read<B: Backend>(b: &mut B, x: &B::Buffer) -> Vec<f32> {
+    let mut out = Vec::new();
+    b.read(x, &mut out).expect("a device that lives");
+    out
+}
+
+/// A buffer with these numbers, by way of an embedding table.
+fn upload_rows<B: Backend>(b: &mut B, width: usize, data: Vec<f32>) -> B::Buffer {
+    let n_rows = data.len() / width;
+    let bytes = data.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let table = upload(b, DType::F32, [1, n_rows, width], bytes);
+    let mut out = buffer(b, width);
+    b.embed(&mut out, &table, &(0..n_rows as u32).collect::<Vec<_>>(), 1.0);
+    out
+}
+
+fn upload<B: Backend>(b: &mut B, dtype: DType, shape: [usize; 3], bytes: Vec<u8>) -> B::Weight {
+    let [n_experts, rows, cols] = shape;
+    let tensor = HostTensor { name: "noise".into(), dtype, n_experts, rows, cols, bytes };
+    b.upload(tensor).expect("a small tensor")
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ z >> 31
+    }
+
+    /// Uniform in [-1, 1).
+    fn numbers(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
+    }
+
+    /// A tensor of random bytes, block by block, leaving out blocks with huge or non-finite values.
+    fn tensor<B: Backend>(&mut self, b: &mut B, dtype: DType, shape: [usize; 3]) -> B::Weight {
+        let n_blocks = shape.iter().product::<usize>() / dtype.block_len();
+        let mut values = vec![0.0; dtype.block_len()];
+        let mut bytes = Vec::new();
+        for _ in 0..n_blocks {
+            let block = loop {
+                let block: Vec<u8> = (0..dtype.block_bytes()).map(|_| self.next() as u8).collect();
+                dequantize(dtype, &block, &mut values).expect("one block");
+                if values.iter().all(|x| x.abs() < 10.0) && values.iter().any(|x| x.abs() > 1e-4) {
+                    break block;
+                }
+            };
+            bytes.extend(block);
+        }
+        upload(b, dtype, shape, bytes)
+    }
+}

@@ -1,0 +1,148 @@
+//! The conformance suite on the reference backend, and on one with a fault in it.
+
+use inferno_format::Gguf;
+use inferno_model::architecture::{Activation, Routing};
+use inferno_model::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, LayerIdx};
+use inferno_model::batch::{Batch, PageId};
+use inferno_model::conformance::{Precision, Promise, check};
+use inferno_model::error::{BackendError, StepError};
+use inferno_model::reference::{Buffer, KvPool, Reference, Weight};
+use inferno_model::rope::{Angles, Pairing};
+
+const BITS: Promise = Promise { operations: Precision::Bits, attention: Precision::Bits };
+
+#[test]
+fn the_reference_conforms_and_no_row_depends_on_its_batch() {
+    let ember = concat!(env!("CARGO_MANIFEST_DIR"), "/../inferno/models/ember/ember-q8_0.gguf");
+    let goldens = ["llama", "qwen2", "qwen3moe", "phi3", "gemma2", "gemma3"]
+        .map(|name| xtask::testing::testdata(&format!("goldens/{name}.gguf")));
+    let mut models: Vec<Gguf> = goldens.iter().map(|path| Gguf::open(path).unwrap()).collect();
+    models.push(Gguf::open(ember.as_ref()).unwrap());
+    check(Reference::default, BITS, &models);
+}
+
+/// What a faulty backend gets wrong.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    /// A sum in another order when there are many rows.
+    MatmulByRows,
+    WindowIgnored,
+    SoftcapIgnored,
+    PairingIgnored,
+    ExpertsNotRenormalized,
+    PageNotCopied,
+    ScaleIgnored,
+}
+
+struct Faulty(Reference, Fault);
+
+impl Backend for Faulty {
+    type Weight = Weight;
+    type Buffer = Buffer;
+    type KvPool = KvPool;
+
+    fn upload(&mut self, tensor: HostTensor) -> Result<Weight, BackendError> {
+        self.0.upload(tensor)
+    }
+    fn buffer(&mut self, width: usize) -> Result<Buffer, BackendError> {
+        self.0.buffer(width)
+    }
+    fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
+        self.0.kv_pool(shape)
+    }
+    fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
+        self.0.embed(out, table, tokens, if self.1 == Fault::ScaleIgnored { 1.0 } else { scale });
+    }
+    fn rms_norm(&mut self, out: &mut Buffer, x: &Buffer, weight: &Weight, eps: f32) {
+        self.0.rms_norm(out, x, weight, eps);
+    }
+    fn matmul(&mut self, outs: &mut [&mut Buffer], weights: &[&Weight], x: &Buffer) {
+        self.0.matmul(outs, weights, x);
+        if self.1 == Fault::MatmulByRows {
+            let mut data = Vec::new();
+            self.0.read(x, &mut data).unwrap();
+            let many = data.len() > 20 * 64;
+            outs.iter_mut().for_each(|out| self.0.softcap(out, if many { 1e6 } else { 1e5 }));
+        }
+    }
+    fn add(&mut self, x: &mut Buffer, y: &Buffer) {
+        self.0.add(x, y);
+    }
+    fn add_bias(&mut self, x: &mut Buffer, bias: &Weight) {
+        self.0.add_bias(x, bias);
+    }
+    fn head_norm(&mut self, x: &mut Buffer, weight: &Weight, eps: f32) {
+        self.0.head_norm(x, weight, eps);
+    }
+    fn rope(&mut self, x: &mut Buffer, head_dim: usize, angles: &Angles) {
+        let pairing = if self.1 == Fault::PairingIgnored { Pairing::Halves } else { angles.pairing };
+        self.0.rope(x, head_dim, &Angles { pairing, ..angles.clone() });
+    }
+    fn store_kv(&mut self, pool: &mut KvPool, layer: LayerIdx, k: &Buffer, v: &Buffer, batch: &Batch) {
+        self.0.store_kv(pool, layer, k, v, batch);
+    }
+    fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, shape: &Attention) {
+        let window = if self.1 == Fault::WindowIgnored { None } else { shape.window };
+        self.0.attend(out, q, pool, batch, &Attention { window, ..*shape });
+    }
+    fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {
+        self.0.glu(gate, up, activation);
+    }
+    fn experts(
+        &mut self,
+        out: &mut Buffer,
+        x: &Buffer,
+        router: &Buffer,
+        weights: &ExpertWeights<Weight>,
+        routing: &Routing,
+        activation: Activation,
+    ) {
+        let renormalize = routing.renormalize && self.1 != Fault::ExpertsNotRenormalized;
+        self.0.experts(out, x, router, weights, &Routing { renormalize, ..*routing }, activation);
+    }
+    fn take_rows(&mut self, out: &mut Buffer, x: &Buffer, rows: &[usize]) {
+        self.0.take_rows(out, x, rows);
+    }
+    fn softcap(&mut self, x: &mut Buffer, cap: f32) {
+        if self.1 != Fault::SoftcapIgnored {
+            self.0.softcap(x, cap);
+        }
+    }
+    fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
+        self.0.read(x, out)
+    }
+    fn copy_page(&mut self, pool: &mut KvPool, group: usize, from: PageId, to: PageId) {
+        if self.1 != Fault::PageNotCopied {
+            self.0.copy_page(pool, group, from, to);
+        }
+    }
+    fn read_page(&mut self, pool: &KvPool, group: usize, page: PageId) -> Result<Vec<u8>, StepError> {
+        self.0.read_page(pool, group, page)
+    }
+    fn write_page(&mut self, pool: &mut KvPool, group: usize, page: PageId, bytes: &[u8]) {
+        self.0.write_page(pool, group, page, bytes);
+    }
+}
+
+#[test]
+fn every_fault_is_found() {
+    let llama = || vec![Gguf::open(&xtask::testing::testdata("goldens/llama.gguf")).unwrap()];
+    // Loose enough that the batch-dependent product passes as an operation: the invariance check must find it.
+    let loose = Promise { operations: Precision::Close(1e-2), attention: Precision::Close(1e-4) };
+    let conforms = |fault| {
+        std::panic::catch_unwind(|| check(|| Faulty(Reference::default(), fault), loose, &llama())).is_ok()
+    };
+    assert!(conforms(Fault::None));
+    for fault in [
+        Fault::MatmulByRows,
+        Fault::WindowIgnored,
+        Fault::SoftcapIgnored,
+        Fault::PairingIgnored,
+        Fault::ExpertsNotRenormalized,
+        Fault::PageNotCopied,
+        Fault::ScaleIgnored,
+    ] {
+        assert!(!conforms(fault), "{fault:?} went unnoticed");
+    }
+}
