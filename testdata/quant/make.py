@@ -3,7 +3,8 @@
     python make.py          # needs gguf 0.19 and numpy
 
 Per type T two tensors: `T.blocks` (random bytes, with ordinary and with extreme scales) and `T.values`
-(F32). Further `input` (F32) and `T.quantized` for the types whose quantizer gguf-py defines.
+(F32). ggml's C library (0.13.1, `dequantize_row_*`) gives the same bits for these blocks.
+Further `input` (F32) and `T.quantized` for the types whose quantizer gguf-py defines.
 """
 
 from pathlib import Path

@@ -134,6 +134,17 @@ impl DType {
         }
         n.checked_div(self.block_len())?.checked_mul(self.block_bytes())
     }
+
+    /// Bytes of all rows of a tensor: the one place where a tensor's size is computed. `None` unless rows
+    /// are whole blocks and both the elements (in `isize`) and the bytes (in `u64`) can be counted.
+    pub(crate) fn tensor_bytes(self, dims: &[u64]) -> Option<u64> {
+        let block_len = self.block_len() as u64;
+        let n_elements = dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim))?;
+        if n_elements > isize::MAX as u64 || !dims.first()?.is_multiple_of(block_len) {
+            return None;
+        }
+        n_elements.checked_div(block_len)?.checked_mul(self.block_bytes() as u64)
+    }
 }
 
 impl fmt::Display for DType {

@@ -2,7 +2,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used)]
 
 mod cursor;
-mod header;
+pub(crate) mod header;
 mod layout;
 pub(crate) mod limits;
 mod split;

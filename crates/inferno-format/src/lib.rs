@@ -17,9 +17,11 @@ mod gguf;
 mod metadata;
 mod quant;
 mod source;
+mod writer;
 
 pub use dtype::{DType, UnknownDType};
 pub use error::{FileName, FormatError};
 pub use gguf::{Gguf, TensorEntry};
 pub use metadata::{Array, Metadata, MetadataError, Strings, Value};
 pub use quant::{Block32, QuantError, dequantize, quantize, unpack_row};
+pub use writer::{GgufWriter, NewTensor, WriteError};

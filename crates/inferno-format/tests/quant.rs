@@ -95,14 +95,16 @@ fn rmse(dtype: DType, x: &[f32]) -> f64 {
 #[test]
 fn weights_of_a_normal_distribution_lose_little() {
     let x = gaussian(1 << 18, 1);
+    // ggml's own library (0.13.1, no importance matrix) loses on such numbers, and ours on the very same ones:
+    //   Q8_0 0.005357 0.005357   Q6_K 0.017743 0.017742   Q4_K 0.071425 0.071739   Q4_0 0.086017 0.086017
     for (dtype, bound) in [
         (DType::F32, 0.0),
-        (DType::F16, 0.0003),
-        (DType::BF16, 0.0025),
-        (DType::Q8_0, 0.0056),
-        (DType::Q6_K, 0.0190),
-        (DType::Q4_K, 0.0770),
-        (DType::Q4_0, 0.0970),
+        (DType::F16, 0.00022),
+        (DType::BF16, 0.0017),
+        (DType::Q8_0, 0.0054),
+        (DType::Q6_K, 0.0179),
+        (DType::Q4_K, 0.0722),
+        (DType::Q4_0, 0.0864),
     ] {
         let found = rmse(dtype, &x);
         println!("{dtype}: {found:.5}");
@@ -176,7 +178,7 @@ proptest! {
     fn no_value_moves_by_more_than_a_share_of_the_largest(x in block()) {
         for (dtype, share, largest_q) in [
             (DType::Q8_0, 0.5 / 127.0 + 0.001, 127.0),
-            (DType::Q4_0, 1.001 / 8.0, 8.0),
+            (DType::Q4_0, 1.01 / 8.0, 8.0),
             (DType::Q4_K, 2.0 / 15.0, 15.0 * 63.0 + 63.0),
             (DType::Q6_K, 1.5 / 32.0, 32.0 * 128.0),
         ] {

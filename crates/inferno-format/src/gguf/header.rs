@@ -335,7 +335,7 @@ impl Reader<'_> {
         DType::from_ggml(id).ok_or_else(|| self.at.unsupported(field, offset, "a known type", id))
     }
 
-    /// Bytes of all rows; here alone is a tensor's size computed.
+    /// Bytes of all rows.
     fn n_bytes(&self, name: &str, dtype: DType, dims: &[u64], dims_at: u64) -> Result<u64, FormatError> {
         let block_len = dtype.block_len() as u64;
         let row_len = dims.first().copied().unwrap_or(1);
@@ -344,14 +344,10 @@ impl Reader<'_> {
             let expected = format!("a multiple of {block_len}, the block of {dtype}");
             return Err(self.at.invalid(field, dims_at, expected, row_len));
         }
-        let n_elements = dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
-        n_elements
-            .filter(|&n| n <= MAX_ELEMENTS)
-            .and_then(|n| n.checked_div(block_len)?.checked_mul(dtype.block_bytes() as u64))
-            .ok_or_else(|| {
-                let field = Field::tensor("size", name);
-                let expected = format!("at most {MAX_ELEMENTS} elements, in less than 2^64 bytes");
-                self.at.invalid(field, dims_at, expected, "more")
-            })
+        dtype.tensor_bytes(dims).ok_or_else(|| {
+            let field = Field::tensor("size", name);
+            let expected = format!("at most {MAX_ELEMENTS} elements, in less than 2^64 bytes");
+            self.at.invalid(field, dims_at, expected, "more")
+        })
     }
 }

@@ -25,7 +25,8 @@ pub(crate) const DEFAULT_ALIGNMENT: u64 = 32;
 /// Files of a split model.
 pub(crate) const MAX_SHARDS: u32 = 1024;
 
-/// A pair is a key length, a byte of key, a type and a byte of value, or more.
-pub(crate) const MIN_KV_BYTES: u64 = 8 + 1 + 4 + 1;
-/// A tensor is a name length, a byte of name, a dimension count, one dimension, a type and an offset, or more.
-pub(crate) const MIN_TENSOR_BYTES: u64 = 8 + 1 + 4 + 8 + 4 + 8;
+/// A pair has a key length, a type and a byte of value at least. (No key and no dimension are errors, but
+/// ones that are told apart later.)
+pub(crate) const MIN_KV_BYTES: u64 = 8 + 4 + 1;
+/// A tensor has a name length, a dimension count, a type and an offset at least.
+pub(crate) const MIN_TENSOR_BYTES: u64 = 8 + 4 + 4 + 8;
