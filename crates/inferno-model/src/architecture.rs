@@ -188,7 +188,7 @@ impl Architecture {
     pub fn read(file: &Gguf, context_len: Option<usize>) -> Result<Architecture, LoadError> {
         let name = file.metadata().str("general.architecture")?;
         let family = FAMILIES.iter().find(|f| f.name == name).ok_or_else(|| LoadError::Family {
-            found: name.chars().take(64).collect(),
+            found: name.escape_debug().take(64).collect(),
             known: FAMILIES.iter().map(|f| f.name).collect::<Vec<_>>().join(", "),
         })?;
         let keys = Keys { metadata: file.metadata(), family: family.name };

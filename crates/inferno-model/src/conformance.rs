@@ -172,8 +172,15 @@ impl<B: Backend> Pool<B> {
         let v = upload_rows(b, width, noise.numbers(batch.n_rows() * width));
         b.store_kv(&mut pool, LAYER, &k, &v, &batch);
         let q = upload_rows(b, n_heads * head_dim, noise.numbers(batch.n_rows() * n_heads * head_dim));
-        let shape =
-            Attention { layer: LAYER, n_heads, n_kv_heads, head_dim, scale: 0.9, softcap: None, window: None };
+        let shape = Attention {
+            layer: LAYER,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            scale: 0.9,
+            softcap: None,
+            window: None,
+        };
         Pool { pool, batch, q, shape }
     }
 
@@ -319,7 +326,8 @@ impl Noise {
         let mut bytes = Vec::new();
         for _ in 0..n_blocks {
             let block = loop {
-                let block: Vec<u8> = (0..dtype.block_bytes()).map(|_| self.next() as u8).collect();
+                let mut block = vec![0; dtype.block_bytes()];
+                block.chunks_mut(8).for_each(|c| c.copy_from_slice(&self.next().to_le_bytes()[..c.len()]));
                 dequantize(dtype, &block, &mut values).expect("one block");
                 if values.iter().all(|x| x.abs() < 10.0) && values.iter().any(|x| x.abs() > 1e-4) {
                     break block;

@@ -1,0 +1,315 @@
+//! Files that are well-formed GGUF but not a right model: each is a typed error that names the thing, what was
+//! expected and what was found. Every case starts from a golden model and changes one thing.
+
+use inferno_format::{Array, DType, Gguf, GgufWriter, Metadata, NewTensor, Strings, Value};
+use inferno_model::sample::{SampleSpec, Sampler};
+
+use crate::run;
+
+/// A golden model taken apart.
+struct Parts {
+    metadata: Metadata,
+    tensors: Vec<(NewTensor, Vec<u8>)>,
+}
+
+impl Parts {
+    fn of(name: &str) -> Parts {
+        let file = Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap();
+        let tensors = file.tensors().iter().map(|t| {
+            let tensor = NewTensor { name: t.name.clone(), dtype: t.dtype, dims: t.dims.clone() };
+            (tensor, file.read(t).unwrap())
+        });
+        Parts { metadata: file.metadata().clone(), tensors: tensors.collect() }
+    }
+
+    fn file(&self) -> Gguf {
+        let tensors: Vec<NewTensor> = self.tensors.iter().map(|(t, _)| t.clone()).collect();
+        let mut writer = GgufWriter::new(Vec::new(), &self.metadata, &tensors).unwrap();
+        for (tensor, bytes) in &self.tensors {
+            writer.append(&tensor.name, bytes).unwrap();
+        }
+        Gguf::from_bytes(writer.finish().unwrap()).unwrap()
+    }
+
+    fn tensor(&mut self, name: &str) -> &mut (NewTensor, Vec<u8>) {
+        self.tensors.iter_mut().find(|(t, _)| t.name == name).unwrap()
+    }
+
+    fn without_key(&mut self, key: &str) {
+        let mut metadata = Metadata::default();
+        self.metadata.iter().filter(|(k, _)| *k != key).for_each(|(k, v)| metadata.set(k, v.clone()));
+        self.metadata = metadata;
+    }
+
+    fn error(&self) -> String {
+        match run::load(&self.file(), 64) {
+            Ok(_) => panic!("it loads"),
+            Err(e) => e.to_string(),
+        }
+    }
+}
+
+#[track_caller]
+fn refused(model: &str, change: impl FnOnce(&mut Parts), message: &str) {
+    let mut parts = Parts::of(model);
+    change(&mut parts);
+    assert_eq!(parts.error(), message);
+}
+
+#[track_caller]
+fn key_refused(key: &str, value: Value, message: &str) {
+    refused("llama", |p| p.metadata.set(key, value), message);
+}
+
+#[test]
+fn counts_out_of_range_are_refused() {
+    for n in [0, 513, u32::MAX] {
+        let message = format!("metadata key `llama.block_count` is {n}, expected 1 to 512");
+        key_refused("llama.block_count", Value::U32(n), &message);
+    }
+    for n in [0, u32::MAX] {
+        let message = format!("metadata key `llama.context_length` is {n}, expected 1 to 16777216");
+        key_refused("llama.context_length", Value::U32(n), &message);
+    }
+    for (key, most) in [
+        ("embedding_length", 1 << 20),
+        ("attention.head_count", 1 << 20),
+        ("attention.head_count_kv", 4),
+        ("attention.key_length", 1 << 20),
+        ("feed_forward_length", 1 << 20),
+        ("rope.dimension_count", 16),
+    ] {
+        for n in [0, u32::MAX] {
+            let message = format!("metadata key `llama.{key}` is {n}, expected 1 to {most}");
+            key_refused(&format!("llama.{key}"), Value::U32(n), &message);
+        }
+    }
+    refused(
+        "mixtral",
+        |p| p.metadata.set("llama.expert_used_count", Value::U32(5)),
+        "metadata key `llama.expert_used_count` is 5, expected 1 to 4",
+    );
+    refused(
+        "mixtral",
+        |p| p.metadata.set("llama.expert_count", Value::U32(4097)),
+        "metadata key `llama.expert_count` is 4097, expected 1 to 4096",
+    );
+}
+
+#[test]
+fn numbers_that_do_not_fit_together_are_refused() {
+    key_refused(
+        "llama.attention.head_count_kv",
+        Value::U32(3),
+        "metadata key `llama.attention.head_count_kv` is 3, expected a divisor of `attention.head_count`",
+    );
+    key_refused(
+        "llama.rope.dimension_count",
+        Value::U32(15),
+        "metadata key `llama.rope.dimension_count` is 15, expected an even number",
+    );
+    key_refused(
+        "llama.attention.value_length",
+        Value::U32(8),
+        "metadata key `llama.attention.value_length` is 8, expected the same as the key length",
+    );
+    let three_heads = |p: &mut Parts| {
+        p.without_key("llama.attention.key_length");
+        p.metadata.set("llama.attention.head_count", Value::U32(3));
+        p.metadata.set("llama.attention.head_count_kv", Value::U32(3));
+    };
+    refused(
+        "llama",
+        three_heads,
+        "metadata key `llama.attention.head_count` is 3, expected a divisor of `embedding_length`",
+    );
+    key_refused(
+        "llama.attention.head_count_kv",
+        Value::Array(Array::I32(vec![2, 2, 4])),
+        "metadata key `llama.attention.head_count_kv` is an array of 3 i32, expected one integer for all layers",
+    );
+}
+
+#[test]
+fn a_per_layer_array_of_equal_numbers_is_one_number() {
+    let mut parts = Parts::of("llama");
+    parts.metadata.set("llama.attention.head_count_kv", Value::Array(Array::I32(vec![2, 2, 2])));
+    assert!(run::load(&parts.file(), 64).is_ok());
+}
+
+#[test]
+fn required_keys_must_be_there_and_of_their_type() {
+    for key in [
+        "general.architecture",
+        "llama.block_count",
+        "llama.context_length",
+        "llama.embedding_length",
+        "llama.feed_forward_length",
+        "llama.attention.head_count",
+        "llama.attention.layer_norm_rms_epsilon",
+    ] {
+        let mut parts = Parts::of("llama");
+        parts.without_key(key);
+        let error = parts.error();
+        assert!(error.starts_with(&format!("metadata key `{key}` is missing, expected a")), "{error}");
+
+        for wrong in [Value::Bool(true), Value::Array(Array::F32(vec![1.0]))] {
+            let mut parts = Parts::of("llama");
+            parts.metadata.set(key, wrong.clone());
+            let error = parts.error();
+            assert!(error.starts_with(&format!("metadata key `{key}` is {wrong}, expected ")), "{error}");
+        }
+    }
+    let epsilon = "llama.attention.layer_norm_rms_epsilon";
+    for bad in [f32::NAN, f32::INFINITY, -1.0] {
+        let message = format!("metadata key `{epsilon}` is f32 {bad}, expected a finite number in range");
+        key_refused(epsilon, Value::F32(bad), &message);
+    }
+    for bad in [f32::NAN, -1.0] {
+        let message =
+            format!("metadata key `llama.rope.freq_base` is f32 {bad}, expected a finite number in range");
+        key_refused("llama.rope.freq_base", Value::F32(bad), &message);
+    }
+}
+
+#[test]
+fn an_unknown_family_is_refused_with_the_known_ones() {
+    key_refused(
+        "general.architecture",
+        Value::String("mamba".into()),
+        "architecture `mamba` is not supported, expected one of: llama, qwen2, qwen3, qwen3moe, phi3, gemma2, gemma3",
+    );
+}
+
+#[test]
+fn unknown_scaling_and_routing_are_refused() {
+    key_refused(
+        "llama.rope.scaling.type",
+        Value::String("spiral".into()),
+        "metadata key `llama.rope.scaling.type` is a string of 6 bytes, expected none, linear, yarn or longrope",
+    );
+    refused(
+        "mixtral",
+        |p| p.metadata.set("llama.expert_gating_func", Value::U32(2)),
+        "metadata key `llama.expert_gating_func` is 2, expected 1 (softmax)",
+    );
+}
+
+#[test]
+fn the_vocabulary_must_match_the_embedding() {
+    let tokens = |n: usize| Value::Array(Array::String((0..n).map(|i| i.to_string()).collect::<Strings>()));
+    key_refused(
+        "tokenizer.ggml.tokens",
+        tokens(300),
+        "tensor `token_embd.weight` has shape [64, 320], expected [64, 300]",
+    );
+    key_refused(
+        "tokenizer.ggml.tokens",
+        tokens(0),
+        "metadata key `tokenizer.ggml.tokens` is an array of 0 string, expected an array of 1 to 2^24 strings",
+    );
+    let no_tokens = |p: &mut Parts| {
+        p.without_key("tokenizer.ggml.tokens");
+        p.metadata.set("llama.vocab_size", Value::U32(1 << 31));
+    };
+    refused("llama", no_tokens, "metadata key `llama.vocab_size` is 2147483648, expected 1 to 16777216");
+}
+
+#[test]
+fn every_tensor_is_required_by_name() {
+    for model in ["llama", "qwen2", "qwen3", "mixtral", "phi3", "gemma2", "gemma3"] {
+        let names: Vec<String> = Parts::of(model).tensors.iter().map(|(t, _)| t.name.clone()).collect();
+        // An untied output is optional: without it the embedding serves.
+        for name in names.iter().filter(|n| *n != "output.weight" && !n.starts_with("blk.0.")) {
+            let mut parts = Parts::of(model);
+            parts.tensors.retain(|(t, _)| t.name != *name);
+            // A fused tensor is asked for by the names of its parts.
+            let asked = name
+                .replace("attn_qkv", "attn_q")
+                .replace("ffn_up", if model == "phi3" { "ffn_gate" } else { "ffn_up" });
+            let error = parts.error();
+            assert!(error.starts_with(&format!("tensor `{asked}` is missing, expected shape [")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_a_family_has_in_every_layer_cannot_be_missing_in_all() {
+    let no_norms = |p: &mut Parts| p.tensors.retain(|(t, _)| !t.name.contains("attn_q_norm"));
+    refused("qwen3", no_norms, "tensor `blk.0.attn_q_norm.weight` is missing, expected shape [32]");
+}
+
+#[test]
+fn wrong_shapes_and_types_are_refused() {
+    let swapped = |p: &mut Parts| p.tensor("blk.1.attn_k.weight").0.dims.reverse();
+    refused("llama", swapped, "tensor `blk.1.attn_k.weight` has shape [32, 64], expected [64, 32]");
+    let longer = |p: &mut Parts| {
+        let (tensor, bytes) = p.tensor("blk.0.attn_norm.weight");
+        tensor.dims[0] += 1;
+        bytes.extend([0; 4]);
+    };
+    refused("llama", longer, "tensor `blk.0.attn_norm.weight` has shape [65], expected [64]");
+    let integers = |p: &mut Parts| p.tensor("blk.0.ffn_up.weight").0.dtype = DType::I32;
+    refused(
+        "llama",
+        integers,
+        "tensor `blk.0.ffn_up.weight` has type I32, which this build cannot compute with, expected one of: \
+         F32 F16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS BF16 MXFP4",
+    );
+    let quantized_norm = |p: &mut Parts| {
+        let (tensor, bytes) = p.tensor("output_norm.weight");
+        tensor.dtype = DType::Q8_0;
+        bytes.truncate(68);
+    };
+    refused(
+        "llama",
+        quantized_norm,
+        "tensor `output_norm.weight` has type Q8_0, which this build cannot compute with, expected one of: F32 F16 BF16",
+    );
+}
+
+#[test]
+fn a_tensor_without_a_place_is_refused() {
+    let extra = |p: &mut Parts| {
+        let tensor = NewTensor { name: "blk.0.attn_sinks.weight".into(), dtype: DType::F32, dims: vec![4] };
+        p.tensors.push((tensor, vec![0; 16]));
+    };
+    refused(
+        "llama",
+        extra,
+        "tensor `blk.0.attn_sinks.weight` has no place in a `llama` model, the file may be of a newer kind",
+    );
+}
+
+#[test]
+fn rope_factors_must_be_positive() {
+    let zero = |p: &mut Parts| p.tensor("rope_freqs.weight").1[..4].fill(0);
+    refused(
+        "llama3-scaled",
+        zero,
+        "tensor `rope_freqs.weight` holds unfit numbers, expected finite numbers above zero",
+    );
+}
+
+#[test]
+fn weights_that_are_not_finite_load_and_still_give_valid_tokens() {
+    for bad in [f32::NAN, f32::INFINITY, f32::MAX] {
+        for name in
+            ["token_embd.weight", "blk.1.attn_norm.weight", "blk.0.ffn_down.weight", "output_norm.weight"]
+        {
+            let mut parts = Parts::of("qwen3");
+            parts
+                .tensor(name)
+                .1
+                .chunks_exact_mut(4)
+                .step_by(3)
+                .for_each(|b| b.copy_from_slice(&bad.to_le_bytes()));
+            let mut sequence = run::load(&parts.file(), 64).unwrap();
+            let logits = sequence.append(&[1, 2, 3]);
+            let spec = SampleSpec { temperature: 0.7, top_p: 0.9, min_p: 0.05, ..SampleSpec::GREEDY };
+            for logits in &logits {
+                assert!((Sampler::default().sample(logits, &spec, 0) as usize) < logits.len());
+            }
+        }
+    }
+}
