@@ -172,8 +172,11 @@ impl Reader<'_> {
             6 => Array::F32(self.numbers(key, n, count_at, f32::from_le_bytes)?),
             7 => {
                 self.charge_numbers(key, n, 1, count_at)?;
-                let field = Field::key("element", key);
-                Array::Bool((0..n).map(|_| self.bool(field)).collect::<Result<_, _>>()?)
+                let mut bools = Vec::with_capacity(n as usize);
+                for _ in 0..n {
+                    bools.push(self.bool(Field::key("element", key))?);
+                }
+                Array::Bool(bools)
             }
             8 => Array::String(self.strings(key, n, count_at)?),
             9 => {
@@ -195,8 +198,11 @@ impl Reader<'_> {
         from_le_bytes: fn([u8; N]) -> T,
     ) -> Result<Vec<T>, FormatError> {
         self.charge_numbers(key, n, N as u64, count_at)?;
-        let field = Field::key("element", key);
-        (0..n).map(|_| self.at.array(field).map(from_le_bytes)).collect()
+        let mut numbers = Vec::with_capacity(n as usize);
+        for _ in 0..n {
+            numbers.push(from_le_bytes(self.at.array(Field::key("element", key))?));
+        }
+        Ok(numbers)
     }
 
     /// `n` array elements of `size` bytes are there, and the file has not had too many.

@@ -1,5 +1,4 @@
 //! What is written is read back the same, and what could not be read back is not written.
-#![allow(clippy::unwrap_used, reason = "a test")]
 
 use inferno_format::{Array, DType, FormatError, Gguf, GgufWriter, Metadata, NewTensor, Value, WriteError};
 use proptest::prelude::*;

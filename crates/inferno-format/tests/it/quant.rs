@@ -1,12 +1,11 @@
 //! Blocks mean what ggml says: bit for bit against values that the `gguf` Python package computed
 //! (`testdata/quant/make.py`), and quantizing loses no more than it must.
-#![allow(clippy::unwrap_used, reason = "a test")]
 
 use inferno_format::{DType, Gguf, QuantError, dequantize, quantize, unpack_row};
 use proptest::prelude::*;
 
 fn fixture() -> Gguf {
-    Gguf::from_static(include_bytes!("../../../testdata/quant/blocks.gguf")).unwrap()
+    Gguf::from_static(include_bytes!("../../../../testdata/quant/blocks.gguf")).unwrap()
 }
 
 fn tensor(gguf: &Gguf, name: &str) -> (DType, Vec<u8>) {

@@ -1,5 +1,4 @@
 //! Model files that others wrote open, read, and agree with their own sizes.
-#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::io::Write as _;
 use std::path::PathBuf;
