@@ -35,7 +35,7 @@ impl fmt::Display for FileName {
 }
 
 /// A model file cannot be used. Messages hold numbers and names out of the file, names only when they
-/// are valid text, escaped and cut short; never its content.
+/// are short and printable; never its content.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     /// The operating system refused.
@@ -133,11 +133,11 @@ pub enum FormatError {
         field: &'static str,
     },
     /// A read asked for bytes that the tensor does not have.
-    #[error("{file}: tensor `{tensor}` has {has} bytes, asked for {len} from byte {offset}")]
+    #[error("{file}: tensor {tensor} has {has} bytes, asked for {len} from byte {offset}")]
     OutOfTensor {
         /// The file.
         file: FileName,
-        /// The tensor.
+        /// The tensor, in backquotes.
         tensor: String,
         /// Where the read was to start, from the tensor's first byte.
         offset: u64,
@@ -147,23 +147,20 @@ pub enum FormatError {
         has: u64,
     },
     /// There is not enough memory for a tensor's bytes.
-    #[error("{file}: no memory for {bytes} bytes of tensor `{tensor}`")]
+    #[error("{file}: no memory for {bytes} bytes of tensor {tensor}")]
     OutOfMemory {
         /// The file.
         file: FileName,
-        /// The tensor.
+        /// The tensor, in backquotes.
         tensor: String,
         /// How many bytes were asked for.
         bytes: u64,
     },
 }
 
-/// A name from the file, fit for a message: escaped, at most 64 characters.
+/// A name from the file, fit for a message: in backquotes if it is short and printable, else its length.
+/// (A damaged length makes a "name" out of whatever follows.)
 pub(crate) fn shown(name: &str) -> String {
-    const MAX_CHARS: usize = 64;
-    let mut short: String = name.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();
-    if name.chars().nth(MAX_CHARS).is_some() {
-        short.push('…');
-    }
-    short
+    let printable = name.chars().all(|c| c == '\'' || c == '"' || c.escape_debug().len() == 1);
+    if name.len() <= 64 && printable { format!("`{name}`") } else { format!("({} bytes)", name.len()) }
 }

@@ -14,7 +14,7 @@ use std::io;
 use std::path::Path;
 
 use crate::dtype::DType;
-use crate::error::{FileName, FormatError};
+use crate::error::{FileName, FormatError, shown};
 use crate::metadata::Metadata;
 use crate::source::Source;
 
@@ -156,7 +156,7 @@ impl Gguf {
         let mut bytes = Vec::new();
         let n = usize::try_from(t.n_bytes).ok().filter(|&n| bytes.try_reserve_exact(n).is_ok());
         let Some(n) = n else {
-            let (file, tensor) = (self.file_of(t), t.name.clone());
+            let (file, tensor) = (self.file_of(t), shown(&t.name));
             return Err(FormatError::OutOfMemory { file, tensor, bytes: t.n_bytes });
         };
         bytes.resize(n, 0);
@@ -172,7 +172,7 @@ impl Gguf {
         let start = t.start.checked_add(offset);
         let inside = offset.checked_add(len).is_some_and(|end| end <= t.n_bytes);
         let (Some(source), Some(start), true) = (source, start, inside) else {
-            let (file, tensor) = (self.file_of(t), t.name.clone());
+            let (file, tensor) = (self.file_of(t), shown(&t.name));
             return Err(FormatError::OutOfTensor { file, tensor, offset, len, has: t.n_bytes });
         };
         source.read_exact_at(out, start).map_err(|e| match e.kind() {

@@ -76,9 +76,10 @@ pub struct Strings {
 }
 
 impl Strings {
-    /// No strings yet, with room for the ends of `n`.
-    pub fn with_capacity(n: usize) -> Strings {
-        Strings { text: String::new(), ends: Vec::with_capacity(n) }
+    /// Strings laid end to end. Each end must be a boundary of a character, and not before the one before it.
+    pub(crate) fn from_parts(text: String, ends: Vec<u32>) -> Strings {
+        debug_assert!(ends.is_sorted() && ends.iter().all(|&end| text.is_char_boundary(end as usize)));
+        Strings { text, ends }
     }
 
     /// Adds one string. The total must stay below 4 GiB (the reader's limit is far lower).

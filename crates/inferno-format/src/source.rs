@@ -154,15 +154,13 @@ fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
 }
 
 #[cfg(windows)]
-fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
+fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
     use std::os::windows::fs::FileExt;
-    while !out.is_empty() {
-        match file.seek_read(out, offset) {
+    let mut filled = 0usize;
+    while let Some(rest) = out.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.seek_read(rest, offset.saturating_add(filled as u64)) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => {
-                out = out.get_mut(n..).ok_or(io::ErrorKind::InvalidData)?;
-                offset = offset.checked_add(n as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
-            }
+            Ok(n) => filled = filled.saturating_add(n),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }

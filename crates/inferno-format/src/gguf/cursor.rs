@@ -55,9 +55,9 @@ impl fmt::Display for Field<'_> {
         match self.of {
             Owner::File => Ok(()),
             Owner::Pair(i) => write!(f, " of metadata pair {i}"),
-            Owner::Key(key) => write!(f, " of key `{}`", shown(key)),
+            Owner::Key(key) => write!(f, " of key {}", shown(key)),
             Owner::TensorIdx(i) => write!(f, " of tensor {i}"),
-            Owner::Tensor(name) => write!(f, " of tensor `{}`", shown(name)),
+            Owner::Tensor(name) => write!(f, " of tensor {}", shown(name)),
         }
     }
 }

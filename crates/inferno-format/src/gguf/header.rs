@@ -39,6 +39,9 @@ pub(crate) fn read(source: &Source) -> Result<Header, FormatError> {
     Reader { at: Cursor::new(source), string_bytes: 0, number_bytes: 0 }.header()
 }
 
+/// By how much text at least as long grows.
+const GROWTH: usize = 8 << 20;
+
 struct Reader<'a> {
     at: Cursor<'a>,
     /// Bytes of text read so far, and of array strings' length fields.
@@ -75,7 +78,7 @@ impl Reader<'_> {
             let tensor = self.tensor(i)?;
             if !names.insert(tensor.name.clone()) {
                 let field = Field::tensor_idx("name", i);
-                let found = format!("`{}` again", shown(&tensor.name));
+                let found = format!("{} again", shown(&tensor.name));
                 return Err(self.at.invalid(field, name_at.saturating_add(8), "a name of its own", found));
             }
             tensors.push(tensor);
@@ -126,7 +129,7 @@ impl Reader<'_> {
         let key = self.name(length, field, MAX_KEY_BYTES)?;
         self.charge_string(key.len() as u64, length, offset)?;
         if metadata.get(&key).is_some() {
-            let found = format!("`{}` again", shown(&key));
+            let found = format!("{} again", shown(&key));
             return Err(self.at.invalid(field, offset.saturating_add(8), "a key of its own", found));
         }
         Ok(key)
@@ -144,9 +147,10 @@ impl Reader<'_> {
             6 => Value::F32(f32::from_le_bytes(self.at.array(field)?)),
             7 => Value::Bool(self.bool(field)?),
             8 => {
+                let offset = self.at.pos().saturating_add(8);
                 let mut text = Vec::new();
                 self.string(key, &mut text)?;
-                Value::String(String::from_utf8(text).expect("`string` checks it"))
+                Value::String(String::from_utf8(text).map_err(|_| self.not_utf8(field, offset))?)
             }
             9 => Value::Array(self.array_value(key)?),
             10 => Value::U64(self.at.u64(field)?),
@@ -222,26 +226,39 @@ impl Reader<'_> {
         let field = Field::key("array", key);
         self.at.expect(length_bytes, field)?;
         self.charge_string(length_bytes, field, count_at)?;
-        let mut strings = Strings::with_capacity(n as usize);
+        let start = self.at.pos();
         let mut text = Vec::new();
+        let mut ends = Vec::with_capacity(n as usize);
         for _ in 0..n {
-            strings.push(self.string(key, &mut text)?);
+            self.string(key, &mut text)?;
+            ends.push(text.len() as u32); // `MAX_STRING_BYTES` fits
         }
-        Ok(strings)
+        // All at once is text, and no string ends inside a character: then each is text.
+        let text = String::from_utf8(text).map_err(|e| e.into_bytes()).and_then(|text| {
+            let whole = ends.iter().all(|&end| text.is_char_boundary(end as usize));
+            if whole { Ok(text) } else { Err(text.into_bytes()) }
+        });
+        text.map(|text| Strings::from_parts(text, ends.clone())).map_err(|text| {
+            let offset = start.saturating_add(offset_of_bad_string(&text, &ends));
+            self.not_utf8(Field::key("string", key), offset)
+        })
     }
 
-    /// One string value, read into `text`.
-    fn string<'t>(&mut self, key: &str, text: &'t mut Vec<u8>) -> Result<&'t str, FormatError> {
+    /// Appends the bytes of one string value to `text`.
+    fn string(&mut self, key: &str, text: &mut Vec<u8>) -> Result<(), FormatError> {
         let length_at = self.at.pos();
         let length = Field::key("string length", key);
         let n = self.at.u64(length)?;
         self.charge_string(n, length, length_at)?;
-        self.at.expect(n, Field::key("string", key))?;
-        text.clear();
-        text.resize(n as usize, 0);
-        let offset = self.at.pos();
-        self.at.fill(text, Field::key("string", key))?;
-        std::str::from_utf8(text).map_err(|_| self.not_utf8(Field::key("string", key), offset))
+        let field = Field::key("string", key);
+        self.at.expect(n, field)?;
+        let (n, start) = (n as usize, text.len());
+        if text.capacity().saturating_sub(start) < n {
+            // Not the usual doubling, which could take twice the limit.
+            text.reserve_exact(n.max(start.min(GROWTH)));
+        }
+        text.resize(start.saturating_add(n), 0);
+        self.at.fill(text.get_mut(start..).unwrap_or_default(), field)
     }
 
     fn charge_string(&mut self, n: u64, field: Field, offset: u64) -> Result<(), FormatError> {
@@ -356,4 +373,19 @@ impl Reader<'_> {
             self.at.invalid(field, dims_at, expected, "more")
         })
     }
+}
+
+/// Where the first string that is not text starts, from the start of the array; each has its length before it.
+fn offset_of_bad_string(text: &[u8], ends: &[u32]) -> u64 {
+    let (mut start, mut offset) = (0, 0u64);
+    for &end in ends {
+        offset = offset.saturating_add(8);
+        let string = text.get(start..end as usize).unwrap_or_default();
+        if std::str::from_utf8(string).is_err() {
+            break;
+        }
+        start = end as usize;
+        offset = offset.saturating_add(string.len() as u64);
+    }
+    offset
 }

@@ -81,7 +81,7 @@ pub(crate) fn check_total(file: FileName, metadata: &Metadata, n_tensors: usize)
 
 /// Two files have a tensor of the same name.
 pub(crate) fn duplicate(file: FileName, name: &str) -> FormatError {
-    let found = format!("`{}`, which an earlier file has too", crate::error::shown(name));
+    let found = format!("{}, which an earlier file has too", crate::error::shown(name));
     mismatch(file, "name of a tensor", "a name of its own", found)
 }
 
