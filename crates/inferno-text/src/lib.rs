@@ -11,6 +11,7 @@
 
 mod bpe;
 mod class;
+mod detokenizer;
 mod error;
 mod special;
 mod split;
@@ -19,6 +20,7 @@ mod text_map;
 mod tokenizer;
 mod vocab;
 
+pub use detokenizer::{ControlTokens, Detokenizer};
 pub use error::TokenizerError;
 pub use special::Special;
 pub use tokenizer::Tokenizer;

@@ -1,1 +1,75 @@
+use super::*;
 
+/// Splits `text` with every pre-tokenizer that `rows` names and compares.
+fn check(text: &str, rows: &[(&str, &[&str])]) {
+    for (name, expected) in rows {
+        let mut words = Vec::new();
+        pre(name).unwrap().splitter.split(text, &mut |word| words.push(word));
+        assert_eq!(words, *expected, "{name}");
+    }
+}
+
+#[test]
+fn contractions_case_and_digits_are_what_tells_the_expressions_apart() {
+    check(
+        "I'Ll say 12345's\n\n  it",
+        &[
+            ("gpt-2", &["I", "'", "Ll", " say", " 12345", "'s", "\n\n ", " it"]),
+            ("llama-bpe", &["I", "'Ll", " say", " ", "123", "45", "'s", "\n\n", " ", " it"]),
+            ("qwen2", &["I", "'Ll", " say", " ", "1", "2", "3", "4", "5", "'s", "\n\n", " ", " it"]),
+            ("starcoder", &["I", "'", "Ll", " say", " ", "1", "2", "3", "4", "5", "'s", "\n\n ", " it"]),
+            ("falcon", &["I", "'", "Ll", " say", " ", "123", "45", "'", "s", "\n\n ", " it"]),
+            ("gpt-4o", &["I'Ll", " say", " ", "123", "45", "'s", "\n\n", " ", " it"]),
+            ("tekken", &["I", "'Ll", " say", " ", "1", "2", "3", "4", "5", "'s", "\n\n", " ", " it"]),
+        ],
+    );
+}
+
+#[test]
+fn scripts_and_punctuation_are_cut_as_deepseek_does() {
+    check(
+        " 你好world，12！",
+        &[
+            ("deepseek-llm", &[" ", "你好", "world", "，", "12", "！"]),
+            ("deepseek-coder", &[" ", "你好", "world", "，", "1", "2", "！"]),
+            ("deepseek-v3", &[" ", "你好", "world", "，", "12", "！"]),
+            ("qwen2", &[" 你好world", "，", "1", "2", "！"]),
+        ],
+    );
+}
+
+#[test]
+fn only_ascii_letters_make_a_contraction() {
+    check("it'ſ", &[("qwen2", &["it", "'ſ"]), ("llama-bpe", &["it", "'ſ"])]);
+    check("it'S", &[("qwen2", &["it", "'S"]), ("gpt-2", &["it", "'", "S"])]);
+}
+
+#[test]
+fn every_name_is_in_the_table_once() {
+    let names = known_names();
+    let mut all: Vec<&str> = names.split(", ").collect();
+    let n = all.len();
+    all.dedup();
+    assert_eq!(all.len(), n);
+    assert!(n > 50 && pre("qwen2").is_some() && pre("").is_none());
+}
+
+#[test]
+fn the_words_of_any_text_are_the_text() {
+    use proptest::prelude::*;
+    let text = prop_oneof![
+        any::<String>(),
+        "[ \t\r\n'a-zA-Z0-9À-ͽ一-丏\u{300}-\u{303}.,!<|>_～\u{3000}-\u{3002}]{0,60}"
+    ];
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) };
+    proptest!(config, |(text in text)| {
+        for row in TABLE {
+            let mut all = String::new();
+            row.splitter.split(&text, &mut |word| {
+                assert!(!word.is_empty());
+                all.push_str(word);
+            });
+            prop_assert_eq!(&all, &text, "{}", row.names[0]);
+        }
+    });
+}

@@ -1,0 +1,87 @@
+//! Text that arrives token by token.
+
+use crate::error::TokenizerError;
+use crate::tokenizer::Tokenizer;
+use crate::vocab::TokenKind;
+
+/// Whether control tokens are part of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ControlTokens {
+    /// As what they are called.
+    Shown,
+    /// Not at all.
+    Hidden,
+}
+
+/// Turns tokens into text as they come, without ever handing out half a character.
+///
+/// All that [`push`](Self::push) and [`finish`](Self::finish) return, put together, is the decoded text, with
+/// U+FFFD for what is not UTF-8.
+#[derive(Debug, Clone)]
+pub struct Detokenizer<'t> {
+    tokenizer: &'t Tokenizer,
+    control: ControlTokens,
+    /// The start of a character whose rest has not come yet: at most three bytes between calls.
+    pending: Vec<u8>,
+    /// The next token starts a text, or follows a special token.
+    is_start: bool,
+}
+
+impl Tokenizer {
+    /// A detokenizer for a text of its own.
+    pub fn detokenizer(&self, control: ControlTokens) -> Detokenizer<'_> {
+        Detokenizer { tokenizer: self, control, pending: Vec::new(), is_start: true }
+    }
+
+    /// A detokenizer for the text that continues `prompt`: its first space is part of the text unless encoding would
+    /// have put it there.
+    pub fn detokenizer_after(&self, prompt: &[u32], control: ControlTokens) -> Detokenizer<'_> {
+        let is_start = prompt.last().is_none_or(|&id| self.is_special(id));
+        Detokenizer { is_start, ..self.detokenizer(control) }
+    }
+}
+
+impl Detokenizer<'_> {
+    /// Takes the next token and returns the text that is now complete. It may be empty.
+    pub fn push(&mut self, id: u32) -> Result<String, TokenizerError> {
+        let piece = self.tokenizer.piece(id);
+        let piece = piece.ok_or(TokenizerError::UnknownId { id, vocab_size: self.tokenizer.vocab_size() })?;
+        let hidden = matches!(self.tokenizer.token_kind(id), Some(TokenKind::Control | TokenKind::Unknown))
+            && self.control == ControlTokens::Hidden;
+        if !hidden {
+            self.pending.extend_from_slice(self.tokenizer.without_prefix(piece, self.is_start));
+        }
+        self.is_start = self.tokenizer.is_special(id);
+        Ok(self.take_complete())
+    }
+
+    /// The rest of the text: U+FFFD if it ends within a character, else nothing.
+    pub fn finish(self) -> String {
+        String::from_utf8_lossy(&self.pending).into_owned()
+    }
+
+    fn take_complete(&mut self) -> String {
+        let mut text = String::new();
+        let mut used = 0;
+        loop {
+            match std::str::from_utf8(&self.pending[used..]) {
+                Ok(rest) => {
+                    text.push_str(rest);
+                    used = self.pending.len();
+                    break;
+                }
+                Err(error) => {
+                    let valid = used + error.valid_up_to();
+                    text.push_str(std::str::from_utf8(&self.pending[used..valid]).unwrap_or_default());
+                    used = valid;
+                    // No error length: the bytes may yet become a character.
+                    let Some(len) = error.error_len() else { break };
+                    text.push('\u{fffd}');
+                    used += len;
+                }
+            }
+        }
+        self.pending.drain(..used);
+        text
+    }
+}
