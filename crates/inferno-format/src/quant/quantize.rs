@@ -73,7 +73,7 @@ fn q4_k(x: &[f32; 256]) -> Option<[u8; 144]> {
     let d = finite(largest(|f| f.scale) / 63.0)?;
     let dmin = finite(largest(|f| f.min) / 63.0)?;
 
-    let units = |x: f64, unit: f16| (x as f32 * inverse(unit.to_f32())).round().clamp(0.0, 63.0) as u8;
+    let units = |x: f64, unit: f16| nearest(x * f64::from(inverse(unit.to_f32())), 63);
     let scales = fits.map(|f| units(f.scale, d));
     let mins = fits.map(|f| units(f.min, dmin));
 
@@ -91,7 +91,7 @@ fn q4_k(x: &[f32; 256]) -> Option<[u8; 144]> {
         let min = dmin.to_f32() * f32::from(mins[k]);
         let per_unit = inverse(scale);
         for i in 0..32 {
-            let q = ((x[k][i] + min) * per_unit).round().clamp(0.0, 15.0) as u8;
+            let q = nearest(f64::from((x[k][i] + min) * per_unit), 15);
             b[16 + 32 * (k / 2) + i] |= q << (4 * (k % 2));
         }
     }
@@ -110,9 +110,9 @@ fn q6_k(x: &[f32; 256]) -> Option<[u8; 210]> {
         for i in 0..32 {
             let s = 2 * k + i / 16;
             let per_unit = inverse(d.to_f32() * f32::from(scales[s]));
-            let q = (x[s][i % 16] * per_unit).round().clamp(-32.0, 31.0) as i8 + 32;
-            b[64 * (k / 4) + 32 * (k % 2) + i] |= (q as u8 & 15) << (4 * (k % 4 / 2));
-            b[128 + 32 * (k / 4) + i] |= (q as u8 >> 4) << (2 * (k % 4));
+            let q = nearest(f64::from(x[s][i % 16] * per_unit) + 32.0, 63);
+            b[64 * (k / 4) + 32 * (k % 2) + i] |= (q & 15) << (4 * (k % 4 / 2));
+            b[128 + 32 * (k / 4) + i] |= (q >> 4) << (2 * (k % 4));
         }
     }
     b[192..208].copy_from_slice(&scales.map(|s| s as u8));
@@ -140,8 +140,9 @@ fn fit_affine(x: &[f32; 32]) -> Affine {
         return Affine { scale: 0.0, min: -low };
     }
     let error = |f: Affine| {
+        let per_unit = 1.0 / f.scale;
         let square = |(x, w): (&f64, &f64)| {
-            let q = ((x + f.min) / f.scale).round().clamp(0.0, 15.0);
+            let q = f64::from(nearest((x + f.min) * per_unit, 15));
             let e = f.scale * q - f.min - x;
             w * e * e
         };
@@ -152,7 +153,7 @@ fn fit_affine(x: &[f32; 32]) -> Affine {
     for step in 0..=20 {
         // 14 to 16 steps between the lowest and the highest value.
         let per_unit = (14.0 + 0.1 * f64::from(step)) / (high - low);
-        let q = x.map(|x| ((x - low) * per_unit).round().clamp(0.0, 15.0));
+        let q = x.map(|x| f64::from(nearest((x - low) * per_unit, 15)));
         let Some(fit) = solve_affine(&x, &weights, &q) else { continue };
         let e = error(fit);
         if e < least {
@@ -197,7 +198,7 @@ fn fit_scale(x: &[f32; 16]) -> f64 {
         let per_unit = -(32.0 + 0.1 * f64::from(step)) / farthest;
         let (mut wqx, mut wqq) = (0.0, 0.0);
         for x in x {
-            let q = (x * per_unit).round().clamp(-32.0, 31.0);
+            let q = f64::from(nearest(x * per_unit + 32.0, 63)) - 32.0;
             wqx += x * x * q * x;
             wqq += x * x * q * q;
         }
@@ -218,6 +219,12 @@ fn index_of_largest(x: &[f32]) -> usize {
         }
     }
     largest
+}
+
+/// The nearest integer from 0 to `max`. (The conversion to `u8` drops the fraction and saturates; `round`
+/// would be a call on a CPU of which nothing is known.)
+fn nearest(x: f64, max: u8) -> u8 {
+    ((x + 0.5) as u8).min(max)
 }
 
 fn inverse(d: f32) -> f32 {
