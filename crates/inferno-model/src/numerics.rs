@@ -18,7 +18,7 @@ pub fn exp(x: f32) -> f32 {
     if x > 88.72 {
         return f32::INFINITY;
     }
-    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_HIGH: f32 = 355.0 / 512.0;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let n = (x * std::f32::consts::LOG2_E).round_ties_even();
     let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, x));
@@ -41,7 +41,7 @@ pub fn tanh(x: f32) -> f32 {
     if a < 0.625 {
         let z = x * x;
         let mut p: f32 = -5.704_988_7e-3;
-        for c in [2.063_908_8e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328_2e-1] {
+        for c in [2.063_908_8e-2, -5.373_971_5e-2, 1.333_144_2e-1, -0.333_332_8] {
             p = p.mul_add(z, c);
         }
         (p * z).mul_add(x, x)
@@ -57,7 +57,7 @@ pub fn silu(x: f32) -> f32 {
 
 /// GELU in its tanh form (<https://arxiv.org/abs/1606.08415>).
 pub fn gelu_tanh(x: f32) -> f32 {
-    const SQRT_2_OVER_PI: f32 = 0.797_884_56;
+    const SQRT_2_OVER_PI: f32 = 0.797_884_6;
     let inner = SQRT_2_OVER_PI * (0.044_715 * x * x).mul_add(x, x);
     0.5 * x * (1.0 + tanh(inner))
 }
