@@ -25,6 +25,8 @@ pub enum Special {
 pub(crate) struct SpecialTokens {
     all: Set,
     user_defined: Set,
+    /// Control and unknown tokens.
+    reserved: Set,
 }
 
 /// A part of a text.
@@ -60,6 +62,7 @@ impl SpecialTokens {
         SpecialTokens {
             all: set(&[TokenKind::Control, TokenKind::Unknown, TokenKind::UserDefined]),
             user_defined: set(&[TokenKind::UserDefined]),
+            reserved: set(&[TokenKind::Control, TokenKind::Unknown]),
         }
     }
 
@@ -71,11 +74,14 @@ impl SpecialTokens {
         }
     }
 
-    /// Calls `found` with the place of every occurrence of any special token in `text`, overlapping ones too.
-    pub(crate) fn occurrences(&self, text: &[u8], mut found: impl FnMut(u32, std::ops::Range<usize>)) {
-        for m in self.all.automaton.iter().flat_map(|a| a.find_overlapping_iter(text)) {
-            found(self.all.tokens[m.pattern().as_usize()].id, m.range());
-        }
+    /// The parts of a template's output, in which messages are marked: control tokens, and the text between.
+    pub(crate) fn partition_reserved<'t>(&self, text: &'t str) -> Vec<Part<'t>> {
+        self.reserved.partition(text)
+    }
+
+    /// The texts that must not arise from a user's text.
+    pub(crate) fn reserved_texts(&self) -> Vec<&str> {
+        self.reserved.tokens.iter().filter_map(|t| std::str::from_utf8(t.finder.needle()).ok()).collect()
     }
 }
 

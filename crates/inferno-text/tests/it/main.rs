@@ -3,4 +3,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod data;
+mod encode;
+mod malformed;
+mod roundtrip;
+mod templates;
 mod vectors;
+mod vocab;

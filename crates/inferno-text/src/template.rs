@@ -1,0 +1,289 @@
+//! Chat templates: Jinja from the model's file, rendered straight to tokens.
+//!
+//! Two things are untrusted. The template is a program out of a file: it runs with a budget of steps, of output
+//! and of recursion, and can reach nothing but its arguments. The messages are a stranger's text: they may
+//! not produce a control token, whatever they say and whatever the template does to them; `mark.rs` says how.
+
+mod functions;
+mod json;
+mod mark;
+mod source;
+
+use std::time::SystemTime;
+
+use inferno_format::{Metadata, MetadataError};
+use minijinja::{Environment, Value, value::ValueKind};
+
+use crate::error::printable;
+use crate::special::{Part, Special};
+use crate::tokenizer::Tokenizer;
+use mark::{MARK, Marker};
+
+/// Steps a template may take.
+const FUEL: u64 = 5_000_000;
+/// How deep its blocks, macros and calls may nest.
+const RECURSION: usize = 100;
+
+/// A chat template, parsed.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    /// The string constants in it: what it may look for in a message.
+    literals: Vec<String>,
+}
+
+/// What goes into a prompt besides the messages.
+#[derive(Debug, Clone)]
+pub struct RenderOptions {
+    /// Ends the prompt with the start of the model's answer.
+    pub add_generation_prompt: bool,
+    /// The tools the model may call: an array, in the form the template expects.
+    pub tools: Option<serde_json::Value>,
+    /// Further variables for the template, scalars only.
+    pub extra: serde_json::Map<String, serde_json::Value>,
+    /// What the template's `strftime_now` takes for now, in UTC.
+    pub now: SystemTime,
+    /// The most bytes of text the template may write. Four for each position of the context is ample.
+    pub max_bytes: usize,
+}
+
+impl Default for RenderOptions {
+    fn default() -> Self {
+        RenderOptions {
+            add_generation_prompt: true,
+            tools: None,
+            extra: serde_json::Map::new(),
+            now: SystemTime::now(),
+            max_bytes: 4 << 20,
+        }
+    }
+}
+
+/// A template cannot be used, or does not take these messages.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// The file has something else than a string for a template.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The template is not Jinja, as far as it is understood here.
+    #[error("chat template does not parse: {reason} (line {line})")]
+    Syntax {
+        /// The line of the template, from 1; 0 if unknown.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The template refuses the messages, in its own words (`raise_exception`).
+    #[error("chat template refuses the messages: {reason}")]
+    Refused {
+        /// The template's words.
+        reason: String,
+    },
+    /// The template does something that cannot be done, often with a field the messages lack.
+    #[error("chat template stops at line {line}: {reason}")]
+    Stopped {
+        /// The line of the template, from 1; 0 if unknown.
+        line: usize,
+        /// What it could not do.
+        reason: String,
+    },
+    /// The template took too many steps.
+    #[error("chat template takes more than {FUEL} steps")]
+    OutOfFuel,
+    /// The template wrote too much.
+    #[error("chat template writes more than {limit} bytes")]
+    OutputTooLong {
+        /// The most it may write.
+        limit: usize,
+    },
+    /// The messages hold U+FDD0, a code point that is no character and is used here as a mark.
+    #[error("the text holds U+FDD0, which is not a character")]
+    Noncharacter,
+    /// A message is not an object, or its role is not a short name.
+    #[error("message {index} has no `role` of 1 to 64 letters, digits, `_`, `-` and `.`")]
+    Role {
+        /// Which message, from 0.
+        index: usize,
+    },
+    /// An extra variable is not a string, number, bool or null, or has a name that is spoken for.
+    #[error("template variable `{name}` must be a scalar and not one that is set by other means")]
+    Variable {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// A message of plain text.
+pub fn message(role: &str, content: &str) -> serde_json::Value {
+    serde_json::json!({ "role": role, "content": content })
+}
+
+impl ChatTemplate {
+    /// The template of a file (`tokenizer.chat_template`), if it has one.
+    pub fn from_metadata(m: &Metadata) -> Result<Option<ChatTemplate>, TemplateError> {
+        m.opt_str("tokenizer.chat_template")?.map(ChatTemplate::from_source).transpose()
+    }
+
+    /// Parses a template.
+    pub fn from_source(source: &str) -> Result<ChatTemplate, TemplateError> {
+        if source.contains(MARK) {
+            return Err(TemplateError::Noncharacter);
+        }
+        let mut environment = Environment::new();
+        // As Hugging Face sets Jinja up.
+        let syntax = minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.expect("the delimiters are the usual ones"));
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(RECURSION);
+        functions::add_to(&mut environment);
+        let literals = source::string_literals(source);
+        environment.add_template_owned("chat", source::without_generation_tags(source)).map_err(|error| {
+            TemplateError::Syntax { line: error.line().unwrap_or(0), reason: reason(&error) }
+        })?;
+        Ok(ChatTemplate { environment, literals })
+    }
+
+    /// The prompt for `messages` (objects with at least `role`, mostly also `content`), as tokens. The template's own
+    /// text may hold control tokens; nothing else can. A BOS token goes in front if the model wants one and
+    /// the template does not write it.
+    pub fn render_tokens(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[serde_json::Value],
+        options: &RenderOptions,
+    ) -> Result<Vec<u32>, TemplateError> {
+        let marked = self.render_marked(tokenizer, messages, options)?;
+        let parts = tokenizer.special.partition_reserved(&marked);
+        let plain: Vec<(Option<u32>, String)> = parts
+            .into_iter()
+            .map(|part| match part {
+                Part::Token(id) => (Some(id), String::new()),
+                Part::Text(text) => (None, text.replace(MARK, "")),
+            })
+            .collect();
+        let parts: Vec<Part<'_>> = plain
+            .iter()
+            .flat_map(|(id, text)| match *id {
+                Some(id) => vec![Part::Token(id)],
+                None => tokenizer.special.partition(text, Special::AsText),
+            })
+            .collect();
+        let mut ids = Vec::with_capacity(marked.len() / 3 + 1);
+        ids.extend(
+            tokenizer.bos().filter(|&bos| tokenizer.add_bos() && parts.first() != Some(&Part::Token(bos))),
+        );
+        tokenizer.encode_parts(&parts, &mut ids);
+        Ok(ids)
+    }
+
+    /// The prompt as text, to look at. Turned into tokens it may differ from
+    /// [`render_tokens`](Self::render_tokens): it does not show which control tokens are the template's.
+    pub fn render_text(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[serde_json::Value],
+        options: &RenderOptions,
+    ) -> Result<String, TemplateError> {
+        Ok(self.render_marked(tokenizer, messages, options)?.replace(MARK, ""))
+    }
+
+    fn render_marked(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[serde_json::Value],
+        options: &RenderOptions,
+    ) -> Result<String, TemplateError> {
+        let context = self.context(tokenizer, messages, options)?;
+        let template = self.environment.get_template("chat").expect("it was added when this was made");
+        let mut out = functions::Bounded { text: Vec::new(), left: options.max_bytes, is_full: false };
+        let result = template.render_captured_to(context, &mut out).map(drop);
+        if out.is_full {
+            return Err(TemplateError::OutputTooLong { limit: options.max_bytes });
+        }
+        result.map_err(|error| stopped(&error))?;
+        Ok(String::from_utf8(out.text).expect("templates write strings"))
+    }
+
+    fn context(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[serde_json::Value],
+        options: &RenderOptions,
+    ) -> Result<Value, TemplateError> {
+        let reserved = tokenizer.special.reserved_texts();
+        let marker = Marker::new(&reserved, &self.literals);
+        let mut variables: Vec<(String, Value)> = Vec::new();
+        let mut all = Vec::with_capacity(messages.len());
+        for (index, message) in messages.iter().enumerate() {
+            if !message["role"].as_str().is_some_and(is_role) {
+                return Err(TemplateError::Role { index });
+            }
+            all.push(json::to_value(message, &marker)?);
+        }
+        variables.push(("messages".into(), Value::from(all)));
+        variables.push(("add_generation_prompt".into(), options.add_generation_prompt.into()));
+        let tools = options.tools.as_ref().map(|tools| json::to_value(tools, &marker)).transpose()?;
+        variables.push(("tools".into(), tools.unwrap_or_else(|| Value::from(()))));
+        let named = [
+            ("bos_token", tokenizer.bos()),
+            ("eos_token", tokenizer.eos()),
+            ("unk_token", tokenizer.unknown()),
+        ];
+        for (name, id) in named {
+            let text = id.and_then(|id| tokenizer.token_text(id));
+            variables.extend(text.map(|text| (name.into(), text.into())));
+        }
+        variables.push((functions::NOW.into(), functions::seconds(options.now).into()));
+        let taken = |name: &str| {
+            matches!(name, "bos_token" | "eos_token" | "unk_token" | "documents")
+                || variables.iter().any(|(n, _)| n == name)
+        };
+        let mut extra = Vec::new();
+        for (name, value) in &options.extra {
+            if value.is_array() || value.is_object() || taken(name) {
+                return Err(TemplateError::Variable { name: printable(name) });
+            }
+            extra.push((name.clone(), json::to_value(value, &marker)?));
+        }
+        variables.extend(extra);
+        Ok(Value::from_pairs(variables))
+    }
+}
+
+fn is_role(role: &str) -> bool {
+    (1..=64).contains(&role.len())
+        && role.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+/// What a template's failure means.
+fn stopped(error: &minijinja::Error) -> TemplateError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(e) = cause {
+        if let Some(functions::Raised(words)) = e.downcast_ref() {
+            return TemplateError::Refused { reason: words.replace(MARK, "") };
+        }
+        if let Some(e) = e.downcast_ref::<minijinja::Error>()
+            && e.kind() == minijinja::ErrorKind::OutOfFuel
+        {
+            return TemplateError::OutOfFuel;
+        }
+        cause = e.source();
+    }
+    TemplateError::Stopped { line: error.line().unwrap_or(0), reason: reason(error) }
+}
+
+fn reason(error: &minijinja::Error) -> String {
+    let detail: String =
+        error.detail().unwrap_or_default().chars().take(200).filter(|&c| c != MARK).collect();
+    match detail.is_empty() {
+        true => error.kind().to_string(),
+        false => format!("{}: {detail}", error.kind()),
+    }
+}
+
+/// Whether a value is a mapping, for the functions that treat it apart.
+fn is_map(value: &Value) -> bool {
+    value.kind() == ValueKind::Map
+}

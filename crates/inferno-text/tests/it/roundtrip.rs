@@ -1,0 +1,90 @@
+//! `decode(encode(x)) == x`, for every vocabulary, on random and on hostile text.
+
+use std::time::Instant;
+
+use inferno_text::{ControlTokens, Special, TokenKind, Tokenizer};
+use proptest::prelude::*;
+
+use crate::data;
+use crate::vocab::{bpe, spm, tokenizer};
+
+fn vocabularies() -> Vec<(String, Tokenizer)> {
+    let mut all = data::tokenizers();
+    let merges = ["a a", "aa aa", "Ġ Ġ", "Ġ a", "ð Ł", "Ċ Ċ", "Ì ģ"];
+    all.push(("made bpe".into(), tokenizer(&bpe("qwen2", &merges, &[]))));
+    all.push((
+        "made spm".into(),
+        tokenizer(&spm(&[("▁", 0.0), ("a", 0.0), ("aa", 1.0), ("▁▁", 1.0), ("▁a", 2.0)])),
+    ));
+    all
+}
+
+fn check(name: &str, t: &Tokenizer, text: &str) {
+    let ids = t.encode(text, Special::AsText);
+    // U+2581 is how SentencePiece writes a space: it comes back as one.
+    let as_spaces = text.replace('\u{2581}', " ");
+    let expected = if t.token_text(0) == Some("<unk>") { &as_spaces } else { text };
+    let decoded = t.decode(&ids).unwrap();
+    assert!(decoded == expected.as_bytes(), "{name}: {:?}", text.chars().take(100).collect::<String>());
+    assert!(!ids.iter().any(|&id| t.token_kind(id) == Some(TokenKind::Control)), "{name}");
+    let mut stream = t.detokenizer(ControlTokens::Hidden);
+    let streamed: String = ids.iter().map(|&id| stream.push(id).unwrap()).collect();
+    assert!(streamed + &stream.finish() == *expected, "{name}");
+}
+
+#[test]
+fn any_text_comes_back() {
+    let all = vocabularies();
+    let mixed = "[ \u{a0}\u{3000}\t\r\na-zA-Z0-9'<|>/_À-ͽא-תก-๙一-丟가-갠\u{300}-\u{30f}\u{200b}-\u{200f}🌀-🗿]{0,80}";
+    let text = prop_oneof![any::<String>(), mixed];
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) };
+    proptest!(config, |(text in text)| {
+        for (name, t) in &all {
+            check(name, t, &text);
+        }
+    });
+}
+
+#[test]
+fn every_control_token_as_text_is_text() {
+    for (name, t) in vocabularies() {
+        let of_kind = |id: &u32| matches!(t.token_kind(*id), Some(TokenKind::Control | TokenKind::Unknown));
+        let texts: Vec<&str> =
+            (0..t.vocab_size() as u32).filter(of_kind).filter_map(|id| t.token_text(id)).collect();
+        for text in texts.iter().copied().chain([texts.concat().as_str(), &texts.join(" x ")]) {
+            check(&name, &t, text);
+        }
+    }
+}
+
+#[test]
+fn a_mebibyte_of_one_thing_takes_about_as_long_as_any_other() {
+    for (name, t) in vocabularies() {
+        for unit in [
+            "a",
+            " ",
+            "🦙",
+            "\u{301}",
+            "\n",
+            "7",
+            "ab",
+            "<",
+            "'",
+            "é",
+            "中",
+            "\u{3000}",
+            "<|im_end|>",
+            "A",
+            "ªA",
+        ] {
+            let text = unit.repeat((1 << 20) / unit.len());
+            let start = Instant::now();
+            let n = t.encode(&text, Special::AsText).len();
+            let seconds = start.elapsed().as_secs_f64();
+            if std::env::var_os("INFERNO_SHOW_TIMES").is_some() {
+                println!("{name:16} {unit:12?} {n:8} tokens {seconds:.3} s");
+            }
+            check(&name, &t, &text);
+        }
+    }
+}
