@@ -1,0 +1,190 @@
+//! What the command line accepts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use inferno_format::DType;
+
+/// From a GGUF checkpoint to text.
+#[derive(Debug, Parser)]
+#[command(name = "inferno", version, about, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer a prompt, streaming the text to stdout
+    ///
+    /// The prompt is the argument, or stdin if that is piped (one newline at its end is dropped). The last line,
+    /// on stderr, has the speeds. Ctrl-C stops the answer; a second Ctrl-C the program.
+    Run(Run),
+    /// Show what is in a model file: metadata, hyperparameters, tensors, the memory it needs
+    Inspect(Inspect),
+    /// Turn text from stdin into token ids on one line
+    ///
+    /// Trims nothing and adds no BOS or EOS. Needs a vocabulary, no tensors.
+    Tokenize(Tokenize),
+    /// Turn token ids from stdin into text
+    ///
+    /// Ids are separated by spaces, commas or newlines; a JSON array serves too. Adds no newline.
+    Detokenize(Detokenize),
+    /// Print logits as one JSON object, position to array, for comparing with other engines
+    Logits(Logits),
+    /// Write a model of true shape with random weights, for benchmarks and tests
+    Synth(Synth),
+}
+
+/// The model a command works on.
+#[derive(Debug, Args)]
+pub(crate) struct ModelFile {
+    /// GGUF file (any file of a split model); default: Ember, the small model inside the program
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) model: ModelFile,
+
+    /// What to answer; `-` reads stdin
+    pub(crate) prompt: Option<String>,
+
+    /// Continue the prompt as it is, without the chat template; control tokens in it are recognised
+    #[arg(long, conflicts_with = "system")]
+    pub(crate) raw: bool,
+
+    /// System message put before the prompt
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+
+    /// Most tokens to make; default: until the model ends its answer or its context is full
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+
+    /// Context length; default: the model's own
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) context: Option<u32>,
+
+    /// Also print the seed, load time, why it stopped, and a hash of the last logits
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct Sampling {
+    /// Randomness, 0 to 100; 0 always takes the best token
+    #[arg(short, long, value_name = "T", default_value_t = 0.6, value_parser = number(0.0..=100.0))]
+    pub(crate) temperature: f32,
+
+    /// Choose among this many of the best tokens; 0: all
+    #[arg(long, value_name = "K", default_value_t = 40)]
+    pub(crate) top_k: u32,
+
+    /// Choose among the best tokens that together have this probability, above 0 to 1
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = number(f32::MIN_POSITIVE..=1.0))]
+    pub(crate) top_p: f32,
+
+    /// Leave out tokens less probable than this fraction of the best one, 0 to 1
+    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = number(0.0..=1.0))]
+    pub(crate) min_p: f32,
+
+    /// The same seed, prompt and settings give the same text; default: another one every time
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// GGUF file (any file of a split model); default: Ember, the small model inside the program
+    pub(crate) model: Option<PathBuf>,
+
+    /// One JSON object, with arrays in full
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tokenize {
+    #[command(flatten)]
+    pub(crate) model: ModelFile,
+
+    /// One JSON array of ids, pieces and bytes
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Recognise control tokens in the text
+    #[arg(long)]
+    pub(crate) special: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Detokenize {
+    #[command(flatten)]
+    pub(crate) model: ModelFile,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logits {
+    #[command(flatten)]
+    pub(crate) model: ModelFile,
+
+    /// Token ids; no BOS is added
+    #[arg(long, value_name = "IDS", value_delimiter = ',', required = true)]
+    pub(crate) tokens: Vec<u32>,
+
+    /// Positions to print, counted from 0; default: the last
+    #[arg(long, value_name = "POSITIONS", value_delimiter = ',')]
+    pub(crate) at: Vec<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Synth {
+    /// Shape of the model: qwen3-0.6b, or tiny- with llama, mistral, mixtral, qwen2, qwen3, qwen3moe, phi3, gemma2 or gemma3
+    pub(crate) preset: String,
+
+    /// File to write
+    pub(crate) out: PathBuf,
+
+    /// Type of the matrices; norms and biases are F32
+    #[arg(long, value_name = "TYPE", default_value = "q8_0")]
+    pub(crate) dtype: DType,
+
+    /// GGUF file whose vocabulary and chat template the model gets; default: Ember's, padded to the preset's size
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vocab_from: Option<PathBuf>,
+
+    /// The same seed gives the same weights, in every type up to rounding
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// A parser for finite numbers in `range`.
+fn number(
+    range: std::ops::RangeInclusive<f32>,
+) -> impl Fn(&str) -> Result<f32, String> + Clone + Send + Sync {
+    move |text| match text.parse::<f32>() {
+        Ok(x) if range.contains(&x) => Ok(x),
+        _ => Err(format!("expected a number from {} to {}", range.start(), range.end())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

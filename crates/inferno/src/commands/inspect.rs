@@ -1,0 +1,201 @@
+//! `inferno inspect`: what is in a file, and what it takes to run it.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use inferno_format::{Array, Value};
+use inferno_model::architecture::{Architecture, FfnShape};
+use serde_json::{Map, Value as Json, json};
+
+use crate::{cli, commands::print, load};
+
+pub(crate) fn inspect(args: &cli::Inspect) -> Result<()> {
+    let opened = load::open(args.model.as_deref())?;
+    // A file of a family we do not know still has something to show.
+    let arch = opened.architecture(None).map_err(|e| format!("{:#}", e.root_cause()));
+    if args.json {
+        print(format!("{:#}\n", to_json(&opened, &arch)).as_bytes())
+    } else {
+        print(to_text(&opened, &arch).as_bytes())
+    }
+}
+
+/// Bytes it takes to run the model: the weights as stored, and keys and values of one sequence.
+struct Memory {
+    weights: u64,
+    kv_per_position: usize,
+    kv_at_full_context: usize,
+}
+
+impl Memory {
+    fn of(opened: &load::Opened, arch: &Architecture) -> Memory {
+        let kv_per_position = arch.kv_bytes_per_position(load::KV_TYPE.bytes());
+        Memory {
+            weights: opened.file.tensors().iter().map(|t| t.n_bytes).sum(),
+            kv_per_position,
+            kv_at_full_context: kv_per_position * arch.context_len,
+        }
+    }
+}
+
+/// Names and values of what the forward pass works with.
+fn hyperparameters(arch: &Architecture) -> Map<String, Json> {
+    let mut map = Map::new();
+    let mut put = |name: &str, value: Json| map.insert(name.into(), value);
+    put("architecture", arch.family.into());
+    put("n_layers", arch.layers.len().into());
+    put("dim", arch.dim.into());
+    put("n_heads", arch.n_heads.into());
+    put("n_kv_heads", arch.n_kv_heads.into());
+    put("head_dim", arch.head_dim.into());
+    match arch.ffn {
+        FfnShape::Dense { ffn_dim } => put("ffn_dim", ffn_dim.into()),
+        FfnShape::Experts { n_experts, ffn_dim, routing } => {
+            put("ffn_dim", ffn_dim.into());
+            put("n_experts", n_experts.into());
+            put("n_experts_used", routing.n_used.into())
+        }
+    };
+    put("vocab_size", arch.vocab_size.into());
+    put("context_len", arch.context_len.into());
+    put("norm_eps", f64_of(arch.norm_eps).into());
+    put("activation", format!("{:?}", arch.activation).into());
+    put("attn_scale", f64_of(arch.attn_scale).into());
+    put("rope_dims", arch.ropes[0].dims.into());
+    put("rope_pairing", format!("{:?}", arch.ropes[0].pairing).into());
+    if let Some(window) = arch.cache_groups.iter().find_map(|g| g.window) {
+        put("window", window.into());
+        put("n_windowed_layers", arch.layers.iter().filter(|l| l.window.is_some()).count().into());
+    }
+    for (name, cap) in [("attn_softcap", arch.attn_softcap), ("final_softcap", arch.final_softcap)] {
+        if let Some(cap) = cap {
+            put(name, f64_of(cap).into());
+        }
+    }
+    map
+}
+
+/// The decimal number a person would write for `x`, not its binary expansion.
+fn f64_of(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(x.into())
+}
+
+fn to_json(opened: &load::Opened, arch: &Result<Architecture, String>) -> Json {
+    let file = &opened.file;
+    let metadata: Map<String, Json> = file.metadata().iter().map(|(k, v)| (k.into(), value(v))).collect();
+    let tensor = |t: &inferno_format::TensorEntry| json!({ "name": t.name, "type": t.dtype.name(), "shape": t.dims, "bytes": t.n_bytes });
+    let mut all = json!({
+        "file": opened.name,
+        "format": { "version": file.version(), "alignment": file.alignment(), "bytes": file.file_bytes() },
+        "metadata": metadata,
+        "tensors": file.tensors().iter().map(tensor).collect::<Vec<_>>(),
+    });
+    match arch {
+        Ok(arch) => {
+            let memory = Memory::of(opened, arch);
+            all["hyperparameters"] = hyperparameters(arch).into();
+            all["memory"] = json!({
+                "weights_bytes": memory.weights,
+                "kv_bytes_per_position": memory.kv_per_position,
+                "kv_bytes_at_full_context": memory.kv_at_full_context,
+            });
+        }
+        Err(why) => all["cannot_run"] = why.as_str().into(),
+    }
+    all
+}
+
+fn value(v: &Value) -> Json {
+    match v {
+        Value::U8(x) => (*x).into(),
+        Value::I8(x) => (*x).into(),
+        Value::U16(x) => (*x).into(),
+        Value::I16(x) => (*x).into(),
+        Value::U32(x) => (*x).into(),
+        Value::I32(x) => (*x).into(),
+        Value::U64(x) => (*x).into(),
+        Value::I64(x) => (*x).into(),
+        Value::F32(x) => f64_of(*x).into(),
+        Value::F64(x) => (*x).into(),
+        Value::Bool(x) => (*x).into(),
+        Value::String(s) => s.as_str().into(),
+        Value::Array(a) => (0..a.len()).map(|i| element(a, i)).collect(),
+    }
+}
+
+fn element(array: &Array, i: usize) -> Json {
+    match array {
+        Array::F32(x) => f64_of(x[i]).into(),
+        Array::F64(x) => x[i].into(),
+        Array::Bool(x) => x[i].into(),
+        Array::U64(x) => x[i].into(),
+        Array::String(x) => x.get(i).into(),
+        _ => array.integer(i).into(),
+    }
+}
+
+fn to_text(opened: &load::Opened, arch: &Result<Architecture, String>) -> String {
+    let file = &opened.file;
+    let mut out = String::new();
+    let mut line = |text: String| out.extend([text.trim_end(), "\n"]);
+    line(format!("{}: GGUF version {}, {}", opened.name, file.version(), bytes(file.file_bytes())));
+
+    line("\nMETADATA".into());
+    let width = file.metadata().iter().map(|(k, _)| k.len()).max().unwrap_or(0);
+    for (key, v) in file.metadata().iter() {
+        line(format!("  {key:width$}  {}", short(v)));
+    }
+    match arch {
+        Ok(arch) => {
+            line("\nHYPERPARAMETERS".into());
+            for (name, v) in hyperparameters(arch) {
+                line(format!("  {name:17}  {}", v.as_str().map_or(v.to_string(), String::from)));
+            }
+        }
+        Err(why) => line(format!("\nCANNOT RUN: {why}")),
+    }
+    line(format!("\nTENSORS ({})", file.tensors().len()));
+    let width = file.tensors().iter().map(|t| t.name.len()).max().unwrap_or(0);
+    for t in file.tensors() {
+        let shape = t.dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
+        line(format!("  {:width$}  {:7}  {shape:18}  {:>9}", t.name, t.dtype.name(), bytes(t.n_bytes)));
+    }
+    if let Ok(arch) = arch {
+        let memory = Memory::of(opened, arch);
+        line("\nMEMORY".into());
+        line(format!("  weights              {}", bytes(memory.weights)));
+        line(format!("  keys and values      {} a position", bytes(memory.kv_per_position as u64)));
+        let full = bytes(memory.kv_at_full_context as u64);
+        line(format!("  at full context      {full} ({} positions)", arch.context_len));
+    }
+    out
+}
+
+/// A value on one line: long strings and arrays are cut, and say so.
+fn short(v: &Value) -> String {
+    const MOST: usize = 60;
+    match v {
+        Value::String(s) => {
+            let mut text: String = s.escape_debug().take(MOST).collect();
+            if s.escape_debug().nth(MOST).is_some() {
+                let _ = write!(text, "… ({} bytes)", s.len());
+            }
+            text
+        }
+        Value::Array(a) => {
+            let first = (0..a.len().min(4)).map(|i| element(a, i).to_string()).collect::<Vec<_>>().join(", ");
+            let dots = if a.len() > 4 { ", …" } else { "" };
+            format!("[{first}{dots}] ({} in all)", a.len())
+        }
+        other => value(other).to_string(),
+    }
+}
+
+fn bytes(n: u64) -> String {
+    match n {
+        0..1_000 => format!("{n} B"),
+        1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
+        _ => format!("{:.2} GB", n as f64 / 1e9),
+    }
+}

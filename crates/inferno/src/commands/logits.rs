@@ -1,0 +1,35 @@
+//! `inferno logits`: the numbers themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, ensure};
+use inferno_model::batch::Want;
+
+use crate::{cli, commands::print, generate::Sequence, load};
+
+pub(crate) fn logits(args: &cli::Logits) -> Result<()> {
+    let tokens = &args.tokens;
+    let last = tokens.len() - 1;
+    let at: BTreeSet<usize> =
+        if args.at.is_empty() { [last].into() } else { args.at.iter().copied().collect() };
+    if let Some(position) = at.iter().find(|&&p| p > last) {
+        anyhow::bail!("--at {position} is past the last position, {last}");
+    }
+    let opened = load::open(args.model.model.as_deref())?;
+    let arch = opened.architecture(None)?;
+    ensure!(
+        tokens.len() <= arch.context_len,
+        "{} tokens are more than the model's context of {}",
+        tokens.len(),
+        arch.context_len
+    );
+    if let Some(token) = tokens.iter().find(|&&t| t as usize >= arch.vocab_size) {
+        anyhow::bail!("token {token} is not in the vocabulary of {} tokens", arch.vocab_size);
+    }
+    let mut sequence = Sequence::new(opened.model(arch, tokens.len())?, tokens.len());
+    let want = |p| if at.contains(&p) { Want::Logits } else { Want::Nothing };
+    let output = sequence.append(tokens, &(0..tokens.len()).map(want).collect::<Vec<_>>())?;
+    let found: BTreeMap<usize, &[f32]> =
+        at.iter().map(|&p| (p, output.logits(p).expect("every position in `at` wants logits"))).collect();
+    print(format!("{}\n", serde_json::to_string(&found)?).as_bytes())
+}

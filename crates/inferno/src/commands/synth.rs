@@ -1,0 +1,143 @@
+//! `inferno synth`: models of true shape with random weights.
+//!
+//! Weights are N(0, 1/fan_in) for projections, N(0, 0.02²) for the embedding, 1 + N(0, 0.1²) for norms. Each is a
+//! function of (seed, tensor name, index), so that files of different types hold the same weights up to rounding.
+
+mod presets;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use inferno_format::{Array, DType, GgufWriter, Metadata, NewTensor, Strings, Value, quantize};
+use presets::{PRESETS, Preset, Weight};
+
+use crate::{cli, load};
+
+/// The types that weights can be written in.
+const DTYPES: [DType; 7] =
+    [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K];
+
+/// Numbers made at a time.
+const SLAB: usize = 1 << 22;
+
+pub(crate) fn synth(args: &cli::Synth) -> Result<()> {
+    let names = || PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
+    let preset = PRESETS
+        .iter()
+        .find(|p| p.name == args.preset)
+        .with_context(|| format!("there is no preset `{}`, the presets are {}", args.preset, names()))?;
+    let known = || DTYPES.map(|t| t.name()).join(" ");
+    ensure!(DTYPES.contains(&args.dtype), "cannot write {}, the types are {}", args.dtype, known());
+    if args.out.exists() && !args.force {
+        bail!("`{}` exists, `--force` replaces it", args.out.display());
+    }
+
+    let vocabulary = vocabulary(preset, args.vocab_from.as_deref())?;
+    let vocab_size = vocabulary.opt_strings(TOKENS)?.map_or(0, Strings::len);
+    let mut metadata = preset.metadata(vocab_size);
+    metadata.set(
+        "general.name",
+        Value::String(format!("{} with random weights, seed {}", preset.name, args.seed)),
+    );
+    metadata.set("general.file_type", Value::U32(file_type(args.dtype)));
+    vocabulary.iter().for_each(|(key, value)| metadata.set(key, value.clone()));
+    let weights = preset.weights(vocab_size);
+
+    // A file of the final name is always whole.
+    let part = PathBuf::from(format!("{}.part", args.out.display()));
+    let written = write(&part, &metadata, &weights, args)
+        .and_then(|()| std::fs::rename(&part, &args.out).context("cannot rename it"));
+    if written.is_err() {
+        // What is left of it is of no use; that it cannot be removed is the lesser trouble.
+        let _ = std::fs::remove_file(&part);
+    }
+    written.with_context(|| format!("cannot write `{}`", args.out.display()))?;
+    let n_bytes = std::fs::metadata(&args.out)?.len();
+    eprintln!("wrote `{}`: {} tensors, {:.1} MB", args.out.display(), weights.len(), n_bytes as f64 / 1e6);
+    Ok(())
+}
+
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const TYPES: &str = "tokenizer.ggml.token_type";
+const SCORES: &str = "tokenizer.ggml.scores";
+
+/// The `tokenizer.` keys of another file. Those of the model inside the program are filled up with unused tokens to
+/// the preset's size.
+fn vocabulary(preset: &Preset, from: Option<&Path>) -> Result<Metadata> {
+    let source =
+        load::open(from).context("a vocabulary is needed, `--vocab-from` names a file that has one")?;
+    let mut vocabulary = Metadata::default();
+    let keys = source.file.metadata().iter().filter(|(key, _)| key.starts_with("tokenizer."));
+    keys.for_each(|(key, value)| vocabulary.set(key, value.clone()));
+    let Some(tokens) = vocabulary.opt_strings(TOKENS)? else { bail!("`{}` has no vocabulary", source.name) };
+    let missing = preset.vocab_size.saturating_sub(tokens.len());
+    if from.is_some() || missing == 0 {
+        return Ok(vocabulary);
+    }
+    const UNUSED: i32 = 5;
+    let mut tokens = tokens.clone();
+    (tokens.len()..preset.vocab_size).for_each(|i| tokens.push(&format!("[PAD{i}]")));
+    vocabulary.set(TOKENS, Value::Array(Array::String(tokens)));
+    if let Some(Value::Array(Array::I32(types))) = vocabulary.get(TYPES) {
+        let types = types.iter().copied().chain(std::iter::repeat_n(UNUSED, missing)).collect();
+        vocabulary.set(TYPES, Value::Array(Array::I32(types)));
+    }
+    if let Some(scores) = vocabulary.opt_f32s(SCORES)? {
+        let scores = scores.iter().copied().chain(std::iter::repeat_n(f32::MIN, missing)).collect();
+        vocabulary.set(SCORES, Value::Array(Array::F32(scores)));
+    }
+    Ok(vocabulary)
+}
+
+/// llama.cpp's number for "mostly this type".
+fn file_type(dtype: DType) -> u32 {
+    match dtype {
+        DType::F32 => 0,
+        DType::F16 => 1,
+        DType::Q4_0 => 2,
+        DType::Q8_0 => 7,
+        DType::Q4_K => 14,
+        DType::Q6_K => 18,
+        DType::BF16 => 32,
+        _ => unreachable!("only these are written"),
+    }
+}
+
+fn write(path: &Path, metadata: &Metadata, weights: &[Weight], args: &cli::Synth) -> Result<()> {
+    let dtype = |w: &Weight| if w.init.is_matrix() { args.dtype } else { DType::F32 };
+    let tensors: Vec<NewTensor> = weights
+        .iter()
+        .map(|w| NewTensor { name: w.name.clone(), dtype: dtype(w), dims: w.dims.clone() })
+        .collect();
+    let file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let mut writer = GgufWriter::new(file, metadata, &tensors)?;
+    for w in weights {
+        let n: usize = w.dims.iter().product();
+        // Whole rows, so that no block is cut.
+        let slab = SLAB.next_multiple_of(w.dims[0]);
+        for start in (0..n).step_by(slab) {
+            for bytes in encode(w, args.seed, dtype(w), start..n.min(start + slab))? {
+                writer.append(&w.name, &bytes)?;
+            }
+        }
+    }
+    writer.finish()?.flush()?;
+    Ok(())
+}
+
+/// The numbers `range` of a tensor, made and encoded on all cores.
+fn encode(w: &Weight, seed: u64, dtype: DType, range: std::ops::Range<usize>) -> Result<Vec<Vec<u8>>> {
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let rows = range.len() / w.dims[0];
+    let part = rows.div_ceil(n_threads) * w.dims[0];
+    std::thread::scope(|scope| {
+        let workers = range.clone().step_by(part).map(|from| {
+            let to = range.end.min(from + part);
+            scope.spawn(move || quantize(dtype, &w.init.numbers(seed, &w.name, from..to)))
+        });
+        let workers: Vec<_> = workers.collect();
+        workers.into_iter().map(|w| Ok(w.join().expect("quantizing does not panic")?)).collect()
+    })
+}

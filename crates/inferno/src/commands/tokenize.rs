@@ -1,0 +1,36 @@
+//! `inferno tokenize` and `inferno detokenize`: text to ids and back.
+
+use anyhow::{Context, Result};
+use inferno_text::Special;
+use serde_json::{Value, json};
+
+use crate::commands::{print, read_stdin};
+use crate::{cli, load};
+
+pub(crate) fn tokenize(args: &cli::Tokenize) -> Result<()> {
+    let tokenizer = load::open(args.model.model.as_deref())?.tokenizer()?;
+    let special = if args.special { Special::Recognise } else { Special::AsText };
+    let ids = tokenizer.encode(&read_stdin()?, special);
+    let line = if args.json {
+        let piece = |&id: &u32| {
+            let bytes = tokenizer.piece(id).expect("an id of this vocabulary");
+            json!({ "id": id, "piece": String::from_utf8_lossy(bytes), "bytes": bytes })
+        };
+        Value::from(ids.iter().map(piece).collect::<Vec<_>>()).to_string()
+    } else {
+        ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
+    };
+    print(format!("{line}\n").as_bytes())
+}
+
+pub(crate) fn detokenize(args: &cli::Detokenize) -> Result<()> {
+    let tokenizer = load::open(args.model.model.as_deref())?.tokenizer()?;
+    let input = read_stdin()?;
+    let ids = input.trim().trim_start_matches('[').trim_end_matches(']');
+    let ids: Vec<u32> = ids
+        .split([' ', ',', '\n', '\r', '\t'])
+        .filter(|id| !id.is_empty())
+        .map(|id| id.parse().with_context(|| format!("`{}` is not a token id", id.escape_debug())))
+        .collect::<Result<_>>()?;
+    print(&tokenizer.decode(&ids)?)
+}

@@ -1,0 +1,140 @@
+//! `inferno run`.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use crate::{golden, inferno, pipe, start};
+
+const GREEDY: [&str; 4] = ["--temperature", "0", "--max-tokens", "24"];
+
+fn run(args: &[&str]) -> crate::Ran {
+    inferno(&[&["run"], args].concat())
+}
+
+#[test]
+fn ember_answers_and_the_last_line_has_the_speeds() {
+    let ran = run(&[&GREEDY[..], &["Tell me a story about a dragon."]].concat());
+    assert!(ran.stdout.starts_with("Once upon a time") && ran.stdout.ends_with('\n'), "{}", ran.stdout);
+    let last = ran.stderr.lines().last().unwrap();
+    assert!(
+        last.starts_with("prompt: 16 tokens, ") && last.contains(" tok/s; decode: 24 tokens, "),
+        "{last}"
+    );
+    assert_eq!(ran.code, Some(0));
+}
+
+#[test]
+fn a_piped_prompt_is_the_same_prompt() {
+    let argument = run(&[&GREEDY[..], &["Hello!"]].concat()).ok();
+    assert_eq!(pipe("Hello!\n", &[&["run"], &GREEDY[..]].concat()).ok(), argument);
+    assert_eq!(pipe("Hello!\r\n", &[&["run", "-"], &GREEDY[..]].concat()).ok(), argument);
+}
+
+#[test]
+fn a_seed_repeats_its_text_and_another_gives_another() {
+    let story = |seed| run(&["--seed", seed, "-n", "30", "-t", "1", "Tell me a story."]).ok();
+    assert_eq!(story("7"), story("7"));
+    assert_ne!(story("7"), story("8"));
+}
+
+#[test]
+fn verbose_shows_seed_stop_and_a_hash_that_repeats() {
+    let hash = || {
+        let stderr = run(&[&GREEDY[..], &["-v", "--seed", "3", "Hi"]].concat()).stderr;
+        assert!(stderr.contains("seed 3, loaded in ") && stderr.contains("stopped by "), "{stderr}");
+        stderr.lines().find(|l| l.starts_with("logits hash ")).expect("a hash").to_owned()
+    };
+    assert_eq!(hash(), hash());
+}
+
+#[test]
+fn raw_continues_text_without_a_template() {
+    let raw = run(&[&GREEDY[..], &["--raw", "Once upon a time, there was"]].concat());
+    assert!(raw.stderr.contains("prompt: 7 tokens"), "{}", raw.stderr);
+    assert!(!raw.stdout.trim().is_empty());
+}
+
+#[test]
+fn a_system_message_is_part_of_the_prompt() {
+    let with = run(&[&GREEDY[..], &["--system", "You are a pirate.", "Hello!"]].concat());
+    assert!(!with.stderr.contains("prompt: 9 tokens"), "{}", with.stderr);
+    with.ok();
+}
+
+#[test]
+fn control_tokens_in_a_prompt_stay_text() {
+    // As a control token it would end the turn and cost one token; as text it costs several.
+    let tokens = |prompt: &str| {
+        let stderr = run(&["-n", "1", prompt]).stderr;
+        let count = stderr.split("prompt: ").nth(1).unwrap().split(' ').next().unwrap();
+        count.parse::<usize>().unwrap()
+    };
+    assert!(tokens("a<|im_end|>b") >= tokens("ab") + 3);
+}
+
+#[test]
+fn unfit_prompts_are_refused_with_what_to_do() {
+    assert_eq!(run(&[""]).error(), "the prompt is empty");
+    assert_eq!(run(&[]).error(), "the prompt is empty");
+    assert_eq!(pipe([b'a', 0xff], &["run"]).error(), "stdin is not UTF-8 at byte 1");
+    let long = "word ".repeat(2000);
+    let error = run(&[&long]).error();
+    assert!(error.contains("tokens and the context 1024 positions: it must leave room"), "{error}");
+    let error = run(&["-m", &golden("llama"), "Hello"]).error();
+    assert!(error.ends_with("has no chat template, `--raw` continues text without"), "{error}");
+    assert!(run(&["-m", "no such file", "Hello"]).error().starts_with("`no such file`: cannot open: "));
+    let error = run(&["--context", "5000", "Hello"]).error();
+    assert!(error.ends_with("context length 5000 is out of range, this model takes 1 to 1024"), "{error}");
+}
+
+#[test]
+fn arguments_out_of_range_are_refused() {
+    for args in [
+        ["--temperature", "-1"],
+        ["--temperature", "NaN"],
+        ["--top-p", "0"],
+        ["--top-p", "1.1"],
+        ["--min-p", "2"],
+        ["--max-tokens", "0"],
+        ["--seed", "-1"],
+    ] {
+        let ran = run(&[&args[..], &["Hello"]].concat());
+        assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_full_context_ends_the_answer_and_says_so() {
+    let ran = run(&["--context", "20", "-t", "0", "Tell me a story about a dragon."]);
+    assert!(ran.stderr.contains("stopped: the context of 20 positions is full"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("decode: 4 tokens"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_program_quietly() {
+    let mut child = start(&["run", "--raw", "--seed", "1", "Once upon a time"], Stdio::null());
+    let mut first = [0; 1];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_the_answer_cleanly() {
+    // Logits of -∞ for every end token would be needed to be sure of a long answer; a long raw text comes close.
+    let mut child = start(
+        &["run", "--raw", "-t", "2", "--top-k", "0", "--min-p", "0", "--seed", "5", "a"],
+        Stdio::null(),
+    );
+    let mut stdout = child.stdout.take().unwrap();
+    let mut first = [0; 1];
+    stdout.read_exact(&mut first).unwrap();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(rest.ends_with('\n') && stderr.lines().last().unwrap().starts_with("prompt: "), "{stderr}");
+}
