@@ -24,27 +24,29 @@ pub(crate) struct Spm {
     pub(crate) add_space_prefix: bool,
 }
 
-/// A piece of the text on its way to being a token.
+/// A piece of the text on its way to being a token. Places and lengths are `u32`: see [`PART`].
 #[derive(Debug, Clone, Copy)]
 struct Symbol {
-    start: usize,
+    start: u32,
     /// 0 once it is merged into the one on its left.
-    len: usize,
-    prev: usize,
-    next: usize,
+    len: u32,
+    prev: u32,
+    next: u32,
 }
 
-/// Two neighbours that make a token. Ordered by score, then by place, the leftmost first.
+/// Two neighbours that made a token when they were found. Ordered by score, then by place, the leftmost first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Pair {
-    score: u32,
-    left: std::cmp::Reverse<usize>,
-    right: usize,
-    /// Of both, when the pair was found: another length later means another pair.
-    len: usize,
+    /// The score above the complement of the left one's place.
+    order: u64,
+    /// Of both together: another length later means that one has merged otherwise.
+    len: u32,
 }
 
-const NONE: usize = usize::MAX;
+const NONE: u32 = u32::MAX;
+
+/// The most bytes that are merged at a time. No request is as long.
+const PART: usize = 1 << 30;
 
 impl Spm {
     pub(crate) fn from_metadata(m: &Metadata, vocab: &mut Vocab) -> Result<Spm, TokenizerError> {
@@ -84,9 +86,17 @@ impl Spm {
                 None => escaped.push_str(part),
             }
         }
-        let symbols = self.merge(vocab, &escaped);
-        for symbol in symbols.iter().filter(|s| s.len > 0) {
-            let text = &escaped.as_bytes()[symbol.start..symbol.start + symbol.len];
+        let mut rest = escaped.as_str();
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at(rest.floor_char_boundary(PART));
+            self.encode_part(vocab, part, out);
+            rest = after;
+        }
+    }
+
+    fn encode_part(&self, vocab: &Vocab, text: &str, out: &mut Vec<u32>) {
+        for symbol in self.merge(vocab, text).iter().filter(|s| s.len > 0) {
+            let text = &text.as_bytes()[symbol.start as usize..][..symbol.len as usize];
             match self.words.get(&vocab.texts, text) {
                 Some(id) => out.push(id),
                 None => out.extend(text.iter().filter_map(|&b| self.bytes[usize::from(b)])),
@@ -95,46 +105,51 @@ impl Spm {
     }
 
     fn merge(&self, vocab: &Vocab, text: &str) -> Vec<Symbol> {
-        let mut symbols: Vec<Symbol> = text
-            .char_indices()
-            .enumerate()
-            .map(|(i, (start, c))| Symbol { start, len: c.len_utf8(), prev: i.wrapping_sub(1), next: i + 1 })
+        let mut symbols: Vec<Symbol> = (0u32..)
+            .zip(text.char_indices())
+            .map(|(i, (start, c))| Symbol {
+                start: start as u32,
+                len: c.len_utf8() as u32,
+                prev: i.wrapping_sub(1),
+                next: i + 1,
+            })
             .collect();
         if let Some(last) = symbols.last_mut() {
             last.next = NONE;
         }
+        let n = symbols.len() as u32;
         let mut pairs: BinaryHeap<Pair> =
-            (1..symbols.len()).filter_map(|i| self.pair(vocab, text, &symbols, i - 1, i)).collect();
-        while let Some(Pair { left: std::cmp::Reverse(left), right, len, .. }) = pairs.pop() {
-            if symbols[left].len == 0
-                || symbols[right].len == 0
-                || symbols[left].len + symbols[right].len != len
-            {
+            (0..n).filter_map(|i| self.pair(vocab, text, &symbols, i)).collect::<Vec<_>>().into();
+        while let Some(Pair { order, len }) = pairs.pop() {
+            let left = !(order as u32);
+            let Symbol { len: left_len, prev, next: right, .. } = symbols[left as usize];
+            if left_len == 0 || right == NONE || left_len + symbols[right as usize].len != len {
                 continue;
             }
-            symbols[left].len = len;
-            symbols[right].len = 0;
-            let (before, after) = (symbols[left].prev, symbols[right].next);
-            symbols[left].next = after;
+            let after = symbols[right as usize].next;
+            symbols[right as usize].len = 0;
+            symbols[left as usize].len = len;
+            symbols[left as usize].next = after;
             if after != NONE {
-                symbols[after].prev = left;
-                pairs.extend(self.pair(vocab, text, &symbols, left, after));
+                symbols[after as usize].prev = left;
             }
-            if before != NONE {
-                pairs.extend(self.pair(vocab, text, &symbols, before, left));
+            pairs.extend(self.pair(vocab, text, &symbols, left));
+            if prev != NONE {
+                pairs.extend(self.pair(vocab, text, &symbols, prev));
             }
         }
         symbols
     }
 
-    fn pair(&self, vocab: &Vocab, text: &str, symbols: &[Symbol], left: usize, right: usize) -> Option<Pair> {
-        let start = symbols[left].start;
-        let len = symbols[left].len + symbols[right].len;
-        if len > self.longest {
+    /// What the symbol at `left` and its right neighbour make, if it is a token.
+    fn pair(&self, vocab: &Vocab, text: &str, symbols: &[Symbol], left: u32) -> Option<Pair> {
+        let Symbol { start, len, next, .. } = symbols[left as usize];
+        let len = len + symbols.get(next as usize)?.len;
+        if len as usize > self.longest {
             return None;
         }
-        let id = self.words.get(&vocab.texts, &text.as_bytes()[start..start + len])?;
-        Some(Pair { score: self.scores[id as usize], left: std::cmp::Reverse(left), right, len })
+        let id = self.words.get(&vocab.texts, &text.as_bytes()[start as usize..][..len as usize])?;
+        Some(Pair { order: u64::from(self.scores[id as usize]) << 32 | u64::from(!left), len })
     }
 }
 

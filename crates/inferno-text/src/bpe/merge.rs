@@ -21,8 +21,8 @@ pub(super) struct Merger {
     /// Neighbours in a long word; the place of a symbol that was merged into its left neighbour is left empty.
     prev: Vec<u32>,
     next: Vec<u32>,
-    /// (rank, place) of pairs that could be merged when they were put in.
-    heap: BinaryHeap<Reverse<(u32, u32)>>,
+    /// Pairs that could be merged when they were put in: rank above place, in one integer.
+    heap: BinaryHeap<Reverse<u64>>,
 }
 
 impl Merger {
@@ -79,13 +79,13 @@ impl Merger {
         self.next.extend((1..n).chain([NONE]));
         let mut start = std::mem::take(&mut self.heap).into_vec();
         start.clear();
-        start.extend(
-            (0..).zip(&self.ranks).filter(|&(_, &rank)| rank != NO_RANK).map(|(i, &rank)| Reverse((rank, i))),
-        );
+        let pairs = (0..).zip(&self.ranks).filter(|&(_, &rank)| rank != NO_RANK);
+        start.extend(pairs.map(|(at, &rank)| entry(rank, at)));
         self.heap = start.into();
-        while let Some(Reverse((rank, at))) = self.heap.pop() {
+        while let Some(Reverse(lowest)) = self.heap.pop() {
+            let at = lowest as u32;
             let place = at as usize;
-            if self.ranks[place] != rank {
+            if self.ranks[place] != (lowest >> 32) as u32 {
                 continue; // the pair is gone
             }
             let right = self.next[place] as usize;
@@ -109,10 +109,15 @@ impl Merger {
         let place = at as usize;
         let (rank, merged) = rank_at(bpe, &self.symbols, place, self.next[place] as usize);
         if rank != NO_RANK {
-            self.heap.push(Reverse((rank, at)));
+            self.heap.push(entry(rank, at));
         }
         (self.ranks[place], self.merged[place]) = (rank, merged);
     }
+}
+
+/// Orders by rank, then by place.
+fn entry(rank: u32, at: u32) -> Reverse<u64> {
+    Reverse(u64::from(rank) << 32 | u64::from(at))
 }
 
 #[inline]

@@ -109,7 +109,7 @@ fn a_template_that_runs_wild_is_stopped() {
     ));
     assert!(matches!(run("{{ nothing.there.at_all }}"), Err(TemplateError::Stopped { line: 1, .. })));
     assert!(matches!(run("{% include 'x' %}"), Err(TemplateError::Stopped { .. })));
-    assert!(matches!(run(&"(".repeat(10_000)), Ok(_)));
+    assert!(run(&"(".repeat(10_000)).is_ok());
     assert!(matches!(run(&format!("{{{{ {} }}}}", "(".repeat(10_000))), Err(TemplateError::Syntax { .. })));
     assert!(matches!(run("{% if %}"), Err(TemplateError::Syntax { line: 1, .. })));
 }
