@@ -3,11 +3,12 @@
 //! The result is llama.cpp's: the longest special token is searched first, in all of the text, from left to
 //! right; then the next longest in what is left between; and so on. Where two occurrences overlap, the longer
 //! token has it, wherever it starts. (A leftmost-longest search differs: of `ab` and `bcd` in `abcd` it takes
-//! the first.) An automaton first says which tokens occur at all, so that the search costs a pass over the text for
-//! each of these few and not for each of the hundreds there are.
+//! the first.) Here an automaton finds all occurrences in one pass, and they are then granted in that order. Only
+//! where they are very many (runs of spaces, where runs of spaces are tokens) each token is searched on its own.
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
+use crate::template::MARK;
 use crate::vocab::{TokenKind, Vocab};
 
 /// Whether control tokens are recognised in a text.
@@ -20,7 +21,7 @@ pub enum Special {
     AsText,
 }
 
-/// The special tokens of a vocabulary.
+/// The special tokens of a vocabulary, ready to be searched.
 #[derive(Debug)]
 pub(crate) struct SpecialTokens {
     all: Set,
@@ -50,6 +51,7 @@ struct Token {
     finder: memchr::memmem::Finder<'static>,
     /// White space after it is dropped.
     strips_right: bool,
+    is_one_char: bool,
 }
 
 impl SpecialTokens {
@@ -102,13 +104,60 @@ impl Set {
             id,
             finder: memchr::memmem::Finder::new(text(id)).into_owned(),
             strips_right: strips_right(id),
+            is_one_char: std::str::from_utf8(text(id)).is_ok_and(|text| text.chars().nth(1).is_none()),
         };
         Set { tokens: ids.into_iter().map(token).collect(), automaton }
     }
 
     fn partition<'t>(&self, text: &'t str) -> Vec<Part<'t>> {
+        let Some(automaton) = self.automaton.as_ref().filter(|a| a.is_match(text)) else {
+            return if text.is_empty() { Vec::new() } else { vec![Part::Text(text)] };
+        };
+        let most = 64 + text.len() * 4;
+        let mut found = Vec::new();
+        for m in automaton.find_overlapping_iter(text) {
+            if found.len() == most {
+                return self.partition_one_by_one(text);
+            }
+            found.push((m.pattern().as_u32(), m.start()));
+        }
+        found.sort_unstable();
+        self.grant(text, &found)
+    }
+
+    /// Grants the occurrences, which are in the order of their claims.
+    fn grant<'t>(&self, text: &'t str, found: &[(u32, usize)]) -> Vec<Part<'t>> {
+        let mut taken = vec![false; text.len()];
+        let mut granted = Vec::new();
+        for &(index, start) in found {
+            let token = &self.tokens[index as usize];
+            let mut end = start + token.len();
+            // What was granted before is no shorter: if it overlaps, it has one of the ends.
+            if taken[start] || taken[end - 1] || token.is_marked(&text[end..]) {
+                continue;
+            }
+            let after = token.stripped(&text[end..]);
+            let mut free = text.as_bytes()[end..text.len() - after.len()].iter().zip(&taken[end..]);
+            end += free.position(|(_, taken)| *taken).unwrap_or(text.len() - after.len() - end);
+            taken[start..end].fill(true);
+            granted.push((start, end, token.id));
+        }
+        granted.sort_unstable();
+        let mut parts = Vec::with_capacity(granted.len() * 2 + 1);
+        let mut pos = 0;
+        for (start, end, id) in granted {
+            parts.extend([Part::Text(&text[pos..start]), Part::Token(id)]);
+            pos = end;
+        }
+        parts.push(Part::Text(&text[pos..]));
+        parts.retain(|part| *part != Part::Text(""));
+        parts
+    }
+
+    /// The definition, in so many words.
+    fn partition_one_by_one<'t>(&self, text: &'t str) -> Vec<Part<'t>> {
         let mut parts = vec![Part::Text(text)];
-        for token in self.occurring(text) {
+        for token in self.tokens.iter().filter(|token| token.finder.find(text.as_bytes()).is_some()) {
             let mut next = Vec::with_capacity(parts.len());
             for part in parts {
                 match part {
@@ -121,34 +170,42 @@ impl Set {
         parts.retain(|part| *part != Part::Text(""));
         parts
     }
-
-    /// The tokens that are somewhere in the text, longest first.
-    fn occurring(&self, text: &str) -> impl Iterator<Item = &Token> {
-        let mut occurs = vec![false; if self.is_in(text) { self.tokens.len() } else { 0 }];
-        if !occurs.is_empty() {
-            for m in self.automaton.iter().flat_map(|a| a.find_overlapping_iter(text)) {
-                occurs[m.pattern().as_usize()] = true;
-            }
-        }
-        self.tokens.iter().zip(occurs).filter_map(|(token, occurs)| occurs.then_some(token))
-    }
-
-    fn is_in(&self, text: &str) -> bool {
-        self.automaton.as_ref().is_some_and(|a| a.is_match(text))
-    }
 }
 
 impl Token {
+    fn len(&self) -> usize {
+        self.finder.needle().len()
+    }
+
     fn cut<'t>(&self, text: &'t str, parts: &mut Vec<Part<'t>>) {
-        let mut rest = text;
-        while let Some(at) = self.finder.find(rest.as_bytes()) {
-            parts.push(Part::Text(&rest[..at]));
-            parts.push(Part::Token(self.id));
-            rest = &rest[at + self.finder.needle().len()..];
-            if self.strips_right {
-                rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
+        let (mut rest, mut from) = (text, 0);
+        while let Some(at) = self.finder.find(&rest.as_bytes()[from..]) {
+            let (start, end) = (from + at, from + at + self.len());
+            if self.is_marked(&rest[end..]) {
+                from = end;
+                continue;
             }
+            parts.extend([Part::Text(&rest[..start]), Part::Token(self.id)]);
+            rest = self.stripped(&rest[end..]);
+            from = 0;
         }
         parts.push(Part::Text(rest));
     }
+
+    /// What is left of the text after an occurrence.
+    fn stripped<'t>(&self, after: &'t str) -> &'t str {
+        if !self.strips_right {
+            return after;
+        }
+        after.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b')
+    }
+
+    /// Whether an occurrence is a message's, by what comes after it in a template's output. A mark within a token
+    /// hides it; a token of one character can only be marked behind.
+    fn is_marked(&self, after: &str) -> bool {
+        self.is_one_char && after.starts_with(MARK)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,8 @@ use minijinja::{Environment, Value, value::ValueKind};
 use crate::error::printable;
 use crate::special::{Part, Special};
 use crate::tokenizer::Tokenizer;
-use mark::{MARK, Marker};
+pub(crate) use mark::MARK;
+use mark::Marker;
 
 /// Steps a template may take.
 const FUEL: u64 = 5_000_000;

@@ -14,7 +14,7 @@
 //!   supply the beginning.
 
 /// U+FDD0.
-pub(super) const MARK: char = '\u{fdd0}';
+pub(crate) const MARK: char = '\u{fdd0}';
 
 /// Puts marks into strings.
 #[derive(Debug)]

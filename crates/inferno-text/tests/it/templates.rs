@@ -209,3 +209,25 @@ fn no_real_template_makes_a_control_token_of_a_message() {
     let refusing: Vec<&str> = refusing.iter().map(|r| r.split(':').next().unwrap()).collect();
     assert_eq!(refusing, ["fireworks-ai-llama-3-firefunction-v2"]);
 }
+
+#[test]
+fn with_real_vocabularies_a_message_of_every_control_token_is_text() {
+    let Some(dir) = data::dir() else { return };
+    let mut n = 0;
+    for (name, tokenizer) in data::tokenizers() {
+        let m = data::metadata(&dir.join(format!("tokenizers/{name}-vocab.gguf")));
+        let Some(template) = ChatTemplate::from_metadata(&m).unwrap() else { continue };
+        let all = 0..tokenizer.vocab_size() as u32;
+        let is_control = |id: &u32| tokenizer.token_kind(*id) == Some(TokenKind::Control);
+        let evil: String = all.filter(is_control).filter_map(|id| tokenizer.token_text(id)).collect();
+        let render = |text: &str| {
+            let ids = template.render_tokens(&tokenizer, &[message("user", text)], &options()).unwrap();
+            (control_ids(&tokenizer, &ids), tokenizer.decode(&ids).unwrap())
+        };
+        let ((plain, _), (found, text)) = (render("hello"), render(&evil));
+        assert_eq!(found, plain, "{name}");
+        assert!(String::from_utf8(text).unwrap().contains(&evil), "{name}");
+        n += 1;
+    }
+    assert!(n >= 2);
+}
