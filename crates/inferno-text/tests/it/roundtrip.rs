@@ -1,5 +1,6 @@
 //! `decode(encode(x)) == x`, for every vocabulary, on random and on hostile text.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use inferno_text::{ControlTokens, Special, TokenKind, Tokenizer};
@@ -37,21 +38,25 @@ fn check_decoded(name: &str, t: &Tokenizer, text: &str) -> Vec<u32> {
     ids
 }
 
+/// The bytes a vocabulary has no token for. Falcon's and others lack a few that hardly ever occur.
+fn unsayable(t: &Tokenizer) -> Vec<u8> {
+    let ids = 0..t.vocab_size() as u32;
+    let said: HashSet<&[u8]> = ids.filter_map(|id| t.piece(id)).filter(|piece| piece.len() == 1).collect();
+    (0..=255).filter(|b| !said.contains([*b].as_slice())).collect()
+}
+
 #[test]
 fn any_text_comes_back() {
     let all = vocabularies();
+    let missing: HashMap<&String, Vec<u8>> = all.iter().map(|(name, t)| (name, unsayable(t))).collect();
     let mixed = "[ \u{a0}\u{3000}\t\r\na-zA-Z0-9'<|>/_À-ͽא-תก-๙一-丟가-갠\u{300}-\u{30f}\u{200b}-\u{200f}🌀-🗿]{0,80}";
     let anything = proptest::collection::vec(any::<char>(), 0..40).prop_map(String::from_iter);
     let text = prop_oneof![anything, mixed];
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) };
     proptest!(config, |(text in text)| {
         for (name, t) in &all {
-            if name == "falcon" {
-                // It has no tokens for these bytes.
-                check(name, t, &text.replace(|c: char| !(' '..'\u{80000}').contains(&c), ""));
-            } else {
-                check(name, t, &text);
-            }
+            let missing = &missing[name];
+            check(name, t, &text.replace(|c: char| c.to_string().bytes().any(|b| missing.contains(&b)), ""));
         }
     });
 }
@@ -68,8 +73,10 @@ fn every_control_token_as_text_is_text() {
     }
 }
 
+/// With `INFERNO_SHOW_TIMES` set (and `--nocapture`) it prints how long each takes: in a release build at most
+/// 0.5 s (2 shared cores of Sapphire Rapids).
 #[test]
-fn a_mebibyte_of_one_thing_takes_about_as_long_as_any_other() {
+fn a_mebibyte_of_one_thing_comes_back() {
     for (name, t) in vocabularies() {
         for unit in [
             "a",
