@@ -116,6 +116,8 @@ struct Family {
     activation: Activation,
     /// Embeddings are multiplied by √dim.
     scaled_embedding: bool,
+    /// The window when the file is silent.
+    window: Option<u32>,
     /// With a window, every n-th layer still sees everything; `None`: all layers are windowed.
     full_every: Option<u32>,
     /// Rotation base of windowed layers, where it is another than that of full ones.
@@ -132,6 +134,7 @@ const PLAIN: Family = Family {
     pairing: Pairing::Halves,
     activation: Activation::Silu,
     scaled_embedding: false,
+    window: None,
     full_every: None,
     window_theta: None,
     softcaps: (None, None),
@@ -152,6 +155,7 @@ const FAMILIES: &[Family] = &[
         name: "gemma2",
         activation: Activation::GeluTanh,
         scaled_embedding: true,
+        window: Some(4096),
         full_every: Some(2),
         softcaps: (Some(50.0), Some(30.0)),
         wide_scale_at: Some(46),
@@ -224,7 +228,8 @@ impl Architecture {
         }
         let context_len = context_len.unwrap_or(trained_context);
 
-        let window = keys.opt_u32("attention.sliding_window")?.filter(|&w| w > 0).map(|w| w as usize);
+        let window = keys.opt_u32("attention.sliding_window")?.or(family.window).filter(|&w| w > 0);
+        let window = window.map(|w| w as usize);
         let full_every = match keys.opt_u32("attention.sliding_window_pattern")? {
             Some(n) => Some(n),
             None => family.full_every,
@@ -348,6 +353,7 @@ fn ropes(file: &Gguf, keys: &Keys, family: &Family, shape: RopeShape) -> Result<
         "yarn" => Scaling::Yarn {
             factor,
             original_context: original_context.unwrap_or(shape.trained_context),
+            magnitude: keys.positive("rope.scaling.yarn_attn_factor")?,
             beta_fast: keys.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
             beta_slow: keys.positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
         },

@@ -28,6 +28,8 @@ pub enum Scaling {
         factor: f32,
         /// Positions the model was first trained on.
         original_context: usize,
+        /// What cosine and sine are multiplied by; `None`: `1 + ln(factor) / 10`.
+        magnitude: Option<f32>,
         /// Rotations over the original context from which on a pair keeps its angle.
         beta_fast: f32,
         /// Rotations up to which a pair is fully interpolated.
@@ -69,7 +71,7 @@ impl Rope {
         match *scaling {
             Scaling::None => {}
             Scaling::Linear { factor } => inv_freq.iter_mut().for_each(|f| *f /= f64::from(factor)),
-            Scaling::Yarn { factor, original_context, beta_fast, beta_slow } => {
+            Scaling::Yarn { factor, original_context, magnitude: given, beta_fast, beta_slow } => {
                 // The pair that turns `rotations` times over the original context.
                 let pair_of = |rotations: f32| {
                     let full_turns = original_context as f64 / (f64::from(rotations) * std::f64::consts::TAU);
@@ -82,9 +84,10 @@ impl Rope {
                     let interpolate = ((i as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
                     *f *= interpolate / f64::from(factor) + (1.0 - interpolate);
                 }
-                if factor > 1.0 {
-                    magnitude *= 1.0 + 0.1 * libm::log(f64::from(factor));
-                }
+                magnitude *= match given {
+                    Some(given) => f64::from(given),
+                    None => 1.0 + 0.1 * libm::log(f64::from(factor.max(1.0))),
+                };
             }
         }
         Rope { pairing, dims, inv_freq, magnitude }

@@ -139,6 +139,10 @@ pub(crate) struct Logits {
     #[arg(long, value_name = "IDS", value_delimiter = ',', required = true)]
     pub(crate) tokens: Vec<u32>,
 
+    /// Context length, which chooses between long and short RoPE factors; default: the model's own
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) context: Option<u32>,
+
     /// Positions to print, counted from 0; default: the last
     #[arg(long, value_name = "POSITIONS", value_delimiter = ',')]
     pub(crate) at: Vec<usize>,

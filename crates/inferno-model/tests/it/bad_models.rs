@@ -2,6 +2,7 @@
 //! expected and what was found. Every case starts from a golden model and changes one thing.
 
 use inferno_format::{Array, DType, Gguf, GgufWriter, Metadata, NewTensor, Strings, Value};
+use inferno_model::architecture::Architecture;
 use inferno_model::sample::{SampleSpec, Sampler};
 
 use crate::run;
@@ -135,6 +136,22 @@ fn a_per_layer_array_of_equal_numbers_is_one_number() {
     let mut parts = Parts::of("llama");
     parts.metadata.set("llama.attention.head_count_kv", Value::Array(Array::I32(vec![2, 2, 2])));
     assert!(run::load(&parts.file(), 64).is_ok());
+}
+
+#[test]
+fn a_family_fills_in_what_its_files_may_leave_out() {
+    let mut parts = Parts::of("gemma2");
+    for key in ["attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping"] {
+        parts.without_key(&format!("gemma2.{key}"));
+    }
+    let arch = Architecture::read(&parts.file(), None).unwrap();
+    assert_eq!((arch.attn_softcap, arch.final_softcap), (Some(50.0), Some(30.0)));
+    let windows: Vec<Option<usize>> = arch.layers.iter().map(|l| l.window).collect();
+    assert_eq!(windows, [Some(4096), None, Some(4096)]);
+    // Zero says that there is none.
+    parts.metadata.set("gemma2.attention.sliding_window", Value::U32(0));
+    let arch = Architecture::read(&parts.file(), None).unwrap();
+    assert!(arch.layers.iter().all(|l| l.window.is_none()));
 }
 
 #[test]

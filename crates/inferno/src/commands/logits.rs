@@ -16,7 +16,7 @@ pub(crate) fn logits(args: &cli::Logits) -> Result<()> {
         anyhow::bail!("--at {position} is past the last position, {last}");
     }
     let opened = load::open(args.model.model.as_deref())?;
-    let arch = opened.architecture(None)?;
+    let arch = opened.architecture(args.context.map(|n| n as usize))?;
     ensure!(
         tokens.len() <= arch.context_len,
         "{} tokens are more than the model's context of {}",
