@@ -1,9 +1,9 @@
 //! Chat templates: Jinja from the model's file, rendered straight to tokens.
 //!
 //! Two things are untrusted. The template is a program out of a file: it runs with a budget of steps, of output
-//! and of recursion, and can reach nothing but its arguments. (What it keeps in variables is not bounded: the engine
-//! has no hook for that, so a hostile template can double a string until memory runs out.) The messages are a stranger's text: they may
-//! not produce a control token, whatever they say and whatever the template does to them; `mark.rs` says how.
+//! and of recursion, and can reach nothing but its arguments. (What it keeps in variables is not bounded, as
+//! the Jinja engine has no hook for it: a hostile template can double a string until memory runs out.)
+//! The messages are a stranger's text: they may not produce a control token; `mark.rs` says how.
 
 mod functions;
 mod json;
