@@ -143,7 +143,9 @@ impl<B: Backend> Transformer<B> {
             }
             b.read(&s.logits, &mut output.logits)?;
         }
-        b.read(&s.h, &mut output.hidden)?;
+        if output.any(|want| want == Want::Hidden) {
+            b.read(&s.h, &mut output.hidden)?;
+        }
         output.choose(batch.positions());
         Ok(())
     }

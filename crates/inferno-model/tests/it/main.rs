@@ -5,3 +5,4 @@ mod bad_models;
 mod conformance;
 mod goldens;
 mod run;
+mod wants;

@@ -11,7 +11,7 @@ use inferno_model::reference::Reference;
 use inferno_model::transformer::{KvRoom, Model, Transformer};
 
 pub(crate) struct Sequence {
-    model: Transformer<Reference>,
+    pub(crate) model: Transformer<Reference>,
     pages: Vec<PageId>,
     n_groups: usize,
     len: usize,
