@@ -18,7 +18,7 @@ fn check(name: &str) {
     let ids =
         |v: &Value| v.as_array().unwrap().iter().map(|t| t.as_u64().unwrap() as u32).collect::<Vec<_>>();
     let prompt = ids(&golden["prompt"]);
-    let mut model = run::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf")), 64);
+    let mut model = run::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf")), 128);
     let logits = model.append(&prompt);
 
     let mut worst = 0.0f32;
@@ -66,6 +66,13 @@ goldens! {
     phi3_matches_float64: "phi3",
     gemma2_matches_float64: "gemma2",
     gemma3_matches_float64: "gemma3",
+    llama_with_yarn_matches_float64: "llama-yarn",
+    llama_with_interpolated_positions_matches_float64: "llama-linear",
+    mistral_past_its_window_matches_float64: "mistral-window",
+    phi3_past_its_original_context_matches_float64: "phi3-longrope",
+    gemma3_with_interpolated_full_layers_matches_float64: "gemma3-linear",
+    qwen3_with_its_own_yarn_magnitude_matches_float64: "qwen3-yarn-factor",
+    qwen3moe_with_plain_expert_shares_matches_float64: "qwen3moe-plain-shares",
 }
 
 #[test]
