@@ -2,7 +2,7 @@
 //!
 //! Inputs are noise from fixed seeds with ragged sizes. A failed check panics and names the operation.
 
-use inferno_format::{DType, Gguf, dequantize};
+use inferno_format::{DType, Gguf, dequantize, quantize};
 
 use crate::architecture::{Activation, Architecture, CacheGroup, Routing};
 use crate::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx};
@@ -228,7 +228,8 @@ where
     B::Buffer: Send,
     B::KvPool: Send,
 {
-    const LEN: usize = 45;
+    // Over a page boundary, not over two.
+    const LEN: usize = 37;
     const N_MATES: usize = 31;
     let n_pages = LEN.div_ceil(PAGE_LEN);
     let arch = Architecture::read(file, None).expect("a model that loads");
@@ -258,7 +259,7 @@ where
                     let mate = if i < place { i } else { i - 1 };
                     let table = pages(mate + 1);
                     let tables = vec![table.as_slice(); n_groups];
-                    batch.push(&mates[mate][start..end], start, &tables, Want::TopK(1));
+                    batch.push(&mates[mate][start..end], start, &tables, Want::Nothing);
                 }
             }
             let output = model.step(&batch).expect("a step");
@@ -319,21 +320,24 @@ impl Noise {
         (0..n).map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
     }
 
-    /// A tensor of random bytes, block by block, leaving out blocks with huge or non-finite values.
+    /// A tensor of random numbers. Quantized ones are random bytes, block by block, so that every bit pattern
+    /// of quants and scales occurs, leaving out blocks with huge, tiny or non-finite values.
     fn tensor<B: Backend>(&mut self, b: &mut B, dtype: DType, shape: [usize; 3]) -> B::Weight {
-        let n_blocks = shape.iter().product::<usize>() / dtype.block_len();
+        let n = shape.iter().product();
+        if dtype.is_float() {
+            let bytes = quantize(dtype, &self.numbers(n)).expect("floats are written as they are");
+            return upload(b, dtype, shape, bytes);
+        }
         let mut values = vec![0.0; dtype.block_len()];
-        let mut bytes = Vec::new();
-        for _ in 0..n_blocks {
-            let block = loop {
-                let mut block = vec![0; dtype.block_bytes()];
+        let mut bytes = vec![0; dtype.row_bytes(n).expect("whole blocks")];
+        for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
+            loop {
                 block.chunks_mut(8).for_each(|c| c.copy_from_slice(&self.next().to_le_bytes()[..c.len()]));
-                dequantize(dtype, &block, &mut values).expect("one block");
+                dequantize(dtype, block, &mut values).expect("one block");
                 if values.iter().all(|x| x.abs() < 10.0) && values.iter().any(|x| x.abs() > 1e-4) {
-                    break block;
+                    break;
                 }
-            };
-            bytes.extend(block);
+            }
         }
         upload(b, dtype, shape, bytes)
     }
