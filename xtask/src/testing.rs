@@ -13,16 +13,26 @@ pub fn testdata(name: &str) -> PathBuf {
     root().join("testdata").join(name)
 }
 
-/// A file of the data that is not in the repository: under `INFERNO_DATA`, or in `../shared/data` beside the
-/// checkout. If it is nowhere the test is skipped, loudly: `None`, or a panic if `INFERNO_REQUIRE` has `data`.
-pub fn data(name: &str) -> Option<PathBuf> {
+/// The folder of the data that is not in the repository: `INFERNO_DATA`, or `../shared/data` beside the checkout. If
+/// there is none the test is skipped, loudly: `None`, or a panic if `INFERNO_REQUIRE` has `data`.
+pub fn data_dir() -> Option<PathBuf> {
     let beside = || root().parent().map(|p| p.join("shared/data"));
     let folder = std::env::var_os("INFERNO_DATA").map(PathBuf::from).or_else(beside);
-    let file = folder.map(|f| f.join(name)).filter(|f| f.exists());
-    if file.is_none() {
-        skip("data", &format!("no `{name}` in `INFERNO_DATA` or beside the checkout"));
+    let folder = folder.filter(|folder| folder.is_dir());
+    if folder.is_none() {
+        skip("data", "`INFERNO_DATA` names no folder, and there is no data beside the checkout");
     }
-    file
+    folder
+}
+
+/// A file or folder of [`data_dir`], or a skip in the same way.
+pub fn data(name: &str) -> Option<PathBuf> {
+    let path = data_dir()?.join(name);
+    if !path.exists() {
+        skip("data", &format!("the data has no `{name}`"));
+        return None;
+    }
+    Some(path)
 }
 
 /// Says past the test runner's capture that the running test is skipped for want of `what`

@@ -168,7 +168,7 @@ fn control_texts(source: &str) -> Vec<String> {
 
 #[test]
 fn no_real_template_makes_a_control_token_of_a_message() {
-    let Some(dir) = data::dir() else { return };
+    let Some(dir) = xtask::testing::data_dir() else { return };
     let mut paths: Vec<_> = dir.join("templates").read_dir().unwrap().map(|e| e.unwrap().path()).collect();
     paths.sort();
     assert!(paths.len() > 40);
@@ -212,7 +212,7 @@ fn no_real_template_makes_a_control_token_of_a_message() {
 
 #[test]
 fn with_real_vocabularies_a_message_of_every_control_token_is_text() {
-    let Some(dir) = data::dir() else { return };
+    let Some(dir) = xtask::testing::data_dir() else { return };
     let mut n = 0;
     for (name, tokenizer) in data::tokenizers() {
         let m = data::metadata(&dir.join(format!("tokenizers/{name}-vocab.gguf")));

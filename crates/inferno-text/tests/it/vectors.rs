@@ -6,7 +6,7 @@ use crate::data;
 
 #[test]
 fn every_vector_of_every_vocabulary_encodes_as_it_should() {
-    let Some(dir) = data::dir() else { return };
+    let Some(dir) = xtask::testing::data_dir() else { return };
     for (name, tokenizer) in data::tokenizers() {
         let file = |ext| std::fs::read_to_string(dir.join(format!("tokenizers/{name}.{ext}"))).unwrap();
         let (texts, ids) = (file("inp"), file("out"));
