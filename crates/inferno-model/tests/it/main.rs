@@ -3,6 +3,7 @@
 
 mod bad_models;
 mod conformance;
+mod damage;
 mod goldens;
 mod run;
 mod wants;
