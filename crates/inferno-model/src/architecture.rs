@@ -1,6 +1,6 @@
 //! What one decoder looks like, as data: the table of families and the numbers of one file.
 //!
-//! A family is a row of [`FAMILIES`]; everything a file can say is read from the file. Nothing outside
+//! A family is a row of `FAMILIES`; everything a file can say is read from the file. Nothing outside
 //! this module knows a family's name. Sources: the model cards and configurations of the families,
 //! and the key names of the GGUF specification.
 

@@ -118,7 +118,7 @@ pub trait Backend {
     fn embed(&mut self, out: &mut Self::Buffer, table: &Self::Weight, tokens: &[u32], scale: f32);
     /// out = x / rms(x) * weight, per row.
     fn rms_norm(&mut self, out: &mut Self::Buffer, x: &Self::Buffer, weight: &Self::Weight, eps: f32);
-    /// outs[i] (n, rows of weights[i]) = x (n, cols) × weights[i]ᵀ. The input is quantized once for all.
+    /// Every out (n, rows of its weight) = x (n, cols) × its weightᵀ. The input is quantized once for all.
     fn matmul(&mut self, outs: &mut [&mut Self::Buffer], weights: &[&Self::Weight], x: &Self::Buffer);
     /// x += y.
     fn add(&mut self, x: &mut Self::Buffer, y: &Self::Buffer);

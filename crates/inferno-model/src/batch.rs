@@ -38,8 +38,8 @@ pub struct Span {
     pub rows: Range<usize>,
     /// Position of its first row.
     pub start: usize,
-    /// Per cache group, where its page table lies in the batch's `pages`.
-    tables: Vec<Range<usize>>,
+    /// Its page table of cache group 0 is this one of the batch's; those of the other groups follow.
+    first_table: usize,
 }
 
 /// Rows of many sequences laid end to end: prompt chunks, decode rows and drafts alike.
@@ -55,7 +55,9 @@ pub struct Batch {
     positions: Vec<u32>,
     wants: Vec<Want>,
     spans: Vec<Span>,
+    /// Page tables of all spans end to end, and where each lies.
     pages: Vec<PageId>,
+    tables: Vec<Range<usize>>,
 }
 
 impl Batch {
@@ -66,33 +68,37 @@ impl Batch {
         self.wants.clear();
         self.spans.clear();
         self.pages.clear();
+        self.tables.clear();
     }
 
     /// Adds one sequence's rows: `tokens` at `start..`, of which the last one wants `want` and the others
     /// nothing. `tables` has a page table per cache group that covers the last position.
     pub fn push(&mut self, tokens: &[u32], start: usize, tables: &[&[PageId]], want: Want) {
-        let mut wants = vec![Want::Nothing; tokens.len()];
-        *wants.last_mut().expect("a span has rows") = want;
-        self.push_each(tokens, start, tables, &wants);
+        self.push_span(tokens, start, tables);
+        self.wants.resize(self.tokens.len() - 1, Want::Nothing);
+        self.wants.push(want);
     }
 
     /// Adds one sequence's rows, each with a want of its own.
     pub fn push_each(&mut self, tokens: &[u32], start: usize, tables: &[&[PageId]], wants: &[Want]) {
         assert_eq!(tokens.len(), wants.len(), "one want per row");
+        self.push_span(tokens, start, tables);
+        self.wants.extend_from_slice(wants);
+    }
+
+    fn push_span(&mut self, tokens: &[u32], start: usize, tables: &[&[PageId]]) {
         assert!(!tokens.is_empty(), "a span has rows");
         let end = start + tokens.len();
         let first_row = self.tokens.len();
-        let tables = tables.iter().map(|table| {
+        let rows = first_row..first_row + tokens.len();
+        self.spans.push(Span { rows, start, first_table: self.tables.len() });
+        for table in tables {
             assert!(table.len() * PAGE_LEN >= end, "the page table covers every position");
-            let from = self.pages.len();
+            self.tables.push(self.pages.len()..self.pages.len() + table.len());
             self.pages.extend_from_slice(table);
-            from..self.pages.len()
-        });
-        let span = Span { rows: first_row..first_row + tokens.len(), start, tables: tables.collect() };
+        }
         self.tokens.extend_from_slice(tokens);
         self.positions.extend((start..end).map(|p| u32::try_from(p).expect("positions fit u32")));
-        self.wants.extend_from_slice(wants);
-        self.spans.push(span);
     }
 
     /// How many rows there are.
@@ -122,7 +128,7 @@ impl Batch {
 
     /// The pages of `span` in cache group `group`: page `i` holds positions `i * PAGE_LEN ..`.
     pub fn page_table(&self, span: &Span, group: usize) -> &[PageId] {
-        &self.pages[span.tables[group].clone()]
+        &self.pages[self.tables[span.first_table + group].clone()]
     }
 
     /// Where position `position` of `span` lives in cache group `group`.
