@@ -138,8 +138,8 @@ fn dot(w: &[f32], x: &[f32]) -> f32 {
     w.iter().zip(x).fold(0.0, |acc, (&w, &x)| w.mul_add(x, acc))
 }
 
-/// One FMA per block of 32 inputs in ascending order, and a second one where the type has minimums. What is
-/// summed inside a block is an exact integer.
+/// Two FMAs per block of 32 inputs in ascending order, the second for the minimums. What is summed inside a
+/// block is an exact integer.
 fn dot_blocks(w: &[Block32], x: &QuantizedRow) -> f32 {
     let mut acc = 0.0f32;
     for (b, w) in w.iter().enumerate() {
@@ -149,10 +149,9 @@ fn dot_blocks(w: &[Block32], x: &QuantizedRow) -> f32 {
         };
         let product = i32::from(w.scale[0]) * part(0..16) + i32::from(w.scale[1]) * part(16..32);
         acc = (product as f32).mul_add(w.d * x.d[b], acc);
-        if w.min != [0, 0] {
-            let minimum = i32::from(w.min[0]) * x.sums[2 * b] + i32::from(w.min[1]) * x.sums[2 * b + 1];
-            acc = (minimum as f32).mul_add(-(w.dmin * x.d[b]), acc);
-        }
+        // In types without minimums `dmin` and `min` are zero: this adds -0, which changes no bit.
+        let minimum = i32::from(w.min[0]) * x.sums[2 * b] + i32::from(w.min[1]) * x.sums[2 * b + 1];
+        acc = (minimum as f32).mul_add(-(w.dmin * x.d[b]), acc);
     }
     acc
 }
