@@ -6,6 +6,7 @@
 
 use inferno_format::{Array, Gguf, Metadata, MetadataError, Value};
 
+use crate::backend::KvType;
 use crate::error::LoadError;
 use crate::rope::{Pairing, Rope, Scaling};
 
@@ -230,17 +231,10 @@ impl Architecture {
 
         let window = keys.opt_u32("attention.sliding_window")?.or(family.window).filter(|&w| w > 0);
         let window = window.map(|w| w as usize);
-        let full_every = match keys.opt_u32("attention.sliding_window_pattern")? {
-            Some(n) => Some(n),
-            None => family.full_every,
-        };
-        let windowed = |i: usize| match full_every {
-            Some(n) if n > 0 => !(i as u32 + 1).is_multiple_of(n),
-            _ => true,
-        };
+        let windowed = windowed(&keys, family, n_layers)?;
         let ropes = ropes(file, &keys, family, RopeShape { head_dim, trained_context, context_len })?;
         let (layers, cache_groups) = layers(n_layers, |i| match window {
-            Some(w) if windowed(i) => (Some(w), ropes.len() - 1),
+            Some(w) if windowed[i] => (Some(w), ropes.len() - 1),
             _ => (None, 0),
         });
 
@@ -270,9 +264,9 @@ impl Architecture {
         })
     }
 
-    /// Bytes of keys and values one position takes over all layers, at `bytes` per number.
-    pub fn kv_bytes_per_position(&self, bytes: usize) -> usize {
-        2 * self.layers.len() * self.n_kv_heads * self.head_dim * bytes
+    /// Bytes of keys and values one position takes over all layers.
+    pub fn kv_bytes_per_position(&self, kv_type: KvType) -> usize {
+        2 * self.layers.len() * kv_type.row_bytes(self.n_kv_heads * self.head_dim)
     }
 }
 
@@ -297,6 +291,19 @@ fn ffn_shape(keys: &Keys) -> Result<FfnShape, LoadError> {
         scale: keys.positive("expert_weights_scale")?.unwrap_or(1.0),
     };
     Ok(FfnShape::Experts { n_experts, ffn_dim, routing })
+}
+
+/// Which layers see only the window, where there is one.
+fn windowed(keys: &Keys, family: &Family, n_layers: usize) -> Result<Vec<bool>, LoadError> {
+    const PATTERN: &str = "attention.sliding_window_pattern";
+    if let Some(Value::Array(Array::Bool(windowed))) = keys.metadata.get(&keys.key(PATTERN)) {
+        return match windowed.len() == n_layers {
+            true => Ok(windowed.clone()),
+            false => Err(keys.unfit_text(PATTERN, "one bool a layer")),
+        };
+    }
+    let full_every = keys.opt_u32(PATTERN)?.or(family.full_every).filter(|&n| n > 0);
+    Ok((1..=n_layers as u32).map(|i| full_every.is_none_or(|n| !i.is_multiple_of(n))).collect())
 }
 
 /// Gives each layer its (window, rotation) and groups layers of equal window.

@@ -1,7 +1,8 @@
 //! What a device does for the transformer: about a dozen operations of a model, not tensor algebra.
 //!
 //! The transformer calls them in order and looks at nothing in between, so a CPU runs them and a GPU records
-//! them. Their meaning, to the bit, is [`crate::reference`]; [`crate::conformance`] holds a backend to it.
+//! them. Their meaning is [`crate::reference`], to the bit but for attention, which a backend may sum in an order of
+//! its own; [`crate::conformance`] holds it to that.
 
 use inferno_format::DType;
 
@@ -49,11 +50,11 @@ pub enum KvType {
 }
 
 impl KvType {
-    /// Bytes per number.
-    pub fn bytes(self) -> usize {
+    /// Bytes of `width` numbers.
+    pub fn row_bytes(self, width: usize) -> usize {
         match self {
-            KvType::F32 => 4,
-            KvType::F16 => 2,
+            KvType::F32 => 4 * width,
+            KvType::F16 => 2 * width,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::transformer::{KvRoom, Model, Transformer};
 pub enum Precision {
     /// The same bits.
     Bits,
-    /// Within this fraction of the largest number in the result.
+    /// Within this fraction of the largest finite number in the row; NaN and infinities where the reference has them.
     Close(f32),
 }
 
@@ -44,17 +44,22 @@ where
     }
 }
 
-type Results = Vec<(String, Vec<f32>)>;
+/// A name, the width of a row, and rows of numbers.
+type Results = Vec<(String, usize, Vec<f32>)>;
 
 fn compare(found: Results, expected: Results, precision: Precision) {
-    for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+    assert_eq!(found.len(), expected.len(), "number of results");
+    for ((name, width, found), (_, _, expected)) in found.iter().zip(&expected) {
         assert_eq!(found.len(), expected.len(), "{name}: shape");
-        let largest = expected.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-        for (i, (&f, &e)) in found.iter().zip(expected).enumerate() {
-            let same = f.to_bits() == e.to_bits() || f.is_nan() && e.is_nan();
-            let close = |fraction: f32| (f - e).abs() <= fraction * largest;
-            let kept = same || matches!(precision, Precision::Close(fraction) if close(fraction));
-            assert!(kept, "{name}: number {i} is {f:e}, expected {e:e} ({precision:?})");
+        for (row, (found, expected)) in found.chunks(*width).zip(expected.chunks(*width)).enumerate() {
+            let finite = expected.iter().filter(|x| x.is_finite());
+            let largest = finite.fold(0.0f32, |m, x| m.max(x.abs()));
+            for (i, (&f, &e)) in found.iter().zip(expected).enumerate() {
+                let same = f.to_bits() == e.to_bits() || f.is_nan() && e.is_nan();
+                let close = |fraction: f32| e.is_finite() && (f - e).abs() <= fraction * largest;
+                let kept = same || matches!(precision, Precision::Close(fraction) if close(fraction));
+                assert!(kept, "{name}: row {row}, number {i} is {f:e}, expected {e:e} ({precision:?})");
+            }
         }
     }
 }
@@ -84,10 +89,12 @@ fn matmul<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
         let x = upload_rows(b, cols, data);
         let [mut y, mut z] = [rows, 2 * rows + 3].map(|rows| buffer(b, rows));
         b.matmul(&mut [&mut y, &mut z], &[&first, &second], &x);
-        all.push((format!("matmul {dtype} {n_rows}x{rows}x{cols}"), [read(b, &y), read(b, &z)].concat()));
+        for (out, rows) in [(&y, rows), (&z, 2 * rows + 3)] {
+            all.push((format!("matmul {dtype} {n_rows}x{rows}x{cols}"), rows, read(b, out)));
+        }
         let mut embedded = buffer(b, cols);
         b.embed(&mut embedded, &second, &[2, 0, rows as u32], 0.7);
-        all.push((format!("embed {dtype}"), read(b, &embedded)));
+        all.push((format!("embed {dtype}"), cols, read(b, &embedded)));
     }
 }
 
@@ -109,7 +116,7 @@ fn experts<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
     ] {
         let mut out = buffer(b, dim);
         b.experts(&mut out, &x, &router, &weights, &routing, Activation::Silu);
-        all.push((format!("experts {dtype} {routing:?}"), read(b, &out)));
+        all.push((format!("experts {dtype} {routing:?}"), dim, read(b, &out)));
     }
 }
 
@@ -124,14 +131,14 @@ fn rows<B: Backend>(b: &mut B, n_rows: usize, all: &mut Results) {
     let mut out = buffer(b, width);
 
     b.rms_norm(&mut out, &x, &weight, 1e-5);
-    all.push(("rms_norm".into(), read(b, &out)));
+    all.push(("rms_norm".into(), width, read(b, &out)));
     b.take_rows(&mut out, &x, &[n_rows - 1, 0]);
-    all.push(("take_rows".into(), read(b, &out)));
+    all.push(("take_rows".into(), width, read(b, &out)));
 
     let mut in_place = |name: &str, op: &mut dyn FnMut(&mut B, &mut B::Buffer)| {
         let mut x = upload_rows(b, width, data.clone());
         op(b, &mut x);
-        all.push((name.into(), read(b, &x)));
+        all.push((name.into(), width, read(b, &x)));
     };
     in_place("add", &mut |b, y| b.add(y, &x));
     in_place("add_bias", &mut |b, y| b.add_bias(y, &bias));
@@ -198,7 +205,7 @@ fn attention<B: Backend>(b: &mut B) -> Results {
         for (softcap, window) in [(None, None), (Some(0.8), None), (None, Some(9)), (Some(0.8), Some(33))] {
             let shape = Attention { softcap, window, ..pool.shape };
             let name = format!("attend {kv_type:?} softcap {softcap:?} window {window:?}");
-            all.push((name, pool.attend(b, &shape)));
+            all.push((name, shape.n_heads * shape.head_dim, pool.attend(b, &shape)));
         }
     }
     all
@@ -217,7 +224,8 @@ fn moved_pages_read_the_same<B: Backend>(b: &mut B) {
         pool.batch.push(&[0; 70], 0, &[&[PageId(5), PageId(0), PageId(3)]], Want::Logits);
         pool.batch.push(&[0; 40], 0, &[&[PageId(2), PageId(7)]], Want::Logits);
         let after = pool.attend(b, &shape);
-        compare(vec![("moved pages".into(), after)], vec![(String::new(), before)], Precision::Bits);
+        let result = |numbers| vec![("moved pages".into(), 1, numbers)];
+        compare(result(after), result(before), Precision::Bits);
     }
 }
 
@@ -265,7 +273,8 @@ where
             let output = model.step(&batch).expect("a step");
             (0..end - start).for_each(|i| logits.extend(output.logits(first_row + i).expect("wanted")));
         }
-        vec![(format!("{} {name}", file.metadata().str("general.name").unwrap_or("model")), logits)]
+        let name = format!("{} {name}", file.metadata().str("general.name").unwrap_or("model"));
+        vec![(name, vocab_size as usize, logits)]
     };
     let alone = run("token by token", 1, 0, 0);
     for (name, chunk, n_mates, place) in [

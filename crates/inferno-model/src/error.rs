@@ -78,7 +78,7 @@ pub enum LoadError {
         expected: &'static str,
     },
     /// A tensor nobody asked for: the model would compute something else than it was trained to.
-    #[error("tensor `{name}` has no place in a `{family}` model, the file may be of a newer kind")]
+    #[error("tensor `{}` has no place in a `{family}` model, the file may be of a newer kind", name.escape_debug())]
     UnusedTensor {
         /// GGUF name.
         name: String,

@@ -35,13 +35,13 @@ pub struct Buffer {
     data: Vec<f32>,
 }
 
-/// Keys and values: per layer (n_pages × PAGE_LEN, width) each.
+/// Keys and values: per layer (n_pages × PAGE_LEN, width) each, as far as pages have been written.
 #[derive(Debug)]
 pub struct KvPool {
     keys: Vec<Vec<f32>>,
     values: Vec<Vec<f32>>,
-    /// Layers of every cache group.
-    groups: Vec<Vec<usize>>,
+    /// Layers and number of pages of every cache group.
+    groups: Vec<(Vec<usize>, usize)>,
     width: usize,
     kv_type: KvType,
 }
@@ -190,14 +190,9 @@ impl Backend for Reference {
 
     fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
         let n_layers = shape.groups.iter().map(|(group, _)| group.layers.len()).sum();
-        let mut keys = vec![Vec::new(); n_layers];
-        for (group, n_pages) in &shape.groups {
-            for &layer in &group.layers {
-                keys[layer] = vec![0.0; n_pages * PAGE_LEN * shape.width];
-            }
-        }
-        let groups = shape.groups.iter().map(|(group, _)| group.layers.clone()).collect();
-        Ok(KvPool { values: keys.clone(), keys, groups, width: shape.width, kv_type: shape.kv_type })
+        let groups = shape.groups.iter().map(|(group, n_pages)| (group.layers.clone(), *n_pages)).collect();
+        let none = vec![Vec::new(); n_layers];
+        Ok(KvPool { keys: none.clone(), values: none, groups, width: shape.width, kv_type: shape.kv_type })
     }
 
     fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
@@ -269,6 +264,7 @@ impl Backend for Reference {
         for span in batch.spans() {
             for row in span.rows.clone() {
                 let slot = batch.slot(span, group, batch.positions()[row] as usize).0 as usize;
+                pool.reach(layer, group, PageId((slot / PAGE_LEN) as u32));
                 for (kept, x) in [(&mut pool.keys[layer], k), (&mut pool.values[layer], v)] {
                     for (kept, &x) in kept[slot * pool.width..].iter_mut().zip(x.row(row)) {
                         *kept = match pool.kv_type {
@@ -369,23 +365,25 @@ impl Backend for Reference {
     }
 
     fn copy_page(&mut self, pool: &mut KvPool, group: usize, from: PageId, to: PageId) {
-        let (from, to) = (pool.page(from), pool.page(to));
-        for &layer in &pool.groups[group] {
+        for layer in pool.groups[group].0.clone() {
+            pool.reach(layer, group, from.max(to));
+            let (from, to) = (pool.page(from), pool.page(to));
             pool.keys[layer].copy_within(from.clone(), to.start);
-            pool.values[layer].copy_within(from.clone(), to.start);
+            pool.values[layer].copy_within(from, to.start);
         }
     }
 
     fn read_page(&mut self, pool: &KvPool, group: usize, page: PageId) -> Result<Vec<u8>, StepError> {
         let page = pool.page(page);
-        let layers = pool.groups[group].iter().flat_map(|&l| [&pool.keys[l], &pool.values[l]]);
+        let layers = pool.groups[group].0.iter().flat_map(|&l| [&pool.keys[l], &pool.values[l]]);
         Ok(layers.flat_map(|x| &x[page.clone()]).flat_map(|x| x.to_le_bytes()).collect())
     }
 
     fn write_page(&mut self, pool: &mut KvPool, group: usize, page: PageId, bytes: &[u8]) {
-        let page = pool.page(page);
         let mut numbers = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        for &layer in &pool.groups[group] {
+        for layer in pool.groups[group].0.clone() {
+            pool.reach(layer, group, page);
+            let page = pool.page(page);
             for x in [&mut pool.keys[layer], &mut pool.values[layer]] {
                 x[page.clone()].fill_with(|| numbers.next().expect("a page of this pool"));
             }
@@ -398,6 +396,17 @@ impl KvPool {
     fn page(&self, page: PageId) -> Range<usize> {
         let len = PAGE_LEN * self.width;
         page.0 as usize * len..(page.0 as usize + 1) * len
+    }
+
+    /// Makes sure that a page is there: memory grows with the pages that are used, not with what is allowed.
+    fn reach(&mut self, layer: usize, group: usize, page: PageId) {
+        assert!((page.0 as usize) < self.groups[group].1, "pages are within the pool");
+        let end = self.page(page).end;
+        for x in [&mut self.keys[layer], &mut self.values[layer]] {
+            if x.len() < end {
+                x.resize(end, 0.0);
+            }
+        }
     }
 }
 
@@ -426,3 +435,6 @@ fn route(logits: &[f32], routing: &Routing) -> Vec<(usize, f32)> {
     chosen.iter_mut().for_each(|c| c.1 = c.1 / sum * routing.scale);
     chosen
 }
+
+#[cfg(test)]
+mod tests;

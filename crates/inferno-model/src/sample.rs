@@ -85,14 +85,16 @@ pub fn argmax(logits: &[f32]) -> u32 {
     best.0
 }
 
-/// The `k` best (token, logit), best first, ties by id; NaN counts as -∞.
+/// The `k` best (token, logit), best first, ties by id; NaN counts as -∞, and -0 as 0.
 pub fn top_k(logits: &[f32], k: usize, out: &mut Vec<(u32, f32)>) {
     out.clear();
-    out.extend(
-        (0u32..).zip(logits).map(|(token, &l)| (token, if l.is_nan() { f32::NEG_INFINITY } else { l })),
-    );
+    if k == 0 {
+        return;
+    }
+    let number = |l: f32| if l.is_nan() { f32::NEG_INFINITY } else { l + 0.0 };
+    out.extend((0u32..).zip(logits).map(|(token, &l)| (token, number(l))));
     let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    if k > 0 && k < out.len() {
+    if k < out.len() {
         out.select_nth_unstable_by(k - 1, order);
         out.truncate(k);
     }
@@ -147,6 +149,10 @@ mod tests {
         let mut top = Vec::new();
         top_k(&[1.0, f32::NAN, 3.0, 3.0], 3, &mut top);
         assert_eq!(top, [(2, 3.0), (3, 3.0), (0, 1.0)]);
+        top_k(&[-0.0, 0.0], 1, &mut top);
+        assert_eq!((top[0].0, argmax(&[-0.0, 0.0])), (0, 0));
+        top_k(&[1.0], 0, &mut top);
+        assert_eq!(top, []);
     }
 
     #[test]

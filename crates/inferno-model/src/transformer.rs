@@ -60,6 +60,7 @@ impl<B: Backend> Transformer<B> {
     pub fn load(file: &Gguf, arch: Architecture, mut backend: B, room: &KvRoom) -> Result<Self, LoadError> {
         let weights = Weights::load(file, &arch, &mut backend)?;
         let (q_dim, kv_dim) = (arch.n_heads * arch.head_dim, arch.n_kv_heads * arch.head_dim);
+        assert_eq!(room.n_pages.len(), arch.cache_groups.len(), "every cache group has a number of pages");
         let groups = arch.cache_groups.iter().cloned().zip(room.n_pages.iter().copied()).collect();
         let kv = backend.kv_pool(&KvShape { groups, width: kv_dim, kv_type: room.kv_type })?;
         let (ffn_dim, n_experts) = match arch.ffn {
@@ -165,6 +166,10 @@ where
         assert!(
             batch.tokens().iter().all(|&t| (t as usize) < self.arch.vocab_size),
             "tokens are in the vocabulary"
+        );
+        assert!(
+            batch.positions().iter().all(|&p| (p as usize) < self.arch.context_len),
+            "positions are within the context"
         );
         self.forward(batch);
         self.head(batch)?;

@@ -171,9 +171,9 @@ impl<'a, B: Backend> Loader<'a, B> {
             FfnShape::Experts { n_experts, ffn_dim, routing } => Ok(Ffn::Experts {
                 ffn_gate_inp: self.matrix(&blk("ffn_gate_inp.weight"), n_experts, dim)?,
                 experts: ExpertWeights {
-                    ffn_gate_exps: self.stacked(&blk("ffn_gate_exps.weight"), [n_experts, ffn_dim, dim])?,
-                    ffn_up_exps: self.stacked(&blk("ffn_up_exps.weight"), [n_experts, ffn_dim, dim])?,
-                    ffn_down_exps: self.stacked(&blk("ffn_down_exps.weight"), [n_experts, dim, ffn_dim])?,
+                    ffn_gate_exps: self.stacked(i, "ffn_gate", [n_experts, ffn_dim, dim])?,
+                    ffn_up_exps: self.stacked(i, "ffn_up", [n_experts, ffn_dim, dim])?,
+                    ffn_down_exps: self.stacked(i, "ffn_down", [n_experts, dim, ffn_dim])?,
                 },
                 routing,
             }),
@@ -185,9 +185,26 @@ impl<'a, B: Backend> Loader<'a, B> {
         self.upload(entry, 1, rows, cols)
     }
 
-    fn stacked(&mut self, name: &str, [n_experts, rows, cols]: [usize; 3]) -> Result<B::Weight, LoadError> {
-        let entry = self.entry(name, &[cols, rows, n_experts])?;
-        self.upload(entry, n_experts, rows, cols)
+    /// The matrices of all experts of layer `i`: in one tensor, or one each as older files have them
+    /// (`ffn_up.3.weight` for `ffn_up_exps.weight`).
+    fn stacked(&mut self, i: usize, name: &str, shape: [usize; 3]) -> Result<B::Weight, LoadError> {
+        let [n_experts, rows, cols] = shape;
+        let one = format!("blk.{i}.{name}_exps.weight");
+        let each = |expert| format!("blk.{i}.{name}.{expert}.weight");
+        if self.file.tensor(&one).is_some() || self.file.tensor(&each(0)).is_none() {
+            let entry = self.entry(&one, &[cols, rows, n_experts])?;
+            return self.upload(entry, n_experts, rows, cols);
+        }
+        let dtype = self.entry(&each(0), &[cols, rows])?.dtype;
+        let mut bytes = Vec::new();
+        for expert in 0..n_experts {
+            let entry = self.entry(&each(expert), &[cols, rows])?;
+            if entry.dtype != dtype {
+                return Err(unfit_type(entry, |t| t == dtype));
+            }
+            bytes.extend(self.file.read(entry)?);
+        }
+        Ok(self.backend.upload(HostTensor { name: one, dtype, n_experts, rows, cols, bytes })?)
     }
 
     fn vector(&mut self, name: &str, len: usize) -> Result<B::Weight, LoadError> {

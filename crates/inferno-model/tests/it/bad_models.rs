@@ -155,6 +155,38 @@ fn a_family_fills_in_what_its_files_may_leave_out() {
 }
 
 #[test]
+fn experts_in_tensors_of_their_own_are_the_same_experts() {
+    let mut parts = Parts::of("mixtral");
+    let expected = run::load(&parts.file(), 64).unwrap().append(&[5, 6, 7]);
+    let (stacked, mut tensors): (Vec<_>, Vec<_>) =
+        parts.tensors.into_iter().partition(|(t, _)| t.name.contains("_exps"));
+    for (t, bytes) in stacked {
+        for (expert, bytes) in bytes.chunks_exact(bytes.len() / t.dims[2]).enumerate() {
+            let name = t.name.replace("_exps", &format!(".{expert}"));
+            tensors.push((NewTensor { name, dims: t.dims[..2].to_vec(), ..t.clone() }, bytes.to_vec()));
+        }
+    }
+    parts.tensors = tensors;
+    assert_eq!(run::load(&parts.file(), 64).unwrap().append(&[5, 6, 7]), expected);
+    parts.tensors.retain(|(t, _)| t.name != "blk.1.ffn_up.3.weight");
+    assert_eq!(parts.error(), "tensor `blk.1.ffn_up.3.weight` is missing, expected shape [64, 128]");
+}
+
+#[test]
+fn windowed_layers_may_be_listed_one_by_one() {
+    let pattern = "gemma2.attention.sliding_window_pattern";
+    let mut parts = Parts::of("gemma2");
+    parts.metadata.set(pattern, Value::Array(Array::Bool(vec![false, true, true])));
+    let arch = Architecture::read(&parts.file(), None).unwrap();
+    assert_eq!(arch.layers.iter().map(|l| l.window).collect::<Vec<_>>(), [None, Some(8), Some(8)]);
+    parts.metadata.set(pattern, Value::Array(Array::Bool(vec![true])));
+    assert_eq!(
+        parts.error(),
+        format!("metadata key `{pattern}` is an array of 1 bool, expected one bool a layer")
+    );
+}
+
+#[test]
 fn required_keys_must_be_there_and_of_their_type() {
     for key in [
         "general.architecture",

@@ -33,6 +33,8 @@ enum Fault {
     ExpertsNotRenormalized,
     PageNotCopied,
     ScaleIgnored,
+    /// Small and wrong, in the company of rows that are not finite.
+    Squashed,
 }
 
 struct Faulty(Reference, Fault);
@@ -64,6 +66,9 @@ impl Backend for Faulty {
             self.0.read(x, &mut data).unwrap();
             let many = data.len() > 20 * 64;
             outs.iter_mut().for_each(|out| self.0.softcap(out, if many { 1e6 } else { 1e5 }));
+        }
+        if self.1 == Fault::Squashed {
+            outs.iter_mut().for_each(|out| self.0.softcap(out, 1e-6));
         }
     }
     fn add(&mut self, x: &mut Buffer, y: &Buffer) {
@@ -142,6 +147,7 @@ fn every_fault_is_found() {
         Fault::ExpertsNotRenormalized,
         Fault::PageNotCopied,
         Fault::ScaleIgnored,
+        Fault::Squashed,
     ] {
         assert!(!conforms(fault), "{fault:?} went unnoticed");
     }

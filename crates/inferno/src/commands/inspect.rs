@@ -29,7 +29,7 @@ struct Memory {
 
 impl Memory {
     fn of(opened: &load::Opened, arch: &Architecture) -> Memory {
-        let kv_per_position = arch.kv_bytes_per_position(load::KV_TYPE.bytes());
+        let kv_per_position = arch.kv_bytes_per_position(load::KV_TYPE);
         Memory {
             weights: opened.file.tensors().iter().map(|t| t.n_bytes).sum(),
             kv_per_position,

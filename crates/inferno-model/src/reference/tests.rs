@@ -1,0 +1,154 @@
+//! The reference against mathematics in f64: what conformance, which compares with the reference, cannot see.
+
+use inferno_format::DType;
+
+use super::*;
+use crate::architecture::CacheGroup;
+use crate::batch::Want;
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (*state ^ *state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ z >> 31
+}
+
+/// Uniform in [-1, 1).
+fn numbers(state: &mut u64, n: usize) -> Vec<f32> {
+    (0..n).map(|_| (next(state) >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
+}
+
+/// Random blocks of `dtype` whose values are of ordinary size.
+fn blocks(state: &mut u64, dtype: DType, n: usize) -> Vec<u8> {
+    let mut bytes = vec![0; dtype.row_bytes(n).unwrap()];
+    let mut values = vec![0.0; dtype.block_len()];
+    for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
+        loop {
+            block.fill_with(|| next(state) as u8);
+            dequantize(dtype, block, &mut values).unwrap();
+            if values.iter().all(|x| x.abs() < 10.0) && values.iter().any(|x| x.abs() > 1e-3) {
+                break;
+            }
+        }
+    }
+    bytes
+}
+
+fn tensor(dtype: DType, shape: [usize; 3], bytes: Vec<u8>) -> Weight {
+    let [n_experts, rows, cols] = shape;
+    let tensor = HostTensor { name: "w".into(), dtype, n_experts, rows, cols, bytes };
+    Reference::default().upload(tensor).unwrap()
+}
+
+#[test]
+fn a_product_is_the_sum_of_what_weights_and_activations_mean() {
+    let (rows, cols) = (6, 512);
+    let mut state = 1;
+    for &dtype in DType::ALL.iter().filter(|t| t.is_quantized()) {
+        let bytes = blocks(&mut state, dtype, rows * cols);
+        let mut weights = vec![0.0; rows * cols];
+        dequantize(dtype, &bytes, &mut weights).unwrap();
+        let x = numbers(&mut state, cols);
+        let mut quantized = QuantizedRow::default();
+        quantized.quantize(&x);
+
+        let mut out = Buffer { width: rows, data: Vec::new() };
+        let weight = tensor(dtype, [1, rows, cols], bytes);
+        Reference::default().matmul(&mut [&mut out], &[&weight], &Buffer { width: cols, data: x });
+        for (found, weights) in out.data.iter().zip(weights.chunks_exact(cols)) {
+            let terms = weights
+                .iter()
+                .enumerate()
+                .map(|(i, &w)| f64::from(w) * f64::from(quantized.q[i]) * f64::from(quantized.d[i / 32]));
+            let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), t| (sum + t, size + t.abs()));
+            assert!((f64::from(*found) - sum).abs() <= 2e-6 * size, "{dtype}: {found} instead of {sum}");
+        }
+    }
+}
+
+#[test]
+fn routing_takes_the_best_then_the_lowest_ids_and_weighs_them() {
+    let routing = Routing { n_used: 2, renormalize: true, scale: 1.0 };
+    let tied = route(&[1.0, 3.0, 3.0, 3.0], &routing);
+    assert_eq!(tied, [(1, 0.5), (2, 0.5)]);
+    // The better one has the higher id: it still comes second.
+    let ascending = route(&[0.0, 2.0, -9.0, 3.0], &routing);
+    let share = 1.0 / (1.0 + (-1.0f64).exp()) as f32;
+    assert_eq!((ascending[0].0, ascending[1].0), (1, 3));
+    assert!((ascending[1].1 - share).abs() < 1e-6, "{ascending:?}");
+    // As they are, of the softmax over all; and scaled.
+    let plain = Routing { renormalize: false, ..routing };
+    let sum: f64 = [0.0f64, 2.0, -9.0, 3.0].iter().map(|x| x.exp()).sum();
+    let best = route(&[0.0, 2.0, -9.0, 3.0], &plain)[1].1;
+    assert!((f64::from(best) - 3.0f64.exp() / sum).abs() < 1e-6, "{best}");
+    let scaled = route(&[0.0, 2.0, -9.0, 3.0], &Routing { scale: 2.5, ..plain })[1].1;
+    assert!((scaled - 2.5 * best).abs() < 1e-6, "{scaled}");
+}
+
+#[test]
+fn experts_are_the_weighed_sum_of_their_networks() {
+    let (dim, ffn_dim, n_experts) = (32, 64, 3);
+    let mut state = 9;
+    let mut stack = |rows, cols| {
+        let data = numbers(&mut state, n_experts * rows * cols);
+        let bytes = data.iter().flat_map(|x| x.to_le_bytes()).collect();
+        (tensor(DType::F32, [n_experts, rows, cols], bytes), data)
+    };
+    let ((gate, gate_data), (up, up_data), (down, down_data)) =
+        (stack(ffn_dim, dim), stack(ffn_dim, dim), stack(dim, ffn_dim));
+    let x = numbers(&mut state, dim);
+    let routing = Routing { n_used: 2, renormalize: true, scale: 1.0 };
+    let router = [0.5, -2.0, 1.0];
+
+    let product = |data: &[f32], expert: usize, rows: usize, x: &[f64]| -> Vec<f64> {
+        let matrix = &data[expert * rows * x.len()..][..rows * x.len()];
+        matrix.chunks_exact(x.len()).map(|w| w.iter().zip(x).map(|(&w, x)| f64::from(w) * x).sum()).collect()
+    };
+    let input: Vec<f64> = x.iter().map(|&x| x.into()).collect();
+    let mut expected = vec![0.0; dim];
+    for (expert, share) in [(0, 1.0 / (1.0 + 0.5f64.exp())), (2, 1.0 / (1.0 + (-0.5f64).exp()))] {
+        let gate = product(&gate_data, expert, ffn_dim, &input);
+        let up = product(&up_data, expert, ffn_dim, &input);
+        let h: Vec<f64> = gate.iter().zip(up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect();
+        let down = product(&down_data, expert, dim, &h);
+        expected.iter_mut().zip(down).for_each(|(e, d)| *e += share * d);
+    }
+
+    let mut out = Buffer { width: dim, data: Vec::new() };
+    let weights = ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down };
+    let (x, router) = (Buffer { width: dim, data: x }, Buffer { width: n_experts, data: router.to_vec() });
+    Reference::default().experts(&mut out, &x, &router, &weights, &routing, Activation::Silu);
+    for (found, expected) in out.data.iter().zip(expected) {
+        assert!((f64::from(*found) - expected).abs() < 1e-4, "{found} instead of {expected}");
+    }
+}
+
+#[test]
+fn a_half_precision_pool_holds_rounded_numbers() {
+    let groups = vec![(CacheGroup { layers: vec![0], window: None }, 2)];
+    let shape = KvShape { groups, width: 4, kv_type: KvType::F16 };
+    let mut reference = Reference::default();
+    let mut pool = reference.kv_pool(&shape).unwrap();
+    let mut batch = Batch::default();
+    batch.push(&[0], 0, &[&[PageId(1)]], Want::Nothing);
+    let k = Buffer::from_rows(4, vec![0.1, 1.0 / 3.0, 70_000.0, 1e-9]);
+    let v = Buffer::from_rows(4, vec![-0.1, 2.5, 1e-4, 3.0]);
+    reference.store_kv(&mut pool, LayerIdx { layer: 0, group: 0 }, &k, &v, &batch);
+
+    let bytes = reference.read_page(&pool, 0, PageId(1)).unwrap();
+    let numbers: Vec<f32> =
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    let rounded = |x: &Buffer| x.data.iter().map(|&x| f16::from_f32(x).to_f32()).collect::<Vec<_>>();
+    assert_eq!(numbers[..4], rounded(&k));
+    assert_eq!(numbers[4 * PAGE_LEN..][..4], rounded(&v));
+    assert_ne!(numbers[0], k.data[0]);
+}
+
+#[test]
+fn memory_grows_with_the_pages_that_are_used() {
+    let groups = vec![(CacheGroup { layers: vec![0], window: None }, usize::MAX)];
+    let shape = KvShape { groups, width: 1 << 20, kv_type: KvType::F32 };
+    let pool = Reference::default().kv_pool(&shape).unwrap();
+    assert!(pool.keys[0].is_empty() && pool.values[0].is_empty());
+}
