@@ -87,8 +87,8 @@ pub(crate) struct Sampling {
     #[arg(long, value_name = "K", default_value_t = 40)]
     pub(crate) top_k: u32,
 
-    /// Choose among the best tokens that together have this probability, above 0 to 1
-    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = number(f32::MIN_POSITIVE..=1.0))]
+    /// Choose among the best tokens that together have this probability, 0.000001 to 1
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = number(0.000_001..=1.0))]
     pub(crate) top_p: f32,
 
     /// Leave out tokens less probable than this fraction of the best one, 0 to 1
@@ -103,6 +103,11 @@ pub(crate) struct Sampling {
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// GGUF file (any file of a split model); default: Ember, the small model inside the program
+    #[arg(value_name = "MODEL")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// The same, as other commands take it
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
     pub(crate) model: Option<PathBuf>,
 
     /// One JSON object, with arrays in full

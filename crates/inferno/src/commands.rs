@@ -9,7 +9,7 @@ mod tokenize;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::cli::Command;
 
@@ -20,22 +20,27 @@ pub(crate) fn execute(command: Command) -> Result<ExitCode> {
         Command::Tokenize(args) => tokenize::tokenize(&args)?,
         Command::Detokenize(args) => tokenize::detokenize(&args)?,
         Command::Logits(args) => logits::logits(&args)?,
-        Command::Synth(args) => synth::synth(&args)?,
+        Command::Synth(args) => return synth::synth(&args),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// All of stdin, which must be UTF-8.
-fn read_stdin() -> Result<String> {
+/// All of stdin up to `limit` bytes, which must be UTF-8.
+fn read_stdin(limit: u64) -> Result<String> {
     let mut bytes = Vec::new();
-    std::io::stdin().read_to_end(&mut bytes).context("cannot read stdin")?;
+    std::io::stdin().take(limit.saturating_add(1)).read_to_end(&mut bytes).context("cannot read stdin")?;
+    ensure!(bytes.len() as u64 <= limit, "stdin has more than {limit} bytes");
     String::from_utf8(bytes)
         .map_err(|e| anyhow::anyhow!("stdin is not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
 }
 
-/// Writes to stdout at once, and reports a reader that has gone.
+/// Writes a line to stderr. If nobody reads it, nobody is told.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Writes to stdout at once.
 fn print(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(bytes)?;
-    Ok(out.flush()?)
+    out.write_all(bytes).and_then(|()| out.flush()).context("cannot write to stdout")
 }

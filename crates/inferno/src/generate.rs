@@ -6,8 +6,8 @@ use inferno_model::output::{Output, RowOutput};
 use inferno_model::sample::SampleSpec;
 use inferno_model::transformer::Model;
 
-/// Rows of a prompt per step: small enough that Ctrl-C is answered soon.
-const CHUNK: usize = 64;
+/// Rows of a prompt per step: few enough that Ctrl-C is answered within seconds where a row takes a fifth of one.
+const CHUNK: usize = 8;
 
 /// A sequence and the pages it fills, from page 0 on.
 pub(crate) struct Sequence {
@@ -16,6 +16,7 @@ pub(crate) struct Sequence {
     n_groups: usize,
     batch: Batch,
     len: usize,
+    last_logits: Vec<f32>,
 }
 
 impl Sequence {
@@ -23,7 +24,7 @@ impl Sequence {
     pub(crate) fn new(model: Box<dyn Model>, n_positions: usize) -> Sequence {
         let pages = (0..n_positions.div_ceil(PAGE_LEN)).map(|p| PageId(p as u32)).collect();
         let n_groups = model.architecture().cache_groups.len();
-        Sequence { model, pages, n_groups, batch: Batch::default(), len: 0 }
+        Sequence { model, pages, n_groups, batch: Batch::default(), len: 0, last_logits: Vec::new() }
     }
 
     /// Appends `tokens`, each wanting what `wants` has for it.
@@ -35,44 +36,41 @@ impl Sequence {
         Ok(self.model.step(&self.batch)?)
     }
 
-    /// Appends `tokens` in chunks as long as `go_on` says so, and chooses the token that follows them.
-    /// `None` if it was stopped.
+    /// Appends `tokens`, of which there is at least one, in chunks as long as `go_on` says so, and chooses the
+    /// token that follows them. `None` if it was stopped.
     pub(crate) fn next_token(
         &mut self,
         tokens: &[u32],
         spec: SampleSpec,
         go_on: impl Fn() -> bool,
-    ) -> Result<Option<Next>> {
-        let n_chunks = tokens.chunks(CHUNK).len();
-        for (i, chunk) in tokens.chunks(CHUNK).enumerate() {
+    ) -> Result<Option<u32>> {
+        let (last, before) = tokens.split_last().expect("a token to go on from");
+        for chunk in before.chunks(CHUNK) {
             if !go_on() {
                 return Ok(None);
             }
-            let mut wants = vec![Want::Nothing; chunk.len()];
-            let last = chunk.len() - 1;
-            if i + 1 < n_chunks {
-                self.append(chunk, &wants)?;
-                continue;
-            }
-            wants[last] = Want::Sample(spec);
-            let output = self.append(chunk, &wants)?;
-            if let (Some(RowOutput::Token(token)), Some(logits)) = (output.get(last), output.logits(last)) {
-                return Ok(Some(Next { token, logits_hash: hash(logits) }));
-            }
+            self.append(chunk, &[Want::Nothing; CHUNK][..chunk.len()])?;
         }
-        Ok(None)
+        if !go_on() {
+            return Ok(None);
+        }
+        let output = self.append(&[*last], &[Want::Sample(spec)])?;
+        let (Some(RowOutput::Token(token)), Some(logits)) = (output.get(0), output.logits(0)) else {
+            unreachable!("a row that wants a token gets one")
+        };
+        let logits = logits.to_vec();
+        self.last_logits = logits;
+        Ok(Some(token))
+    }
+
+    /// The logits the last token was chosen from; empty before the first.
+    pub(crate) fn last_logits(&self) -> &[f32] {
+        &self.last_logits
     }
 }
 
-/// A chosen token.
-pub(crate) struct Next {
-    pub(crate) token: u32,
-    /// Of the logits it was chosen from: equal on every machine that computes the same bits.
-    pub(crate) logits_hash: u64,
-}
-
-/// FNV-1a (64 bits) over the little-endian bytes.
-fn hash(logits: &[f32]) -> u64 {
+/// FNV-1a (64 bits) over the little-endian bytes: equal on every machine that computes the same bits.
+pub(crate) fn hash(logits: &[f32]) -> u64 {
     let bytes = logits.iter().flat_map(|x| x.to_le_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -6,6 +6,7 @@ mod commands;
 #[cfg(feature = "ember")]
 mod ember;
 mod generate;
+mod interrupt;
 mod load;
 
 use std::io::{self, ErrorKind};
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
         // The reader of our output has gone (`inferno run … | head -1`): nothing is left to say, and to whom.
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e:#}");
+            commands::note(&format!("error: {e:#}"));
             ExitCode::FAILURE
         }
     }

@@ -1,7 +1,5 @@
 //! `inferno inspect`: what is in a file, and what it takes to run it.
 
-use std::fmt::Write;
-
 use anyhow::Result;
 use inferno_format::{Array, Value};
 use inferno_model::architecture::{Architecture, FfnShape};
@@ -10,9 +8,12 @@ use serde_json::{Map, Value as Json, json};
 use crate::{cli, commands::print, load};
 
 pub(crate) fn inspect(args: &cli::Inspect) -> Result<()> {
-    let opened = load::open(args.model.as_deref())?;
-    // A file of a family we do not know still has something to show.
-    let arch = opened.architecture(None).map_err(|e| format!("{:#}", e.root_cause()));
+    let opened = load::open(args.file.as_deref().or(args.model.as_deref()))?;
+    // A file of a family we do not know, or a mere vocabulary, still has something to show.
+    let arch = match opened.architecture(None) {
+        Ok(_) if opened.file.tensors().is_empty() => Err("the file has no tensors".to_owned()),
+        arch => arch.map_err(|e| format!("{:#}", e.root_cause())),
+    };
     if args.json {
         print(format!("{:#}\n", to_json(&opened, &arch)).as_bytes())
     } else {
@@ -141,9 +142,9 @@ fn to_text(opened: &load::Opened, arch: &Result<Architecture, String>) -> String
     line(format!("{}: GGUF version {}, {}", opened.name, file.version(), bytes(file.file_bytes())));
 
     line("\nMETADATA".into());
-    let width = file.metadata().iter().map(|(k, _)| k.len()).max().unwrap_or(0);
+    let width = file.metadata().iter().map(|(k, _)| k.len()).max().unwrap_or(0).min(MAX_COLUMN);
     for (key, v) in file.metadata().iter() {
-        line(format!("  {key:width$}  {}", short(v)));
+        line(format!("  {:width$}  {}", cut(key), short(v)));
     }
     match arch {
         Ok(arch) => {
@@ -155,10 +156,10 @@ fn to_text(opened: &load::Opened, arch: &Result<Architecture, String>) -> String
         Err(why) => line(format!("\nCANNOT RUN: {why}")),
     }
     line(format!("\nTENSORS ({})", file.tensors().len()));
-    let width = file.tensors().iter().map(|t| t.name.len()).max().unwrap_or(0);
+    let width = file.tensors().iter().map(|t| t.name.len()).max().unwrap_or(0).min(MAX_COLUMN);
     for t in file.tensors() {
         let shape = t.dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
-        line(format!("  {:width$}  {:7}  {shape:18}  {:>9}", t.name, t.dtype.name(), bytes(t.n_bytes)));
+        line(format!("  {:width$}  {:7}  {shape:18}  {:>9}", cut(&t.name), t.dtype.name(), bytes(t.n_bytes)));
     }
     if let Ok(arch) = arch {
         let memory = Memory::of(opened, arch);
@@ -171,23 +172,36 @@ fn to_text(opened: &load::Opened, arch: &Result<Architecture, String>) -> String
     out
 }
 
+/// Names are padded to the longest, up to this.
+const MAX_COLUMN: usize = 48;
+
+/// Text without control characters, cut (and then with its length) if it is long.
+fn cut(text: &str) -> String {
+    const MOST: usize = 64;
+    let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MOST).is_some() {
+        shown += &format!("… ({} bytes)", text.len());
+    }
+    shown
+}
+
 /// A value on one line: long strings and arrays are cut, and say so.
 fn short(v: &Value) -> String {
-    const MOST: usize = 60;
     match v {
-        Value::String(s) => {
-            let mut text: String = s.escape_debug().take(MOST).collect();
-            if s.escape_debug().nth(MOST).is_some() {
-                let _ = write!(text, "… ({} bytes)", s.len());
-            }
-            text
-        }
+        Value::String(s) => cut(s),
         Value::Array(a) => {
-            let first = (0..a.len().min(4)).map(|i| element(a, i).to_string()).collect::<Vec<_>>().join(", ");
+            let first = (0..a.len().min(4)).map(|i| short_element(a, i)).collect::<Vec<_>>().join(", ");
             let dots = if a.len() > 4 { ", …" } else { "" };
             format!("[{first}{dots}] ({} in all)", a.len())
         }
         other => value(other).to_string(),
+    }
+}
+
+fn short_element(array: &Array, i: usize) -> String {
+    match array {
+        Array::String(strings) => format!("\"{}\"", cut(strings.get(i).unwrap_or_default())),
+        _ => element(array, i).to_string(),
     }
 }
 

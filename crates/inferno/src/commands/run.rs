@@ -4,22 +4,25 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use inferno_model::sample::SampleSpec;
-use inferno_text::{ChatTemplate, ControlTokens, Special, Tokenizer, message};
+use inferno_text::{ChatTemplate, ControlTokens, RenderOptions, Special, Tokenizer, message};
 
-use crate::commands::{print, read_stdin};
-use crate::generate::Sequence;
-use crate::{cli, load};
+use crate::commands::{note, print, read_stdin};
+use crate::generate::{Sequence, hash};
+use crate::{cli, interrupt, load};
 
-/// Set by the first Ctrl-C.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Longer prompts fit no context.
+const MAX_PROMPT_BYTES: u64 = 16 << 20;
 
-/// What a shell reports for a program ended by Ctrl-C.
-const EXIT_INTERRUPTED: u8 = 130;
+/// The most tokens of an answer, and what it means to reach them.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    n_tokens: usize,
+    stop: Stop,
+}
 
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,26 +42,43 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
     let arch = opened.architecture(args.context.map(|n| n as usize))?;
     let context_len = arch.context_len;
     ensure!(
+        !prompt.is_empty(),
+        "the prompt has no tokens: the vocabulary or the chat template leaves nothing of it"
+    );
+    ensure!(
         prompt.len() < context_len,
         "the prompt has {} tokens and the context {context_len} positions: it must leave room for an answer",
         prompt.len()
     );
     let room = context_len - prompt.len();
-    let most = args.max_tokens.map_or(room, |n| room.min(n as usize));
-    let mut sequence = Sequence::new(opened.model(arch, prompt.len() + most)?, prompt.len() + most);
+    let limit = match args.max_tokens {
+        Some(n) if n as usize <= room => Limit { n_tokens: n as usize, stop: Stop::MaxTokens },
+        _ => Limit { n_tokens: room, stop: Stop::ContextFull },
+    };
+    let n_positions = prompt.len() + limit.n_tokens;
+    let mut sequence = Sequence::new(opened.model(arch, n_positions)?, n_positions);
     let loaded = started.elapsed();
     let seed = args.sampling.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-    let answer = answer(&mut sequence, &tokenizer, &prompt, (most, room), spec(&args.sampling, seed))?;
+    interrupt::listen()?;
+    let answer = answer(&mut sequence, &tokenizer, &prompt, limit, spec(&args.sampling, seed))?;
 
+    let logits = sequence.last_logits();
+    if !logits.is_empty() && logits.iter().all(|x| x.is_nan()) {
+        note("the model's last logits are no numbers: its weights are damaged, or overflow");
+    }
     if answer.stop == Stop::ContextFull {
-        eprintln!("stopped: the context of {context_len} positions is full");
+        note(&format!("stopped: the context of {context_len} positions is full"));
     }
     if args.verbose {
-        eprintln!("seed {seed}, loaded in {:.2} s, stopped by {:?}", loaded.as_secs_f64(), answer.stop);
-        eprintln!("logits hash {:016x}", answer.logits_hash);
+        let loaded = loaded.as_secs_f64();
+        note(&format!("seed {seed}, loaded in {loaded:.2} s, stopped by {:?}", answer.stop));
+        note(&format!("logits hash {:016x}", hash(logits)));
     }
-    eprintln!("{}", answer.speeds(prompt.len()));
-    Ok(if answer.stop == Stop::Interrupted { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS })
+    note(&answer.speeds(prompt.len()));
+    Ok(match answer.stop {
+        Stop::Interrupted => ExitCode::from(interrupt::EXIT_CODE),
+        _ => ExitCode::SUCCESS,
+    })
 }
 
 /// The argument, or stdin if that is piped.
@@ -69,7 +89,7 @@ fn prompt_text(args: &cli::Run) -> Result<String> {
             bail!("there is no prompt: give one as an argument (`inferno run \"Hello\"`) or pipe it in")
         }
         _ => {
-            let text = read_stdin()?;
+            let text = read_stdin(MAX_PROMPT_BYTES)?;
             text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)).to_owned()
         }
     };
@@ -92,8 +112,10 @@ fn prompt_tokens(
         .with_context(|| format!("`{}` has no chat template, `--raw` continues text without", opened.name))?;
     let system = args.system.iter().map(|text| ("system", text.as_str()));
     let messages: Vec<_> = system.chain([("user", text)]).map(|(role, text)| message(role, text)).collect();
+    // Room for any prompt that is read: whether it fits the context is said in tokens.
+    let options = RenderOptions { max_bytes: 4 * text.len() + (4 << 20), ..RenderOptions::default() };
     template
-        .render_tokens(tokenizer, &messages, &Default::default())
+        .render_tokens(tokenizer, &messages, &options)
         .context("the chat template does not take this prompt")
 }
 
@@ -111,9 +133,8 @@ fn spec(sampling: &cli::Sampling, seed: u64) -> SampleSpec {
 struct Answer {
     stop: Stop,
     n_tokens: usize,
-    logits_hash: u64,
-    /// Until the first token, and from there to the last.
-    prefill: Duration,
+    /// Until the first token, if it came, and from there to the last.
+    prefill: Option<Duration>,
     decode: Duration,
 }
 
@@ -121,7 +142,8 @@ impl Answer {
     /// The last line.
     fn speeds(&self, n_prompt: usize) -> String {
         let rate = |n: usize, time: Duration| n as f64 / time.as_secs_f64().max(1e-9);
-        let mut line = format!("prompt: {n_prompt} tokens, {:.1} tok/s", rate(n_prompt, self.prefill));
+        let Some(prefill) = self.prefill else { return format!("prompt: {n_prompt} tokens, not finished") };
+        let mut line = format!("prompt: {n_prompt} tokens, {:.1} tok/s", rate(n_prompt, prefill));
         if self.n_tokens > 1 {
             let decode = rate(self.n_tokens - 1, self.decode);
             line += &format!("; decode: {} tokens, {decode:.1} tok/s", self.n_tokens);
@@ -130,44 +152,34 @@ impl Answer {
     }
 }
 
-/// Streams up to `most` tokens to stdout; `room` is how many the context holds.
+/// Streams an answer to stdout.
 fn answer(
     sequence: &mut Sequence,
     tokenizer: &Tokenizer,
     prompt: &[u32],
-    (most, room): (usize, usize),
+    limit: Limit,
     spec: SampleSpec,
 ) -> Result<Answer> {
-    ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(EXIT_INTERRUPTED.into());
-        }
-    })
-    .context("cannot listen for Ctrl-C")?;
-    let go_on = || !INTERRUPTED.load(Ordering::Relaxed);
-
     let start = Instant::now();
-    let mut first = start;
+    let mut prefill = None;
     let mut detokenizer = tokenizer.detokenizer_after(prompt, ControlTokens::Hidden);
     let mut input = prompt.to_vec();
-    let (mut n_tokens, mut logits_hash) = (0, 0);
+    let mut n_tokens = 0;
     let stop = loop {
-        if n_tokens == most {
-            break if most == room { Stop::ContextFull } else { Stop::MaxTokens };
+        if n_tokens == limit.n_tokens {
+            break limit.stop;
         }
-        let Some(next) = sequence.next_token(&input, spec, go_on)? else { break Stop::Interrupted };
-        if n_tokens == 0 {
-            first = Instant::now();
-        }
+        let go_on = || !interrupt::requested();
+        let Some(token) = sequence.next_token(&input, spec, go_on)? else { break Stop::Interrupted };
+        prefill.get_or_insert_with(|| start.elapsed());
         n_tokens += 1;
-        logits_hash = next.logits_hash;
-        if tokenizer.is_end_of_generation(next.token) {
+        if tokenizer.is_end_of_generation(token) {
             break Stop::EndOfAnswer;
         }
-        print(detokenizer.push(next.token)?.as_bytes())?;
+        print(detokenizer.push(token)?.as_bytes())?;
         input.clear();
-        input.push(next.token);
+        input.push(token);
     };
     print(format!("{}\n", detokenizer.finish()).as_bytes())?;
-    Ok(Answer { stop, n_tokens, logits_hash, prefill: first - start, decode: first.elapsed() })
+    Ok(Answer { stop, n_tokens, prefill, decode: start.elapsed() - prefill.unwrap_or_default() })
 }

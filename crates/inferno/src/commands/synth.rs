@@ -8,12 +8,14 @@ mod presets;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use inferno_format::{Array, DType, GgufWriter, Metadata, NewTensor, Strings, Value, quantize};
 use presets::{PRESETS, Preset, Weight};
 
-use crate::{cli, load};
+use crate::commands::note;
+use crate::{cli, interrupt, load};
 
 /// The types that weights can be written in.
 const DTYPES: [DType; 7] =
@@ -22,7 +24,7 @@ const DTYPES: [DType; 7] =
 /// Numbers made at a time.
 const SLAB: usize = 1 << 22;
 
-pub(crate) fn synth(args: &cli::Synth) -> Result<()> {
+pub(crate) fn synth(args: &cli::Synth) -> Result<ExitCode> {
     let names = || PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
     let preset = PRESETS
         .iter()
@@ -30,8 +32,10 @@ pub(crate) fn synth(args: &cli::Synth) -> Result<()> {
         .with_context(|| format!("there is no preset `{}`, the presets are {}", args.preset, names()))?;
     let known = || DTYPES.map(|t| t.name()).join(" ");
     ensure!(DTYPES.contains(&args.dtype), "cannot write {}, the types are {}", args.dtype, known());
-    if args.out.exists() && !args.force {
-        bail!("`{}` exists, `--force` replaces it", args.out.display());
+    match std::fs::symlink_metadata(&args.out) {
+        Ok(there) if !there.is_file() => bail!("`{}` exists and is no regular file", args.out.display()),
+        Ok(_) if !args.force => bail!("`{}` exists, `--force` replaces it", args.out.display()),
+        _ => {}
     }
 
     let vocabulary = vocabulary(preset, args.vocab_from.as_deref())?;
@@ -45,18 +49,29 @@ pub(crate) fn synth(args: &cli::Synth) -> Result<()> {
     vocabulary.iter().for_each(|(key, value)| metadata.set(key, value.clone()));
     let weights = preset.weights(vocab_size);
 
-    // A file of the final name is always whole.
-    let part = PathBuf::from(format!("{}.part", args.out.display()));
-    let written = write(&part, &metadata, &weights, args)
+    // A file of the final name is always whole; until then it has a name that nobody else uses.
+    let part = PathBuf::from(format!("{}.{}.part", args.out.display(), std::process::id()));
+    let file = File::create_new(&part).with_context(|| format!("cannot write `{}`", part.display()))?;
+    interrupt::listen()?;
+    let written = write(file, &metadata, &weights, args)
         .and_then(|()| std::fs::rename(&part, &args.out).context("cannot rename it"));
     if written.is_err() {
         // What is left of it is of no use; that it cannot be removed is the lesser trouble.
         let _ = std::fs::remove_file(&part);
     }
+    if interrupt::requested() && written.is_err() {
+        note("stopped, nothing is written");
+        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+    }
     written.with_context(|| format!("cannot write `{}`", args.out.display()))?;
     let n_bytes = std::fs::metadata(&args.out)?.len();
-    eprintln!("wrote `{}`: {} tensors, {:.1} MB", args.out.display(), weights.len(), n_bytes as f64 / 1e6);
-    Ok(())
+    note(&format!(
+        "wrote `{}`: {} tensors, {:.1} MB",
+        args.out.display(),
+        weights.len(),
+        n_bytes as f64 / 1e6
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
@@ -105,19 +120,19 @@ fn file_type(dtype: DType) -> u32 {
     }
 }
 
-fn write(path: &Path, metadata: &Metadata, weights: &[Weight], args: &cli::Synth) -> Result<()> {
+fn write(file: File, metadata: &Metadata, weights: &[Weight], args: &cli::Synth) -> Result<()> {
     let dtype = |w: &Weight| if w.init.is_matrix() { args.dtype } else { DType::F32 };
     let tensors: Vec<NewTensor> = weights
         .iter()
         .map(|w| NewTensor { name: w.name.clone(), dtype: dtype(w), dims: w.dims.clone() })
         .collect();
-    let file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    let mut writer = GgufWriter::new(file, metadata, &tensors)?;
+    let mut writer = GgufWriter::new(BufWriter::with_capacity(1 << 20, file), metadata, &tensors)?;
     for w in weights {
         let n: usize = w.dims.iter().product();
         // Whole rows, so that no block is cut.
         let slab = SLAB.next_multiple_of(w.dims[0]);
         for start in (0..n).step_by(slab) {
+            ensure!(!interrupt::requested(), "interrupted");
             for bytes in encode(w, args.seed, dtype(w), start..n.min(start + slab))? {
                 writer.append(&w.name, &bytes)?;
             }

@@ -10,7 +10,7 @@ use crate::{cli, load};
 pub(crate) fn tokenize(args: &cli::Tokenize) -> Result<()> {
     let tokenizer = load::open(args.model.model.as_deref())?.tokenizer()?;
     let special = if args.special { Special::Recognise } else { Special::AsText };
-    let ids = tokenizer.encode(&read_stdin()?, special);
+    let ids = tokenizer.encode(&read_stdin(u64::MAX)?, special);
     let line = if args.json {
         let piece = |&id: &u32| {
             let bytes = tokenizer.piece(id).expect("an id of this vocabulary");
@@ -25,12 +25,17 @@ pub(crate) fn tokenize(args: &cli::Tokenize) -> Result<()> {
 
 pub(crate) fn detokenize(args: &cli::Detokenize) -> Result<()> {
     let tokenizer = load::open(args.model.model.as_deref())?.tokenizer()?;
-    let input = read_stdin()?;
-    let ids = input.trim().trim_start_matches('[').trim_end_matches(']');
-    let ids: Vec<u32> = ids
+    let input = read_stdin(u64::MAX)?;
+    let input = input.trim();
+    // A JSON array, or the same without its brackets.
+    let list = input.strip_prefix('[').and_then(|list| list.strip_suffix(']')).unwrap_or(input);
+    let ids: Vec<u32> = list
         .split([' ', ',', '\n', '\r', '\t'])
         .filter(|id| !id.is_empty())
-        .map(|id| id.parse().with_context(|| format!("`{}` is not a token id", id.escape_debug())))
+        .map(|id| {
+            let shown: String = id.chars().take(32).flat_map(char::escape_debug).collect();
+            id.parse().with_context(|| format!("`{shown}` is not a token id"))
+        })
         .collect::<Result<_>>()?;
     print(&tokenizer.decode(&ids)?)
 }
