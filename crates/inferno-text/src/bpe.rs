@@ -2,14 +2,14 @@
 
 mod merge;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use inferno_format::{Metadata, MetadataError, Strings};
-use rustc_hash::FxHashMap;
 
 use crate::error::{TokenizerError, printable};
 use crate::split::{self, Pre};
-use crate::text_map::{TextMap, Texts};
+use crate::text_map::{Key, TextMap, Texts};
 use crate::vocab::{TokenKind, Vocab, bytes_of, check_size};
 
 /// A vocabulary of merges. Symbols are what merges take and make: ids below the number of tokens are tokens,
@@ -24,7 +24,7 @@ pub(crate) struct Bpe {
     /// The symbol each byte starts as.
     bytes: [u32; 256],
     /// What two symbols, in the halves of the key, merge to.
-    merges: FxHashMap<u64, Merge>,
+    merges: HashMap<u64, Merge, Key>,
     /// The bytes of the symbols past the tokens.
     extra: Texts,
     /// Stands in for a byte that has no token; without it, such a byte is left out.
@@ -60,7 +60,7 @@ impl Bpe {
             words,
             whole: vocab.ids().map(|_| AtomicU8::new(NOT_ASKED)).collect(),
             bytes: [0; 256],
-            merges: FxHashMap::default(),
+            merges: HashMap::with_hasher(Key::random()),
             extra: Texts::default(),
             unknown: vocab.unknown,
         };
@@ -69,7 +69,7 @@ impl Bpe {
     }
 
     fn add_merges(&mut self, merges: &Strings, vocab: &Vocab) {
-        let mut extra_ids: FxHashMap<Vec<u8>, u32> = FxHashMap::default();
+        let mut extra_ids: HashMap<Vec<u8>, u32> = HashMap::new();
         let mut symbol = |bytes: Vec<u8>| -> u32 {
             self.words.get(&vocab.pieces, &bytes).unwrap_or_else(|| {
                 *extra_ids.entry(bytes).or_insert_with_key(|bytes| {
@@ -81,7 +81,7 @@ impl Bpe {
         for byte in 0..=255 {
             self.bytes[usize::from(byte)] = symbol(vec![byte]);
         }
-        let reserved: rustc_hash::FxHashSet<&[u8]> =
+        let reserved: HashSet<&[u8]> =
             vocab.ids().filter(|&id| is_reserved(vocab, id)).filter_map(|id| vocab.texts.get(id)).collect();
         for (rank, merge) in (0..).zip(merges.iter()) {
             // A merge of characters that stand for no byte cannot be reached, and text must not lead to a

@@ -2,6 +2,8 @@
 
 mod ends;
 
+use std::collections::HashMap;
+
 use inferno_format::{Array, Metadata, MetadataError, Strings, Value};
 
 use crate::error::TokenizerError;
@@ -100,7 +102,7 @@ fn token_texts(m: &Metadata) -> Result<Texts, TokenizerError> {
     }
     check_size(key, tokens)?;
     let mut texts = Texts::default();
-    let mut first_ids = rustc_hash::FxHashMap::default();
+    let mut first_ids = HashMap::new();
     for (id, text) in (0..).zip(tokens.iter()) {
         if text.is_empty() {
             texts.push(format!("[EMPTY_{id}]").as_bytes());

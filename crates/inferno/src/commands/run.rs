@@ -60,6 +60,9 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
     let loaded = started.elapsed();
     let seed = args.sampling.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
     interrupt::listen()?;
+    if args.verbose {
+        note(&format!("seed {seed}, loaded in {:.2} s", loaded.as_secs_f64()));
+    }
     let answer = answer(&mut sequence, &tokenizer, &prompt, limit, spec(&args.sampling, seed))?;
 
     let logits = sequence.last_logits();
@@ -70,9 +73,7 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
         note(&format!("stopped: the context of {context_len} positions is full"));
     }
     if args.verbose {
-        let loaded = loaded.as_secs_f64();
-        note(&format!("seed {seed}, loaded in {loaded:.2} s, stopped by {:?}", answer.stop));
-        note(&format!("logits hash {:016x}", hash(logits)));
+        note(&format!("stopped by {:?}, logits hash {:016x}", answer.stop, hash(logits)));
     }
     note(&answer.speeds(prompt.len()));
     Ok(match answer.stop {

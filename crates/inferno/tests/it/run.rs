@@ -1,6 +1,6 @@
 //! `inferno run`.
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::process::{Command, Stdio};
 
 use crate::{golden, inferno, pipe, start};
@@ -42,7 +42,7 @@ fn verbose_shows_seed_stop_and_a_hash_that_repeats() {
     let hash = || {
         let stderr = run(&[&GREEDY[..], &["-v", "--seed", "3", "Hi"]].concat()).stderr;
         assert!(stderr.contains("seed 3, loaded in ") && stderr.contains("stopped by "), "{stderr}");
-        stderr.lines().find(|l| l.starts_with("logits hash ")).expect("a hash").to_owned()
+        stderr.lines().find(|l| l.contains("logits hash ")).expect("a hash").to_owned()
     };
     assert_eq!(hash(), hash());
 }
@@ -119,6 +119,49 @@ fn a_reader_that_leaves_ends_the_program_quietly() {
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }
 
+#[test]
+fn limits_are_told_apart() {
+    let prompt = "Tell me a story about a dragon.";
+    let both = run(&["-c", "20", "-n", "4", "-t", "0", "-v", prompt]).stderr;
+    assert!(both.contains("stopped by MaxTokens"), "{both}");
+    let context = run(&["-c", "20", "-n", "5", "-t", "0", "-v", prompt]).stderr;
+    assert!(context.contains("stopped by ContextFull"), "{context}");
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_listening_on_stderr_is_no_failure() {
+    let program = env!("CARGO_BIN_EXE_inferno");
+    let script =
+        format!("('{program}' run -v -n 3 -t 0 Hello; echo $? >&3) 3>&1 >/dev/null 2>&1 2> >(exec true)");
+    let output = Command::new("bash").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "0");
+}
+
+#[cfg(unix)]
+fn interrupt(child: &std::process::Child) {
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_a_prompt_cleanly() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slow.gguf");
+    let path = path.to_str().unwrap();
+    inferno(&["synth", "tiny-mixtral", path, "--dtype", "f32"]).ok();
+    let prompt = "word ".repeat(1900);
+    let mut child = start(&["run", "-v", "-m", path, "--raw", &prompt], Stdio::null());
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    let loaded = stderr.next().unwrap().unwrap();
+    assert!(loaded.contains("loaded in"), "{loaded}");
+    interrupt(&child);
+    let rest: Vec<String> = stderr.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    let last = rest.last().unwrap();
+    assert!(last.starts_with("prompt: ") && last.ends_with(" tokens, not finished"), "{rest:?}");
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_stops_the_answer_cleanly() {
@@ -130,7 +173,7 @@ fn ctrl_c_stops_the_answer_cleanly() {
     let mut stdout = child.stdout.take().unwrap();
     let mut first = [0; 1];
     stdout.read_exact(&mut first).unwrap();
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    interrupt(&child);
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).unwrap();
     let output = child.wait_with_output().unwrap();

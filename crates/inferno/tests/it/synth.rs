@@ -80,6 +80,19 @@ fn nothing_is_overwritten_or_left_half_made() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
+#[cfg(unix)]
+#[test]
+fn only_regular_files_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("link.gguf");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    for name in [link.to_str().unwrap(), "/dev/null"] {
+        let error = inferno(&["synth", "tiny-llama", name, "--force"]).error();
+        assert!(error.ends_with("exists and is no regular file"), "{error}");
+    }
+    assert!(link.is_symlink());
+}
+
 #[test]
 fn unknown_presets_and_types_are_refused_with_the_known_ones() {
     let error = inferno(&["synth", "huge", "out.gguf"]).error();

@@ -36,6 +36,11 @@ fn control_tokens_are_recognised_on_request_only() {
 #[test]
 fn what_is_not_text_or_not_an_id_is_refused() {
     assert_eq!(pipe([0x61, 0xff], &["tokenize"]).error(), "stdin is not UTF-8 at byte 1");
+    let long = pipe("1".repeat(5000), &["detokenize"]).error();
+    assert!(long.len() < 100 && long.contains("is not a token id"), "{long}");
+    for unfit in ["[[1]]", "[1", "1]"] {
+        assert!(pipe(unfit, &["detokenize"]).error().contains("is not a token id"), "{unfit}");
+    }
     assert!(pipe("12 x", &["detokenize"]).error().starts_with("`x` is not a token id"));
     let error = pipe("4096", &["detokenize"]).error();
     assert!(error.contains("4096"), "{error}");
@@ -70,6 +75,8 @@ fn a_file_is_shown_to_people_and_to_programs() {
     {
         assert!(text.contains(part), "no `{part}` in {text}");
     }
+    let model = golden("llama");
+    assert_eq!(inferno(&["inspect", &model]).ok(), inferno(&["inspect", "-m", &model]).ok());
     let json: serde_json::Value = serde_json::from_str(&inferno(&["inspect", "--json"]).ok()).unwrap();
     assert_eq!(json["hyperparameters"]["dim"], 256);
     assert_eq!(json["metadata"]["tokenizer.ggml.tokens"].as_array().unwrap().len(), 4096);
