@@ -4,7 +4,7 @@ use super::manifest::{Manifest, Use};
 use super::{File, Finding};
 
 /// Which crates a crate builds upon; it may import those, and whatever those may import.
-/// The drawing is in DESIGN.md, "The tree".
+/// The drawing is in ARCHITECTURE.md, section 2.
 const BUILDS_UPON: [(&str, &[&str]); 10] = [
     ("inferno-format", &[]),
     ("inferno-text", &["inferno-format"]),

@@ -1,31 +1,19 @@
 //! The reference against mathematics in f64: what conformance, which compares with the reference, cannot see.
 
 use inferno_format::DType;
+use xtask::testing::Random;
 
 use super::*;
 use crate::architecture::CacheGroup;
 use crate::batch::Want;
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (*state ^ *state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ z >> 31
-}
-
-/// Uniform in [-1, 1).
-fn numbers(state: &mut u64, n: usize) -> Vec<f32> {
-    (0..n).map(|_| (next(state) >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
-}
-
 /// Random blocks of `dtype` whose values are of ordinary size.
-fn blocks(state: &mut u64, dtype: DType, n: usize) -> Vec<u8> {
+fn blocks(random: &mut Random, dtype: DType, n: usize) -> Vec<u8> {
     let mut bytes = vec![0; dtype.row_bytes(n).unwrap()];
     let mut values = vec![0.0; dtype.block_len()];
     for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
         loop {
-            block.fill_with(|| next(state) as u8);
+            block.fill_with(|| random.bits() as u8);
             dequantize(dtype, block, &mut values).unwrap();
             if values.iter().all(|x| x.abs() < 10.0) && values.iter().any(|x| x.abs() > 1e-3) {
                 break;
@@ -44,12 +32,12 @@ fn tensor(dtype: DType, shape: [usize; 3], bytes: Vec<u8>) -> Weight {
 #[test]
 fn a_product_is_the_sum_of_what_weights_and_activations_mean() {
     let (rows, cols) = (6, 512);
-    let mut state = 1;
+    let mut random = Random(1);
     for &dtype in DType::ALL.iter().filter(|t| t.is_quantized()) {
-        let bytes = blocks(&mut state, dtype, rows * cols);
+        let bytes = blocks(&mut random, dtype, rows * cols);
         let mut weights = vec![0.0; rows * cols];
         dequantize(dtype, &bytes, &mut weights).unwrap();
-        let x = numbers(&mut state, cols);
+        let x = random.numbers(cols);
         let mut quantized = QuantizedRow::default();
         quantized.quantize(&x);
 
@@ -89,15 +77,15 @@ fn routing_takes_the_best_then_the_lowest_ids_and_weighs_them() {
 #[test]
 fn experts_are_the_weighed_sum_of_their_networks() {
     let (dim, ffn_dim, n_experts) = (32, 64, 3);
-    let mut state = 9;
+    let mut random = Random(9);
     let mut stack = |rows, cols| {
-        let data = numbers(&mut state, n_experts * rows * cols);
+        let data = random.numbers(n_experts * rows * cols);
         let bytes = data.iter().flat_map(|x| x.to_le_bytes()).collect();
         (tensor(DType::F32, [n_experts, rows, cols], bytes), data)
     };
     let ((gate, gate_data), (up, up_data), (down, down_data)) =
         (stack(ffn_dim, dim), stack(ffn_dim, dim), stack(dim, ffn_dim));
-    let x = numbers(&mut state, dim);
+    let x = random.numbers(dim);
     let routing = Routing { n_used: 2, renormalize: true, scale: 1.0 };
     let router = [0.5, -2.0, 1.0];
 

@@ -1,16 +1,9 @@
 //! Headers with random bytes changed: the file opens and runs, or ends in a typed error. Nothing panics.
 
 use inferno_format::Gguf;
+use xtask::testing::Random;
 
 use crate::run;
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (*state ^ *state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ z >> 31
-}
 
 #[test]
 fn a_damaged_header_is_an_error_or_a_model() {
@@ -27,17 +20,17 @@ fn a_damaged_header_is_an_error_or_a_model() {
             .filter_map(|n| bytes.windows(n.len()).position(|w| w == n.as_bytes()));
         let table = first_tensor.min().unwrap();
         let table = table..table + 1500;
-        let mut random = seed as u64;
+        let mut random = Random(seed as u64);
         for _ in 0..400 {
             let mut damaged = bytes.clone();
-            for _ in 0..1 + next(&mut random) % 3 {
-                let part = if next(&mut random).is_multiple_of(3) { &table } else { &hyperparameters };
-                let at = part.start + next(&mut random) as usize % part.len();
-                damaged[at] = match next(&mut random) % 4 {
+            for _ in 0..1 + random.below(3) {
+                let part = if random.below(3) == 0 { &table } else { &hyperparameters };
+                let at = part.start + random.below(part.len());
+                damaged[at] = match random.below(4) {
                     0 => 0,
                     1 => 0xff,
-                    2 => damaged[at] ^ 1 << (next(&mut random) % 8),
-                    _ => next(&mut random) as u8,
+                    2 => damaged[at] ^ 1 << random.below(8),
+                    _ => random.bits() as u8,
                 };
             }
             let Ok(file) = Gguf::from_bytes(damaged) else { continue };
