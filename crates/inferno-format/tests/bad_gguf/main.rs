@@ -10,7 +10,9 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::{Duration, Instant};
 
 use inferno_format::{Array, DType, FormatError, Gguf, GgufWriter, Metadata, NewTensor, Value};
-use raw::{Random, Raw, SECRET, array, bytes, pair, string, tensor};
+use xtask::testing::Random;
+
+use raw::{Raw, SECRET, array, bytes, pair, string, tensor};
 
 #[global_allocator]
 static COUNTING: memory::Counting = memory::Counting;
@@ -88,7 +90,7 @@ fn small_model(seed: u64) -> Vec<u8> {
     let mut writer = GgufWriter::new(Vec::new(), &metadata, &tensors).unwrap();
     for t in &tensors {
         let n = t.dtype.row_bytes(256).unwrap();
-        writer.append(&t.name, &(0..n).map(|_| random.next() as u8).collect::<Vec<_>>()).unwrap();
+        writer.append(&t.name, &(0..n).map(|_| random.bits() as u8).collect::<Vec<_>>()).unwrap();
     }
     writer.finish().unwrap()
 }
@@ -137,7 +139,7 @@ fn files_with_random_damage_give_a_model_or_an_error() {
         for _ in 0..1 + random.below(4) {
             let at = random.below(file.len());
             match random.below(5) {
-                0 => file[at] = random.next() as u8,
+                0 => file[at] = random.bits() as u8,
                 1 => file[at] = [0, 1, 0x7F, 0x80, 0xFF][random.below(5)],
                 2 => {
                     let n = random.below(16).min(file.len() - at);
