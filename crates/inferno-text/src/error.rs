@@ -2,6 +2,8 @@
 
 use inferno_format::MetadataError;
 
+use crate::vocab::TokenKind;
+
 /// The file's tokenizer cannot be used, or an id is not one of its tokens. Messages name keys, ids and counts;
 /// of the file's text they hold at most a short model or pre-tokenizer name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +65,28 @@ pub enum TokenizerError {
     ByteToken {
         /// The token.
         id: u32,
+    },
+    /// A token that is searched for in texts is too long for one.
+    #[error("token {id} of kind {kind:?} has {n_bytes} bytes, expected at most {limit}")]
+    SpecialTooLong {
+        /// The token.
+        id: u32,
+        /// Control, unknown or user-defined.
+        kind: TokenKind,
+        /// Length of its text.
+        n_bytes: usize,
+        /// The most it may have.
+        limit: usize,
+    },
+    /// The tokens that are searched for in texts are too many.
+    #[error(
+        "the control, unknown and user-defined tokens have {n_bytes} bytes in all, expected at most {limit}"
+    )]
+    SpecialTooMany {
+        /// Length of all their texts.
+        n_bytes: usize,
+        /// The most they may have.
+        limit: usize,
     },
     /// A key that holds a token id names no token.
     #[error("metadata key `{key}` is {found}, expected a token id below {vocab_size}")]

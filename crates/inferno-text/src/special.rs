@@ -6,9 +6,10 @@
 //! the first.) Here an automaton finds all occurrences in one pass, and they are then granted in that order. Only
 //! where they are very many (runs of spaces, where runs of spaces are tokens) each token is searched on its own.
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
-use crate::template::MARK;
+use crate::error::TokenizerError;
+use crate::template::{MARK, Reserved};
 use crate::vocab::{TokenKind, Vocab};
 
 /// Whether control tokens are recognised in a text.
@@ -21,6 +22,12 @@ pub enum Special {
     AsText,
 }
 
+/// The most bytes of one special token. Real ones have some dozens.
+const LONGEST: usize = 1 << 10;
+/// The most bytes of all of them. Real ones have some hundreds, where tokens are kept for later use 75 KiB, and
+/// where those stand for sounds 600 KiB. An automaton takes some 60 times that to build.
+const ALL: usize = 1 << 20;
+
 /// The special tokens of a vocabulary, ready to be searched.
 #[derive(Debug)]
 pub(crate) struct SpecialTokens {
@@ -28,6 +35,8 @@ pub(crate) struct SpecialTokens {
     user_defined: Set,
     /// Control and unknown tokens.
     reserved: Set,
+    /// Their texts, which must not arise from a user's text.
+    pub(crate) reserved_texts: Reserved,
 }
 
 /// A part of a text.
@@ -41,7 +50,7 @@ pub(crate) enum Part<'t> {
 struct Set {
     /// Longest text first; of equals the lowest id.
     tokens: Vec<Token>,
-    /// Finds them; pattern `i` is token `i`. `None` if there are none, or too many to search for.
+    /// Finds them; pattern `i` is token `i`. `None` if there are none.
     automaton: Option<AhoCorasick>,
 }
 
@@ -56,16 +65,24 @@ struct Token {
 
 impl SpecialTokens {
     /// `strips_right` says after which tokens white space is dropped.
-    pub(crate) fn new(vocab: &Vocab, strips_right: impl Fn(u32) -> bool) -> SpecialTokens {
+    pub(crate) fn new(
+        vocab: &Vocab,
+        strips_right: impl Fn(u32) -> bool,
+    ) -> Result<SpecialTokens, TokenizerError> {
+        check_lengths(vocab)?;
         let set = |kinds: &[TokenKind]| {
             let ids = vocab.ids().filter(|&id| vocab.kind(id).is_some_and(|kind| kinds.contains(&kind)));
             Set::new(vocab, ids, &strips_right)
         };
-        SpecialTokens {
+        let reserved = set(&[TokenKind::Control, TokenKind::Unknown]);
+        Ok(SpecialTokens {
             all: set(&[TokenKind::Control, TokenKind::Unknown, TokenKind::UserDefined]),
             user_defined: set(&[TokenKind::UserDefined]),
-            reserved: set(&[TokenKind::Control, TokenKind::Unknown]),
-        }
+            reserved_texts: Reserved::new(
+                reserved.tokens.iter().filter_map(|t| std::str::from_utf8(t.finder.needle()).ok()),
+            ),
+            reserved,
+        })
     }
 
     /// The parts of `text`, in order. No part is empty.
@@ -80,11 +97,25 @@ impl SpecialTokens {
     pub(crate) fn partition_reserved<'t>(&self, text: &'t str) -> Vec<Part<'t>> {
         self.reserved.partition(text)
     }
+}
 
-    /// The texts that must not arise from a user's text.
-    pub(crate) fn reserved_texts(&self) -> Vec<&str> {
-        self.reserved.tokens.iter().filter_map(|t| std::str::from_utf8(t.finder.needle()).ok()).collect()
+fn check_lengths(vocab: &Vocab) -> Result<(), TokenizerError> {
+    let mut n_all = 0;
+    for id in vocab.ids() {
+        let Some(kind @ (TokenKind::Control | TokenKind::Unknown | TokenKind::UserDefined)) = vocab.kind(id)
+        else {
+            continue;
+        };
+        let n_bytes = vocab.texts.get(id).map_or(0, <[u8]>::len);
+        if n_bytes > LONGEST {
+            return Err(TokenizerError::SpecialTooLong { id, kind, n_bytes, limit: LONGEST });
+        }
+        n_all += n_bytes;
     }
+    if n_all > ALL {
+        return Err(TokenizerError::SpecialTooMany { n_bytes: n_all, limit: ALL });
+    }
+    Ok(())
 }
 
 impl Set {
@@ -92,14 +123,7 @@ impl Set {
         let text = |id: u32| vocab.texts.get(id).unwrap_or_default();
         let mut ids: Vec<u32> = ids.collect();
         ids.sort_by_key(|&id| (std::cmp::Reverse(text(id).len()), id));
-        let automaton = (!ids.is_empty())
-            .then(|| {
-                AhoCorasick::builder()
-                    .match_kind(MatchKind::Standard)
-                    .build(ids.iter().map(|&id| text(id)))
-                    .ok()
-            })
-            .flatten();
+        let automaton = (!ids.is_empty()).then(|| automaton(ids.iter().map(|&id| text(id))));
         let token = |id| Token {
             id,
             finder: memchr::memmem::Finder::new(text(id)).into_owned(),
@@ -170,6 +194,15 @@ impl Set {
         parts.retain(|part| *part != Part::Text(""));
         parts
     }
+}
+
+/// Left to itself the crate would choose a DFA for up to a hundred texts, which is a KiB for each of their bytes.
+fn automaton<'t>(texts: impl Iterator<Item = &'t [u8]>) -> AhoCorasick {
+    AhoCorasick::builder()
+        .match_kind(MatchKind::Standard)
+        .kind(Some(AhoCorasickKind::ContiguousNFA))
+        .build(texts)
+        .expect("their bytes are few enough to be counted")
 }
 
 impl Token {

@@ -18,8 +18,8 @@ use minijinja::{Environment, Value, value::ValueKind};
 use crate::error::printable;
 use crate::special::{Part, Special};
 use crate::tokenizer::Tokenizer;
-pub(crate) use mark::MARK;
 use mark::Marker;
+pub(crate) use mark::{MARK, Reserved};
 
 /// Steps a template may take.
 const FUEL: u64 = 5_000_000;
@@ -121,9 +121,10 @@ pub fn message(role: &str, content: &str) -> serde_json::Value {
 }
 
 impl ChatTemplate {
-    /// The template of a file (`tokenizer.chat_template`), if it has one.
+    /// The template of a file (`tokenizer.chat_template`), if it has one that is not empty.
     pub fn from_metadata(m: &Metadata) -> Result<Option<ChatTemplate>, TemplateError> {
-        m.opt_str("tokenizer.chat_template")?.map(ChatTemplate::from_source).transpose()
+        let source = m.opt_str("tokenizer.chat_template")?.filter(|source| !source.is_empty());
+        source.map(ChatTemplate::from_source).transpose()
     }
 
     /// Parses a template.
@@ -214,8 +215,7 @@ impl ChatTemplate {
         messages: &[serde_json::Value],
         options: &RenderOptions,
     ) -> Result<Value, TemplateError> {
-        let reserved = tokenizer.special.reserved_texts();
-        let marker = Marker::new(&reserved, &self.literals);
+        let marker = Marker::new(&tokenizer.special.reserved_texts, &self.literals);
         let mut variables: Vec<(String, Value)> = Vec::new();
         let mut all = Vec::with_capacity(messages.len());
         for (index, message) in messages.iter().enumerate() {

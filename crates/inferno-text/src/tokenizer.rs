@@ -44,7 +44,7 @@ impl Tokenizer {
             other => return Err(TokenizerError::UnsupportedModel { found: printable(other) }),
         };
         Ok(Tokenizer {
-            special: SpecialTokens::new(&vocab, right_strip(m, &vocab)),
+            special: SpecialTokens::new(&vocab, right_strip(m, &vocab))?,
             add_bos: m.opt_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(default_add_bos)
                 && vocab.bos.is_some(),
             add_eos: m.opt_bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false) && vocab.eos.is_some(),

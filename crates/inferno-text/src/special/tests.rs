@@ -10,8 +10,8 @@ fn set(texts: &[String]) -> Set {
         strips_right: id % 3 == 0,
         is_one_char: text.len() == 1,
     };
-    let automaton = AhoCorasick::builder().build(texts.iter().map(|t| t.as_bytes())).ok();
-    Set { tokens: (0..).zip(&texts).map(token).collect(), automaton }
+    let automaton = automaton(texts.iter().map(|t| t.as_bytes()));
+    Set { tokens: (0..).zip(&texts).map(token).collect(), automaton: Some(automaton) }
 }
 
 #[test]

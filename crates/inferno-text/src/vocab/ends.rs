@@ -74,6 +74,10 @@ const FILL: &[&str] = &[
     "<|middle|>",
 ];
 
+/// Of the above, what is also HTML. Vocabularies have HTML's tags as tokens (Gemma's, of the kind user-defined), so
+/// these go by what the file says of them.
+const HTML: &[&str] = &["</s>", "<PRE>"];
+
 impl Vocab {
     /// Finds the tokens that end a generation, and makes control tokens of those that the file has as something
     /// else. `is_word` says of a token that text can lead to it by merges: then it is text, whatever it looks like.
@@ -88,6 +92,10 @@ impl Vocab {
             let Some(text) = self.texts.get(id).and_then(|t| std::str::from_utf8(t).ok()) else { continue };
             let is_end = ENDS.contains(&text) || FILL_ENDS.contains(&text);
             if !is_end && !FILL.contains(&text) || self.kind(id) == Some(TokenKind::Normal) && is_word(text) {
+                continue;
+            }
+            let is_named = ends.contains(&id) || self.kind(id) == Some(TokenKind::Control);
+            if HTML.contains(&text) && !is_named {
                 continue;
             }
             self.kinds[id as usize] = TokenKind::Control;

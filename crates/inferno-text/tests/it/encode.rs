@@ -142,3 +142,23 @@ fn tokens_that_end_a_generation_are_known_by_key_and_by_name() {
     let harmony = [("<|end|>", CONTROL), ("<|return|>", CONTROL), ("<|call|>", CONTROL)];
     assert_eq!(tokenizer(&bpe("gpt-4o", &[], &harmony)).end_of_generation(), [257, 258]);
 }
+
+#[test]
+fn tags_of_html_are_text_unless_the_file_says_otherwise() {
+    let kind_and_end = |m| {
+        let t = tokenizer(&m);
+        (t.token_kind(256).unwrap(), t.is_end_of_generation(256))
+    };
+    for kind in [USER_DEFINED, 1] {
+        for text in ["</s>", "<PRE>"] {
+            let mut m = bpe("qwen2", &[], &[(text, kind), ("<eos>", CONTROL)]);
+            m.set("tokenizer.ggml.eos_token_id", Value::U32(257));
+            let expected = if kind == 1 { TokenKind::Normal } else { TokenKind::UserDefined };
+            assert_eq!(kind_and_end(m), (expected, false), "{text}");
+        }
+        let mut m = bpe("qwen2", &[], &[("</s>", kind)]);
+        m.set("tokenizer.ggml.eos_token_id", Value::U32(256));
+        assert_eq!(kind_and_end(m), (TokenKind::Control, true));
+    }
+    assert_eq!(kind_and_end(bpe("qwen2", &[], &[("</s>", CONTROL)])), (TokenKind::Control, true));
+}

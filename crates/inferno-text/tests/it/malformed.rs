@@ -3,7 +3,7 @@
 use inferno_format::{Array, Metadata, Value};
 use inferno_text::{Special, Tokenizer};
 
-use crate::vocab::{BYTE, NORMAL, bpe, spm, strings};
+use crate::vocab::{BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, bpe, spm, strings};
 
 /// The error of a file that is changed so.
 fn error(mut m: Metadata, key: &str, value: Value) -> String {
@@ -94,4 +94,26 @@ fn a_missing_pre_tokenizer_has_a_default_and_can_be_seen() {
     let missing = Tokenizer::from_metadata(&m).unwrap();
     assert!(missing.pre_tokenizer_is_missing());
     assert_eq!(missing.encode("a1 b", Special::AsText), named.encode("a1 b", Special::AsText));
+}
+
+#[test]
+fn special_tokens_have_a_length_to_keep_to() {
+    for (kind, name) in [(CONTROL, "Control"), (USER_DEFINED, "UserDefined"), (UNKNOWN, "Unknown")] {
+        let of_length =
+            |n: usize| Tokenizer::from_metadata(&bpe("gpt-2", &[], &[(&"secret".repeat(n), kind)]));
+        let error = of_length((2 << 20) / 6).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("token 256 of kind {name} has 2097150 bytes, expected at most 1024")
+        );
+        assert!(of_length(170).is_ok());
+    }
+    let many: Vec<String> = (0..40_000).map(|i| format!("<|{i:040}|>")).collect();
+    let many: Vec<(&str, i32)> = many.iter().map(|text| (text.as_str(), CONTROL)).collect();
+    let error = Tokenizer::from_metadata(&bpe("gpt-2", &[], &many)).unwrap_err();
+    assert!(error.to_string().ends_with("have 1760000 bytes in all, expected at most 1048576"), "{error}");
+    // As many as there are in real ones.
+    let real: Vec<String> = (0..28_672).map(|i| format!("<custom_token_{i}>")).collect();
+    let real: Vec<(&str, i32)> = real.iter().map(|text| (text.as_str(), CONTROL)).collect();
+    assert!(Tokenizer::from_metadata(&bpe("gpt-2", &[], &real)).is_ok());
 }
