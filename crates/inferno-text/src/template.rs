@@ -1,10 +1,13 @@
 //! Chat templates: Jinja from the model's file, rendered straight to tokens.
 //!
 //! Two things are untrusted. The template is a program out of a file: it runs with a budget of steps, of output
-//! and of recursion, and can reach nothing but its arguments. (What it keeps in variables is not bounded, as
-//! the Jinja engine has no hook for it: a hostile template can double a string until memory runs out.)
+//! and of recursion, and can reach nothing but its arguments. What one call of a filter or a method makes is
+//! bounded too (`bounded.rs`). What operators make is not, as the Jinja engine has no hook for them: a hostile
+//! template can double a string with `~` until memory runs out, or have `*` repeat one to 100 MB at a time, and a
+//! tuple to a hundred million items.
 //! The messages are a stranger's text: they may not produce a control token; `mark.rs` says how.
 
+mod bounded;
 mod functions;
 mod json;
 mod mark;
@@ -137,9 +140,9 @@ impl ChatTemplate {
         let syntax = minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.expect("the delimiters are the usual ones"));
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(RECURSION);
+        bounded::add_to(&mut environment);
         functions::add_to(&mut environment);
         let literals = source::string_literals(source);
         environment.add_template_owned("chat", source::without_generation_tags(source)).map_err(|error| {
@@ -277,8 +280,9 @@ fn stopped(error: &minijinja::Error) -> TemplateError {
 }
 
 fn reason(error: &minijinja::Error) -> String {
-    let detail: String =
-        error.detail().unwrap_or_default().chars().take(200).filter(|&c| c != MARK).collect();
+    let printable = |c: char| if c.is_control() { '?' } else { c };
+    let detail = error.detail().unwrap_or_default().chars().filter(|&c| c != MARK);
+    let detail: String = detail.take(200).map(printable).collect();
     match detail.is_empty() {
         true => error.kind().to_string(),
         false => format!("{}: {detail}", error.kind()),

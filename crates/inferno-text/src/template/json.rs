@@ -3,7 +3,7 @@
 use minijinja::{Error, ErrorKind, Value, value::ValueKind};
 
 use super::mark::{MARK, Marker};
-use super::{TemplateError, is_map};
+use super::{TemplateError, bounded, is_map};
 
 /// How deep values may nest on their way out.
 const DEPTH: usize = 100;
@@ -51,13 +51,19 @@ impl Style {
         if level > DEPTH {
             return Err(Error::new(ErrorKind::InvalidOperation, "value nests too deep for tojson"));
         }
+        if out.len() > bounded::MOST_BYTES {
+            return Err(bounded::refused("a string of more than 16 MiB"));
+        }
         match value.kind() {
             ValueKind::None => out.push_str("null"),
             ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => out.push_str(&value.to_string()),
             ValueKind::String => write_string(value.as_str().unwrap_or_default(), out),
             ValueKind::Seq | ValueKind::Iterable => {
-                let items: Vec<Value> = value.try_iter()?.collect();
+                let items: Vec<Value> = value.try_iter()?.take(bounded::MOST_ITEMS + 1).collect();
+                if items.len() > bounded::MOST_ITEMS {
+                    return Err(bounded::refused("more than 100000 items"));
+                }
                 self.write_all(['[', ']'], items.len(), level, out, |i, out| {
                     self.write(&items[i], level + 1, out)
                 })?;

@@ -115,6 +115,71 @@ fn a_template_that_runs_wild_is_stopped() {
 }
 
 #[test]
+fn no_call_makes_gigabytes() {
+    let big = "{% set big = 'x' * 1000000 %}{% set many = [big] * 100000000 %}";
+    let bombs = [
+        "'%1000000000d' | format(1)",
+        "'%.1000000000f' | format(1.5)",
+        "'{:1000000000}'.format(1)",
+        "('%s' * 100000) | format(big)",
+        "('{0}' * 100000).format(big)",
+        "'a\nb' | indent(1000000000)",
+        "'a\nb' | indent(width=1000000000)",
+        "('\n' * 1000000) | indent(1000)",
+        "messages | batch(1000000000, 1)",
+        "messages | slice(1000000000)",
+        "many | slice(2)",
+        "big | replace('', big)",
+        "big.replace('x', big)",
+        "big | join(big)",
+        "big.join(many)",
+        "[1, 2] | join(d=big * 50)",
+        "many | join",
+        "many | join(',')",
+        "many | string",
+        "many | upper",
+        "many | list",
+        "many | tojson",
+        "[1] | tojson(separators=[',', big]) | replace('1', big * 100)",
+        "range(1000000000) | list",
+    ];
+    for bomb in bombs {
+        let template = ChatTemplate::from_source(&format!("{big}{{% set y = {bomb} %}}")).unwrap();
+        let found = template.render_text(&chatml_tokenizer(), &[message("user", "hi")], &options());
+        let Err(TemplateError::Stopped { reason, .. }) = found else { panic!("{bomb}: {found:?}") };
+        let is_bound = reason.contains("in one call") || reason.contains("range has too many elements");
+        assert!(is_bound, "{bomb}: {reason}");
+    }
+    // What is not there at all says so.
+    for name in ["center", "ljust", "rjust", "zfill", "expandtabs"] {
+        let template = ChatTemplate::from_source(&format!("{{{{ 'x'.{name}(1000000000) }}}}")).unwrap();
+        let found = template.render_text(&chatml_tokenizer(), &[], &options());
+        assert!(matches!(found, Err(TemplateError::Stopped { line: 1, .. })), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn filters_do_what_they_are_called_for() {
+    let source = "{{ '%5d|%s' | format(1, 'a') }} {{ '{:>4}{x}'.format(1, x=2) }} {{ 'a\nb' | indent(2, first=true) }} \
+        {{ 'a\nb' | indent(width=1) }} {{ [1, 'b'] | join(', ') }} {{ [1, 2] | join(d='-') }} {{ '-'.join(['x', 'y']) }} \
+        {{ [1, 2, 3] | batch(2, 0) | list }} {{ [1, 2, 3] | slice(2) | list }} {{ 'abc' | replace('b', 'x') }} \
+        {{ [{'a': 1}, {'a': 2}] | join('+', attribute='a') }} {{ [{'a': 1}] | map(attribute='a') | list }} \
+        {{ [2, 1] | sort(reverse=true) }} {{ nothing | upper }}{{ 5 | string }}";
+    let template = ChatTemplate::from_source(source).unwrap();
+    let found = template.render_text(&chatml_tokenizer(), &[], &options()).unwrap();
+    let expected =
+        "    1|a    12   a\n  b a\n b 1, b 1-2 x-y [[1, 2], [3, 0]] [[1, 2], [3]] axc 1+2 [1] [2, 1] 5";
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn an_empty_template_is_none() {
+    let mut m = vocab::bpe("qwen2", &[], &[]);
+    m.set("tokenizer.chat_template", inferno_format::Value::String(String::new()));
+    assert!(ChatTemplate::from_metadata(&m).unwrap().is_none());
+}
+
+#[test]
 fn messages_that_are_none_are_refused() {
     let template = ChatTemplate::from_source(CHATML).unwrap();
     let tokenizer = chatml_tokenizer();
