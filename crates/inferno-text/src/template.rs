@@ -267,7 +267,7 @@ fn stopped(error: &minijinja::Error) -> TemplateError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(e) = cause {
         if let Some(functions::Raised(words)) = e.downcast_ref() {
-            return TemplateError::Refused { reason: words.replace(MARK, "") };
+            return TemplateError::Refused { reason: shown(words) };
         }
         if let Some(e) = e.downcast_ref::<minijinja::Error>()
             && e.kind() == minijinja::ErrorKind::OutOfFuel
@@ -280,13 +280,17 @@ fn stopped(error: &minijinja::Error) -> TemplateError {
 }
 
 fn reason(error: &minijinja::Error) -> String {
-    let printable = |c: char| if c.is_control() { '?' } else { c };
-    let detail = error.detail().unwrap_or_default().chars().filter(|&c| c != MARK);
-    let detail: String = detail.take(200).map(printable).collect();
+    let detail = shown(error.detail().unwrap_or_default());
     match detail.is_empty() {
         true => error.kind().to_string(),
         false => format!("{}: {detail}", error.kind()),
     }
+}
+
+/// A template's words as a message may hold them: cut short, on one line, without marks.
+fn shown(words: &str) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    words.chars().filter(|&c| c != MARK).take(200).map(printable).collect()
 }
 
 /// Whether a value is a mapping, for the functions that treat it apart.
