@@ -5,11 +5,12 @@ mod merge;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use foldhash::fast::RandomState;
 use inferno_format::{Metadata, MetadataError, Strings};
 
 use crate::error::{TokenizerError, printable};
 use crate::split::{self, Pre};
-use crate::text_map::{Key, TextMap, Texts};
+use crate::text_map::{TextMap, Texts};
 use crate::vocab::{TokenKind, Vocab, bytes_of, check_size};
 
 /// A vocabulary of merges. Symbols are what merges take and make: ids below the number of tokens are tokens,
@@ -24,7 +25,7 @@ pub(crate) struct Bpe {
     /// The symbol each byte starts as.
     bytes: [u32; 256],
     /// What two symbols, in the halves of the key, merge to.
-    merges: HashMap<u64, Merge, Key>,
+    merges: HashMap<u64, Merge, RandomState>,
     /// The bytes of the symbols past the tokens.
     extra: Texts,
     /// Stands in for a byte that has no token; without it, such a byte is left out.
@@ -60,7 +61,7 @@ impl Bpe {
             words,
             whole: vocab.ids().map(|_| AtomicU8::new(NOT_ASKED)).collect(),
             bytes: [0; 256],
-            merges: HashMap::with_hasher(Key::random()),
+            merges: HashMap::default(),
             extra: Texts::default(),
             unknown: vocab.unknown,
         };
