@@ -20,6 +20,8 @@ pub(crate) struct Spm {
     bytes: [Option<u32>; 256],
     /// No token is longer, in bytes.
     longest: usize,
+    /// No token has a space behind another character: none reaches into the next word, so words merge by themselves.
+    by_words: bool,
     /// Text that follows nothing or a special token gets a space in front.
     pub(crate) add_space_prefix: bool,
 }
@@ -48,6 +50,14 @@ const NONE: u32 = u32::MAX;
 /// The most bytes that are merged at a time. No request is as long.
 const PART: usize = 1 << 30;
 
+/// Where the first word of `text` ends, with the spaces in front of it: before the first space behind another
+/// character.
+fn word_end(text: &str) -> usize {
+    let word = text.trim_start_matches('\u{2581}');
+    let spaces = text.len() - word.len();
+    word.find('\u{2581}').map_or(text.len(), |end| spaces + end)
+}
+
 impl Spm {
     pub(crate) fn from_metadata(m: &Metadata, vocab: &mut Vocab) -> Result<Spm, TokenizerError> {
         let scores = token_scores(m, vocab.len())?;
@@ -69,9 +79,13 @@ impl Spm {
                 TokenKind::Normal | TokenKind::UserDefined | TokenKind::Unused
             )
         };
+        let by_words = !vocab.ids().filter(from_text).any(|id| {
+            let text = vocab.texts.get(id).and_then(|text| std::str::from_utf8(text).ok());
+            text.is_none_or(|text| word_end(text) < text.len())
+        });
         let words = TextMap::new(&vocab.texts, vocab.ids().filter(from_text));
         let scores = scores.into_iter().map(in_order).collect();
-        Ok(Spm { words, scores, bytes, longest, add_space_prefix })
+        Ok(Spm { words, scores, bytes, longest, by_words, add_space_prefix })
     }
 
     /// Appends the tokens of `text`, which follows nothing or a special token if `is_start`.
@@ -88,12 +102,14 @@ impl Spm {
         }
         let mut rest = escaped.as_str();
         while !rest.is_empty() {
-            let (part, after) = rest.split_at(rest.floor_char_boundary(PART));
+            let end = if self.by_words { word_end(rest) } else { rest.len() };
+            let (part, after) = rest.split_at(rest.floor_char_boundary(end.min(PART)));
             self.encode_part(vocab, part, out);
             rest = after;
         }
     }
 
+    /// Appends the tokens of a part that no token reaches out of.
     fn encode_part(&self, vocab: &Vocab, text: &str, out: &mut Vec<u32>) {
         for symbol in self.merge(vocab, text).iter().filter(|s| s.len > 0) {
             let text = &text.as_bytes()[symbol.start as usize..][..symbol.len as usize];
@@ -161,3 +177,6 @@ fn in_order(score: f32) -> u32 {
     let bits = (score + 0.0).to_bits(); // -0 becomes 0
     if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }
 }
+
+#[cfg(test)]
+mod tests;
