@@ -107,7 +107,6 @@ impl Weight {
 
     fn decode_row(&self, row: usize, out: &mut WeightRow) {
         if self.is_quantized() {
-            out.blocks.clear();
             unpack_row(self.0.dtype, self.row_bytes(row), &mut out.blocks)
                 .expect("upload checked type and length");
         } else {

@@ -35,10 +35,21 @@ impl Splitter {
     pub(crate) fn split<'t>(&self, text: &'t str, emit: &mut impl FnMut(&'t str)) {
         match self {
             Splitter::Gpt2 => gpt2::split(text, emit),
-            Splitter::Words(rules) => rules.split(text, emit),
-            Splitter::Cased(rules) => rules.split(text, emit),
+            Splitter::Words(rules) => one_by_one(text, |pos| rules.word_end(text, pos), emit),
+            Splitter::Cased(rules) => one_by_one(text, |pos| rules.word_end(text, pos), emit),
             Splitter::Stages(all) => stages::split(all, text, emit),
         }
+    }
+}
+
+/// Cuts `text` where `word_end` says that the word at a place ends: each word has a character at least.
+#[inline]
+fn one_by_one<'t>(text: &'t str, word_end: impl Fn(usize) -> usize, emit: &mut impl FnMut(&'t str)) {
+    let mut pos = 0;
+    while pos < text.len() {
+        let end = word_end(pos);
+        emit(&text[pos..end]);
+        pos = end;
     }
 }
 

@@ -19,17 +19,8 @@ pub(super) const GPT4O: Cased = Cased { digits: 3, contractions: true };
 pub(super) const TEKKEN: Cased = Cased { digits: 1, contractions: false };
 
 impl Cased {
-    #[inline]
-    pub(super) fn split<'t>(&self, text: &'t str, emit: &mut impl FnMut(&'t str)) {
-        let mut pos = 0;
-        while pos < text.len() {
-            let end = self.word_end(text, pos);
-            emit(&text[pos..end]);
-            pos = end;
-        }
-    }
-
-    fn word_end(&self, text: &str, pos: usize) -> usize {
+    /// Where the word at `pos` ends.
+    pub(super) fn word_end(&self, text: &str, pos: usize) -> usize {
         let (class, len) = at(text, pos);
         let may_lead = class & (NEWLINE | LETTER | NUMBER) == 0;
         // The order of a backtracking engine: each alternative first with the leading character, then without.

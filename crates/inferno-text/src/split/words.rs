@@ -24,18 +24,9 @@ pub(super) const QWEN35: Words = Words { letters: LETTER | MARK, ..QWEN2 };
 pub(super) const SEED_CODER: Words = Words { newlines_join: false, ..QWEN2 };
 
 impl Words {
+    /// Where the word at `pos` ends.
     #[inline]
-    pub(super) fn split<'t>(&self, text: &'t str, emit: &mut impl FnMut(&'t str)) {
-        let mut pos = 0;
-        while pos < text.len() {
-            let end = self.word_end(text, pos);
-            emit(&text[pos..end]);
-            pos = end;
-        }
-    }
-
-    #[inline]
-    fn word_end(&self, text: &str, pos: usize) -> usize {
+    pub(super) fn word_end(&self, text: &str, pos: usize) -> usize {
         let bytes = text.as_bytes();
         let (class, len) = at(text, pos);
         if class & self.letters != 0 {
