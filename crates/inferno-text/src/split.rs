@@ -34,7 +34,7 @@ impl Splitter {
     #[inline]
     pub(crate) fn split<'t>(&self, text: &'t str, emit: &mut impl FnMut(&'t str)) {
         match self {
-            Splitter::Gpt2 => gpt2::split(text, emit),
+            Splitter::Gpt2 => one_by_one(text, |pos| gpt2::word_end(text, pos), emit),
             Splitter::Words(rules) => one_by_one(text, |pos| rules.word_end(text, pos), emit),
             Splitter::Cased(rules) => one_by_one(text, |pos| rules.word_end(text, pos), emit),
             Splitter::Stages(all) => stages::split(all, text, emit),

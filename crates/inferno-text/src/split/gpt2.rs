@@ -2,18 +2,9 @@
 
 use crate::class::{LETTER, NUMBER, SPACE, at};
 
+/// Where the word at `pos` ends.
 #[inline]
-pub(super) fn split<'t>(text: &'t str, emit: &mut impl FnMut(&'t str)) {
-    let mut pos = 0;
-    while pos < text.len() {
-        let end = word_end(text, pos);
-        emit(&text[pos..end]);
-        pos = end;
-    }
-}
-
-#[inline]
-fn word_end(text: &str, pos: usize) -> usize {
+pub(super) fn word_end(text: &str, pos: usize) -> usize {
     let bytes = text.as_bytes();
     if bytes[pos] == b'\'' {
         let len = super::contraction(&bytes[pos..], |b| b);

@@ -56,7 +56,7 @@ pub(super) const BLOOM: &[Stage] = &[bloom];
 pub(super) const VIKING: &[Stage] = &[bloom, digits];
 
 fn gpt2<'t>(text: &'t str, mut emit: &mut dyn FnMut(&'t str)) {
-    super::gpt2::split(text, &mut emit);
+    super::one_by_one(text, |pos| super::gpt2::word_end(text, pos), &mut emit);
 }
 
 /// `X+`
