@@ -27,10 +27,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     // One thread: the crate splits only batches over threads, but be sure.
     tokenizers::utils::parallelism::set_parallelism(false);
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let data =
-        std::env::var_os("INFERNO_DATA").map_or_else(|| PathBuf::from("../../../shared/data"), PathBuf::from);
+    // Beside the checkout, from wherever this is run.
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    let data = std::env::var_os("INFERNO_DATA").map_or_else(beside, PathBuf::from);
     let path = |i: usize, default: &str| args.get(i).map_or_else(|| data.join(default), PathBuf::from);
-    let text = std::fs::read_to_string(path(0, "text/wiki.test.raw"))?;
+    let text = path(0, "text/wiki.test.raw");
+    let text = std::fs::read_to_string(&text).map_err(|e| format!("`{}`: {e}", text.display()))?;
     let gguf = Gguf::open(&path(1, "tokenizers/qwen3-vocab.gguf"))?;
     let repeats = args.get(2).map_or(Ok(15), |n| n.parse())?;
 
