@@ -127,6 +127,17 @@ impl DType {
         )
     }
 
+    /// Weights of a quantized row that share a scale (and a minimum, if the type has them): 16 or 32.
+    pub fn scale_len(self) -> usize {
+        if matches!(self, DType::Q2_K | DType::Q3_K | DType::Q6_K) { 16 } else { 32 }
+    }
+
+    /// True for the quantized types whose weights are counted from a minimum.
+    pub fn has_minimums(self) -> bool {
+        use DType::*;
+        matches!(self, Q4_1 | Q5_1 | Q2_K | Q4_K | Q5_K)
+    }
+
     /// Bytes of a row of `n` elements; `None` unless that is whole blocks and fits `usize`.
     pub fn row_bytes(self, n: usize) -> Option<usize> {
         if n.checked_rem(self.block_len())? != 0 {
@@ -181,6 +192,24 @@ mod tests {
     fn ids_without_a_type_are_the_removed_ones_and_those_past_the_end() {
         let none: Vec<u32> = (0..50).filter(|&id| DType::from_ggml(id).is_none()).collect();
         assert_eq!(none, [4, 5, 31, 32, 33, 36, 37, 38, 43, 44, 45, 46, 47, 48, 49]);
+    }
+
+    #[test]
+    fn scales_and_minimums_are_where_the_type_says() {
+        for &t in DType::ALL.iter().filter(|t| t.is_quantized()) {
+            let (mut two_scales, mut minimum) = (false, false);
+            for seed in 0..16u8 {
+                let bytes: Vec<u8> = (0..t.block_bytes())
+                    .map(|i| (i as u8).wrapping_mul(37) ^ seed.wrapping_mul(89))
+                    .collect();
+                let mut blocks = Vec::new();
+                crate::unpack_row(t, &bytes, &mut blocks).expect("a block");
+                two_scales |= blocks.iter().any(|b| b.scale[0] != b.scale[1] || b.min[0] != b.min[1]);
+                minimum |= blocks.iter().any(|b| b.min != [0, 0]);
+            }
+            assert_eq!(two_scales, t.scale_len() == 16, "{t}");
+            assert_eq!(minimum, t.has_minimums(), "{t}");
+        }
     }
 
     #[test]

@@ -266,7 +266,7 @@ impl Architecture {
 
     /// Bytes of keys and values one position takes over all layers.
     pub fn kv_bytes_per_position(&self, kv_type: KvType) -> usize {
-        2 * self.layers.len() * kv_type.row_bytes(self.n_kv_heads * self.head_dim)
+        2 * self.layers.len() * self.n_kv_heads * kv_type.head_bytes(self.head_dim)
     }
 }
 

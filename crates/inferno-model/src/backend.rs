@@ -1,22 +1,25 @@
 //! What a device does for the transformer: about a dozen operations of a model, not tensor algebra.
 //!
 //! The transformer calls them in order and looks at nothing in between, so a CPU runs them and a GPU records
-//! them. Their meaning is [`crate::reference`], to the bit but for attention, which a backend may sum in an order of
-//! its own; [`crate::conformance`] holds it to that.
+//! them. Their meaning is [`crate::reference`]; how near to it a backend must come is what it promises to
+//! [`crate::conformance`].
 
-use inferno_format::DType;
+use std::ops::Range;
+
+use half::{bf16, f16};
+use inferno_format::{DType, FormatError, Gguf, TensorEntry};
 
 use crate::architecture::{Activation, CacheGroup, Routing};
 use crate::batch::{Batch, PageId};
-use crate::error::{BackendError, StepError};
+use crate::error::{BackendError, LoadError, StepError};
 use crate::rope::Angles;
 
 /// A tensor on its way from the file to a backend: `n_experts` matrices of (rows, cols), row by row.
 #[derive(Debug, Clone)]
-pub struct HostTensor {
+pub struct HostTensor<'a> {
     /// GGUF name, for messages.
     pub name: String,
-    /// How `bytes` encode the numbers.
+    /// How the bytes encode the numbers.
     pub dtype: DType,
     /// 1 unless the tensor stacks experts.
     pub n_experts: usize,
@@ -24,8 +27,54 @@ pub struct HostTensor {
     pub rows: usize,
     /// Input width, or the length of a vector.
     pub cols: usize,
-    /// The file's encoding, unchanged.
-    pub bytes: Vec<u8>,
+    /// Where the bytes are.
+    pub source: Source<'a>,
+}
+
+/// Where a tensor's rows are, in the file's encoding.
+#[derive(Debug, Clone)]
+pub enum Source<'a> {
+    /// All rows, end to end.
+    Memory(&'a [u8]),
+    /// In one tensor of a file, or in one each for every expert.
+    File {
+        /// The file.
+        file: &'a Gguf,
+        /// Equal shares of the rows, in order: a tensor, and the row of it where the share begins.
+        parts: Vec<(&'a TensorEntry, usize)>,
+    },
+}
+
+impl HostTensor<'_> {
+    /// Rows of all experts.
+    pub fn n_rows(&self) -> usize {
+        self.n_experts * self.rows
+    }
+
+    /// Bytes of one row.
+    pub fn row_bytes(&self) -> usize {
+        self.dtype.row_bytes(self.cols).expect("the tensor table has whole rows")
+    }
+
+    /// Fills `out` with whole rows from row `first` on, counted over all experts. Threads may read at the same time.
+    pub fn read_rows(&self, first: usize, out: &mut [u8]) -> Result<(), FormatError> {
+        let row_bytes = self.row_bytes();
+        match &self.source {
+            Source::Memory(bytes) => out.copy_from_slice(&bytes[first * row_bytes..][..out.len()]),
+            Source::File { file, parts } => {
+                let share = self.n_rows() / parts.len();
+                let (mut row, mut out) = (first, out);
+                while !out.is_empty() {
+                    let (entry, start) = parts[row / share];
+                    let n_rows = (share - row % share).min(out.len() / row_bytes);
+                    let (now, rest) = out.split_at_mut(n_rows * row_bytes);
+                    file.read_at(entry, ((start + row % share) * row_bytes) as u64, now)?;
+                    (row, out) = (row + n_rows, rest);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a KV pool holds.
@@ -33,10 +82,19 @@ pub struct HostTensor {
 pub struct KvShape {
     /// Layers by page table, and how many pages each group gets.
     pub groups: Vec<(CacheGroup, usize)>,
-    /// Numbers in one position's keys of one layer; as many in its values.
-    pub width: usize,
+    /// Key heads of a layer; as many value heads.
+    pub n_kv_heads: usize,
+    /// Numbers of one position in a head.
+    pub head_dim: usize,
     /// What keys and values are rounded to when stored.
     pub kv_type: KvType,
+}
+
+impl KvShape {
+    /// Numbers in one position's keys of one layer; as many in its values.
+    pub fn width(&self) -> usize {
+        self.n_kv_heads * self.head_dim
+    }
 }
 
 /// How keys and values are stored.
@@ -47,16 +105,60 @@ pub enum KvType {
     F32,
     /// Rounded to half precision.
     F16,
+    /// Rounded to the upper half of an F32.
+    Bf16,
+    /// 8-bit integers; every 32 numbers of a head (the last of a head may be fewer) have a scale in half precision.
+    Q8_0,
 }
 
 impl KvType {
-    /// Bytes of `width` numbers.
-    pub fn row_bytes(self, width: usize) -> usize {
+    /// All there are.
+    pub const ALL: [KvType; 4] = [KvType::F32, KvType::F16, KvType::Bf16, KvType::Q8_0];
+
+    /// Bytes of one position in a head.
+    pub fn head_bytes(self, head_dim: usize) -> usize {
         match self {
-            KvType::F32 => 4 * width,
-            KvType::F16 => 2 * width,
+            KvType::F32 => 4 * head_dim,
+            KvType::F16 | KvType::Bf16 => 2 * head_dim,
+            KvType::Q8_0 => head_dim + 2 * head_dim.div_ceil(KV_BLOCK),
         }
     }
+
+    /// The numbers of one position in a head as they will be read.
+    pub fn round(self, x: &mut [f32]) {
+        match self {
+            KvType::F32 => {}
+            KvType::F16 => x.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32()),
+            KvType::Bf16 => x.iter_mut().for_each(|x| *x = bf16::from_f32(*x).to_f32()),
+            KvType::Q8_0 => {
+                for block in x.chunks_mut(KV_BLOCK) {
+                    let (q, d) = quantize_kv(block);
+                    block.iter_mut().zip(q).for_each(|(x, q)| *x = d.to_f32() * f32::from(q));
+                }
+            }
+        }
+    }
+}
+
+/// Numbers of a head that share a scale in [`KvType::Q8_0`].
+pub const KV_BLOCK: usize = 32;
+
+/// Up to [`KV_BLOCK`] numbers as integers and what a unit is worth: `amax / 127` rounded to half precision, NaN if a
+/// number is not finite.
+pub fn quantize_kv(x: &[f32]) -> ([i8; KV_BLOCK], f16) {
+    let mut q = [0; KV_BLOCK];
+    if !x.iter().all(|x| x.is_finite()) {
+        return (q, f16::NAN);
+    }
+    let amax = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let inverse = 127.0 / amax;
+    if !inverse.is_finite() {
+        return (q, f16::ZERO);
+    }
+    for (q, x) in q.iter_mut().zip(x) {
+        *q = (x * inverse).round_ties_even() as i8;
+    }
+    (q, f16::from_f32(amax / 127.0))
 }
 
 /// A layer, and the cache group whose page tables it uses.
@@ -87,6 +189,13 @@ pub struct Attention {
     pub window: Option<usize>,
 }
 
+impl Attention {
+    /// The positions that a row at `position` sees.
+    pub fn visible(&self, position: usize) -> Range<usize> {
+        self.window.map_or(0, |w| (position + 1).saturating_sub(w))..position + 1
+    }
+}
+
 /// The three stacked matrices of a layer's experts.
 #[derive(Debug)]
 pub struct ExpertWeights<W> {
@@ -108,8 +217,8 @@ pub trait Backend {
     /// Keys and values of all sequences.
     type KvPool;
 
-    /// Packs a tensor. Its bytes are dropped: nothing borrows from the file.
-    fn upload(&mut self, tensor: HostTensor) -> Result<Self::Weight, BackendError>;
+    /// Reads and packs a tensor: nothing borrows from the file afterwards.
+    fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Self::Weight, LoadError>;
     /// A buffer of rows of `width`; it grows to the largest batch seen.
     fn buffer(&mut self, width: usize) -> Result<Self::Buffer, BackendError>;
     /// Room for keys and values.

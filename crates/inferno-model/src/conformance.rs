@@ -5,7 +5,7 @@
 use inferno_format::{DType, Gguf, dequantize, quantize};
 
 use crate::architecture::{Activation, Architecture, CacheGroup, Routing};
-use crate::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx};
+use crate::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx, Source};
 use crate::batch::{Batch, PAGE_LEN, PageId, Want};
 use crate::reference::Reference;
 use crate::rope::{Angles, Pairing, Rope, Scaling};
@@ -155,7 +155,7 @@ fn rows<B: Backend>(b: &mut B, n_rows: usize, all: &mut Results) {
     }
 }
 
-/// One layer's keys and values of two sequences in a shuffled pool, and attention over them.
+/// One layer's keys and values of two sequences in a shuffled pool, and queries of their last rows.
 struct Pool<B: Backend> {
     pool: B::KvPool,
     batch: Batch,
@@ -165,29 +165,42 @@ struct Pool<B: Backend> {
 
 const LAYER: LayerIdx = LayerIdx { layer: 0, group: 0 };
 
+/// Where the keys of both sequences end, and how many of the last rows ask.
+const LONG: [(usize, usize); 2] = [(1070, 37), (40, 40)];
+const SHORT: [(usize, usize); 2] = [(70, 70), (40, 1)];
+
 impl<B: Backend> Pool<B> {
-    fn new(b: &mut B, kv_type: KvType) -> Pool<B> {
+    fn new(b: &mut B, heads: [usize; 3], kv_type: KvType, spans: [(usize, usize); 2]) -> Pool<B> {
+        let [n_heads, n_kv_heads, head_dim] = heads;
         let mut noise = Noise(77);
-        let (n_heads, n_kv_heads, head_dim) = (6, 2, 16);
         let width = n_kv_heads * head_dim;
-        let groups = vec![(CacheGroup { layers: vec![0], window: None }, 8)];
-        let mut pool = b.kv_pool(&KvShape { groups, width, kv_type }).expect("a pool of 8 pages");
+        // One page is left over; one holds positions past the end of the first sequence.
+        let n_pages = spans.map(|(len, _)| len.div_ceil(PAGE_LEN));
+        let total = n_pages[0] + n_pages[1] + 2;
+        let groups = vec![(CacheGroup { layers: vec![0], window: None }, total)];
+        let mut pool = b.kv_pool(&KvShape { groups, n_kv_heads, head_dim, kv_type }).expect("a small pool");
+        // Odd ids from above, then even ones from below.
+        let mut ids = (0..total as u32).rev().filter(|i| i % 2 == 1).chain((0..total as u32).step_by(2));
+        let tables = n_pages.map(|n| ids.by_ref().take(n).map(PageId).collect::<Vec<_>>());
+        for ((len, _), table) in spans.iter().zip(&tables) {
+            // What was stored behind the last position is no number: nobody may look at it.
+            let mut fill = Batch::default();
+            let n_stored = len.next_multiple_of(PAGE_LEN);
+            fill.push(&vec![0; n_stored], 0, &[table], Want::Nothing);
+            let [k, v] = [(); 2].map(|()| {
+                let mut data = noise.numbers(n_stored * width);
+                data[len * width..].fill(f32::NAN);
+                upload_rows(b, width, data)
+            });
+            b.store_kv(&mut pool, LAYER, &k, &v, &fill);
+        }
         let mut batch = Batch::default();
-        batch.push(&[0; 70], 0, &[&[PageId(5), PageId(1), PageId(6)]], Want::Logits);
-        batch.push(&[0; 40], 0, &[&[PageId(2), PageId(7)]], Want::Logits);
-        let k = upload_rows(b, width, noise.numbers(batch.n_rows() * width));
-        let v = upload_rows(b, width, noise.numbers(batch.n_rows() * width));
-        b.store_kv(&mut pool, LAYER, &k, &v, &batch);
+        for ((len, n_rows), table) in spans.iter().zip(&tables) {
+            batch.push(&vec![0; *n_rows], len - n_rows, &[table], Want::Logits);
+        }
         let q = upload_rows(b, n_heads * head_dim, noise.numbers(batch.n_rows() * n_heads * head_dim));
-        let shape = Attention {
-            layer: LAYER,
-            n_heads,
-            n_kv_heads,
-            head_dim,
-            scale: 0.9,
-            softcap: None,
-            window: None,
-        };
+        let (scale, softcap, window) = (0.9, None, None);
+        let shape = Attention { layer: LAYER, n_heads, n_kv_heads, head_dim, scale, softcap, window };
         Pool { pool, batch, q, shape }
     }
 
@@ -200,29 +213,38 @@ impl<B: Backend> Pool<B> {
 
 fn attention<B: Backend>(b: &mut B) -> Results {
     let mut all = Results::new();
-    for kv_type in [KvType::F32, KvType::F16] {
-        let pool = Pool::new(b, kv_type);
-        for (softcap, window) in [(None, None), (Some(0.8), None), (None, Some(9)), (Some(0.8), Some(33))] {
+    let mut attend = |heads: [usize; 3], kv_type, spans, cases: &[(Option<f32>, Option<usize>)]| {
+        let pool = Pool::new(b, heads, kv_type, spans);
+        for &(softcap, window) in cases {
             let shape = Attention { softcap, window, ..pool.shape };
-            let name = format!("attend {kv_type:?} softcap {softcap:?} window {window:?}");
-            all.push((name, shape.n_heads * shape.head_dim, pool.attend(b, &shape)));
+            let name = format!("attend heads {heads:?} {kv_type:?} softcap {softcap:?} window {window:?}");
+            all.push((name, heads[0] * heads[2], pool.attend(b, &shape)));
         }
+    };
+    for kv_type in KvType::ALL {
+        let cases = [(None, None), (Some(0.8), None), (None, Some(9)), (Some(0.8), Some(33))];
+        attend([6, 2, 16], kv_type, SHORT, &cases);
+        attend([2, 1, 80], kv_type, LONG, &[(None, None), (Some(5.0), Some(600))]);
+    }
+    for heads in [[3, 3, 8], [4, 2, 64], [7, 1, 96], [4, 4, 128], [2, 1, 256], [2, 2, 20]] {
+        attend(heads, KvType::F16, LONG, &[(None, None), (None, Some(1)), (None, Some(530))]);
     }
     all
 }
 
 /// A page copied, or read out and written back elsewhere, serves as well as the one it came from.
 fn moved_pages_read_the_same<B: Backend>(b: &mut B) {
-    for kv_type in [KvType::F32, KvType::F16] {
-        let mut pool = Pool::new(b, kv_type);
+    for kv_type in KvType::ALL {
+        let mut pool = Pool::new(b, [6, 2, 16], kv_type, [(90, 70), (40, 40)]);
         let shape = pool.shape;
         let before = pool.attend(b, &shape);
-        b.copy_page(&mut pool.pool, 0, PageId(1), PageId(0));
-        let bytes = b.read_page(&pool.pool, 0, PageId(6)).expect("reads a page");
-        b.write_page(&mut pool.pool, 0, PageId(3), &bytes);
+        // Pages 5, 3 and 1 are the first sequence's, 0 and 2 the second's; 4 and 6 are free.
+        b.copy_page(&mut pool.pool, 0, PageId(3), PageId(6));
+        let bytes = b.read_page(&pool.pool, 0, PageId(1)).expect("reads a page");
+        b.write_page(&mut pool.pool, 0, PageId(4), &bytes);
         pool.batch.clear();
-        pool.batch.push(&[0; 70], 0, &[&[PageId(5), PageId(0), PageId(3)]], Want::Logits);
-        pool.batch.push(&[0; 40], 0, &[&[PageId(2), PageId(7)]], Want::Logits);
+        pool.batch.push(&[0; 70], 20, &[&[PageId(5), PageId(6), PageId(4)]], Want::Logits);
+        pool.batch.push(&[0; 40], 0, &[&[PageId(0), PageId(2)]], Want::Logits);
         let after = pool.attend(b, &shape);
         let result = |numbers| vec![("moved pages".into(), 1, numbers)];
         compare(result(after), result(before), Precision::Bits);
@@ -309,8 +331,9 @@ fn upload_rows<B: Backend>(b: &mut B, width: usize, data: Vec<f32>) -> B::Buffer
 
 fn upload<B: Backend>(b: &mut B, dtype: DType, shape: [usize; 3], bytes: Vec<u8>) -> B::Weight {
     let [n_experts, rows, cols] = shape;
-    let tensor = HostTensor { name: "noise".into(), dtype, n_experts, rows, cols, bytes };
-    b.upload(tensor).expect("a small tensor")
+    let source = Source::Memory(&bytes);
+    let tensor = HostTensor { name: "noise".into(), dtype, n_experts, rows, cols, source };
+    b.upload(&tensor).expect("a small tensor")
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).

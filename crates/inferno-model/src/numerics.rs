@@ -4,6 +4,9 @@
 /// Partial sums of a reduction: element `i` goes to partial sum `i % STRIPES`.
 pub const STRIPES: usize = 16;
 
+/// Positions in a partition of attention: its softmax starts anew at every multiple. A whole number of pages.
+pub const PARTITION_LEN: usize = 512;
+
 /// `e^x`, within 2 units in the last place; 0 below -87.3, ∞ above 88.7.
 ///
 /// `x = n ln 2 + r`, |r| ≤ ln 2 / 2; a polynomial of degree 7 for `e^r` (Taylor coefficients: the error is
@@ -97,8 +100,6 @@ pub struct QuantizedRow {
     pub q: Vec<i8>,
     /// (len / 32,) the value of one unit; NaN everywhere if any input was not finite.
     pub d: Vec<f32>,
-    /// (len / 16,) sums of `q`, for weights with a minimum.
-    pub sums: Vec<i32>,
 }
 
 impl QuantizedRow {
@@ -108,7 +109,6 @@ impl QuantizedRow {
         assert!(x.len().is_multiple_of(32), "quantized weights have rows of whole blocks");
         self.q.clear();
         self.d.clear();
-        self.sums.clear();
         let finite = x.iter().all(|x| x.is_finite());
         for block in x.chunks_exact(32) {
             let amax = block.iter().fold(0.0f32, |m, x| m.max(x.abs()));
@@ -120,11 +120,7 @@ impl QuantizedRow {
                 (true, false) => amax / 127.0,
             });
             let inverse = if zero || !finite { 0.0 } else { inverse };
-            for half in block.chunks_exact(16) {
-                let from = self.q.len();
-                self.q.extend(half.iter().map(|x| (x * inverse).round_ties_even() as i8));
-                self.sums.push(self.q[from..].iter().map(|&q| i32::from(q)).sum());
-            }
+            self.q.extend(block.iter().map(|x| (x * inverse).round_ties_even() as i8));
         }
     }
 }
@@ -176,7 +172,7 @@ mod tests {
         row.quantize(&x);
         assert_eq!(row.d, [1.0, 0.0]);
         assert_eq!(row.q[..3], [127, 2, 4]);
-        assert_eq!(row.sums, [133, -1, 0, 0]);
+        assert_eq!(row.q[17], -1);
     }
 
     #[test]

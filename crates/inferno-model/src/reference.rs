@@ -1,32 +1,41 @@
 //! The executable specification: every operation of [`Backend`] as plain safe loops over f32.
 //!
-//! Here an operation's result is defined to the bit; a faster backend must give the same bits wherever it
-//! shares the definition (all but attention do, see `conformance`). One rule runs through it: a row's result
+//! Here an operation's result is defined to the bit; a faster backend gives the same bits wherever it shares the
+//! definition (see `conformance::Promise`). One rule runs through it: a row's result
 //! depends on nothing but that row and, in attention, its own sequence.
+
+mod attention;
 
 use std::ops::Range;
 
-use half::f16;
-use inferno_format::{Block32, dequantize, unpack_row};
+use inferno_format::{Block32, DType, dequantize, unpack_row};
 
 use crate::architecture::{Activation, Routing};
 use crate::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx};
 use crate::batch::{Batch, PAGE_LEN, PageId};
-use crate::error::{BackendError, StepError};
+use crate::error::{BackendError, LoadError, StepError};
 use crate::numerics::{self, QuantizedRow, STRIPES, exp, rms_scale, tree_sum};
 use crate::rope::{Angles, Pairing};
+use attention::Keys;
 
 /// The reference backend: slow, single-threaded, right by definition.
 #[derive(Debug, Default)]
 pub struct Reference {
     quantized: Vec<QuantizedRow>,
     row: WeightRow,
-    scores: Vec<f32>,
 }
 
 /// A tensor in the file's own encoding.
 #[derive(Debug)]
-pub struct Weight(HostTensor);
+pub struct Weight {
+    name: String,
+    dtype: DType,
+    /// Of one matrix.
+    rows: usize,
+    cols: usize,
+    row_bytes: usize,
+    bytes: Vec<u8>,
+}
 
 /// Activations, (n_rows, width).
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,6 +52,7 @@ pub struct KvPool {
     /// Layers and number of pages of every cache group.
     groups: Vec<(Vec<usize>, usize)>,
     width: usize,
+    head_dim: usize,
     kv_type: KvType,
 }
 
@@ -86,31 +96,30 @@ struct WeightRow {
 impl Weight {
     /// Is the product taken in integers?
     fn is_quantized(&self) -> bool {
-        self.0.dtype.is_quantized()
+        self.dtype.is_quantized()
     }
 
     fn row_bytes(&self, row: usize) -> &[u8] {
-        let n = self.0.bytes.len() / (self.0.n_experts * self.0.rows);
-        &self.0.bytes[row * n..][..n]
+        &self.bytes[row * self.row_bytes..][..self.row_bytes]
     }
 
     fn dequantize_row(&self, row: usize, out: &mut [f32]) {
-        dequantize(self.0.dtype, self.row_bytes(row), out).expect("upload checked type and length");
+        dequantize(self.dtype, self.row_bytes(row), out).expect("upload checked type and length");
     }
 
     /// A vector: a norm's weight or a bias.
     fn vector(&self) -> Vec<f32> {
-        let mut out = vec![0.0; self.0.cols];
+        let mut out = vec![0.0; self.cols];
         self.dequantize_row(0, &mut out);
         out
     }
 
     fn decode_row(&self, row: usize, out: &mut WeightRow) {
         if self.is_quantized() {
-            unpack_row(self.0.dtype, self.row_bytes(row), &mut out.blocks)
+            unpack_row(self.dtype, self.row_bytes(row), &mut out.blocks)
                 .expect("upload checked type and length");
         } else {
-            out.floats.resize(self.0.cols, 0.0);
+            out.floats.resize(self.cols, 0.0);
             self.dequantize_row(row, &mut out.floats);
         }
     }
@@ -118,12 +127,12 @@ impl Weight {
     /// out[i] (rows,) = x[i] (cols,) × matrix `expert`ᵀ.
     fn product(&self, expert: usize, out: &mut Buffer, x: &Buffer, scratch: &mut Reference) {
         out.reset(x.n_rows());
-        assert_eq!((x.width, out.width), (self.0.cols, self.0.rows), "shape of `{}`", self.0.name);
-        for r in 0..self.0.rows {
-            self.decode_row(expert * self.0.rows + r, &mut scratch.row);
+        assert_eq!((x.width, out.width), (self.cols, self.rows), "shape of `{}`", self.name);
+        for r in 0..self.rows {
+            self.decode_row(expert * self.rows + r, &mut scratch.row);
             for (i, out) in out.rows_mut().enumerate() {
                 out[r] = if self.is_quantized() {
-                    dot_blocks(&scratch.row.blocks, &scratch.quantized[i])
+                    dot_blocks(self.dtype, &scratch.row.blocks, &scratch.quantized[i])
                 } else {
                     dot(&scratch.row.floats, x.row(i))
                 };
@@ -137,20 +146,23 @@ fn dot(w: &[f32], x: &[f32]) -> f32 {
     w.iter().zip(x).fold(0.0, |acc, (&w, &x)| w.mul_add(x, acc))
 }
 
-/// Two FMAs per block of 32 inputs in ascending order, the second for the minimums. What is summed inside a
-/// block is an exact integer.
-fn dot_blocks(w: &[Block32], x: &QuantizedRow) -> f32 {
+/// One FMA for every run of weights that share a scale, in ascending order, and in types with minimums another for
+/// the run's minimum. What is summed inside a run is an exact integer.
+fn dot_blocks(dtype: DType, w: &[Block32], x: &QuantizedRow) -> f32 {
+    let run_len = dtype.scale_len();
     let mut acc = 0.0f32;
     for (b, w) in w.iter().enumerate() {
-        let q = &x.q[32 * b..][..32];
-        let part = |half: Range<usize>| -> i32 {
-            w.q[half.clone()].iter().zip(&q[half]).map(|(&w, &q)| i32::from(w) * i32::from(q)).sum()
-        };
-        let product = i32::from(w.scale[0]) * part(0..16) + i32::from(w.scale[1]) * part(16..32);
-        acc = (product as f32).mul_add(w.d * x.d[b], acc);
-        // In types without minimums `dmin` and `min` are zero: this adds -0, which changes no bit.
-        let minimum = i32::from(w.min[0]) * x.sums[2 * b] + i32::from(w.min[1]) * x.sums[2 * b + 1];
-        acc = (minimum as f32).mul_add(-(w.dmin * x.d[b]), acc);
+        for start in (0..32).step_by(run_len) {
+            let q = &x.q[32 * b + start..][..run_len];
+            let product: i32 = w.q[start..].iter().zip(q).map(|(&w, &q)| i32::from(w) * i32::from(q)).sum();
+            let scale = w.d * f32::from(w.scale[start / 16]);
+            acc = (product as f32).mul_add(scale * x.d[b], acc);
+            if dtype.has_minimums() {
+                let minimum = w.dmin * f32::from(w.min[start / 16]);
+                let sum: i32 = q.iter().map(|&q| i32::from(q)).sum();
+                acc = (x.d[b] * sum as f32).mul_add(-minimum, acc);
+            }
+        }
     }
     acc
 }
@@ -173,14 +185,18 @@ impl Backend for Reference {
     type Buffer = Buffer;
     type KvPool = KvPool;
 
-    fn upload(&mut self, tensor: HostTensor) -> Result<Weight, BackendError> {
-        let n_rows = tensor.n_experts * tensor.rows;
-        let row_bytes = tensor.dtype.row_bytes(tensor.cols);
-        if !tensor.dtype.can_dequantize() || row_bytes.map(|n| n * n_rows) != Some(tensor.bytes.len()) {
-            let what = format!("tensor `{}` of type {} has an unfit shape", tensor.name, tensor.dtype.name());
-            return Err(BackendError { what });
+    fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
+        let HostTensor { name, dtype, rows, cols, .. } = tensor.clone();
+        let row_bytes = tensor.row_bytes();
+        let n_bytes = tensor.n_rows() * row_bytes;
+        let mut bytes = Vec::new();
+        if bytes.try_reserve_exact(n_bytes).is_err() {
+            let what = format!("no memory for the {n_bytes} bytes of tensor `{name}`");
+            return Err(BackendError { what }.into());
         }
-        Ok(Weight(tensor))
+        bytes.resize(n_bytes, 0);
+        tensor.read_rows(0, &mut bytes)?;
+        Ok(Weight { name, dtype, rows, cols, row_bytes, bytes })
     }
 
     fn buffer(&mut self, width: usize) -> Result<Buffer, BackendError> {
@@ -191,7 +207,14 @@ impl Backend for Reference {
         let n_layers = shape.groups.iter().map(|(group, _)| group.layers.len()).sum();
         let groups = shape.groups.iter().map(|(group, n_pages)| (group.layers.clone(), *n_pages)).collect();
         let none = vec![Vec::new(); n_layers];
-        Ok(KvPool { keys: none.clone(), values: none, groups, width: shape.width, kv_type: shape.kv_type })
+        Ok(KvPool {
+            keys: none.clone(),
+            values: none,
+            groups,
+            width: shape.width(),
+            head_dim: shape.head_dim,
+            kv_type: shape.kv_type,
+        })
     }
 
     fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
@@ -265,44 +288,24 @@ impl Backend for Reference {
                 let slot = batch.slot(span, group, batch.positions()[row] as usize).0 as usize;
                 pool.reach(layer, group, PageId((slot / PAGE_LEN) as u32));
                 for (kept, x) in [(&mut pool.keys[layer], k), (&mut pool.values[layer], v)] {
-                    for (kept, &x) in kept[slot * pool.width..].iter_mut().zip(x.row(row)) {
-                        *kept = match pool.kv_type {
-                            KvType::F32 => x,
-                            KvType::F16 => f16::from_f32(x).to_f32(),
-                        };
-                    }
+                    let kept = &mut kept[slot * pool.width..][..pool.width];
+                    kept.copy_from_slice(x.row(row));
+                    kept.chunks_exact_mut(pool.head_dim).for_each(|head| pool.kv_type.round(head));
                 }
             }
         }
     }
 
     fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, attention: &Attention) {
-        let Attention { layer: LayerIdx { layer, group }, n_heads, n_kv_heads, head_dim, .. } = *attention;
-        let (keys, values) = (&pool.keys[layer], &pool.values[layer]);
         out.reset(q.n_rows());
         for span in batch.spans() {
             for row in span.rows.clone() {
-                let last = batch.positions()[row] as usize;
-                let first = attention.window.map_or(0, |w| (last + 1).saturating_sub(w));
-                for head in 0..n_heads {
-                    let kv_head = head / (n_heads / n_kv_heads);
-                    let at = |position| {
-                        let slot = batch.slot(span, group, position).0 as usize;
-                        slot * pool.width + kv_head * head_dim..slot * pool.width + (kv_head + 1) * head_dim
-                    };
-                    let q = &q.row(row)[head * head_dim..][..head_dim];
-                    self.scores.clear();
-                    self.scores.extend((first..=last).map(|p| {
-                        let score = dot(q, &keys[at(p)]) * attention.scale;
-                        attention.softcap.map_or(score, |cap| numerics::softcap(score, cap))
-                    }));
-                    softmax(&mut self.scores);
-                    let out = &mut out.data[row * n_heads * head_dim + head * head_dim..][..head_dim];
-                    for (position, &weight) in (first..).zip(&self.scores) {
-                        for (out, &v) in out.iter_mut().zip(&values[at(position)]) {
-                            *out = weight.mul_add(v, *out);
-                        }
-                    }
+                let visible = attention.visible(batch.positions()[row] as usize);
+                for head in 0..attention.n_heads {
+                    let columns = head * attention.head_dim..(head + 1) * attention.head_dim;
+                    let keys = Keys { pool, batch, span, attention, head };
+                    let out = &mut out.data[row * q.width..][columns.clone()];
+                    attention::attend(out, &q.row(row)[columns], &keys, visible.clone());
                 }
             }
         }
@@ -327,7 +330,7 @@ impl Backend for Reference {
         activation: Activation,
     ) {
         let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps } = weights;
-        let ffn_dim = ffn_gate_exps.0.rows;
+        let ffn_dim = ffn_gate_exps.rows;
         let mut gate = Buffer { width: ffn_dim, data: Vec::new() };
         let mut up = gate.clone();
         let mut down = Buffer { width: x.width, data: Vec::new() };

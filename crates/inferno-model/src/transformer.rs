@@ -62,7 +62,12 @@ impl<B: Backend> Transformer<B> {
         let (q_dim, kv_dim) = (arch.n_heads * arch.head_dim, arch.n_kv_heads * arch.head_dim);
         assert_eq!(room.n_pages.len(), arch.cache_groups.len(), "every cache group has a number of pages");
         let groups = arch.cache_groups.iter().cloned().zip(room.n_pages.iter().copied()).collect();
-        let kv = backend.kv_pool(&KvShape { groups, width: kv_dim, kv_type: room.kv_type })?;
+        let kv = backend.kv_pool(&KvShape {
+            groups,
+            n_kv_heads: arch.n_kv_heads,
+            head_dim: arch.head_dim,
+            kv_type: room.kv_type,
+        })?;
         let (ffn_dim, n_experts) = match arch.ffn {
             FfnShape::Dense { ffn_dim } => (ffn_dim, 1),
             FfnShape::Experts { ffn_dim, n_experts, .. } => (ffn_dim, n_experts),

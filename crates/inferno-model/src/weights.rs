@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use inferno_format::{DType, Gguf, TensorEntry};
 
 use crate::architecture::{Architecture, FfnShape, Routing};
-use crate::backend::{Backend, ExpertWeights, HostTensor};
+use crate::backend::{Backend, ExpertWeights, HostTensor, Source};
 use crate::error::LoadError;
 
 /// All tensors of a model, in a backend's layout.
@@ -195,16 +195,16 @@ impl<'a, B: Backend> Loader<'a, B> {
             let entry = self.entry(&one, &[cols, rows, n_experts])?;
             return self.upload(entry, n_experts, rows, cols);
         }
-        let dtype = self.entry(&each(0), &[cols, rows])?.dtype;
-        let mut bytes = Vec::new();
+        let first = self.entry(&each(0), &[cols, rows])?;
+        let mut parts = Vec::new();
         for expert in 0..n_experts {
             let entry = self.entry(&each(expert), &[cols, rows])?;
-            if entry.dtype != dtype {
-                return Err(unfit_type(entry, |t| t == dtype));
+            if entry.dtype != first.dtype {
+                return Err(unfit_type(entry, |t| t == first.dtype));
             }
-            bytes.extend(self.file.read(entry)?);
+            parts.push((entry, 0));
         }
-        Ok(self.backend.upload(HostTensor { name: one, dtype, n_experts, rows, cols, bytes })?)
+        self.upload_parts(one, shape, parts)
     }
 
     fn vector(&mut self, name: &str, len: usize) -> Result<B::Weight, LoadError> {
@@ -227,17 +227,12 @@ impl<'a, B: Backend> Loader<'a, B> {
         cols: usize,
     ) -> Result<[B::Weight; N], LoadError> {
         let entry = self.entry(name, &[cols, rows.iter().sum()])?;
-        let mut rest = self.file.read(entry)?;
-        let row_bytes = entry.dtype.row_bytes(cols).expect("the tensor table has whole rows");
-        let parts: Vec<HostTensor> = rows
-            .iter()
-            .map(|&rows| {
-                let tail = rest.split_off(rows * row_bytes);
-                let bytes = std::mem::replace(&mut rest, tail);
-                HostTensor { name: name.into(), dtype: entry.dtype, n_experts: 1, rows, cols, bytes }
-            })
-            .collect();
-        let parts = parts.into_iter().map(|part| self.backend.upload(part)).collect::<Result<Vec<_>, _>>()?;
+        let mut start = 0;
+        let mut parts = Vec::new();
+        for rows in rows {
+            parts.push(self.upload_parts(name.into(), [1, rows, cols], vec![(entry, start)])?);
+            start += rows;
+        }
         Ok(parts.try_into().ok().expect("one part per length"))
     }
 
@@ -255,15 +250,23 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     fn upload(
         &mut self,
-        entry: &TensorEntry,
+        entry: &'a TensorEntry,
         n_experts: usize,
         rows: usize,
         cols: usize,
     ) -> Result<B::Weight, LoadError> {
-        let bytes = self.file.read(entry)?;
-        let tensor =
-            HostTensor { name: entry.name.clone(), dtype: entry.dtype, n_experts, rows, cols, bytes };
-        Ok(self.backend.upload(tensor)?)
+        self.upload_parts(entry.name.clone(), [n_experts, rows, cols], vec![(entry, 0)])
+    }
+
+    fn upload_parts(
+        &mut self,
+        name: String,
+        [n_experts, rows, cols]: [usize; 3],
+        parts: Vec<(&'a TensorEntry, usize)>,
+    ) -> Result<B::Weight, LoadError> {
+        let dtype = parts[0].0.dtype;
+        let source = Source::File { file: self.file, parts };
+        self.backend.upload(&HostTensor { name, dtype, n_experts, rows, cols, source })
     }
 
     /// Refuses tensors that found no use, and a file that changed while it was read.

@@ -3,8 +3,11 @@
 use inferno_format::DType;
 use xtask::testing::Random;
 
+use half::f16;
+
 use super::*;
 use crate::architecture::CacheGroup;
+use crate::backend::Source;
 use crate::batch::Want;
 
 /// Random blocks of `dtype` whose values are of ordinary size.
@@ -25,8 +28,9 @@ fn blocks(random: &mut Random, dtype: DType, n: usize) -> Vec<u8> {
 
 fn tensor(dtype: DType, shape: [usize; 3], bytes: Vec<u8>) -> Weight {
     let [n_experts, rows, cols] = shape;
-    let tensor = HostTensor { name: "w".into(), dtype, n_experts, rows, cols, bytes };
-    Reference::default().upload(tensor).unwrap()
+    let source = Source::Memory(&bytes);
+    let tensor = HostTensor { name: "w".into(), dtype, n_experts, rows, cols, source };
+    Reference::default().upload(&tensor).unwrap()
 }
 
 #[test]
@@ -115,7 +119,7 @@ fn experts_are_the_weighed_sum_of_their_networks() {
 #[test]
 fn a_half_precision_pool_holds_rounded_numbers() {
     let groups = vec![(CacheGroup { layers: vec![0], window: None }, 2)];
-    let shape = KvShape { groups, width: 4, kv_type: KvType::F16 };
+    let shape = KvShape { groups, n_kv_heads: 2, head_dim: 2, kv_type: KvType::F16 };
     let mut reference = Reference::default();
     let mut pool = reference.kv_pool(&shape).unwrap();
     let mut batch = Batch::default();
@@ -136,7 +140,7 @@ fn a_half_precision_pool_holds_rounded_numbers() {
 #[test]
 fn memory_grows_with_the_pages_that_are_used() {
     let groups = vec![(CacheGroup { layers: vec![0], window: None }, usize::MAX)];
-    let shape = KvShape { groups, width: 1 << 20, kv_type: KvType::F32 };
+    let shape = KvShape { groups, n_kv_heads: 1, head_dim: 1 << 20, kv_type: KvType::F32 };
     let pool = Reference::default().kv_pool(&shape).unwrap();
     assert!(pool.keys[0].is_empty() && pool.values[0].is_empty());
 }

@@ -5,7 +5,7 @@ use inferno_model::architecture::{Activation, Routing};
 use inferno_model::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, LayerIdx};
 use inferno_model::batch::{Batch, PageId};
 use inferno_model::conformance::{Precision, Promise, check};
-use inferno_model::error::{BackendError, StepError};
+use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::reference::{Buffer, KvPool, Reference, Weight};
 use inferno_model::rope::{Angles, Pairing};
 
@@ -44,7 +44,7 @@ impl Backend for Faulty {
     type Buffer = Buffer;
     type KvPool = KvPool;
 
-    fn upload(&mut self, tensor: HostTensor) -> Result<Weight, BackendError> {
+    fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
         self.0.upload(tensor)
     }
     fn buffer(&mut self, width: usize) -> Result<Buffer, BackendError> {

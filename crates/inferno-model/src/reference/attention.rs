@@ -1,0 +1,97 @@
+//! Attention of one row and one query head, as flash attention (<https://arxiv.org/abs/2205.14135>) with every sum in a
+//! fixed place: keys in tiles of a page, tiles in partitions, both at absolute positions. So a row's result does not
+//! depend on how many rows are computed with it, and threads may share the partitions of one long sequence.
+
+use std::ops::Range;
+
+use super::{KvPool, dot};
+use crate::backend::Attention;
+use crate::batch::{Batch, PAGE_LEN, Span};
+use crate::numerics::{PARTITION_LEN, STRIPES, exp, softcap, tree_sum};
+
+/// Where one query head finds its sequence's keys and values.
+pub(super) struct Keys<'a> {
+    pub(super) pool: &'a KvPool,
+    pub(super) batch: &'a Batch,
+    pub(super) span: &'a Span,
+    pub(super) attention: &'a Attention,
+    pub(super) head: usize,
+}
+
+impl Keys<'_> {
+    /// The (head_dim,) numbers of position `position` in the keys or values of the layer.
+    fn at<'a>(&self, layers: &'a [Vec<f32>], position: usize) -> &'a [f32] {
+        let Attention { layer, n_heads, n_kv_heads, head_dim, .. } = *self.attention;
+        let slot = self.batch.slot(self.span, layer.group, position).0 as usize;
+        let kv_head = self.head / (n_heads / n_kv_heads);
+        &layers[layer.layer][slot * self.pool.width + kv_head * head_dim..][..head_dim]
+    }
+
+    fn score(&self, q: &[f32], position: usize) -> f32 {
+        let score = dot(q, self.at(&self.pool.keys, position)) * self.attention.scale;
+        self.attention.softcap.map_or(score, |cap| softcap(score, cap))
+    }
+}
+
+/// out (head_dim,) = softmax(q kᵀ) v over the positions `visible`.
+pub(super) fn attend(out: &mut [f32], q: &[f32], keys: &Keys<'_>, visible: Range<usize>) {
+    let mut whole: Option<Partition> = None;
+    for tiles in pieces(visible, PARTITION_LEN) {
+        let mut part = Partition::new(out.len());
+        for tile in pieces(tiles, PAGE_LEN) {
+            part.add_tile(tile.clone().map(|p| keys.score(q, p)).collect(), tile, keys);
+        }
+        match &mut whole {
+            None => whole = Some(part),
+            Some(whole) => whole.merge(&part),
+        }
+    }
+    let whole = whole.expect("a row sees itself");
+    let sum = tree_sum(whole.sums);
+    out.iter_mut().zip(&whole.out).for_each(|(out, &x)| *out = x / sum);
+}
+
+/// Cuts `range` at the multiples of `len`.
+fn pieces(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+    (range.start / len..range.end.div_ceil(len))
+        .map(move |i| range.start.max(i * len)..range.end.min((i + 1) * len))
+}
+
+/// The softmax over a partition's keys so far, not yet divided by its sum.
+struct Partition {
+    max: f32,
+    /// Of `e^(score - max)`, striped over the position.
+    sums: [f32; STRIPES],
+    /// (head_dim,) of `e^(score - max) * value`, one FMA chain over ascending positions
+    out: Vec<f32>,
+}
+
+impl Partition {
+    fn new(head_dim: usize) -> Partition {
+        Partition { max: f32::NEG_INFINITY, sums: [0.0; STRIPES], out: vec![0.0; head_dim] }
+    }
+
+    /// The keys at positions `tile`. A score that is no number does not count for the maximum, but for the sums.
+    fn add_tile(&mut self, scores: Vec<f32>, tile: Range<usize>, keys: &Keys<'_>) {
+        let max = scores.iter().fold(self.max, |m, &s| m.max(s));
+        let shrink = exp(self.max - max);
+        self.max = max;
+        self.sums.iter_mut().chain(&mut self.out).for_each(|x| *x *= shrink);
+        for (position, score) in tile.zip(scores) {
+            let p = exp(score - max);
+            self.sums[position % STRIPES] += p;
+            for (out, &v) in self.out.iter_mut().zip(keys.at(&keys.pool.values, position)) {
+                *out = p.mul_add(v, *out);
+            }
+        }
+    }
+
+    /// Adds the partition after this one.
+    fn merge(&mut self, next: &Partition) {
+        let max = self.max.max(next.max);
+        let (ours, theirs) = (exp(self.max - max), exp(next.max - max));
+        self.max = max;
+        let both = self.sums.iter_mut().chain(&mut self.out).zip(next.sums.iter().chain(&next.out));
+        both.for_each(|(x, &y)| *x = y.mul_add(theirs, *x * ours));
+    }
+}
