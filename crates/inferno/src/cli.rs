@@ -1,9 +1,10 @@
 //! What the command line accepts.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use inferno_format::DType;
+use inferno_format::{DType, UnknownDType};
 
 /// From a GGUF checkpoint to text.
 #[derive(Debug, Parser)]
@@ -155,15 +156,18 @@ pub(crate) struct Logits {
 
 #[derive(Debug, Args)]
 pub(crate) struct Synth {
-    /// Shape of the model: qwen3-0.6b, or tiny- with llama, mistral, mixtral, qwen2, qwen3, qwen3moe, phi3, gemma2 or gemma3
+    /// Shape of the model: qwen3-0.6b, stories110m, or tiny- with llama, mistral, mixtral, qwen2, qwen3, qwen3moe, phi3, gemma2 or gemma3
     pub(crate) preset: String,
 
     /// File to write
     pub(crate) out: PathBuf,
 
     /// Type of the matrices; norms and biases are F32
+    ///
+    /// f32, f16, bf16, q8_0, q4_0, q4_k, q6_k, or llama.cpp's mixture q4_k_m: Q4_K, with Q6_K for the output
+    /// and for `attn_v` and `ffn_down` of half of the layers.
     #[arg(long, value_name = "TYPE", default_value = "q8_0")]
-    pub(crate) dtype: DType,
+    pub(crate) dtype: Encoding,
 
     /// GGUF file whose vocabulary and chat template the model gets; default: Ember's, padded to the preset's size
     #[arg(long, value_name = "FILE")]
@@ -176,6 +180,26 @@ pub(crate) struct Synth {
     /// Replace the file if it exists
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// What the matrices of a file are stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// All in one type.
+    One(DType),
+    /// Q4_K, and Q6_K where llama.cpp finds that it matters most.
+    Q4KM,
+}
+
+impl FromStr for Encoding {
+    type Err = UnknownDType;
+
+    fn from_str(name: &str) -> Result<Encoding, UnknownDType> {
+        match name.eq_ignore_ascii_case("q4_k_m") {
+            true => Ok(Encoding::Q4KM),
+            false => name.parse().map(Encoding::One),
+        }
+    }
 }
 
 /// A parser for finite numbers in `range`.

@@ -3,6 +3,7 @@
 //! Weights are N(0, 1/fan_in) for projections, N(0, 0.02²) for the embedding, 1 + N(0, 0.1²) for norms. Each is a
 //! function of (seed, tensor name, index), so that files of different types hold the same weights up to rounding.
 
+mod encoding;
 mod presets;
 
 use std::fs::File;
@@ -14,64 +15,88 @@ use anyhow::{Context, Result, bail, ensure};
 use inferno_format::{Array, DType, GgufWriter, Metadata, NewTensor, Strings, Value, quantize};
 use presets::{PRESETS, Preset, Weight};
 
+use crate::cli::{self, Encoding};
 use crate::commands::note;
-use crate::{cli, interrupt, load};
-
-/// The types that weights can be written in.
-const DTYPES: [DType; 7] =
-    [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K];
+use crate::{interrupt, load};
 
 /// Numbers made at a time.
 const SLAB: usize = 1 << 22;
 
+/// What decides a file, down to the last byte.
+pub(crate) struct Recipe<'a> {
+    /// Name of a preset.
+    pub(crate) preset: &'a str,
+    pub(crate) encoding: Encoding,
+    pub(crate) vocab_from: Option<&'a Path>,
+    pub(crate) seed: u64,
+}
+
 pub(crate) fn synth(args: &cli::Synth) -> Result<ExitCode> {
-    let names = || PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
-    let preset = PRESETS
-        .iter()
-        .find(|p| p.name == args.preset)
-        .with_context(|| format!("there is no preset `{}`, the presets are {}", args.preset, names()))?;
-    let known = || DTYPES.map(|t| t.name()).join(" ");
-    ensure!(DTYPES.contains(&args.dtype), "cannot write {}, the types are {}", args.dtype, known());
+    let recipe = Recipe {
+        preset: &args.preset,
+        encoding: args.dtype,
+        vocab_from: args.vocab_from.as_deref(),
+        seed: args.seed,
+    };
+    recipe.preset()?;
+    ensure!(args.dtype.can_be_written(), "cannot write {}, the types are {}", args.dtype, Encoding::known());
     match std::fs::symlink_metadata(&args.out) {
         Ok(there) if !there.is_file() => bail!("`{}` exists and is no regular file", args.out.display()),
         Ok(_) if !args.force => bail!("`{}` exists, `--force` replaces it", args.out.display()),
         _ => {}
     }
-
-    let vocabulary = vocabulary(preset, args.vocab_from.as_deref())?;
-    let vocab_size = vocabulary.opt_strings(TOKENS)?.map_or(0, Strings::len);
-    let mut metadata = preset.metadata(vocab_size);
-    metadata.set(
-        "general.name",
-        Value::String(format!("{} with random weights, seed {}", preset.name, args.seed)),
-    );
-    metadata.set("general.file_type", Value::U32(file_type(args.dtype)));
-    vocabulary.iter().for_each(|(key, value)| metadata.set(key, value.clone()));
-    let weights = preset.weights(vocab_size);
-
-    // A file of the final name is always whole; until then it has a name that nobody else uses.
-    let part = PathBuf::from(format!("{}.{}.part", args.out.display(), std::process::id()));
-    let file = File::create_new(&part).with_context(|| format!("cannot write `{}`", part.display()))?;
     interrupt::listen()?;
-    let written = write(file, &metadata, &weights, args)
-        .and_then(|()| std::fs::rename(&part, &args.out).context("cannot rename it"));
-    if written.is_err() {
-        // What is left of it is of no use; that it cannot be removed is the lesser trouble.
-        let _ = std::fs::remove_file(&part);
-    }
+    let written = recipe.write_to(&args.out);
     if interrupt::requested() && written.is_err() {
         note("stopped, nothing is written");
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
-    written.with_context(|| format!("cannot write `{}`", args.out.display()))?;
+    let n_tensors = written?;
     let n_bytes = std::fs::metadata(&args.out)?.len();
-    note(&format!(
-        "wrote `{}`: {} tensors, {:.1} MB",
-        args.out.display(),
-        weights.len(),
-        n_bytes as f64 / 1e6
-    ));
+    note(&format!("wrote `{}`: {n_tensors} tensors, {:.1} MB", args.out.display(), n_bytes as f64 / 1e6));
     Ok(ExitCode::SUCCESS)
+}
+
+impl Recipe<'_> {
+    fn preset(&self) -> Result<&'static Preset> {
+        let names = || PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
+        PRESETS
+            .iter()
+            .find(|p| p.name == self.preset)
+            .with_context(|| format!("there is no preset `{}`, the presets are {}", self.preset, names()))
+    }
+
+    /// Writes the file, or nothing: until it is whole it has a name that nobody else uses. Gives the number of
+    /// tensors; an error if Ctrl-C was pressed.
+    pub(crate) fn write_to(&self, out: &Path) -> Result<usize> {
+        let preset = self.preset()?;
+        let vocabulary = vocabulary(preset, self.vocab_from)?;
+        let vocab_size = vocabulary.opt_strings(TOKENS)?.map_or(0, Strings::len);
+        let mut metadata = preset.metadata(vocab_size);
+        let name = format!("{} with random weights, seed {}", preset.name, self.seed);
+        metadata.set("general.name", Value::String(name));
+        metadata.set("general.file_type", Value::U32(self.encoding.file_type()));
+        vocabulary.iter().for_each(|(key, value)| metadata.set(key, value.clone()));
+        let weights: Vec<(Weight, DType)> = preset
+            .weights(vocab_size)
+            .into_iter()
+            .map(|w| {
+                let dtype = self.encoding.of(&w, preset);
+                (w, dtype)
+            })
+            .collect();
+
+        let part = PathBuf::from(format!("{}.{}.part", out.display(), std::process::id()));
+        let file = File::create_new(&part).with_context(|| format!("cannot write `{}`", part.display()))?;
+        let written = write(file, &metadata, &weights, self.seed)
+            .and_then(|()| std::fs::rename(&part, out).context("cannot rename it"));
+        if written.is_err() {
+            // What is left of it is of no use; that it cannot be removed is the lesser trouble.
+            let _ = std::fs::remove_file(&part);
+        }
+        written.with_context(|| format!("cannot write `{}`", out.display()))?;
+        Ok(weights.len())
+    }
 }
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
@@ -106,34 +131,19 @@ fn vocabulary(preset: &Preset, from: Option<&Path>) -> Result<Metadata> {
     Ok(vocabulary)
 }
 
-/// llama.cpp's number for "mostly this type".
-fn file_type(dtype: DType) -> u32 {
-    match dtype {
-        DType::F32 => 0,
-        DType::F16 => 1,
-        DType::Q4_0 => 2,
-        DType::Q8_0 => 7,
-        DType::Q4_K => 14,
-        DType::Q6_K => 18,
-        DType::BF16 => 32,
-        _ => unreachable!("only these are written"),
-    }
-}
-
-fn write(file: File, metadata: &Metadata, weights: &[Weight], args: &cli::Synth) -> Result<()> {
-    let dtype = |w: &Weight| if w.init.is_matrix() { args.dtype } else { DType::F32 };
+fn write(file: File, metadata: &Metadata, weights: &[(Weight, DType)], seed: u64) -> Result<()> {
     let tensors: Vec<NewTensor> = weights
         .iter()
-        .map(|w| NewTensor { name: w.name.clone(), dtype: dtype(w), dims: w.dims.clone() })
+        .map(|(w, dtype)| NewTensor { name: w.name.clone(), dtype: *dtype, dims: w.dims.clone() })
         .collect();
     let mut writer = GgufWriter::new(BufWriter::with_capacity(1 << 20, file), metadata, &tensors)?;
-    for w in weights {
+    for (w, dtype) in weights {
         let n: usize = w.dims.iter().product();
         // Whole rows, so that no block is cut.
         let slab = SLAB.next_multiple_of(w.dims[0]);
         for start in (0..n).step_by(slab) {
             ensure!(!interrupt::requested(), "interrupted");
-            for bytes in encode(w, args.seed, dtype(w), start..n.min(start + slab))? {
+            for bytes in encode(w, seed, *dtype, start..n.min(start + slab))? {
                 writer.append(&w.name, &bytes)?;
             }
         }

@@ -44,14 +44,39 @@ fn types_differ_by_rounding_only() {
     let exact = logits(&synth(folder.path(), "tiny-qwen3", "f32", &[]));
     let norm = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>().sqrt();
     // About twice what this seed gives; a wrong encoding gives 1 and more.
-    for (dtype, most) in
-        [("f16", 0.0015), ("bf16", 0.012), ("q8_0", 0.05), ("q6_k", 0.12), ("q4_k", 0.4), ("q4_0", 0.5)]
-    {
+    for (dtype, most) in [
+        ("f16", 0.0015),
+        ("bf16", 0.012),
+        ("q8_0", 0.05),
+        ("q6_k", 0.12),
+        ("q4_k", 0.4),
+        ("q4_0", 0.5),
+        ("q4_k_m", 0.35),
+    ] {
         let found = logits(&synth(folder.path(), "tiny-qwen3", dtype, &[]));
         let difference: Vec<f32> = found.iter().zip(&exact).map(|(a, b)| a - b).collect();
         let error = norm(&difference) / norm(&exact);
         assert!(error > 0.0 && error < most, "{dtype}: {error}");
     }
+}
+
+#[test]
+fn the_mixture_has_more_bits_for_the_output_and_in_half_of_the_layers() {
+    let folder = tempfile::tempdir().unwrap();
+    let types = |preset: &str| {
+        let path = synth(folder.path(), preset, "q4_k_m", &[]);
+        let json: serde_json::Value =
+            serde_json::from_str(&inferno(&["inspect", "--json", &path]).ok()).unwrap();
+        assert_eq!(json["metadata"]["general.file_type"], 15);
+        let tensors = json["tensors"].as_array().unwrap().iter();
+        let with_more =
+            tensors.filter(|t| t["type"] == "Q6_K").map(|t| t["name"].as_str().unwrap().to_owned());
+        with_more.collect::<Vec<_>>().join(" ").replace(".weight", "")
+    };
+    // Three layers: the last is in the last eighth, and the third of three.
+    assert_eq!(types("tiny-llama"), "blk.2.attn_v blk.2.ffn_down output");
+    assert_eq!(types("tiny-qwen3"), "token_embd blk.2.attn_v blk.2.ffn_down");
+    assert_eq!(types("tiny-mixtral"), "blk.2.attn_v blk.2.ffn_down_exps output");
 }
 
 #[test]
@@ -97,11 +122,11 @@ fn only_regular_files_are_replaced() {
 fn unknown_presets_and_types_are_refused_with_the_known_ones() {
     let error = inferno(&["synth", "huge", "out.gguf"]).error();
     assert!(
-        error.starts_with("there is no preset `huge`, the presets are qwen3-0.6b, tiny-llama, "),
+        error.starts_with("there is no preset `huge`, the presets are qwen3-0.6b, stories110m, tiny-llama, "),
         "{error}"
     );
     let error = inferno(&["synth", "tiny-llama", "out.gguf", "--dtype", "q2_k"]).error();
-    assert_eq!(error, "cannot write Q2_K, the types are F32 F16 BF16 Q8_0 Q4_0 Q4_K Q6_K");
+    assert_eq!(error, "cannot write Q2_K, the types are F32 F16 BF16 Q8_0 Q4_0 Q4_K Q6_K Q4_K_M");
     assert_eq!(inferno(&["synth", "tiny-llama", "out.gguf", "--dtype", "q99"]).code, Some(2));
 }
 

@@ -1,4 +1,4 @@
-//! The shapes that `synth` knows: one true-size model, and a small one per family whose rows are whole blocks of
+//! The shapes that `synth` knows: two true-size models, and a small one per family whose rows are whole blocks of
 //! every type.
 
 use std::ops::Range;
@@ -9,7 +9,7 @@ use inferno_format::{Metadata, Value};
 pub(super) struct Preset {
     pub(super) name: &'static str,
     family: &'static str,
-    n_layers: usize,
+    pub(super) n_layers: usize,
     dim: usize,
     n_heads: usize,
     n_kv_heads: usize,
@@ -24,7 +24,7 @@ pub(super) struct Preset {
     /// How many there are, and how many a row uses.
     experts: Option<(usize, usize)>,
     /// No output matrix of its own.
-    tied: bool,
+    pub(super) tied: bool,
     qkv_bias: bool,
     qk_norm: bool,
     post_norms: bool,
@@ -69,6 +69,20 @@ pub(super) const PRESETS: &[Preset] = &[
         theta: 1e6,
         tied: true,
         qk_norm: true,
+        ..TINY
+    },
+    // The largest of llama2.c's models of short stories.
+    Preset {
+        name: "stories110m",
+        family: "llama",
+        n_layers: 12,
+        dim: 768,
+        n_heads: 12,
+        n_kv_heads: 12,
+        ffn_dim: 2048,
+        vocab_size: 32_000,
+        context_len: 1024,
+        tied: true,
         ..TINY
     },
     Preset { name: "tiny-llama", family: "llama", ..TINY },
