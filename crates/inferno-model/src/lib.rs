@@ -14,6 +14,7 @@ pub mod conformance;
 pub mod error;
 pub mod numerics;
 pub mod output;
+pub mod profile;
 pub mod reference;
 pub mod rope;
 pub mod sample;
