@@ -1,5 +1,6 @@
 //! What the command line accepts.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -33,6 +34,13 @@ pub(crate) enum Command {
     Detokenize(Detokenize),
     /// Print logits as one JSON object, position to array, for comparing with other engines
     Logits(Logits),
+    /// Measure the speed of a model: prompts, decoding, decoding at depth, many sequences at once
+    ///
+    /// Every repeat does every measurement once, in turn, so that a slow minute of the machine falls on all alike.
+    /// Medians are printed, with the range of the repeats behind them. Beside each decode the memory is read from one
+    /// end to the other, which is the limit that its bytes per second are compared with. Tokens are random, and the
+    /// same in every repeat.
+    Bench(Bench),
     /// Write a model of true shape with random weights, for benchmarks and tests
     Synth(Synth),
 }
@@ -180,6 +188,56 @@ pub(crate) struct Synth {
     /// Replace the file if it exists
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(flatten)]
+    pub(crate) model: ModelFile,
+
+    /// Lengths of prompts, 0 for none
+    #[arg(short, long, value_name = "N,..", value_delimiter = ',', default_value = "512")]
+    pub(crate) prompt: Vec<usize>,
+
+    /// Steps to decode, 0 for none
+    #[arg(short = 'n', long, value_name = "N,..", value_delimiter = ',', default_value = "128")]
+    pub(crate) decode: Vec<usize>,
+
+    /// Positions that a sequence has before it decodes; they are not timed
+    #[arg(short, long, value_name = "N,..", value_delimiter = ',', default_value = "0")]
+    pub(crate) depth: Vec<usize>,
+
+    /// Sequences that decode at once; each is as deep as `--depth` says
+    #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1")]
+    pub(crate) sequences: Vec<usize>,
+
+    /// How often everything is measured
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeats: u32,
+
+    /// Rows of a prompt per step
+    #[arg(long, value_name = "N", default_value = "512")]
+    pub(crate) chunk: NonZero<usize>,
+
+    /// Chooses the tokens
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// One JSON object with every sample
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Also show which operations the time goes to; the clock is read around each, which costs a little
+    #[arg(long)]
+    pub(crate) profile: bool,
+
+    /// MiB of memory that is read as the limit; default: 640, or twice the largest cache if that is more
+    #[arg(long, value_name = "N")]
+    pub(crate) stream_mib: Option<NonZero<usize>>,
+
+    /// Measure when told: a line on stdin is one repeat, answered by one line of JSON; the end of stdin ends it
+    #[arg(long, conflicts_with_all = ["repeats", "json", "profile"])]
+    pub(crate) paced: bool,
 }
 
 /// What the matrices of a file are stored as.

@@ -1,5 +1,6 @@
 //! One module per subcommand.
 
+mod bench;
 mod inspect;
 mod logits;
 mod run;
@@ -20,6 +21,7 @@ pub(crate) fn execute(command: Command) -> Result<ExitCode> {
         Command::Tokenize(args) => tokenize::tokenize(&args)?,
         Command::Detokenize(args) => tokenize::detokenize(&args)?,
         Command::Logits(args) => logits::logits(&args)?,
+        Command::Bench(args) => return bench::bench(&args),
         Command::Synth(args) => return synth::synth(&args),
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! The program as its users meet it: arguments and pipes in, text and exit codes out.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod bench;
 mod odd_files;
 mod run;
 mod synth;

@@ -1,0 +1,203 @@
+//! `inferno bench`: how fast a model runs on this machine, and how far that is from what its memory allows.
+
+mod bytes;
+mod machine;
+mod plan;
+mod report;
+mod runner;
+mod stats;
+mod stream;
+
+use std::io::BufRead;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use inferno_format::{DType, Gguf};
+use inferno_model::architecture::Architecture;
+use inferno_model::profile::Profile;
+use machine::Machine;
+use plan::{Item, Plan};
+use report::{Measured, Report};
+use runner::{Runner, Sample};
+use serde_json::{Value as Json, json};
+use stream::Stream;
+
+use crate::commands::{note, print};
+use crate::{cli, interrupt, load};
+
+/// The least that is read to find out how fast memory is.
+const STREAM_MIB: usize = 640;
+
+pub(crate) fn bench(args: &cli::Bench) -> Result<ExitCode> {
+    let opened = load::open(args.model.model.as_deref())?;
+    let arch = opened.architecture(None)?;
+    let plan = Plan::new(args, arch.context_len)?;
+    let mut session = Session::start(args, &opened, arch, plan)?;
+    interrupt::listen()?;
+    let finished = if args.paced { session.paced()? } else { session.repeat(args.repeats)? };
+    if finished.is_none() {
+        note("stopped");
+    }
+    if !args.paced && session.report.measured.iter().all(|m| !m.seconds.0.is_empty()) {
+        let report = &session.report;
+        let text = if args.json { format!("{:#}\n", report.to_json()) } else { report.to_text() };
+        print(text.as_bytes())?;
+    }
+    Ok(if finished.is_some() { ExitCode::SUCCESS } else { ExitCode::from(interrupt::EXIT_CODE) })
+}
+
+/// A loaded model, and what is known of it so far.
+struct Session {
+    runner: Runner,
+    items: Vec<Item>,
+    stream: Stream,
+    profile: Profile,
+    report: Report,
+}
+
+impl Session {
+    fn start(args: &cli::Bench, opened: &load::Opened, arch: Architecture, plan: Plan) -> Result<Session> {
+        let machine = Machine::found();
+        let profile = Profile::default();
+        let loaded = load(args, opened, arch.clone(), plan.n_pages, &profile)?;
+        let n_bytes = match args.stream_mib {
+            Some(mib) => mib.get() << 20,
+            None => (STREAM_MIB << 20).max(2 * machine.cache.unwrap_or(0)),
+        };
+        let stream = Stream::new(n_bytes, loaded.n_threads);
+        let measure = |item: &Item| {
+            Measured::new(item.work, bytes::per_step(&opened.file, &arch, loaded.kv_type, item.work))
+        };
+        let kv = format!("{:?}", loaded.kv_type).to_lowercase();
+        let heading = format!(
+            "{}: {}, {:.1} MB\n{}, {} cores; {}, {} threads, KV {kv}; medians (least … most) of the repeats",
+            opened.name,
+            types(&opened.file),
+            opened.file.file_bytes() as f64 / 1e6,
+            machine.cpu,
+            machine.n_cores,
+            loaded.level,
+            loaded.n_threads,
+        );
+        let settings = json!({
+            "backend": loaded.level,
+            "threads": loaded.n_threads,
+            "kv_type": kv,
+            "chunk": args.chunk,
+            "seed": args.seed,
+        });
+        let report = Report {
+            heading,
+            settings,
+            model: model_json(opened, &arch),
+            stream_bytes: stream.n_bytes(),
+            measured: plan.items.iter().map(measure).collect(),
+            machine,
+        };
+        let runner = Runner::new(loaded.model, args.seed, args.chunk.get());
+        Ok(Session { runner, items: plan.items, stream, profile, report })
+    }
+
+    /// Everything once, `n` times. `None` if Ctrl-C was pressed; what is whole by then is kept.
+    fn repeat(&mut self, n: u32) -> Result<Option<()>> {
+        if self.prepare()?.is_none() {
+            return Ok(None);
+        }
+        for _ in 0..n {
+            for i in 0..self.items.len() {
+                let Some((sample, stream)) = self.sample(i)? else { return Ok(None) };
+                self.report.measured[i].push(sample, stream, self.profile.take());
+            }
+        }
+        Ok(Some(()))
+    }
+
+    /// A repeat for every line on stdin.
+    fn paced(&mut self) -> Result<Option<()>> {
+        if self.prepare()?.is_none() {
+            return Ok(None);
+        }
+        print(format!("{}\n", self.report.to_json()).as_bytes())?;
+        for line in std::io::stdin().lock().lines() {
+            line.context("cannot read stdin")?;
+            let mut samples = Vec::new();
+            for i in 0..self.items.len() {
+                let Some((sample, stream)) = self.sample(i)? else { return Ok(None) };
+                samples.push(json!({
+                    "name": self.items[i].work.name(),
+                    "seconds": sample.seconds,
+                    "stream_gb_per_s": stream / 1e9,
+                    "logits_hash": format!("{:016x}", sample.logits_hash),
+                }));
+            }
+            print(format!("{}\n", Json::Array(samples)).as_bytes())?;
+        }
+        Ok(Some(()))
+    }
+
+    fn prepare(&mut self) -> Result<Option<()>> {
+        for item in &self.items {
+            if self.runner.prepare(item)?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    }
+
+    /// One measurement, and the mean of the streaming reads before and after it.
+    fn sample(&mut self, i: usize) -> Result<Option<(Sample, f64)>> {
+        let before = self.stream.measure();
+        self.profile.take();
+        let sample = self.runner.sample(&self.items[i])?;
+        let after = self.stream.measure();
+        Ok(sample.map(|sample| (sample, (before + after) / 2.0)))
+    }
+}
+
+/// A model ready to run, and on what.
+struct Loaded {
+    model: Box<dyn inferno_model::transformer::Model>,
+    level: String,
+    n_threads: usize,
+    kv_type: inferno_model::backend::KvType,
+}
+
+fn load(
+    _args: &cli::Bench,
+    opened: &load::Opened,
+    arch: Architecture,
+    n_pages: usize,
+    _profile: &Profile,
+) -> Result<Loaded> {
+    let model = opened.model(arch, n_pages * inferno_model::batch::PAGE_LEN)?;
+    Ok(Loaded { model, level: "reference".into(), n_threads: 1, kv_type: load::KV_TYPE })
+}
+
+/// The types of a file's matrices, the one with most bytes first.
+fn types(file: &Gguf) -> String {
+    let mut found: Vec<(DType, u64)> = Vec::new();
+    for t in file.tensors().iter().filter(|t| t.n_rows() > 1) {
+        match found.iter_mut().find(|f| f.0 == t.dtype) {
+            Some(f) => f.1 += t.n_bytes,
+            None => found.push((t.dtype, t.n_bytes)),
+        }
+    }
+    found.sort_by_key(|f| std::cmp::Reverse(f.1));
+    found.iter().map(|f| f.0.name()).collect::<Vec<_>>().join(" and ")
+}
+
+fn model_json(opened: &load::Opened, arch: &Architecture) -> Json {
+    json!({
+        "file": opened.name,
+        "bytes": opened.file.file_bytes(),
+        "types": types(&opened.file),
+        "architecture": arch.family,
+        "n_layers": arch.layers.len(),
+        "dim": arch.dim,
+        "n_heads": arch.n_heads,
+        "n_kv_heads": arch.n_kv_heads,
+        "head_dim": arch.head_dim,
+        "vocab_size": arch.vocab_size,
+        "context_len": arch.context_len,
+    })
+}

@@ -1,0 +1,45 @@
+//! Bytes a decode step cannot avoid reading: the weights it multiplies by, as the file has them, and the keys and
+//! values of its sequences.
+
+use inferno_format::Gguf;
+use inferno_model::architecture::{Architecture, FfnShape};
+use inferno_model::backend::KvType;
+
+use super::plan::Work;
+
+/// The mean over the steps of a decode; `None` for a prompt, which reuses what it reads.
+pub(super) fn per_step(file: &Gguf, arch: &Architecture, kv_type: KvType, work: Work) -> Option<f64> {
+    let Work::Decode { n_steps, depth, n_sequences } = work else { return None };
+    let keys_and_values: usize = (depth..depth + n_steps).map(|p| kv_bytes(arch, kv_type, p)).sum();
+    Some(weight_bytes(file, arch, n_sequences) + (n_sequences * keys_and_values) as f64 / n_steps as f64)
+}
+
+/// What a row at `position` sees in all layers.
+fn kv_bytes(arch: &Architecture, kv_type: KvType, position: usize) -> usize {
+    let row = 2 * arch.n_kv_heads * kv_type.head_bytes(arch.head_dim);
+    let seen = |window: Option<usize>| window.map_or(position + 1, |w| w.min(position + 1));
+    arch.layers.iter().map(|layer| row * seen(layer.window)).sum()
+}
+
+fn weight_bytes(file: &Gguf, arch: &Architecture, n_rows: usize) -> f64 {
+    let tied = file.tensor("output.weight").is_none();
+    let bytes = file.tensors().iter().map(|t| {
+        let all = t.n_bytes as f64;
+        match t.name.as_str() {
+            "token_embd.weight" if !tied => all * n_rows as f64 / arch.vocab_size as f64,
+            name if name.contains("_exps.") => all * share_of_experts(arch, n_rows),
+            _ => all,
+        }
+    });
+    bytes.sum()
+}
+
+/// How many of the experts `n_rows` rows wake, were each choice as likely as any.
+fn share_of_experts(arch: &Architecture, n_rows: usize) -> f64 {
+    match arch.ffn {
+        FfnShape::Dense { .. } => 1.0,
+        FfnShape::Experts { n_experts, routing, .. } => {
+            1.0 - (1.0 - routing.n_used as f64 / n_experts as f64).powi(n_rows as i32)
+        }
+    }
+}

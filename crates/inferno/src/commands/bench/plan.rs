@@ -1,0 +1,144 @@
+//! What is measured, and the pages it takes.
+
+use anyhow::{Result, bail, ensure};
+use inferno_model::batch::{PAGE_LEN, PageId};
+
+use crate::cli;
+
+/// One measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    /// A prompt of so many tokens, to its last row's logits.
+    Prompt { n_tokens: usize },
+    /// So many steps of one row per sequence; each sequence has `depth` positions already.
+    Decode { n_steps: usize, depth: usize, n_sequences: usize },
+}
+
+/// A measurement and the page tables of its sequences. Positions up to the depth are computed once, so pages with
+/// such positions belong to one measurement; the others are shared.
+#[derive(Debug, PartialEq)]
+pub(super) struct Item {
+    pub(super) work: Work,
+    pub(super) tables: Vec<Vec<PageId>>,
+}
+
+/// All measurements, in the order of a repeat.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) items: Vec<Item>,
+    pub(super) n_pages: usize,
+}
+
+impl Work {
+    pub(super) fn name(self) -> String {
+        match self {
+            Work::Prompt { n_tokens } => format!("prompt {n_tokens}"),
+            Work::Decode { n_steps, depth, n_sequences } => {
+                let depth = if depth > 0 { format!(" at {depth}") } else { String::new() };
+                let by = if n_sequences > 1 { format!(" × {n_sequences}") } else { String::new() };
+                format!("decode {n_steps}{depth}{by}")
+            }
+        }
+    }
+
+    /// Tokens that count for tokens per second.
+    pub(super) fn n_tokens(self) -> usize {
+        match self {
+            Work::Prompt { n_tokens } => n_tokens,
+            Work::Decode { n_steps, n_sequences, .. } => n_steps * n_sequences,
+        }
+    }
+
+    /// Positions each sequence ends with.
+    pub(super) fn n_positions(self) -> usize {
+        match self {
+            Work::Prompt { n_tokens } => n_tokens,
+            Work::Decode { n_steps, depth, .. } => depth + n_steps,
+        }
+    }
+
+    pub(super) fn n_sequences(self) -> usize {
+        match self {
+            Work::Prompt { .. } => 1,
+            Work::Decode { n_sequences, .. } => n_sequences,
+        }
+    }
+
+    pub(super) fn depth(self) -> usize {
+        match self {
+            Work::Prompt { .. } => 0,
+            Work::Decode { depth, .. } => depth,
+        }
+    }
+}
+
+impl Plan {
+    /// What the arguments ask for: every prompt, then every decode at every depth with every number of sequences.
+    /// A length of 0 is none.
+    pub(super) fn new(args: &cli::Bench, context_len: usize) -> Result<Plan> {
+        let prompts = args.prompt.iter().map(|&n_tokens| Work::Prompt { n_tokens });
+        let mut works: Vec<Work> = prompts.collect();
+        for &n_steps in &args.decode {
+            for &depth in &args.depth {
+                for &n_sequences in &args.sequences {
+                    ensure!(n_sequences > 0, "a step of 0 sequences has nothing to measure");
+                    works.push(Work::Decode { n_steps, depth, n_sequences });
+                }
+            }
+        }
+        works.retain(|work| work.n_tokens() > 0);
+        ensure!(!works.is_empty(), "there is nothing to measure: no prompt and no decode has a length");
+        for (i, work) in works.iter().enumerate() {
+            if works[..i].contains(work) {
+                bail!("`{}` is asked for twice", work.name());
+            }
+            ensure!(
+                work.n_positions() <= context_len,
+                "`{}` takes {} positions, and the model's context is {context_len}",
+                work.name(),
+                work.n_positions()
+            );
+        }
+        Ok(Plan::of(&works))
+    }
+
+    fn of(works: &[Work]) -> Plan {
+        let pages_each = |work: Work| work.n_positions().div_ceil(PAGE_LEN);
+        let n_pages = |work: Work| pages_each(work) * work.n_sequences();
+        // pages:  [ shared by all that start at 0 ) [ of one with a depth ) [ of the next ) ...
+        let shared = works.iter().filter(|w| w.depth() == 0).map(|&w| n_pages(w)).max().unwrap_or(0);
+        let mut end = shared;
+        let items = works.iter().map(|&work| {
+            let first = if work.depth() == 0 { 0 } else { end };
+            end = end.max(first + n_pages(work));
+            let each = pages_each(work);
+            let table =
+                |s: usize| (first + s * each..first + (s + 1) * each).map(|p| PageId(p as u32)).collect();
+            Item { work, tables: (0..work.n_sequences()).map(table).collect() }
+        });
+        Plan { items: items.collect(), n_pages: end }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_starts_at_zero_shares_pages() {
+        let decode = |depth, n_sequences| Work::Decode { n_steps: 10, depth, n_sequences };
+        let plan = Plan::of(&[Work::Prompt { n_tokens: 33 }, decode(0, 3), decode(30, 2), decode(1, 1)]);
+        let tables: Vec<Vec<Vec<u32>>> = plan
+            .items
+            .iter()
+            .map(|i| i.tables.iter().map(|t| t.iter().map(|p| p.0).collect()).collect())
+            .collect();
+        assert_eq!(
+            tables,
+            [vec![vec![0, 1]], vec![vec![0], vec![1], vec![2]], vec![vec![3, 4], vec![5, 6]], vec![vec![7]]]
+        );
+        assert_eq!(plan.n_pages, 8);
+        let names: Vec<String> = plan.items.iter().map(|i| i.work.name()).collect();
+        assert_eq!(names, ["prompt 33", "decode 10 × 3", "decode 10 at 30 × 2", "decode 10 at 1"]);
+    }
+}

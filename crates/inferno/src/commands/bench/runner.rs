@@ -1,0 +1,139 @@
+//! Measurements on one model: steps, and how long they took.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use anyhow::Result;
+use inferno_model::batch::{Batch, PageId, Want};
+use inferno_model::transformer::Model;
+
+use super::plan::{Item, Work};
+use crate::generate::hash;
+use crate::interrupt;
+
+/// One measurement's outcome.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sample {
+    pub(super) seconds: f64,
+    /// Of the last step's logits, all rows of it.
+    pub(super) logits_hash: u64,
+}
+
+/// When a piece of work ended (`None`: there was nothing to do), and the hash of its last logits.
+#[derive(Default)]
+struct Done {
+    at: Option<Instant>,
+    logits_hash: u64,
+}
+
+/// A model at work. Tokens are random, the same in every repeat: a function of the seed, the sequence and the position.
+pub(super) struct Runner {
+    model: Box<dyn Model>,
+    seed: u64,
+    /// Rows of a prompt per step.
+    chunk: usize,
+    batch: Batch,
+    tokens: Vec<u32>,
+}
+
+impl Done {
+    fn since(&self, start: Instant) -> Sample {
+        let seconds = self.at.map_or(0.0, |at| (at - start).as_secs_f64());
+        Sample { seconds, logits_hash: self.logits_hash }
+    }
+}
+
+impl Runner {
+    pub(super) fn new(model: Box<dyn Model>, seed: u64, chunk: usize) -> Runner {
+        Runner { model, seed, chunk, batch: Batch::default(), tokens: Vec::new() }
+    }
+
+    /// Computes the positions up to the item's depth, and a few rows of its work, so that memory, caches and buffers
+    /// are what they will be. `None` if Ctrl-C was pressed.
+    pub(super) fn prepare(&mut self, item: &Item) -> Result<Option<()>> {
+        for sequence in 0..item.tables.len() {
+            if self.prompt(item, sequence, item.work.depth())?.is_none() {
+                return Ok(None);
+            }
+        }
+        let work = match item.work {
+            Work::Prompt { n_tokens } => Work::Prompt { n_tokens: n_tokens.min(self.chunk) },
+            Work::Decode { n_steps, depth, n_sequences } => {
+                Work::Decode { n_steps: n_steps.min(2), depth, n_sequences }
+            }
+        };
+        Ok(self.sample(&Item { work, tables: item.tables.clone() })?.map(|_| ()))
+    }
+
+    /// Does the item's work once. `None` if Ctrl-C was pressed.
+    pub(super) fn sample(&mut self, item: &Item) -> Result<Option<Sample>> {
+        let start = Instant::now();
+        let done = match item.work {
+            Work::Prompt { n_tokens } => self.prompt(item, 0, n_tokens)?,
+            Work::Decode { n_steps, depth, .. } => self.decode(item, depth..depth + n_steps)?,
+        };
+        Ok(done.map(|done| done.since(start)))
+    }
+
+    /// The first `n` positions of a sequence, chunk by chunk; of the last one the logits.
+    fn prompt(&mut self, item: &Item, sequence: usize, n: usize) -> Result<Option<Done>> {
+        let mut done = Done::default();
+        for start in (0..n).step_by(self.chunk) {
+            let end = n.min(start + self.chunk);
+            self.batch.clear();
+            let want = if end == n { Want::Logits } else { Want::Nothing };
+            self.push(&item.tables[sequence], sequence, start..end, want);
+            let Some(step) = self.step(end == n)? else { return Ok(None) };
+            done = step;
+        }
+        Ok(Some(done))
+    }
+
+    /// All sequences one position further, again and again.
+    fn decode(&mut self, item: &Item, positions: Range<usize>) -> Result<Option<Done>> {
+        let mut done = Done::default();
+        let end = positions.end;
+        for position in positions {
+            self.batch.clear();
+            for (sequence, table) in item.tables.iter().enumerate() {
+                self.push(table, sequence, position..position + 1, Want::Logits);
+            }
+            let Some(step) = self.step(position + 1 == end)? else { return Ok(None) };
+            done = step;
+        }
+        Ok(Some(done))
+    }
+
+    fn push(&mut self, table: &[PageId], sequence: usize, positions: Range<usize>, want: Want) {
+        let start = positions.start;
+        let arch = self.model.architecture();
+        let token = |position| {
+            let noise = mix(mix(self.seed ^ (sequence as u64) << 32) ^ position as u64);
+            (noise % arch.vocab_size as u64) as u32
+        };
+        self.tokens.clear();
+        self.tokens.extend(positions.map(token));
+        let tables = vec![table; arch.cache_groups.len()];
+        self.batch.push(&self.tokens, start, &tables, want);
+    }
+
+    /// Runs the batch. The logits of the last step are hashed, after the clock is read.
+    fn step(&mut self, is_last: bool) -> Result<Option<Done>> {
+        if interrupt::requested() {
+            return Ok(None);
+        }
+        let output = self.model.step(&self.batch)?;
+        let at = Some(Instant::now());
+        let hashes = output.rows().iter().filter(|_| is_last).map(|&row| output.logits(row).map_or(0, hash));
+        let logits_hash = hashes.reduce(|all, row| mix(all) ^ row).unwrap_or(0);
+        Ok(Some(Done { at, logits_hash }))
+    }
+}
+
+/// The output function of SplitMix64 (Steele, Lea, Flood 2014).
+fn mix(x: u64) -> u64 {
+    let z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ z >> 31
+}
