@@ -14,8 +14,9 @@ use crate::architecture::{Activation, Routing};
 use crate::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx};
 use crate::batch::{Batch, PAGE_LEN, PageId};
 use crate::error::{BackendError, LoadError, StepError};
-use crate::numerics::{self, QuantizedRow, STRIPES, exp, rms_scale, tree_sum};
+use crate::numerics::{self, QuantizedRow, rms_scale};
 use crate::rope::{Angles, Pairing};
+use crate::routing::{Choice, route};
 use attention::Keys;
 
 /// The reference backend: slow, single-threaded, right by definition.
@@ -334,10 +335,12 @@ impl Backend for Reference {
         let mut gate = Buffer { width: ffn_dim, data: Vec::new() };
         let mut up = gate.clone();
         let mut down = Buffer { width: x.width, data: Vec::new() };
+        let mut choices = Vec::new();
         out.reset(x.n_rows());
         for (row, out) in out.rows_mut().enumerate() {
             let x = Buffer { width: x.width, data: x.row(row).to_vec() };
-            for (expert, share) in route(router.row(row), routing) {
+            route(router.row(row), routing, &mut choices);
+            for &Choice { expert, share } in &choices {
                 self.quantize(&x, &[ffn_gate_exps, ffn_up_exps]);
                 ffn_gate_exps.product(expert, &mut gate, &x, self);
                 ffn_up_exps.product(expert, &mut up, &x, self);
@@ -410,32 +413,6 @@ impl KvPool {
             }
         }
     }
-}
-
-/// In place: `e^(x - max)`, divided by its sum. The sum is striped over the index.
-fn softmax(x: &mut [f32]) {
-    let max = x.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
-    let mut sums = [0.0f32; STRIPES];
-    for (i, x) in x.iter_mut().enumerate() {
-        *x = exp(*x - max);
-        sums[i % STRIPES] += *x;
-    }
-    let sum = tree_sum(sums);
-    x.iter_mut().for_each(|x| *x /= sum);
-}
-
-/// The experts of one row in ascending order, with their shares.
-fn route(logits: &[f32], routing: &Routing) -> Vec<(usize, f32)> {
-    let mut shares = logits.to_vec();
-    softmax(&mut shares);
-    let mut chosen: Vec<(usize, f32)> = shares.into_iter().enumerate().collect();
-    // A stable sort: ties go to the lowest id.
-    chosen.sort_by(|a, b| b.1.total_cmp(&a.1));
-    chosen.truncate(routing.n_used);
-    chosen.sort_unstable_by_key(|c| c.0);
-    let sum: f32 = if routing.renormalize { chosen.iter().map(|c| c.1).sum() } else { 1.0 };
-    chosen.iter_mut().for_each(|c| c.1 = c.1 / sum * routing.scale);
-    chosen
 }
 
 #[cfg(test)]

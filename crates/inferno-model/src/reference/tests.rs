@@ -60,25 +60,6 @@ fn a_product_is_the_sum_of_what_weights_and_activations_mean() {
 }
 
 #[test]
-fn routing_takes_the_best_then_the_lowest_ids_and_weighs_them() {
-    let routing = Routing { n_used: 2, renormalize: true, scale: 1.0 };
-    let tied = route(&[1.0, 3.0, 3.0, 3.0], &routing);
-    assert_eq!(tied, [(1, 0.5), (2, 0.5)]);
-    // The better one has the higher id: it still comes second.
-    let ascending = route(&[0.0, 2.0, -9.0, 3.0], &routing);
-    let share = 1.0 / (1.0 + (-1.0f64).exp()) as f32;
-    assert_eq!((ascending[0].0, ascending[1].0), (1, 3));
-    assert!((ascending[1].1 - share).abs() < 1e-6, "{ascending:?}");
-    // As they are, of the softmax over all; and scaled.
-    let plain = Routing { renormalize: false, ..routing };
-    let sum: f64 = [0.0f64, 2.0, -9.0, 3.0].iter().map(|x| x.exp()).sum();
-    let best = route(&[0.0, 2.0, -9.0, 3.0], &plain)[1].1;
-    assert!((f64::from(best) - 3.0f64.exp() / sum).abs() < 1e-6, "{best}");
-    let scaled = route(&[0.0, 2.0, -9.0, 3.0], &Routing { scale: 2.5, ..plain })[1].1;
-    assert!((scaled - 2.5 * best).abs() < 1e-6, "{scaled}");
-}
-
-#[test]
 fn experts_are_the_weighed_sum_of_their_networks() {
     let (dim, ffn_dim, n_experts) = (32, 64, 3);
     let mut random = Random(9);

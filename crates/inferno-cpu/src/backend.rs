@@ -1,0 +1,246 @@
+//! [`Backend`] on the CPU: which rows and columns of an operation go to which thread.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use inferno_model::architecture::{Activation, Routing};
+use inferno_model::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, LayerIdx};
+use inferno_model::batch::{Batch, PageId};
+use inferno_model::error::{BackendError, LoadError, StepError};
+use inferno_model::rope::Angles;
+
+use crate::attention::AttentionScratch;
+use crate::experts::ExpertScratch;
+use crate::isa::{Isa, IsaError};
+use crate::kernels::Kernels;
+use crate::kv::KvPool;
+use crate::matmul::Inputs;
+use crate::memory::Shares;
+use crate::packed::{PANEL, Packed};
+use crate::pool::Pool;
+
+/// Numbers that are not worth waking a thread for.
+const SERIAL: usize = 16 << 10;
+
+/// One model's CPU.
+pub struct Cpu {
+    pub(crate) kernels: Kernels,
+    pub(crate) pool: Pool,
+    pub(crate) inputs: Inputs,
+    pub(crate) attention: AttentionScratch,
+    pub(crate) experts: ExpertScratch,
+}
+
+/// A tensor, packed for this level.
+#[derive(Debug)]
+pub struct Weight {
+    pub(crate) packed: Packed,
+    /// The numbers of a single row of floats: a norm's weight or a bias.
+    vector: Vec<f32>,
+}
+
+/// Activations: (n_rows, width).
+#[derive(Debug)]
+pub struct Buffer {
+    pub(crate) width: usize,
+    pub(crate) data: Vec<f32>,
+}
+
+impl Cpu {
+    /// A backend of that instruction set with `n_threads` threads, the caller's included.
+    pub fn new(isa: Isa, n_threads: NonZeroUsize) -> Result<Cpu, BackendError> {
+        let kernels = Kernels::of(isa.check().map_err(|e: IsaError| BackendError { what: e.to_string() })?);
+        let refused = |e| BackendError { what: format!("the system gives no {n_threads} threads: {e}") };
+        let pool = Pool::new(n_threads).map_err(refused)?;
+        Ok(Cpu {
+            kernels,
+            pool,
+            inputs: Inputs::default(),
+            attention: AttentionScratch::default(),
+            experts: ExpertScratch::default(),
+        })
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa
+    }
+
+    /// The number of threads in use.
+    pub fn n_threads(&self) -> usize {
+        self.pool.n_threads()
+    }
+
+    /// `f` for every part of the rows of `x`, on many threads if there is much to do. A call gets the rows' numbers
+    /// and which rows they are.
+    fn rows(&mut self, x: &mut Buffer, f: impl Fn(&Kernels, &mut [f32], Range<usize>) + Sync) {
+        let (width, n_rows) = (x.width, x.n_rows());
+        let kernels = &self.kernels;
+        if x.data.len() <= SERIAL {
+            return f(kernels, &mut x.data, 0..n_rows);
+        }
+        let all = Shares::new(&mut x.data);
+        self.pool.run_ranges(n_rows, SERIAL.div_ceil(width), &|rows| {
+            // SAFETY: the ranges of rows do not overlap.
+            let x = unsafe { all.at(rows.start * width..rows.end * width) };
+            f(kernels, x, rows);
+        });
+    }
+}
+
+impl Weight {
+    fn vector(&self) -> &[f32] {
+        debug_assert_eq!(self.packed.cols, self.vector.len(), "`{}` is no vector", self.packed.name);
+        &self.vector
+    }
+}
+
+impl Buffer {
+    pub(crate) fn new(width: usize) -> Buffer {
+        Buffer { width, data: Vec::new() }
+    }
+
+    pub(crate) fn n_rows(&self) -> usize {
+        self.data.len() / self.width
+    }
+
+    pub(crate) fn row(&self, row: usize) -> &[f32] {
+        &self.data[row * self.width..][..self.width]
+    }
+
+    /// Room for `n_rows`, which hold anything.
+    pub(crate) fn resize(&mut self, n_rows: usize) {
+        self.data.resize(n_rows * self.width, 0.0);
+    }
+}
+
+impl Backend for Cpu {
+    type Weight = Weight;
+    type Buffer = Buffer;
+    type KvPool = KvPool;
+
+    fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
+        let packed = Packed::new(tensor, self.kernels.bias, &mut self.pool)?;
+        let mut vector = Vec::new();
+        if tensor.n_rows() == 1 && tensor.dtype.is_float() {
+            vector.resize(tensor.cols, 0.0);
+            (self.kernels.dequantize_lane)(&mut vector, packed.panel(0, 0), 0);
+        }
+        Ok(Weight { packed, vector })
+    }
+
+    fn buffer(&mut self, width: usize) -> Result<Buffer, BackendError> {
+        Ok(Buffer::new(width))
+    }
+
+    fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
+        KvPool::new(shape)
+    }
+
+    fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
+        out.resize(tokens.len());
+        let width = out.width;
+        self.rows(out, |kernels, out, rows| {
+            for (out, &token) in out.chunks_exact_mut(width).zip(&tokens[rows]) {
+                let (panel, lane) = (token as usize / PANEL, token as usize % PANEL);
+                (kernels.dequantize_lane)(out, table.packed.panel(0, panel), lane);
+                out.iter_mut().for_each(|x| *x *= scale);
+            }
+        });
+    }
+
+    fn rms_norm(&mut self, out: &mut Buffer, x: &Buffer, weight: &Weight, eps: f32) {
+        out.resize(x.n_rows());
+        let width = out.width;
+        self.rows(out, |kernels, out, rows| {
+            let x = &x.data[rows.start * width..rows.end * width];
+            (kernels.rms_norm)(out, x, weight.vector(), eps);
+        });
+    }
+
+    fn matmul(&mut self, outs: &mut [&mut Buffer], weights: &[&Weight], x: &Buffer) {
+        self.products(outs, weights, x);
+    }
+
+    fn add(&mut self, x: &mut Buffer, y: &Buffer) {
+        let width = x.width;
+        self.rows(x, |kernels, x, rows| {
+            (kernels.add)(x, &y.data[rows.start * width..rows.end * width]);
+        });
+    }
+
+    fn add_bias(&mut self, x: &mut Buffer, bias: &Weight) {
+        let width = x.width;
+        self.rows(x, |kernels, x, _| {
+            x.chunks_exact_mut(width).for_each(|x| (kernels.add)(x, bias.vector()));
+        });
+    }
+
+    fn head_norm(&mut self, x: &mut Buffer, weight: &Weight, eps: f32) {
+        self.rows(x, |kernels, x, _| (kernels.norm_in_place)(x, weight.vector(), eps));
+    }
+
+    fn rope(&mut self, x: &mut Buffer, head_dim: usize, angles: &Angles) {
+        let width = x.width;
+        self.rows(x, |kernels, x, rows| {
+            for (x, row) in x.chunks_exact_mut(width).zip(rows) {
+                (kernels.rope)(x, head_dim, angles, row);
+            }
+        });
+    }
+
+    fn store_kv(&mut self, pool: &mut KvPool, layer: LayerIdx, k: &Buffer, v: &Buffer, batch: &Batch) {
+        self.store(pool, layer, k, v, batch);
+    }
+
+    fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, attention: &Attention) {
+        out.resize(q.n_rows());
+        self.attention(out, q, pool, batch, attention);
+    }
+
+    fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {
+        let width = gate.width;
+        self.rows(gate, |kernels, gate, rows| {
+            (kernels.glu)(gate, &up.data[rows.start * width..rows.end * width], activation);
+        });
+    }
+
+    fn experts(
+        &mut self,
+        out: &mut Buffer,
+        x: &Buffer,
+        router: &Buffer,
+        weights: &ExpertWeights<Weight>,
+        routing: &Routing,
+        activation: Activation,
+    ) {
+        self.chosen_experts(out, x, router, weights, routing, activation);
+    }
+
+    fn take_rows(&mut self, out: &mut Buffer, x: &Buffer, rows: &[usize]) {
+        out.data.clear();
+        rows.iter().for_each(|&row| out.data.extend_from_slice(x.row(row)));
+    }
+
+    fn softcap(&mut self, x: &mut Buffer, cap: f32) {
+        self.rows(x, |kernels, x, _| (kernels.softcap)(x, cap));
+    }
+
+    fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
+        out.clear();
+        out.extend_from_slice(&x.data);
+        Ok(())
+    }
+
+    fn copy_page(&mut self, pool: &mut KvPool, group: usize, from: PageId, to: PageId) {
+        pool.copy_page(group, from, to);
+    }
+
+    fn read_page(&mut self, pool: &KvPool, group: usize, page: PageId) -> Result<Vec<u8>, StepError> {
+        Ok(pool.read_page(group, page))
+    }
+
+    fn write_page(&mut self, pool: &mut KvPool, group: usize, page: PageId, bytes: &[u8]) {
+        pool.write_page(group, page, bytes);
+    }
+}

@@ -1,0 +1,147 @@
+//! A mixture of experts: rows are sorted by expert, and every expert is an ordinary network over its rows.
+
+use inferno_model::architecture::{Activation, Routing};
+use inferno_model::backend::ExpertWeights;
+use inferno_model::routing::{Choice, route};
+
+use crate::backend::{Buffer, Cpu, Weight};
+use crate::matmul::Inputs;
+use crate::memory::Shares;
+use crate::simd::ROW_GROUP;
+
+/// Reused from step to step.
+#[derive(Debug)]
+pub(crate) struct ExpertScratch {
+    /// By expert, then by row.
+    chosen: Vec<Chosen>,
+    choices: Vec<Choice>,
+    /// Experts that have rows.
+    active: Vec<Active>,
+    x: Buffer,
+    gate: Buffer,
+    up: Buffer,
+    down: Buffer,
+    inputs: Inputs,
+}
+
+/// A row's choice of an expert.
+#[derive(Debug, Clone, Copy)]
+struct Chosen {
+    expert: usize,
+    row: usize,
+    share: f32,
+    /// Its row in the buffers, where every expert's rows begin a group.
+    place: usize,
+}
+
+/// An expert and its groups of rows.
+#[derive(Debug, Clone)]
+struct Active {
+    expert: usize,
+    groups: std::ops::Range<usize>,
+}
+
+impl Default for ExpertScratch {
+    fn default() -> Self {
+        let [x, gate, up, down] = [(); 4].map(|()| Buffer::new(1));
+        let (chosen, choices, active) = Default::default();
+        ExpertScratch { chosen, choices, active, x, gate, up, down, inputs: Inputs::default() }
+    }
+}
+
+impl ExpertScratch {
+    /// Sorts rows by expert; returns the rows the buffers need.
+    fn sort(&mut self, router: &Buffer, routing: &Routing) -> usize {
+        self.chosen.clear();
+        for row in 0..router.n_rows() {
+            route(router.row(row), routing, &mut self.choices);
+            let choices = self.choices.iter();
+            self.chosen.extend(choices.map(|c| Chosen { expert: c.expert, row, share: c.share, place: 0 }));
+        }
+        self.chosen.sort_unstable_by_key(|c| (c.expert, c.row));
+        self.active.clear();
+        let mut n_places = 0usize;
+        for chosen in &mut self.chosen {
+            if self.active.last().is_none_or(|last| last.expert != chosen.expert) {
+                n_places = n_places.next_multiple_of(ROW_GROUP);
+                let group = n_places / ROW_GROUP;
+                self.active.push(Active { expert: chosen.expert, groups: group..group });
+            }
+            chosen.place = n_places;
+            n_places += 1;
+            self.active.last_mut().expect("pushed above").groups.end = n_places.div_ceil(ROW_GROUP);
+        }
+        n_places.next_multiple_of(ROW_GROUP)
+    }
+}
+
+impl Cpu {
+    /// out = the weighed sum of every row's chosen experts.
+    pub(crate) fn chosen_experts(
+        &mut self,
+        out: &mut Buffer,
+        x: &Buffer,
+        router: &Buffer,
+        weights: &ExpertWeights<Weight>,
+        routing: &Routing,
+        activation: Activation,
+    ) {
+        let ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down } = weights;
+        let n_places = self.experts.sort(router, routing);
+        let e = &mut self.experts;
+        for (buffer, width) in [
+            (&mut e.x, x.width),
+            (&mut e.gate, gate.packed.rows),
+            (&mut e.up, gate.packed.rows),
+            (&mut e.down, x.width),
+        ] {
+            buffer.width = width;
+            buffer.resize(n_places);
+        }
+        // Rows that fill up a group are zero.
+        e.x.data.fill(0.0);
+        for c in &e.chosen {
+            e.x.data[c.place * x.width..][..x.width].copy_from_slice(x.row(c.row));
+        }
+
+        let (kernels, pool) = (&self.kernels, &mut self.pool);
+        e.inputs.prepare(kernels, pool, &e.x, [gate.packed.layout, up.packed.layout].into_iter());
+        let (inputs, active) = (&e.inputs, &e.active);
+        let n_panels = gate.packed.n_panels();
+        let outs = [Shares::new(&mut e.gate.data), Shares::new(&mut e.up.data)];
+        pool.run(2 * active.len() * n_panels, &|i| {
+            let (i, panel) = (i / n_panels, i % n_panels);
+            let (active, matrix) = (&active[i / 2], i % 2);
+            let packed = [&gate.packed, &up.packed][matrix];
+            let panels = panel..panel + 1;
+            inputs.products(kernels, &outs[matrix], (packed, active.expert), panels, active.groups.clone());
+        });
+
+        let width = e.gate.width;
+        let (gates, up) = (Shares::new(&mut e.gate.data), &e.up.data);
+        pool.run(n_places, &|row| {
+            // SAFETY: every row is one thread's.
+            let gate = unsafe { gates.at(row * width..(row + 1) * width) };
+            (kernels.glu)(gate, &up[row * width..(row + 1) * width], activation);
+        });
+
+        e.inputs.prepare(kernels, pool, &e.gate, [down.packed.layout].into_iter());
+        let (inputs, active) = (&e.inputs, &e.active);
+        let n_panels = down.packed.n_panels();
+        let downs = Shares::new(&mut e.down.data);
+        pool.run(active.len() * n_panels, &|i| {
+            let (active, panel) = (&active[i / n_panels], i % n_panels);
+            let panels = panel..panel + 1;
+            inputs.products(kernels, &downs, (&down.packed, active.expert), panels, active.groups.clone());
+        });
+
+        // In ascending order of experts.
+        out.resize(x.n_rows());
+        out.data.fill(0.0);
+        let width = out.width;
+        for c in &e.chosen {
+            let y = &e.down.data[c.place * width..][..width];
+            (kernels.add_scaled)(&mut out.data[c.row * width..][..width], y, c.share);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The functions that compute, once for every instruction set, in a table that is chosen at run time.
+//!
+//! Each is written over [`Simd`] in a module of this folder; [`table`] makes one copy for every level, with the level's
+//! instructions enabled.
+
+pub(crate) mod attention;
+pub(crate) mod float;
+pub(crate) mod int8;
+mod kv;
+mod math;
+mod rows;
+
+use inferno_model::architecture::Activation;
+use inferno_model::rope::Angles;
+
+use crate::isa::Isa;
+use crate::kernels::attention::{Queries, Tile};
+use crate::kernels::int8::InputBlock;
+use crate::kv::{Head, HeadMut};
+use crate::packed::{PANEL, Panel};
+use crate::simd::ROW_GROUP;
+
+/// Sixteen outputs of a group of rows.
+pub(crate) type OutTile = [[f32; PANEL]; ROW_GROUP];
+
+macro_rules! kernels {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $module:ident;)*) => {
+        /// One level's kernels.
+        pub(crate) struct Kernels {
+            pub(crate) isa: Isa,
+            /// What is added to weights that are stored as bytes.
+            pub(crate) bias: u8,
+            $($(#[$doc])* pub(crate) $name: fn($($ty),*),)*
+        }
+
+        /// Makes a level's table: `table!(level, proof that it may be used, its features)`.
+        macro_rules! table {
+            ($isa:expr, $bias:expr, $proven:expr, $features:literal) => {{
+                $(
+                    #[target_feature(enable = $features)]
+                    fn $name($($arg: $ty),*) {
+                        $module::$name($proven, $($arg),*);
+                    }
+                )*
+                Kernels {
+                    isa: $isa,
+                    bias: $bias,
+                    // SAFETY: `Kernels::of` hands a table out only after it has found the level's features.
+                    $($name: |$($arg),*| unsafe { $name($($arg),*) },)*
+                }
+            }};
+        }
+    };
+}
+
+kernels! {
+    /// x / rms(x) * weight for every row of x; see `Backend::rms_norm`.
+    fn rms_norm(out: &mut [f32], x: &[f32], weight: &[f32], eps: f32) = rows;
+    /// The same in place.
+    fn norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) = rows;
+    /// x += y
+    fn add(x: &mut [f32], y: &[f32]) = rows;
+    /// x += y * scale, one FMA each
+    fn add_scaled(x: &mut [f32], y: &[f32], scale: f32) = rows;
+    /// gate = activation(gate) * up
+    fn glu(gate: &mut [f32], up: &[f32], activation: Activation) = rows;
+    /// x = cap * tanh(x / cap)
+    fn softcap(x: &mut [f32], cap: f32) = rows;
+    /// Rotates the heads of row `row` of the angles' rows.
+    fn rope(x: &mut [f32], head_dim: usize, angles: &Angles, row: usize) = rows;
+    /// Quantizes up to [`ROW_GROUP`] rows of `cols` to blocks; rows that are missing are zero.
+    fn quantize(out: &mut [InputBlock], x: &[f32], cols: usize) = int8;
+    /// out = rows `0..n_rows` of a group × a quantized panel.
+    fn product_int8(out: &mut OutTile, panel: Panel<'_>, x: &[InputBlock], n_rows: usize) = int8;
+    /// A quantized panel as `Layout::Wide`.
+    fn widen(quants: &mut [u8], scales: &mut [u8], panel: Panel<'_>) = int8;
+    /// out = output `lane` of a quantized panel, as numbers.
+    fn dequantize_lane(out: &mut [f32], panel: Panel<'_>, lane: usize) = int8;
+    /// Interleaves up to [`ROW_GROUP`] rows.
+    fn interleave(out: &mut [[f32; ROW_GROUP]], x: &[f32]) = float;
+    /// out = rows `0..n_rows` of a group × a panel of floats.
+    fn product_float(out: &mut OutTile, panel: Panel<'_>, x: &[[f32; ROW_GROUP]], n_rows: usize) = float;
+    /// Writes the keys and values of one position, place `place` of a page, to a head's bytes in it.
+    fn store_head(tile: HeadMut<'_>, place: usize, k: &[f32], v: &[f32]) = kv;
+    /// A head's keys and values in a page as f32: [head_dim][PAGE_LEN] and [PAGE_LEN][head_dim in whole vectors].
+    fn load_head(keys: &mut [f32], values: &mut [f32], tile: Head<'_>) = kv;
+    /// Adds a tile of keys and values to every query's softmax.
+    fn attend_tile(queries: &mut Queries<'_>, tile: &Tile<'_>) = attention;
+    /// Adds the softmax of a later partition.
+    fn merge(whole: &mut [f32], part: &[f32]) = attention;
+    /// out = a softmax, divided by its sum.
+    fn finish(out: &mut [f32], whole: &[f32]) = attention;
+}
+
+impl Kernels {
+    /// The kernels of a level that this machine has.
+    pub(crate) fn of(isa: Isa) -> Kernels {
+        assert!(isa.is_available(), "the level was checked");
+        match isa {
+            Isa::Scalar => table!(isa, 0, crate::simd::scalar::Scalar, "sse2"),
+            // SAFETY: only called by functions that enable the features.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => table!(isa, 0, unsafe { crate::simd::avx2::Avx2::proven() }, "avx2,fma,f16c"),
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => {
+                table!(isa, 128, unsafe { crate::simd::avx2::AvxVnni::proven() }, "avx2,fma,f16c,avxvnni")
+            }
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => table!(
+                isa,
+                128,
+                unsafe { crate::simd::avx512::Avx512::proven() },
+                "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
+            ),
+            other => unreachable!("`{other}` is not available"),
+        }
+    }
+}

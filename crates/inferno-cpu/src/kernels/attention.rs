@@ -1,0 +1,219 @@
+//! Attention over a tile of keys, for a group of queries: `reference::attention` with keys across lanes for scores and
+//! dimensions across lanes for values, so that every sum is the reference's.
+
+#![allow(clippy::inline_always, reason = "each level needs a copy with its instructions")]
+
+use std::ops::Range;
+
+use inferno_model::backend::KvType;
+use inferno_model::batch::PAGE_LEN;
+use inferno_model::numerics::tree_sum;
+
+use crate::kernels::float::{Bf16, Element, F16, F32};
+use crate::kernels::math;
+use crate::simd::{LANES, ROW_GROUP, Simd};
+
+/// Vectors of a tile's scores.
+const TILE_VECTORS: usize = PAGE_LEN / LANES;
+
+/// 1, 2, 4 or 8 queries that share their keys.
+pub(crate) struct Queries<'a> {
+    /// [head_dim], queries interleaved
+    pub(crate) q: &'a [[f32; ROW_GROUP]],
+    /// One [`state_len`] a query.
+    pub(crate) states: &'a mut [f32],
+    /// The positions each one sees.
+    pub(crate) visible: &'a [Range<usize>],
+}
+
+/// The keys and values of one head in a page.
+pub(crate) struct Tile<'a> {
+    /// F32, F16 or BF16
+    pub(crate) kv_type: KvType,
+    /// [head_dim][PAGE_LEN]
+    pub(crate) keys: &'a [u8],
+    /// [PAGE_LEN][head_dim, filled up to whole vectors]
+    pub(crate) values: &'a [u8],
+    /// Position of the first key.
+    pub(crate) start: usize,
+    pub(crate) scale: f32,
+    pub(crate) softcap: Option<f32>,
+}
+
+// A query's softmax so far:
+//
+//   0 .......... 16 ........... 32 ................ 32 + head_dim, filled up
+//   [ sums of e^x ) [ max | -  ) [ sums of e^x × v )
+const MAX: usize = LANES;
+const OUT: usize = 2 * LANES;
+
+/// Numbers of a query's state.
+pub(crate) fn state_len(head_dim: usize) -> usize {
+    OUT + head_dim.next_multiple_of(LANES)
+}
+
+/// A softmax over nothing.
+pub(crate) fn reset(states: &mut [f32], head_dim: usize) {
+    for state in states.chunks_exact_mut(state_len(head_dim)) {
+        state.fill(0.0);
+        state[MAX] = f32::NEG_INFINITY;
+    }
+}
+
+#[inline(always)]
+pub(super) fn attend_tile<S: Simd>(s: S, queries: &mut Queries<'_>, tile: &Tile<'_>) {
+    match tile.kv_type {
+        KvType::F32 => groups::<S, F32>(s, queries, tile),
+        KvType::F16 => groups::<S, F16>(s, queries, tile),
+        KvType::Bf16 => groups::<S, Bf16>(s, queries, tile),
+        KvType::Q8_0 => unreachable!("converted before"),
+    }
+}
+
+#[inline(always)]
+fn groups<S: Simd, E: Element>(s: S, queries: &mut Queries<'_>, tile: &Tile<'_>) {
+    match (queries.visible.len(), S::FLOAT_ROWS) {
+        (1, _) => rows::<S, E, 1>(s, queries, tile, 0),
+        (2, 2..) => rows::<S, E, 2>(s, queries, tile, 0),
+        (4, 4..) => rows::<S, E, 4>(s, queries, tile, 0),
+        (8, 8..) => rows::<S, E, 8>(s, queries, tile, 0),
+        (n, 1) => (0..n).for_each(|first| rows::<S, E, 1>(s, queries, tile, first)),
+        (n, 2) => (0..n).step_by(2).for_each(|first| rows::<S, E, 2>(s, queries, tile, first)),
+        (n, _) => (0..n).step_by(4).for_each(|first| rows::<S, E, 4>(s, queries, tile, first)),
+    }
+}
+
+/// Queries `first..first + M`.
+#[inline(always)]
+fn rows<S: Simd, E: Element, const M: usize>(s: S, queries: &mut Queries<'_>, tile: &Tile<'_>, first: usize) {
+    let keys: &[[E::Vector; TILE_VECTORS]] = bytemuck::cast_slice(tile.keys);
+    let values: &[E::Vector] = bytemuck::cast_slice(tile.values);
+    let n_vectors = values.len() / PAGE_LEN;
+    let state_len = OUT + n_vectors * LANES;
+    let states = &mut queries.states[first * state_len..][..M * state_len];
+
+    let mut scores = [[s.zero(); TILE_VECTORS]; M];
+    for (k, q) in keys.iter().zip(queries.q) {
+        let k: [S::F; TILE_VECTORS] = std::array::from_fn(|i| E::load(s, &k[i]));
+        for (scores, &q) in scores.iter_mut().zip(&q[first..first + M]) {
+            let q = s.splat(q);
+            for (score, k) in scores.iter_mut().zip(k) {
+                *score = s.fma(q, k, *score);
+            }
+        }
+    }
+
+    // What each query gives to each key, and the keys it sees of this tile.
+    let mut p = [[0.0f32; PAGE_LEN]; M];
+    let mut seen: [Range<usize>; M] = std::array::from_fn(|_| 0..0);
+    for (r, state) in states.chunks_exact_mut(state_len).enumerate() {
+        let visible = &queries.visible[first + r];
+        let lanes = visible.start.saturating_sub(tile.start)..visible.end.saturating_sub(tile.start).min(PAGE_LEN);
+        if lanes.is_empty() {
+            continue;
+        }
+        let scores = scores[r].map(|x| s.mul(x, s.splat(tile.scale)));
+        let mut scores = match tile.softcap {
+            Some(cap) => scores.map(|x| math::softcap(s, x, cap)),
+            None => scores,
+        };
+        if lanes.len() < PAGE_LEN {
+            for (i, scores) in scores.iter_mut().enumerate() {
+                let mut x = s.to_array(*scores);
+                let hidden = |j: &usize| !lanes.contains(&(i * LANES + j));
+                (0..LANES).filter(hidden).for_each(|j| x[j] = f32::NEG_INFINITY);
+                *scores = s.load(&x);
+            }
+        }
+        let before = state[MAX];
+        let max = s.max_lane(scores.into_iter().fold(s.splat(before), |m, x| s.max(x, m)));
+        let (sums, rest) = state.split_first_chunk_mut::<LANES>().expect("a state");
+        let mut sum = s.load(sums);
+        if max != before || max == f32::NEG_INFINITY {
+            let shrink = math::exp(s, s.splat(before - max));
+            sum = s.mul(sum, shrink);
+            for out in rest[OUT - LANES..].as_chunks_mut::<LANES>().0 {
+                let shrunk = s.mul(s.load(out), shrink);
+                s.store(out, shrunk);
+            }
+            rest[MAX - LANES] = max;
+        }
+        for (p, score) in p[r].as_chunks_mut::<LANES>().0.iter_mut().zip(scores) {
+            let x = math::exp(s, s.sub(score, s.splat(max)));
+            sum = s.add(sum, x);
+            s.store(p, x);
+        }
+        s.store(sums, sum);
+        seen[r] = lanes;
+    }
+
+    if seen.iter().all(|seen| seen.len() == PAGE_LEN) {
+        let mut i = 0;
+        while i + 2 <= n_vectors {
+            accumulate::<S, E, M, 2>(s, states, &p, values, (n_vectors, i), 0..PAGE_LEN);
+            i += 2;
+        }
+        if i < n_vectors {
+            accumulate::<S, E, M, 1>(s, states, &p, values, (n_vectors, i), 0..PAGE_LEN);
+        }
+    } else {
+        // A key that a query does not see may be no number: it must not be multiplied, not even by zero.
+        for (r, state) in states.chunks_exact_mut(state_len).enumerate() {
+            let p = std::array::from_ref(&p[r]);
+            for i in 0..n_vectors {
+                accumulate::<S, E, 1, 1>(s, state, p, values, (n_vectors, i), seen[r].clone());
+            }
+        }
+    }
+}
+
+/// Adds the values of keys `lanes`, vectors `i..i + N` of `n_vectors`, to the sums of M queries.
+#[inline(always)]
+fn accumulate<S: Simd, E: Element, const M: usize, const N: usize>(
+    s: S,
+    states: &mut [f32],
+    p: &[[f32; PAGE_LEN]; M],
+    values: &[E::Vector],
+    (n_vectors, i): (usize, usize),
+    lanes: Range<usize>,
+) {
+    let state_len = states.len() / M;
+    let place = |r: usize, j: usize| r * state_len + OUT + (i + j) * LANES;
+    let vector = |states: &[f32], at: usize| s.load(states[at..].first_chunk().expect("whole vectors"));
+    let mut acc: [[S::F; N]; M] = std::array::from_fn(|r| std::array::from_fn(|j| vector(states, place(r, j))));
+    for key in lanes {
+        let values = &values[key * n_vectors + i..][..N];
+        let v: [S::F; N] = std::array::from_fn(|j| E::load(s, &values[j]));
+        for (acc, p) in acc.iter_mut().zip(p) {
+            let p = s.splat(p[key]);
+            for (acc, v) in acc.iter_mut().zip(v) {
+                *acc = s.fma(p, v, *acc);
+            }
+        }
+    }
+    for (r, acc) in acc.into_iter().enumerate() {
+        for (j, x) in acc.into_iter().enumerate() {
+            s.store(states[place(r, j)..].first_chunk_mut().expect("whole vectors"), x);
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn merge<S: Simd>(s: S, whole: &mut [f32], part: &[f32]) {
+    let max = whole[MAX].max(part[MAX]);
+    let ours = math::exp(s, s.splat(whole[MAX] - max));
+    let theirs = math::exp(s, s.splat(part[MAX] - max));
+    let vectors = whole.as_chunks_mut::<LANES>().0.iter_mut().zip(part.as_chunks::<LANES>().0);
+    for (x, y) in vectors {
+        let sum = s.fma(s.load(y), theirs, s.mul(s.load(x), ours));
+        s.store(x, sum);
+    }
+    whole[MAX] = max;
+}
+
+#[inline(always)]
+pub(super) fn finish<S: Simd>(s: S, out: &mut [f32], whole: &[f32]) {
+    let sum = tree_sum(*whole.first_chunk().expect("a state"));
+    let _ = s;
+    out.iter_mut().zip(&whole[OUT..]).for_each(|(out, x)| *out = x / sum);
+}

@@ -1,0 +1,118 @@
+//! Between rows of f32 and a head's page of keys and values.
+
+#![allow(clippy::inline_always, reason = "each level needs a copy with its instructions")]
+
+use half::{bf16, f16};
+use inferno_model::backend::{KV_BLOCK, KvType, quantize_kv};
+use inferno_model::batch::PAGE_LEN;
+
+use crate::kv::{Head, HeadMut};
+use crate::simd::{LANES, Simd};
+
+#[inline(always)]
+pub(super) fn store_head<S: Simd>(s: S, tile: HeadMut<'_>, place: usize, k: &[f32], v: &[f32]) {
+    let padded = k.len().next_multiple_of(LANES);
+    match tile.kv_type {
+        KvType::F32 => {
+            put(bytemuck::cast_slice_mut(tile.keys), place, k);
+            let values: &mut [f32] = bytemuck::cast_slice_mut(tile.values);
+            values[place * padded..][..v.len()].copy_from_slice(v);
+        }
+        KvType::F16 | KvType::Bf16 => {
+            let keys: &mut [u16] = bytemuck::cast_slice_mut(tile.keys);
+            let values: &mut [u16] = bytemuck::cast_slice_mut(tile.values);
+            let values = &mut values[place * padded..][..v.len()];
+            let mut i = 0;
+            for (k, v) in k.chunks(LANES).zip(v.chunks(LANES)) {
+                put(&mut keys[i * PAGE_LEN..], place, &half(s, tile.kv_type, k)[..k.len()]);
+                values[i..i + v.len()].copy_from_slice(&half(s, tile.kv_type, v)[..v.len()]);
+                i += LANES;
+            }
+        }
+        KvType::Q8_0 => {
+            let (keys, key_scales) = tile.keys.split_at_mut(k.len() * PAGE_LEN);
+            let (values, value_scales) = tile.values.split_at_mut(padded * PAGE_LEN);
+            let (keys, values): (&mut [i8], &mut [i8]) =
+                (bytemuck::cast_slice_mut(keys), bytemuck::cast_slice_mut(values));
+            let (key_scales, value_scales): (&mut [u16], &mut [u16]) =
+                (bytemuck::cast_slice_mut(key_scales), bytemuck::cast_slice_mut(value_scales));
+            let n_blocks = k.len().div_ceil(KV_BLOCK);
+            for (b, (k, v)) in k.chunks(KV_BLOCK).zip(v.chunks(KV_BLOCK)).enumerate() {
+                let (q, d) = quantize_kv(k);
+                put(&mut keys[b * KV_BLOCK * PAGE_LEN..], place, &q[..k.len()]);
+                key_scales[b * PAGE_LEN + place] = d.to_bits();
+                let (q, d) = quantize_kv(v);
+                values[place * padded + b * KV_BLOCK..][..v.len()].copy_from_slice(&q[..v.len()]);
+                value_scales[place * n_blocks + b] = d.to_bits();
+            }
+        }
+    }
+}
+
+/// Column `place` of [len][PAGE_LEN].
+#[inline(always)]
+fn put<T: Copy>(keys: &mut [T], place: usize, k: &[T]) {
+    for (keys, k) in keys.chunks_exact_mut(PAGE_LEN).zip(k) {
+        keys[place] = *k;
+    }
+}
+
+/// Up to sixteen numbers in 16 bits.
+#[inline(always)]
+fn half<S: Simd>(s: S, kv_type: KvType, x: &[f32]) -> [u16; LANES] {
+    let mut wide = [0.0; LANES];
+    wide[..x.len()].copy_from_slice(x);
+    match kv_type {
+        KvType::Bf16 => wide.map(|x| bf16::from_f32(x).to_bits()),
+        _ => {
+            let mut out = [0; LANES];
+            s.store_f16(&mut out, s.load(&wide));
+            out
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn load_head<S: Simd>(s: S, keys: &mut [f32], values: &mut [f32], tile: Head<'_>) {
+    match tile.kv_type {
+        KvType::F32 => {
+            keys.copy_from_slice(bytemuck::cast_slice(tile.keys));
+            values.copy_from_slice(bytemuck::cast_slice(tile.values));
+        }
+        KvType::F16 => {
+            widen(keys, tile.keys, |out, x| s.store(out, s.load_f16(x)));
+            widen(values, tile.values, |out, x| s.store(out, s.load_f16(x)));
+        }
+        KvType::Bf16 => {
+            widen(keys, tile.keys, |out, x| s.store(out, s.load_bf16(x)));
+            widen(values, tile.values, |out, x| s.store(out, s.load_bf16(x)));
+        }
+        KvType::Q8_0 => {
+            let (q, scales) = tile.keys.split_at(keys.len());
+            let scales: &[[u16; LANES]] = bytemuck::cast_slice(scales);
+            let rows = keys.as_chunks_mut::<LANES>().0.iter_mut().zip(bytemuck::cast_slice::<_, [i8; LANES]>(q));
+            const PER_ROW: usize = PAGE_LEN / LANES;
+            for (i, (out, q)) in rows.enumerate() {
+                let scale = &scales[i / (PER_ROW * KV_BLOCK) * PER_ROW + i % PER_ROW];
+                s.store(out, s.mul(s.load_f16(scale), s.load_i8(q)));
+            }
+            let (q, scales) = tile.values.split_at(values.len());
+            let scales: &[u16] = bytemuck::cast_slice(scales);
+            let n_blocks = scales.len() / PAGE_LEN;
+            let padded = values.len() / PAGE_LEN;
+            let rows = values.as_chunks_mut::<LANES>().0.iter_mut().zip(bytemuck::cast_slice::<_, [i8; LANES]>(q));
+            for (i, (out, q)) in rows.enumerate() {
+                let (place, dim) = (i * LANES / padded, i * LANES % padded);
+                let scale = f16::from_bits(scales[place * n_blocks + dim / KV_BLOCK]).to_f32();
+                s.store(out, s.mul(s.splat(scale), s.load_i8(q)));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn widen(out: &mut [f32], x: &[u8], vector: impl Fn(&mut [f32; LANES], &[u16; LANES])) {
+    for (out, x) in out.as_chunks_mut().0.iter_mut().zip(bytemuck::cast_slice(x)) {
+        vector(out, x);
+    }
+}

@@ -1,0 +1,206 @@
+//! From a file's rows to panels.
+
+use std::cell::RefCell;
+use std::sync::Mutex;
+
+use inferno_format::{Block32, DType, FormatError, unpack_row};
+use inferno_model::backend::HostTensor;
+use inferno_model::error::LoadError;
+
+use super::{Bytes, Layout, Nibbles, PANEL, ScalesQ4K, ScalesQ6K, SixBits};
+use crate::memory::Shares;
+use crate::pool::Pool;
+
+/// What a thread reads at a time, about: it is still in the cache when it is packed.
+const READ_BYTES: usize = 256 << 10;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+#[derive(Default)]
+struct Scratch {
+    rows: Vec<u8>,
+    /// [16 outputs][blocks]
+    blocks: [Vec<Block32>; PANEL],
+}
+
+/// Reads all rows of `tensor` and packs them to `quants` and `scales`, which are zero.
+pub(super) fn pack(
+    tensor: &HostTensor<'_>,
+    layout: Layout,
+    bias: u8,
+    pool: &mut Pool,
+    (quants, scales): (&mut [u8], &mut [u8]),
+) -> Result<(), LoadError> {
+    let panels_each = tensor.rows.div_ceil(PANEL);
+    let n_panels = tensor.n_experts * panels_each;
+    let (quant_bytes, scale_bytes) = layout.panel_bytes(tensor.cols);
+    let (quants, scales) = (Shares::new(quants), Shares::new(scales));
+    let row_bytes = tensor.row_bytes();
+    let at_once = (READ_BYTES / (PANEL * row_bytes).max(1)).max(1);
+    let failure: Mutex<Option<FormatError>> = Mutex::new(None);
+    pool.run_ranges(n_panels, at_once, &|range| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            for i in range {
+                let (expert, panel) = (i / panels_each, i % panels_each);
+                let n_rows = PANEL.min(tensor.rows - panel * PANEL);
+                let mut rows = std::mem::take(&mut scratch.rows);
+                rows.resize(PANEL * row_bytes, 0);
+                let read = tensor
+                    .read_rows(expert * tensor.rows + panel * PANEL, &mut rows[..n_rows * row_bytes]);
+                if let Err(e) = read {
+                    failure.lock().expect("nobody panics with it").get_or_insert(e);
+                    return;
+                }
+                // SAFETY: every panel is packed by one thread.
+                let (quants, scales) = unsafe {
+                    (
+                        quants.at(i * quant_bytes..(i + 1) * quant_bytes),
+                        scales.at(i * scale_bytes..(i + 1) * scale_bytes),
+                    )
+                };
+                let rows_read = || rows.chunks_exact(row_bytes.max(1)).take(n_rows);
+                match layout {
+                    Layout::F32 => floats::<4>(rows_read(), quants),
+                    Layout::F16 | Layout::Bf16 => floats::<2>(rows_read(), quants),
+                    Layout::Q8 => {
+                        q8(rows_read(), bias, bytemuck::cast_slice_mut(quants), bytemuck::cast_slice_mut(scales));
+                    }
+                    _ => {
+                        scratch.blocks.iter_mut().for_each(Vec::clear);
+                        for (row, blocks) in rows_read().zip(&mut scratch.blocks) {
+                            unpack_row(tensor.dtype, row, blocks).expect("whole blocks of a quantized type");
+                        }
+                        let blocks = &scratch.blocks[..n_rows];
+                        integers(tensor.dtype, layout, bias, blocks, (quants, scales));
+                    }
+                }
+                scratch.rows = rows;
+            }
+        });
+    });
+    match failure.into_inner().expect("nobody panics with it") {
+        Some(e) => Err(e.into()),
+        None => Ok(()),
+    }
+}
+
+/// Transposes rows of numbers of `N` bytes.
+fn floats<'a, const N: usize>(rows: impl Iterator<Item = &'a [u8]>, quants: &mut [u8]) {
+    let quants = quants.as_chunks_mut::<N>().0;
+    for (lane, row) in rows.enumerate() {
+        for (input, out) in row.as_chunks::<N>().0.iter().zip(quants.chunks_exact_mut(PANEL)) {
+            out[lane] = *input;
+        }
+    }
+}
+
+/// Q8_0 as it comes: `d | 32 x i8` a block.
+fn q8<'a>(
+    rows: impl Iterator<Item = &'a [u8]>,
+    bias: u8,
+    quants: &mut [[[u8; 4]; 8 * PANEL]],
+    scales: &mut [[u16; PANEL]],
+) {
+    let bias = u32::from_ne_bytes([bias; 4]);
+    for (lane, row) in rows.enumerate() {
+        for ((block, quants), scales) in row.as_chunks::<34>().0.iter().zip(&mut *quants).zip(&mut *scales) {
+            scales[lane] = u16::from_le_bytes([block[0], block[1]]);
+            for (four, out) in block[2..].as_chunks::<4>().0.iter().zip(quants.chunks_exact_mut(PANEL)) {
+                // Adding 128 to a byte turns its top bit.
+                out[lane] = (u32::from_ne_bytes(*four) ^ bias).to_ne_bytes();
+            }
+        }
+    }
+}
+
+/// Any quantized type from its blocks.
+fn integers(
+    dtype: DType,
+    layout: Layout,
+    bias: u8,
+    rows: &[Vec<Block32>],
+    (quants, scales): (&mut [u8], &mut [u8]),
+) {
+    match layout {
+        Layout::Q4 => {
+            let quants: &mut [Nibbles] = bytemuck::cast_slice_mut(quants);
+            let scales: &mut [[u16; PANEL]] = bytemuck::cast_slice_mut(scales);
+            for (lane, blocks) in rows.iter().enumerate() {
+                for ((block, quants), scales) in blocks.iter().zip(&mut *quants).zip(&mut *scales) {
+                    nibbles(&block.q.map(|q| (q + 8) as u8), lane, quants);
+                    scales[lane] = half(block.d);
+                }
+            }
+        }
+        Layout::Q4K => {
+            let quants: &mut [[Nibbles; 8]] = bytemuck::cast_slice_mut(quants);
+            let scales: &mut [ScalesQ4K] = bytemuck::cast_slice_mut(scales);
+            for (lane, blocks) in rows.iter().enumerate() {
+                for ((blocks, quants), scales) in blocks.as_chunks::<8>().0.iter().zip(&mut *quants).zip(&mut *scales) {
+                    (scales.d[lane], scales.dmin[lane]) = (half(blocks[0].d), half(blocks[0].dmin));
+                    for (b, block) in blocks.iter().enumerate() {
+                        nibbles(&block.q.map(|q| q as u8), lane, &mut quants[b]);
+                        scales.scale[b][lane] = block.scale[0] as u8;
+                        scales.min[b][lane] = block.min[0];
+                    }
+                }
+            }
+        }
+        Layout::Q6K => {
+            let quants: &mut [SixBits] = bytemuck::cast_slice_mut(quants);
+            let scales: &mut [ScalesQ6K] = bytemuck::cast_slice_mut(scales);
+            for (lane, blocks) in rows.iter().enumerate() {
+                for ((blocks, quants), scales) in blocks.as_chunks::<8>().0.iter().zip(&mut *quants).zip(&mut *scales) {
+                    scales.d[lane] = half(blocks[0].d);
+                    for (b, block) in blocks.iter().enumerate() {
+                        let q = block.q.map(|q| (q + 32) as u8);
+                        nibbles(&q.map(|q| q & 15), lane, &mut quants.low[b]);
+                        for (row, four) in q.as_chunks::<4>().0.iter().enumerate() {
+                            let high = &mut quants.high[b][row / 4][4 * lane..][..4];
+                            high.iter_mut().zip(four).for_each(|(h, q)| *h |= (q >> 4) << (2 * (row % 4)));
+                        }
+                        (0..2).for_each(|half| scales.scale[b][half][lane] = block.scale[half]);
+                    }
+                }
+            }
+        }
+        Layout::Wide { run16, min } => {
+            let quants: &mut [Bytes] = bytemuck::cast_slice_mut(quants);
+            let vectors: &mut [[f32; PANEL]] = bytemuck::cast_slice_mut(scales);
+            let n_runs = 32 / dtype.scale_len();
+            let per_block = n_runs * (1 + usize::from(min));
+            debug_assert_eq!(n_runs, 1 + usize::from(run16));
+            for (lane, blocks) in rows.iter().enumerate() {
+                let vectors = vectors.chunks_exact_mut(per_block);
+                for ((block, quants), vectors) in blocks.iter().zip(&mut *quants).zip(vectors) {
+                    for (four, out) in block.q.as_chunks::<4>().0.iter().zip(quants) {
+                        let four = four.map(|q| (q as u8).wrapping_add(bias) as i8);
+                        out[4 * lane..][..4].copy_from_slice(&four);
+                    }
+                    for run in 0..n_runs {
+                        vectors[run][lane] = block.d * f32::from(block.scale[run]);
+                        if min {
+                            vectors[n_runs + run][lane] = block.dmin * f32::from(block.min[run]);
+                        }
+                    }
+                }
+            }
+        }
+        Layout::F32 | Layout::F16 | Layout::Bf16 | Layout::Q8 => unreachable!("packed without blocks"),
+    }
+}
+
+/// 32 nibbles of one output.
+fn nibbles(q: &[u8; 32], lane: usize, out: &mut Nibbles) {
+    for (eight, out) in q.as_chunks::<8>().0.iter().zip(out) {
+        let [low, high] = [0, 4].map(|i| u32::from_ne_bytes([eight[i], eight[i + 1], eight[i + 2], eight[i + 3]]));
+        out[4 * lane..][..4].copy_from_slice(&(low | high << 4).to_ne_bytes());
+    }
+}
+
+/// The bits of a number that was read from half precision.
+fn half(x: f32) -> u16 {
+    half::f16::from_f32(x).to_bits()
+}

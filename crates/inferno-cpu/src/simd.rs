@@ -1,0 +1,112 @@
+//! What the kernels need of an instruction set: sixteen lanes of f32 or i32, and sixty-four bytes.
+//!
+//! Every level has the same sixteen lanes, in one register or in several, and every operation rounds once, as IEEE 754
+//! says. So a kernel written over [`Simd`] gives the same bits on every level.
+//!
+//! A value of a [`Simd`] type is the proof that the CPU has its instructions. The operations must be inlined into a
+//! function that enables them (see `kernels::table`), else each is a call.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod scalar;
+#[cfg(test)]
+mod tests;
+
+/// Lanes of a vector: as many as a sum has stripes.
+pub(crate) const LANES: usize = inferno_model::numerics::STRIPES;
+
+/// One instruction set.
+pub(crate) trait Simd: Copy {
+    /// 16 × f32
+    type F: Copy;
+    /// 16 × i32
+    type I: Copy;
+    /// 64 × i8, weights as `dot4` takes them or on their way there
+    type B: Copy;
+
+    /// Added (wrapping) to weights from -128 to 127 to make what `dot4` multiplies: 0, or 128 where the instruction
+    /// takes unsigned weights.
+    const BIAS: u8;
+    /// Rows whose sums fit in the registers of an integer product: a divisor of [`ROW_GROUP`].
+    const INT8_ROWS: usize;
+    /// The same of a float product with two vectors of outputs.
+    const FLOAT_ROWS: usize;
+
+    fn splat(self, x: f32) -> Self::F;
+    fn load(self, x: &[f32; LANES]) -> Self::F;
+    fn store(self, out: &mut [f32; LANES], x: Self::F);
+    /// From half precision.
+    fn load_f16(self, x: &[u16; LANES]) -> Self::F;
+    /// To half precision, to nearest, ties to even.
+    fn store_f16(self, out: &mut [u16; LANES], x: Self::F);
+    /// From the upper halves of f32.
+    fn load_bf16(self, x: &[u16; LANES]) -> Self::F;
+    fn load_i8(self, x: &[i8; LANES]) -> Self::F;
+    fn load_u8(self, x: &[u8; LANES]) -> Self::F;
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// a × b + c
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// -(a × b) + c
+    fn fnma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// b where a is no number.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    fn abs(self, x: Self::F) -> Self::F;
+    /// The magnitude of x with the sign of `sign`.
+    fn copysign(self, x: Self::F, sign: Self::F) -> Self::F;
+    /// To the nearest integer, ties to even.
+    fn round(self, x: Self::F) -> Self::F;
+    /// Per lane `a < b ? x : y`.
+    fn select_lt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F;
+    /// The largest lane; lanes that are no numbers do not count if lane 0 is one.
+    fn max_lane(self, x: Self::F) -> f32;
+
+    fn splat_i32(self, x: i32) -> Self::I;
+    /// Of a whole number that fits.
+    fn to_i32(self, x: Self::F) -> Self::I;
+    fn to_f32(self, x: Self::I) -> Self::F;
+    /// `2^n` for n from -126 to 127.
+    fn power_of_two(self, n: Self::I) -> Self::F;
+    fn sub_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Half of it, rounded towards zero.
+    fn halve(self, x: Self::I) -> Self::I;
+    fn sum_lanes(self, x: Self::I) -> i32;
+    /// The low bytes.
+    fn store_i8(self, out: &mut [i8; LANES], x: Self::I);
+
+    fn load_bytes(self, x: &[u8; 64]) -> Self::B;
+    fn low_nibbles(self, x: Self::B) -> Self::B;
+    fn high_nibbles(self, x: Self::B) -> Self::B;
+    /// Bits 2i and 2i + 1 of every byte, in the places of bits 4 and 5.
+    fn crumbs(self, x: Self::B, i: usize) -> Self::B;
+    fn or(self, a: Self::B, b: Self::B) -> Self::B;
+    /// Wrapping.
+    fn add_bytes(self, a: Self::B, b: u8) -> Self::B;
+    /// Stored weights, already biased by what is stored with this level.
+    fn load_weights(self, x: &[i8; 64]) -> Self::B;
+    fn store_weights(self, out: &mut [i8; 64], x: Self::B);
+    /// Lane i of acc += Σ (biased) weight 4i + j × input j, j from 0 to 3. `inputs` has them in memory order.
+    fn dot4(self, acc: Self::I, weights: Self::B, inputs: [i8; 4]) -> Self::I;
+
+    /// Asks for a cache line that will be read soon.
+    fn prefetch<T>(self, _at: *const T) {}
+
+    fn zero(self) -> Self::F {
+        self.splat(0.0)
+    }
+
+    fn to_array(self, x: Self::F) -> [f32; LANES] {
+        let mut out = [0.0; LANES];
+        self.store(&mut out, x);
+        out
+    }
+}
+
+/// Rows that are computed together; their activations are interleaved.
+pub(crate) const ROW_GROUP: usize = 8;

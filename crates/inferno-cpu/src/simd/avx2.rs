@@ -1,0 +1,323 @@
+//! AVX2 with FMA, with or without AVX-VNNI: two registers are a vector.
+
+use std::arch::x86_64::*;
+
+use super::{LANES, Simd};
+
+/// Two registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Pair<T>(T, T);
+
+/// Proof that this CPU has AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+/// Proof that this CPU has AVX-VNNI too.
+#[derive(Clone, Copy)]
+pub(crate) struct AvxVnni(());
+
+impl Avx2 {
+    /// # Safety
+    /// The CPU has the features named above.
+    pub(crate) unsafe fn proven() -> Avx2 {
+        Avx2(())
+    }
+}
+
+impl AvxVnni {
+    /// # Safety
+    /// The CPU has the features named above.
+    pub(crate) unsafe fn proven() -> AvxVnni {
+        AvxVnni(())
+    }
+}
+
+/// An expression of intrinsics.
+macro_rules! op {
+    ($e:expr) => {
+        // SAFETY: the proof `self` says that the CPU has the instructions; loads and stores are of references.
+        unsafe { $e }
+    };
+}
+
+/// The same operation on both halves.
+macro_rules! both {
+    ($f:ident($($x:ident),+ $(; $c:expr)?)) => {
+        op!(Pair($f($($x.0,)+ $($c)?), $f($($x.1,)+ $($c)?)))
+    };
+}
+
+type F = Pair<__m256>;
+type I = Pair<__m256i>;
+
+/// Four products a lane of signed weights and inputs. `vpmaddubsw` takes unsigned by signed, so a weight's sign goes to
+/// the input: no pair of products exceeds 2 × 128 × 127, which fits 16 bits.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn dot4_avx2(acc: __m256i, weights: __m256i, inputs: __m256i) -> __m256i {
+    // SAFETY: see above.
+    unsafe {
+        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(inputs, weights));
+        _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    }
+}
+
+macro_rules! level {
+    ($name:ident, $bias:literal, $dot4:expr) => {
+        #[allow(
+            clippy::inline_always,
+            reason = "an operation that is not inlined is a call with its operands in memory"
+        )]
+        impl Simd for $name {
+            type F = F;
+            type I = I;
+            type B = I;
+
+            const BIAS: u8 = $bias;
+            const INT8_ROWS: usize = 2;
+            const FLOAT_ROWS: usize = 2;
+
+            #[inline(always)]
+            fn splat(self, x: f32) -> F {
+                op!(Pair(_mm256_set1_ps(x), _mm256_set1_ps(x)))
+            }
+            #[inline(always)]
+            fn load(self, x: &[f32; LANES]) -> F {
+                op!(Pair(_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))))
+            }
+            #[inline(always)]
+            fn store(self, out: &mut [f32; LANES], x: F) {
+                op!({
+                    _mm256_storeu_ps(out.as_mut_ptr(), x.0);
+                    _mm256_storeu_ps(out.as_mut_ptr().add(8), x.1);
+                })
+            }
+            #[inline(always)]
+            fn load_f16(self, x: &[u16; LANES]) -> F {
+                op!({
+                    let at = x.as_ptr().cast::<__m128i>();
+                    Pair(_mm256_cvtph_ps(_mm_loadu_si128(at)), _mm256_cvtph_ps(_mm_loadu_si128(at.add(1))))
+                })
+            }
+            #[inline(always)]
+            fn store_f16(self, out: &mut [u16; LANES], x: F) {
+                op!({
+                    let at = out.as_mut_ptr().cast::<__m128i>();
+                    _mm_storeu_si128(at, _mm256_cvtps_ph(x.0, _MM_FROUND_TO_NEAREST_INT));
+                    _mm_storeu_si128(at.add(1), _mm256_cvtps_ph(x.1, _MM_FROUND_TO_NEAREST_INT));
+                })
+            }
+            #[inline(always)]
+            fn load_bf16(self, x: &[u16; LANES]) -> F {
+                op!({
+                    let at = x.as_ptr().cast::<__m128i>();
+                    let wide = |half| _mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16);
+                    let (low, high) = (wide(_mm_loadu_si128(at)), wide(_mm_loadu_si128(at.add(1))));
+                    Pair(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high))
+                })
+            }
+            #[inline(always)]
+            fn load_i8(self, x: &[i8; LANES]) -> F {
+                op!({
+                    let x = _mm_loadu_si128(x.as_ptr().cast());
+                    let (low, high) = (_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128(x, 8)));
+                    Pair(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+                })
+            }
+            #[inline(always)]
+            fn load_u8(self, x: &[u8; LANES]) -> F {
+                op!({
+                    let x = _mm_loadu_si128(x.as_ptr().cast());
+                    let (low, high) = (_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_srli_si128(x, 8)));
+                    Pair(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+                })
+            }
+            #[inline(always)]
+            fn add(self, a: F, b: F) -> F {
+                both!(_mm256_add_ps(a, b))
+            }
+            #[inline(always)]
+            fn sub(self, a: F, b: F) -> F {
+                both!(_mm256_sub_ps(a, b))
+            }
+            #[inline(always)]
+            fn mul(self, a: F, b: F) -> F {
+                both!(_mm256_mul_ps(a, b))
+            }
+            #[inline(always)]
+            fn div(self, a: F, b: F) -> F {
+                both!(_mm256_div_ps(a, b))
+            }
+            #[inline(always)]
+            fn fma(self, a: F, b: F, c: F) -> F {
+                both!(_mm256_fmadd_ps(a, b, c))
+            }
+            #[inline(always)]
+            fn fnma(self, a: F, b: F, c: F) -> F {
+                both!(_mm256_fnmadd_ps(a, b, c))
+            }
+            #[inline(always)]
+            fn max(self, a: F, b: F) -> F {
+                both!(_mm256_max_ps(a, b))
+            }
+            #[inline(always)]
+            fn abs(self, x: F) -> F {
+                op!({
+                    let top = _mm256_set1_ps(-0.0);
+                    Pair(_mm256_andnot_ps(top, x.0), _mm256_andnot_ps(top, x.1))
+                })
+            }
+            #[inline(always)]
+            fn copysign(self, x: F, sign: F) -> F {
+                op!({
+                    let top = _mm256_set1_ps(-0.0);
+                    let one = |x, sign| _mm256_or_ps(_mm256_andnot_ps(top, x), _mm256_and_ps(top, sign));
+                    Pair(one(x.0, sign.0), one(x.1, sign.1))
+                })
+            }
+            #[inline(always)]
+            fn round(self, x: F) -> F {
+                op!({
+                    const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+                    Pair(_mm256_round_ps(x.0, NEAREST), _mm256_round_ps(x.1, NEAREST))
+                })
+            }
+            #[inline(always)]
+            fn select_lt(self, a: F, b: F, x: F, y: F) -> F {
+                op!({
+                    let one = |a, b, x, y| _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+                    Pair(one(a.0, b.0, x.0, y.0), one(a.1, b.1, x.1, y.1))
+                })
+            }
+            #[inline(always)]
+            fn max_lane(self, x: F) -> f32 {
+                self.to_array(x).into_iter().fold(f32::NEG_INFINITY, f32::max)
+            }
+
+            #[inline(always)]
+            fn splat_i32(self, x: i32) -> I {
+                op!(Pair(_mm256_set1_epi32(x), _mm256_set1_epi32(x)))
+            }
+            #[inline(always)]
+            fn to_i32(self, x: F) -> I {
+                both!(_mm256_cvttps_epi32(x))
+            }
+            #[inline(always)]
+            fn to_f32(self, x: I) -> F {
+                both!(_mm256_cvtepi32_ps(x))
+            }
+            #[inline(always)]
+            fn power_of_two(self, n: I) -> F {
+                op!({
+                    let bias = _mm256_set1_epi32(127);
+                    let one = |n| _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, bias), 23));
+                    Pair(one(n.0), one(n.1))
+                })
+            }
+            #[inline(always)]
+            fn sub_i32(self, a: I, b: I) -> I {
+                both!(_mm256_sub_epi32(a, b))
+            }
+            #[inline(always)]
+            fn halve(self, x: I) -> I {
+                op!({
+                    let one = |x| _mm256_srai_epi32(_mm256_add_epi32(x, _mm256_srli_epi32(x, 31)), 1);
+                    Pair(one(x.0), one(x.1))
+                })
+            }
+            #[inline(always)]
+            fn sum_lanes(self, x: I) -> i32 {
+                let mut lanes = [0i32; 8];
+                op!(_mm256_storeu_si256(lanes.as_mut_ptr().cast(), _mm256_add_epi32(x.0, x.1)));
+                lanes.iter().sum()
+            }
+            #[inline(always)]
+            fn store_i8(self, out: &mut [i8; LANES], x: I) {
+                let mut lanes = [0i32; LANES];
+                op!({
+                    _mm256_storeu_si256(lanes.as_mut_ptr().cast(), x.0);
+                    _mm256_storeu_si256(lanes.as_mut_ptr().add(8).cast(), x.1);
+                });
+                *out = lanes.map(|x| x as i8);
+            }
+
+            #[inline(always)]
+            fn load_bytes(self, x: &[u8; 64]) -> I {
+                op!({
+                    let at = x.as_ptr().cast::<__m256i>();
+                    Pair(_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1)))
+                })
+            }
+            #[inline(always)]
+            fn low_nibbles(self, x: I) -> I {
+                op!({
+                    let mask = _mm256_set1_epi8(15);
+                    Pair(_mm256_and_si256(x.0, mask), _mm256_and_si256(x.1, mask))
+                })
+            }
+            #[inline(always)]
+            fn high_nibbles(self, x: I) -> I {
+                op!({
+                    let mask = _mm256_set1_epi8(15);
+                    let one = |x| _mm256_and_si256(_mm256_srli_epi16(x, 4), mask);
+                    Pair(one(x.0), one(x.1))
+                })
+            }
+            #[inline(always)]
+            fn crumbs(self, x: I, i: usize) -> I {
+                op!({
+                    let mask = _mm256_set1_epi8(0x30);
+                    let one = |x| {
+                        let shifted = match i {
+                            0 => _mm256_slli_epi16(x, 4),
+                            1 => _mm256_slli_epi16(x, 2),
+                            2 => x,
+                            _ => _mm256_srli_epi16(x, 2),
+                        };
+                        _mm256_and_si256(shifted, mask)
+                    };
+                    Pair(one(x.0), one(x.1))
+                })
+            }
+            #[inline(always)]
+            fn or(self, a: I, b: I) -> I {
+                both!(_mm256_or_si256(a, b))
+            }
+            #[inline(always)]
+            fn add_bytes(self, a: I, b: u8) -> I {
+                op!({
+                    let b = _mm256_set1_epi8(b as i8);
+                    Pair(_mm256_add_epi8(a.0, b), _mm256_add_epi8(a.1, b))
+                })
+            }
+            #[inline(always)]
+            fn load_weights(self, x: &[i8; 64]) -> I {
+                self.load_bytes(bytemuck::cast_ref(x))
+            }
+            #[inline(always)]
+            fn store_weights(self, out: &mut [i8; 64], x: I) {
+                op!({
+                    let at = out.as_mut_ptr().cast::<__m256i>();
+                    _mm256_storeu_si256(at, x.0);
+                    _mm256_storeu_si256(at.add(1), x.1);
+                })
+            }
+            #[inline(always)]
+            fn dot4(self, acc: I, weights: I, inputs: [i8; 4]) -> I {
+                op!({
+                    let inputs = _mm256_set1_epi32(i32::from_le_bytes(inputs.map(|x| x as u8)));
+                    Pair($dot4(acc.0, weights.0, inputs), $dot4(acc.1, weights.1, inputs))
+                })
+            }
+            #[inline(always)]
+            fn prefetch<T>(self, at: *const T) {
+                op!(_mm_prefetch(at.cast(), _MM_HINT_T0))
+            }
+        }
+    };
+}
+
+level!(Avx2, 0, dot4_avx2);
+level!(AvxVnni, 128, _mm256_dpbusd_avx_epi32);

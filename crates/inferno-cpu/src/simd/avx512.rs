@@ -1,0 +1,207 @@
+//! AVX-512 with VNNI: one register is a vector. `vpdpbusd` takes unsigned weights and signed inputs.
+
+use std::arch::x86_64::*;
+
+use super::{LANES, Simd};
+
+/// Proof that this CPU has AVX-512 F, BW, VL, DQ and VNNI, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(());
+
+impl Avx512 {
+    /// # Safety
+    /// The CPU has the features named above.
+    pub(crate) unsafe fn proven() -> Avx512 {
+        Avx512(())
+    }
+}
+
+/// An expression of intrinsics.
+macro_rules! op {
+    ($e:expr) => {
+        // SAFETY: the proof `self` says that the CPU has the instructions; loads and stores are of references.
+        unsafe { $e }
+    };
+}
+
+#[allow(clippy::inline_always, reason = "an operation that is not inlined is a call with its operands in memory")]
+impl Simd for Avx512 {
+    type F = __m512;
+    type I = __m512i;
+    type B = __m512i;
+
+    const BIAS: u8 = 128;
+    const INT8_ROWS: usize = 8;
+    const FLOAT_ROWS: usize = 8;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        op!(_mm512_set1_ps(x))
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> __m512 {
+        op!(_mm512_loadu_ps(x.as_ptr()))
+    }
+    #[inline(always)]
+    fn store(self, out: &mut [f32; LANES], x: __m512) {
+        op!(_mm512_storeu_ps(out.as_mut_ptr(), x))
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[u16; LANES]) -> __m512 {
+        op!(_mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())))
+    }
+    #[inline(always)]
+    fn store_f16(self, out: &mut [u16; LANES], x: __m512) {
+        op!(_mm256_storeu_si256(out.as_mut_ptr().cast(), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT)))
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[u16; LANES]) -> __m512 {
+        op!({
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))
+        })
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> __m512 {
+        op!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()))))
+    }
+    #[inline(always)]
+    fn load_u8(self, x: &[u8; LANES]) -> __m512 {
+        op!(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()))))
+    }
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_add_ps(a, b))
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_sub_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_mul_ps(a, b))
+    }
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_div_ps(a, b))
+    }
+    #[inline(always)]
+    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        op!(_mm512_fmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn fnma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        op!(_mm512_fnmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_max_ps(a, b))
+    }
+    #[inline(always)]
+    fn abs(self, x: __m512) -> __m512 {
+        op!(_mm512_abs_ps(x))
+    }
+    #[inline(always)]
+    fn copysign(self, x: __m512, sign: __m512) -> __m512 {
+        op!({
+            let top = _mm512_set1_epi32(i32::MIN);
+            // top ? sign : x
+            let bits = _mm512_ternarylogic_epi32(top, _mm512_castps_si512(sign), _mm512_castps_si512(x), 0xCA);
+            _mm512_castsi512_ps(bits)
+        })
+    }
+    #[inline(always)]
+    fn round(self, x: __m512) -> __m512 {
+        op!(_mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+    }
+    #[inline(always)]
+    fn select_lt(self, a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
+        op!(_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x))
+    }
+    #[inline(always)]
+    fn max_lane(self, x: __m512) -> f32 {
+        op!(_mm512_reduce_max_ps(x))
+    }
+
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> __m512i {
+        op!(_mm512_set1_epi32(x))
+    }
+    #[inline(always)]
+    fn to_i32(self, x: __m512) -> __m512i {
+        op!(_mm512_cvttps_epi32(x))
+    }
+    #[inline(always)]
+    fn to_f32(self, x: __m512i) -> __m512 {
+        op!(_mm512_cvtepi32_ps(x))
+    }
+    #[inline(always)]
+    fn power_of_two(self, n: __m512i) -> __m512 {
+        op!(_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23)))
+    }
+    #[inline(always)]
+    fn sub_i32(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_sub_epi32(a, b))
+    }
+    #[inline(always)]
+    fn halve(self, x: __m512i) -> __m512i {
+        op!(_mm512_srai_epi32(_mm512_add_epi32(x, _mm512_srli_epi32(x, 31)), 1))
+    }
+    #[inline(always)]
+    fn sum_lanes(self, x: __m512i) -> i32 {
+        op!(_mm512_reduce_add_epi32(x))
+    }
+    #[inline(always)]
+    fn store_i8(self, out: &mut [i8; LANES], x: __m512i) {
+        op!(_mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(x)))
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, x: &[u8; 64]) -> __m512i {
+        op!(_mm512_loadu_si512(x.as_ptr().cast()))
+    }
+    #[inline(always)]
+    fn low_nibbles(self, x: __m512i) -> __m512i {
+        op!(_mm512_and_si512(x, _mm512_set1_epi8(15)))
+    }
+    #[inline(always)]
+    fn high_nibbles(self, x: __m512i) -> __m512i {
+        op!(_mm512_and_si512(_mm512_srli_epi16(x, 4), _mm512_set1_epi8(15)))
+    }
+    #[inline(always)]
+    fn crumbs(self, x: __m512i, i: usize) -> __m512i {
+        op!({
+            let shifted = match i {
+                0 => _mm512_slli_epi16(x, 4),
+                1 => _mm512_slli_epi16(x, 2),
+                2 => x,
+                _ => _mm512_srli_epi16(x, 2),
+            };
+            _mm512_and_si512(shifted, _mm512_set1_epi8(0x30))
+        })
+    }
+    #[inline(always)]
+    fn or(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_or_si512(a, b))
+    }
+    #[inline(always)]
+    fn add_bytes(self, a: __m512i, b: u8) -> __m512i {
+        op!(_mm512_add_epi8(a, _mm512_set1_epi8(b as i8)))
+    }
+    #[inline(always)]
+    fn load_weights(self, x: &[i8; 64]) -> __m512i {
+        op!(_mm512_loadu_si512(x.as_ptr().cast()))
+    }
+    #[inline(always)]
+    fn store_weights(self, out: &mut [i8; 64], x: __m512i) {
+        op!(_mm512_storeu_si512(out.as_mut_ptr().cast(), x))
+    }
+    #[inline(always)]
+    fn dot4(self, acc: __m512i, weights: __m512i, inputs: [i8; 4]) -> __m512i {
+        op!(_mm512_dpbusd_epi32(acc, weights, _mm512_set1_epi32(i32::from_le_bytes(inputs.map(|x| x as u8)))))
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, at: *const T) {
+        op!(_mm_prefetch(at.cast(), _MM_HINT_T0))
+    }
+}

@@ -1,0 +1,3 @@
+//! Tests of the CPU backend, one binary.
+
+mod conformance;
