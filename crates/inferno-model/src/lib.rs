@@ -17,6 +17,7 @@ pub mod output;
 pub mod profile;
 pub mod reference;
 pub mod rope;
+pub mod routing;
 pub mod sample;
 pub mod transformer;
 pub mod weights;
