@@ -1,6 +1,8 @@
 //! `cargo xtask <command>`: chores of the tree.
 #![forbid(unsafe_code)]
 
+mod peer;
+
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -9,14 +11,26 @@ chores of the tree
 usage: cargo xtask <command>
 
 commands:
-  tidy   check the rules that no compiler checks (also a test: `cargo test -p xtask`)
-  help   print this
+  tidy         check the rules that no compiler checks (also a test: `cargo test -p xtask`)
+  bench-peer   compare our speed with llama.cpp's, in alternating runs (`cargo xtask bench-peer --help`)
+  help         print this
 ";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["tidy"] => tidy(),
+        ["bench-peer", "help" | "--help" | "-h"] => {
+            print!("{}", peer::USAGE);
+            ExitCode::SUCCESS
+        }
+        ["bench-peer", ..] => match peer::bench_peer(&args[1..]) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("error: {why}");
+                ExitCode::FAILURE
+            }
+        },
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             ExitCode::SUCCESS

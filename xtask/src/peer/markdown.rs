@@ -1,0 +1,199 @@
+//! The report for people.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::item::{Item, Target};
+use super::{Outcome, Result, plot_path, svg};
+
+/// What the figures were measured on.
+#[derive(Debug, Default)]
+pub(super) struct Machine {
+    pub(super) cpu: String,
+    pub(super) n_cores: usize,
+    pub(super) memory_gb: Option<f64>,
+    /// Vector and matrix instructions, as Linux names them.
+    pub(super) flags: Vec<&'static str>,
+    pub(super) has_amx: bool,
+}
+
+const FLAGS: [&str; 10] = [
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_int8",
+    "amx_bf16",
+    "asimddp",
+    "i8mm",
+];
+
+impl Machine {
+    pub(super) fn found(has_amx: bool) -> Machine {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let (cpu, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
+        let field = |text: &str, key: &str| {
+            let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+            fields.find(|f| f.0.trim() == key).map(|f| f.1.trim().to_owned())
+        };
+        let flags = field(&cpu, "flags").or(field(&cpu, "Features")).unwrap_or_default();
+        let kib = field(&memory, "MemTotal").and_then(|m| m.split(' ').next()?.parse::<f64>().ok());
+        Machine {
+            cpu: field(&cpu, "model name").unwrap_or_else(|| std::env::consts::ARCH.into()),
+            n_cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_gb: kib.map(|kib| kib * 1024.0 / 1e9),
+            flags: FLAGS.into_iter().filter(|flag| flags.split(' ').any(|f| f == *flag)).collect(),
+            has_amx,
+        }
+    }
+}
+
+/// Everything that is in the report.
+#[derive(Default)]
+pub(super) struct Report {
+    pub(super) machine: Machine,
+    pub(super) date: String,
+    pub(super) command: String,
+    pub(super) commit: String,
+    pub(super) threads: usize,
+    /// Our version and level of instructions, and theirs.
+    pub(super) ours: Option<String>,
+    pub(super) theirs: Option<String>,
+    pub(super) rows: Vec<(&'static Item, Result<Outcome>)>,
+}
+
+impl Report {
+    /// From the first words of both programs.
+    pub(super) fn note_versions(&mut self, ours: &Json, theirs: &Json) {
+        let text = |json: &Json| json.as_str().unwrap_or("unknown").to_owned();
+        let settings = &ours["settings"];
+        self.ours.get_or_insert_with(|| {
+            let (level, kv) = (text(&settings["backend"]), text(&settings["kv_type"]));
+            format!("{} (commit {}), {level}, KV {kv}", text(&ours["inferno"]), self.commit)
+        });
+        self.theirs.get_or_insert_with(|| {
+            format!(
+                "{}, KV f16; {}",
+                text(&theirs["version"]),
+                text(&theirs["system"]).trim_end_matches(" |")
+            )
+        });
+    }
+
+    /// The report and its plot.
+    pub(super) fn write(&self, out: Option<&Path>) -> Result<()> {
+        let Some(out) = out else { return Ok(()) };
+        let put = |path: &Path, text: &str| {
+            if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+                std::fs::create_dir_all(folder)
+                    .map_err(|e| format!("cannot make `{}`: {e}", folder.display()))?;
+            }
+            std::fs::write(path, text).map_err(|e| format!("cannot write `{}`: {e}", path.display()))
+        };
+        let plot = plot_path(out);
+        put(&plot, &svg::plot(self))?;
+        put(out, &self.to_markdown(plot.file_name().and_then(|name| name.to_str())))
+    }
+
+    pub(super) fn to_markdown(&self, plot: Option<&str>) -> String {
+        let mut out = String::from("# Speed against llama.cpp, on the CPU\n\n");
+        let m = &self.machine;
+        let memory = m.memory_gb.map_or(String::new(), |gb| format!(", {gb:.0} GB"));
+        let unknown = || "unknown".to_owned();
+        let _ = write!(
+            out,
+            "* machine: {}, {} cores{memory}; {}\n* date: {}\n* command: `{}`\n* inferno: {}\n* llama.cpp: {}\n\
+             * {} threads each\n\n",
+            m.cpu,
+            m.n_cores,
+            m.flags.join(" "),
+            self.date,
+            self.command,
+            self.ours.clone().unwrap_or_else(unknown),
+            self.theirs.clone().unwrap_or_else(unknown),
+            self.threads,
+        );
+        out += "Both programs are loaded and warm, and samples alternate: ours, theirs, ours, theirs. Figures are medians\n\
+                with the range behind them, in tokens per second; ratios are taken round by round. The model has the\n\
+                shape of Qwen3-0.6B and random weights. llama.cpp runs with and without flash attention, and for many\n\
+                sequences with one KV cache for all and with one for each: the best is what counts.\n\n";
+        if let Some(plot) = plot {
+            let _ = writeln!(out, "![ratios]({plot})\n");
+        }
+        out += "| | inferno | llama.cpp | its best setting | ratio | first target | goal |\n\
+                |---|--:|--:|---|--:|--:|--:|\n";
+        for (item, outcome) in &self.rows {
+            match outcome {
+                Ok(o) => self.rows_of(item, o, &mut out),
+                Err(why) => {
+                    let why = why.replace(['|', '\n'], " ");
+                    let _ = writeln!(out, "| {} | failed: {why} | | | | | |", item.title);
+                }
+            }
+        }
+        if !m.has_amx && self.rows.iter().any(|row| row.0.target_without_amx.is_some()) {
+            out += "\nThis machine has no AMX. Where there is a target without AMX on either side, that one is shown; the\n\
+                    others were set for a machine that has it.\n";
+        }
+        out
+    }
+
+    fn rows_of(&self, item: &Item, o: &Outcome, out: &mut String) {
+        let ratio = |x: f64| format!("{x:.2}×");
+        let target = item.target_here(self.machine.has_amx);
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | **{}** | {} | {} |",
+            item.title,
+            o.ours.text(rate),
+            o.theirs.text(rate),
+            setting(&o.setting),
+            o.ratio.text(ratio),
+            reached(o.ratio.median(), target.first, &plain(target.first)),
+            reached(o.ratio.median(), target.goal, &plain(target.goal)),
+        );
+        if let (Some(share), Some(Target { first, goal })) = (&o.share, item.share) {
+            let percent = |x: f64| format!("{:.0} %", 100.0 * x);
+            let _ = writeln!(
+                out,
+                "| … share of the streaming read | {} | | | | {} | {} |",
+                share.text(percent),
+                reached(share.median(), first, &percent(first)),
+                reached(share.median(), goal, &percent(goal)),
+            );
+        }
+    }
+}
+
+/// Three digits.
+pub(super) fn rate(x: f64) -> String {
+    match x {
+        100.0.. => format!("{x:.0}"),
+        _ => format!("{x:.1}"),
+    }
+}
+
+fn plain(x: f64) -> String {
+    format!("{x}×")
+}
+
+fn reached(found: f64, wanted: f64, text: &str) -> String {
+    format!("{text} {}", if found >= wanted { "✓" } else { "✗" })
+}
+
+/// The words of `llama_cpp_bench.py`, for people.
+fn setting(name: &str) -> String {
+    let words = name.split('+').map(|word| match word {
+        "flash" => "flash attention",
+        "plain" => "no flash attention",
+        "one" => "one cache",
+        "each" => "a cache each",
+        "kv8" => "8-bit KV",
+        other => other,
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
