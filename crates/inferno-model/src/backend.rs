@@ -115,6 +115,16 @@ impl KvType {
     /// All there are.
     pub const ALL: [KvType; 4] = [KvType::F32, KvType::F16, KvType::Bf16, KvType::Q8_0];
 
+    /// As options spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            KvType::F32 => "f32",
+            KvType::F16 => "f16",
+            KvType::Bf16 => "bf16",
+            KvType::Q8_0 => "q8_0",
+        }
+    }
+
     /// Bytes of one position in a head.
     pub fn head_bytes(self, head_dim: usize) -> usize {
         match self {

@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::load::Compute;
 use clap::{Args, Parser, Subcommand};
 use inferno_format::{DType, UnknownDType};
 
@@ -83,6 +84,9 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     pub(crate) sampling: Sampling,
+
+    #[command(flatten)]
+    pub(crate) compute: Compute,
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +164,9 @@ pub(crate) struct Logits {
     /// Positions to print, counted from 0; default: the last
     #[arg(long, value_name = "POSITIONS", value_delimiter = ',')]
     pub(crate) at: Vec<usize>,
+
+    #[command(flatten)]
+    pub(crate) compute: Compute,
 }
 
 #[derive(Debug, Args)]
@@ -238,6 +245,9 @@ pub(crate) struct Bench {
     /// Measure when told: a line on stdin is one repeat, answered by one line of JSON; the end of stdin ends it
     #[arg(long, conflicts_with_all = ["repeats", "json", "profile"])]
     pub(crate) paced: bool,
+
+    #[command(flatten)]
+    pub(crate) compute: Compute,
 }
 
 /// What the matrices of a file are stored as.

@@ -6,8 +6,8 @@ use inferno_model::output::{Output, RowOutput};
 use inferno_model::sample::SampleSpec;
 use inferno_model::transformer::Model;
 
-/// Rows of a prompt per step: few enough that Ctrl-C is answered within seconds where a row takes a fifth of one.
-const CHUNK: usize = 8;
+/// Rows of a prompt per step: enough that reading the weights costs little, few enough that Ctrl-C is answered soon.
+const CHUNK: usize = 128;
 
 /// A sequence and the pages it fills, from page 0 on.
 pub(crate) struct Sequence {

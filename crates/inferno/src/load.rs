@@ -1,18 +1,53 @@
 //! From a path to a model on a device. The one place that chooses a backend, and the one that knows of features.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use inferno_format::Gguf;
+use inferno_cpu::{Cpu, Isa};
+use inferno_format::{DType, Gguf};
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
-use inferno_model::batch::PAGE_LEN;
-use inferno_model::reference::Reference;
+use inferno_model::error::LoadError;
+use inferno_model::profile::{Profile, Profiled};
 use inferno_model::transformer::{KvRoom, Model, Transformer};
 use inferno_text::Tokenizer;
 
-/// What keys and values are stored as.
-pub(crate) const KV_TYPE: KvType = KvType::F32;
+/// How a model is run.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Computation")]
+pub(crate) struct Compute {
+    /// Instruction set: scalar, neon, avx2, avx-vnni, avx512 or amx; default: the best one this machine has
+    #[arg(long, value_name = "LEVEL", env = "INFERNO_ISA", hide_env_values = true)]
+    pub(crate) isa: Option<Isa>,
+
+    /// Threads that compute, the main one included; default: as many as processors may be used
+    #[arg(short, long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// How keys and values are stored: auto, f32, f16, bf16 or q8_0; auto is f32 for a model in F32, else f16
+    #[arg(long, value_name = "TYPE", default_value = "auto", value_parser = kv_choice)]
+    pub(crate) kv: KvChoice,
+}
+
+/// A type for keys and values, or the one that suits the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum KvChoice {
+    /// See [`Opened::kv_type`].
+    #[default]
+    Auto,
+    /// This one.
+    Type(KvType),
+}
+
+fn kv_choice(name: &str) -> Result<KvChoice, String> {
+    let types = KvType::ALL.into_iter().find(|t| t.name() == name).map(KvChoice::Type);
+    let found = types.or((name == "auto").then_some(KvChoice::Auto));
+    found.ok_or_else(|| {
+        let names = KvType::ALL.map(KvType::name).join(", ");
+        format!("expected auto, or one of: {names}")
+    })
+}
 
 /// A file with what messages call it.
 pub(crate) struct Opened {
@@ -50,12 +85,48 @@ impl Opened {
             .with_context(|| format!("cannot use `{}` as a model", self.name))
     }
 
-    /// Loads the weights, with room for one sequence of `n_positions`.
-    pub(crate) fn model(&self, arch: Architecture, n_positions: usize) -> Result<Box<dyn Model>> {
-        let n_pages = vec![n_positions.div_ceil(PAGE_LEN); arch.cache_groups.len()];
-        let room = KvRoom { n_pages, kv_type: KV_TYPE };
-        let model = Transformer::load(&self.file, arch, Reference::default(), &room)
-            .with_context(|| format!("cannot load `{}`", self.name))?;
-        Ok(Box::new(model))
+    /// What keys and values are stored as: nothing is rounded if the model's matrices are not.
+    pub(crate) fn kv_type(&self, choice: KvChoice) -> KvType {
+        match choice {
+            KvChoice::Type(kv_type) => kv_type,
+            KvChoice::Auto => {
+                let mut matrices = self.file.tensors().iter().filter(|t| t.n_rows() > 1);
+                if matrices.all(|t| t.dtype == DType::F32) { KvType::F32 } else { KvType::F16 }
+            }
+        }
+    }
+
+    /// Loads the weights, with room for `n_pages` of keys and values. Every operation is timed if there is a profile
+    /// for it.
+    pub(crate) fn model(
+        &self,
+        arch: Architecture,
+        n_pages: usize,
+        compute: &Compute,
+        profile: Option<Profile>,
+    ) -> Result<Box<dyn Model>> {
+        let n_pages = vec![n_pages; arch.cache_groups.len()];
+        let room = KvRoom { n_pages, kv_type: self.kv_type(compute.kv) };
+        let backend = Cpu::new(compute.isa()?, compute.n_threads())?;
+        let model: Result<Box<dyn Model>, LoadError> = match profile {
+            None => Transformer::load(&self.file, arch, backend, &room).map(|m| Box::new(m) as _),
+            Some(profile) => {
+                let backend = Profiled::new(backend, profile);
+                Transformer::load(&self.file, arch, backend, &room).map(|m| Box::new(m) as _)
+            }
+        };
+        model.with_context(|| format!("cannot load `{}`", self.name))
+    }
+}
+
+impl Compute {
+    /// The instruction set to use.
+    pub(crate) fn isa(&self) -> Result<Isa> {
+        Ok(self.isa.map_or_else(|| Ok(Isa::best()), Isa::check)?)
+    }
+
+    /// The number of threads to use.
+    pub(crate) fn n_threads(&self) -> NonZeroUsize {
+        self.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
     }
 }

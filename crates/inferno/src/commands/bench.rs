@@ -163,14 +163,16 @@ struct Loaded {
 }
 
 fn load(
-    _args: &cli::Bench,
+    args: &cli::Bench,
     opened: &load::Opened,
     arch: Architecture,
     n_pages: usize,
-    _profile: &Profile,
+    profile: &Profile,
 ) -> Result<Loaded> {
-    let model = opened.model(arch, n_pages * inferno_model::batch::PAGE_LEN)?;
-    Ok(Loaded { model, level: "reference".into(), n_threads: 1, kv_type: load::KV_TYPE })
+    let compute = &args.compute;
+    let model = opened.model(arch, n_pages, compute, args.profile.then(|| profile.clone()))?;
+    let (level, n_threads) = (compute.isa()?.to_string(), compute.n_threads().get());
+    Ok(Loaded { model, level, n_threads, kv_type: opened.kv_type(compute.kv) })
 }
 
 /// The types of a file's matrices, the one with most bytes first.

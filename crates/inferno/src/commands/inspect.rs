@@ -30,7 +30,7 @@ struct Memory {
 
 impl Memory {
     fn of(opened: &load::Opened, arch: &Architecture) -> Memory {
-        let kv_per_position = arch.kv_bytes_per_position(load::KV_TYPE);
+        let kv_per_position = arch.kv_bytes_per_position(opened.kv_type(load::KvChoice::Auto));
         Memory {
             weights: opened.file.tensors().iter().map(|t| t.n_bytes).sum(),
             kv_per_position,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
-use inferno_model::batch::Want;
+use inferno_model::batch::{PAGE_LEN, Want};
 
 use crate::{cli, commands::print, generate::Sequence, load};
 
@@ -26,7 +26,8 @@ pub(crate) fn logits(args: &cli::Logits) -> Result<()> {
     if let Some(token) = tokens.iter().find(|&&t| t as usize >= arch.vocab_size) {
         anyhow::bail!("token {token} is not in the vocabulary of {} tokens", arch.vocab_size);
     }
-    let mut sequence = Sequence::new(opened.model(arch, tokens.len())?, tokens.len());
+    let model = opened.model(arch, tokens.len().div_ceil(PAGE_LEN), &args.compute, None)?;
+    let mut sequence = Sequence::new(model, tokens.len());
     let want = |p| if at.contains(&p) { Want::Logits } else { Want::Nothing };
     let output = sequence.append(tokens, &(0..tokens.len()).map(want).collect::<Vec<_>>())?;
     let found: BTreeMap<usize, &[f32]> =

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use inferno_model::batch::PAGE_LEN;
 use inferno_model::sample::SampleSpec;
 use inferno_text::{ChatTemplate, ControlTokens, RenderOptions, Special, Tokenizer, message};
 
@@ -56,7 +57,8 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
         _ => Limit { n_tokens: room, stop: Stop::ContextFull },
     };
     let n_positions = prompt.len() + limit.n_tokens;
-    let mut sequence = Sequence::new(opened.model(arch, n_positions)?, n_positions);
+    let model = opened.model(arch, n_positions.div_ceil(PAGE_LEN), &args.compute, None)?;
+    let mut sequence = Sequence::new(model, n_positions);
     let loaded = started.elapsed();
     let seed = args.sampling.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
     interrupt::listen()?;
