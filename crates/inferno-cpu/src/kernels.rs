@@ -97,7 +97,13 @@ impl Kernels {
     pub(crate) fn of(isa: Isa) -> Kernels {
         assert!(isa.is_available(), "the level was checked");
         match isa {
+            #[cfg(target_arch = "x86_64")]
             Isa::Scalar => table!(isa, 0, crate::simd::scalar::Scalar, "sse2"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Scalar => table!(isa, 0, crate::simd::scalar::Scalar, "neon"),
+            // SAFETY: only called by functions that enable the features.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => table!(isa, 0, unsafe { crate::simd::neon::Neon::proven() }, "neon,dotprod"),
             // SAFETY: only called by functions that enable the features.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => table!(isa, 0, unsafe { crate::simd::avx2::Avx2::proven() }, "avx2,fma,f16c"),
