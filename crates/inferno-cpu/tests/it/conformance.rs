@@ -35,6 +35,11 @@ fn scalar_gives_the_bits_of_the_reference() {
 }
 
 #[test]
+fn neon_gives_the_bits_of_the_reference() {
+    conforms(Isa::Neon);
+}
+
+#[test]
 fn avx2_gives_the_bits_of_the_reference() {
     conforms(Isa::Avx2);
 }
