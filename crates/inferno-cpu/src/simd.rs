@@ -64,7 +64,7 @@ pub(crate) trait Simd: Copy {
     fn round(self, x: Self::F) -> Self::F;
     /// Per lane `a < b ? x : y`.
     fn select_lt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F;
-    /// The largest lane; lanes that are no numbers do not count if lane 0 is one.
+    /// The largest lane; of lanes that are not all numbers, anything.
     fn max_lane(self, x: Self::F) -> f32;
 
     fn splat_i32(self, x: i32) -> Self::I;
