@@ -68,7 +68,14 @@ struct Call<'a> {
 
 impl Cpu {
     /// Writes keys and values to the slots of the batch's rows. A thread has some of the heads.
-    pub(crate) fn store(&mut self, pool: &mut KvPool, layer: LayerIdx, k: &Buffer, v: &Buffer, batch: &Batch) {
+    pub(crate) fn store(
+        &mut self,
+        pool: &mut KvPool,
+        layer: LayerIdx,
+        k: &Buffer,
+        v: &Buffer,
+        batch: &Batch,
+    ) {
         let kernels = &self.kernels;
         let (places, bytes) = pool.split();
         let (n_heads, head_dim) = (places.n_kv_heads, places.head_dim);
@@ -83,7 +90,12 @@ impl Cpu {
                     let (keys, values) = unsafe { (bytes.at(keys), bytes.at(values)) };
                     let tile = HeadMut { kv_type: places.kv_type, keys, values };
                     let columns = head * head_dim..(head + 1) * head_dim;
-                    (kernels.store_head)(tile, slot % PAGE_LEN, &k.row(row)[columns.clone()], &v.row(row)[columns]);
+                    (kernels.store_head)(
+                        tile,
+                        slot % PAGE_LEN,
+                        &k.row(row)[columns.clone()],
+                        &v.row(row)[columns],
+                    );
                 }
             }
         };
@@ -232,7 +244,8 @@ impl Call<'_> {
         let Scratch { q, visible, keys, values, .. } = scratch;
         let table = self.batch.page_table(self.span(block), layer.group);
         let seen = visible[0].start..visible[visible.len() - 1].end;
-        let positions = seen.start.max(partition * PARTITION_LEN)..seen.end.min((partition + 1) * PARTITION_LEN);
+        let positions =
+            seen.start.max(partition * PARTITION_LEN)..seen.end.min((partition + 1) * PARTITION_LEN);
         let state_len = state_len(head_dim);
         for page in positions.start / PAGE_LEN..positions.end.div_ceil(PAGE_LEN) {
             let start = page * PAGE_LEN;
@@ -264,7 +277,9 @@ impl Call<'_> {
     fn merge(&self, partition: usize, visible: &[Range<usize>], whole: &mut [f32], part: &[f32]) {
         let n = state_len(self.attention.head_dim);
         let start = partition * PARTITION_LEN;
-        for ((visible, whole), part) in visible.iter().zip(whole.chunks_exact_mut(n)).zip(part.chunks_exact(n)) {
+        for ((visible, whole), part) in
+            visible.iter().zip(whole.chunks_exact_mut(n)).zip(part.chunks_exact(n))
+        {
             if visible.start / PARTITION_LEN == partition {
                 whole.copy_from_slice(part);
             } else if visible.start < start && visible.end > start {

@@ -23,6 +23,9 @@ use crate::simd::ROW_GROUP;
 /// Sixteen outputs of a group of rows.
 pub(crate) type OutTile = [[f32; PANEL]; ROW_GROUP];
 
+/// Panels that an integer product takes at once, at most.
+pub(crate) const PANELS: usize = 3;
+
 macro_rules! kernels {
     ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $module:ident;)*) => {
         /// One level's kernels.
@@ -70,8 +73,8 @@ kernels! {
     fn rope(x: &mut [f32], head_dim: usize, angles: &Angles, row: usize) = rows;
     /// Quantizes up to [`ROW_GROUP`] rows of `cols` to blocks; rows that are missing are zero.
     fn quantize(out: &mut [InputBlock], x: &[f32], cols: usize) = int8;
-    /// out = rows `0..n_rows` of a group × a quantized panel.
-    fn product_int8(out: &mut OutTile, panel: Panel<'_>, x: &[InputBlock], n_rows: usize) = int8;
+    /// out = rows `0..n_rows` of a group × up to [`PANELS`] quantized panels of one matrix.
+    fn products_int8(out: &mut [OutTile; PANELS], panels: &[Panel<'_>], x: &[InputBlock], n_rows: usize) = int8;
     /// A quantized panel as `Layout::Wide`.
     fn widen(quants: &mut [u8], scales: &mut [u8], panel: Panel<'_>) = int8;
     /// out = output `lane` of a quantized panel, as numbers.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::backend::{Buffer, Cpu, Weight};
 use crate::kernels::int8::InputBlock;
-use crate::kernels::{Kernels, OutTile};
+use crate::kernels::{Kernels, OutTile, PANELS};
 use crate::memory::Shares;
 use crate::packed::{Layout, PANEL, Packed, Panel};
 use crate::pool::Pool;
@@ -15,7 +15,7 @@ use crate::simd::ROW_GROUP;
 const MOST_OUTPUTS: usize = 4;
 
 /// Panels that a group of rows meets while it is in the nearest cache.
-const PANELS_AT_ONCE: usize = 4;
+const PANELS_AT_ONCE: usize = 2 * PANELS;
 
 /// The rows of an input, in groups, as the kernels take them.
 #[derive(Debug, Default)]
@@ -51,7 +51,9 @@ impl Inputs {
         (self.n_rows, self.cols) = (x.n_rows(), x.width);
         let cols = self.cols;
         let n_groups = self.n_rows.div_ceil(ROW_GROUP);
-        let rows = |group: usize| &x.data[group * ROW_GROUP * cols..x.data.len().min((group + 1) * ROW_GROUP * cols)];
+        let rows = |group: usize| {
+            &x.data[group * ROW_GROUP * cols..x.data.len().min((group + 1) * ROW_GROUP * cols)]
+        };
         if layouts.clone().any(Layout::is_quantized) {
             let n_blocks = cols / 32;
             self.quantized.resize(n_groups * n_blocks, bytemuck::Zeroable::zeroed());
@@ -77,17 +79,19 @@ impl Inputs {
         self.n_rows.div_ceil(ROW_GROUP)
     }
 
-    /// out = the rows of group `group` × a panel.
-    fn product(&self, kernels: &Kernels, out: &mut OutTile, panel: Panel<'_>, group: usize) {
+    /// out = the rows of group `group` × up to [`PANELS`] panels of a matrix.
+    fn product(&self, kernels: &Kernels, out: &mut [OutTile; PANELS], panels: &[Panel<'_>], group: usize) {
         let n_rows = ROW_GROUP.min(self.n_rows - group * ROW_GROUP);
-        if panel.layout.is_quantized() {
-            let n_blocks = self.cols / 32;
-            let x = &self.quantized[group * n_blocks..(group + 1) * n_blocks];
-            (kernels.product_int8)(out, panel, x, n_rows);
-        } else {
+        if !panels[0].layout.is_quantized() {
             let x = &self.floats[group * self.cols..(group + 1) * self.cols];
-            (kernels.product_float)(out, panel, x, n_rows);
+            for (out, panel) in out.iter_mut().zip(panels) {
+                (kernels.product_float)(out, *panel, x, n_rows);
+            }
+            return;
         }
+        let n_blocks = self.cols / 32;
+        let x = &self.quantized[group * n_blocks..(group + 1) * n_blocks];
+        (kernels.products_int8)(out, panels, x, n_rows);
     }
 
     /// out (rows, width of the matrix) = row groups `groups` × panels `panels` of matrix `expert`. Row `i` of the
@@ -118,25 +122,29 @@ impl Inputs {
                         (kernels.widen)(quants, scales, weight.panel(expert, panel));
                     }
                 }
+                let panel = |i: usize| {
+                    if !widen {
+                        return weight.panel(expert, now.start + i);
+                    }
+                    Panel {
+                        layout: wide_layout,
+                        quants: &wide.quants[i * quant_bytes..][..quant_bytes],
+                        scales: &wide.scales[i * scale_bytes..][..scale_bytes],
+                    }
+                };
                 for group in groups.clone() {
-                    for (i, panel) in now.clone().enumerate() {
-                        let packed = if widen {
-                            Panel {
-                                layout: wide_layout,
-                                quants: &wide.quants[i * quant_bytes..][..quant_bytes],
-                                scales: &wide.scales[i * scale_bytes..][..scale_bytes],
+                    for i in (0..now.len()).step_by(PANELS) {
+                        let mut tiles: [OutTile; PANELS] = [[[0.0; PANEL]; ROW_GROUP]; PANELS];
+                        let n = (now.len() - i).min(PANELS);
+                        self.product(kernels, &mut tiles, &std::array::from_fn::<_, PANELS, _>(|j| panel((i + j).min(now.len() - 1)))[..n], group);
+                        for (tile, panel) in tiles.iter().zip(now.start + i..now.start + i + n) {
+                            let first_row = group * ROW_GROUP;
+                            let width = PANEL.min(weight.rows - panel * PANEL);
+                            for (row, tile) in (first_row..self.n_rows).zip(tile) {
+                                let start = row * weight.rows + panel * PANEL;
+                                // SAFETY: one thread has this panel of these rows.
+                                unsafe { out.at(start..start + width) }.copy_from_slice(&tile[..width]);
                             }
-                        } else {
-                            weight.panel(expert, panel)
-                        };
-                        let mut tile: OutTile = [[0.0; PANEL]; ROW_GROUP];
-                        self.product(kernels, &mut tile, packed, group);
-                        let first_row = group * ROW_GROUP;
-                        let width = PANEL.min(weight.rows - panel * PANEL);
-                        for (row, tile) in (first_row..self.n_rows).zip(&tile) {
-                            let start = row * weight.rows + panel * PANEL;
-                            // SAFETY: one thread has this panel of these rows.
-                            unsafe { out.at(start..start + width) }.copy_from_slice(&tile[..width]);
                         }
                     }
                 }
@@ -149,7 +157,10 @@ impl Inputs {
 impl Cpu {
     /// Every out = x × its weightᵀ.
     pub(crate) fn products(&mut self, outs: &mut [&mut Buffer], weights: &[&Weight], x: &Buffer) {
-        assert!(outs.len() == weights.len() && weights.len() <= MOST_OUTPUTS, "a few matrices share an input");
+        assert!(
+            outs.len() == weights.len() && weights.len() <= MOST_OUTPUTS,
+            "a few matrices share an input"
+        );
         let Cpu { kernels, pool, inputs, .. } = self;
         inputs.prepare(kernels, pool, x, weights.iter().map(|w| w.packed.layout));
         let inputs = &*inputs;

@@ -94,7 +94,7 @@ fn rows<S: Simd, E: Element, const M: usize>(s: S, queries: &mut Queries<'_>, ti
 
     let mut scores = [[s.zero(); TILE_VECTORS]; M];
     for (k, q) in keys.iter().zip(queries.q) {
-        let k: [S::F; TILE_VECTORS] = std::array::from_fn(|i| E::load(s, &k[i]));
+        let k = load_all::<S, E, TILE_VECTORS>(s, k);
         for (scores, &q) in scores.iter_mut().zip(&q[first..first + M]) {
             let q = s.splat(q);
             for (score, k) in scores.iter_mut().zip(k) {
@@ -108,15 +108,18 @@ fn rows<S: Simd, E: Element, const M: usize>(s: S, queries: &mut Queries<'_>, ti
     let mut seen: [Range<usize>; M] = std::array::from_fn(|_| 0..0);
     for (r, state) in states.chunks_exact_mut(state_len).enumerate() {
         let visible = &queries.visible[first + r];
-        let lanes = visible.start.saturating_sub(tile.start)..visible.end.saturating_sub(tile.start).min(PAGE_LEN);
+        let lanes =
+            visible.start.saturating_sub(tile.start)..visible.end.saturating_sub(tile.start).min(PAGE_LEN);
         if lanes.is_empty() {
             continue;
         }
-        let scores = scores[r].map(|x| s.mul(x, s.splat(tile.scale)));
-        let mut scores = match tile.softcap {
-            Some(cap) => scores.map(|x| math::softcap(s, x, cap)),
-            None => scores,
-        };
+        let mut scores = scores[r];
+        for x in &mut scores {
+            *x = s.mul(*x, s.splat(tile.scale));
+            if let Some(cap) = tile.softcap {
+                *x = math::softcap(s, *x, cap);
+            }
+        }
         if lanes.len() < PAGE_LEN {
             for (i, scores) in scores.iter_mut().enumerate() {
                 let mut x = s.to_array(*scores);
@@ -126,7 +129,11 @@ fn rows<S: Simd, E: Element, const M: usize>(s: S, queries: &mut Queries<'_>, ti
             }
         }
         let before = state[MAX];
-        let max = s.max_lane(scores.into_iter().fold(s.splat(before), |m, x| s.max(x, m)));
+        let mut max = s.splat(before);
+        for x in scores {
+            max = s.max(x, max);
+        }
+        let max = s.max_lane(max);
         let (sums, rest) = state.split_first_chunk_mut::<LANES>().expect("a state");
         let mut sum = s.load(sums);
         if max != before || max == f32::NEG_INFINITY {
@@ -167,6 +174,15 @@ fn rows<S: Simd, E: Element, const M: usize>(s: S, queries: &mut Queries<'_>, ti
     }
 }
 
+#[inline(always)]
+fn load_all<S: Simd, E: Element, const N: usize>(s: S, x: &[E::Vector; N]) -> [S::F; N] {
+    let mut out = [s.zero(); N];
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = E::load(s, x);
+    }
+    out
+}
+
 /// Adds the values of keys `lanes`, vectors `i..i + N` of `n_vectors`, to the sums of M queries.
 #[inline(always)]
 fn accumulate<S: Simd, E: Element, const M: usize, const N: usize>(
@@ -180,10 +196,11 @@ fn accumulate<S: Simd, E: Element, const M: usize, const N: usize>(
     let state_len = states.len() / M;
     let place = |r: usize, j: usize| r * state_len + OUT + (i + j) * LANES;
     let vector = |states: &[f32], at: usize| s.load(states[at..].first_chunk().expect("whole vectors"));
-    let mut acc: [[S::F; N]; M] = std::array::from_fn(|r| std::array::from_fn(|j| vector(states, place(r, j))));
+    let mut acc: [[S::F; N]; M] =
+        std::array::from_fn(|r| std::array::from_fn(|j| vector(states, place(r, j))));
     for key in lanes {
-        let values = &values[key * n_vectors + i..][..N];
-        let v: [S::F; N] = std::array::from_fn(|j| E::load(s, &values[j]));
+        let v = values[key * n_vectors + i..].first_chunk().expect("whole rows of values");
+        let v = load_all::<S, E, N>(s, v);
         for (acc, p) in acc.iter_mut().zip(p) {
             let p = s.splat(p[key]);
             for (acc, v) in acc.iter_mut().zip(v) {

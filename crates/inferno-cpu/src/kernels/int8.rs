@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use crate::kernels::OutTile;
+use crate::kernels::{OutTile, PANELS};
 use crate::packed::{Bytes, Layout, Nibbles, PANEL, Panel, ScalesQ4K, ScalesQ6K, SixBits};
 use crate::simd::{LANES, ROW_GROUP, Simd};
 
@@ -26,6 +26,7 @@ pub(crate) struct InputBlock {
 }
 
 /// A block's vectors of weights, biased, with the scales and minimums of its runs. What a format lacks is not made.
+#[derive(Clone, Copy)]
 struct Block<S: Simd> {
     weights: [S::B; 8],
     scale: [S::F; 2],
@@ -63,6 +64,15 @@ fn from_nibbles<S: Simd>(s: S, x: &Nibbles, offset: i8) -> [S::B; 8] {
 }
 
 #[inline(always)]
+fn load_weights<S: Simd>(s: S, x: &Bytes) -> [S::B; 8] {
+    let mut out = [s.load_weights(&x[0]); 8];
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = s.load_weights(x);
+    }
+    out
+}
+
+#[inline(always)]
 fn add_offset<S: Simd>(s: S, x: S::B, offset: i8) -> S::B {
     match S::BIAS.wrapping_add(offset as u8) {
         0 => x,
@@ -83,8 +93,7 @@ impl<S: Simd> Format<S> for Q8 {
     }
     #[inline(always)]
     fn block(s: S, quants: &Bytes, _: &[u16; PANEL], d: S::F, _: usize) -> Block<S> {
-        let weights = std::array::from_fn(|i| s.load_weights(&quants[i]));
-        Block { weights, scale: [d; 2], min: [d; 2] }
+        Block { weights: load_weights(s, quants), scale: [d; 2], min: [d; 2] }
     }
 }
 
@@ -148,7 +157,8 @@ impl<S: Simd> Format<S> for Q6K {
                 weights[4 * c + i] = add_offset(s, s.or(low, s.crumbs(high, i)), -32);
             }
         }
-        let scale = std::array::from_fn(|half| s.mul(d, s.load_i8(&scales.scale[b][half])));
+        let scales = &scales.scale[b];
+        let scale = [s.mul(d, s.load_i8(&scales[0])), s.mul(d, s.load_i8(&scales[1]))];
         Block { weights, scale, min: [d; 2] }
     }
 }
@@ -169,10 +179,9 @@ macro_rules! wide {
             #[inline(always)]
             fn block(s: S, quants: &Bytes, scales: &Self::Scales, _: (), _: usize) -> Block<S> {
                 const RUNS: usize = 1 + $run16 as usize;
-                let weights = std::array::from_fn(|i| s.load_weights(&quants[i]));
-                let scale = std::array::from_fn(|i| s.load(&scales[i % RUNS]));
-                let min = std::array::from_fn(|i| s.load(&scales[($vectors - RUNS) + i % RUNS]));
-                Block { weights, scale, min }
+                let scale = [s.load(&scales[0]), s.load(&scales[1 % RUNS])];
+                let min = [s.load(&scales[$vectors - RUNS]), s.load(&scales[$vectors - RUNS + 1 % RUNS])];
+                Block { weights: load_weights(s, quants), scale, min }
             }
         }
     };
@@ -199,11 +208,6 @@ macro_rules! with_format {
     };
 }
 
-#[inline(always)]
-pub(super) fn product_int8<S: Simd>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[InputBlock], n_rows: usize) {
-    with_format!(panel.layout, group(s, out, panel, x, n_rows));
-}
-
 /// The rows of a group, as many at a time as fit the registers.
 #[inline(always)]
 fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[InputBlock], n_rows: usize) {
@@ -220,6 +224,100 @@ fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[
                     _ => rows::<S, W, 4>(s, out, panel, x, first),
                 }
             }
+        }
+    }
+}
+
+/// A group of rows × up to [`PANELS`] panels of one matrix.
+#[inline(always)]
+pub(super) fn products_int8<S: Simd>(
+    s: S,
+    out: &mut [OutTile; PANELS],
+    panels: &[Panel<'_>],
+    x: &[InputBlock],
+    n_rows: usize,
+) {
+    with_format!(panels[0].layout, panels_of(s, out, panels, x, n_rows));
+}
+
+#[inline(always)]
+fn panels_of<S: Simd, W: Format<S>>(
+    s: S,
+    out: &mut [OutTile; PANELS],
+    panels: &[Panel<'_>],
+    x: &[InputBlock],
+    n_rows: usize,
+) {
+    if S::INT8_ROWS < 8 || n_rows <= 4 || panels.len() < 2 {
+        for (out, panel) in out.iter_mut().zip(panels) {
+            group::<S, W>(s, out, *panel, x, n_rows);
+        }
+        return;
+    }
+    for first in [0, 4] {
+        match panels.len() {
+            2 => panel_rows::<S, W, 4, 2>(s, out, panels, x, first),
+            _ => panel_rows::<S, W, 4, 3>(s, out, panels, x, first),
+        }
+    }
+}
+
+/// Rows `first..first + M` of a group × N panels: an input is broadcast once for all, and there are enough sums to
+/// hide the latency of a product (5 cycles, two a cycle, so 10 sums).
+#[inline(always)]
+fn panel_rows<S: Simd, W: Format<S>, const M: usize, const N: usize>(
+    s: S,
+    out: &mut [OutTile; PANELS],
+    panels: &[Panel<'_>],
+    x: &[InputBlock],
+    first: usize,
+) {
+    let mut quants: [&[W::Quants]; N] = [&[]; N];
+    let mut scales: [&[W::Scales]; N] = [&[]; N];
+    for ((quants, scales), panel) in quants.iter_mut().zip(&mut scales).zip(panels) {
+        (*quants, *scales) = (bytemuck::cast_slice(panel.quants), bytemuck::cast_slice(panel.scales));
+    }
+    let n_units = x.len() / W::BLOCKS;
+    let (quants, scales) = (quants.map(|q| &q[..n_units]), scales.map(|s| &s[..n_units]));
+    let mut acc = [[s.zero(); N]; M];
+    for u in 0..n_units {
+        for b in 0..W::BLOCKS {
+            let x = &x[u * W::BLOCKS + b];
+            let mut w = [W::block(s, &quants[0][u], &scales[0][u], W::unit(s, &scales[0][u]), b); N];
+            for (i, w) in w.iter_mut().enumerate().skip(1) {
+                *w = W::block(s, &quants[i][u], &scales[i][u], W::unit(s, &scales[i][u]), b);
+            }
+            for run in 0..1 + usize::from(W::RUN16) {
+                let part = if W::RUN16 { run } else { 2 };
+                let mut dots = [[s.splat_i32(0); N]; M];
+                if S::BIAS != 0 {
+                    for (dots, &start) in dots.iter_mut().zip(&x.start[part][first..first + M]) {
+                        *dots = [s.splat_i32(start); N];
+                    }
+                }
+                let inputs = if W::RUN16 { 4 * run..4 * run + 4 } else { 0..8 };
+                for k in inputs {
+                    for (dots, q) in dots.iter_mut().zip(&x.q[first..first + M]) {
+                        for (dot, w) in dots.iter_mut().zip(&w) {
+                            *dot = s.dot4(*dot, w.weights[k], q[k]);
+                        }
+                    }
+                }
+                for (r, (acc, dots)) in acc.iter_mut().zip(dots).enumerate() {
+                    let d = s.splat(x.d[first + r]);
+                    for ((acc, dot), w) in acc.iter_mut().zip(dots).zip(&w) {
+                        *acc = s.fma(s.to_f32(dot), s.mul(w.scale[run], d), *acc);
+                        if W::MIN {
+                            *acc = s.fnma(s.splat(x.sum[part][first + r]), w.min[run], *acc);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for (r, acc) in acc.into_iter().enumerate() {
+        for (out, acc) in out.iter_mut().zip(acc) {
+            s.store(&mut out[first + r], acc);
         }
     }
 }
@@ -291,11 +389,11 @@ pub(super) fn quantize<S: Simd>(s: S, out: &mut [InputBlock], x: &[f32], cols: u
         // 0 × x is a zero unless x is infinite or no number.
         let mut zeros = s.zero();
         for halves in blocks {
-            zeros = halves.iter().fold(zeros, |zeros, x| s.fma(s.load(x), s.zero(), zeros));
+            zeros = s.fma(s.load(&halves[0]), s.zero(), s.fma(s.load(&halves[1]), s.zero(), zeros));
         }
         let finite = s.to_array(zeros).iter().all(|zero| *zero == 0.0);
         for (halves, out) in blocks.iter().zip(&mut *out) {
-            let halves = halves.each_ref().map(|x| s.load(x));
+            let halves = [s.load(&halves[0]), s.load(&halves[1])];
             let amax = s.max_lane(s.max(s.abs(halves[0]), s.abs(halves[1])));
             let inverse = 127.0 / amax;
             let zero = !inverse.is_finite();
@@ -362,7 +460,9 @@ pub(super) fn dequantize_lane<S: Simd>(s: S, out: &mut [f32], panel: Panel<'_>, 
     match panel.layout {
         Layout::F32 => floats(out, bytemuck::cast_slice::<_, [f32; PANEL]>(panel.quants), |x| x[lane]),
         Layout::F16 => {
-            floats(out, bytemuck::cast_slice::<_, [u16; PANEL]>(panel.quants), |x| f16::from_bits(x[lane]).to_f32());
+            floats(out, bytemuck::cast_slice::<_, [u16; PANEL]>(panel.quants), |x| {
+                f16::from_bits(x[lane]).to_f32()
+            });
         }
         Layout::Bf16 => floats(out, bytemuck::cast_slice::<_, [u16; PANEL]>(panel.quants), |x| {
             f32::from_bits(u32::from(x[lane]) << 16)

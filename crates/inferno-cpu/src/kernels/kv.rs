@@ -6,6 +6,7 @@ use half::{bf16, f16};
 use inferno_model::backend::{KV_BLOCK, KvType, quantize_kv};
 use inferno_model::batch::PAGE_LEN;
 
+use crate::kernels::float::{Bf16, Element, F16};
 use crate::kv::{Head, HeadMut};
 use crate::simd::{LANES, Simd};
 
@@ -80,17 +81,18 @@ pub(super) fn load_head<S: Simd>(s: S, keys: &mut [f32], values: &mut [f32], til
             values.copy_from_slice(bytemuck::cast_slice(tile.values));
         }
         KvType::F16 => {
-            widen(keys, tile.keys, |out, x| s.store(out, s.load_f16(x)));
-            widen(values, tile.values, |out, x| s.store(out, s.load_f16(x)));
+            widen::<S, F16>(s, keys, tile.keys);
+            widen::<S, F16>(s, values, tile.values);
         }
         KvType::Bf16 => {
-            widen(keys, tile.keys, |out, x| s.store(out, s.load_bf16(x)));
-            widen(values, tile.values, |out, x| s.store(out, s.load_bf16(x)));
+            widen::<S, Bf16>(s, keys, tile.keys);
+            widen::<S, Bf16>(s, values, tile.values);
         }
         KvType::Q8_0 => {
             let (q, scales) = tile.keys.split_at(keys.len());
             let scales: &[[u16; LANES]] = bytemuck::cast_slice(scales);
-            let rows = keys.as_chunks_mut::<LANES>().0.iter_mut().zip(bytemuck::cast_slice::<_, [i8; LANES]>(q));
+            let rows =
+                keys.as_chunks_mut::<LANES>().0.iter_mut().zip(bytemuck::cast_slice::<_, [i8; LANES]>(q));
             const PER_ROW: usize = PAGE_LEN / LANES;
             for (i, (out, q)) in rows.enumerate() {
                 let scale = &scales[i / (PER_ROW * KV_BLOCK) * PER_ROW + i % PER_ROW];
@@ -100,7 +102,8 @@ pub(super) fn load_head<S: Simd>(s: S, keys: &mut [f32], values: &mut [f32], til
             let scales: &[u16] = bytemuck::cast_slice(scales);
             let n_blocks = scales.len() / PAGE_LEN;
             let padded = values.len() / PAGE_LEN;
-            let rows = values.as_chunks_mut::<LANES>().0.iter_mut().zip(bytemuck::cast_slice::<_, [i8; LANES]>(q));
+            let rows =
+                values.as_chunks_mut::<LANES>().0.iter_mut().zip(bytemuck::cast_slice::<_, [i8; LANES]>(q));
             for (i, (out, q)) in rows.enumerate() {
                 let (place, dim) = (i * LANES / padded, i * LANES % padded);
                 let scale = f16::from_bits(scales[place * n_blocks + dim / KV_BLOCK]).to_f32();
@@ -111,8 +114,8 @@ pub(super) fn load_head<S: Simd>(s: S, keys: &mut [f32], values: &mut [f32], til
 }
 
 #[inline(always)]
-fn widen(out: &mut [f32], x: &[u8], vector: impl Fn(&mut [f32; LANES], &[u16; LANES])) {
+fn widen<S: Simd, E: Element>(s: S, out: &mut [f32], x: &[u8]) {
     for (out, x) in out.as_chunks_mut().0.iter_mut().zip(bytemuck::cast_slice(x)) {
-        vector(out, x);
+        s.store(out, E::load(s, x));
     }
 }

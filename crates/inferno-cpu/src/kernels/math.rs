@@ -2,8 +2,6 @@
 
 #![allow(clippy::inline_always, reason = "vectors stay in registers only if what passes them on is inlined")]
 
-use inferno_model::architecture::Activation;
-
 use crate::simd::Simd;
 
 /// See `numerics::exp`.
@@ -47,18 +45,17 @@ pub(super) fn softcap<S: Simd>(s: S, x: S::F, cap: f32) -> S::F {
     s.mul(s.splat(cap), tanh(s, s.div(x, s.splat(cap))))
 }
 
-/// See `numerics::silu` and `numerics::gelu_tanh`.
+/// `x / (1 + e^-x)`
 #[inline(always)]
-pub(super) fn activate<S: Simd>(s: S, x: S::F, activation: Activation) -> S::F {
-    let one = s.splat(1.0);
-    match activation {
-        // -x by its sign bit, as 0 - x would lose the sign of a zero: e^±0 is 1 all the same.
-        Activation::Silu => s.div(x, s.add(one, exp(s, s.sub(s.zero(), x)))),
-        Activation::GeluTanh => {
-            const SQRT_2_OVER_PI: f32 = 0.797_884_6;
-            let cubic = s.mul(s.mul(s.splat(0.044_715), x), x);
-            let inner = s.mul(s.splat(SQRT_2_OVER_PI), s.fma(cubic, x, x));
-            s.mul(s.mul(s.splat(0.5), x), s.add(one, tanh(s, inner)))
-        }
-    }
+pub(super) fn silu<S: Simd>(s: S, x: S::F) -> S::F {
+    s.div(x, s.add(s.splat(1.0), exp(s, s.sub(s.zero(), x))))
+}
+
+/// See `numerics::gelu_tanh`.
+#[inline(always)]
+pub(super) fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
+    const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+    let cubic = s.mul(s.mul(s.splat(0.044_715), x), x);
+    let inner = s.mul(s.splat(SQRT_2_OVER_PI), s.fma(cubic, x, x));
+    s.mul(s.mul(s.splat(0.5), x), s.add(s.splat(1.0), tanh(s, inner)))
 }

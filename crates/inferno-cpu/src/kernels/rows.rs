@@ -56,21 +56,24 @@ pub(super) fn add_scaled<S: Simd>(_: S, x: &mut [f32], y: &[f32], scale: f32) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x = scale.mul_add(*y, *x));
 }
 
-/// Calls `f` with every vector of x and its place; the last is filled up with zeros.
-#[inline(always)]
-fn for_each_vector<S: Simd>(s: S, x: &mut [f32], f: impl Fn(usize, S::F) -> S::F) {
-    let (vectors, rest) = x.as_chunks_mut::<LANES>();
-    let n = vectors.len();
-    for (i, x) in vectors.iter_mut().enumerate() {
-        let y = f(i, s.load(x));
-        s.store(x, y);
-    }
-    if !rest.is_empty() {
-        let mut x = [0.0; LANES];
-        x[..rest.len()].copy_from_slice(rest);
-        let y = s.to_array(f(n, s.load(&x)));
-        rest.copy_from_slice(&y[..rest.len()]);
-    }
+/// What `f` makes of every vector of x and its place, in place; the last one is filled up with zeros. A macro, as a
+/// closure would be a function without the level's instructions.
+macro_rules! for_each_vector {
+    ($s:ident, $x:ident, |$i:ident, $v:ident| $f:expr) => {
+        let (vectors, rest) = $x.as_chunks_mut::<LANES>();
+        let n = vectors.len();
+        for ($i, x) in vectors.iter_mut().enumerate() {
+            let $v = $s.load(x);
+            $s.store(x, $f);
+        }
+        if !rest.is_empty() {
+            let mut x = [0.0; LANES];
+            x[..rest.len()].copy_from_slice(rest);
+            let ($i, $v) = (n, $s.load(&x));
+            let y = $s.to_array($f);
+            rest.copy_from_slice(&y[..rest.len()]);
+        }
+    };
 }
 
 #[inline(always)]
@@ -78,15 +81,19 @@ pub(super) fn glu<S: Simd>(s: S, gate: &mut [f32], up: &[f32], activation: Activ
     let (vectors, rest) = up.as_chunks::<LANES>();
     let mut last = [0.0; LANES];
     last[..rest.len()].copy_from_slice(rest);
-    for_each_vector(s, gate, |i, x| {
-        let up = s.load(vectors.get(i).unwrap_or(&last));
-        s.mul(math::activate(s, x, activation), up)
-    });
+    match activation {
+        Activation::Silu => {
+            for_each_vector!(s, gate, |i, x| s.mul(math::silu(s, x), s.load(vectors.get(i).unwrap_or(&last))));
+        }
+        Activation::GeluTanh => {
+            for_each_vector!(s, gate, |i, x| s.mul(math::gelu(s, x), s.load(vectors.get(i).unwrap_or(&last))));
+        }
+    }
 }
 
 #[inline(always)]
 pub(super) fn softcap<S: Simd>(s: S, x: &mut [f32], cap: f32) {
-    for_each_vector(s, x, |_, x| math::softcap(s, x, cap));
+    for_each_vector!(s, x, |_i, v| math::softcap(s, v, cap));
 }
 
 #[inline(always)]
@@ -105,7 +112,9 @@ pub(super) fn rope<S: Simd>(_: S, x: &mut [f32], head_dim: usize, angles: &Angle
                 }
             }
             Pairing::Adjacent => {
-                for (([a, b], cos), sin) in head[..2 * half].as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+                for (([a, b], cos), sin) in
+                    head[..2 * half].as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin)
+                {
                     let (x, y) = (*a, *b);
                     *a = x.mul_add(*cos, -(y * sin));
                     *b = x.mul_add(*sin, y * cos);

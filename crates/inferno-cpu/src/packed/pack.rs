@@ -47,8 +47,8 @@ pub(super) fn pack(
                 let n_rows = PANEL.min(tensor.rows - panel * PANEL);
                 let mut rows = std::mem::take(&mut scratch.rows);
                 rows.resize(PANEL * row_bytes, 0);
-                let read = tensor
-                    .read_rows(expert * tensor.rows + panel * PANEL, &mut rows[..n_rows * row_bytes]);
+                let read =
+                    tensor.read_rows(expert * tensor.rows + panel * PANEL, &mut rows[..n_rows * row_bytes]);
                 if let Err(e) = read {
                     failure.lock().expect("nobody panics with it").get_or_insert(e);
                     return;
@@ -65,7 +65,12 @@ pub(super) fn pack(
                     Layout::F32 => floats::<4>(rows_read(), quants),
                     Layout::F16 | Layout::Bf16 => floats::<2>(rows_read(), quants),
                     Layout::Q8 => {
-                        q8(rows_read(), bias, bytemuck::cast_slice_mut(quants), bytemuck::cast_slice_mut(scales));
+                        q8(
+                            rows_read(),
+                            bias,
+                            bytemuck::cast_slice_mut(quants),
+                            bytemuck::cast_slice_mut(scales),
+                        );
                     }
                     _ => {
                         scratch.blocks.iter_mut().for_each(Vec::clear);
@@ -138,7 +143,9 @@ fn integers(
             let quants: &mut [[Nibbles; 8]] = bytemuck::cast_slice_mut(quants);
             let scales: &mut [ScalesQ4K] = bytemuck::cast_slice_mut(scales);
             for (lane, blocks) in rows.iter().enumerate() {
-                for ((blocks, quants), scales) in blocks.as_chunks::<8>().0.iter().zip(&mut *quants).zip(&mut *scales) {
+                for ((blocks, quants), scales) in
+                    blocks.as_chunks::<8>().0.iter().zip(&mut *quants).zip(&mut *scales)
+                {
                     (scales.d[lane], scales.dmin[lane]) = (half(blocks[0].d), half(blocks[0].dmin));
                     for (b, block) in blocks.iter().enumerate() {
                         nibbles(&block.q.map(|q| q as u8), lane, &mut quants[b]);
@@ -152,7 +159,9 @@ fn integers(
             let quants: &mut [SixBits] = bytemuck::cast_slice_mut(quants);
             let scales: &mut [ScalesQ6K] = bytemuck::cast_slice_mut(scales);
             for (lane, blocks) in rows.iter().enumerate() {
-                for ((blocks, quants), scales) in blocks.as_chunks::<8>().0.iter().zip(&mut *quants).zip(&mut *scales) {
+                for ((blocks, quants), scales) in
+                    blocks.as_chunks::<8>().0.iter().zip(&mut *quants).zip(&mut *scales)
+                {
                     scales.d[lane] = half(blocks[0].d);
                     for (b, block) in blocks.iter().enumerate() {
                         let q = block.q.map(|q| (q + 32) as u8);
@@ -195,7 +204,8 @@ fn integers(
 /// 32 nibbles of one output.
 fn nibbles(q: &[u8; 32], lane: usize, out: &mut Nibbles) {
     for (eight, out) in q.as_chunks::<8>().0.iter().zip(out) {
-        let [low, high] = [0, 4].map(|i| u32::from_ne_bytes([eight[i], eight[i + 1], eight[i + 2], eight[i + 3]]));
+        let [low, high] =
+            [0, 4].map(|i| u32::from_ne_bytes([eight[i], eight[i + 1], eight[i + 2], eight[i + 3]]));
         out[4 * lane..][..4].copy_from_slice(&(low | high << 4).to_ne_bytes());
     }
 }
