@@ -4,9 +4,10 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::load::Compute;
 use clap::{Args, Parser, Subcommand};
 use inferno_format::{DType, UnknownDType};
+
+use crate::load::Compute;
 
 /// From a GGUF checkpoint to text.
 #[derive(Debug, Parser)]
@@ -245,6 +246,11 @@ pub(crate) struct Bench {
     /// Measure when told: a line on stdin is one repeat, answered by one line of JSON; the end of stdin ends it
     #[arg(long, conflicts_with_all = ["repeats", "json", "profile"])]
     pub(crate) paced: bool,
+
+    /// Instead, what each idea of a fast engine is worth, one after the other: KV cache, SIMD, threads, matrix units,
+    /// quantization, batching; on models it makes for itself. Takes minutes
+    #[arg(long, conflicts_with_all = ["model", "prompt", "decode", "depth", "sequences", "profile", "stream_mib", "paced", "isa", "kv"])]
+    pub(crate) story: bool,
 
     #[command(flatten)]
     pub(crate) compute: Compute,

@@ -30,6 +30,19 @@ pub(crate) struct Compute {
     pub(crate) kv: KvChoice,
 }
 
+/// What of a processor computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Units {
+    /// No vectors.
+    Scalar,
+    /// The widest vectors, but no tiles.
+    Vector,
+    /// Tiles.
+    Matrix,
+    /// Whatever is fastest.
+    Best,
+}
+
 /// A type for keys and values, or the one that suits the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum KvChoice {
@@ -120,6 +133,18 @@ impl Opened {
 }
 
 impl Compute {
+    /// The best instruction set that has `units`; `None` if this machine has none.
+    pub(crate) fn with(units: Units, threads: NonZeroUsize) -> Option<Compute> {
+        let fits = |isa: &Isa| match units {
+            Units::Scalar => *isa == Isa::Scalar,
+            Units::Vector => !matches!(isa, Isa::Scalar | Isa::Amx),
+            Units::Matrix => *isa == Isa::Amx,
+            Units::Best => true,
+        };
+        let isa = Isa::available().into_iter().rfind(fits)?;
+        Some(Compute { isa: Some(isa), threads: Some(threads), kv: KvChoice::Auto })
+    }
+
     /// The instruction set to use.
     pub(crate) fn isa(&self) -> Result<Isa> {
         Ok(self.isa.map_or_else(|| Ok(Isa::best()), Isa::check)?)

@@ -6,6 +6,7 @@ mod plan;
 mod report;
 mod runner;
 mod stats;
+mod story;
 mod stream;
 
 use std::io::BufRead;
@@ -29,6 +30,9 @@ use crate::{cli, interrupt, load};
 const STREAM_MIB: usize = 640;
 
 pub(crate) fn bench(args: &cli::Bench) -> Result<ExitCode> {
+    if args.story {
+        return story::story(args);
+    }
     let opened = load::open(args.model.model.as_deref())?;
     let arch = opened.architecture(None)?;
     let plan = Plan::new(args, arch.context_len)?;

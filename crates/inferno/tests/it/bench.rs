@@ -114,7 +114,9 @@ fn what_cannot_be_measured_is_refused() {
     ] {
         assert_eq!(error(args), expected);
     }
-    for args in [&["-r", "0"][..], &["--chunk", "0"], &["-p", "x"], &["--paced", "--json"]] {
+    for args in
+        [&["-r", "0"][..], &["--chunk", "0"], &["-p", "x"], &["--paced", "--json"], &["--story", "-p", "5"]]
+    {
         assert_eq!(inferno(&[&["bench"], args].concat()).code, Some(2), "{args:?}");
     }
 }
@@ -134,4 +136,40 @@ fn ctrl_c_stops_a_measurement() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "stopped\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_story_that_is_stopped_leaves_no_models_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inferno"));
+    command.args(["bench", "--story"]).env("TMPDIR", folder.path()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert_eq!(stderr.next().unwrap().unwrap(), "making a model in F32");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+    assert_eq!(stderr.next().unwrap().unwrap(), "stopped");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn operations_are_shown_on_request() {
+    let report = json(&["-p", "3", "-n", "2", "--profile"]);
+    for m in report["measurements"].as_array().unwrap() {
+        let operations = m["profile"].as_array().unwrap();
+        let calls =
+            |name: &str| operations.iter().find(|o| o["operation"] == name).unwrap()["calls"].as_u64();
+        // Four layers, over two repeats of one step or of two.
+        let n_steps = if m["kind"] == "prompt" { 2 } else { 4 };
+        assert_eq!((calls("attend"), calls("embed")), (Some(4 * n_steps), Some(n_steps)), "{m}");
+        let total: f64 = m["seconds"].as_array().unwrap().iter().map(|s| s.as_f64().unwrap()).sum();
+        let parts: f64 = operations.iter().map(|o| o["seconds"].as_f64().unwrap()).sum();
+        assert!(parts > 0.0 && parts <= total, "{parts} of {total}");
+    }
+    let text = inferno(&[&QUICK[..], &["-p", "3", "-n", "0", "--profile"]].concat()).ok();
+    assert!(text.contains("prompt 3: where the time goes") && text.contains("between operations"), "{text}");
+    assert!(text.contains("matmul 256 → 1024"), "{text}");
 }

@@ -102,7 +102,7 @@ impl Plan {
         Ok(Plan::of(&works))
     }
 
-    fn of(works: &[Work]) -> Plan {
+    pub(super) fn of(works: &[Work]) -> Plan {
         let pages_each = |work: Work| work.n_positions().div_ceil(PAGE_LEN);
         let n_pages = |work: Work| pages_each(work) * work.n_sequences();
         // pages:  [ shared by all that start at 0 ) [ of one with a depth ) [ of the next ) ...

@@ -75,6 +75,18 @@ impl Runner {
         Ok(done.map(|done| done.since(start)))
     }
 
+    /// Does the work of a decode as if nothing were kept: for every step the sequence's rows from the first on.
+    /// `None` if Ctrl-C was pressed.
+    pub(super) fn without_cache(&mut self, item: &Item) -> Result<Option<Sample>> {
+        let start = Instant::now();
+        let mut done = Done::default();
+        for n in item.work.depth() + 1..=item.work.n_positions() {
+            let Some(prompt) = self.prompt(item, 0, n)? else { return Ok(None) };
+            done = prompt;
+        }
+        Ok(Some(done.since(start)))
+    }
+
     /// The first `n` positions of a sequence, chunk by chunk; of the last one the logits.
     fn prompt(&mut self, item: &Item, sequence: usize, n: usize) -> Result<Option<Done>> {
         let mut done = Done::default();
