@@ -136,7 +136,12 @@ impl Inputs {
                     for i in (0..now.len()).step_by(PANELS) {
                         let mut tiles: [OutTile; PANELS] = [[[0.0; PANEL]; ROW_GROUP]; PANELS];
                         let n = (now.len() - i).min(PANELS);
-                        self.product(kernels, &mut tiles, &std::array::from_fn::<_, PANELS, _>(|j| panel((i + j).min(now.len() - 1)))[..n], group);
+                        self.product(
+                            kernels,
+                            &mut tiles,
+                            &std::array::from_fn::<_, PANELS, _>(|j| panel((i + j).min(now.len() - 1)))[..n],
+                            group,
+                        );
                         for (tile, panel) in tiles.iter().zip(now.start + i..now.start + i + n) {
                             let first_row = group * ROW_GROUP;
                             let width = PANEL.min(weight.rows - panel * PANEL);

@@ -95,12 +95,15 @@ pub(crate) trait Simd: Copy {
     fn dot4(self, acc: Self::I, weights: Self::B, inputs: [i8; 4]) -> Self::I;
 
     /// Asks for a cache line that will be read soon.
+    #[inline(always)]
     fn prefetch<T>(self, _at: *const T) {}
 
+    #[inline(always)]
     fn zero(self) -> Self::F {
         self.splat(0.0)
     }
 
+    #[inline(always)]
     fn to_array(self, x: Self::F) -> [f32; LANES] {
         let mut out = [0.0; LANES];
         self.store(&mut out, x);

@@ -77,9 +77,15 @@ fn groups<S: Simd, E: Element>(s: S, queries: &mut Queries<'_>, tile: &Tile<'_>)
         (2, 2..) => rows::<S, E, 2>(s, queries, tile, 0),
         (4, 4..) => rows::<S, E, 4>(s, queries, tile, 0),
         (8, 8..) => rows::<S, E, 8>(s, queries, tile, 0),
-        (n, 1) => (0..n).for_each(|first| rows::<S, E, 1>(s, queries, tile, first)),
-        (n, 2) => (0..n).step_by(2).for_each(|first| rows::<S, E, 2>(s, queries, tile, first)),
-        (n, _) => (0..n).step_by(4).for_each(|first| rows::<S, E, 4>(s, queries, tile, first)),
+        (n, _) => {
+            for first in (0..n).step_by(S::FLOAT_ROWS) {
+                match S::FLOAT_ROWS {
+                    1 => rows::<S, E, 1>(s, queries, tile, first),
+                    2 => rows::<S, E, 2>(s, queries, tile, first),
+                    _ => rows::<S, E, 4>(s, queries, tile, first),
+                }
+            }
+        }
     }
 }
 
@@ -193,24 +199,30 @@ fn accumulate<S: Simd, E: Element, const M: usize, const N: usize>(
     (n_vectors, i): (usize, usize),
     lanes: Range<usize>,
 ) {
-    let state_len = states.len() / M;
-    let place = |r: usize, j: usize| r * state_len + OUT + (i + j) * LANES;
-    let vector = |states: &[f32], at: usize| s.load(states[at..].first_chunk().expect("whole vectors"));
-    let mut acc: [[S::F; N]; M] =
-        std::array::from_fn(|r| std::array::from_fn(|j| vector(states, place(r, j))));
+    // A state is two vectors of sums and maximum, then the output's.
+    let states = states.as_chunks_mut::<LANES>().0;
+    let stride = states.len() / M;
+    let first = OUT / LANES + i;
+    assert!(first + N <= stride && stride == OUT / LANES + n_vectors, "vectors of a state");
+    let mut acc = [[s.zero(); N]; M];
+    for r in 0..M {
+        for j in 0..N {
+            acc[r][j] = s.load(&states[r * stride + first + j]);
+        }
+    }
     for key in lanes {
         let v = values[key * n_vectors + i..].first_chunk().expect("whole rows of values");
         let v = load_all::<S, E, N>(s, v);
-        for (acc, p) in acc.iter_mut().zip(p) {
-            let p = s.splat(p[key]);
-            for (acc, v) in acc.iter_mut().zip(v) {
-                *acc = s.fma(p, v, *acc);
+        for r in 0..M {
+            let p = s.splat(p[r][key]);
+            for j in 0..N {
+                acc[r][j] = s.fma(p, v[j], acc[r][j]);
             }
         }
     }
-    for (r, acc) in acc.into_iter().enumerate() {
-        for (j, x) in acc.into_iter().enumerate() {
-            s.store(states[place(r, j)..].first_chunk_mut().expect("whole vectors"), x);
+    for r in 0..M {
+        for j in 0..N {
+            s.store(&mut states[r * stride + first + j], acc[r][j]);
         }
     }
 }

@@ -82,9 +82,15 @@ fn group<S: Simd, E: Element>(
         2..=4 if S::FLOAT_ROWS >= 2 => rows::<S, E, 4>(s, out, weights, x, 0),
         _ if S::FLOAT_ROWS >= 4 => rows::<S, E, 8>(s, out, weights, x, 0),
         _ if S::FLOAT_ROWS >= 2 => {
-            (0..n_rows).step_by(4).for_each(|first| rows::<S, E, 4>(s, out, weights, x, first));
+            for first in (0..n_rows).step_by(4) {
+                rows::<S, E, 4>(s, out, weights, x, first);
+            }
         }
-        _ => (0..n_rows).for_each(|first| rows::<S, E, 1>(s, out, weights, x, first)),
+        _ => {
+            for first in 0..n_rows {
+                rows::<S, E, 1>(s, out, weights, x, first);
+            }
+        }
     }
 }
 

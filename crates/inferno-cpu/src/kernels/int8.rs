@@ -444,7 +444,9 @@ fn widen_panel<S: Simd, W: Format<S>>(
         let unit = W::unit(s, scales);
         for (b, (wide, vectors)) in out.by_ref().take(W::BLOCKS).enumerate() {
             let w = W::block(s, quants, scales, unit, b);
-            wide.iter_mut().zip(w.weights).for_each(|(out, w)| s.store_weights(out, w));
+            for (out, w) in wide.iter_mut().zip(w.weights) {
+                s.store_weights(out, w);
+            }
             for run in 0..n_runs {
                 s.store(&mut vectors[run], w.scale[run]);
                 if W::MIN {
@@ -486,8 +488,9 @@ fn dequantize<S: Simd, W: Format<S>>(s: S, out: &mut [f32], panel: Panel<'_>, la
         let unit = W::unit(s, scales);
         for (b, out) in out.by_ref().take(W::BLOCKS).enumerate() {
             let w = W::block(s, quants, scales, unit, b);
-            let scale = w.scale.map(|x| s.to_array(x)[lane]);
-            let min = w.min.map(|x| if W::MIN { s.to_array(x)[lane] } else { 0.0 });
+            let scale = [s.to_array(w.scale[0])[lane], s.to_array(w.scale[1])[lane]];
+            let min =
+                if W::MIN { [s.to_array(w.min[0])[lane], s.to_array(w.min[1])[lane]] } else { [0.0; 2] };
             for (i, weights) in w.weights.iter().enumerate() {
                 let mut bytes = [0; 64];
                 s.store_weights(&mut bytes, *weights);

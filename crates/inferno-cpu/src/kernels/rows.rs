@@ -83,10 +83,12 @@ pub(super) fn glu<S: Simd>(s: S, gate: &mut [f32], up: &[f32], activation: Activ
     last[..rest.len()].copy_from_slice(rest);
     match activation {
         Activation::Silu => {
-            for_each_vector!(s, gate, |i, x| s.mul(math::silu(s, x), s.load(vectors.get(i).unwrap_or(&last))));
+            for_each_vector!(s, gate, |i, x| s
+                .mul(math::silu(s, x), s.load(vectors.get(i).unwrap_or(&last))));
         }
         Activation::GeluTanh => {
-            for_each_vector!(s, gate, |i, x| s.mul(math::gelu(s, x), s.load(vectors.get(i).unwrap_or(&last))));
+            for_each_vector!(s, gate, |i, x| s
+                .mul(math::gelu(s, x), s.load(vectors.get(i).unwrap_or(&last))));
         }
     }
 }

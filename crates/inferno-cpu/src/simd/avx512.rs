@@ -24,7 +24,10 @@ macro_rules! op {
     };
 }
 
-#[allow(clippy::inline_always, reason = "an operation that is not inlined is a call with its operands in memory")]
+#[allow(
+    clippy::inline_always,
+    reason = "an operation that is not inlined is a call with its operands in memory"
+)]
 impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
@@ -106,7 +109,8 @@ impl Simd for Avx512 {
         op!({
             let top = _mm512_set1_epi32(i32::MIN);
             // top ? sign : x
-            let bits = _mm512_ternarylogic_epi32(top, _mm512_castps_si512(sign), _mm512_castps_si512(x), 0xCA);
+            let bits =
+                _mm512_ternarylogic_epi32(top, _mm512_castps_si512(sign), _mm512_castps_si512(x), 0xCA);
             _mm512_castsi512_ps(bits)
         })
     }
