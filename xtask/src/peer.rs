@@ -2,11 +2,13 @@
 //!
 //! For each item both programs load the model, warm up, and then wait: a line to one of them is one sample. So the
 //! samples alternate (ours, theirs, ours, theirs ...) within seconds, and a slow minute of the machine falls on both.
-//! llama.cpp runs with every setting that matters; the best one is what we are compared with.
+//! A sample during which anything else was at work is taken anew. llama.cpp runs with every setting that matters; the
+//! best one is what we are compared with.
 
 mod item;
 mod markdown;
 mod python;
+mod quiet;
 mod samples;
 mod svg;
 mod today;
@@ -172,11 +174,21 @@ pub(crate) struct Outcome {
     setting: String,
     /// Round by round.
     ratio: Samples,
-    /// Of the streaming read beside each sample; decoding alone.
-    share: Option<Samples>,
+    /// Decoding alone.
+    read: Option<Read>,
+    /// Samples of both during which other programs were at work.
+    n_disturbed: usize,
 }
 
-/// Another setting than the best after the first round goes on if it is at least as fast as this share of it.
+/// What our decoding reads.
+pub(crate) struct Read {
+    /// Bytes per second of the streaming read beside each sample, in GB.
+    stream: Samples,
+    /// And our share of it.
+    share: Samples,
+}
+
+/// A setting of llama.cpp goes on after the first rounds if its best sample comes this near to the best of all.
 const STILL_IN: f64 = 0.9;
 
 impl<'a> Bench<'a> {
@@ -241,25 +253,33 @@ impl<'a> Bench<'a> {
         let n_tokens = ready["measurements"][0]["tokens"].as_f64().ok_or("our program names no tokens")?;
         let bytes = ready["measurements"][0]["bytes_per_step"].as_f64();
 
-        let (mut our_rates, mut shares) = (Samples::default(), Samples::default());
+        let (mut our_rates, mut n_disturbed) = (Samples::default(), 0);
+        let mut read = bytes.map(|_| Read { stream: Samples::default(), share: Samples::default() });
         for round in 0..self.args.n_rounds(item) {
-            let sample = ours.ask("")?;
+            let (sample, was_quiet) = quiet::sample(ours.pid(), || ours.ask(""))?;
+            n_disturbed += usize::from(!was_quiet);
             let rate = n_tokens / worker::number(&sample[0], "seconds")?;
             our_rates.0.push(rate);
-            if let Some(bytes) = bytes {
-                let steps = item.work.n_steps() as f64;
-                let read = worker::number(&sample[0], "stream_gb_per_s")? * 1e9;
-                shares.0.push(bytes * steps / (n_tokens / rate) / read);
+            if let (Some(read), Some(bytes)) = (&mut read, bytes) {
+                let found = bytes * item.work.n_steps() as f64 * rate / n_tokens / 1e9;
+                let stream = worker::number(&sample[0], "stream_gb_per_s")?;
+                read.stream.0.push(stream);
+                read.share.0.push(found / stream);
             }
             eprint!("  round {}: {rate:.1} tok/s;", round + 1);
             for (setting, rates) in &mut settings {
-                let rate = n_tokens / worker::number(&theirs.ask(setting)?, "seconds")?;
+                let (sample, was_quiet) = quiet::sample(theirs.pid(), || theirs.ask(setting))?;
+                n_disturbed += usize::from(!was_quiet);
+                let rate = n_tokens / worker::number(&sample, "seconds")?;
                 rates.0.push(rate);
                 eprint!(" llama.cpp ({setting}) {rate:.1}");
             }
             eprintln!();
-            let best = settings.iter().map(|s| s.1.median()).fold(0.0, f64::max);
-            settings.retain(|s| s.1.median() >= STILL_IN * best);
+            let n_trials = if item.is_slow { 1 } else { 2 };
+            if round + 1 >= n_trials {
+                let best = settings.iter().map(|s| s.1.most()).fold(0.0, f64::max);
+                settings.retain(|s| s.1.most() >= STILL_IN * best);
+            }
         }
         settings.sort_by(|a, b| b.1.median().total_cmp(&a.1.median()));
         let (setting, their_rates) = settings.into_iter().next().ok_or("llama.cpp has no setting")?;
@@ -268,7 +288,8 @@ impl<'a> Bench<'a> {
             ours: our_rates,
             theirs: their_rates,
             setting,
-            share: bytes.map(|_| shares),
+            read,
+            n_disturbed,
         })
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::item::{Item, Target};
-use super::{Outcome, Result, plot_path, svg};
+use super::{Outcome, Read, Result, plot_path, svg};
 
 /// What the figures were measured on.
 #[derive(Debug, Default)]
@@ -135,6 +135,14 @@ impl Report {
                 }
             }
         }
+        let n_disturbed: usize =
+            self.rows.iter().filter_map(|row| Some(row.1.as_ref().ok()?.n_disturbed)).sum();
+        if n_disturbed > 0 {
+            let _ = writeln!(
+                out,
+                "\n**Other programs were at work during {n_disturbed} of the samples: these figures are worth little.**"
+            );
+        }
         if !m.has_amx && self.rows.iter().any(|row| row.0.target_without_amx.is_some()) {
             out += "\nThis machine has no AMX. Where there is a target without AMX on either side, that one is shown; the\n\
                     others were set for a machine that has it.\n";
@@ -156,11 +164,12 @@ impl Report {
             reached(o.ratio.median(), target.first, &plain(target.first)),
             reached(o.ratio.median(), target.goal, &plain(target.goal)),
         );
-        if let (Some(share), Some(Target { first, goal })) = (&o.share, item.share) {
+        if let (Some(Read { stream, share }), Some(Target { first, goal })) = (&o.read, item.share) {
             let percent = |x: f64| format!("{:.0} %", 100.0 * x);
             let _ = writeln!(
                 out,
-                "| … share of the streaming read | {} | | | | {} | {} |",
+                "| … share of the streaming read, {} GB/s | {} | | | | {} | {} |",
+                stream.text(rate),
                 share.text(percent),
                 reached(share.median(), first, &percent(first)),
                 reached(share.median(), goal, &percent(goal)),

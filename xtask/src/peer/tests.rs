@@ -20,7 +20,8 @@ fn outcome(ours: &[f64], theirs: &[f64], share: Option<&[f64]>) -> Outcome {
         theirs: samples(theirs),
         setting: "flash".into(),
         ratio: samples(ours).over(&samples(theirs)),
-        share: share.map(samples),
+        read: share.map(|share| Read { stream: samples(&[12.5]), share: samples(share) }),
+        n_disturbed: 0,
     }
 }
 
@@ -70,7 +71,7 @@ fn the_report_has_medians_ranges_and_what_was_reached() {
 |---|--:|--:|---|--:|--:|--:|
 | prompt 512, Q8_0 | 315 (300 … 330) | 130 (110 … 150) | flash attention | **2.50× (2.00× … 3.00×)** | 1.2× ✓ | 2× ✓ |
 | decode 128, Q8_0 | 22.0 (22.0 … 22.0) | 20.0 (20.0 … 20.0) | flash attention | **1.10× (1.10× … 1.10×)** | 1.2× ✗ | 1.5× ✗ |
-| … share of the streaming read | 92 % (92 % … 92 %) | | | | 90 % ✓ | 95 % ✗ |
+| … share of the streaming read, 12.5 (12.5 … 12.5) GB/s | 92 % (92 % … 92 %) | | | | 90 % ✓ | 95 % ✗ |
 | prompt 512, Q4_0 | failed: it   died | | | | | |
 
 This machine has no AMX.";
@@ -84,6 +85,15 @@ fn the_targets_of_a_machine_with_amx_are_others() {
     let text = report.to_markdown(None);
     assert!(text.contains("| 3× ✗ | 6× ✗ |") && text.contains("| 1× ✓ | 1.1× ✓ |"), "{text}");
     assert!(!text.contains("no AMX") && !text.contains("!["), "{text}");
+}
+
+#[test]
+fn disturbed_samples_are_confessed() {
+    let mut report = report();
+    assert!(!report.to_markdown(None).contains("worth little"));
+    let disturbed = Outcome { n_disturbed: 2, ..outcome(&[1.0], &[1.0], None) };
+    report.rows.push((item("prompt-512-q4_k_m"), Ok(disturbed)));
+    assert!(report.to_markdown(None).contains("during 2 of the samples: these figures are worth little"));
 }
 
 #[test]

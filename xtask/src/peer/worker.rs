@@ -26,6 +26,10 @@ impl Worker {
         Ok(Worker { name, child, stdin, stdout })
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(super) fn ask(&mut self, line: &str) -> Result<Json> {
         // If it is gone, its last words are in what can be read.
         let _ = writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush());
