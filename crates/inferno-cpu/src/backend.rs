@@ -15,7 +15,7 @@ use crate::isa::{Isa, IsaError};
 use crate::kernels::Kernels;
 use crate::kv::KvPool;
 use crate::matmul::Inputs;
-use crate::memory::Shares;
+use crate::memory::{Arena, Shares};
 use crate::packed::{PANEL, Packed};
 use crate::pool::Pool;
 
@@ -26,6 +26,7 @@ const SERIAL: usize = 16 << 10;
 pub struct Cpu {
     pub(crate) kernels: Kernels,
     pub(crate) pool: Pool,
+    arena: Arena,
     pub(crate) inputs: Inputs,
     pub(crate) attention: AttentionScratch,
     pub(crate) experts: ExpertScratch,
@@ -55,6 +56,7 @@ impl Cpu {
         Ok(Cpu {
             kernels,
             pool,
+            arena: Arena::default(),
             inputs: Inputs::default(),
             attention: AttentionScratch::default(),
             experts: ExpertScratch::default(),
@@ -120,7 +122,7 @@ impl Backend for Cpu {
     type KvPool = KvPool;
 
     fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
-        let packed = Packed::new(tensor, self.kernels.bias, &mut self.pool)?;
+        let packed = Packed::new(tensor, self.kernels.bias, &mut self.pool, &mut self.arena)?;
         let mut vector = Vec::new();
         if tensor.n_rows() == 1 && tensor.dtype.is_float() {
             vector.resize(tensor.cols, 0.0);

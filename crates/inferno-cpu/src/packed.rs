@@ -16,7 +16,7 @@ use inferno_format::DType;
 use inferno_model::backend::HostTensor;
 use inferno_model::error::LoadError;
 
-use crate::memory::Region;
+use crate::memory::{Arena, Region};
 use crate::pool::Pool;
 use crate::simd::LANES;
 
@@ -153,7 +153,12 @@ pub(crate) struct Packed {
 
 impl Packed {
     /// Reads and packs a tensor on all threads of `pool`. `bias` is added to bytes.
-    pub(crate) fn new(tensor: &HostTensor<'_>, bias: u8, pool: &mut Pool) -> Result<Packed, LoadError> {
+    pub(crate) fn new(
+        tensor: &HostTensor<'_>,
+        bias: u8,
+        pool: &mut Pool,
+        arena: &mut Arena,
+    ) -> Result<Packed, LoadError> {
         let layout = Layout::of(tensor.dtype);
         let n_panels = tensor.n_experts * tensor.rows.div_ceil(PANEL);
         let (quant_bytes, scale_bytes) = layout.panel_bytes(tensor.cols);
@@ -164,8 +169,8 @@ impl Packed {
             layout,
             rows: tensor.rows,
             cols: tensor.cols,
-            quants: Region::new(n_panels * quant_bytes, &what)?,
-            scales: Region::new(n_panels * scale_bytes, &what)?,
+            quants: arena.region(n_panels * quant_bytes, &what)?,
+            scales: arena.region(n_panels * scale_bytes, &what)?,
         };
         let (quants, scales) = (packed.quants.bytes_mut(), packed.scales.bytes_mut());
         pack::pack(tensor, layout, bias, pool, (quants, scales))?;

@@ -93,6 +93,12 @@ pub(crate) trait Simd: Copy {
     fn store_weights(self, out: &mut [i8; 64], x: Self::B);
     /// Lane i of acc += Σ (biased) weight 4i + j × input j, j from 0 to 3. `inputs` has them in memory order.
     fn dot4(self, acc: Self::I, weights: Self::B, inputs: [i8; 4]) -> Self::I;
+    /// The same of sixteen inputs.
+    #[inline(always)]
+    fn dot16(self, acc: Self::I, weights: &[Self::B; 4], inputs: &[[i8; 4]; 4]) -> Self::I {
+        let acc = self.dot4(self.dot4(acc, weights[0], inputs[0]), weights[1], inputs[1]);
+        self.dot4(self.dot4(acc, weights[2], inputs[2]), weights[3], inputs[3])
+    }
 
     /// Asks for a cache line that will be read soon.
     #[inline(always)]

@@ -369,8 +369,8 @@ fn rows<S: Simd, W: Format<S>, const M: usize>(
 #[inline(always)]
 fn dot<S: Simd>(s: S, start: i32, weights: &[S::B], inputs: &[[i8; 4]]) -> S::I {
     let mut sum = s.splat_i32(if S::BIAS == 0 { 0 } else { start });
-    for (&w, &x) in weights.iter().zip(inputs) {
-        sum = s.dot4(sum, w, x);
+    for (w, x) in weights.as_chunks().0.iter().zip(inputs.as_chunks().0) {
+        sum = s.dot16(sum, w, x);
     }
     sum
 }

@@ -191,9 +191,19 @@ fn products<S: Simd>(s: S, all: &mut Results) {
             results.extend(read(s, s.dot4(integers(s, &start), weights, inputs)).map(|x| x as u32));
         }
     }
+    all.push(("dot4", results));
+
+    let mut results = Vec::new();
+    for weights in byte_vectors().as_chunks::<4>().0 {
+        let weights = weights.map(|x| s.add_bytes(s.load_weights(bytemuck::cast_ref(&x)), S::BIAS));
+        let inputs = [(); 4].map(|()| [(); 4].map(|()| (random.below(255) as i8).max(-127)));
+        let sum = inputs.as_flattened().iter().map(|x| i32::from(*x)).sum::<i32>();
+        let start = s.splat_i32(77 - i32::from(S::BIAS) * sum);
+        results.extend(read(s, s.dot16(start, &weights, &inputs)).map(|x| x as u32));
+    }
     s.prefetch(&raw const results[0]);
     s.prefetch(std::ptr::null::<u32>());
-    all.push(("dot4", results));
+    all.push(("dot16", results));
 }
 
 /// Lanes of any integers: the difference of two whole numbers that f32 has.
