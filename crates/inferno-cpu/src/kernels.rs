@@ -104,22 +104,35 @@ impl Kernels {
             Isa::Scalar => table!(isa, 0, crate::simd::scalar::Scalar, "sse2"),
             #[cfg(target_arch = "aarch64")]
             Isa::Scalar => table!(isa, 0, crate::simd::scalar::Scalar, "neon"),
-            // SAFETY: only called by functions that enable the features.
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => table!(isa, 0, unsafe { crate::simd::neon::Neon::proven() }, "neon,dotprod"),
-            // SAFETY: only called by functions that enable the features.
+            Isa::Neon => table!(
+                isa,
+                0,
+                // SAFETY: only called by functions that enable the features.
+                unsafe { crate::simd::neon::Neon::proven() },
+                "neon,dotprod"
+            ),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => table!(isa, 0, unsafe { crate::simd::avx2::Avx2::proven() }, "avx2,fma,f16c"),
-            // SAFETY: as above.
+            Isa::Avx2 => table!(
+                isa,
+                0,
+                // SAFETY: as above.
+                unsafe { crate::simd::avx2::Avx2::proven() },
+                "avx2,fma,f16c"
+            ),
             #[cfg(target_arch = "x86_64")]
-            Isa::AvxVnni => {
-                table!(isa, 128, unsafe { crate::simd::avx2::AvxVnni::proven() }, "avx2,fma,f16c,avxvnni")
-            }
-            // SAFETY: as above.
+            Isa::AvxVnni => table!(
+                isa,
+                128,
+                // SAFETY: as above.
+                unsafe { crate::simd::avx2::AvxVnni::proven() },
+                "avx2,fma,f16c,avxvnni"
+            ),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => table!(
                 isa,
                 128,
+                // SAFETY: as above.
                 unsafe { crate::simd::avx512::Avx512::proven() },
                 "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
             ),
