@@ -336,7 +336,9 @@ impl Simd for Neon {
     #[inline(always)]
     fn prefetch<T>(self, at: *const T) {
         // SAFETY: a hint, which no address makes fail.
-        unsafe { asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(readonly, nostack, preserves_flags)) }
+        unsafe {
+            asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(readonly, nostack, preserves_flags))
+        }
     }
 }
 
