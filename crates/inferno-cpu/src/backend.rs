@@ -50,7 +50,12 @@ pub struct Buffer {
 impl Cpu {
     /// A backend of that instruction set with `n_threads` threads, the caller's included.
     pub fn new(isa: Isa, n_threads: NonZeroUsize) -> Result<Cpu, BackendError> {
-        let kernels = Kernels::of(isa.check().map_err(|e: IsaError| BackendError { what: e.to_string() })?);
+        let isa = isa.check().map_err(|e: IsaError| BackendError { what: e.to_string() })?;
+        Cpu::with(Kernels::of(isa), n_threads)
+    }
+
+    /// A backend with those kernels.
+    pub(crate) fn with(kernels: Kernels, n_threads: NonZeroUsize) -> Result<Cpu, BackendError> {
         let refused = |e| BackendError { what: format!("the system gives no {n_threads} threads: {e}") };
         let pool = Pool::new(n_threads).map_err(refused)?;
         Ok(Cpu {

@@ -80,7 +80,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => has_avx512(),
             #[cfg(target_arch = "x86_64")]
-            Isa::Amx => false,
+            Isa::Amx => has_avx512() && crate::amx::is_usable(),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => std::arch::is_aarch64_feature_detected!("dotprod"),
             _ => false,

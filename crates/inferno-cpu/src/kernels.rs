@@ -9,6 +9,8 @@ pub(crate) mod int8;
 mod kv;
 mod math;
 mod rows;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use inferno_model::architecture::Activation;
 use inferno_model::rope::Angles;
@@ -73,7 +75,7 @@ kernels! {
     fn rope(x: &mut [f32], head_dim: usize, angles: &Angles, row: usize) = rows;
     /// Quantizes up to [`ROW_GROUP`] rows of `cols` to blocks; rows that are missing are zero.
     fn quantize(out: &mut [InputBlock], x: &[f32], cols: usize) = int8;
-    /// out = rows `0..n_rows` of a group × up to [`PANELS`] quantized panels of one matrix.
+    /// out += rows `0..n_rows` of a group × up to [`PANELS`] quantized panels of one matrix.
     fn products_int8(out: &mut [OutTile; PANELS], panels: &[Panel<'_>], x: &[InputBlock], n_rows: usize) = int8;
     /// A quantized panel as `Layout::Wide`.
     fn widen(quants: &mut [u8], scales: &mut [u8], panel: Panel<'_>) = int8;
@@ -81,7 +83,7 @@ kernels! {
     fn dequantize_lane(out: &mut [f32], panel: Panel<'_>, lane: usize) = int8;
     /// Interleaves up to [`ROW_GROUP`] rows.
     fn interleave(out: &mut [[f32; ROW_GROUP]], x: &[f32]) = float;
-    /// out = rows `0..n_rows` of a group × a panel of floats.
+    /// out += rows `0..n_rows` of a group × a panel of floats.
     fn product_float(out: &mut OutTile, panel: Panel<'_>, x: &[[f32; ROW_GROUP]], n_rows: usize) = float;
     /// Writes the keys and values of one position, place `place` of a page, to a head's bytes in it.
     fn store_head(tile: HeadMut<'_>, place: usize, k: &[f32], v: &[f32]) = kv;
@@ -133,10 +135,38 @@ impl Kernels {
                 isa,
                 128,
                 // SAFETY: as above.
-                unsafe { crate::simd::avx512::Avx512::proven() },
+                unsafe { crate::simd::avx512::Avx512::<128>::proven() },
                 "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
             ),
+            // SAFETY: the level is available.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => unsafe { Kernels::with_tiles::<crate::amx::Hardware>() },
             other => unreachable!("`{other}` is not available"),
         }
+    }
+
+    /// The level with tiles.
+    ///
+    /// # Safety
+    /// The machine has AVX-512 and those tiles.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn with_tiles<T: crate::amx::Tiles>() -> Kernels {
+        let plain = table!(
+            Isa::Amx,
+            0,
+            // SAFETY: only called by functions that enable the features.
+            unsafe { tiles::Vectors::proven() },
+            "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
+        );
+        // SAFETY: the caller's promise, and the table is of these vectors.
+        unsafe { tiles::with_tiles::<T>(plain) }
+    }
+
+    /// The level with tiles that are emulated, on a machine with AVX-512.
+    #[cfg(all(test, target_arch = "x86_64"))]
+    pub(crate) fn with_emulated_tiles() -> Kernels {
+        assert!(Isa::Avx512.is_available(), "the vectors are not emulated");
+        // SAFETY: there is AVX-512, and such tiles are everywhere.
+        unsafe { Kernels::with_tiles::<crate::amx::emulated::Emulated>() }
     }
 }

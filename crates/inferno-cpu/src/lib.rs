@@ -4,6 +4,8 @@
 //! their page tables. Start at [`Cpu`] in `backend.rs`, which says what runs where; the arithmetic is in `kernels/`,
 //! written once over `simd.rs`. Every level gives the bits of `inferno_model::reference`.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 mod backend;
 mod experts;

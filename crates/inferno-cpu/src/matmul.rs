@@ -17,6 +17,10 @@ const MOST_OUTPUTS: usize = 4;
 /// Panels that a group of rows meets while it is in the nearest cache.
 const PANELS_AT_ONCE: usize = 2 * PANELS;
 
+/// Inputs that many rows multiply before the next: that much of the panels stays in a near cache. A whole number of
+/// blocks of any type.
+const CHUNK_LEN: usize = 1024;
+
 /// The rows of an input, in groups, as the kernels take them.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
@@ -29,10 +33,17 @@ pub(crate) struct Inputs {
 }
 
 thread_local! {
-    /// Panels of 4-bit and 6-bit weights, unpacked for many rows.
-    static WIDE: RefCell<Wide> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
+#[derive(Default)]
+struct Scratch {
+    /// One per group of rows.
+    sums: Vec<[OutTile; PANELS]>,
+    wide: Wide,
+}
+
+/// Panels of 4-bit and 6-bit weights, unpacked for many rows.
 #[derive(Default)]
 struct Wide {
     quants: Vec<u8>,
@@ -79,19 +90,25 @@ impl Inputs {
         self.n_rows.div_ceil(ROW_GROUP)
     }
 
-    /// out = the rows of group `group` × up to [`PANELS`] panels of a matrix.
-    fn product(&self, kernels: &Kernels, out: &mut [OutTile; PANELS], panels: &[Panel<'_>], group: usize) {
+    /// sums += the rows of group `group` × up to [`PANELS`] panels of a matrix, `inputs` only; the panels have no more.
+    fn add_products(
+        &self,
+        kernels: &Kernels,
+        sums: &mut [OutTile; PANELS],
+        panels: &[Panel<'_>],
+        (group, inputs): (usize, Range<usize>),
+    ) {
         let n_rows = ROW_GROUP.min(self.n_rows - group * ROW_GROUP);
-        if !panels[0].layout.is_quantized() {
-            let x = &self.floats[group * self.cols..(group + 1) * self.cols];
-            for (out, panel) in out.iter_mut().zip(panels) {
-                (kernels.product_float)(out, *panel, x, n_rows);
+        if panels[0].layout.is_quantized() {
+            let n_blocks = self.cols / 32;
+            let x = &self.quantized[group * n_blocks..][inputs.start / 32..inputs.end / 32];
+            (kernels.products_int8)(sums, panels, x, n_rows);
+        } else {
+            let x = &self.floats[group * self.cols..][inputs];
+            for (sums, panel) in sums.iter_mut().zip(panels) {
+                (kernels.product_float)(sums, *panel, x, n_rows);
             }
-            return;
         }
-        let n_blocks = self.cols / 32;
-        let x = &self.quantized[group * n_blocks..(group + 1) * n_blocks];
-        (kernels.products_int8)(out, panels, x, n_rows);
     }
 
     /// out (rows, width of the matrix) = row groups `groups` × panels `panels` of matrix `expert`. Row `i` of the
@@ -105,57 +122,67 @@ impl Inputs {
         groups: Range<usize>,
     ) {
         assert_eq!(weight.cols, self.cols, "inputs of `{}`", weight.name);
-        let wide_layout = Layout::wide(weight.dtype);
-        let widen = groups.len() > 1 && matches!(weight.layout, Layout::Q4 | Layout::Q4K | Layout::Q6K);
-        let (quant_bytes, scale_bytes) = wide_layout.panel_bytes(weight.cols);
-        WIDE.with_borrow_mut(|wide| {
-            let mut at = panels.start;
-            while at < panels.end {
-                let now = at..panels.end.min(at + PANELS_AT_ONCE);
-                if widen {
-                    wide.quants.resize(PANELS_AT_ONCE * quant_bytes, 0);
-                    wide.scales.resize(PANELS_AT_ONCE * scale_bytes, 0);
-                    let quants = wide.quants.chunks_exact_mut(quant_bytes);
-                    for ((panel, quants), scales) in
-                        now.clone().zip(quants).zip(wide.scales.chunks_exact_mut(scale_bytes))
-                    {
-                        (kernels.widen)(quants, scales, weight.panel(expert, panel));
-                    }
-                }
-                let panel = |i: usize| {
-                    if !widen {
-                        return weight.panel(expert, now.start + i);
-                    }
-                    Panel {
-                        layout: wide_layout,
-                        quants: &wide.quants[i * quant_bytes..][..quant_bytes],
-                        scales: &wide.scales[i * scale_bytes..][..scale_bytes],
-                    }
-                };
-                for group in groups.clone() {
-                    for i in (0..now.len()).step_by(PANELS) {
-                        let mut tiles: [OutTile; PANELS] = [[[0.0; PANEL]; ROW_GROUP]; PANELS];
-                        let n = (now.len() - i).min(PANELS);
-                        self.product(
-                            kernels,
-                            &mut tiles,
-                            &std::array::from_fn::<_, PANELS, _>(|j| panel((i + j).min(now.len() - 1)))[..n],
-                            group,
-                        );
-                        for (tile, panel) in tiles.iter().zip(now.start + i..now.start + i + n) {
-                            let first_row = group * ROW_GROUP;
-                            let width = PANEL.min(weight.rows - panel * PANEL);
-                            for (row, tile) in (first_row..self.n_rows).zip(tile) {
-                                let start = row * weight.rows + panel * PANEL;
-                                // SAFETY: one thread has this panel of these rows.
-                                unsafe { out.at(start..start + width) }.copy_from_slice(&tile[..width]);
-                            }
+        // Few rows read the weights once, from memory; many find part of them in the nearest cache.
+        let many = groups.len() > 1;
+        let chunk_len = if many { CHUNK_LEN } else { self.cols.max(1) };
+        let widen = many && matches!(weight.layout, Layout::Q4 | Layout::Q4K | Layout::Q6K);
+        SCRATCH.with_borrow_mut(|Scratch { sums, wide }| {
+            for first in panels.clone().step_by(PANELS_AT_ONCE) {
+                let now = first..panels.end.min(first + PANELS_AT_ONCE);
+                let n_sets = now.len().div_ceil(PANELS);
+                sums.clear();
+                sums.resize(groups.len() * n_sets, [[[0.0; PANEL]; ROW_GROUP]; PANELS]);
+                for start in (0..self.cols).step_by(chunk_len) {
+                    let inputs = start..self.cols.min(start + chunk_len);
+                    let part = |i: usize| weight.panel(expert, first + i.min(now.len() - 1)).part(&inputs);
+                    let parts: [Panel<'_>; PANELS_AT_ONCE] = match widen {
+                        true => wide.unpack(kernels, weight, inputs.len(), now.len(), part),
+                        false => std::array::from_fn(part),
+                    };
+                    for (sums, group) in sums.chunks_exact_mut(n_sets).zip(groups.clone()) {
+                        for (sums, parts) in sums.iter_mut().zip(parts[..now.len()].chunks(PANELS)) {
+                            self.add_products(kernels, sums, parts, (group, inputs.clone()));
                         }
                     }
                 }
-                at = now.end;
+                for (sums, group) in sums.chunks_exact(n_sets).zip(groups.clone()) {
+                    for (sums, panel) in sums.as_flattened().iter().zip(now.clone()) {
+                        let width = PANEL.min(weight.rows - panel * PANEL);
+                        for (row, sums) in (group * ROW_GROUP..self.n_rows).zip(sums) {
+                            let start = row * weight.rows + panel * PANEL;
+                            // SAFETY: one thread has this panel of these rows.
+                            unsafe { out.at(start..start + width) }.copy_from_slice(&sums[..width]);
+                        }
+                    }
+                }
             }
         });
+    }
+}
+
+impl Wide {
+    /// The first `n` panels, of `n_inputs`, in bytes; the others are anything.
+    fn unpack<'a>(
+        &'a mut self,
+        kernels: &Kernels,
+        weight: &Packed,
+        n_inputs: usize,
+        n: usize,
+        part: impl Fn(usize) -> Panel<'a>,
+    ) -> [Panel<'a>; PANELS_AT_ONCE] {
+        let layout = Layout::wide(weight.dtype);
+        let (quant_bytes, scale_bytes) = layout.panel_bytes(n_inputs);
+        self.quants.resize(PANELS_AT_ONCE * quant_bytes, 0);
+        self.scales.resize(PANELS_AT_ONCE * scale_bytes, 0);
+        let places = self.quants.chunks_exact_mut(quant_bytes).zip(self.scales.chunks_exact_mut(scale_bytes));
+        for (i, (quants, scales)) in places.take(n).enumerate() {
+            (kernels.widen)(quants, scales, part(i));
+        }
+        std::array::from_fn(|i| Panel {
+            layout,
+            quants: &self.quants[i * quant_bytes..][..quant_bytes],
+            scales: &self.scales[i * scale_bytes..][..scale_bytes],
+        })
     }
 }
 

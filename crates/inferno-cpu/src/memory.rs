@@ -137,8 +137,9 @@ mod tests {
     fn regions_are_zero_aligned_and_apart() {
         let mut arena = Arena::default();
         let what = || "a test".to_owned();
-        let mut regions: Vec<Region> =
-            [0, 1, 63, 64, 65, 3 << 20, CHUNK - 100, CHUNK + 1].map(|n| arena.region(n, &what).unwrap()).into();
+        let mut regions: Vec<Region> = [0, 1, 63, 64, 65, 3 << 20, CHUNK - 100, CHUNK + 1]
+            .map(|n| arena.region(n, &what).unwrap())
+            .into();
         drop(arena);
         for (i, region) in regions.iter_mut().enumerate() {
             assert_eq!(region.bytes().as_ptr().align_offset(ALIGN), 0);

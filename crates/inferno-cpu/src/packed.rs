@@ -11,6 +11,8 @@
 
 mod pack;
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 use inferno_format::DType;
 use inferno_model::backend::HostTensor;
@@ -135,6 +137,14 @@ pub(crate) struct Panel<'a> {
     pub(crate) layout: Layout,
     pub(crate) quants: &'a [u8],
     pub(crate) scales: &'a [u8],
+}
+
+impl<'a> Panel<'a> {
+    /// Only those inputs, which are whole units.
+    pub(crate) fn part(self, inputs: &Range<usize>) -> Panel<'a> {
+        let (start, end) = (self.layout.panel_bytes(inputs.start), self.layout.panel_bytes(inputs.end));
+        Panel { quants: &self.quants[start.0..end.0], scales: &self.scales[start.1..end.1], ..self }
+    }
 }
 
 /// A tensor's matrices, packed.

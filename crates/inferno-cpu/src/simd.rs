@@ -31,6 +31,8 @@ pub(crate) trait Simd: Copy {
     /// Added (wrapping) to weights from -128 to 127 to make what `dot4` multiplies: 0, or 128 where the instruction
     /// takes unsigned weights.
     const BIAS: u8;
+    /// The same of weights that are stored as bytes.
+    const STORED_BIAS: u8 = Self::BIAS;
     /// Rows whose sums fit in the registers of an integer product: a divisor of [`ROW_GROUP`].
     const INT8_ROWS: usize;
     /// The same of a float product with two vectors of outputs.
@@ -88,7 +90,7 @@ pub(crate) trait Simd: Copy {
     fn or(self, a: Self::B, b: Self::B) -> Self::B;
     /// Wrapping.
     fn add_bytes(self, a: Self::B, b: u8) -> Self::B;
-    /// Stored weights, already biased by what is stored with this level.
+    /// Stored weights, as `dot4` takes them.
     fn load_weights(self, x: &[i8; 64]) -> Self::B;
     fn store_weights(self, out: &mut [i8; 64], x: Self::B);
     /// Lane i of acc += Σ (biased) weight 4i + j × input j, j from 0 to 3. `inputs` has them in memory order.

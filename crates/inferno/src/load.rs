@@ -22,7 +22,7 @@ pub(crate) struct Compute {
     pub(crate) isa: Option<Isa>,
 
     /// Threads that compute, the main one included; default: as many as processors may be used
-    #[arg(short, long, value_name = "N")]
+    #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
 
     /// How keys and values are stored: auto, f32, f16, bf16 or q8_0; auto is f32 for a model in F32, else f16

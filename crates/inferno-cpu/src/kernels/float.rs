@@ -103,6 +103,9 @@ fn rows<S: Simd, E: Element, const M: usize>(
     first: usize,
 ) {
     let mut acc = [s.zero(); M];
+    for (acc, out) in acc.iter_mut().zip(&out[first..first + M]) {
+        *acc = s.load(out);
+    }
     for (w, x) in weights.iter().zip(x) {
         let w = E::load(s, w);
         for (acc, &x) in acc.iter_mut().zip(&x[first..first + M]) {

@@ -15,26 +15,26 @@ use crate::simd::{LANES, ROW_GROUP, Simd};
 #[repr(C, align(64))]
 pub(crate) struct InputBlock {
     /// [row][4 at a time][4]
-    q: [[[i8; 4]; 8]; ROW_GROUP],
+    pub(super) q: [[[i8; 4]; 8]; ROW_GROUP],
     /// The value of one unit; NaN in all blocks of a row with a number that is not finite.
-    d: [f32; ROW_GROUP],
+    pub(super) d: [f32; ROW_GROUP],
     /// What a sum of products with biased weights starts at: -bias × Σ q, of the first 16, the others, and all.
     start: [[i32; ROW_GROUP]; 3],
     /// d × Σ q of the same.
-    sum: [[f32; ROW_GROUP]; 3],
+    pub(super) sum: [[f32; ROW_GROUP]; 3],
     padding: [u8; 32],
 }
 
 /// A block's vectors of weights, biased, with the scales and minimums of its runs. What a format lacks is not made.
 #[derive(Clone, Copy)]
-struct Block<S: Simd> {
+pub(super) struct Block<S: Simd> {
     weights: [S::B; 8],
-    scale: [S::F; 2],
-    min: [S::F; 2],
+    pub(super) scale: [S::F; 2],
+    pub(super) min: [S::F; 2],
 }
 
 /// How a panel's quants and scales are read. A unit is what shares the outermost scale.
-trait Format<S: Simd> {
+pub(super) trait Format<S: Simd> {
     type Quants: Pod;
     type Scales: Pod;
     /// What is read once a unit.
@@ -80,7 +80,7 @@ fn add_offset<S: Simd>(s: S, x: S::B, offset: i8) -> S::B {
     }
 }
 
-struct Q8;
+pub(super) struct Q8;
 impl<S: Simd> Format<S> for Q8 {
     type Quants = Bytes;
     type Scales = [u16; PANEL];
@@ -165,7 +165,7 @@ impl<S: Simd> Format<S> for Q6K {
 
 macro_rules! wide {
     ($name:ident, $vectors:literal, run16: $run16:literal, min: $min:literal) => {
-        struct $name;
+        pub(super) struct $name;
         impl<S: Simd> Format<S> for $name {
             type Quants = Bytes;
             type Scales = [[f32; PANEL]; $vectors];
@@ -228,7 +228,7 @@ fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[
     }
 }
 
-/// A group of rows × up to [`PANELS`] panels of one matrix.
+/// out += a group of rows × up to [`PANELS`] panels of one matrix.
 #[inline(always)]
 pub(super) fn products_int8<S: Simd>(
     s: S,
@@ -280,6 +280,11 @@ fn panel_rows<S: Simd, W: Format<S>, const M: usize, const N: usize>(
     let n_units = x.len() / W::BLOCKS;
     let (quants, scales) = (quants.map(|q| &q[..n_units]), scales.map(|s| &s[..n_units]));
     let mut acc = [[s.zero(); N]; M];
+    for r in 0..M {
+        for i in 0..N {
+            acc[r][i] = s.load(&out[i][first + r]);
+        }
+    }
     for u in 0..n_units {
         for b in 0..W::BLOCKS {
             let x = &x[u * W::BLOCKS + b];
@@ -315,9 +320,9 @@ fn panel_rows<S: Simd, W: Format<S>, const M: usize, const N: usize>(
             }
         }
     }
-    for (r, acc) in acc.into_iter().enumerate() {
-        for (out, acc) in out.iter_mut().zip(acc) {
-            s.store(&mut out[first + r], acc);
+    for r in 0..M {
+        for i in 0..N {
+            s.store(&mut out[i][first + r], acc[r][i]);
         }
     }
 }
@@ -334,6 +339,9 @@ fn rows<S: Simd, W: Format<S>, const M: usize>(
     let quants: &[W::Quants] = bytemuck::cast_slice(panel.quants);
     let scales: &[W::Scales] = bytemuck::cast_slice(panel.scales);
     let mut acc = [s.zero(); M];
+    for (acc, out) in acc.iter_mut().zip(&out[first..first + M]) {
+        *acc = s.load(out);
+    }
     for ((quants, scales), x) in quants.iter().zip(scales).zip(x.chunks_exact(W::BLOCKS)) {
         let unit = W::unit(s, scales);
         for (b, x) in x.iter().enumerate() {
@@ -496,7 +504,7 @@ fn dequantize<S: Simd, W: Format<S>>(s: S, out: &mut [f32], panel: Panel<'_>, la
                 s.store_weights(&mut bytes, *weights);
                 let run = i / 4 * usize::from(W::RUN16);
                 for (j, out) in out[4 * i..4 * i + 4].iter_mut().enumerate() {
-                    let q = (bytes[4 * lane + j] as u8).wrapping_sub(S::BIAS) as i8;
+                    let q = (bytes[4 * lane + j] as u8).wrapping_sub(S::STORED_BIAS) as i8;
                     *out = scale[run] * f32::from(q) - min[run];
                 }
             }

@@ -4,18 +4,6 @@ use std::arch::x86_64::*;
 
 use super::{LANES, Simd};
 
-/// Proof that this CPU has AVX-512 F, BW, VL, DQ and VNNI, FMA and F16C.
-#[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
-
-impl Avx512 {
-    /// # Safety
-    /// The CPU has the features named above.
-    pub(crate) unsafe fn proven() -> Avx512 {
-        Avx512(())
-    }
-}
-
 /// An expression of intrinsics.
 macro_rules! op {
     ($e:expr) => {
@@ -24,16 +12,43 @@ macro_rules! op {
     };
 }
 
+/// Proof that this CPU has AVX-512 F, BW, VL, DQ and VNNI, FMA and F16C. Weights are stored with this bias: 128, or 0
+/// beside tiles, which take signed ones.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512<const STORED_BIAS: u8>(());
+
+impl<const STORED_BIAS: u8> Avx512<STORED_BIAS> {
+    /// # Safety
+    /// The CPU has the features named above.
+    pub(crate) unsafe fn proven() -> Self {
+        Avx512(())
+    }
+
+    #[allow(clippy::inline_always, reason = "as below")]
+    #[inline(always)]
+    pub(crate) fn load_i32(self, x: &[i32; LANES]) -> __m512i {
+        op!(_mm512_loadu_si512(x.as_ptr().cast()))
+    }
+
+    /// From stored weights to what `vpdpbusd` takes, and back: 128 added turns the top bit.
+    #[allow(clippy::inline_always, reason = "as below")]
+    #[inline(always)]
+    fn rebias(self, x: __m512i) -> __m512i {
+        if STORED_BIAS == 128 { x } else { op!(_mm512_xor_si512(x, _mm512_set1_epi8(i8::MIN))) }
+    }
+}
+
 #[allow(
     clippy::inline_always,
     reason = "an operation that is not inlined is a call with its operands in memory"
 )]
-impl Simd for Avx512 {
+impl<const STORED_BIAS: u8> Simd for Avx512<STORED_BIAS> {
     type F = __m512;
     type I = __m512i;
     type B = __m512i;
 
     const BIAS: u8 = 128;
+    const STORED_BIAS: u8 = STORED_BIAS;
     const INT8_ROWS: usize = 8;
     const FLOAT_ROWS: usize = 8;
 
@@ -194,11 +209,11 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn load_weights(self, x: &[i8; 64]) -> __m512i {
-        op!(_mm512_loadu_si512(x.as_ptr().cast()))
+        self.rebias(op!(_mm512_loadu_si512(x.as_ptr().cast())))
     }
     #[inline(always)]
     fn store_weights(self, out: &mut [i8; 64], x: __m512i) {
-        op!(_mm512_storeu_si512(out.as_mut_ptr().cast(), x))
+        op!(_mm512_storeu_si512(out.as_mut_ptr().cast(), self.rebias(x)))
     }
     #[inline(always)]
     fn dot4(self, acc: __m512i, weights: __m512i, inputs: [i8; 4]) -> __m512i {

@@ -25,7 +25,7 @@ fn does_as_scalar(isa: Isa) {
         Isa::AvxVnni => run(unsafe { avx2::AvxVnni::proven() }),
         // SAFETY: it is available.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => run(unsafe { avx512::Avx512::proven() }),
+        Isa::Avx512 => run(unsafe { avx512::Avx512::<128>::proven() }),
         other => unreachable!("`{other}` has no operations of its own"),
     };
     let expected = run(Scalar);

@@ -1,3 +1,4 @@
 //! Tests of the CPU backend, one binary.
 
 mod conformance;
+mod invariance;

@@ -1,0 +1,124 @@
+//! The whole level against the reference, bit for bit: with emulated tiles where there is AVX-512, and with the
+//! machine's where there are any (`tests/it/conformance.rs` has the suite for these).
+
+use std::num::NonZeroUsize;
+
+use inferno_format::{DType, Gguf, dequantize};
+use inferno_model::backend::{Backend, HostTensor, Source};
+use inferno_model::conformance::{Precision, Promise, check};
+use inferno_model::reference::Reference;
+use xtask::testing::{Random, skip, testdata};
+
+use crate::backend::Cpu;
+use crate::isa::Isa;
+use crate::kernels::Kernels;
+
+fn cpu(kernels: Kernels, n_threads: usize) -> Cpu {
+    Cpu::with(kernels, NonZeroUsize::new(n_threads).unwrap()).unwrap()
+}
+
+fn has_vectors() -> bool {
+    let has = Isa::Avx512.is_available();
+    if !has {
+        skip("avx512", "this machine has no `avx512`, which is not emulated");
+    }
+    has
+}
+
+#[test]
+fn emulated_tiles_give_the_bits_of_the_reference() {
+    if !has_vectors() {
+        return;
+    }
+    let models = ["llama", "qwen2", "qwen3moe", "gemma3"]
+        .map(|name| Gguf::open(&testdata(&format!("goldens/{name}.gguf"))).unwrap());
+    let bits = Promise { operations: Precision::Bits, attention: Precision::Bits };
+    check(|| cpu(Kernels::with_emulated_tiles(), 1), bits, &models);
+    check(|| cpu(Kernels::with_emulated_tiles(), 3), bits, &[]);
+}
+
+#[test]
+fn products_of_every_shape_in_emulated_tiles_are_the_reference_s() {
+    if has_vectors() {
+        multiplies_as_reference(&mut cpu(Kernels::with_emulated_tiles(), 2));
+    }
+}
+
+#[test]
+fn products_of_every_shape_in_tiles_are_the_reference_s() {
+    if !Isa::Amx.is_available() {
+        return skip("amx", "this machine has no `amx`");
+    }
+    multiplies_as_reference(&mut cpu(Kernels::of(Isa::Amx), 2));
+}
+
+fn multiplies_as_reference(cpu: &mut Cpu) {
+    let mut random = Random(32);
+    let quantized = DType::ALL.iter().filter(|dtype| dtype.can_dequantize() && !dtype.is_float());
+    for &dtype in quantized {
+        for cols in [32, 96, 256, 1280] {
+            if cols % dtype.block_len() != 0 {
+                continue;
+            }
+            for rows in [16, 17, 40, 100] {
+                let weights = random_weights(&mut random, dtype, rows * cols);
+                for n_rows in [4, 5, 8, 9, 16, 17, 33, 100] {
+                    let mut x = random.numbers(n_rows * cols);
+                    match n_rows {
+                        9 => x[3 * cols + 7] = f32::NAN,
+                        17 => x[2 * cols..3 * cols].fill(0.0),
+                        // The ends of a byte, all of a sign.
+                        33 => x.iter_mut().for_each(|x| *x = 1.0f32.copysign(*x)),
+                        _ => {}
+                    }
+                    let found = product(cpu, dtype, [rows, cols], &weights, &x);
+                    let expected = product(&mut Reference::default(), dtype, [rows, cols], &weights, &x);
+                    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                        assert!(
+                            found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan(),
+                            "{dtype}, {n_rows} rows of {cols} to {rows}: number {i} is {found:e}, expected {expected:e}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn product<B: Backend>(
+    b: &mut B,
+    dtype: DType,
+    [rows, cols]: [usize; 2],
+    weights: &[u8],
+    x: &[f32],
+) -> Vec<f32> {
+    let mut upload = |dtype, rows, bytes: &[u8]| {
+        let source = Source::Memory(bytes);
+        b.upload(&HostTensor { name: "noise".into(), dtype, n_experts: 1, rows, cols, source }).unwrap()
+    };
+    let weights = upload(dtype, rows, weights);
+    let table = upload(DType::F32, x.len() / cols, bytemuck::cast_slice(x));
+    let (mut input, mut out) = (b.buffer(cols).unwrap(), b.buffer(rows).unwrap());
+    let tokens: Vec<u32> = (0..(x.len() / cols) as u32).collect();
+    b.embed(&mut input, &table, &tokens, 1.0);
+    b.matmul(&mut [&mut out], &[&weights], &input);
+    let mut numbers = Vec::new();
+    b.read(&out, &mut numbers).unwrap();
+    numbers
+}
+
+/// Blocks of random bytes whose values are of like size.
+fn random_weights(random: &mut Random, dtype: DType, n: usize) -> Vec<u8> {
+    let mut values = vec![0.0; dtype.block_len()];
+    let mut bytes = vec![0; dtype.row_bytes(n).unwrap()];
+    for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
+        loop {
+            block.fill_with(|| random.bits() as u8);
+            dequantize(dtype, block, &mut values).unwrap();
+            if values.iter().all(|x| x.abs() < 10.0) && values.iter().any(|x| x.abs() > 1e-4) {
+                break;
+            }
+        }
+    }
+    bytes
+}
