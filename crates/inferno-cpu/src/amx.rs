@@ -290,7 +290,7 @@ fn is_permitted() -> bool {
 /// Are a few products what plain integers give?
 fn is_right(tiles: impl Tiles) -> bool {
     // Bytes that differ in sign and size, and the ends: -128 × -128 is wrong wherever one is taken as unsigned.
-    let byte = |i: usize, factor: usize| if i % 7 == 0 { -128 } else { (i * factor + i / 64) as i8 };
+    let byte = |i: usize, factor: usize| if i.is_multiple_of(7) { -128 } else { (i * factor + i / 64) as i8 };
     let inputs: Inputs = std::array::from_fn(|row| {
         std::array::from_fn(|k| std::array::from_fn(|j| byte(32 * row + 4 * k + j, 93)))
     });

@@ -247,9 +247,10 @@ impl Call<'_> {
         let positions =
             seen.start.max(partition * PARTITION_LEN)..seen.end.min((partition + 1) * PARTITION_LEN);
         let state_len = state_len(head_dim);
-        for page in positions.start / PAGE_LEN..positions.end.div_ceil(PAGE_LEN) {
-            let start = page * PAGE_LEN;
-            let head = self.pool.head(layer, table[page], block.kv_head);
+        let pages = positions.start / PAGE_LEN..positions.end.div_ceil(PAGE_LEN);
+        for (i, &page) in table[pages.clone()].iter().enumerate() {
+            let start = (pages.start + i) * PAGE_LEN;
+            let head = self.pool.head(layer, page, block.kv_head);
             let mut tile =
                 Tile { kv_type: head.kv_type, keys: head.keys, values: head.values, start, scale, softcap };
             let convert = match head.kv_type {

@@ -102,10 +102,6 @@ pub(crate) trait Simd: Copy {
         self.dot4(self.dot4(acc, weights[2], inputs[2]), weights[3], inputs[3])
     }
 
-    /// Asks for a cache line that will be read soon.
-    #[inline(always)]
-    fn prefetch<T>(self, _at: *const T) {}
-
     #[inline(always)]
     fn zero(self) -> Self::F {
         self.splat(0.0)

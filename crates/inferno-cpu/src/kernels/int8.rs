@@ -179,8 +179,8 @@ macro_rules! wide {
             #[inline(always)]
             fn block(s: S, quants: &Bytes, scales: &Self::Scales, _: (), _: usize) -> Block<S> {
                 const RUNS: usize = 1 + $run16 as usize;
-                let scale = [s.load(&scales[0]), s.load(&scales[1 % RUNS])];
-                let min = [s.load(&scales[$vectors - RUNS]), s.load(&scales[$vectors - RUNS + 1 % RUNS])];
+                let scale = [s.load(&scales[0]), s.load(&scales[RUNS - 1])];
+                let min = [s.load(&scales[$vectors - RUNS]), s.load(&scales[$vectors - 1])];
                 Block { weights: load_weights(s, quants), scale, min }
             }
         }

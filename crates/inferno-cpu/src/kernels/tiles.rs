@@ -152,9 +152,9 @@ unsafe fn add_products<T: Tiles, W: Format<Vectors, Quants = Bytes>, const N: us
             for i in 1..N {
                 weights[i] = &quants[i][b];
             }
-            for run in 0..n_runs {
+            for (run, sums) in sums[b % KEPT].iter_mut().enumerate().take(n_runs) {
                 // SAFETY: the caller has configured the tiles.
-                unsafe { tiles.multiply(&mut sums[b % KEPT][run], &x[b].q, weights, run) };
+                unsafe { tiles.multiply(sums, &x[b].q, weights, run) };
             }
         }
         if let Some(b) = b.checked_sub(AHEAD) {
@@ -163,20 +163,20 @@ unsafe fn add_products<T: Tiles, W: Format<Vectors, Quants = Bytes>, const N: us
             for i in 1..N {
                 w[i] = W::block(s, &quants[i][b], &scales[i][b], W::unit(s, &scales[i][b]), 0);
             }
-            for run in 0..n_runs {
+            for (run, sums) in sums[b % KEPT].iter().enumerate().take(n_runs) {
                 // SAFETY: written AHEAD blocks ago, and not since, as KEPT is more.
-                let sums = unsafe { sums[b % KEPT][run].assume_init_ref() };
+                let sums = unsafe { sums.assume_init_ref() };
                 let part = if W::RUN16 { run } else { 2 };
-                for r in 0..ROW_GROUP {
+                for (r, acc) in acc.iter_mut().enumerate() {
                     let d = s.splat(x.d[r]);
                     for i in 0..N {
                         let product = s.to_f32(s.load_i32(&sums[i].0[r]));
-                        acc[r][i] = s.fma(product, s.mul(w[i].scale[run], d), acc[r][i]);
+                        acc[i] = s.fma(product, s.mul(w[i].scale[run], d), acc[i]);
                     }
                     if W::MIN {
                         let sum = s.splat(x.sum[part][r]);
                         for i in 0..N {
-                            acc[r][i] = s.fnma(sum, w[i].min[run], acc[r][i]);
+                            acc[i] = s.fnma(sum, w[i].min[run], acc[i]);
                         }
                     }
                 }

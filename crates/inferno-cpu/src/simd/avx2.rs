@@ -311,10 +311,6 @@ macro_rules! level {
                     Pair($dot4(acc.0, weights.0, inputs), $dot4(acc.1, weights.1, inputs))
                 })
             }
-            #[inline(always)]
-            fn prefetch<T>(self, at: *const T) {
-                op!(_mm_prefetch(at.cast(), _MM_HINT_T0))
-            }
         }
     };
 }

@@ -219,8 +219,4 @@ impl<const STORED_BIAS: u8> Simd for Avx512<STORED_BIAS> {
     fn dot4(self, acc: __m512i, weights: __m512i, inputs: [i8; 4]) -> __m512i {
         op!(_mm512_dpbusd_epi32(acc, weights, _mm512_set1_epi32(i32::from_le_bytes(inputs.map(|x| x as u8)))))
     }
-    #[inline(always)]
-    fn prefetch<T>(self, at: *const T) {
-        op!(_mm_prefetch(at.cast(), _MM_HINT_T0))
-    }
 }

@@ -333,13 +333,6 @@ impl Simd for Neon {
         let acc = each!(sdot::<2>(acc, w2; inputs));
         each!(sdot::<3>(acc, w3; inputs))
     }
-    #[inline(always)]
-    fn prefetch<T>(self, at: *const T) {
-        // SAFETY: a hint, which no address makes fail.
-        unsafe {
-            asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(readonly, nostack, preserves_flags))
-        }
-    }
 }
 
 #[inline(always)]

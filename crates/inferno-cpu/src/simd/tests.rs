@@ -201,8 +201,6 @@ fn products<S: Simd>(s: S, all: &mut Results) {
         let start = s.splat_i32(77 - i32::from(S::BIAS) * sum);
         results.extend(read(s, s.dot16(start, &weights, &inputs)).map(|x| x as u32));
     }
-    s.prefetch(&raw const results[0]);
-    s.prefetch(std::ptr::null::<u32>());
     all.push(("dot16", results));
 }
 

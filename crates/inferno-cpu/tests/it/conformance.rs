@@ -53,3 +53,8 @@ fn avx_vnni_gives_the_bits_of_the_reference() {
 fn avx512_gives_the_bits_of_the_reference() {
     conforms(Isa::Avx512);
 }
+
+#[test]
+fn amx_gives_the_bits_of_the_reference() {
+    conforms(Isa::Amx);
+}

@@ -57,7 +57,7 @@ fn multiplies_as_reference(cpu: &mut Cpu) {
     let quantized = DType::ALL.iter().filter(|dtype| dtype.can_dequantize() && !dtype.is_float());
     for &dtype in quantized {
         for cols in [32, 96, 256, 1280] {
-            if cols % dtype.block_len() != 0 {
+            if !cols.is_multiple_of(dtype.block_len()) {
                 continue;
             }
             for rows in [16, 17, 40, 100] {
