@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use inferno_model::error::BackendError;
-use memmap2::MmapRaw;
+use memmap2::{MmapOptions, MmapRaw};
 
 /// Where a huge page begins.
 const HUGE_PAGE: usize = 2 << 20;
@@ -51,7 +51,7 @@ impl Chunk {
             what: format!("no memory for the {len} bytes of {}: {e}", what()),
         };
         let padded = len.max(1).checked_add(HUGE_PAGE).ok_or_else(|| refused(&"too many"))?;
-        let map = memmap2::MmapMut::map_anon(padded).map_err(|e| refused(&e))?;
+        let map = MmapOptions::new().len(padded).no_reserve_swap().map_anon().map_err(|e| refused(&e))?;
         #[cfg(target_os = "linux")]
         {
             // A system without huge pages serves us too.

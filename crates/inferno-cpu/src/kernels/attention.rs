@@ -173,8 +173,14 @@ fn rows<S: Simd, E: Element, const M: usize>(s: S, queries: &mut Queries<'_>, ti
         // A key that a query does not see may be no number: it must not be multiplied, not even by zero.
         for (r, state) in states.chunks_exact_mut(state_len).enumerate() {
             let p = std::array::from_ref(&p[r]);
-            for i in 0..n_vectors {
+            let mut i = 0;
+            while i + 4 <= n_vectors {
+                accumulate::<S, E, 1, 4>(s, state, p, values, (n_vectors, i), seen[r].clone());
+                i += 4;
+            }
+            while i < n_vectors {
                 accumulate::<S, E, 1, 1>(s, state, p, values, (n_vectors, i), seen[r].clone());
+                i += 1;
             }
         }
     }
