@@ -94,6 +94,6 @@ fn a_machine_that_multiplies_otherwise_has_no_tiles() {
 }
 
 #[test]
-fn nobody_asks_a_machine_without_tiles_for_products() {
+fn what_is_usable_is_there() {
     assert!(!is_usable() || has_tiles());
 }

@@ -2,8 +2,8 @@
 //! same FMA for each, so the same bits.
 //!
 //! A tile takes a run of weights (32 inputs that share a scale, or 16) and its sums go through memory to the vector
-//! unit, which converts, scales and adds them. The sums of run k are read while tiles work on run k + [`AHEAD`]: they
-//! have left the tile unit by then, and nobody waits.
+//! unit, which converts, scales and adds them. The sums of block b are read while tiles work on block b + [`AHEAD`]:
+//! they have left the tile unit by then, and nobody waits.
 //!
 //! What eight rows × three panels × 32 inputs (12,288 products) take of a core, by counting, an estimate, not a
 //! measurement (not measured: no machine with AMX at hand):
@@ -17,7 +17,7 @@
 //! ```
 //!
 //! So at best 330 products a cycle, where `vpdpbusd` with the same scaling has 93 (128 without): 3.6 times. The window
-//! of 512 micro-operations is less than three runs, which the latencies of loading, multiplying and storing a tile
+//! of 512 micro-operations is less than three blocks, which the latencies of loading, multiplying and storing a tile
 //! (some 45, 52 and 16 cycles) about fill: 40 cycles are likelier than 37. A run of 16 costs as much as one of 32, a
 //! minimum 12 more.
 //!
@@ -43,10 +43,10 @@ use crate::simd::{ROW_GROUP, Simd};
 /// The vector code beside tiles: weights are stored signed.
 pub(super) type Vectors = Avx512<0>;
 
-/// Runs of weights that tiles are ahead of vectors.
+/// Blocks of weights that tiles are ahead of vectors.
 const AHEAD: usize = 3;
 
-/// Runs of weights whose sums are kept.
+/// Blocks whose sums are kept, in the nearest cache.
 const KEPT: usize = AHEAD + 1;
 
 /// Rows from which tiles are used: as many take half a tile as take whole vectors.
