@@ -44,7 +44,8 @@ impl Sequence {
         spec: SampleSpec,
         go_on: impl Fn() -> bool,
     ) -> Result<Option<u32>> {
-        let (last, before) = tokens.split_last().expect("a token to go on from");
+        let start_of_last = (tokens.len() - 1) / CHUNK * CHUNK;
+        let (before, last) = tokens.split_at(start_of_last);
         for chunk in before.chunks(CHUNK) {
             if !go_on() {
                 return Ok(None);
@@ -54,8 +55,11 @@ impl Sequence {
         if !go_on() {
             return Ok(None);
         }
-        let output = self.append(&[*last], &[Want::Sample(spec)])?;
-        let (Some(RowOutput::Token(token)), Some(logits)) = (output.get(0), output.logits(0)) else {
+        let mut wants = [Want::Nothing; CHUNK];
+        wants[last.len() - 1] = Want::Sample(spec);
+        let row = last.len() - 1;
+        let output = self.append(last, &wants[..last.len()])?;
+        let (Some(RowOutput::Token(token)), Some(logits)) = (output.get(row), output.logits(row)) else {
             unreachable!("a row that wants a token gets one")
         };
         let logits = logits.to_vec();

@@ -38,10 +38,21 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
     let started = Instant::now();
     let text = prompt_text(args)?;
     let opened = load::open(args.model.model.as_deref())?;
-    let tokenizer = opened.tokenizer()?;
-    let prompt = prompt_tokens(args, &opened, &tokenizer, &text)?;
     let arch = opened.architecture(args.context.map(|n| n as usize))?;
     let context_len = arch.context_len;
+    // Keys and values take memory when they are written: there is room for the whole context.
+    let n_pages = context_len.div_ceil(PAGE_LEN);
+    // While one thread makes the vocabulary ready, the others load the weights.
+    let (text, model) = std::thread::scope(|scope| {
+        let text = scope.spawn(|| -> Result<_> {
+            let tokenizer = opened.tokenizer()?;
+            let prompt = prompt_tokens(args, &opened, &tokenizer, &text)?;
+            Ok((tokenizer, prompt))
+        });
+        let model = opened.model(arch, n_pages, &args.compute, None);
+        (text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), model)
+    });
+    let ((tokenizer, prompt), model) = (text?, model?);
     ensure!(
         !prompt.is_empty(),
         "the prompt has no tokens: the vocabulary or the chat template leaves nothing of it"
@@ -56,9 +67,7 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
         Some(n) if n as usize <= room => Limit { n_tokens: n as usize, stop: Stop::MaxTokens },
         _ => Limit { n_tokens: room, stop: Stop::ContextFull },
     };
-    let n_positions = prompt.len() + limit.n_tokens;
-    let model = opened.model(arch, n_positions.div_ceil(PAGE_LEN), &args.compute, None)?;
-    let mut sequence = Sequence::new(model, n_positions);
+    let mut sequence = Sequence::new(model, prompt.len() + limit.n_tokens);
     let loaded = started.elapsed();
     let seed = args.sampling.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
     interrupt::listen()?;
