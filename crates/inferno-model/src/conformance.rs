@@ -79,7 +79,11 @@ fn operations<B: Backend>(b: &mut B) -> Results {
 
 fn matmul<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
     let mut noise = Noise(dtype.ggml_id().into());
-    for (n_rows, rows, cols) in [(1, 40, 256), (3, 17, 512), (33, 24, 768), (9, 13, 2304), (16, 70, 256)] {
+    // A width that is no multiple of anything a kernel likes, as far as the type allows it.
+    let odd = if dtype.is_float() { 172 } else { 9 * dtype.block_len() };
+    for (n_rows, rows, cols) in
+        [(1, 40, 256), (2, 19, odd), (7, 19, odd), (3, 17, 512), (33, 24, 768), (9, 13, 2304), (16, 70, 256)]
+    {
         let [first, second] = [rows, 2 * rows + 3].map(|rows| noise.tensor(b, dtype, [1, rows, cols]));
         let mut data = noise.numbers(n_rows * cols);
         if n_rows == 33 {

@@ -135,6 +135,17 @@ fn every_golden_model_has_the_bits_of_the_reference(isa: Isa) {
     }
 }
 
+/// Rows of 172 in F16 and F32, trained weights.
+fn stories_have_the_bits_of_the_reference(isa: Isa) {
+    for name in ["weights/stories260K-f16.gguf", "weights/stories260K-f32.gguf"] {
+        let Some(path) = xtask::testing::data(name) else { return };
+        let file = Gguf::open(&path).unwrap();
+        let expected = logits(&file, Reference::default(), KvType::F32, 40, 0, PLAIN);
+        let found = logits(&file, cpu(isa, 2), KvType::F32, 40, 0, Way { chunk: 9, ..PLAIN });
+        assert!(found == expected, "{name} on {isa}");
+    }
+}
+
 fn no_bit_depends_on_how_a_sequence_is_run(isa: Isa) {
     let moe = Gguf::open(&testdata("goldens/qwen3moe.gguf")).unwrap();
     let windowed = Gguf::open(&testdata("goldens/gemma3.gguf")).unwrap();
@@ -183,6 +194,7 @@ macro_rules! levels {
             fn gives_every_golden_model_the_bits_of_the_reference() {
                 if $isa.is_available() {
                     every_golden_model_has_the_bits_of_the_reference($isa);
+                    stories_have_the_bits_of_the_reference($isa);
                 } else {
                     xtask::testing::skip($isa.name(), &format!("this machine has no `{}`", $isa));
                 }
