@@ -1,4 +1,5 @@
 //! Tests of the CPU backend, one binary.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod conformance;
 mod invariance;
