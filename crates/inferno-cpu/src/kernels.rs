@@ -5,6 +5,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod float;
+mod formats;
 pub(crate) mod int8;
 mod kv;
 mod math;

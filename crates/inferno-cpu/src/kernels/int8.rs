@@ -6,8 +6,9 @@
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
+use crate::kernels::formats::{Format, with_format};
 use crate::kernels::{OutTile, PANELS};
-use crate::packed::{Bytes, Layout, Nibbles, PANEL, Panel, ScalesQ4K, ScalesQ6K, SixBits};
+use crate::packed::{Bytes, Layout, PANEL, Panel};
 use crate::simd::{LANES, ROW_GROUP, Simd};
 
 /// 32 inputs of a group of rows in 8 bits.
@@ -25,197 +26,15 @@ pub(crate) struct InputBlock {
     padding: [u8; 32],
 }
 
-/// A block's vectors of weights, biased, with the scales and minimums of its runs. What a format lacks is not made.
-#[derive(Clone, Copy)]
-pub(super) struct Block<S: Simd> {
-    weights: [S::B; 8],
-    pub(super) scale: [S::F; 2],
-    pub(super) min: [S::F; 2],
-}
-
-/// How a panel's quants and scales are read. A unit is what shares the outermost scale.
-pub(super) trait Format<S: Simd> {
-    type Quants: Pod;
-    type Scales: Pod;
-    /// What is read once a unit.
-    type Unit: Copy;
-    /// Blocks in a unit.
-    const BLOCKS: usize;
-    /// A scale for 16 weights and not for 32.
-    const RUN16: bool = false;
-    /// Weights count from minimums.
-    const MIN: bool = false;
-
-    fn unit(s: S, scales: &Self::Scales) -> Self::Unit;
-    /// Block `b` of a unit.
-    fn block(s: S, quants: &Self::Quants, scales: &Self::Scales, unit: Self::Unit, b: usize) -> Block<S>;
-}
-
-/// The weights of a block of nibbles, `offset` added.
-#[inline(always)]
-fn from_nibbles<S: Simd>(s: S, x: &Nibbles, offset: i8) -> [S::B; 8] {
-    let mut out = [s.load_bytes(&x[0]); 8];
-    for (i, x) in x.iter().enumerate() {
-        let x = s.load_bytes(x);
-        out[2 * i] = add_offset(s, s.low_nibbles(x), offset);
-        out[2 * i + 1] = add_offset(s, s.high_nibbles(x), offset);
-    }
-    out
-}
-
-#[inline(always)]
-fn load_weights<S: Simd>(s: S, x: &Bytes) -> [S::B; 8] {
-    let mut out = [s.load_weights(&x[0]); 8];
-    for (out, x) in out.iter_mut().zip(x) {
-        *out = s.load_weights(x);
-    }
-    out
-}
-
-#[inline(always)]
-fn add_offset<S: Simd>(s: S, x: S::B, offset: i8) -> S::B {
-    match S::BIAS.wrapping_add(offset as u8) {
-        0 => x,
-        offset => s.add_bytes(x, offset),
-    }
-}
-
-pub(super) struct Q8;
-impl<S: Simd> Format<S> for Q8 {
-    type Quants = Bytes;
-    type Scales = [u16; PANEL];
-    type Unit = S::F;
-    const BLOCKS: usize = 1;
-
-    #[inline(always)]
-    fn unit(s: S, scales: &[u16; PANEL]) -> S::F {
-        s.load_f16(scales)
-    }
-    #[inline(always)]
-    fn block(s: S, quants: &Bytes, _: &[u16; PANEL], d: S::F, _: usize) -> Block<S> {
-        Block { weights: load_weights(s, quants), scale: [d; 2], min: [d; 2] }
-    }
-}
-
-struct Q4;
-impl<S: Simd> Format<S> for Q4 {
-    type Quants = Nibbles;
-    type Scales = [u16; PANEL];
-    type Unit = S::F;
-    const BLOCKS: usize = 1;
-
-    #[inline(always)]
-    fn unit(s: S, scales: &[u16; PANEL]) -> S::F {
-        s.load_f16(scales)
-    }
-    #[inline(always)]
-    fn block(s: S, quants: &Nibbles, _: &[u16; PANEL], d: S::F, _: usize) -> Block<S> {
-        Block { weights: from_nibbles(s, quants, -8), scale: [d; 2], min: [d; 2] }
-    }
-}
-
-struct Q4K;
-impl<S: Simd> Format<S> for Q4K {
-    type Quants = [Nibbles; 8];
-    type Scales = ScalesQ4K;
-    type Unit = (S::F, S::F);
-    const BLOCKS: usize = 8;
-    const MIN: bool = true;
-
-    #[inline(always)]
-    fn unit(s: S, scales: &ScalesQ4K) -> (S::F, S::F) {
-        (s.load_f16(&scales.d), s.load_f16(&scales.dmin))
-    }
-    #[inline(always)]
-    fn block(s: S, quants: &[Nibbles; 8], scales: &ScalesQ4K, (d, dmin): (S::F, S::F), b: usize) -> Block<S> {
-        let scale = s.mul(d, s.load_u8(&scales.scale[b]));
-        let min = s.mul(dmin, s.load_u8(&scales.min[b]));
-        Block { weights: from_nibbles(s, &quants[b], 0), scale: [scale; 2], min: [min; 2] }
-    }
-}
-
-struct Q6K;
-impl<S: Simd> Format<S> for Q6K {
-    type Quants = SixBits;
-    type Scales = ScalesQ6K;
-    type Unit = S::F;
-    const BLOCKS: usize = 8;
-    const RUN16: bool = true;
-
-    #[inline(always)]
-    fn unit(s: S, scales: &ScalesQ6K) -> S::F {
-        s.load_f16(&scales.d)
-    }
-    #[inline(always)]
-    fn block(s: S, quants: &SixBits, scales: &ScalesQ6K, d: S::F, b: usize) -> Block<S> {
-        let mut weights = [s.load_bytes(&quants.low[b][0]); 8];
-        for c in 0..2 {
-            let high = s.load_bytes(&quants.high[b][c]);
-            for i in 0..4 {
-                let x = s.load_bytes(&quants.low[b][2 * c + i / 2]);
-                let low = if i % 2 == 0 { s.low_nibbles(x) } else { s.high_nibbles(x) };
-                weights[4 * c + i] = add_offset(s, s.or(low, s.crumbs(high, i)), -32);
-            }
-        }
-        let scales = &scales.scale[b];
-        let scale = [s.mul(d, s.load_i8(&scales[0])), s.mul(d, s.load_i8(&scales[1]))];
-        Block { weights, scale, min: [d; 2] }
-    }
-}
-
-macro_rules! wide {
-    ($name:ident, $vectors:literal, run16: $run16:literal, min: $min:literal) => {
-        pub(super) struct $name;
-        impl<S: Simd> Format<S> for $name {
-            type Quants = Bytes;
-            type Scales = [[f32; PANEL]; $vectors];
-            type Unit = ();
-            const BLOCKS: usize = 1;
-            const RUN16: bool = $run16;
-            const MIN: bool = $min;
-
-            #[inline(always)]
-            fn unit(_: S, _: &Self::Scales) {}
-            #[inline(always)]
-            fn block(s: S, quants: &Bytes, scales: &Self::Scales, _: (), _: usize) -> Block<S> {
-                const RUNS: usize = 1 + $run16 as usize;
-                let scale = [s.load(&scales[0]), s.load(&scales[RUNS - 1])];
-                let min = [s.load(&scales[$vectors - RUNS]), s.load(&scales[$vectors - 1])];
-                Block { weights: load_weights(s, quants), scale, min }
-            }
-        }
-    };
-}
-wide!(Wide, 1, run16: false, min: false);
-wide!(WideMin, 2, run16: false, min: true);
-wide!(WideRun16, 2, run16: true, min: false);
-wide!(WideRun16Min, 4, run16: true, min: true);
-
-/// Calls `$f::<S, format>(arguments)` with the format of a layout.
-macro_rules! with_format {
-    ($layout:expr, $f:ident($($arg:expr),*)) => {
-        match $layout {
-            Layout::Q8 => $f::<S, Q8>($($arg),*),
-            Layout::Q4 => $f::<S, Q4>($($arg),*),
-            Layout::Q4K => $f::<S, Q4K>($($arg),*),
-            Layout::Q6K => $f::<S, Q6K>($($arg),*),
-            Layout::Wide { run16: false, min: false } => $f::<S, Wide>($($arg),*),
-            Layout::Wide { run16: false, min: true } => $f::<S, WideMin>($($arg),*),
-            Layout::Wide { run16: true, min: false } => $f::<S, WideRun16>($($arg),*),
-            Layout::Wide { run16: true, min: true } => $f::<S, WideRun16Min>($($arg),*),
-            Layout::F32 | Layout::F16 | Layout::Bf16 => unreachable!("floats have no integer product"),
-        }
-    };
-}
-
-/// The rows of a group, as many at a time as fit the registers.
+/// The rows of a group, as many at a time as fit the registers. Types that no kernel is tuned for have two copies of
+/// it and not four, which is time to compile.
 #[inline(always)]
 fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[InputBlock], n_rows: usize) {
-    match n_rows {
-        1 => rows::<S, W, 1>(s, out, panel, x, 0),
-        2 if S::INT8_ROWS >= 2 => rows::<S, W, 2>(s, out, panel, x, 0),
-        3..=4 if S::INT8_ROWS >= 4 => rows::<S, W, 4>(s, out, panel, x, 0),
-        5.. if S::INT8_ROWS >= 8 => rows::<S, W, 8>(s, out, panel, x, 0),
+    match (n_rows, S::INT8_ROWS) {
+        (1, _) => rows::<S, W, 1>(s, out, panel, x, 0),
+        (2, 2..) if W::TUNED => rows::<S, W, 2>(s, out, panel, x, 0),
+        (2..=4, 4..) if W::TUNED => rows::<S, W, 4>(s, out, panel, x, 0),
+        (_, 8..) => rows::<S, W, 8>(s, out, panel, x, 0),
         _ => {
             for first in (0..n_rows).step_by(S::INT8_ROWS) {
                 match S::INT8_ROWS {
@@ -248,16 +67,14 @@ fn panels_of<S: Simd, W: Format<S>>(
     x: &[InputBlock],
     n_rows: usize,
 ) {
-    if S::INT8_ROWS < 8 || n_rows <= 4 || panels.len() < 2 {
+    // Many rows meet bytes only: what is smaller was unpacked for them.
+    if S::INT8_ROWS >= 8 && n_rows > 4 && panels.len() == PANELS && W::BYTES {
+        for first in [0, 4] {
+            panel_rows::<S, W, 4, PANELS>(s, out, panels, x, first);
+        }
+    } else {
         for (out, panel) in out.iter_mut().zip(panels) {
             group::<S, W>(s, out, *panel, x, n_rows);
-        }
-        return;
-    }
-    for first in [0, 4] {
-        match panels.len() {
-            2 => panel_rows::<S, W, 4, 2>(s, out, panels, x, first),
-            _ => panel_rows::<S, W, 4, 3>(s, out, panels, x, first),
         }
     }
 }

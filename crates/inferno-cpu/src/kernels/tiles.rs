@@ -35,7 +35,8 @@ mod tests;
 use std::mem::MaybeUninit;
 
 use crate::amx::{Sums, Tiles};
-use crate::kernels::int8::{Format, InputBlock, Q8, Wide, WideMin, WideRun16, WideRun16Min};
+use crate::kernels::formats::{Format, Q8, Wide, WideMin, WideRun16, WideRun16Min};
+use crate::kernels::int8::InputBlock;
 use crate::kernels::{Kernels, OutTile, PANELS, int8};
 use crate::packed::{Bytes, Layout, Panel};
 use crate::simd::avx512::Avx512;
