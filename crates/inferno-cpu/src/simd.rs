@@ -102,6 +102,10 @@ pub(crate) trait Simd: Copy {
         self.dot4(self.dot4(acc, weights[2], inputs[2]), weights[3], inputs[3])
     }
 
+    /// Asks for the cache line at `at`, which need not be there.
+    #[inline(always)]
+    fn prefetch(self, _at: *const u8) {}
+
     #[inline(always)]
     fn zero(self) -> Self::F {
         self.splat(0.0)

@@ -3,6 +3,8 @@
 
 #![allow(clippy::inline_always, reason = "each level needs a copy with its instructions")]
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
@@ -144,6 +146,27 @@ fn panel_rows<S: Simd, W: Format<S>, const M: usize, const N: usize>(
     }
 }
 
+/// Rows up to which weights come from memory faster than they are used up.
+const STREAMED_ROWS: usize = 2;
+
+/// Bytes of quants that are asked for before they are needed: the hardware looks ahead too, but stops where a page of
+/// 4 KiB ends. Panels lie end to end, so what is asked for past a panel's end is the next one's.
+const BYTES_AHEAD: usize = 4096;
+
+/// The same in units of scales.
+const SCALES_AHEAD: usize = 4;
+
+/// Asks for the cache lines of bytes `range` of what lies `distance` bytes behind the start of `x`.
+#[inline(always)]
+fn ahead<S: Simd, T>(s: S, x: &T, distance: usize, range: Range<usize>) {
+    let at = std::ptr::from_ref(x).cast::<u8>().wrapping_add(distance);
+    let mut byte = range.start;
+    while byte < range.end {
+        s.prefetch(at.wrapping_add(byte));
+        byte += 64;
+    }
+}
+
 /// Rows `first..first + M` of a group.
 #[inline(always)]
 fn rows<S: Simd, W: Format<S>, const M: usize>(
@@ -161,7 +184,14 @@ fn rows<S: Simd, W: Format<S>, const M: usize>(
     }
     for ((quants, scales), x) in quants.iter().zip(scales).zip(x.chunks_exact(W::BLOCKS)) {
         let unit = W::unit(s, scales);
+        if M <= STREAMED_ROWS {
+            ahead(s, scales, SCALES_AHEAD * size_of::<W::Scales>(), 0..size_of::<W::Scales>());
+        }
         for (b, x) in x.iter().enumerate() {
+            if M <= STREAMED_ROWS {
+                let block_bytes = size_of::<W::Quants>() / W::BLOCKS;
+                ahead(s, quants, BYTES_AHEAD, b * block_bytes..(b + 1) * block_bytes);
+            }
             let w = W::block(s, quants, scales, unit, b);
             for (r, acc) in acc.iter_mut().enumerate() {
                 let row = first + r;

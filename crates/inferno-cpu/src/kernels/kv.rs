@@ -10,6 +10,9 @@ use crate::kernels::float::{Bf16, Element, F16};
 use crate::kv::{Head, HeadMut};
 use crate::simd::{LANES, Simd};
 
+/// Vectors of a page's positions.
+const TILE_VECTORS: usize = PAGE_LEN / LANES;
+
 #[inline(always)]
 pub(super) fn store_head<S: Simd>(s: S, tile: HeadMut<'_>, place: usize, k: &[f32], v: &[f32]) {
     let padded = k.len().next_multiple_of(LANES);
@@ -90,24 +93,33 @@ pub(super) fn load_head<S: Simd>(s: S, keys: &mut [f32], values: &mut [f32], til
         }
         KvType::Q8_0 => {
             let (q, scales) = tile.keys.split_at(keys.len());
-            let scales: &[[u16; LANES]] = bytemuck::cast_slice(scales);
-            let rows =
-                keys.as_chunks_mut::<LANES>().0.iter_mut().zip(bytemuck::cast_slice::<_, [i8; LANES]>(q));
-            const PER_ROW: usize = PAGE_LEN / LANES;
-            for (i, (out, q)) in rows.enumerate() {
-                let scale = &scales[i / (PER_ROW * KV_BLOCK) * PER_ROW + i % PER_ROW];
-                s.store(out, s.mul(s.load_f16(scale), s.load_i8(q)));
+            let scales = bytemuck::cast_slice::<_, [u16; LANES]>(scales).as_chunks::<TILE_VECTORS>().0;
+            let q: &[[[i8; LANES]; TILE_VECTORS]] = bytemuck::cast_slice(q);
+            let keys = keys.as_chunks_mut().0.as_chunks_mut::<TILE_VECTORS>().0;
+            // A block of dimensions has a scale for every position.
+            for ((keys, q), scales) in keys.chunks_mut(KV_BLOCK).zip(q.chunks(KV_BLOCK)).zip(scales) {
+                for i in 0..TILE_VECTORS {
+                    let scale = s.load_f16(&scales[i]);
+                    for (out, q) in keys.iter_mut().zip(q) {
+                        s.store(&mut out[i], s.mul(scale, s.load_i8(&q[i])));
+                    }
+                }
             }
             let (q, scales) = tile.values.split_at(values.len());
+            let n_vectors = values.len() / (PAGE_LEN * LANES);
             let scales: &[u16] = bytemuck::cast_slice(scales);
             let n_blocks = scales.len() / PAGE_LEN;
-            let padded = values.len() / PAGE_LEN;
-            let rows =
-                values.as_chunks_mut::<LANES>().0.iter_mut().zip(bytemuck::cast_slice::<_, [i8; LANES]>(q));
-            for (i, (out, q)) in rows.enumerate() {
-                let (place, dim) = (i * LANES / padded, i * LANES % padded);
-                let scale = f16::from_bits(scales[place * n_blocks + dim / KV_BLOCK]).to_f32();
-                s.store(out, s.mul(s.splat(scale), s.load_i8(q)));
+            let values = values.as_chunks_mut().0.chunks_exact_mut(n_vectors);
+            let q = bytemuck::cast_slice::<_, [i8; LANES]>(q).chunks_exact(n_vectors);
+            for ((values, q), scales) in values.zip(q).zip(scales.chunks_exact(n_blocks)) {
+                const PER_BLOCK: usize = KV_BLOCK / LANES;
+                for ((values, q), scale) in values.chunks_mut(PER_BLOCK).zip(q.chunks(PER_BLOCK)).zip(scales)
+                {
+                    let scale = s.splat(f16::from_bits(*scale).to_f32());
+                    for (out, q) in values.iter_mut().zip(q) {
+                        s.store(out, s.mul(scale, s.load_i8(q)));
+                    }
+                }
             }
         }
     }

@@ -305,6 +305,10 @@ macro_rules! level {
                 })
             }
             #[inline(always)]
+            fn prefetch(self, at: *const u8) {
+                op!(_mm_prefetch::<_MM_HINT_T0>(at.cast()))
+            }
+            #[inline(always)]
             fn dot4(self, acc: I, weights: I, inputs: [i8; 4]) -> I {
                 op!({
                     let inputs = _mm256_set1_epi32(i32::from_le_bytes(inputs.map(|x| x as u8)));

@@ -216,6 +216,10 @@ impl<const STORED_BIAS: u8> Simd for Avx512<STORED_BIAS> {
         op!(_mm512_storeu_si512(out.as_mut_ptr().cast(), self.rebias(x)))
     }
     #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        op!(_mm_prefetch::<_MM_HINT_T0>(at.cast()))
+    }
+    #[inline(always)]
     fn dot4(self, acc: __m512i, weights: __m512i, inputs: [i8; 4]) -> __m512i {
         op!(_mm512_dpbusd_epi32(acc, weights, _mm512_set1_epi32(i32::from_le_bytes(inputs.map(|x| x as u8)))))
     }
