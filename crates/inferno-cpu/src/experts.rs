@@ -1,12 +1,17 @@
 //! A mixture of experts: rows are sorted by expert, and every expert is an ordinary network over its rows.
 
+use std::ops::Range;
+
 use inferno_model::architecture::{Activation, Routing};
 use inferno_model::backend::ExpertWeights;
 use inferno_model::routing::{Choice, route};
 
 use crate::backend::{Buffer, Cpu, Weight};
-use crate::matmul::Inputs;
+use crate::kernels::Kernels;
+use crate::matmul::{Inputs, PANELS_AT_ONCE};
 use crate::memory::Shares;
+use crate::packed::Packed;
+use crate::pool::Pool;
 use crate::simd::ROW_GROUP;
 
 /// Reused from step to step.
@@ -34,11 +39,11 @@ struct Chosen {
     place: usize,
 }
 
-/// An expert and its groups of rows.
+/// An expert and the places of its rows.
 #[derive(Debug, Clone)]
 struct Active {
     expert: usize,
-    groups: std::ops::Range<usize>,
+    places: Range<usize>,
 }
 
 impl Default for ExpertScratch {
@@ -64,12 +69,11 @@ impl ExpertScratch {
         for chosen in &mut self.chosen {
             if self.active.last().is_none_or(|last| last.expert != chosen.expert) {
                 n_places = n_places.next_multiple_of(ROW_GROUP);
-                let group = n_places / ROW_GROUP;
-                self.active.push(Active { expert: chosen.expert, groups: group..group });
+                self.active.push(Active { expert: chosen.expert, places: n_places..n_places });
             }
             chosen.place = n_places;
             n_places += 1;
-            self.active.last_mut().expect("pushed above").groups.end = n_places.div_ceil(ROW_GROUP);
+            self.active.last_mut().expect("pushed above").places.end = n_places;
         }
         n_places.next_multiple_of(ROW_GROUP)
     }
@@ -98,24 +102,15 @@ impl Cpu {
             buffer.width = width;
             buffer.resize(n_places);
         }
-        // Rows that fill up a group are zero.
-        e.x.data.fill(0.0);
+        // Places that fill up a group hold anything: no product is taken of them.
         for c in &e.chosen {
             e.x.data[c.place * x.width..][..x.width].copy_from_slice(x.row(c.row));
         }
 
         let (kernels, pool) = (&self.kernels, &mut self.pool);
         e.inputs.prepare(kernels, pool, &e.x, [gate.packed.layout, up.packed.layout].into_iter());
-        let (inputs, active) = (&e.inputs, &e.active);
-        let n_panels = gate.packed.n_panels();
         let outs = [Shares::new(&mut e.gate.data), Shares::new(&mut e.up.data)];
-        pool.run(2 * active.len() * n_panels, &|i| {
-            let (i, panel) = (i / n_panels, i % n_panels);
-            let (active, matrix) = (&active[i / 2], i % 2);
-            let packed = [&gate.packed, &up.packed][matrix];
-            let panels = panel..panel + 1;
-            inputs.products(kernels, &outs[matrix], (packed, active.expert), panels, active.groups.clone());
-        });
+        products(kernels, pool, (&e.inputs, &e.active), &[&gate.packed, &up.packed], &outs);
 
         let width = e.gate.width;
         let (gates, up) = (Shares::new(&mut e.gate.data), &e.up.data);
@@ -126,14 +121,8 @@ impl Cpu {
         });
 
         e.inputs.prepare(kernels, pool, &e.gate, [down.packed.layout].into_iter());
-        let (inputs, active) = (&e.inputs, &e.active);
-        let n_panels = down.packed.n_panels();
-        let downs = Shares::new(&mut e.down.data);
-        pool.run(active.len() * n_panels, &|i| {
-            let (active, panel) = (&active[i / n_panels], i % n_panels);
-            let panels = panel..panel + 1;
-            inputs.products(kernels, &downs, (&down.packed, active.expert), panels, active.groups.clone());
-        });
+        let outs = [Shares::new(&mut e.down.data)];
+        products(kernels, pool, (&e.inputs, &e.active), &[&down.packed], &outs);
 
         // In ascending order of experts.
         out.resize(x.n_rows());
@@ -144,4 +133,24 @@ impl Cpu {
             (kernels.add_scaled)(&mut out.data[c.row * width..][..width], y, c.share);
         }
     }
+}
+
+/// Every out = every active expert's rows × its matrix of a weight. A task is a few panels of one expert.
+fn products(
+    kernels: &Kernels,
+    pool: &mut Pool,
+    (inputs, active): (&Inputs, &[Active]),
+    weights: &[&Packed],
+    outs: &[Shares<'_, f32>],
+) {
+    // Gate and up have one shape.
+    let n_panels = weights[0].n_panels();
+    let n_parts = n_panels.div_ceil(PANELS_AT_ONCE);
+    pool.run(weights.len() * active.len() * n_parts, &|i| {
+        let (i, part) = (i / n_parts, i % n_parts);
+        let (active, matrix) = (&active[i / weights.len()], i % weights.len());
+        let panels = part * PANELS_AT_ONCE..n_panels.min((part + 1) * PANELS_AT_ONCE);
+        let weight = (weights[matrix], active.expert);
+        inputs.products(kernels, &outs[matrix], weight, panels, active.places.clone());
+    });
 }

@@ -80,7 +80,7 @@ kernels! {
     fn products_int8(out: &mut [OutTile; PANELS], panels: &[Panel<'_>], x: &[InputBlock], n_rows: usize) = int8;
     /// A quantized panel as `Layout::Wide`.
     fn widen(quants: &mut [u8], scales: &mut [u8], panel: Panel<'_>) = int8;
-    /// out = output `lane` of a quantized panel, as numbers.
+    /// out = output `lane` of a panel, as numbers.
     fn dequantize_lane(out: &mut [f32], panel: Panel<'_>, lane: usize) = int8;
     /// Interleaves up to [`ROW_GROUP`] rows.
     fn interleave(out: &mut [[f32; ROW_GROUP]], x: &[f32]) = float;

@@ -15,7 +15,7 @@ use crate::simd::ROW_GROUP;
 const MOST_OUTPUTS: usize = 4;
 
 /// Panels that a group of rows meets while it is in the nearest cache.
-const PANELS_AT_ONCE: usize = 2 * PANELS;
+pub(crate) const PANELS_AT_ONCE: usize = 2 * PANELS;
 
 /// Inputs that many rows multiply before the next: that much of the panels stays in a near cache. A whole number of
 /// blocks of any type.
@@ -86,19 +86,16 @@ impl Inputs {
         }
     }
 
-    fn n_groups(&self) -> usize {
-        self.n_rows.div_ceil(ROW_GROUP)
-    }
-
-    /// sums += the rows of group `group` × up to [`PANELS`] panels of a matrix, `inputs` only; the panels have no more.
+    /// sums += the first `n_rows` of group `group` × up to [`PANELS`] panels of a matrix, `inputs` only; the panels
+    /// have no more.
     fn add_products(
         &self,
         kernels: &Kernels,
         sums: &mut [OutTile; PANELS],
         panels: &[Panel<'_>],
-        (group, inputs): (usize, Range<usize>),
+        (group, n_rows): (usize, usize),
+        inputs: Range<usize>,
     ) {
-        let n_rows = ROW_GROUP.min(self.n_rows - group * ROW_GROUP);
         if panels[0].layout.is_quantized() {
             let n_blocks = self.cols / 32;
             let x = &self.quantized[group * n_blocks..][inputs.start / 32..inputs.end / 32];
@@ -111,17 +108,20 @@ impl Inputs {
         }
     }
 
-    /// out (rows, width of the matrix) = row groups `groups` × panels `panels` of matrix `expert`. Row `i` of the
-    /// inputs is row `i` of `out`.
+    /// out (rows, width of the matrix) = rows `rows`, of which the first begins a group, × panels `panels` of matrix
+    /// `expert`. Row `i` of the inputs is row `i` of `out`.
     pub(crate) fn products(
         &self,
         kernels: &Kernels,
         out: &Shares<'_, f32>,
         (weight, expert): (&Packed, usize),
         panels: Range<usize>,
-        groups: Range<usize>,
+        rows: Range<usize>,
     ) {
         assert_eq!(weight.cols, self.cols, "inputs of `{}`", weight.name);
+        assert!(rows.start.is_multiple_of(ROW_GROUP) && rows.end <= self.n_rows, "rows of the inputs");
+        let groups = rows.start / ROW_GROUP..rows.end.div_ceil(ROW_GROUP);
+        let in_group = |group: usize| ROW_GROUP.min(rows.end - group * ROW_GROUP);
         // Few rows read the weights once, from memory; many find part of them in the nearest cache.
         let many = groups.len() > 1;
         let chunk_len = if many { CHUNK_LEN } else { self.cols.max(1) };
@@ -141,14 +141,14 @@ impl Inputs {
                     };
                     for (sums, group) in sums.chunks_exact_mut(n_sets).zip(groups.clone()) {
                         for (sums, parts) in sums.iter_mut().zip(parts[..now.len()].chunks(PANELS)) {
-                            self.add_products(kernels, sums, parts, (group, inputs.clone()));
+                            self.add_products(kernels, sums, parts, (group, in_group(group)), inputs.clone());
                         }
                     }
                 }
                 for (sums, group) in sums.chunks_exact(n_sets).zip(groups.clone()) {
                     for (sums, panel) in sums.as_flattened().iter().zip(now.clone()) {
                         let width = PANEL.min(weight.rows - panel * PANEL);
-                        for (row, sums) in (group * ROW_GROUP..self.n_rows).zip(sums) {
+                        for (row, sums) in (group * ROW_GROUP..rows.end).zip(sums) {
                             let start = row * weight.rows + panel * PANEL;
                             // SAFETY: one thread has this panel of these rows.
                             unsafe { out.at(start..start + width) }.copy_from_slice(&sums[..width]);
@@ -211,7 +211,7 @@ impl Cpu {
                 let panels = range.start.max(first)..range.end.min(first + n);
                 if !panels.is_empty() {
                     let panels = panels.start - first..panels.end - first;
-                    inputs.products(kernels, out, (&weight.packed, 0), panels, 0..inputs.n_groups());
+                    inputs.products(kernels, out, (&weight.packed, 0), panels, 0..inputs.n_rows);
                 }
                 first += n;
             }
