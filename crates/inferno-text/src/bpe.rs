@@ -55,7 +55,9 @@ impl Bpe {
                     && split_merge(merge).is_some_and(|(l, r)| text.strip_prefix(l) == Some(r))
             })
         });
-        let words = TextMap::new(&vocab.pieces, vocab.ids().filter(|&id| comes_from_text(vocab, id)));
+        let mut bytes = Vec::new();
+        let from_text = vocab.ids().filter(|&id| comes_from_text(vocab, id, &mut bytes));
+        let words = TextMap::new(&vocab.pieces, from_text);
         let mut bpe = Bpe {
             pre,
             words,
@@ -71,32 +73,33 @@ impl Bpe {
 
     fn add_merges(&mut self, merges: &Strings, vocab: &Vocab) {
         let mut extra_ids: HashMap<Vec<u8>, u32> = HashMap::new();
-        let mut symbol = |bytes: Vec<u8>| -> u32 {
-            self.words.get(&vocab.pieces, &bytes).unwrap_or_else(|| {
-                *extra_ids.entry(bytes).or_insert_with_key(|bytes| {
+        let mut symbol = |bytes: &[u8]| -> u32 {
+            self.words.get(&vocab.pieces, bytes).unwrap_or_else(|| {
+                *extra_ids.entry(bytes.to_vec()).or_insert_with_key(|bytes| {
                     self.extra.push(bytes);
                     (vocab.len() + self.extra.len() - 1) as u32
                 })
             })
         };
         for byte in 0..=255 {
-            self.bytes[usize::from(byte)] = symbol(vec![byte]);
+            self.bytes[usize::from(byte)] = symbol(&[byte]);
         }
-        let reserved: HashSet<&[u8]> =
+        let reserved: HashSet<&[u8], RandomState> =
             vocab.ids().filter(|&id| is_reserved(vocab, id)).filter_map(|id| vocab.texts.get(id)).collect();
+        self.merges.reserve(merges.len());
+        let (mut both, mut right_bytes) = (Vec::new(), Vec::new());
         for (rank, merge) in (0..).zip(merges.iter()) {
             // A merge of characters that stand for no byte cannot be reached, and text must not lead to a
             // control token.
             let Some((left, right)) = split_merge(merge) else { continue };
-            let Some((left, right)) = bytes_of(left.as_bytes()).zip(bytes_of(right.as_bytes())) else {
-                continue;
-            };
-            let both = [left.as_slice(), &right].concat();
+            let Some(n_left) = bytes_of(left.as_bytes(), &mut both).map(<[u8]>::len) else { continue };
+            let Some(right) = bytes_of(right.as_bytes(), &mut right_bytes) else { continue };
+            both.extend_from_slice(right);
             if reserved.contains(both.as_slice()) {
                 continue;
             }
-            let key = pair(symbol(left), symbol(right));
-            self.merges.entry(key).or_insert(Merge { rank, symbol: symbol(both) });
+            let key = pair(symbol(&both[..n_left]), symbol(right));
+            self.merges.entry(key).or_insert_with(|| Merge { rank, symbol: symbol(&both) });
         }
     }
 
@@ -159,10 +162,10 @@ fn pair(left: u32, right: u32) -> u64 {
 }
 
 /// Whether a word of text may be this token: its text, read as GPT-2 spells bytes, is what it stands for.
-fn comes_from_text(vocab: &Vocab, id: u32) -> bool {
+fn comes_from_text(vocab: &Vocab, id: u32, bytes: &mut Vec<u8>) -> bool {
     let kind = vocab.kind(id);
     matches!(kind, Some(TokenKind::Normal | TokenKind::Unused | TokenKind::UserDefined))
-        && vocab.texts.get(id).and_then(bytes_of).as_deref() == vocab.pieces.get(id)
+        && vocab.texts.get(id).and_then(|text| bytes_of(text, bytes)) == vocab.pieces.get(id)
 }
 
 fn is_reserved(vocab: &Vocab, id: u32) -> bool {

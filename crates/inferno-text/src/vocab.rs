@@ -4,6 +4,7 @@ mod ends;
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use inferno_format::{Array, Metadata, MetadataError, Strings, Value};
 
 use crate::error::TokenizerError;
@@ -102,7 +103,7 @@ fn token_texts(m: &Metadata) -> Result<Texts, TokenizerError> {
     }
     check_size(key, tokens)?;
     let mut texts = Texts::default();
-    let mut first_ids = HashMap::new();
+    let mut first_ids = HashMap::with_capacity_and_hasher(tokens.len(), RandomState::default());
     for (id, text) in (0..).zip(tokens.iter()) {
         if text.is_empty() {
             texts.push(format!("[EMPTY_{id}]").as_bytes());
@@ -166,6 +167,7 @@ pub(crate) fn token_scores(m: &Metadata, n_tokens: usize) -> Result<Vec<f32>, To
 
 fn token_pieces(texts: &Texts, kinds: &[TokenKind], spelling: Spelling) -> Result<Texts, TokenizerError> {
     let mut pieces = Texts::default();
+    let mut bytes = Vec::new();
     for (id, kind) in (0..).zip(kinds) {
         let text = texts.get(id).expect("there is a text for each kind");
         match (kind, spelling) {
@@ -173,7 +175,7 @@ fn token_pieces(texts: &Texts, kinds: &[TokenKind], spelling: Spelling) -> Resul
                 pieces.push(&[parse_byte(text).ok_or(TokenizerError::ByteToken { id })?]);
             }
             (TokenKind::Normal | TokenKind::Unused, Spelling::Bytes) => {
-                pieces.push(&bytes_of(text).unwrap_or_else(|| text.to_vec()));
+                pieces.push(bytes_of(text, &mut bytes).unwrap_or(text));
             }
             (TokenKind::Normal | TokenKind::Unused, Spelling::Spaces) => {
                 pieces.push(
@@ -193,9 +195,17 @@ pub(crate) fn parse_byte(text: &[u8]) -> Option<u8> {
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
-/// The bytes a text in GPT-2's spelling stands for; `None` if a character of it stands for no byte.
-pub(crate) fn bytes_of(text: &[u8]) -> Option<Vec<u8>> {
-    std::str::from_utf8(text).ok()?.chars().map(byte_of).collect()
+/// The bytes a text in GPT-2's spelling stands for, put into `out`; `None` if a character of it stands for no byte.
+pub(crate) fn bytes_of<'a>(text: &[u8], out: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    out.clear();
+    if text.iter().all(u8::is_ascii_graphic) {
+        out.extend_from_slice(text);
+    } else {
+        for c in std::str::from_utf8(text).ok()?.chars() {
+            out.push(byte_of(c)?);
+        }
+    }
+    Some(out)
 }
 
 /// GPT-2 spells the bytes that are printable in Latin-1 as they are, and the other 68 as U+0100 and up.

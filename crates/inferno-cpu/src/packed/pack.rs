@@ -1,6 +1,7 @@
 //! From a file's rows to panels.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Mutex;
 
 use inferno_format::{Block32, DType, FormatError, unpack_row};
@@ -41,47 +42,25 @@ pub(super) fn pack(
     let at_once = (READ_BYTES / (PANEL * row_bytes).max(1)).max(1);
     let failure: Mutex<Option<FormatError>> = Mutex::new(None);
     pool.run_ranges(n_panels, at_once, &|range| {
-        SCRATCH.with_borrow_mut(|scratch| {
-            for i in range {
-                let (expert, panel) = (i / panels_each, i % panels_each);
-                let n_rows = PANEL.min(tensor.rows - panel * PANEL);
-                let mut rows = std::mem::take(&mut scratch.rows);
-                rows.resize(PANEL * row_bytes, 0);
-                let read =
-                    tensor.read_rows(expert * tensor.rows + panel * PANEL, &mut rows[..n_rows * row_bytes]);
-                if let Err(e) = read {
+        SCRATCH.with_borrow_mut(|Scratch { rows, blocks }| {
+            for panels in cut(range, panels_each, at_once) {
+                let (expert, first) = (panels.start / panels_each, panels.start % panels_each * PANEL);
+                let n_rows = (tensor.rows - first).min(panels.len() * PANEL);
+                rows.resize(n_rows * row_bytes, 0);
+                if let Err(e) = tensor.read_rows(expert * tensor.rows + first, rows) {
                     failure.lock().expect("nobody panics with it").get_or_insert(e);
                     return;
                 }
-                // SAFETY: every panel is packed by one thread.
-                let (quants, scales) = unsafe {
-                    (
-                        quants.at(i * quant_bytes..(i + 1) * quant_bytes),
-                        scales.at(i * scale_bytes..(i + 1) * scale_bytes),
-                    )
-                };
-                let rows_read = || rows.chunks_exact(row_bytes.max(1)).take(n_rows);
-                match layout {
-                    Layout::F32 => floats::<4>(rows_read(), quants),
-                    Layout::F16 | Layout::Bf16 => floats::<2>(rows_read(), quants),
-                    Layout::Q8 => {
-                        q8(
-                            rows_read(),
-                            bias,
-                            bytemuck::cast_slice_mut(quants),
-                            bytemuck::cast_slice_mut(scales),
-                        );
-                    }
-                    _ => {
-                        scratch.blocks.iter_mut().for_each(Vec::clear);
-                        for (row, blocks) in rows_read().zip(&mut scratch.blocks) {
-                            unpack_row(tensor.dtype, row, blocks).expect("whole blocks of a quantized type");
-                        }
-                        let blocks = &scratch.blocks[..n_rows];
-                        integers(tensor.dtype, layout, bias, blocks, (quants, scales));
-                    }
+                for (i, rows) in panels.zip(rows.chunks((PANEL * row_bytes).max(1))) {
+                    // SAFETY: every panel is packed by one thread.
+                    let to = unsafe {
+                        (
+                            quants.at(i * quant_bytes..(i + 1) * quant_bytes),
+                            scales.at(i * scale_bytes..(i + 1) * scale_bytes),
+                        )
+                    };
+                    panel(tensor.dtype, layout, bias, (rows, row_bytes), blocks, to);
                 }
-                scratch.rows = rows;
             }
         });
     });
@@ -91,10 +70,47 @@ pub(super) fn pack(
     }
 }
 
+/// Cuts a range of panels into parts of one expert and of `at_once` at most.
+fn cut(range: Range<usize>, panels_each: usize, at_once: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut start = range.start;
+    std::iter::from_fn(move || {
+        let end = range.end.min(start + at_once).min((start / panels_each + 1) * panels_each);
+        let part = std::mem::replace(&mut start, end)..end;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+/// Packs a panel of up to sixteen rows.
+fn panel(
+    dtype: DType,
+    layout: Layout,
+    bias: u8,
+    (rows, row_bytes): (&[u8], usize),
+    blocks: &mut [Vec<Block32>; PANEL],
+    (quants, scales): (&mut [u8], &mut [u8]),
+) {
+    match layout {
+        Layout::F32 => floats::<4>(rows, row_bytes, quants),
+        Layout::F16 | Layout::Bf16 => floats::<2>(rows, row_bytes, quants),
+        Layout::Q8 => {
+            q8(rows, row_bytes, bias, bytemuck::cast_slice_mut(quants), bytemuck::cast_slice_mut(scales));
+        }
+        _ => {
+            let rows = rows.chunks_exact(row_bytes.max(1));
+            let n_rows = rows.len();
+            for (row, blocks) in rows.zip(&mut *blocks) {
+                blocks.clear();
+                unpack_row(dtype, row, blocks).expect("whole blocks of a quantized type");
+            }
+            integers(dtype, layout, bias, &blocks[..n_rows], (quants, scales));
+        }
+    }
+}
+
 /// Transposes rows of numbers of `N` bytes.
-fn floats<'a, const N: usize>(rows: impl Iterator<Item = &'a [u8]>, quants: &mut [u8]) {
+fn floats<const N: usize>(rows: &[u8], row_bytes: usize, quants: &mut [u8]) {
     let quants = quants.as_chunks_mut::<N>().0;
-    for (lane, row) in rows.enumerate() {
+    for (lane, row) in rows.chunks_exact(row_bytes.max(1)).enumerate() {
         for (input, out) in row.as_chunks::<N>().0.iter().zip(quants.chunks_exact_mut(PANEL)) {
             out[lane] = *input;
         }
@@ -102,22 +118,67 @@ fn floats<'a, const N: usize>(rows: impl Iterator<Item = &'a [u8]>, quants: &mut
 }
 
 /// Q8_0 as it comes: `d | 32 x i8` a block.
-fn q8<'a>(
-    rows: impl Iterator<Item = &'a [u8]>,
+fn q8(
+    rows: &[u8],
+    row_bytes: usize,
     bias: u8,
-    quants: &mut [[[u8; 4]; 8 * PANEL]],
+    quants: &mut [[[u32; PANEL]; 8]],
     scales: &mut [[u16; PANEL]],
 ) {
+    const BLOCK: usize = 34;
+    const FOURS: usize = 4;
+    let n_rows = rows.len() / row_bytes;
     let bias = u32::from_ne_bytes([bias; 4]);
-    for (lane, row) in rows.enumerate() {
-        for ((block, quants), scales) in row.as_chunks::<34>().0.iter().zip(&mut *quants).zip(&mut *scales) {
-            scales[lane] = u16::from_le_bytes([block[0], block[1]]);
-            for (four, out) in block[2..].as_chunks::<4>().0.iter().zip(quants.chunks_exact_mut(PANEL)) {
-                // Adding 128 to a byte turns its top bit.
-                out[lane] = (u32::from_ne_bytes(*four) ^ bias).to_ne_bytes();
+    for (b, (quants, scales)) in quants.iter_mut().zip(scales).enumerate() {
+        for lane in (0..PANEL).step_by(FOURS) {
+            // A row that is not there is as good as the last.
+            let blocks: [&[u8; BLOCK]; FOURS] = std::array::from_fn(|i| {
+                let row = &rows[(lane + i).min(n_rows - 1) * row_bytes..];
+                row[b * BLOCK..].first_chunk().expect("a row is whole blocks")
+            });
+            for (block, scale) in blocks.iter().zip(&mut scales[lane..]) {
+                *scale = u16::from_le_bytes([block[0], block[1]]);
+            }
+            for (half, quants) in quants.as_chunks_mut::<FOURS>().0.iter_mut().enumerate() {
+                let mut rows = [[0; FOURS]; FOURS];
+                for (row, block) in rows.iter_mut().zip(blocks) {
+                    let bytes: &[u8; 16] =
+                        block[2 + 16 * half..].first_chunk().expect("a block has 32 bytes");
+                    // Adding 128 to a byte turns its top bit.
+                    let fours: [u32; FOURS] = bytemuck::cast(*bytes);
+                    row.iter_mut().zip(fours).for_each(|(out, four)| *out = four ^ bias);
+                }
+                for (out, fours) in quants.iter_mut().zip(transpose(rows)) {
+                    out[lane..lane + FOURS].copy_from_slice(&fours);
+                }
             }
         }
     }
+}
+
+/// Number i of every row becomes row i.
+#[cfg(target_arch = "x86_64")]
+fn transpose(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
+    use std::arch::x86_64::{_mm_unpackhi_epi32, _mm_unpackhi_epi64, _mm_unpacklo_epi32, _mm_unpacklo_epi64};
+    let [a, b, c, d] = bytemuck::cast(rows);
+    // SAFETY: every x86-64 has SSE2.
+    let columns = unsafe {
+        let (low, high) = (_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
+        let (next_low, next_high) = (_mm_unpacklo_epi32(c, d), _mm_unpackhi_epi32(c, d));
+        [
+            _mm_unpacklo_epi64(low, next_low),
+            _mm_unpackhi_epi64(low, next_low),
+            _mm_unpacklo_epi64(high, next_high),
+            _mm_unpackhi_epi64(high, next_high),
+        ]
+    };
+    bytemuck::cast(columns)
+}
+
+/// Number i of every row becomes row i.
+#[cfg(not(target_arch = "x86_64"))]
+fn transpose(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
+    std::array::from_fn(|i| rows.map(|row| row[i]))
 }
 
 /// Any quantized type from its blocks.

@@ -78,6 +78,9 @@ const FILL: &[&str] = &[
 /// these go by what the file says of them.
 const HTML: &[&str] = &["</s>", "<PRE>"];
 
+/// What the names above start with: `<`, `_`, `[` or `▁`.
+const FIRST_BYTES: &[u8] = b"<_[\xe2";
+
 impl Vocab {
     /// Finds the tokens that end a generation, and makes control tokens of those that the file has as something
     /// else. `is_word` says of a token that text can lead to it by merges: then it is text, whatever it looks like.
@@ -89,7 +92,8 @@ impl Vocab {
         }
         let mut named = [None; 4]; // <|end|>, <|return|>, a call, <|flush|>
         for id in self.ids() {
-            let Some(text) = self.texts.get(id).and_then(|t| std::str::from_utf8(t).ok()) else { continue };
+            let marked = self.texts.get(id).filter(|t| t.first().is_some_and(|b| FIRST_BYTES.contains(b)));
+            let Some(text) = marked.and_then(|t| std::str::from_utf8(t).ok()) else { continue };
             let is_end = ENDS.contains(&text) || FILL_ENDS.contains(&text);
             if !is_end && !FILL.contains(&text) || self.kind(id) == Some(TokenKind::Normal) && is_word(text) {
                 continue;
@@ -119,5 +123,17 @@ impl Vocab {
         ends.sort_unstable();
         ends.dedup();
         self.ends = ends;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_starts_with_a_byte_that_is_looked_for() {
+        for name in [ENDS, FILL_ENDS, FILL].concat() {
+            assert!(FIRST_BYTES.contains(&name.as_bytes()[0]), "{name}");
+        }
     }
 }
