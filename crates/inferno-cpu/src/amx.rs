@@ -18,6 +18,7 @@
 //! that the tests run on machines without tiles. The assembly itself has so far run only in the Bochs emulator (after
 //! release 3.0, with its `tdpbssd` made to extend signs): detection, self-test and 1,800 random products of all shapes.
 
+pub(crate) mod bf16;
 #[cfg(test)]
 pub(crate) mod emulated;
 #[cfg(test)]
@@ -73,12 +74,43 @@ struct Config {
     rows: [u8; 16],
 }
 
-/// For runs of 32 inputs and of 16.
-static CONFIGS: [Config; 2] = [Config::new(8), Config::new(4)];
+/// The shapes of a thread's tiles: an index into [`CONFIGS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shapes {
+    /// For runs of 32 inputs.
+    Run32,
+    /// For runs of 16.
+    Run16,
+    /// See [`bf16`].
+    Bf16,
+}
+
+static CONFIGS: [Config; 3] = [Config::of_runs(8), Config::of_runs(4), Config::of_bf16()];
+
+impl Shapes {
+    fn of_runs(run16: bool) -> Shapes {
+        if run16 { Shapes::Run16 } else { Shapes::Run32 }
+    }
+
+    fn config(self) -> &'static Config {
+        &CONFIGS[self as usize]
+    }
+}
 
 impl Config {
+    /// Sixteen rows of 64 bytes.
+    const fn of_bf16() -> Config {
+        let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
+        let mut tile = 0;
+        while tile < 8 {
+            (rows[tile], row_bytes[tile]) = (16, 64);
+            tile += 1;
+        }
+        Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
+    }
+
     /// For runs of that many times four inputs.
-    const fn new(fours: u8) -> Config {
+    const fn of_runs(fours: u8) -> Config {
         let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
         let mut tile = 0;
         while tile < 8 {
@@ -151,22 +183,18 @@ macro_rules! instruction {
 pub(crate) struct Hardware(());
 
 thread_local! {
-    /// Which of [`CONFIGS`] this thread has loaded.
-    static LOADED: Cell<Option<bool>> = const { Cell::new(None) };
+    /// What this thread has loaded.
+    static LOADED: Cell<Option<Shapes>> = const { Cell::new(None) };
 }
 
-#[allow(clippy::inline_always, reason = "it is a part of a loop")]
-impl Tiles for Hardware {
-    unsafe fn proven() -> Hardware {
-        Hardware(())
-    }
-
+impl Hardware {
+    #[allow(clippy::inline_always, reason = "as below")]
     #[inline(always)]
-    fn configure(self, run16: bool) {
-        if LOADED.get() == Some(run16) {
+    fn load(self, shapes: Shapes) {
+        if LOADED.get() == Some(shapes) {
             return;
         }
-        let config = &raw const CONFIGS[usize::from(run16)];
+        let config = &raw const *shapes.config();
         // SAFETY: the proof `self` says that the instruction may be used; it reads 64 bytes, which are a `Config` of
         // palette 1 whose tiles have at most 16 rows of at most 64 bytes.
         unsafe {
@@ -177,7 +205,19 @@ impl Tiles for Hardware {
                 options(nostack, preserves_flags, readonly),
             );
         }
-        LOADED.set(Some(run16));
+        LOADED.set(Some(shapes));
+    }
+}
+
+#[allow(clippy::inline_always, reason = "it is a part of a loop")]
+impl Tiles for Hardware {
+    unsafe fn proven() -> Hardware {
+        Hardware(())
+    }
+
+    #[inline(always)]
+    fn configure(self, run16: bool) {
+        self.load(Shapes::of_runs(run16));
     }
 
     #[inline(always)]

@@ -1,15 +1,18 @@
 //! Who computes which part of attention: a task is a block of queries that share a key head.
 
+mod tiles;
+
 use std::cell::RefCell;
 use std::ops::Range;
 
-use inferno_model::backend::{Attention, KvType, LayerIdx};
+use inferno_model::backend::{Attention, AttentionRule, KvType, LayerIdx};
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, Span};
 use inferno_model::numerics::PARTITION_LEN;
 
 use crate::backend::{Buffer, Cpu};
 use crate::kernels::Kernels;
 use crate::kernels::attention::{Queries, Tile, reset, state_len};
+use crate::kernels::tile_attention;
 use crate::kv::{HeadMut, KvPool};
 use crate::memory::Shares;
 use crate::simd::{LANES, ROW_GROUP};
@@ -54,6 +57,9 @@ struct Scratch {
     /// A tile in f32.
     keys: Vec<f32>,
     values: Vec<f32>,
+    /// For tiles of bf16: [group of sixteen queries][step over the dimensions]
+    tile_q: Vec<tile_attention::Tile>,
+    tiles: Option<Box<tile_attention::Scratch>>,
 }
 
 /// What all tasks of a call share.
@@ -80,6 +86,10 @@ impl Cpu {
         let (places, bytes) = pool.split();
         let (n_heads, head_dim) = (places.n_kv_heads, places.head_dim);
         let bytes = Shares::new(bytes);
+        let store_head = match (places.rule, &kernels.tiles) {
+            (AttentionRule::Bf16Tiles, Some(tiles)) => tiles.store_head,
+            _ => kernels.store_head,
+        };
         let store = |head: usize| {
             for span in batch.spans() {
                 for row in span.rows.clone() {
@@ -90,12 +100,7 @@ impl Cpu {
                     let (keys, values) = unsafe { (bytes.at(keys), bytes.at(values)) };
                     let tile = HeadMut { kv_type: places.kv_type, keys, values };
                     let columns = head * head_dim..(head + 1) * head_dim;
-                    (kernels.store_head)(
-                        tile,
-                        slot % PAGE_LEN,
-                        &k.row(row)[columns.clone()],
-                        &v.row(row)[columns],
-                    );
+                    store_head(tile, slot % PAGE_LEN, &k.row(row)[columns.clone()], &v.row(row)[columns]);
                 }
             }
         };
@@ -222,11 +227,15 @@ impl Call<'_> {
         let n = block.queries.len();
         let n_groups = n.div_ceil(ROW_GROUP);
         scratch.q.clear();
-        scratch.q.resize(n_groups * head_dim, [0.0; ROW_GROUP]);
         scratch.visible.clear();
+        scratch.whole.resize(n_groups * ROW_GROUP * state_len(head_dim), 0.0);
+        if let Some(kernels) = self.tiles() {
+            return self.gather_tiles(kernels, block, scratch);
+        }
+        scratch.q.resize(n_groups * head_dim, [0.0; ROW_GROUP]);
         for (i, query) in block.queries.clone().enumerate() {
             let (row, head) = (query / heads, block.kv_head * heads + query % heads);
-            let q = &self.q.row(span.rows.start + row)[head * head_dim..][..head_dim];
+            let q = self.query(span, row, head);
             let group = &mut scratch.q[i / ROW_GROUP * head_dim..][..head_dim];
             group.iter_mut().zip(q).for_each(|(out, q)| out[i % ROW_GROUP] = *q);
             scratch.visible.push(self.attention.visible(span.start + row));
@@ -235,19 +244,23 @@ impl Call<'_> {
         let last = scratch.visible[n - 1].clone();
         let rest = n % ROW_GROUP;
         scratch.visible.resize(n - rest + if rest == 0 { 0 } else { rest.next_power_of_two() }, last);
-        scratch.whole.resize(n_groups * ROW_GROUP * state_len(head_dim), 0.0);
+    }
+
+    fn query(&self, span: &Span, row: usize, head: usize) -> &[f32] {
+        let head_dim = self.attention.head_dim;
+        &self.q.row(span.rows.start + row)[head * head_dim..][..head_dim]
     }
 
     /// Adds a partition's keys to the queries' states, tile by tile.
     fn partition(&self, block: &Block, partition: usize, scratch: &mut Scratch, states: &mut [f32]) {
+        if let Some(kernels) = self.tiles() {
+            return self.tile_partition(kernels, block, partition, scratch, states);
+        }
         let Attention { head_dim, layer, scale, softcap, .. } = *self.attention;
         let Scratch { q, visible, keys, values, .. } = scratch;
         let table = self.batch.page_table(self.span(block), layer.group);
-        let seen = visible[0].start..visible[visible.len() - 1].end;
-        let positions =
-            seen.start.max(partition * PARTITION_LEN)..seen.end.min((partition + 1) * PARTITION_LEN);
         let state_len = state_len(head_dim);
-        let pages = positions.start / PAGE_LEN..positions.end.div_ceil(PAGE_LEN);
+        let pages = pages_of(partition, visible);
         for (i, &page) in table[pages.clone()].iter().enumerate() {
             let start = (pages.start + i) * PAGE_LEN;
             let head = self.pool.head(layer, page, block.kv_head);
@@ -300,4 +313,11 @@ impl Call<'_> {
             (self.kernels.finish)(out, whole);
         }
     }
+}
+
+/// The pages of a partition that queries see which see those positions, in ascending order.
+fn pages_of(partition: usize, visible: &[Range<usize>]) -> Range<usize> {
+    let start = visible[0].start.max(partition * PARTITION_LEN);
+    let end = visible[visible.len() - 1].end.min((partition + 1) * PARTITION_LEN);
+    start / PAGE_LEN..end.div_ceil(PAGE_LEN)
 }

@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use inferno_model::architecture::{Activation, Routing};
-use inferno_model::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, LayerIdx};
+use inferno_model::backend::{
+    Attention, AttentionRule, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx,
+};
 use inferno_model::batch::{Batch, PageId};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::rope::Angles;
@@ -140,8 +142,15 @@ impl Backend for Cpu {
         Ok(Buffer::new(width))
     }
 
+    fn attention_rule(&self, kv_type: KvType) -> AttentionRule {
+        match kv_type {
+            KvType::Bf16 if self.kernels.tiles.is_some() => AttentionRule::Bf16Tiles,
+            _ => AttentionRule::Floats,
+        }
+    }
+
     fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
-        KvPool::new(shape)
+        KvPool::new(shape, self.attention_rule(shape.kv_type))
     }
 
     fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {

@@ -10,6 +10,7 @@ pub(crate) mod int8;
 mod kv;
 mod math;
 mod rows;
+pub(crate) mod tile_attention;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 
@@ -19,6 +20,7 @@ use inferno_model::rope::Angles;
 use crate::isa::Isa;
 use crate::kernels::attention::{Queries, Tile};
 use crate::kernels::int8::InputBlock;
+use crate::kernels::tile_attention::TileKernels;
 use crate::kv::{Head, HeadMut};
 use crate::packed::{PANEL, Panel};
 use crate::simd::ROW_GROUP;
@@ -36,6 +38,8 @@ macro_rules! kernels {
             pub(crate) isa: Isa,
             /// What is added to weights that are stored as bytes.
             pub(crate) bias: u8,
+            /// What attends to keys and values in bf16, where there are tiles of it.
+            pub(crate) tiles: Option<TileKernels>,
             $($(#[$doc])* pub(crate) $name: fn($($ty),*),)*
         }
 
@@ -51,6 +55,7 @@ macro_rules! kernels {
                 Kernels {
                     isa: $isa,
                     bias: $bias,
+                    tiles: None,
                     // SAFETY: `Kernels::of` hands a table out only after it has found the level's features.
                     $($name: |$($arg),*| unsafe { $name($($arg),*) },)*
                 }
@@ -151,7 +156,7 @@ impl Kernels {
     /// # Safety
     /// The machine has AVX-512 and those tiles.
     #[cfg(target_arch = "x86_64")]
-    unsafe fn with_tiles<T: crate::amx::Tiles>() -> Kernels {
+    unsafe fn with_tiles<T: crate::amx::bf16::Bf16Tiles>() -> Kernels {
         let plain = table!(
             Isa::Amx,
             0,

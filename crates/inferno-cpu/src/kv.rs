@@ -4,13 +4,22 @@
 //! layer | page | head | keys   [head_dim][32 positions]      scores: positions across lanes
 //!                     | values [32 positions][head_dim]      sums: dimensions across lanes
 //! ```
+//!
+//! Where attention computes in tiles of bf16, these are the tiles, as they are multiplied; what fills up the last ones
+//! is zero and stays it:
+//!
+//! ```text
+//! keys   [32 dimensions][half of the positions][16 pairs of dimensions][16 positions][2]
+//! values [16 dimensions][16 pairs of positions][16 dimensions][2]
+//! ```
 
 use std::ops::Range;
 
-use inferno_model::backend::{KV_BLOCK, KvShape, KvType, LayerIdx};
+use inferno_model::backend::{AttentionRule, KV_BLOCK, KvShape, KvType, LayerIdx};
 use inferno_model::batch::{PAGE_LEN, PageId};
 use inferno_model::error::BackendError;
 
+use crate::kernels::tile_attention::{STEP, n_steps};
 use crate::memory::Region;
 use crate::simd::LANES;
 
@@ -27,6 +36,7 @@ pub struct KvPool {
 #[derive(Debug)]
 pub(crate) struct Places {
     pub(crate) kv_type: KvType,
+    pub(crate) rule: AttentionRule,
     pub(crate) n_kv_heads: usize,
     pub(crate) head_dim: usize,
     key_bytes: usize,
@@ -51,17 +61,19 @@ pub(crate) struct HeadMut<'a> {
 }
 
 impl KvPool {
-    pub(crate) fn new(shape: &KvShape) -> Result<KvPool, BackendError> {
+    pub(crate) fn new(shape: &KvShape, rule: AttentionRule) -> Result<KvPool, BackendError> {
         let head_dim = shape.head_dim;
         let padded = head_dim.next_multiple_of(LANES);
         let n_blocks = head_dim.div_ceil(KV_BLOCK);
         let (key_bytes, value_bytes) = match shape.kv_type {
+            KvType::Bf16 if rule == AttentionRule::Bf16Tiles => (2 * STEP * n_steps(head_dim), 2 * padded),
             KvType::F32 => (4 * head_dim, 4 * padded),
             KvType::F16 | KvType::Bf16 => (2 * head_dim, 2 * padded),
             KvType::Q8_0 => (head_dim + 2 * n_blocks, padded + 2 * n_blocks),
         };
         let mut places = Places {
             kv_type: shape.kv_type,
+            rule,
             n_kv_heads: shape.n_kv_heads,
             head_dim,
             key_bytes: (key_bytes * PAGE_LEN).next_multiple_of(64),
@@ -79,6 +91,11 @@ impl KvPool {
         }
         let groups = shape.groups.iter().map(|(group, _)| group.layers.clone()).collect();
         Ok(KvPool { places, groups, bytes: Region::new(end, &|| "the KV cache".into())? })
+    }
+
+    /// How they are attended to.
+    pub(crate) fn rule(&self) -> AttentionRule {
+        self.places.rule
     }
 
     /// A head's keys and values in a page.

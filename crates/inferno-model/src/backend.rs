@@ -150,6 +150,16 @@ impl KvType {
     }
 }
 
+/// How attention computes: each of these is one definition, whatever the number of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AttentionRule {
+    /// In F32.
+    #[default]
+    Floats,
+    /// In tiles of bf16 with sums in F32. Keys and values are [`KvType::Bf16`].
+    Bf16Tiles,
+}
+
 /// Numbers of a head that share a scale in [`KvType::Q8_0`].
 pub const KV_BLOCK: usize = 32;
 
@@ -231,6 +241,10 @@ pub trait Backend {
     fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Self::Weight, LoadError>;
     /// A buffer of rows of `width`; it grows to the largest batch seen.
     fn buffer(&mut self, width: usize) -> Result<Self::Buffer, BackendError>;
+    /// How this device attends to keys and values of that type.
+    fn attention_rule(&self, _kv_type: KvType) -> AttentionRule {
+        AttentionRule::Floats
+    }
     /// Room for keys and values.
     fn kv_pool(&mut self, shape: &KvShape) -> Result<Self::KvPool, BackendError>;
 

@@ -37,7 +37,12 @@ where
     B::KvPool: Send,
 {
     compare(operations(&mut new()), operations(&mut Reference::default()), promise.operations);
-    compare(attention(&mut new()), attention(&mut Reference::default()), promise.attention);
+    let mut backend = new();
+    let mut reference = Reference::with_bf16_rule(backend.attention_rule(KvType::Bf16));
+    for kv_type in KvType::ALL {
+        assert_eq!(backend.attention_rule(kv_type), reference.attention_rule(kv_type), "{kv_type:?}");
+    }
+    compare(attention(&mut backend), attention(&mut reference), promise.attention);
     moved_pages_read_the_same(&mut new());
     for file in models {
         rows_do_not_depend_on_the_batch(&new, file);
@@ -230,8 +235,10 @@ fn attention<B: Backend>(b: &mut B) -> Results {
         attend([6, 2, 16], kv_type, SHORT, &cases);
         attend([2, 1, 80], kv_type, LONG, &[(None, None), (Some(5.0), Some(600))]);
     }
-    for heads in [[3, 3, 8], [4, 2, 64], [7, 1, 96], [4, 4, 128], [2, 1, 256], [2, 2, 20]] {
-        attend(heads, KvType::F16, LONG, &[(None, None), (None, Some(1)), (None, Some(530))]);
+    for heads in [[3, 3, 8], [4, 2, 64], [7, 1, 96], [4, 4, 128], [2, 1, 256], [2, 2, 20], [2, 1, 7]] {
+        for kv_type in [KvType::F16, KvType::Bf16] {
+            attend(heads, kv_type, LONG, &[(None, None), (None, Some(1)), (None, Some(530))]);
+        }
     }
     all
 }

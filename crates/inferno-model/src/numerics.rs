@@ -1,6 +1,8 @@
 //! The scalar functions that every backend must reproduce to the bit: `+ - * / sqrt fma` only,
 //! in a fixed order, with no help from the platform's math library.
 
+pub mod tiles;
+
 /// Partial sums of a reduction: element `i` goes to partial sum `i % STRIPES`.
 pub const STRIPES: usize = 16;
 

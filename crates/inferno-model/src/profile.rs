@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::architecture::{Activation, Routing};
-use crate::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, LayerIdx};
+use crate::backend::{
+    Attention, AttentionRule, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx,
+};
 use crate::batch::{Batch, PageId};
 use crate::error::{BackendError, LoadError, StepError};
 use crate::rope::Angles;
@@ -113,6 +115,10 @@ impl<B: Backend> Backend for Profiled<B> {
 
     fn buffer(&mut self, width: usize) -> Result<Self::Buffer, BackendError> {
         Ok(Buffer { inner: self.inner.buffer(width)?, width, n_rows: 0 })
+    }
+
+    fn attention_rule(&self, kv_type: KvType) -> AttentionRule {
+        self.inner.attention_rule(kv_type)
     }
 
     fn kv_pool(&mut self, shape: &KvShape) -> Result<Self::KvPool, BackendError> {

@@ -5,13 +5,16 @@
 //! depends on nothing but that row and, in attention, its own sequence.
 
 mod attention;
+mod tiles;
 
 use std::ops::Range;
 
 use inferno_format::{Block32, DType, dequantize, unpack_row};
 
 use crate::architecture::{Activation, Routing};
-use crate::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx};
+use crate::backend::{
+    Attention, AttentionRule, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx,
+};
 use crate::batch::{Batch, PAGE_LEN, PageId};
 use crate::error::{BackendError, LoadError, StepError};
 use crate::numerics::{self, QuantizedRow, rms_scale};
@@ -22,6 +25,7 @@ use attention::Keys;
 /// The reference backend: slow, single-threaded, right by definition.
 #[derive(Debug, Default)]
 pub struct Reference {
+    bf16_rule: AttentionRule,
     quantized: Vec<QuantizedRow>,
     row: WeightRow,
 }
@@ -55,6 +59,7 @@ pub struct KvPool {
     width: usize,
     head_dim: usize,
     kv_type: KvType,
+    rule: AttentionRule,
 }
 
 impl Buffer {
@@ -169,6 +174,11 @@ fn dot_blocks(dtype: DType, w: &[Block32], x: &QuantizedRow) -> f32 {
 }
 
 impl Reference {
+    /// A reference that attends to [`KvType::Bf16`] by that rule.
+    pub fn with_bf16_rule(bf16_rule: AttentionRule) -> Reference {
+        Reference { bf16_rule, ..Reference::default() }
+    }
+
     /// Quantizes the rows of `x` if a product that follows is taken in integers.
     fn quantize(&mut self, x: &Buffer, weights: &[&Weight]) {
         if !weights.iter().any(|w| w.is_quantized()) {
@@ -204,6 +214,10 @@ impl Backend for Reference {
         Ok(Buffer { width, data: Vec::new() })
     }
 
+    fn attention_rule(&self, kv_type: KvType) -> AttentionRule {
+        if kv_type == KvType::Bf16 { self.bf16_rule } else { AttentionRule::Floats }
+    }
+
     fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
         let n_layers = shape.groups.iter().map(|(group, _)| group.layers.len()).sum();
         let groups = shape.groups.iter().map(|(group, n_pages)| (group.layers.clone(), *n_pages)).collect();
@@ -215,6 +229,7 @@ impl Backend for Reference {
             width: shape.width(),
             head_dim: shape.head_dim,
             kv_type: shape.kv_type,
+            rule: self.attention_rule(shape.kv_type),
         })
     }
 

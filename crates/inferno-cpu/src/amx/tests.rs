@@ -2,8 +2,10 @@
 
 use xtask::testing::{Random, skip};
 
+use super::bf16::Bf16Tiles;
 use super::emulated::Emulated;
 use super::*;
+use crate::kernels::tile_attention::Tile;
 
 fn random_bytes(random: &mut Random) -> (Inputs, [Bytes; 3]) {
     let mut byte = || match random.below(8) {
@@ -96,4 +98,41 @@ fn a_machine_that_multiplies_otherwise_has_no_tiles() {
 #[test]
 fn what_is_usable_is_there() {
     assert!(!is_usable() || has_tiles());
+}
+
+/// As [`bf16::is_right`], of more noise.
+fn gives_sums_of_pairs(tiles: impl Bf16Tiles) {
+    assert!(bf16::is_right(tiles));
+    tiles.configure_bf16();
+    let mut seed = 32;
+    for i in 0..60 {
+        let kind = bf16::Kind::ALL[i % 3];
+        let [a, b]: [[Tile; 16]; 2] = std::array::from_fn(|_| kind.tiles(&mut seed));
+        let weights: [[Tile; 4]; 2] = std::array::from_fn(|_| kind.tiles(&mut seed));
+        let n_steps = 1 + i % 16;
+        let weights: Vec<_> = weights.iter().cycle().take(n_steps).collect();
+        let (a, b) = (&a[..n_steps], &b[..n_steps]);
+        // SAFETY: configured above.
+        unsafe {
+            assert!(bf16::multiplies::<1, 1>(tiles, [a], &weights));
+            assert!(bf16::multiplies::<1, 2>(tiles, [a], &weights));
+            assert!(bf16::multiplies::<1, 4>(tiles, [b], &weights));
+            assert!(bf16::multiplies::<2, 1>(tiles, [a, b], &weights));
+            assert!(bf16::multiplies::<2, 2>(tiles, [b, a], &weights));
+        }
+    }
+}
+
+#[test]
+fn emulated_tiles_of_bf16_give_sums_of_pairs() {
+    gives_sums_of_pairs(Emulated);
+}
+
+#[test]
+fn tiles_of_bf16_give_sums_of_pairs() {
+    if !<Hardware as Bf16Tiles>::are_usable() {
+        return skip("amx-bf16", "this machine has no tiles of bf16");
+    }
+    // SAFETY: they are usable.
+    gives_sums_of_pairs(unsafe { Hardware::proven() });
 }

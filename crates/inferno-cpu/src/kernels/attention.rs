@@ -44,8 +44,8 @@ pub(crate) struct Tile<'a> {
 //
 //   0 .......... 16 ........... 32 ................ 32 + head_dim, filled up
 //   [ sums of e^x ) [ max | -  ) [ sums of e^x × v )
-const MAX: usize = LANES;
-const OUT: usize = 2 * LANES;
+pub(super) const MAX: usize = LANES;
+pub(super) const OUT: usize = 2 * LANES;
 
 /// Numbers of a query's state.
 pub(crate) fn state_len(head_dim: usize) -> usize {

@@ -34,10 +34,11 @@ mod tests;
 
 use std::mem::MaybeUninit;
 
+use crate::amx::bf16::Bf16Tiles;
 use crate::amx::{Sums, Tiles};
 use crate::kernels::formats::{Format, Q8, Wide, WideMin, WideRun16, WideRun16Min};
 use crate::kernels::int8::InputBlock;
-use crate::kernels::{Kernels, OutTile, PANELS, int8};
+use crate::kernels::{Kernels, OutTile, PANELS, int8, tile_attention};
 use crate::packed::{Bytes, Layout, Panel};
 use crate::simd::avx512::Avx512;
 use crate::simd::{ROW_GROUP, Simd};
@@ -58,7 +59,7 @@ const LEAST_ROWS: usize = 5;
 ///
 /// # Safety
 /// The machine has the tiles and AVX-512; `plain` is of [`Vectors`].
-pub(super) unsafe fn with_tiles<T: Tiles>(plain: Kernels) -> Kernels {
+pub(super) unsafe fn with_tiles<T: Bf16Tiles>(plain: Kernels) -> Kernels {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
     fn products<T: Tiles>(
         out: &mut [OutTile; PANELS],
@@ -73,6 +74,8 @@ pub(super) unsafe fn with_tiles<T: Tiles>(plain: Kernels) -> Kernels {
     Kernels {
         // SAFETY: the caller of `with_tiles` promised the features.
         products_int8: |out, panels, x, n_rows| unsafe { products::<T>(out, panels, x, n_rows) },
+        // SAFETY: the caller promised AVX-512, and the tiles are usable.
+        tiles: T::are_usable().then(|| unsafe { tile_attention::kernel::kernels::<T>() }),
         ..plain
     }
 }

@@ -30,6 +30,30 @@ impl<const STORED_BIAS: u8> Avx512<STORED_BIAS> {
         op!(_mm512_loadu_si512(x.as_ptr().cast()))
     }
 
+    /// To the nearest bf16, ties to even.
+    #[allow(clippy::inline_always, reason = "as below")]
+    #[inline(always)]
+    pub(crate) fn round_bf16(self, x: __m512) -> __m512 {
+        op!({
+            let bits = _mm512_castps_si512(x);
+            let even = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+            let half = _mm512_add_epi32(even, _mm512_set1_epi32(0x7FFF));
+            let rounded = _mm512_and_si512(_mm512_add_epi32(bits, half), _mm512_set1_epi32(!0xFFFF));
+            let is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+            _mm512_mask_blend_ps(is_nan, _mm512_castsi512_ps(rounded), _mm512_set1_ps(f32::NAN))
+        })
+    }
+
+    /// The upper halves.
+    #[allow(clippy::inline_always, reason = "as below")]
+    #[inline(always)]
+    pub(crate) fn store_bf16(self, out: &mut [u16; LANES], x: __m512) {
+        op!({
+            let halves = _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(x), 16));
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), halves);
+        })
+    }
+
     /// From stored weights to what `vpdpbusd` takes, and back: 128 added turns the top bit.
     #[allow(clippy::inline_always, reason = "as below")]
     #[inline(always)]

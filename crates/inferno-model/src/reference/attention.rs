@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use super::{KvPool, dot};
-use crate::backend::Attention;
+use super::{KvPool, dot, tiles};
+use crate::backend::{Attention, AttentionRule};
 use crate::batch::{Batch, PAGE_LEN, Span};
 use crate::numerics::{PARTITION_LEN, STRIPES, exp, softcap, tree_sum};
 
@@ -20,7 +20,7 @@ pub(super) struct Keys<'a> {
 
 impl Keys<'_> {
     /// The (head_dim,) numbers of position `position` in the keys or values of the layer.
-    fn at<'a>(&self, layers: &'a [Vec<f32>], position: usize) -> &'a [f32] {
+    pub(super) fn at<'a>(&self, layers: &'a [Vec<f32>], position: usize) -> &'a [f32] {
         let Attention { layer, n_heads, n_kv_heads, head_dim, .. } = *self.attention;
         let slot = self.batch.slot(self.span, layer.group, position).0 as usize;
         let kv_head = self.head / (n_heads / n_kv_heads);
@@ -28,7 +28,12 @@ impl Keys<'_> {
     }
 
     fn score(&self, q: &[f32], position: usize) -> f32 {
-        let score = dot(q, self.at(&self.pool.keys, position)) * self.attention.scale;
+        self.scaled(dot(q, self.at(&self.pool.keys, position)))
+    }
+
+    /// A product of a query and a key as a score.
+    pub(super) fn scaled(&self, product: f32) -> f32 {
+        let score = product * self.attention.scale;
         self.attention.softcap.map_or(score, |cap| softcap(score, cap))
     }
 }
@@ -36,11 +41,17 @@ impl Keys<'_> {
 /// out (head_dim,) = softmax(q kᵀ) v over the positions `visible`.
 pub(super) fn attend(out: &mut [f32], q: &[f32], keys: &Keys<'_>, visible: Range<usize>) {
     let mut whole: Option<Partition> = None;
-    for tiles in pieces(visible, PARTITION_LEN) {
-        let mut part = Partition::new(out.len());
-        for tile in pieces(tiles, PAGE_LEN) {
-            part.add_tile(tile.clone().map(|p| keys.score(q, p)).collect(), tile, keys);
-        }
+    for positions in pieces(visible, PARTITION_LEN) {
+        let part = match keys.pool.rule {
+            AttentionRule::Floats => {
+                let mut part = Partition::new(out.len());
+                for tile in pieces(positions, PAGE_LEN) {
+                    part.add_tile(tile.clone().map(|p| keys.score(q, p)).collect(), tile, keys);
+                }
+                part
+            }
+            AttentionRule::Bf16Tiles => tiles::partition(q, keys, positions),
+        };
         match &mut whole {
             None => whole = Some(part),
             Some(whole) => whole.merge(&part),
@@ -52,18 +63,18 @@ pub(super) fn attend(out: &mut [f32], q: &[f32], keys: &Keys<'_>, visible: Range
 }
 
 /// Cuts `range` at the multiples of `len`.
-fn pieces(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn pieces(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
     (range.start / len..range.end.div_ceil(len))
         .map(move |i| range.start.max(i * len)..range.end.min((i + 1) * len))
 }
 
 /// The softmax over a partition's keys so far, not yet divided by its sum.
-struct Partition {
-    max: f32,
+pub(super) struct Partition {
+    pub(super) max: f32,
     /// Of `e^(score - max)`, striped over the position.
-    sums: [f32; STRIPES],
+    pub(super) sums: [f32; STRIPES],
     /// (head_dim,) of `e^(score - max) * value`, one FMA chain over ascending positions
-    out: Vec<f32>,
+    pub(super) out: Vec<f32>,
 }
 
 impl Partition {
