@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use inferno_model::backend::KvType;
+
 /// An instruction set that kernels are built for, the plainest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
@@ -16,7 +18,7 @@ pub enum Isa {
     AvxVnni,
     /// 512-bit AVX-512 F, BW, VL, DQ with VNNI.
     Avx512,
-    /// The same with 8-bit integer tiles.
+    /// The same with tiles of 8-bit integers, and of bf16 where there are any.
     Amx,
 }
 
@@ -67,6 +69,16 @@ impl Isa {
     /// Itself, if this machine can run it.
     pub fn check(self) -> Result<Isa, IsaError> {
         if self.is_available() { Ok(self) } else { Err(IsaError::Absent { wanted: self }) }
+    }
+
+    /// The type of 16 bits in which keys and values are best stored: that of its tiles, if this machine's multiply it as
+    /// we think.
+    pub fn half_kv(self) -> KvType {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx if <crate::amx::Hardware as crate::amx::bf16::Bf16Tiles>::are_usable() => KvType::Bf16,
+            _ => KvType::F16,
+        }
     }
 
     /// Can this machine run it?

@@ -25,7 +25,8 @@ pub(crate) struct Compute {
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
 
-    /// How keys and values are stored: auto, f32, f16, bf16 or q8_0; auto is f32 for a model in F32, else f16
+    /// How keys and values are stored: auto, f32, f16, bf16 or q8_0; auto is f32 for a model in F32, else bf16 with amx and
+    /// f16 without
     #[arg(long, value_name = "TYPE", default_value = "auto", value_parser = kv_choice)]
     pub(crate) kv: KvChoice,
 }
@@ -98,13 +99,13 @@ impl Opened {
             .with_context(|| format!("cannot use `{}` as a model", self.name))
     }
 
-    /// What keys and values are stored as: nothing is rounded if the model's matrices are not.
-    pub(crate) fn kv_type(&self, choice: KvChoice) -> KvType {
+    /// What keys and values are stored as: nothing is rounded if the model's matrices are not, else they take 16 bits.
+    pub(crate) fn kv_type(&self, choice: KvChoice, isa: Isa) -> KvType {
         match choice {
             KvChoice::Type(kv_type) => kv_type,
             KvChoice::Auto => {
                 let mut matrices = self.file.tensors().iter().filter(|t| t.n_rows() > 1);
-                if matrices.all(|t| t.dtype == DType::F32) { KvType::F32 } else { KvType::F16 }
+                if matrices.all(|t| t.dtype == DType::F32) { KvType::F32 } else { isa.half_kv() }
             }
         }
     }
@@ -118,9 +119,10 @@ impl Opened {
         compute: &Compute,
         profile: Option<Profile>,
     ) -> Result<Box<dyn Model>> {
+        let isa = compute.isa()?;
         let n_pages = vec![n_pages; arch.cache_groups.len()];
-        let room = KvRoom { n_pages, kv_type: self.kv_type(compute.kv) };
-        let backend = Cpu::new(compute.isa()?, compute.n_threads())?;
+        let room = KvRoom { n_pages, kv_type: self.kv_type(compute.kv, isa) };
+        let backend = Cpu::new(isa, compute.n_threads())?;
         let model: Result<Box<dyn Model>, LoadError> = match profile {
             None => Transformer::load(&self.file, arch, backend, &room).map(|m| Box::new(m) as _),
             Some(profile) => {

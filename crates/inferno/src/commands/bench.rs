@@ -175,8 +175,8 @@ fn load(
 ) -> Result<Loaded> {
     let compute = &args.compute;
     let model = opened.model(arch, n_pages, compute, args.profile.then(|| profile.clone()))?;
-    let (level, n_threads) = (compute.isa()?.to_string(), compute.n_threads().get());
-    Ok(Loaded { model, level, n_threads, kv_type: opened.kv_type(compute.kv) })
+    let (isa, n_threads) = (compute.isa()?, compute.n_threads().get());
+    Ok(Loaded { model, level: isa.to_string(), n_threads, kv_type: opened.kv_type(compute.kv, isa) })
 }
 
 /// The types of a file's matrices, the one with most bytes first.

@@ -30,7 +30,8 @@ struct Memory {
 
 impl Memory {
     fn of(opened: &load::Opened, arch: &Architecture) -> Memory {
-        let kv_per_position = arch.kv_bytes_per_position(opened.kv_type(load::KvChoice::Auto));
+        let kv_type = opened.kv_type(load::KvChoice::Auto, inferno_cpu::Isa::best());
+        let kv_per_position = arch.kv_bytes_per_position(kv_type);
         Memory {
             weights: opened.file.tensors().iter().map(|t| t.n_bytes).sum(),
             kv_per_position,
