@@ -5,7 +5,9 @@
 use inferno_format::{DType, Gguf, dequantize, quantize};
 
 use crate::architecture::{Activation, Architecture, CacheGroup, Routing};
-use crate::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx, Source};
+use crate::backend::{
+    Attention, AttentionRule, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx, Source,
+};
 use crate::batch::{Batch, PAGE_LEN, PageId, Want};
 use crate::reference::Reference;
 use crate::rope::{Angles, Pairing, Rope, Scaling};
@@ -45,7 +47,10 @@ where
     compare(attention(&mut backend), attention(&mut reference), promise.attention);
     moved_pages_read_the_same(&mut new());
     for file in models {
-        rows_do_not_depend_on_the_batch(&new, file);
+        rows_do_not_depend_on_the_batch(&new, file, KvType::F32);
+        if backend.attention_rule(KvType::Bf16) != AttentionRule::Floats {
+            rows_do_not_depend_on_the_batch(&new, file, KvType::Bf16);
+        }
     }
 }
 
@@ -263,7 +268,7 @@ fn moved_pages_read_the_same<B: Backend>(b: &mut B) {
 }
 
 /// A sequence alone, token by token, and the same one in every other company: equal logits, as bits.
-fn rows_do_not_depend_on_the_batch<B: Backend + Send>(new: impl Fn() -> B, file: &Gguf)
+fn rows_do_not_depend_on_the_batch<B: Backend + Send>(new: impl Fn() -> B, file: &Gguf, kv_type: KvType)
 where
     B::Weight: Send,
     B::Buffer: Send,
@@ -282,7 +287,7 @@ where
     let pages = |i: usize| (0..n_pages).rev().map(|p| PageId((p * 32 + i) as u32)).collect::<Vec<_>>();
 
     let run = |name: &str, chunk: usize, n_mates: usize, place: usize| -> Results {
-        let room = KvRoom { n_pages: vec![n_pages * 32; n_groups], kv_type: KvType::F32 };
+        let room = KvRoom { n_pages: vec![n_pages * 32; n_groups], kv_type };
         let arch = Architecture::read(file, None).expect("a model that loads");
         let mut model = Transformer::load(file, arch, new(), &room).expect("a model that loads");
         let mut logits = Vec::new();

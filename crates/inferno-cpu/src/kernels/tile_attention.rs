@@ -11,6 +11,8 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod kernel;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;
 
 use std::ops::Range;
 

@@ -4,7 +4,7 @@
 use std::num::NonZeroUsize;
 
 use inferno_format::{DType, Gguf, dequantize};
-use inferno_model::backend::{Backend, HostTensor, Source};
+use inferno_model::backend::{AttentionRule, Backend, HostTensor, KvType, Source};
 use inferno_model::conformance::{Precision, Promise, check};
 use inferno_model::reference::Reference;
 use xtask::testing::{Random, skip, testdata};
@@ -35,6 +35,17 @@ fn emulated_tiles_give_the_bits_of_the_reference() {
         .map(|name| Gguf::open(&testdata(&format!("goldens/{name}.gguf"))).unwrap());
     let bits = Promise { operations: Precision::Bits, attention: Precision::Bits };
     check(|| cpu(Kernels::with_emulated_tiles()), bits, &models);
+}
+
+#[test]
+fn a_machine_whose_tiles_multiply_bf16_otherwise_attends_in_floats() {
+    if !has_vectors() {
+        return;
+    }
+    let bits = Promise { operations: Precision::Bits, attention: Precision::Bits };
+    let kernels = || Kernels { tiles: None, ..Kernels::with_emulated_tiles() };
+    assert_eq!(cpu(kernels()).attention_rule(KvType::Bf16), AttentionRule::Floats);
+    check(|| cpu(kernels()), bits, &[]);
 }
 
 #[test]
