@@ -49,10 +49,14 @@ pub(in crate::kernels) unsafe fn kernels<T: Bf16Tiles>() -> TileKernels {
 /// Up to sixteen numbers in bf16, filled up with zero.
 #[inline(always)]
 fn round(s: Vectors, x: &[f32]) -> [u16; LANES] {
-    let mut wide = [0.0; LANES];
-    wide[..x.len()].copy_from_slice(x);
     let mut out = [0; LANES];
-    s.store_bf16(&mut out, s.round_bf16(s.load(&wide)));
+    if let Some(x) = x.first_chunk() {
+        s.store_bf16(&mut out, s.round_bf16(s.load(x)));
+    } else {
+        let mut wide = [0.0; LANES];
+        wide[..x.len()].copy_from_slice(x);
+        s.store_bf16(&mut out, s.round_bf16(s.load(&wide)));
+    }
     out
 }
 
