@@ -81,6 +81,16 @@ impl Output {
         self.logits.clear();
     }
 
+    /// The results of a step whose logits `logits` writes, row by row: for models that are no transformer.
+    pub fn fill(&mut self, batch: &Batch, vocab_size: usize, mut logits: impl FnMut(usize, &mut [f32])) {
+        self.start(batch, 0, vocab_size);
+        self.logits.resize(self.rows.len() * vocab_size, 0.0);
+        for (&row, logits_of) in self.rows.iter().zip(self.logits.chunks_exact_mut(vocab_size)) {
+            logits(row, logits_of);
+        }
+        self.choose(batch.positions());
+    }
+
     pub(crate) fn any(&self, wanted: impl Fn(Want) -> bool) -> bool {
         self.wants.iter().any(|&want| wanted(want))
     }

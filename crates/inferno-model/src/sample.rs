@@ -1,11 +1,31 @@
 //! Choosing a token from logits: plain data and plain functions, so that a device can do the same.
 //!
-//! The random numbers are a function of (seed, choice, position, draw) and nothing else: a token does not
+//! The random numbers are a function of (seed, choice, position, draw) and nothing else ([`random`]): a token does not
 //! depend on how its sequence was batched, preempted or resumed. Seeds are a promise: this generator stays.
 
 use crate::numerics::exp;
 
-/// How a row's token is chosen. Filters apply in the order of the fields, as llama.cpp documents its own.
+mod head;
+pub mod random;
+mod select;
+#[cfg(test)]
+mod tests;
+
+use head::Crossing;
+pub use select::{argmax, logsumexp, top_k};
+use select::{at_least, rank};
+
+/// How a row's token is chosen. Filters apply in the order of the fields, which is llama.cpp's default.
+///
+/// All stages in that order; those in brackets have a place but are not there yet. What comes before top-k needs more
+/// than the row, so the engine does it.
+///
+/// ```text
+/// bias, masks → penalties → [DRY] → [top-nσ] → top-k → [typical] → top-p → min-p → [XTC] → temperature → draw
+/// ```
+///
+/// Top-p and min-p look at probabilities before the temperature. Mirostat would take the place of all from top-k to the
+/// draw.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SampleSpec {
     /// Keep this many of the best tokens; 0 keeps all.
@@ -26,170 +46,120 @@ impl SampleSpec {
     /// Always the best token.
     pub const GREEDY: SampleSpec =
         SampleSpec { top_k: 0, top_p: 1.0, min_p: 0.0, temperature: 0.0, seed: 0, choice_idx: 0 };
+
+    /// Does it always take the best token?
+    pub fn is_greedy(&self) -> bool {
+        self.temperature <= 0.0 || self.top_k == 1
+    }
+
+    /// Do the filters leave every token of a vocabulary of `vocab_size`?
+    pub fn keeps_all(&self, vocab_size: usize) -> bool {
+        self.has_no_top_k(vocab_size) && self.top_p >= 1.0 && self.min_p <= 0.0
+    }
+
+    fn has_no_top_k(&self, vocab_size: usize) -> bool {
+        self.top_k == 0 || self.top_k >= vocab_size
+    }
 }
 
 /// Room for one row's candidates, reused from row to row.
 #[derive(Debug, Clone, Default)]
 pub struct Sampler {
-    /// (token, logit, then weight), best first.
+    /// (token, logit), best first.
     candidates: Vec<(u32, f32)>,
+    /// (candidates.len(),)
+    weights: Vec<f32>,
 }
 
 impl Sampler {
     /// The token for the row at `position` with these `logits` (vocab_size,). A logit that is NaN counts as
     /// -∞, so that the result is a valid token whatever the weights hold.
     pub fn sample(&mut self, logits: &[f32], spec: &SampleSpec, position: u32) -> u32 {
-        if spec.temperature <= 0.0 || spec.top_k == 1 {
+        if spec.is_greedy() {
             return argmax(logits);
         }
-        let k = if spec.top_k == 0 { logits.len() } else { spec.top_k };
-        top_k(logits, k, &mut self.candidates);
-        let best = self.candidates[0].1;
-        if !best.is_finite() {
-            return self.candidates[0].0;
+        let number = random::uniform(spec.seed, spec.choice_idx, position, 0);
+        if spec.keeps_all(logits.len()) {
+            let best = logits[argmax(logits) as usize];
+            let crossing = Crossing { best, temperature: spec.temperature, fraction: number };
+            if best.is_finite()
+                && spec.temperature.is_finite()
+                && let Some(i) = crossing.find(logits, &mut self.candidates)
+            {
+                return self.candidates[i].0;
+            }
         }
-        if spec.top_p < 1.0 {
-            let total: f64 = self.candidates.iter().map(|c| f64::from(exp(c.1 - best))).sum();
-            let mut sum = 0.0;
-            let reached = self.candidates.iter().position(|c| {
-                sum += f64::from(exp(c.1 - best));
-                sum >= f64::from(spec.top_p) * total
-            });
-            self.candidates.truncate(reached.map_or(self.candidates.len(), |i| i + 1));
+        self.filter(logits, spec);
+        self.draw(spec.temperature, number)
+    }
+
+    /// The tokens that the filters leave, with their logits, best first; never none. Where the best logit is not
+    /// finite, only its token. The temperature has no part in it, 0 neither.
+    pub fn filter(&mut self, logits: &[f32], spec: &SampleSpec) -> &[(u32, f32)] {
+        let best = logits[argmax(logits) as usize];
+        if !best.is_finite() {
+            top_k(logits, 1, &mut self.candidates);
+            return &self.candidates;
+        }
+        if !spec.has_no_top_k(logits.len()) {
+            top_k(logits, spec.top_k, &mut self.candidates);
+            if spec.top_p < 1.0 {
+                self.keep_top_p(spec.top_p);
+            }
+        } else if spec.top_p < 1.0 {
+            let crossing = Crossing { best, temperature: 1.0, fraction: f64::from(spec.top_p) };
+            if let Some(i) = crossing.find(logits, &mut self.candidates) {
+                self.candidates.truncate(i + 1);
+            } else {
+                top_k(logits, logits.len(), &mut self.candidates);
+                self.keep_top_p(spec.top_p);
+            }
+        } else if spec.min_p > 0.0 {
+            // Rounding moves an exponent by less than 0.001. The best stays, whatever min_p is.
+            let limit = f64::from(best) + libm::log(f64::from(spec.min_p)).min(0.0) - 0.001;
+            at_least(logits, (limit as f32).next_down(), &mut self.candidates);
+            self.candidates.sort_unstable_by_key(rank);
+        } else {
+            top_k(logits, logits.len(), &mut self.candidates);
         }
         if spec.min_p > 0.0 {
             self.candidates.retain(|c| c.1 == best || exp(c.1 - best) >= spec.min_p);
         }
-        let weight = |logit: f32| f64::from(exp((logit - best) / spec.temperature));
-        let total: f64 = self.candidates.iter().map(|c| weight(c.1)).sum();
-        let mut left = unit(spec.seed, [spec.choice_idx, position, 0]) * total;
-        for &(token, logit) in &self.candidates {
-            left -= weight(logit);
+        &self.candidates
+    }
+
+    fn keep_top_p(&mut self, top_p: f32) {
+        let total = self.weigh(1.0);
+        let mut sum = 0.0;
+        let reached = self.weights.iter().position(|&weight| {
+            sum += f64::from(weight);
+            sum >= f64::from(top_p) * total
+        });
+        self.candidates.truncate(reached.map_or(self.candidates.len(), |i| i + 1));
+    }
+
+    /// The candidate at which the sum of weights passes `number` of the total.
+    fn draw(&mut self, temperature: f32, number: f64) -> u32 {
+        if !self.candidates[0].1.is_finite() {
+            return self.candidates[0].0;
+        }
+        let mut left = number * self.weigh(temperature);
+        for (&(token, _), &weight) in self.candidates.iter().zip(&self.weights) {
+            left -= f64::from(weight);
             if left < 0.0 {
                 return token;
             }
         }
         // The last candidate of weight: rounding may leave a crumb of `left`.
-        self.candidates.iter().rev().find(|c| weight(c.1) > 0.0).map_or(self.candidates[0].0, |c| c.0)
-    }
-}
-
-/// The best token; ties go to the lowest id, NaN never wins.
-pub fn argmax(logits: &[f32]) -> u32 {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (token, &logit) in (0u32..).zip(logits) {
-        if logit > best.1 {
-            best = (token, logit);
-        }
-    }
-    best.0
-}
-
-/// The `k` best (token, logit), best first, ties by id; NaN counts as -∞, and -0 as 0.
-pub fn top_k(logits: &[f32], k: usize, out: &mut Vec<(u32, f32)>) {
-    out.clear();
-    if k == 0 {
-        return;
-    }
-    let number = |l: f32| if l.is_nan() { f32::NEG_INFINITY } else { l + 0.0 };
-    out.extend((0u32..).zip(logits).map(|(token, &l)| (token, number(l))));
-    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    if k < out.len() {
-        out.select_nth_unstable_by(k - 1, order);
-        out.truncate(k);
-    }
-    out.sort_unstable_by(order);
-}
-
-/// `ln Σ e^logit`, without overflow.
-pub fn logsumexp(logits: &[f32]) -> f32 {
-    let best = logits.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
-    if !best.is_finite() {
-        return best;
-    }
-    let sum: f64 = logits.iter().filter(|x| !x.is_nan()).map(|&x| f64::from(exp(x - best))).sum();
-    (f64::from(best) + libm::log(sum)) as f32
-}
-
-/// A number in [0, 1) with 53 random bits.
-fn unit(seed: u64, counter: [u32; 3]) -> f64 {
-    let r = philox([counter[0], counter[1], counter[2], 0], seed);
-    let bits = (u64::from(r[0]) << 32 | u64::from(r[1])) >> 11;
-    bits as f64 / (1u64 << 53) as f64
-}
-
-/// Philox4x32-10: 128 random bits from a counter and a key. Source: Salmon et al., "Parallel random numbers:
-/// as easy as 1, 2, 3" (SC 2011).
-fn philox(mut c: [u32; 4], key: u64) -> [u32; 4] {
-    let (mut k0, mut k1) = (key as u32, (key >> 32) as u32);
-    for _ in 0..10 {
-        let p0 = u64::from(c[0]) * 0xD251_1F53;
-        let p1 = u64::from(c[2]) * 0xCD9E_8D57;
-        c = [(p1 >> 32) as u32 ^ c[1] ^ k0, p1 as u32, (p0 >> 32) as u32 ^ c[3] ^ k1, p0 as u32];
-        k0 = k0.wrapping_add(0x9E37_79B9);
-        k1 = k1.wrapping_add(0xBB67_AE85);
-    }
-    c
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn philox_gives_the_published_answers() {
-        assert_eq!(philox([0; 4], 0), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        assert_eq!(philox([u32::MAX; 4], u64::MAX), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        let last = self.weights.iter().rposition(|&weight| weight > 0.0);
+        self.candidates[last.unwrap_or(0)].0
     }
 
-    #[test]
-    fn the_best_token_wins_ties_go_to_the_lowest_id_and_nan_never_wins() {
-        assert_eq!(argmax(&[1.0, 3.0, 3.0, f32::NAN]), 1);
-        assert_eq!(argmax(&[f32::NAN; 4]), 0);
-        let mut top = Vec::new();
-        top_k(&[1.0, f32::NAN, 3.0, 3.0], 3, &mut top);
-        assert_eq!(top, [(2, 3.0), (3, 3.0), (0, 1.0)]);
-        top_k(&[-0.0, 0.0], 1, &mut top);
-        assert_eq!((top[0].0, argmax(&[-0.0, 0.0])), (0, 0));
-        top_k(&[1.0], 0, &mut top);
-        assert_eq!(top, []);
-    }
-
-    #[test]
-    fn samples_follow_the_distribution_and_the_filters() {
-        let logits = [0.0, 1.0, 2.0, -1.0];
-        let mut sampler = Sampler::default();
-        let mut counts = |spec: SampleSpec| {
-            let mut counts = [0usize; 4];
-            (0..20_000).for_each(|p| counts[sampler.sample(&logits, &spec, p) as usize] += 1);
-            counts
-        };
-        let plain = SampleSpec { temperature: 1.0, seed: 7, ..SampleSpec::GREEDY };
-        let total: f64 = logits.iter().map(|&x| libm::exp(f64::from(x))).sum();
-        for (count, logit) in counts(plain).into_iter().zip(logits) {
-            let expected = libm::exp(f64::from(logit)) / total * 20_000.0;
-            assert!((count as f64 - expected).abs() < 5.0 * expected.sqrt(), "{count} for {expected}");
-        }
-        let none = |c: [usize; 4], tokens: &[usize]| tokens.iter().all(|&t| c[t] == 0);
-        assert!(none(counts(SampleSpec { top_k: 2, ..plain }), &[0, 3]));
-        assert!(none(counts(SampleSpec { top_p: 0.8, ..plain }), &[0, 3]));
-        assert!(none(counts(SampleSpec { min_p: 0.3, ..plain }), &[0, 3]));
-        assert_eq!(counts(SampleSpec { temperature: 1e-6, ..plain })[2], 20_000);
-    }
-
-    #[test]
-    fn any_logits_give_a_valid_token() {
-        let mut sampler = Sampler::default();
-        let spec = SampleSpec { temperature: 0.8, top_p: 0.9, min_p: 0.1, ..SampleSpec::GREEDY };
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(sampler.sample(&[bad; 5], &spec, 1) < 5);
-            assert!(sampler.sample(&[0.0, bad, 1.0], &spec, 1) < 3);
-        }
-    }
-
-    #[test]
-    fn logsumexp_does_not_overflow() {
-        assert!((logsumexp(&[1000.0, 1000.0]) - 1000.6931).abs() < 1e-3);
-        assert_eq!(logsumexp(&[f32::NEG_INFINITY; 2]), f32::NEG_INFINITY);
+    /// Sets the weights `e^((logit - best) / temperature)` and adds them up.
+    fn weigh(&mut self, temperature: f32) -> f64 {
+        let best = self.candidates[0].1;
+        self.weights.clear();
+        self.weights.extend(self.candidates.iter().map(|c| exp((c.1 - best) / temperature)));
+        self.weights.iter().map(|&weight| f64::from(weight)).sum()
     }
 }

@@ -17,6 +17,8 @@ pub trait Model: Send {
     /// Computes every row of `batch` and stores its keys and values. Batches are checked, not sanitised: a token
     /// or position out of range is a bug in the caller and panics.
     fn step(&mut self, batch: &Batch) -> Result<&Output, StepError>;
+    /// What the last step gave.
+    fn output(&self) -> &Output;
 }
 
 /// How much room a model gets for keys and values.
@@ -179,6 +181,10 @@ where
         self.forward(batch);
         self.head(batch)?;
         Ok(&self.output)
+    }
+
+    fn output(&self) -> &Output {
+        &self.output
     }
 }
 
