@@ -4,9 +4,31 @@
 //! sockets, JSON or futures, nor a device.
 #![forbid(unsafe_code)]
 
+mod budget;
+mod cache;
+mod core;
+mod draft;
+mod engine;
+#[cfg(test)]
+mod fake;
+mod mailbox;
+mod metrics;
+mod pages;
+mod queue;
+mod request;
 mod sampler;
+mod scheduler;
+#[cfg(test)]
+mod tests;
 
+pub use cache::{CacheCounts, Stop as Miss};
+pub use core::{Broken, Shape, Sink, logits_hash};
+pub use engine::{Config, Engine, Handle, SequenceState, Snapshot, Ticket};
+pub use metrics::{FinishCounts, Histogram, Metrics, ROW_BUCKETS, TIME_BUCKETS};
+pub use pages::PageCounts;
+pub use request::{Event, Finish, Micros, Refusal, Request, RequestId, SeqId, Usage};
 pub use sampler::{
     Chooser, Chosen, Constraint, Distribution, History, InvalidSampling, Logprobs, MAX_TOP_LOGPROBS,
     SampleError, Sampling, TokenLogprob, TokenMask,
 };
+pub use scheduler::{Limits, ScheduleCounts};

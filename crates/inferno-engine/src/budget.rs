@@ -1,0 +1,111 @@
+//! How many prompt rows a step may have: so many that those who decode do not wait too long.
+
+use crate::request::Micros;
+use crate::scheduler::Plan;
+
+/// Learns from the time that steps take.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    min_rows: usize,
+    max_rows: usize,
+    target: Micros,
+    /// Prompt rows of a step that also decodes.
+    rows: usize,
+    /// Sums over past steps, each worth less than the next: of 1, rows, rows², time, and rows × time.
+    moments: [f64; 5],
+}
+
+/// A step in which nobody decodes may take so many times as long.
+const PATIENCE: f64 = 3.0;
+
+/// What the past is worth after a step.
+const DECAY: f64 = 0.97;
+
+impl Budget {
+    pub(crate) fn new(min_rows: usize, max_rows: usize, target: Micros) -> Budget {
+        // The first steps tell; until then a step is rather short.
+        let rows = (max_rows / 8).clamp(min_rows.min(max_rows), max_rows);
+        Budget { min_rows, max_rows, target, rows, moments: [0.0; 5] }
+    }
+
+    /// Prompt rows for a step in which so many decode. Where nobody waits for a token a step may be longer, but not so long
+    /// that who comes meanwhile waits for ever.
+    pub(crate) fn prompt_rows(&self, n_decoding: usize) -> usize {
+        let [n, x, _, t, _] = self.moments;
+        if n_decoding > 0 || n < 2.0 {
+            return self.rows;
+        }
+        let (base, per_row) = self.cost().unwrap_or((0.0, t / x.max(1.0)));
+        let rows = (PATIENCE * self.target as f64 - base) / per_row.max(1e-9);
+        (rows as usize).clamp(self.min_rows.min(self.max_rows), self.max_rows)
+    }
+
+    pub(crate) fn observe(&mut self, plan: &Plan, took: Micros) {
+        let (n, t) = (plan.n_rows as f64, took as f64);
+        for (sum, x) in self.moments.iter_mut().zip([1.0, n, n * n, t, n * t]) {
+            *sum = *sum * DECAY + x;
+        }
+        if plan.n_decoding == 0 || plan.n_prompt_rows == 0 {
+            return;
+        }
+        let least = self.min_rows.min(self.max_rows);
+        if took > self.target {
+            let shrunk = (self.rows as u64).saturating_mul(self.target) / took;
+            self.rows = (shrunk as usize).max(self.rows / 2).max(least);
+        } else if plan.was_cut && took < self.target / 5 * 4 {
+            self.rows = (self.rows + self.rows / 4 + 1).min(self.max_rows);
+        }
+    }
+
+    /// What a step takes without rows, and per row: a line through past steps. `None` before they tell.
+    pub(crate) fn cost(&self) -> Option<(f64, f64)> {
+        let [n, x, xx, t, xt] = self.moments;
+        let spread = n * xx - x * x;
+        if n < 3.0 || spread < 1e-9 * xx * n {
+            return None;
+        }
+        let slope = ((n * xt - x * t) / spread).max(0.0);
+        Some((((t - slope * x) / n).max(0.0), slope))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Steps of a model that takes 1 ms and 100 µs a row.
+    fn steps(budget: &mut Budget, n: usize, n_decoding: usize) {
+        for _ in 0..n {
+            let n_prompt_rows = budget.prompt_rows(n_decoding);
+            let n_rows = n_prompt_rows + n_decoding;
+            let plan = Plan { n_rows, n_decoding, n_prompt_rows, was_cut: true, ..Plan::default() };
+            budget.observe(&plan, 1_000 + 100 * n_rows as Micros);
+        }
+    }
+
+    #[test]
+    fn a_step_that_decodes_comes_close_to_its_target_and_stays_below() {
+        let mut budget = Budget::new(4, 1_000, 20_000);
+        steps(&mut budget, 100, 8);
+        let took = 1_000 + 100 * (budget.prompt_rows(8) as u64 + 8);
+        assert!((15_000..=21_000).contains(&took), "{took}");
+    }
+
+    #[test]
+    fn a_step_in_which_nobody_decodes_is_bounded_too() {
+        let mut budget = Budget::new(4, 10_000, 20_000);
+        steps(&mut budget, 3, 0);
+        steps(&mut budget, 10, 8);
+        let took = 1_000 + 100 * budget.prompt_rows(0) as u64;
+        assert!((55_000..=65_000).contains(&took), "{took}");
+        let (base, per_row) = budget.cost().unwrap();
+        assert!((base - 1_000.0).abs() < 1.0 && (per_row - 100.0).abs() < 0.1, "{base} + {per_row} a row");
+    }
+
+    #[test]
+    fn nothing_is_below_the_least() {
+        let mut budget = Budget::new(16, 64, 10);
+        steps(&mut budget, 50, 3);
+        assert_eq!((budget.prompt_rows(3), budget.prompt_rows(0)), (16, 16));
+    }
+}

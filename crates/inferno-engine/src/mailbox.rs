@@ -1,0 +1,182 @@
+//! Between the engine's thread and all others: letters in, numbers out.
+
+use std::time::Duration;
+
+#[cfg(loom)]
+use loom::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::mpsc::Sender;
+#[cfg(not(loom))]
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+use crate::core::Sink;
+use crate::engine::Snapshot;
+use crate::metrics::Metrics;
+use crate::request::{Refusal, Request, RequestId};
+
+/// What others ask of the engine.
+pub(crate) enum Letter {
+    Request(RequestId, Box<Request>, Sink),
+    Cancel(RequestId),
+    ClearCache,
+    Inspect(Sender<Snapshot>),
+}
+
+/// How long the engine's thread waits for letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    No,
+    For(Duration),
+    Long,
+}
+
+/// What it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Post {
+    /// Letters, or none if it did not want to wait.
+    Letters,
+    /// Nothing came in the time it waited.
+    Nothing,
+    /// It is to end.
+    Stop,
+}
+
+/// What waits, in the mailbox and in the engine.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Load {
+    pub(crate) n_waiting: usize,
+    pub(crate) n_waiting_tokens: usize,
+    /// Sequences that started per second, lately.
+    starts_per_second: f64,
+}
+
+impl Load {
+    /// When there may be room again.
+    pub(crate) fn retry_after(&self) -> Duration {
+        // Half of the queue has gone by then. Nothing is known before the first has started.
+        let seconds = self.n_waiting as f64 / 2.0 / self.starts_per_second.max(0.1);
+        Duration::from_secs_f64(seconds.clamp(1.0, 600.0))
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    inside: Mutex<Inside>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Inside {
+    letters: Vec<Letter>,
+    /// Of the letters.
+    load: Load,
+    metrics: Metrics,
+    n_requests: u64,
+    stop: bool,
+    is_closed: bool,
+}
+
+impl std::fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mailbox")
+    }
+}
+
+impl Mailbox {
+    /// Hands a request in, if `allow` does: it sees what waits.
+    pub(crate) fn submit(
+        &self,
+        request: Request,
+        sink: Sink,
+        allow: impl FnOnce(&Load) -> Result<(), Refusal>,
+    ) -> Result<RequestId, Refusal> {
+        let mut inside = self.lock();
+        if inside.stop || inside.is_closed {
+            return Err(Refusal::Stopped);
+        }
+        let waiting = inside.metrics.sequences;
+        allow(&Load {
+            n_waiting: inside.load.n_waiting + waiting.waiting,
+            n_waiting_tokens: inside.load.n_waiting_tokens + waiting.waiting_tokens,
+            starts_per_second: inside.metrics.starts_per_second(),
+        })?;
+        inside.load.n_waiting += request.n as usize;
+        inside.load.n_waiting_tokens += request.n as usize * request.prompt.len();
+        inside.n_requests += 1;
+        let id = RequestId(inside.n_requests);
+        inside.letters.push(Letter::Request(id, Box::new(request), sink));
+        drop(inside);
+        self.arrived.notify_one();
+        Ok(id)
+    }
+
+    /// Any other letter; it is dropped if nobody is there to read it.
+    pub(crate) fn send(&self, letter: Letter) {
+        let mut inside = self.lock();
+        if !inside.is_closed {
+            inside.letters.push(letter);
+            drop(inside);
+            self.arrived.notify_one();
+        }
+    }
+
+    /// All letters.
+    pub(crate) fn take(&self, letters: &mut Vec<Letter>, wait: Wait) -> Post {
+        let mut inside = self.lock();
+        while wait != Wait::No && inside.letters.is_empty() && !inside.stop {
+            match wait {
+                Wait::For(time) => {
+                    let waited = self.arrived.wait_timeout(inside, time).unwrap_or_else(|e| e.into_inner());
+                    inside = waited.0;
+                    if waited.1.timed_out() && inside.letters.is_empty() && !inside.stop {
+                        return Post::Nothing;
+                    }
+                }
+                _ => inside = self.arrived.wait(inside).unwrap_or_else(|e| e.into_inner()),
+            }
+        }
+        if inside.stop {
+            return Post::Stop;
+        }
+        letters.append(&mut inside.letters);
+        // They count as the engine's from its next report on; until then as ours.
+        inside.load = Load::default();
+        for letter in letters.iter() {
+            if let Letter::Request(_, request, _) = letter {
+                inside.metrics.sequences.waiting += request.n as usize;
+                inside.metrics.sequences.waiting_tokens += request.n as usize * request.prompt.len();
+            }
+        }
+        Post::Letters
+    }
+
+    /// What the engine has done.
+    pub(crate) fn publish(&self, metrics: Metrics) {
+        self.lock().metrics = metrics;
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.lock().metrics
+    }
+
+    /// Asks the engine to end.
+    pub(crate) fn stop(&self) {
+        self.lock().stop = true;
+        self.arrived.notify_one();
+    }
+
+    /// Nothing is taken any more; what was not read comes back.
+    pub(crate) fn close(&self) -> Vec<Letter> {
+        let mut inside = self.lock();
+        inside.is_closed = true;
+        std::mem::take(&mut inside.letters)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// Nobody panics with the lock in hand; if it happened, what is inside would still be whole.
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}

@@ -1,0 +1,149 @@
+//! The whole engine on a fake model: every accepted request ends once, with the tokens it would have got alone.
+
+mod isolation;
+mod simulation;
+mod stories;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::core::{Core, Shape, check};
+use crate::fake::{self, CONTEXT, Fake, VOCAB};
+use crate::request::{Event, Finish, Refusal, Request, RequestId, Usage};
+use crate::sampler::{Chooser, History};
+use crate::scheduler::Limits;
+use inferno_model::batch::PAGE_LEN;
+
+/// An engine with a clock that moves with its steps.
+pub(crate) struct World {
+    pub(crate) core: Core,
+    pub(crate) clock: Arc<AtomicU64>,
+    shape: Shape,
+    n_requests: u64,
+}
+
+/// What has been told of a choice.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) tokens: Vec<u32>,
+    /// Log-probabilities as bits: of the completion, and of the prompt.
+    pub(crate) logprobs: Vec<u32>,
+    pub(crate) prompt_logprobs: Vec<u32>,
+    pub(crate) n_started: usize,
+    pub(crate) ends: Vec<(Finish, Usage)>,
+}
+
+/// What has been told of a request, by choice.
+pub(crate) type Story = Arc<Mutex<Vec<Told>>>;
+
+pub(crate) fn limits(n_pages: usize) -> Limits {
+    Limits {
+        n_pages,
+        max_sequences: 4,
+        max_rows: 64,
+        min_rows: 8,
+        max_logits: 16,
+        step_target: 1_000,
+        aging: 100_000,
+        prefix_cache: true,
+    }
+}
+
+impl World {
+    pub(crate) fn new(limits: Limits) -> World {
+        World::with_model(limits, |_| {})
+    }
+
+    pub(crate) fn with_model(limits: Limits, change: impl FnOnce(&mut Fake)) -> World {
+        let clock = Arc::new(AtomicU64::new(0));
+        let mut model = Fake::new(limits.n_pages, Arc::clone(&clock));
+        change(&mut model);
+        let shape = Shape { vocab_size: VOCAB, context_len: CONTEXT, pool_len: limits.n_pages * PAGE_LEN };
+        let now = Arc::clone(&clock);
+        let mut core = Core::new(Box::new(model), limits, Arc::new(move || now.load(Ordering::Relaxed)));
+        core.self_test();
+        World { core, clock, shape, n_requests: 0 }
+    }
+
+    pub(crate) fn submit(&mut self, request: Request) -> Result<(RequestId, Story), Refusal> {
+        check(&request, &self.shape)?;
+        self.n_requests += 1;
+        let id = RequestId(self.n_requests);
+        let story: Story = Arc::new(Mutex::new(vec![Told::default(); request.n as usize]));
+        let told = Arc::clone(&story);
+        let sink = move |event| told.lock().expect("nobody panics with it").iter_mut().tell(event);
+        self.core.submit(id, request, Arc::new(sink));
+        Ok((id, story))
+    }
+
+    /// Until nothing is left to do.
+    pub(crate) fn run(&mut self) {
+        for _ in 0..100_000 {
+            if self.core.is_idle() {
+                return;
+            }
+            self.core.step().expect("the model lives");
+            self.core.scheduler().check();
+        }
+        panic!("it never ends: {:?}", self.core.snapshot());
+    }
+}
+
+trait Tell {
+    fn tell(self, event: Event);
+}
+
+impl<'a, I: Iterator<Item = &'a mut Told>> Tell for I {
+    fn tell(mut self, event: Event) {
+        let mut of = |choice_idx: u32| self.nth(choice_idx as usize).expect("a choice that was asked for");
+        match event {
+            Event::Started { choice_idx, .. } => of(choice_idx).n_started += 1,
+            Event::Progress { .. } => {}
+            Event::Prompt { choice_idx, logprobs } => {
+                let bits = logprobs.iter().map(|l| l.logprob.to_bits());
+                of(choice_idx).prompt_logprobs.extend(bits);
+            }
+            Event::Token { choice_idx, token, logprob } => {
+                let told = of(choice_idx);
+                assert!(told.ends.is_empty(), "nothing comes after the end");
+                told.tokens.push(token);
+                told.logprobs.extend(logprob.map(|l| l.logprob.to_bits()));
+            }
+            Event::Finished { choice_idx, finish, usage } => of(choice_idx).ends.push((finish, usage)),
+        }
+    }
+}
+
+/// What a choice gets by definition: token by token, nothing shared, nothing cached.
+pub(crate) fn alone(request: &Request, choice_idx: u32) -> Told {
+    let mut chooser = Chooser::default();
+    let mut sampling = request.sampling.clone();
+    sampling.spec.choice_idx = choice_idx;
+    let mut history = History::new(&sampling, &request.prompt);
+    let mut told = Told { n_started: 1, ..Told::default() };
+    let (mut hash, mut logits) = (0, [0.0; VOCAB]);
+    for (i, &token) in request.prompt.iter().enumerate() {
+        hash = fake::hash(hash, token);
+        fake::logits(hash, token, &mut logits);
+        if let (Some(top), Some(&next)) = (request.prompt_logprobs, request.prompt.get(i + 1)) {
+            told.prompt_logprobs.push(chooser.prompt_logprob(&logits, next, top).logprob.to_bits());
+        }
+    }
+    let mut finish = Finish::Length;
+    let mut position = request.prompt.len() - 1;
+    for n in 0..request.max_tokens {
+        let chosen = chooser.choose(&logits, position as u32, &sampling, &history, None, n).expect("a token");
+        history.push(chosen.token);
+        told.tokens.push(chosen.token);
+        told.logprobs.extend(chosen.logprob.map(|l| l.logprob.to_bits()));
+        if sampling.ends_at(chosen.token) {
+            finish = Finish::Stop;
+            break;
+        }
+        hash = fake::hash(hash, chosen.token);
+        fake::logits(hash, chosen.token, &mut logits);
+        position += 1;
+    }
+    told.ends.push((finish, Usage::default()));
+    told
+}

@@ -1,0 +1,216 @@
+//! Random worlds: arrivals, cancels, deadlines, tiny pools, every kind of request.
+
+use inferno_model::sample::SampleSpec;
+
+use super::*;
+use crate::draft::DraftModel;
+use crate::sampler::{Distribution, Logprobs};
+
+/// A small generator, seeded.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut x = self.0;
+        x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((x ^ x >> 31) % n as u64) as usize
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// Prompts begin alike, so that pages are shared.
+fn request(random: &mut Random, n_pages: usize) -> Request {
+    let stream = random.below(2);
+    let most = (n_pages * PAGE_LEN - 1).min(160);
+    let long = if random.one_in(3) { 160 } else { 70 };
+    let n_prompt = 1 + random.below(most.min(long));
+    let shared = random.below(n_prompt + 1);
+    let mut prompt: Vec<u32> = (0..shared).map(|i| ((i * i + stream * 3 + i / 7) % VOCAB) as u32).collect();
+    prompt.resize_with(n_prompt, || random.below(VOCAB) as u32);
+    let room = n_pages * PAGE_LEN - n_prompt;
+    let mut request = Request::new(prompt, (1 + random.below(40)).min(room));
+    if random.one_in(6) {
+        request.prompt_logprobs = Some(random.below(3));
+        request.max_tokens -= random.below(2).min(request.max_tokens);
+    }
+    request.n = if random.one_in(5) { 1 + random.below(3) as u32 } else { 1 };
+    request.priority = if random.one_in(3) { random.below(3) as i32 - 1 } else { 0 };
+    request.tenant = random.below(3) as u32;
+    request.salt = random.one_in(4).into();
+    request.speculate = !random.one_in(4);
+    if random.one_in(2) {
+        let seed = random.below(1000) as u64;
+        request.sampling.spec = SampleSpec { temperature: 0.8, top_p: 0.95, seed, ..SampleSpec::GREEDY };
+    }
+    if random.one_in(2) {
+        let of = if random.one_in(2) { Distribution::Raw } else { Distribution::Filtered };
+        request.sampling.logprobs = Some(Logprobs { top: random.below(3), of });
+    }
+    if random.one_in(4) {
+        request.sampling.repeat_penalty = 1.2;
+        request.sampling.frequency_penalty = 0.3;
+        request.sampling.logit_bias = vec![(random.below(VOCAB) as u32, -1.0)];
+        request.sampling.banned = vec![random.below(VOCAB) as u32];
+    }
+    if random.one_in(3) {
+        request.sampling.stop_tokens = vec![random.below(VOCAB) as u32];
+        request.sampling.min_tokens = random.below(6);
+    }
+    request
+}
+
+/// What was met on the way, so that a test that meets nothing is noticed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Met {
+    preemptions: u64,
+    hit_tokens: u64,
+    evicted_pages: u64,
+    accepted_tokens: u64,
+    cut_short: u64,
+}
+
+impl Met {
+    fn add(&mut self, other: Met) {
+        self.preemptions += other.preemptions;
+        self.hit_tokens += other.hit_tokens;
+        self.evicted_pages += other.evicted_pages;
+        self.accepted_tokens += other.accepted_tokens;
+        self.cut_short += other.cut_short;
+    }
+}
+
+/// One world, from its seed.
+fn simulate(seed: u64) -> Met {
+    let mut random = Random(seed);
+    let large = if random.one_in(3) { 24 } else { 7 };
+    let n_pages = 2 + random.below(large);
+    let mut world = World::new(Limits {
+        max_sequences: 1 + random.below(6),
+        max_rows: 4 + random.below(90),
+        min_rows: 1 + random.below(12),
+        max_logits: 1 + random.below(20),
+        step_target: 100 + random.below(600) as u64,
+        aging: 500 + random.below(20_000) as u64,
+        prefix_cache: !random.one_in(8),
+        ..limits(n_pages)
+    });
+    if random.one_in(4) {
+        let n_pages = 1 + random.below(12);
+        let model = Fake::new(n_pages, Arc::clone(&world.clock));
+        world.core.guess_with(Box::new(DraftModel::new(Box::new(model), n_pages)));
+    }
+    let n_requests = 1 + random.below(9);
+    let mut stories = Vec::new();
+    let mut n_rows = 0u64;
+    let mut n_steps = 0u64;
+    while stories.len() < n_requests || !world.core.is_idle() {
+        if stories.len() < n_requests && random.one_in(4) {
+            let mut new = request(&mut random, n_pages);
+            let cut_short = random.one_in(6);
+            if cut_short && random.one_in(2) {
+                new.deadline = Some(std::time::Duration::from_micros(random.below(5_000) as u64));
+            }
+            let kept = keep(&new);
+            n_rows += u64::from(new.n) * (new.prompt.len() + new.max_tokens) as u64;
+            let (id, story) = world.submit(new).expect("it fits");
+            stories.push((id, story, kept, cut_short));
+        }
+        if let Some((id, .., true)) = stories.get(random.below(n_requests))
+            && random.one_in(10)
+        {
+            let id = *id;
+            world.core.cancel(id);
+            world.core.scheduler().check();
+        }
+        world.core.step().expect("the model lives");
+        world.core.scheduler().check();
+        n_steps += 1;
+        // Every sequence is computed three times at worst, and a step computes a row at least.
+        assert!(n_steps <= 200 + 4 * n_rows, "seed {seed}: somebody starves");
+    }
+    for (_, story, request, cut_short) in stories {
+        let story = story.lock().expect("nobody panics with it").clone();
+        for (choice_idx, told) in (0..).zip(story) {
+            let expected = alone(&request, choice_idx);
+            let [(finish, usage)] = told.ends.as_slice() else {
+                panic!("seed {seed}: {} ends", told.ends.len())
+            };
+            assert_eq!(usage.n_completion, told.tokens.len(), "seed {seed}");
+            match finish {
+                Finish::Cancelled | Finish::Deadline if cut_short => {
+                    let part = |a: &[u32], b: &[u32]| b.starts_with(a);
+                    assert!(
+                        part(&told.tokens, &expected.tokens),
+                        "seed {seed}: a part of what it gets alone"
+                    );
+                    assert!(part(&told.logprobs, &expected.logprobs), "seed {seed}");
+                    assert!(part(&told.prompt_logprobs, &expected.prompt_logprobs), "seed {seed}");
+                }
+                finish => {
+                    assert_eq!(*finish, expected.ends[0].0, "seed {seed}");
+                    assert_eq!(told.tokens, expected.tokens, "seed {seed}");
+                    assert_eq!(told.logprobs, expected.logprobs, "seed {seed}");
+                    assert_eq!(told.prompt_logprobs, expected.prompt_logprobs, "seed {seed}");
+                    assert_eq!(told.n_started, 1, "seed {seed}");
+                }
+            }
+        }
+    }
+    let metrics = world.core.metrics();
+    world.core.clear_cache();
+    let pages = world.core.metrics().pages;
+    assert_eq!((pages.free, pages.cached, pages.held), (n_pages, 0, 0), "seed {seed}");
+    Met {
+        preemptions: metrics.sequences.preemptions,
+        hit_tokens: metrics.cache.hit_tokens,
+        evicted_pages: metrics.cache.evicted_pages,
+        accepted_tokens: metrics.accepted_tokens,
+        cut_short: metrics.finished.cancelled + metrics.finished.deadline,
+    }
+}
+
+/// What a reference run needs of a request.
+fn keep(request: &Request) -> Request {
+    Request {
+        n: request.n,
+        sampling: request.sampling.clone(),
+        prompt_logprobs: request.prompt_logprobs,
+        ..Request::new(request.prompt.clone(), request.max_tokens)
+    }
+}
+
+/// `INFERNO_SEEDS` says how many, `INFERNO_FIRST_SEED` from where on.
+#[test]
+fn every_request_gets_what_it_would_get_alone() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name)
+            .map_or(default, |n| n.parse().unwrap_or_else(|_| panic!("{name} is a number, not {n}")))
+    };
+    let (first, n) = (number("INFERNO_FIRST_SEED", 0), number("INFERNO_SEEDS", 100_000));
+    let n_threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let mut met = Met::default();
+    std::thread::scope(|scope| {
+        let part = |thread| {
+            let mut met = Met::default();
+            for seed in (first + thread..first + n).step_by(n_threads as usize) {
+                match std::panic::catch_unwind(|| simulate(seed)) {
+                    Ok(more) => met.add(more),
+                    Err(_) => panic!("seed {seed} fails: INFERNO_FIRST_SEED={seed} INFERNO_SEEDS=1 shows it"),
+                }
+            }
+            met
+        };
+        let threads: Vec<_> = (0..n_threads).map(|thread| scope.spawn(move || part(thread))).collect();
+        threads.into_iter().for_each(|thread| met.add(thread.join().expect("all seeds pass")));
+    });
+    if n >= 1000 {
+        let Met { preemptions, hit_tokens, evicted_pages, accepted_tokens, cut_short } = met;
+        let least = preemptions.min(hit_tokens).min(evicted_pages).min(accepted_tokens).min(cut_short);
+        assert!(least > n / 100, "the worlds are too quiet: {met:?}");
+    }
+}
