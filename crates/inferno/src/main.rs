@@ -5,7 +5,6 @@ mod cli;
 mod commands;
 #[cfg(feature = "ember")]
 mod ember;
-mod generate;
 mod interrupt;
 mod load;
 

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
-use inferno_model::batch::{PAGE_LEN, Want};
+use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
 
-use crate::{cli, commands::print, generate::Sequence, load};
+use crate::{cli, commands::print, load};
 
 pub(crate) fn logits(args: &cli::Logits) -> Result<()> {
     let tokens = &args.tokens;
@@ -26,10 +26,13 @@ pub(crate) fn logits(args: &cli::Logits) -> Result<()> {
     if let Some(token) = tokens.iter().find(|&&t| t as usize >= arch.vocab_size) {
         anyhow::bail!("token {token} is not in the vocabulary of {} tokens", arch.vocab_size);
     }
-    let model = opened.model(arch, tokens.len().div_ceil(PAGE_LEN), &args.compute, None)?;
-    let mut sequence = Sequence::new(model, tokens.len());
+    let pages: Vec<PageId> = (0..tokens.len().div_ceil(PAGE_LEN)).map(|p| PageId(p as u32)).collect();
+    let tables = vec![pages.as_slice(); arch.cache_groups.len()];
     let want = |p| if at.contains(&p) { Want::Logits } else { Want::Nothing };
-    let output = sequence.append(tokens, &(0..tokens.len()).map(want).collect::<Vec<_>>())?;
+    let mut batch = Batch::default();
+    batch.push_each(tokens, 0, &tables, &(0..tokens.len()).map(want).collect::<Vec<_>>());
+    let mut model = opened.model(arch, pages.len(), &args.compute, None)?;
+    let output = model.step(&batch)?;
     let found: BTreeMap<usize, &[f32]> =
         at.iter().map(|&p| (p, output.logits(p).expect("every position in `at` wants logits"))).collect();
     print(format!("{}\n", serde_json::to_string(&found)?).as_bytes())

@@ -4,19 +4,27 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use inferno_engine::Sampling;
+use inferno_engine::{Config, Engine, Event, Finish, Handle, Limits, Request, Ticket};
 use inferno_model::batch::PAGE_LEN;
 use inferno_model::sample::SampleSpec;
 use inferno_text::{ChatTemplate, ControlTokens, RenderOptions, Special, Tokenizer, message};
 
 use crate::commands::{note, print, read_stdin};
-use crate::generate::{Sequence, hash};
 use crate::{cli, interrupt, load};
 
 /// Longer prompts fit no context.
 const MAX_PROMPT_BYTES: u64 = 16 << 20;
+
+/// Rows of the prompt per step: enough that reading the weights costs little, few enough that Ctrl-C is answered soon.
+const CHUNK: usize = 128;
+
+/// How soon Ctrl-C is seen.
+const INTERRUPT_POLL: Duration = Duration::from_millis(20);
 
 /// The most tokens of an answer, and what it means to reach them.
 #[derive(Debug, Clone, Copy)]
@@ -67,24 +75,32 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
         Some(n) if n as usize <= room => Limit { n_tokens: n as usize, stop: Stop::MaxTokens },
         _ => Limit { n_tokens: room, stop: Stop::ContextFull },
     };
-    let mut sequence = Sequence::new(model, prompt.len() + limit.n_tokens);
+    let config = Config::new(n_pages);
+    let limits = Limits { max_sequences: 1, max_rows: CHUNK, ..config.limits };
+    let engine = Engine::start(model, Config { limits, ..config });
     let loaded = started.elapsed();
     let seed = args.sampling.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
     interrupt::listen()?;
     if args.verbose {
         note(&format!("seed {seed}, loaded in {:.2} s", loaded.as_secs_f64()));
     }
-    let answer = answer(&mut sequence, &tokenizer, &prompt, limit, spec(&args.sampling, seed))?;
+    let request = Request {
+        sampling: Sampling {
+            spec: spec(&args.sampling, seed),
+            eos_tokens: tokenizer.end_of_generation().to_vec(),
+            ..Sampling::default()
+        },
+        hash_logits: args.verbose,
+        ..Request::new(prompt.clone(), limit.n_tokens)
+    };
+    let answer = answer(&engine.handle(), request, &tokenizer, &prompt, limit)?;
 
-    let logits = sequence.last_logits();
-    if !logits.is_empty() && logits.iter().all(|x| x.is_nan()) {
-        note("the model's last logits are no numbers: its weights are damaged, or overflow");
-    }
     if answer.stop == Stop::ContextFull {
         note(&format!("stopped: the context of {context_len} positions is full"));
     }
     if args.verbose {
-        note(&format!("stopped by {:?}, logits hash {:016x}", answer.stop, hash(logits)));
+        let hash = answer.logits_hash.map_or(String::new(), |hash| format!(", logits hash {hash:016x}"));
+        note(&format!("stopped by {:?}{hash}", answer.stop));
     }
     note(&answer.speeds(prompt.len()));
     Ok(match answer.stop {
@@ -148,6 +164,7 @@ struct Answer {
     /// Until the first token, if it came, and from there to the last.
     prefill: Option<Duration>,
     decode: Duration,
+    logits_hash: Option<u64>,
 }
 
 impl Answer {
@@ -166,32 +183,44 @@ impl Answer {
 
 /// Streams an answer to stdout.
 fn answer(
-    sequence: &mut Sequence,
+    engine: &Handle,
+    request: Request,
     tokenizer: &Tokenizer,
     prompt: &[u32],
     limit: Limit,
-    spec: SampleSpec,
 ) -> Result<Answer> {
     let start = Instant::now();
-    let mut prefill = None;
+    let (mut first, mut last) = (None, None);
     let mut detokenizer = tokenizer.detokenizer_after(prompt, ControlTokens::Hidden);
-    let mut input = prompt.to_vec();
-    let mut n_tokens = 0;
-    let stop = loop {
-        if n_tokens == limit.n_tokens {
-            break limit.stop;
+    let Ticket { id, events } = engine.submit(request)?;
+    let mut was_cancelled = false;
+    loop {
+        if interrupt::requested() && !was_cancelled {
+            engine.cancel(id);
+            was_cancelled = true;
         }
-        let go_on = || !interrupt::requested();
-        let Some(token) = sequence.next_token(&input, spec, go_on)? else { break Stop::Interrupted };
-        prefill.get_or_insert_with(|| start.elapsed());
-        n_tokens += 1;
-        if tokenizer.is_end_of_generation(token) {
-            break Stop::EndOfAnswer;
+        match events.recv_timeout(INTERRUPT_POLL) {
+            Ok(Event::Token { token, .. }) => {
+                last = Some(start.elapsed());
+                first = first.or(last);
+                if !tokenizer.is_end_of_generation(token) {
+                    print(detokenizer.push(token)?.as_bytes())?;
+                }
+            }
+            Ok(Event::Finished { finish, usage, .. }) => {
+                print(format!("{}\n", detokenizer.finish()).as_bytes())?;
+                let stop = match finish {
+                    Finish::Stop => Stop::EndOfAnswer,
+                    Finish::Length => limit.stop,
+                    Finish::Failed(why) => bail!(why),
+                    Finish::Cancelled | Finish::Constraint | Finish::Deadline => Stop::Interrupted,
+                };
+                let decode = last.unwrap_or_default() - first.unwrap_or_default();
+                let (n_tokens, logits_hash) = (usage.n_completion, usage.logits_hash);
+                return Ok(Answer { stop, n_tokens, prefill: first, decode, logits_hash });
+            }
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => bail!("the engine has stopped"),
         }
-        print(detokenizer.push(token)?.as_bytes())?;
-        input.clear();
-        input.push(token);
-    };
-    print(format!("{}\n", detokenizer.finish()).as_bytes())?;
-    Ok(Answer { stop, n_tokens, prefill, decode: start.elapsed() - prefill.unwrap_or_default() })
+    }
 }

@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::time::Instant;
 
 use anyhow::Result;
+use inferno_engine::logits_hash;
 use inferno_model::batch::{Batch, PageId, Want};
 use inferno_model::transformer::Model;
 
 use super::plan::{Item, Work};
-use crate::generate::hash;
 use crate::interrupt;
 
 /// One measurement's outcome.
@@ -136,7 +136,8 @@ impl Runner {
         }
         let output = self.model.step(&self.batch)?;
         let at = Some(Instant::now());
-        let hashes = output.rows().iter().filter(|_| is_last).map(|&row| output.logits(row).map_or(0, hash));
+        let hashes =
+            output.rows().iter().filter(|_| is_last).map(|&row| output.logits(row).map_or(0, logits_hash));
         let logits_hash = hashes.reduce(|all, row| mix(all) ^ row).unwrap_or(0);
         Ok(Some(Done { at, logits_hash }))
     }

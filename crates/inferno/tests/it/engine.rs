@@ -1,0 +1,189 @@
+//! The engine on real models: what a request gets does not depend on who else is there.
+
+use std::sync::mpsc::Receiver;
+
+use inferno_cpu::{Cpu, Isa};
+use inferno_engine::{Config, Engine, Event, Finish, Limits, Metrics, Request};
+use inferno_engine::{Distribution, Logprobs, Sampling};
+use inferno_format::Gguf;
+use inferno_model::architecture::Architecture;
+use inferno_model::backend::KvType;
+use inferno_model::batch::PAGE_LEN;
+use inferno_model::sample::SampleSpec;
+use inferno_model::transformer::{KvRoom, Model, Transformer};
+use xtask::testing::{Random, root, testdata};
+
+const N_REQUESTS: usize = 64;
+
+/// A completion: tokens, and every log-probability that was told, as bits.
+#[derive(Debug, Default, PartialEq)]
+struct Completion {
+    tokens: Vec<u32>,
+    logprobs: Vec<u32>,
+}
+
+struct Case {
+    file: Gguf,
+    context_len: usize,
+    vocab_size: usize,
+    n_threads: usize,
+}
+
+impl Case {
+    fn new(file: Gguf) -> Case {
+        let arch = Architecture::read(&file, None).unwrap();
+        Case { context_len: arch.context_len, vocab_size: arch.vocab_size, file, n_threads: 2 }
+    }
+
+    fn engine(&self, limits: Limits) -> Engine {
+        let arch = Architecture::read(&self.file, None).unwrap();
+        let room = KvRoom { n_pages: vec![limits.n_pages; arch.cache_groups.len()], kv_type: KvType::F16 };
+        let cpu = Cpu::new(Isa::best(), self.n_threads.try_into().unwrap()).unwrap();
+        let model: Box<dyn Model> = Box::new(Transformer::load(&self.file, arch, cpu, &room).unwrap());
+        let config = Config::new(limits.n_pages);
+        Engine::start(model, Config { limits, ..config })
+    }
+
+    /// Prompts of many lengths; some begin alike, some say things twice, so that guesses are right now and then.
+    fn requests(&self) -> Vec<Request> {
+        let mut random = Random(7);
+        let longest = self.context_len.min(300) * 2 / 3;
+        let shared: Vec<Vec<u32>> =
+            (0..3).map(|_| (0..longest).map(|_| random.below(self.vocab_size) as u32).collect()).collect();
+        (0..N_REQUESTS)
+            .map(|i| {
+                let n = 1 + random.below(longest);
+                let mut prompt = shared[i % 3][..random.below(n + 1)].to_vec();
+                let own = 1 + random.below(12);
+                let tail: Vec<u32> = (0..own).map(|_| random.below(self.vocab_size) as u32).collect();
+                prompt.extend(tail.iter().cycle().take(n - prompt.len()));
+                let mut request = Request::new(prompt, 1 + random.below(self.context_len.min(300) / 4));
+                let temperature = if i % 2 == 0 { 0.0 } else { 0.7 };
+                request.sampling = Sampling {
+                    spec: SampleSpec { temperature, top_k: 40, seed: i as u64, ..SampleSpec::GREEDY },
+                    repeat_penalty: if i % 5 == 0 { 1.1 } else { 1.0 },
+                    logprobs: Some(Logprobs { top: 2, of: Distribution::Raw }),
+                    ..Sampling::default()
+                };
+                request.priority = i as i32 % 3;
+                request.tenant = i as u32 % 4;
+                request.prompt_logprobs = (i % 16 == 0).then_some(1);
+                request.n = 1 + u32::from(i % 10 == 0);
+                request
+            })
+            .collect()
+    }
+}
+
+/// Waits for the end of a request's choices. `stop_at`: it is given up after so many tokens.
+fn completions(events: &Receiver<Event>, n: u32, mut cancel: impl FnMut(usize)) -> Vec<(Completion, Finish)> {
+    let mut found: Vec<(Completion, Option<Finish>)> = (0..n).map(|_| Default::default()).collect();
+    while found.iter().any(|f| f.1.is_none()) {
+        match events.recv().unwrap() {
+            Event::Prompt { choice_idx, logprobs } => {
+                let bits = logprobs.iter().flat_map(|l| l.top.iter().map(|t| t.1).chain([l.logprob]));
+                found[choice_idx as usize].0.logprobs.extend(bits.map(f32::to_bits));
+            }
+            Event::Token { choice_idx, token, logprob } => {
+                let l = logprob.expect("they were asked for");
+                let completion = &mut found[choice_idx as usize].0;
+                completion.tokens.push(token);
+                completion.logprobs.extend(l.top.iter().map(|t| t.1.to_bits()).chain([l.logprob.to_bits()]));
+                cancel(completion.tokens.len());
+            }
+            Event::Finished { choice_idx, finish, .. } => found[choice_idx as usize].1 = Some(finish),
+            Event::Started { .. } | Event::Progress { .. } => {}
+        }
+    }
+    found.into_iter().map(|(completion, finish)| (completion, finish.unwrap())).collect()
+}
+
+/// Every request by itself on an engine that keeps nothing.
+fn alone(case: &Case) -> Vec<Vec<Completion>> {
+    let n_pages = case.context_len.div_ceil(PAGE_LEN);
+    let limits = Config::new(n_pages).limits;
+    let engine = case.engine(Limits { prefix_cache: false, max_sequences: 1, ..limits });
+    let handle = engine.handle();
+    let one = |request: Request| {
+        let n = request.n;
+        let ticket = handle.submit(Request { speculate: false, ..request }).unwrap();
+        let found = completions(&ticket.events, n, |_| {});
+        found
+            .into_iter()
+            .map(|(completion, finish)| {
+                assert_eq!(finish, Finish::Length);
+                completion
+            })
+            .collect()
+    };
+    case.requests().into_iter().map(one).collect()
+}
+
+/// All at once; every fifth is given up on the way.
+fn together(case: &Case, limits: Limits, speculate: bool, alone: &[Vec<Completion>]) -> Metrics {
+    let engine = case.engine(limits);
+    let handle = engine.handle();
+    let tickets: Vec<_> = case
+        .requests()
+        .into_iter()
+        .map(|request| (request.n, handle.submit(Request { speculate, ..request }).unwrap()))
+        .collect();
+    for (i, ((n, ticket), alone)) in tickets.into_iter().zip(alone).enumerate() {
+        let give_up = |n_tokens| {
+            if i % 5 == 4 && n_tokens == 3 {
+                handle.cancel(ticket.id);
+            }
+        };
+        for (choice, (found, finish)) in completions(&ticket.events, n, give_up).into_iter().enumerate() {
+            let expected = &alone[choice];
+            match finish {
+                Finish::Cancelled => {
+                    assert!(i % 5 == 4, "request {i}");
+                    assert!(expected.tokens.starts_with(&found.tokens), "request {i}");
+                    assert!(expected.logprobs.starts_with(&found.logprobs), "request {i}");
+                }
+                finish => {
+                    assert_eq!(finish, Finish::Length, "request {i}");
+                    assert!(
+                        *expected == found,
+                        "request {i}, choice {choice}: {expected:?} alone, {found:?} together"
+                    );
+                }
+            }
+        }
+    }
+    handle.metrics()
+}
+
+fn check(file: Gguf) {
+    let case = Case::new(file);
+    let expected = alone(&case);
+    let worst = case.context_len.min(300).div_ceil(PAGE_LEN);
+    let mut met = (0, 0, 0);
+    for (max_rows, speculate, n_pages) in
+        [(16, true, 2 * worst), (2048, true, 40 * worst), (2048, false, 3 * worst), (48, false, 40 * worst)]
+    {
+        let limits = Config::new(n_pages).limits;
+        let limits = Limits { max_rows, min_rows: 16, max_sequences: 24, step_target: 3_000, ..limits };
+        let metrics = together(&case, limits, speculate, &expected);
+        met.0 += metrics.sequences.preemptions;
+        met.1 += metrics.cache.hit_tokens;
+        met.2 += metrics.accepted_tokens;
+    }
+    assert!(met.0 > 0 && met.1 > 0 && met.2 > 0, "preemptions, cached tokens and right guesses: {met:?}");
+}
+
+#[test]
+fn ember_gives_every_request_the_bits_it_gets_alone() {
+    check(Gguf::open(&root().join("crates/inferno/models/ember/ember-q8_0.gguf")).unwrap());
+}
+
+#[test]
+fn qwen3_gives_every_request_the_bits_it_gets_alone() {
+    check(Gguf::open(&testdata("goldens/qwen3.gguf")).unwrap());
+}
+
+#[test]
+fn a_model_with_two_cache_groups_gives_every_request_the_bits_it_gets_alone() {
+    check(Gguf::open(&testdata("goldens/gemma3.gguf")).unwrap());
+}
