@@ -130,8 +130,7 @@ pub(crate) fn alone(request: &Request, choice_idx: u32) -> Told {
         }
     }
     let mut finish = Finish::Length;
-    let mut position = request.prompt.len() - 1;
-    for n in 0..request.max_tokens {
+    for (position, n) in (request.prompt.len() - 1..).zip(0..request.max_tokens) {
         let chosen = chooser.choose(&logits, position as u32, &sampling, &history, None, n).expect("a token");
         history.push(chosen.token);
         told.tokens.push(chosen.token);
@@ -142,7 +141,6 @@ pub(crate) fn alone(request: &Request, choice_idx: u32) -> Told {
         }
         hash = fake::hash(hash, chosen.token);
         fake::logits(hash, chosen.token, &mut logits);
-        position += 1;
     }
     told.ends.push((finish, Usage::default()));
     told
