@@ -41,8 +41,9 @@ pub(crate) struct Core {
     metrics: Metrics,
     /// Prompts that made a step fail, and until when they are refused.
     poisonous: HashMap<u64, Micros, RandomState>,
-    /// The logits of [`self_test`] when all was well, once it has run.
+    /// The logits of [`self_test`] when all was well, if it has run and passed.
     healthy: Option<u64>,
+    is_tested: bool,
 }
 
 /// Reused from step to step.
@@ -97,6 +98,7 @@ impl Core {
             metrics: Metrics::default(),
             poisonous: HashMap::default(),
             healthy: None,
+            is_tested: false,
         }
     }
 
@@ -105,14 +107,22 @@ impl Core {
         self.drafts = Drafts::new(guesser);
     }
 
+    pub(crate) fn into_model(self) -> Box<dyn Model> {
+        self.model
+    }
+
     /// Notes what the model computes while all is well, to compare with after a failure. It takes a step, and no sequence
-    /// may run.
+    /// may run. It writes to a page that nobody else means: never to a cached one.
     pub(crate) fn self_test(&mut self) {
-        self.healthy = self_test(&mut *self.model).ok();
+        self.is_tested = true;
+        if let Some(page) = self.scheduler.take_page_alone() {
+            self.healthy = self_test(&mut *self.model, page).ok();
+            self.scheduler.give_page_back(page);
+        }
     }
 
     pub(crate) fn is_tested(&self) -> bool {
-        self.healthy.is_some()
+        self.is_tested
     }
 
     /// Has it nothing to do?
@@ -208,7 +218,8 @@ impl Core {
                 tenant,
                 class: priority,
                 now,
-                deadline: deadline.map(|d| now.saturating_add(d.as_micros() as Micros)),
+                deadline: deadline
+                    .map(|d| now.saturating_add(Micros::try_from(d.as_micros()).unwrap_or(Micros::MAX))),
                 scored: request.prompt_logprobs.is_some(),
             });
         }
@@ -258,7 +269,7 @@ impl Core {
                     self.scheduler.observe(&scratch.plan, after - before);
                     let took = (self.clock)() - start;
                     self.metrics.steps += 1;
-                    self.metrics.busy_time += took;
+                    self.metrics.add_starts(scratch.plan.started.len(), took);
                     self.metrics.step_time.add(took);
                     self.metrics.overhead_time.add(took - (after - before));
                     self.metrics.step_rows.add(scratch.plan.n_rows as u64);
@@ -437,7 +448,8 @@ impl Core {
             }
             self.finish(id, Finish::Failed(format!("the model failed on this sequence: {cause}")));
         }
-        match self_test(&mut *self.model) {
+        // Nothing is cached and nobody runs: any page will do.
+        match self_test(&mut *self.model, PageId(0)) {
             Ok(hash) if self.healthy.is_none_or(|healthy| hash == healthy) => Ok(()),
             _ => {
                 self.fail_all("the model has failed and the engine stops");
@@ -555,11 +567,11 @@ pub struct Shape {
     pub pool_len: usize,
 }
 
-/// The logits of one row at the start of the first page, as a hash.
-fn self_test(model: &mut dyn Model) -> Result<u64, String> {
+/// The logits of one row at the start of a page, as a hash.
+fn self_test(model: &mut dyn Model, page: PageId) -> Result<u64, String> {
     let n_groups = model.architecture().cache_groups.len();
     let mut batch = Batch::default();
-    let table: &[PageId] = &[PageId(0)];
+    let table: &[PageId] = &[page];
     batch.push(&[0], 0, &[table; MAX_GROUPS][..n_groups], Want::Logits);
     let step = catch_unwind(AssertUnwindSafe(|| match model.step(&batch) {
         Ok(output) => Ok(logits_hash(output.logits(0).expect("the row wants logits"))),

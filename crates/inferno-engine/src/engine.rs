@@ -49,7 +49,7 @@ const IDLE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Engine {
     handle: Handle,
-    thread: Option<JoinHandle<Result<(), Broken>>>,
+    thread: Option<JoinHandle<Result<Box<dyn Model>, Broken>>>,
 }
 
 /// A way to an engine, for any thread.
@@ -155,17 +155,17 @@ impl Engine {
         self.handle.clone()
     }
 
-    /// Ends all requests and the thread.
+    /// Ends all requests and the thread, and hands the model back, which another engine may run then.
     ///
     /// # Errors
     /// It had ended before, as the model broke.
-    pub fn stop(mut self) -> Result<(), Broken> {
-        self.end().unwrap_or(Ok(()))
+    pub fn stop(mut self) -> Result<Box<dyn Model>, Broken> {
+        // The thread does not panic: steps and sequences are caught.
+        self.end().unwrap_or_else(|| Err(Broken { cause: "the engine's thread panicked".into() }))
     }
 
-    fn end(&mut self) -> Option<Result<(), Broken>> {
+    fn end(&mut self) -> Option<Result<Box<dyn Model>, Broken>> {
         self.handle.mailbox.stop();
-        // The thread does not panic: steps and sequences are caught.
         self.thread.take().and_then(|thread| thread.join().ok())
     }
 }
@@ -195,6 +195,9 @@ impl Handle {
     pub fn submit_to(&self, request: Request, sink: Sink) -> Result<RequestId, Refusal> {
         check(&request, &self.shape)?;
         let (n, n_tokens) = (request.n as usize, request.n as usize * request.prompt.len());
+        if n > self.max_waiting {
+            return Err(Refusal::Choices { n: request.n, n_constraints: request.constraints.len() });
+        }
         self.mailbox.submit(request, sink, |load| {
             let retry_after = load.retry_after();
             let (n_waiting, n_waiting_tokens) = (load.n_waiting + n, load.n_waiting_tokens + n_tokens);
@@ -205,7 +208,7 @@ impl Handle {
                     retry_after,
                 });
             }
-            if n_waiting_tokens > self.max_waiting_tokens && load.n_waiting > 0 {
+            if n_waiting_tokens > self.max_waiting_tokens && n_waiting > 1 {
                 let most = self.max_waiting_tokens;
                 return Err(Refusal::QueueTokens { n_tokens: load.n_waiting_tokens, most, retry_after });
             }
@@ -247,7 +250,8 @@ impl Handle {
 }
 
 /// The thread: letters, then a step, as long as there is something to do.
-fn run(mut core: Core, mailbox: &Mailbox) -> Result<(), Broken> {
+fn run(mut core: Core, mailbox: &Mailbox) -> Result<Box<dyn Model>, Broken> {
+    let _closer = Closer(mailbox);
     let mut letters = Vec::new();
     let result = loop {
         mailbox.publish(core.metrics());
@@ -282,7 +286,16 @@ fn run(mut core: Core, mailbox: &Mailbox) -> Result<(), Broken> {
         }
     }
     core.fail_all("the engine has stopped");
-    result
+    result.map(|()| core.into_model())
+}
+
+/// If the thread panics, which is a bug: nobody waits for it for ever, as all that it has is dropped.
+struct Closer<'a>(&'a Mailbox);
+
+impl Drop for Closer<'_> {
+    fn drop(&mut self) {
+        drop(self.0.close());
+    }
 }
 
 #[cfg(test)]

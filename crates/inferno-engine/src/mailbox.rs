@@ -97,7 +97,7 @@ impl Mailbox {
         allow(&Load {
             n_waiting: inside.load.n_waiting + waiting.waiting,
             n_waiting_tokens: inside.load.n_waiting_tokens + waiting.waiting_tokens,
-            starts_per_second: inside.metrics.starts_per_second(),
+            starts_per_second: inside.metrics.starts_per_second,
         })?;
         inside.load.n_waiting += request.n as usize;
         inside.load.n_waiting_tokens += request.n as usize * request.prompt.len();
@@ -180,3 +180,6 @@ impl Mailbox {
         self.inside.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
+
+#[cfg(all(test, loom))]
+mod tests;

@@ -90,8 +90,11 @@ pub struct FinishCounts {
     pub failed: u64,
 }
 
+/// Work of so many microseconds is what happened lately.
+const LATELY: Micros = 20_000_000;
+
 /// Counters since the start, and what is now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metrics {
     /// Sequences.
     pub sequences: ScheduleCounts,
@@ -99,8 +102,10 @@ pub struct Metrics {
     pub pages: PageCounts,
     /// The prefix cache.
     pub cache: CacheCounts,
-    /// Microseconds since the start in which there was something to do.
+    /// Microseconds spent in steps.
     pub busy_time: Micros,
+    /// Choices that got their first place in a step, per second of work, lately.
+    pub starts_per_second: f64,
     /// Steps.
     pub steps: u64,
     /// Prompt tokens that were computed.
@@ -130,9 +135,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Choices that got their first place in a step, per second of work.
-    pub fn starts_per_second(&self) -> f64 {
-        1e6 * self.queue_time.n() as f64 / self.busy_time.max(1) as f64
+    /// A step took so long, and so many choices got their first place in it.
+    pub(crate) fn add_starts(&mut self, n: usize, took: Micros) {
+        self.busy_time += took;
+        let share = (took as f64 / LATELY as f64).min(1.0);
+        let now = 1e6 * n as f64 / took.max(1) as f64;
+        self.starts_per_second += share * (now - self.starts_per_second);
     }
 }
 
@@ -144,6 +152,7 @@ impl Default for Metrics {
             pages: PageCounts::default(),
             cache: CacheCounts::default(),
             busy_time: 0,
+            starts_per_second: 0.0,
             steps: 0,
             prompt_tokens: 0,
             completion_tokens: 0,

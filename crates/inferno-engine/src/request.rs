@@ -96,7 +96,8 @@ pub enum Refusal {
     },
     /// No choices, or constraints for another number of them.
     #[error(
-        "{n} choices with {n_constraints} constraints, expected 1 or more choices, and a constraint for each or for none"
+        "{n} choices with {n_constraints} constraints, expected 1 or more choices but no more than may wait, and a \
+         constraint for each or for none"
     )]
     Choices {
         /// Choices.

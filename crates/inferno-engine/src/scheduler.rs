@@ -26,6 +26,9 @@ use crate::request::{Micros, SeqId};
 /// How often a sequence may be preempted before it is pinned.
 const MAX_PREEMPTIONS: u32 = 2;
 
+/// Sequences that are found to wait for another's pages in one step, at most: each costs a look at the whole queue.
+const MAX_PENDING: usize = 16;
+
 /// The limits of a scheduler.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -33,7 +36,7 @@ pub struct Limits {
     pub n_pages: usize,
     /// Sequences that run at once.
     pub max_sequences: usize,
-    /// Rows of a step, at most.
+    /// Prompt rows of a step, at most; decode rows and guesses come on top.
     pub max_rows: usize,
     /// Prompt rows of a step that also decodes, at least.
     pub min_rows: usize,
@@ -399,7 +402,8 @@ impl Scheduler {
         n_scored: &mut usize,
         plan: &mut Plan,
     ) {
-        while *room > 0 {
+        let mut n_pending = 0;
+        while *room > 0 && n_pending < MAX_PENDING {
             let Self { queue, sequences, deficits, limits, .. } = self;
             let can_go = |id: SeqId| {
                 !sequences[&id].waits_for.is_some_and(|(other, n)| {
@@ -421,7 +425,7 @@ impl Scheduler {
                     }
                     self.plan_rows(next.id, room, n_scored, plan);
                 }
-                Err(Denied::Pending) => {}
+                Err(Denied::Pending) => n_pending += 1,
                 Err(Denied::NoRoom) => {
                     if !self.preempt_lower(&next, now, plan) {
                         return;
@@ -532,6 +536,9 @@ impl Scheduler {
     pub(crate) fn commit(&mut self, id: SeqId, n_computed: usize, tokens: &[u32]) {
         let s = self.sequences.get_mut(&id).expect("a sequence that was planned");
         s.n_computed += n_computed;
+        if s.n_computed >= s.alone_until {
+            s.alone_until = 0;
+        }
         s.tokens.extend_from_slice(tokens);
         if let Some(scored) = &mut s.scored {
             *scored = s.n_computed.max(*scored);
@@ -553,6 +560,16 @@ impl Scheduler {
     /// The step took so long.
     pub(crate) fn observe(&mut self, plan: &Plan, took: Micros) {
         self.budget.observe(plan, took);
+    }
+
+    /// A page that is no sequence's and not cached; the oldest cached one makes room if need be.
+    pub(crate) fn take_page_alone(&mut self) -> Option<PageId> {
+        self.cache.take()
+    }
+
+    /// It is free again.
+    pub(crate) fn give_page_back(&mut self, page: PageId) {
+        self.cache.release(&[], &[page]);
     }
 
     /// What a step of so many rows would take.

@@ -2,6 +2,7 @@
 
 mod isolation;
 mod simulation;
+mod stage;
 mod stories;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,7 +42,7 @@ pub(crate) fn limits(n_pages: usize) -> Limits {
         n_pages,
         max_sequences: 4,
         max_rows: 64,
-        min_rows: 8,
+        min_rows: 64,
         max_logits: 16,
         step_target: 1_000,
         aging: 100_000,
