@@ -9,6 +9,10 @@ use inferno_format::{DType, UnknownDType};
 
 use crate::load::Compute;
 
+mod serve;
+
+pub(crate) use serve::{EngineKnobs, Rate, Serve};
+
 /// From a GGUF checkpoint to text.
 #[derive(Debug, Parser)]
 #[command(name = "inferno", version, about, max_term_width = 100, arg_required_else_help = true)]
@@ -42,7 +46,7 @@ pub(crate) enum Command {
     /// Medians are printed, with the range of the repeats behind them. Beside each decode the memory is read from one
     /// end to the other, which is the limit that its bytes per second are compared with. Tokens are random, and the
     /// same in every repeat.
-    Bench(Bench),
+    Bench(Box<Bench>),
     /// Write a model of true shape with random weights, for benchmarks and tests
     Synth(Synth),
 }
@@ -199,7 +203,11 @@ pub(crate) struct Synth {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) command: Option<BenchCommand>,
+
     #[command(flatten)]
     pub(crate) model: ModelFile,
 
@@ -254,6 +262,17 @@ pub(crate) struct Bench {
 
     #[command(flatten)]
     pub(crate) compute: Compute,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Test the engine under load, as a server puts it there, but without HTTP
+    ///
+    /// Requests come when a trace says, whether or not earlier ones are done, and wait if the engine is busy. Prompts are
+    /// random tokens, equal where the trace says so; completions have the trace's length. Requests that do not fit the
+    /// context or the KV pool are left out and counted. Times are those of whoever receives the tokens: to the first one
+    /// from the moment the request was due. Percentiles are samples, not estimates.
+    Serve(Serve),
 }
 
 /// What the matrices of a file are stored as.

@@ -6,6 +6,7 @@ mod commands;
 #[cfg(feature = "ember")]
 mod ember;
 mod interrupt;
+mod kv_memory;
 mod load;
 
 use std::io::{self, ErrorKind};

@@ -5,6 +5,7 @@ mod machine;
 mod plan;
 mod report;
 mod runner;
+mod serve;
 mod stats;
 mod story;
 mod stream;
@@ -30,6 +31,9 @@ use crate::{cli, interrupt, load};
 const STREAM_MIB: usize = 640;
 
 pub(crate) fn bench(args: &cli::Bench) -> Result<ExitCode> {
+    if let Some(cli::BenchCommand::Serve(args)) = &args.command {
+        return serve::serve(args);
+    }
     if args.story {
         return story::story(args);
     }

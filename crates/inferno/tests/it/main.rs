@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bench;
+mod bench_serve;
 mod engine;
 mod odd_files;
 mod run;

@@ -48,6 +48,10 @@ impl Runner {
         Runner { model, seed, chunk, batch: Batch::default(), tokens: Vec::new() }
     }
 
+    pub(super) fn into_model(self) -> Box<dyn Model> {
+        self.model
+    }
+
     /// Computes the positions up to the item's depth, and a few rows of its work, so that memory, caches and buffers
     /// are what they will be. `None` if Ctrl-C was pressed.
     pub(super) fn prepare(&mut self, item: &Item) -> Result<Option<()>> {
@@ -144,7 +148,7 @@ impl Runner {
 }
 
 /// The output function of SplitMix64 (Steele, Lea, Flood 2014).
-fn mix(x: u64) -> u64 {
+pub(super) fn mix(x: u64) -> u64 {
     let z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
