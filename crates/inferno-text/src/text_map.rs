@@ -33,10 +33,14 @@ impl Texts {
     }
 }
 
+/// No id. Not 0: memory that is zero to begin with is mapped anew when a slot is first looked at and again when it is
+/// written, and the second time interrupts all other threads.
+const FREE: u32 = u32::MAX;
+
 /// Ids of the strings of a [`Texts`], by content.
 #[derive(Debug)]
 pub(crate) struct TextMap {
-    /// A power of two of them, at most half in use: a part of the hash, and id + 1 or 0 for a free slot.
+    /// A power of two of them, at most half in use: a part of the hash, and the id or [`FREE`].
     slots: Vec<(u32, u32)>,
     key: RandomState,
 }
@@ -45,18 +49,19 @@ impl TextMap {
     /// A table of those strings that `ids` names. Of equal strings the first is kept.
     pub(crate) fn new(texts: &Texts, ids: impl Iterator<Item = u32>) -> TextMap {
         let n_slots = (texts.len() * 2).next_power_of_two().max(2);
-        let mut map = TextMap { slots: vec![(0, 0); n_slots], key: RandomState::default() };
+        let mut map = TextMap { slots: vec![(0, FREE); n_slots], key: RandomState::default() };
         for id in ids {
             let Some(text) = texts.get(id) else { continue };
             let (mut slot, tag) = map.place(text);
-            while let (other_tag, taken @ 1..) = map.slots[slot] {
-                if other_tag == tag && texts.get(taken - 1) == Some(text) {
+            while map.slots[slot].1 != FREE {
+                let (other_tag, taken) = map.slots[slot];
+                if other_tag == tag && texts.get(taken) == Some(text) {
                     break;
                 }
                 slot = (slot + 1) & (map.slots.len() - 1);
             }
-            if map.slots[slot].1 == 0 {
-                map.slots[slot] = (tag, id + 1);
+            if map.slots[slot].1 == FREE {
+                map.slots[slot] = (tag, id);
             }
         }
         map
@@ -68,11 +73,11 @@ impl TextMap {
         let (mut slot, tag) = self.place(text);
         loop {
             let (other_tag, taken) = self.slots[slot];
-            if taken == 0 {
+            if taken == FREE {
                 return None;
             }
-            if other_tag == tag && texts.get(taken - 1) == Some(text) {
-                return Some(taken - 1);
+            if other_tag == tag && texts.get(taken) == Some(text) {
+                return Some(taken);
             }
             slot = (slot + 1) & (self.slots.len() - 1);
         }
