@@ -1,11 +1,15 @@
 //! The engine without its thread: requests in, steps, events out.
 
-use std::any::Any;
+mod admission;
+mod deliver;
+mod health;
+mod live;
+
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use foldhash::fast::{FixedState, RandomState};
+use foldhash::fast::RandomState;
 use inferno_model::batch::{Batch, PageId, Want};
 use inferno_model::transformer::Model;
 
@@ -13,8 +17,13 @@ use crate::draft::{Drafts, Guesser, PromptLookup, StepCost};
 use crate::engine::{SequenceState, Snapshot};
 use crate::metrics::Metrics;
 use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, SeqId, Usage};
-use crate::sampler::{Chooser, Constraint, History, Sampling, TokenLogprob, TokenMask};
-use crate::scheduler::{Arrival, Limits, Plan, PlanSpan, Scheduler};
+use crate::sampler::{Chooser, History, TokenLogprob, TokenMask};
+use crate::scheduler::{Arrival, Limits, Plan, Scheduler};
+pub use admission::Shape;
+pub(crate) use admission::check;
+pub use health::logits_hash;
+use health::{prompt_hash, self_test, tell, words};
+use live::Live;
 
 /// Where a request's events go. It must not block.
 pub type Sink = Arc<dyn Fn(Event) + Send + Sync>;
@@ -55,24 +64,6 @@ struct Scratch {
     wants: Vec<Want>,
     chosen: Vec<(u32, Option<TokenLogprob>)>,
     chooser: Chooser,
-}
-
-/// A choice of a request that has not ended.
-struct Live {
-    request: RequestId,
-    choice_idx: u32,
-    sampling: Sampling,
-    history: History,
-    constraint: Option<(Box<dyn Constraint>, TokenMask)>,
-    prompt_logprobs: Option<usize>,
-    hash_logits: bool,
-    sink: Sink,
-    usage: Usage,
-    max_tokens: usize,
-    submitted: Micros,
-    last_token: Option<Micros>,
-    /// Tokens of the prompt that events have told of.
-    n_scored: usize,
 }
 
 /// The model is broken: the self-test fails after a step did.
@@ -295,126 +286,6 @@ impl Core {
         tell(&live.sink, Event::Started { choice_idx: live.choice_idx, n_cached, miss })
     }
 
-    /// The batch of a plan.
-    fn fill(&self, scratch: &mut Scratch) {
-        let Scratch { plan, batch, tokens, wants, .. } = scratch;
-        let n_groups = self.model.architecture().cache_groups.len();
-        batch.clear();
-        for span in &plan.spans {
-            let sequence = self.scheduler.get(span.id).expect("a plan is of sequences there are");
-            let live = &self.live[&span.id];
-            tokens.clear();
-            tokens.extend_from_slice(&sequence.tokens[span.rows.clone()]);
-            tokens.extend_from_slice(&plan.drafts[span.drafts.clone()]);
-            wants.clear();
-            let scores = live.prompt_logprobs.is_some();
-            let want = |row: usize| {
-                let is_last = row + 1 == sequence.tokens.len() && live.max_tokens > 0;
-                let is_scored = scores && row + 1 < sequence.n_prompt && row + 1 >= live.n_scored;
-                if is_last || is_scored { Want::Logits } else { Want::Nothing }
-            };
-            wants.extend(span.rows.clone().map(want));
-            wants.resize(tokens.len(), Want::Logits);
-            // A page id stands for a page in every group.
-            let tables = [sequence.table.as_slice(); MAX_GROUPS];
-            batch.push_each(tokens, span.rows.start, &tables[..n_groups], wants);
-        }
-    }
-
-    /// Gives every sequence its part of the step.
-    fn deliver(&mut self, scratch: &mut Scratch, now: Micros) {
-        let mut first_row = 0;
-        for i in 0..scratch.plan.spans.len() {
-            let span = scratch.plan.spans[i].clone();
-            let n_rows = span.rows.len() + span.drafts.len();
-            // What goes wrong with one sequence ends that one.
-            let end = catch_unwind(AssertUnwindSafe(|| self.deliver_span(&span, first_row, scratch, now)));
-            first_row += n_rows;
-            match end {
-                Ok(None) => {}
-                Ok(Some(finish)) => self.finish(span.id, finish),
-                Err(panic) => self.finish(span.id, Finish::Failed(words(&*panic))),
-            }
-        }
-    }
-
-    /// Chooses a sequence's tokens, of which there may be more than one if its guesses were right.
-    fn deliver_span(
-        &mut self,
-        span: &PlanSpan,
-        first_row: usize,
-        scratch: &mut Scratch,
-        now: Micros,
-    ) -> Option<Finish> {
-        let Scratch { plan, tokens, chosen, chooser, .. } = scratch;
-        let output = self.model.output();
-        let sequence = self.scheduler.get(span.id)?;
-        let live = self.live.get_mut(&span.id)?;
-        let row_of = |position: usize| first_row + position - span.rows.start;
-        live.score(
-            span,
-            sequence.tokens.as_slice(),
-            sequence.n_prompt,
-            &|p| output.logits(row_of(p)),
-            chooser,
-        );
-
-        chosen.clear();
-        let is_last = span.rows.end == sequence.tokens.len();
-        let mut finish = None;
-        if is_last && live.max_tokens > 0 {
-            let drafts = &plan.drafts[span.drafts.clone()];
-            for (i, position) in (span.rows.end - 1..span.rows.end + drafts.len()).enumerate() {
-                let logits = output.logits(row_of(position)).expect("a row that wants logits has them");
-                match live.choose(logits, position, chooser) {
-                    Ok((token, logprob)) => {
-                        chosen.push((token, logprob));
-                        finish = live.finish_after(token);
-                        if finish.is_some() && live.hash_logits {
-                            live.usage.logits_hash = Some(logits_hash(logits));
-                        }
-                        if finish.is_some() || drafts.get(i) != Some(&token) {
-                            break;
-                        }
-                    }
-                    Err(why) => {
-                        finish = Some(why);
-                        break;
-                    }
-                }
-            }
-        } else if is_last {
-            finish = Some(Finish::Length);
-        }
-        tokens.clear();
-        tokens.extend(chosen.iter().map(|c| c.0));
-        let n_computed = span.rows.len() + tokens.len().saturating_sub(1);
-        let is_prefill = span.rows.start < sequence.n_prompt;
-        self.scheduler.commit(span.id, n_computed, tokens);
-        if !span.drafts.is_empty() {
-            let (n_drafted, n_accepted) = (span.drafts.len(), tokens.len().saturating_sub(1));
-            let len = self.scheduler.get(span.id).map_or(0, |s| s.tokens.len());
-            self.drafts.learn(span.id, n_drafted, n_accepted, len);
-            live.usage.n_drafted += n_drafted;
-            live.usage.n_accepted += n_accepted;
-            self.metrics.drafted_tokens += n_drafted as u64;
-            self.metrics.accepted_tokens += n_accepted as u64;
-        }
-        if is_prefill {
-            let n_done = span.rows.end.min(live.usage.n_prompt);
-            (live.sink)(Event::Progress { choice_idx: live.choice_idx, n_done });
-        }
-        for (token, logprob) in chosen.drain(..) {
-            match live.last_token.replace(now) {
-                None => self.metrics.time_to_first_token.add(now - live.submitted),
-                Some(before) => self.metrics.inter_token_latency.add(now - before),
-            }
-            self.metrics.completion_tokens += 1;
-            (live.sink)(Event::Token { choice_idx: live.choice_idx, token, logprob });
-        }
-        finish
-    }
-
     /// The end of a choice, told once.
     fn finish(&mut self, seq: SeqId, finish: Finish) {
         let sequence = self.scheduler.remove(seq);
@@ -457,147 +328,4 @@ impl Core {
             }
         }
     }
-}
-
-impl Live {
-    /// Tells the log-probabilities of the prompt's tokens that follow this step's rows.
-    fn score<'a>(
-        &mut self,
-        span: &PlanSpan,
-        tokens: &[u32],
-        n_prompt: usize,
-        logits: &dyn Fn(usize) -> Option<&'a [f32]>,
-        chooser: &mut Chooser,
-    ) {
-        let Some(top) = self.prompt_logprobs else { return };
-        let positions = (self.n_scored - 1).max(span.rows.start)..span.rows.end.min(n_prompt - 1);
-        if positions.is_empty() {
-            return;
-        }
-        self.n_scored = positions.end + 1;
-        let logprobs = positions
-            .map(|p| {
-                let logits = logits(p).expect("a row that wants logits has them");
-                chooser.prompt_logprob(logits, tokens[p + 1], top)
-            })
-            .collect();
-        (self.sink)(Event::Prompt { choice_idx: self.choice_idx, logprobs });
-    }
-
-    /// The token after the row at `position`.
-    fn choose(
-        &mut self,
-        logits: &[f32],
-        position: usize,
-        chooser: &mut Chooser,
-    ) -> Result<(u32, Option<TokenLogprob>), Finish> {
-        if logits[0].is_nan() && logits.iter().all(|x| x.is_nan()) {
-            return Err(Finish::Failed(
-                "the model's logits are no numbers: its weights are damaged, or overflow".into(),
-            ));
-        }
-        let mut mask = None;
-        if let Some((constraint, allowed)) = &mut self.constraint {
-            if constraint.finished() {
-                return Err(Finish::Constraint);
-            }
-            allowed.allow_all();
-            constraint.mask(allowed);
-            mask = Some(&*allowed);
-        }
-        let position = u32::try_from(position).expect("positions fit u32");
-        let chosen = chooser
-            .choose(logits, position, &self.sampling, &self.history, mask, self.usage.n_completion)
-            .map_err(|e| Finish::Failed(e.to_string()))?;
-        self.history.push(chosen.token);
-        self.usage.n_completion += 1;
-        if let Some((constraint, _)) = &mut self.constraint {
-            constraint.commit(chosen.token);
-        }
-        Ok((chosen.token, chosen.logprob))
-    }
-
-    /// Is that the last one?
-    fn finish_after(&self, token: u32) -> Option<Finish> {
-        if self.sampling.ends_at(token) {
-            return Some(Finish::Stop);
-        }
-        if self.constraint.as_ref().is_some_and(|(constraint, _)| constraint.finished()) {
-            return Some(Finish::Constraint);
-        }
-        (self.usage.n_completion == self.max_tokens).then_some(Finish::Length)
-    }
-}
-
-/// Can the model take it at all?
-pub(crate) fn check(request: &Request, model: &Shape) -> Result<(), Refusal> {
-    let Request { prompt, max_tokens, n, sampling, constraints, .. } = request;
-    let Shape { vocab_size, context_len, pool_len } = *model;
-    if prompt.is_empty() {
-        return Err(Refusal::EmptyPrompt);
-    }
-    if let Some(&token) = prompt.iter().find(|t| **t as usize >= vocab_size) {
-        return Err(Refusal::UnknownToken { token, vocab_size });
-    }
-    if *n == 0 || !constraints.is_empty() && constraints.len() != *n as usize {
-        return Err(Refusal::Choices { n: *n, n_constraints: constraints.len() });
-    }
-    if *max_tokens == 0 && request.prompt_logprobs.is_none() {
-        return Err(Refusal::NothingWanted);
-    }
-    sampling.validate(vocab_size)?;
-    let needed = prompt.len().saturating_add(*max_tokens);
-    if needed > context_len {
-        return Err(Refusal::Context { n_prompt: prompt.len(), max_tokens: *max_tokens, context_len });
-    }
-    if needed > pool_len {
-        return Err(Refusal::NeverFits { needed, most: pool_len });
-    }
-    Ok(())
-}
-
-/// What of the model limits requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    /// Tokens there are.
-    pub vocab_size: usize,
-    /// Positions of a sequence.
-    pub context_len: usize,
-    /// Positions of the KV pool.
-    pub pool_len: usize,
-}
-
-/// The logits of one row at the start of a page, as a hash.
-fn self_test(model: &mut dyn Model, page: PageId) -> Result<u64, String> {
-    let n_groups = model.architecture().cache_groups.len();
-    let mut batch = Batch::default();
-    let table: &[PageId] = &[page];
-    batch.push(&[0], 0, &[table; MAX_GROUPS][..n_groups], Want::Logits);
-    let step = catch_unwind(AssertUnwindSafe(|| match model.step(&batch) {
-        Ok(output) => Ok(logits_hash(output.logits(0).expect("the row wants logits"))),
-        Err(e) => Err(e.to_string()),
-    }));
-    step.unwrap_or_else(|panic| Err(words(&*panic)))
-}
-
-/// FNV-1a (64 bits) over the little-endian bytes: equal on every machine that computes the same bits.
-pub fn logits_hash(logits: &[f32]) -> u64 {
-    let bytes = logits.iter().flat_map(|x| x.to_le_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
-}
-
-fn prompt_hash(prompt: &[u32]) -> u64 {
-    use std::hash::BuildHasher;
-    FixedState::default().hash_one(prompt)
-}
-
-/// Tells an event; if that panics, what it says.
-fn tell(sink: &Sink, event: Event) -> Result<(), String> {
-    catch_unwind(AssertUnwindSafe(|| sink(event))).map_err(|panic| words(&*panic))
-}
-
-/// What a panic says.
-fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
 }

@@ -1,0 +1,132 @@
+//! From a plan to a batch, and from the model's output to tokens and events.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use inferno_model::batch::Want;
+
+use super::health::{logits_hash, words};
+use super::{Core, MAX_GROUPS, Scratch};
+use crate::request::{Event, Finish, Micros};
+use crate::scheduler::PlanSpan;
+
+impl Core {
+    /// The batch of a plan.
+    pub(super) fn fill(&self, scratch: &mut Scratch) {
+        let Scratch { plan, batch, tokens, wants, .. } = scratch;
+        let n_groups = self.model.architecture().cache_groups.len();
+        batch.clear();
+        for span in &plan.spans {
+            let sequence = self.scheduler.get(span.id).expect("a plan is of sequences there are");
+            let live = &self.live[&span.id];
+            tokens.clear();
+            tokens.extend_from_slice(&sequence.tokens[span.rows.clone()]);
+            tokens.extend_from_slice(&plan.drafts[span.drafts.clone()]);
+            wants.clear();
+            let scores = live.prompt_logprobs.is_some();
+            let want = |row: usize| {
+                let is_last = row + 1 == sequence.tokens.len() && live.max_tokens > 0;
+                let is_scored = scores && row + 1 < sequence.n_prompt && row + 1 >= live.n_scored;
+                if is_last || is_scored { Want::Logits } else { Want::Nothing }
+            };
+            wants.extend(span.rows.clone().map(want));
+            wants.resize(tokens.len(), Want::Logits);
+            // A page id stands for a page in every group.
+            let tables = [sequence.table.as_slice(); MAX_GROUPS];
+            batch.push_each(tokens, span.rows.start, &tables[..n_groups], wants);
+        }
+    }
+
+    /// Gives every sequence its part of the step.
+    pub(super) fn deliver(&mut self, scratch: &mut Scratch, now: Micros) {
+        let mut first_row = 0;
+        for i in 0..scratch.plan.spans.len() {
+            let span = scratch.plan.spans[i].clone();
+            let n_rows = span.rows.len() + span.drafts.len();
+            // What goes wrong with one sequence ends that one.
+            let end = catch_unwind(AssertUnwindSafe(|| self.deliver_span(&span, first_row, scratch, now)));
+            first_row += n_rows;
+            match end {
+                Ok(None) => {}
+                Ok(Some(finish)) => self.finish(span.id, finish),
+                Err(panic) => self.finish(span.id, Finish::Failed(words(&*panic))),
+            }
+        }
+    }
+
+    /// Chooses a sequence's tokens, of which there may be more than one if its guesses were right.
+    fn deliver_span(
+        &mut self,
+        span: &PlanSpan,
+        first_row: usize,
+        scratch: &mut Scratch,
+        now: Micros,
+    ) -> Option<Finish> {
+        let Scratch { plan, tokens, chosen, chooser, .. } = scratch;
+        let output = self.model.output();
+        let sequence = self.scheduler.get(span.id)?;
+        let live = self.live.get_mut(&span.id)?;
+        let row_of = |position: usize| first_row + position - span.rows.start;
+        live.score(
+            span,
+            sequence.tokens.as_slice(),
+            sequence.n_prompt,
+            &|p| output.logits(row_of(p)),
+            chooser,
+        );
+
+        chosen.clear();
+        let is_last = span.rows.end == sequence.tokens.len();
+        let mut finish = None;
+        if is_last && live.max_tokens > 0 {
+            let drafts = &plan.drafts[span.drafts.clone()];
+            for (i, position) in (span.rows.end - 1..span.rows.end + drafts.len()).enumerate() {
+                let logits = output.logits(row_of(position)).expect("a row that wants logits has them");
+                match live.choose(logits, position, chooser) {
+                    Ok((token, logprob)) => {
+                        chosen.push((token, logprob));
+                        finish = live.finish_after(token);
+                        if finish.is_some() && live.hash_logits {
+                            live.usage.logits_hash = Some(logits_hash(logits));
+                        }
+                        if finish.is_some() || drafts.get(i) != Some(&token) {
+                            break;
+                        }
+                    }
+                    Err(why) => {
+                        finish = Some(why);
+                        break;
+                    }
+                }
+            }
+        } else if is_last {
+            finish = Some(Finish::Length);
+        }
+        tokens.clear();
+        tokens.extend(chosen.iter().map(|c| c.0));
+        let n_computed = span.rows.len() + tokens.len().saturating_sub(1);
+        let is_prefill = span.rows.start < sequence.n_prompt;
+        self.scheduler.commit(span.id, n_computed, tokens);
+        if !span.drafts.is_empty() {
+            let (n_drafted, n_accepted) = (span.drafts.len(), tokens.len().saturating_sub(1));
+            let len = self.scheduler.get(span.id).map_or(0, |s| s.tokens.len());
+            self.drafts.learn(span.id, n_drafted, n_accepted, len);
+            live.usage.n_drafted += n_drafted;
+            live.usage.n_accepted += n_accepted;
+            self.metrics.drafted_tokens += n_drafted as u64;
+            self.metrics.accepted_tokens += n_accepted as u64;
+        }
+        if is_prefill {
+            let n_done = span.rows.end.min(live.usage.n_prompt);
+            (live.sink)(Event::Progress { choice_idx: live.choice_idx, n_done });
+        }
+        for (token, logprob) in chosen.drain(..) {
+            match live.last_token.replace(now) {
+                None => self.metrics.time_to_first_token.add(now - live.submitted),
+                Some(before) => self.metrics.inter_token_latency.add(now - before),
+            }
+            self.metrics.completion_tokens += 1;
+            (live.sink)(Event::Token { choice_idx: live.choice_idx, token, logprob });
+        }
+        finish
+    }
+}

@@ -1,0 +1,95 @@
+//! A choice of a request while it lives: what is told of it, and how its tokens are chosen.
+
+use crate::request::{Event, Finish, Micros, RequestId, Usage};
+use crate::sampler::{Chooser, Constraint, History, Sampling, TokenLogprob, TokenMask};
+use crate::scheduler::PlanSpan;
+
+use super::Sink;
+
+/// A choice of a request that has not ended.
+pub(super) struct Live {
+    pub(super) request: RequestId,
+    pub(super) choice_idx: u32,
+    pub(super) sampling: Sampling,
+    pub(super) history: History,
+    pub(super) constraint: Option<(Box<dyn Constraint>, TokenMask)>,
+    pub(super) prompt_logprobs: Option<usize>,
+    pub(super) hash_logits: bool,
+    pub(super) sink: Sink,
+    pub(super) usage: Usage,
+    pub(super) max_tokens: usize,
+    pub(super) submitted: Micros,
+    pub(super) last_token: Option<Micros>,
+    /// Tokens of the prompt that events have told of.
+    pub(super) n_scored: usize,
+}
+
+impl Live {
+    /// Tells the log-probabilities of the prompt's tokens that follow this step's rows.
+    pub(super) fn score<'a>(
+        &mut self,
+        span: &PlanSpan,
+        tokens: &[u32],
+        n_prompt: usize,
+        logits: &dyn Fn(usize) -> Option<&'a [f32]>,
+        chooser: &mut Chooser,
+    ) {
+        let Some(top) = self.prompt_logprobs else { return };
+        let positions = (self.n_scored - 1).max(span.rows.start)..span.rows.end.min(n_prompt - 1);
+        if positions.is_empty() {
+            return;
+        }
+        self.n_scored = positions.end + 1;
+        let logprobs = positions
+            .map(|p| {
+                let logits = logits(p).expect("a row that wants logits has them");
+                chooser.prompt_logprob(logits, tokens[p + 1], top)
+            })
+            .collect();
+        (self.sink)(Event::Prompt { choice_idx: self.choice_idx, logprobs });
+    }
+
+    /// The token after the row at `position`.
+    pub(super) fn choose(
+        &mut self,
+        logits: &[f32],
+        position: usize,
+        chooser: &mut Chooser,
+    ) -> Result<(u32, Option<TokenLogprob>), Finish> {
+        if logits[0].is_nan() && logits.iter().all(|x| x.is_nan()) {
+            return Err(Finish::Failed(
+                "the model's logits are no numbers: its weights are damaged, or overflow".into(),
+            ));
+        }
+        let mut mask = None;
+        if let Some((constraint, allowed)) = &mut self.constraint {
+            if constraint.finished() {
+                return Err(Finish::Constraint);
+            }
+            allowed.allow_all();
+            constraint.mask(allowed);
+            mask = Some(&*allowed);
+        }
+        let position = u32::try_from(position).expect("positions fit u32");
+        let chosen = chooser
+            .choose(logits, position, &self.sampling, &self.history, mask, self.usage.n_completion)
+            .map_err(|e| Finish::Failed(e.to_string()))?;
+        self.history.push(chosen.token);
+        self.usage.n_completion += 1;
+        if let Some((constraint, _)) = &mut self.constraint {
+            constraint.commit(chosen.token);
+        }
+        Ok((chosen.token, chosen.logprob))
+    }
+
+    /// Is that the last one?
+    pub(super) fn finish_after(&self, token: u32) -> Option<Finish> {
+        if self.sampling.ends_at(token) {
+            return Some(Finish::Stop);
+        }
+        if self.constraint.as_ref().is_some_and(|(constraint, _)| constraint.finished()) {
+            return Some(Finish::Constraint);
+        }
+        (self.usage.n_completion == self.max_tokens).then_some(Finish::Length)
+    }
+}

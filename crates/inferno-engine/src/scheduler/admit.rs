@@ -1,0 +1,147 @@
+//! Who gets in, and who gives way.
+
+use inferno_model::batch::PAGE_LEN;
+
+use super::{Plan, Scheduler};
+use crate::cache::Stop;
+use crate::queue::Waiting;
+use crate::request::{Micros, SeqId};
+
+/// How often a sequence may be preempted before it is pinned.
+const MAX_PREEMPTIONS: u32 = 2;
+
+/// Sequences that are found to wait for another's pages in one step, at most: each costs a look at the whole queue.
+const MAX_PENDING: usize = 16;
+
+/// Why a sequence cannot run now.
+enum Denied {
+    /// Another computes its next page.
+    Pending,
+    NoRoom,
+}
+
+impl Scheduler {
+    /// Lets sequences in while there is room; of those that go before `ahead_of`, if it says so.
+    pub(super) fn admit(
+        &mut self,
+        now: Micros,
+        ahead_of: Option<SeqId>,
+        room: &mut usize,
+        n_scored: &mut usize,
+        plan: &mut Plan,
+    ) {
+        let mut n_pending = 0;
+        while *room > 0 && n_pending < MAX_PENDING {
+            let Self { queue, sequences, deficits, limits, .. } = self;
+            let can_go = |id: SeqId| {
+                !sequences[&id].waits_for.is_some_and(|(other, n)| {
+                    sequences.get(&other).is_some_and(|other| other.is_running && other.path.len() < n)
+                })
+            };
+            let Some(next) = queue.next(now, limits.aging, deficits, &can_go) else { return };
+            if ahead_of.is_some_and(|id| !next.goes_before(&sequences[&id].waiting(), now, limits.aging)) {
+                return;
+            }
+            match self.try_admit(next.id) {
+                Ok(is_first) => {
+                    if is_first {
+                        plan.started.push(next.id);
+                    }
+                    if self.is_alone(next.id) {
+                        // Not with the others of this step.
+                        return;
+                    }
+                    self.plan_rows(next.id, room, n_scored, plan);
+                }
+                Err(Denied::Pending) => n_pending += 1,
+                Err(Denied::NoRoom) => {
+                    if !self.preempt_lower(&next, now, plan) {
+                        return;
+                    }
+                    if ahead_of.is_some_and(|id| !self.is_running(id)) {
+                        // The rest is for the general admission to decide.
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets it in; is it for the first time?
+    fn try_admit(&mut self, id: SeqId) -> Result<bool, Denied> {
+        if self.running.len() >= self.limits.max_sequences {
+            return Err(Denied::NoRoom);
+        }
+        let s = &self.sequences[&id];
+        let limit = if self.limits.prefix_cache { s.cacheable() } else { 0 };
+        let found = self.cache.find(s.salt, &s.tokens, limit);
+        if let Stop::Pending(owner) = found.stop
+            && let Some(other) = self.sequences.get(&owner)
+            && owner != id
+        {
+            let same = s.tokens[..limit].iter().zip(&other.tokens).take_while(|(a, b)| a == b).count();
+            let class = s.class.min(other.class);
+            let n = (same / PAGE_LEN).max(found.path.len() + 1);
+            // Who is waited for runs as if it were who waits.
+            self.sequences.get_mut(&owner).expect("just found").class = class;
+            self.sequences.get_mut(&id).expect("just found").waits_for = Some((owner, n));
+            return Err(Denied::Pending);
+        }
+        let is_pinned = s.n_preemptions >= MAX_PREEMPTIONS;
+        let worst = s.max_len.div_ceil(PAGE_LEN) - found.path.len();
+        let (n_tokens, tenant, salt) = (s.tokens.len(), s.tenant, s.salt);
+        let needed = if is_pinned { worst } else { n_tokens.div_ceil(PAGE_LEN) - found.path.len() };
+        // Who decodes may need a page soon.
+        let headroom = if is_pinned { 0 } else { self.running.len().min(worst - needed) };
+        let available = self.cache.n_available() - self.cache.n_unheld(&found.path);
+        if available < self.n_reserved + needed + headroom {
+            return Err(Denied::NoRoom);
+        }
+        let table = self.cache.hold(&found.path);
+        self.n_admitted += 1;
+        self.queue.remove(&self.sequences[&id].waiting());
+        let s = self.sequences.get_mut(&id).expect("just found");
+        s.n_computed = table.len() * PAGE_LEN;
+        s.table = table;
+        s.path = found.path;
+        s.waits_for = None;
+        s.is_running = true;
+        s.admitted = self.n_admitted;
+        if is_pinned {
+            s.reserved = Some(needed);
+            self.n_reserved += needed;
+        }
+        let is_first = s.first_match.is_none();
+        if is_first {
+            s.first_match = Some((s.n_computed, found.stop));
+            self.cache.count(s.tokens.len(), s.n_computed);
+        }
+        if self.limits.prefix_cache {
+            self.cache.announce(salt, &s.path, &s.tokens, id);
+        }
+        self.deficits.charge(tenant, n_tokens - s.n_computed);
+        self.running.push(id);
+        Ok(is_first)
+    }
+
+    /// Makes room for a better class.
+    fn preempt_lower(&mut self, next: &Waiting, now: Micros, plan: &Plan) -> bool {
+        let lower = |id: &&SeqId| {
+            let s = &self.sequences[*id];
+            let may_be = s.reserved.is_none() && s.n_preemptions < MAX_PREEMPTIONS && !plan.has(**id);
+            may_be && next.goes_before(&s.waiting(), now, self.limits.aging)
+        };
+        let Some(victim) = self.running.iter().rev().find(lower).copied() else { return false };
+        self.preempt(victim);
+        true
+    }
+
+    /// Back to the front of its line, without pages.
+    pub(super) fn preempt(&mut self, id: SeqId) {
+        self.vacate(id);
+        let s = self.sequences.get_mut(&id).expect("a sequence that runs");
+        s.n_preemptions += 1;
+        self.n_preemptions += 1;
+        self.queue.push_front(s.waiting());
+    }
+}

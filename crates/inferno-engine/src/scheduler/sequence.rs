@@ -1,0 +1,75 @@
+//! A sequence as the scheduler knows it.
+
+use inferno_model::batch::PageId;
+
+use crate::cache::{NodeId, Stop};
+use crate::queue::Waiting;
+use crate::request::{Micros, SeqId};
+
+/// A sequence: its tokens, pages and place.
+#[derive(Debug)]
+pub(crate) struct Sequence {
+    pub(crate) id: SeqId,
+    /// Prompt and completion.
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) n_prompt: usize,
+    /// Tokens it can have at most.
+    pub(crate) max_len: usize,
+    /// Positions with keys and values.
+    pub(crate) n_computed: usize,
+    /// Page i holds positions `i * PAGE_LEN ..`.
+    pub(crate) table: Vec<PageId>,
+    /// The nodes of its first pages, those that are in the tree.
+    pub(super) path: Vec<NodeId>,
+    pub(crate) salt: u64,
+    pub(crate) tenant: u32,
+    pub(crate) class: i32,
+    pub(crate) arrived: Micros,
+    pub(crate) deadline: Option<Micros>,
+    /// Rows of the prompt whose logits are wanted and have not been seen are not taken from the cache.
+    pub(crate) scored: Option<usize>,
+    pub(crate) n_preemptions: u32,
+    /// Must steps with it have nobody else? It was in one that failed.
+    pub(crate) alone_until: usize,
+    /// Pages kept for it beyond those it has; `None` if it is not pinned.
+    pub(super) reserved: Option<usize>,
+    /// It waits until that sequence has so many nodes.
+    pub(super) waits_for: Option<(SeqId, usize)>,
+    pub(super) is_running: bool,
+    /// When it was last admitted, as a count.
+    pub(super) admitted: u64,
+    /// Of the first admission: tokens that were cached, and why not more.
+    pub(crate) first_match: Option<(usize, Stop)>,
+}
+
+impl Sequence {
+    /// Does it need one row with its last token?
+    pub(crate) fn is_decoding(&self) -> bool {
+        self.n_computed + 1 == self.tokens.len()
+    }
+
+    pub(super) fn waiting(&self) -> Waiting {
+        let n_tokens = self.tokens.len();
+        Waiting { id: self.id, tenant: self.tenant, class: self.class, arrived: self.arrived, n_tokens }
+    }
+
+    /// Tokens that may come from the cache: never the last, as its row is what says how to go on.
+    pub(super) fn cacheable(&self) -> usize {
+        let last = self.tokens.len() - 1;
+        self.scored.map_or(last, |scored| scored.min(last))
+    }
+}
+
+/// What a new sequence comes with.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    pub(crate) id: SeqId,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) max_len: usize,
+    pub(crate) salt: u64,
+    pub(crate) tenant: u32,
+    pub(crate) class: i32,
+    pub(crate) now: Micros,
+    pub(crate) deadline: Option<Micros>,
+    pub(crate) scored: bool,
+}
