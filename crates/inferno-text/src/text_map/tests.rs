@@ -2,7 +2,7 @@ use super::*;
 
 /// How many slots in a row are taken, at most: what a search may have to look at.
 fn longest_run(map: &TextMap) -> usize {
-    map.slots.split(|&(_, taken)| taken == 0).map(<[_]>::len).max().unwrap_or(0)
+    map.slots.split(|&(_, taken)| taken == FREE).map(<[_]>::len).max().unwrap_or(0)
 }
 
 fn map_of(all: impl Iterator<Item = Vec<u8>>) -> (Texts, TextMap) {
