@@ -92,7 +92,7 @@ pub struct SequenceState {
     pub tenant: u32,
     /// Its class.
     pub priority: i32,
-    /// Does it run? Else it waits, with so many before it.
+    /// How many wait before it; `None` if it runs.
     pub place: Option<usize>,
     /// Tokens of the prompt.
     pub n_prompt: usize,

@@ -41,7 +41,7 @@ pub(crate) enum Post {
 }
 
 /// What waits, in the mailbox and in the engine.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) n_waiting: usize,
     pub(crate) n_waiting_tokens: usize,
@@ -64,11 +64,18 @@ pub(crate) struct Mailbox {
     arrived: Condvar,
 }
 
+/// Sequences that are not the engine's yet, and the tokens of their prompts.
+#[derive(Default)]
+struct Waiting {
+    n_sequences: usize,
+    n_tokens: usize,
+}
+
 #[derive(Default)]
 struct Inside {
     letters: Vec<Letter>,
-    /// Of the letters.
-    load: Load,
+    /// What the letters bring.
+    waiting: Waiting,
     metrics: Metrics,
     n_requests: u64,
     stop: bool,
@@ -95,12 +102,12 @@ impl Mailbox {
         }
         let waiting = inside.metrics.sequences;
         allow(&Load {
-            n_waiting: inside.load.n_waiting + waiting.waiting,
-            n_waiting_tokens: inside.load.n_waiting_tokens + waiting.waiting_tokens,
+            n_waiting: inside.waiting.n_sequences + waiting.waiting,
+            n_waiting_tokens: inside.waiting.n_tokens + waiting.waiting_tokens,
             starts_per_second: inside.metrics.starts_per_second,
         })?;
-        inside.load.n_waiting += request.n as usize;
-        inside.load.n_waiting_tokens += request.n as usize * request.prompt.len();
+        inside.waiting.n_sequences += request.n as usize;
+        inside.waiting.n_tokens += request.n as usize * request.prompt.len();
         inside.n_requests += 1;
         let id = RequestId(inside.n_requests);
         inside.letters.push(Letter::Request(id, Box::new(request), sink));
@@ -138,14 +145,10 @@ impl Mailbox {
             return Post::Stop;
         }
         letters.append(&mut inside.letters);
-        // They count as the engine's from its next report on; until then as ours.
-        inside.load = Load::default();
-        for letter in letters.iter() {
-            if let Letter::Request(_, request, _) = letter {
-                inside.metrics.sequences.waiting += request.n as usize;
-                inside.metrics.sequences.waiting_tokens += request.n as usize * request.prompt.len();
-            }
-        }
+        // What they bring is the engine's now, which reports it from its next step on.
+        let waiting = std::mem::take(&mut inside.waiting);
+        inside.metrics.sequences.waiting += waiting.n_sequences;
+        inside.metrics.sequences.waiting_tokens += waiting.n_tokens;
         Post::Letters
     }
 

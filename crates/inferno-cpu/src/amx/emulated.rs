@@ -64,8 +64,8 @@ impl Machine {
         self.tiles[tile] = [[0; 64]; 16];
     }
 
-    /// c (m, n) += a (m, k) × b (k, n), of k × 4 signed bytes.
-    fn tdpbssd(&mut self, c: usize, a: usize, b: usize) {
+    /// (m, n, k) of a product of tiles that fit each other.
+    fn product_shape(&self, c: usize, a: usize, b: usize) -> (usize, usize, usize) {
         assert!(c != a && a != b && b != c, "#UD: three tiles");
         let (shape_c, shape_a, shape_b) = (self.shape(c), self.shape(a), self.shape(b));
         let (m, n, k) = (shape_c.0, shape_c.1 / 4, shape_b.0);
@@ -73,6 +73,12 @@ impl Machine {
             shape_a == (m, 4 * k) && shape_b == (k, 4 * n),
             "#UD: {shape_c:?} += {shape_a:?} × {shape_b:?}"
         );
+        (m, n, k)
+    }
+
+    /// c (m, n) += a (m, k) × b (k, n), of k × 4 signed bytes.
+    fn tdpbssd(&mut self, c: usize, a: usize, b: usize) {
+        let (m, n, k) = self.product_shape(c, a, b);
         for m in 0..m {
             for k in 0..k {
                 for n in 0..n {
@@ -91,13 +97,7 @@ impl Machine {
 
     /// c (m, n) += a (m, k) × b (k, n), of k pairs of bf16.
     fn tdpbf16ps(&mut self, c: usize, a: usize, b: usize) {
-        assert!(c != a && a != b && b != c, "#UD: three tiles");
-        let (shape_c, shape_a, shape_b) = (self.shape(c), self.shape(a), self.shape(b));
-        let (m, n, k) = (shape_c.0, shape_c.1 / 4, shape_b.0);
-        assert!(
-            shape_a == (m, 4 * k) && shape_b == (k, 4 * n),
-            "#UD: {shape_c:?} += {shape_a:?} × {shape_b:?}"
-        );
+        let (m, n, k) = self.product_shape(c, a, b);
         let pair = |tile: &[[u8; 64]; 16], row: usize, at: usize| -> [f32; 2] {
             let four = &tile[row][4 * at..4 * at + 4];
             [number(u16::from_le_bytes([four[0], four[1]])), number(u16::from_le_bytes([four[2], four[3]]))]

@@ -15,7 +15,8 @@ pub trait Constraint: Send {
     fn mask(&mut self, mask: &mut TokenMask);
     /// `token` came next. It was allowed.
     fn commit(&mut self, token: u32);
-    /// Takes back the last `n` committed tokens: drafts that were rejected.
+    /// Takes back the last `n` committed tokens. The engine does not ask for it: it commits only what is chosen, after
+    /// the guesses were verified.
     fn rollback(&mut self, n: usize);
     /// Has it come to its end, so that no token can follow? Where more may follow but need not, its mask allows the
     /// end-of-sequence tokens.

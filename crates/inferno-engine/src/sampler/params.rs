@@ -134,14 +134,6 @@ impl Sampling {
         check("logprobs.top", top, top <= MAX_TOP_LOGPROBS, &format!("at most {MAX_TOP_LOGPROBS}"))
     }
 
-    /// Is the token a function of the row and `spec` alone, so that a device may choose it?
-    pub fn is_plain(&self, n_completed: usize) -> bool {
-        self.logit_bias.is_empty()
-            && self.logprobs.is_none()
-            && !self.penalizes()
-            && !self.excludes(n_completed)
-    }
-
     /// Does `token` end the completion?
     pub fn ends_at(&self, token: u32) -> bool {
         self.stop_tokens.contains(&token) || (!self.ignore_eos && self.eos_tokens.contains(&token))
