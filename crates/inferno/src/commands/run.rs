@@ -8,8 +8,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use inferno_engine::Sampling;
-use inferno_engine::{Config, Engine, Event, Finish, Handle, Limits, Request, Ticket};
+use inferno_engine::{Config, Engine, Event, Finish, Handle, Limits, Request, Sampling, Ticket};
 use inferno_model::batch::PAGE_LEN;
 use inferno_model::sample::SampleSpec;
 use inferno_text::{ChatTemplate, ControlTokens, RenderOptions, Special, Tokenizer, message};
