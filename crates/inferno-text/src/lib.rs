@@ -2,7 +2,8 @@
 //! Strings and tokens: what a model's file says about turning one into the other.
 //!
 //! It knows the `tokenizer.*` keys of a GGUF file and nothing else of it: tokenizers ([`Tokenizer`]), text that
-//! arrives token by token ([`Detokenizer`]), and chat templates ([`ChatTemplate`]).
+//! arrives token by token ([`Detokenizer`]), strings that end it ([`StopStrings`]), and chat templates
+//! ([`ChatTemplate`]).
 //! It must not know of weights, of the engine, of HTTP, or of who asks: everything here is a function of its
 //! arguments, and all text but a template's is a stranger's.
 //!
@@ -16,6 +17,7 @@ mod error;
 mod special;
 mod split;
 mod spm;
+mod stop;
 mod template;
 mod text_map;
 mod tokenizer;
@@ -24,6 +26,7 @@ mod vocab;
 pub use detokenizer::{ControlTokens, Detokenizer};
 pub use error::TokenizerError;
 pub use special::Special;
+pub use stop::{StopStrings, StopText};
 pub use template::{ChatTemplate, RenderOptions, TemplateError, message};
 pub use tokenizer::Tokenizer;
 pub use vocab::TokenKind;
