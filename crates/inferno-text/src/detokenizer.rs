@@ -1,5 +1,7 @@
 //! Text that arrives token by token.
 
+use std::ops::Deref;
+
 use crate::error::TokenizerError;
 use crate::tokenizer::Tokenizer;
 use crate::vocab::TokenKind;
@@ -15,11 +17,11 @@ pub enum ControlTokens {
 
 /// Turns tokens into text as they come, without ever handing out half a character.
 ///
-/// All that [`push`](Self::push) and [`finish`](Self::finish) return, put together, is the decoded text, with
-/// U+FFFD for what is not UTF-8.
+/// All that [`push`](Self::push) or [`push_to`](Self::push_to) and [`finish`](Self::finish) give, put together, is the decoded text, with
+/// U+FFFD for what is not UTF-8. `T` is a `&Tokenizer` or an `Arc<Tokenizer>`.
 #[derive(Debug, Clone)]
-pub struct Detokenizer<'t> {
-    tokenizer: &'t Tokenizer,
+pub struct Detokenizer<T> {
+    tokenizer: T,
     control: ControlTokens,
     /// The start of a character whose rest has not come yet: at most three bytes between calls.
     pending: Vec<u8>,
@@ -29,21 +31,38 @@ pub struct Detokenizer<'t> {
 
 impl Tokenizer {
     /// A detokenizer for a text of its own.
-    pub fn detokenizer(&self, control: ControlTokens) -> Detokenizer<'_> {
-        Detokenizer { tokenizer: self, control, pending: Vec::new(), is_start: true }
+    pub fn detokenizer(&self, control: ControlTokens) -> Detokenizer<&Tokenizer> {
+        Detokenizer::new(self, control)
     }
 
-    /// A detokenizer for the text that continues `prompt`: its first space is part of the text unless encoding would
-    /// have put it there.
-    pub fn detokenizer_after(&self, prompt: &[u32], control: ControlTokens) -> Detokenizer<'_> {
-        let is_start = prompt.last().is_none_or(|&id| self.is_special(id));
-        Detokenizer { is_start, ..self.detokenizer(control) }
+    /// A detokenizer for the text that continues `prompt`, as [`Detokenizer::after`].
+    pub fn detokenizer_after(&self, prompt: &[u32], control: ControlTokens) -> Detokenizer<&Tokenizer> {
+        Detokenizer::after(self, prompt, control)
     }
 }
 
-impl Detokenizer<'_> {
+impl<T: Deref<Target = Tokenizer>> Detokenizer<T> {
+    /// For a text of its own.
+    pub fn new(tokenizer: T, control: ControlTokens) -> Detokenizer<T> {
+        Detokenizer { tokenizer, control, pending: Vec::new(), is_start: true }
+    }
+
+    /// For the text that continues `prompt`: its first space is part of the text unless encoding would have put it
+    /// there.
+    pub fn after(tokenizer: T, prompt: &[u32], control: ControlTokens) -> Detokenizer<T> {
+        let is_start = prompt.last().is_none_or(|&id| tokenizer.is_special(id));
+        Detokenizer { is_start, ..Detokenizer::new(tokenizer, control) }
+    }
+
     /// Takes the next token and returns the text that is now complete. It may be empty.
     pub fn push(&mut self, id: u32) -> Result<String, TokenizerError> {
+        let mut text = String::new();
+        self.push_to(id, &mut text)?;
+        Ok(text)
+    }
+
+    /// Takes the next token and writes the text that is now complete to the end of `out`.
+    pub fn push_to(&mut self, id: u32, out: &mut String) -> Result<(), TokenizerError> {
         let piece = self.tokenizer.piece(id);
         let piece = piece.ok_or(TokenizerError::UnknownId { id, vocab_size: self.tokenizer.vocab_size() })?;
         let hidden = matches!(self.tokenizer.token_kind(id), Some(TokenKind::Control | TokenKind::Unknown))
@@ -52,36 +71,37 @@ impl Detokenizer<'_> {
             self.pending.extend_from_slice(self.tokenizer.without_prefix(piece, self.is_start));
         }
         self.is_start = self.tokenizer.is_special(id);
-        Ok(self.take_complete())
+        self.take_complete(out);
+        Ok(())
     }
 
     /// The rest of the text: U+FFFD if it ends within a character, else nothing.
-    pub fn finish(self) -> String {
-        String::from_utf8_lossy(&self.pending).into_owned()
+    pub fn finish(&mut self) -> String {
+        let text = String::from_utf8_lossy(&self.pending).into_owned();
+        self.pending.clear();
+        text
     }
 
-    fn take_complete(&mut self) -> String {
-        let mut text = String::new();
+    fn take_complete(&mut self, out: &mut String) {
         let mut used = 0;
         loop {
             match std::str::from_utf8(&self.pending[used..]) {
                 Ok(rest) => {
-                    text.push_str(rest);
+                    out.push_str(rest);
                     used = self.pending.len();
                     break;
                 }
                 Err(error) => {
                     let valid = used + error.valid_up_to();
-                    text.push_str(std::str::from_utf8(&self.pending[used..valid]).unwrap_or_default());
+                    out.push_str(std::str::from_utf8(&self.pending[used..valid]).unwrap_or_default());
                     used = valid;
                     // No error length: the bytes may yet become a character.
                     let Some(len) = error.error_len() else { break };
-                    text.push('\u{fffd}');
+                    out.push('\u{fffd}');
                     used += len;
                 }
             }
         }
         self.pending.drain(..used);
-        text
     }
 }

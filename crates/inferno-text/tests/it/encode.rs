@@ -1,7 +1,9 @@
 //! Encoding and decoding, on vocabularies made by hand.
 
+use std::sync::Arc;
+
 use inferno_format::{Array, Value};
-use inferno_text::{ControlTokens, Special, TokenKind};
+use inferno_text::{ControlTokens, Detokenizer, Special, TokenKind, TokenizerError};
 
 use crate::vocab::{CONTROL, UNKNOWN, USER_DEFINED, bpe, spm, tokenizer};
 
@@ -114,10 +116,30 @@ fn text_comes_out_as_soon_as_it_is_whole_characters() {
 }
 
 #[test]
+fn a_stream_may_own_its_tokenizer_and_write_to_the_end_of_a_text() {
+    let t = Arc::new(tokenizer(&bpe("gpt-2", &[], &[("<|end|>", CONTROL)])));
+    let mut stream = Detokenizer::new(Arc::clone(&t), ControlTokens::Hidden);
+    assert_eq!(Arc::strong_count(&t), 2);
+    let mut text = String::from("> ");
+    for id in "aé\u{20ac}".bytes().map(u32::from).chain([256, 0xf0]) {
+        stream.push_to(id, &mut text).unwrap();
+    }
+    let unknown = stream.push_to(257, &mut text);
+    assert_eq!(unknown, Err(TokenizerError::UnknownId { id: 257, vocab_size: 257 }));
+    assert_eq!(text, "> aé€");
+    assert_eq!([stream.finish(), stream.finish()], ["\u{fffd}", ""]);
+}
+
+#[test]
 fn a_stream_drops_the_space_that_encoding_put_in_front_and_no_other() {
     let t = tokenizer(&spm(&[("▁a", -1.0)]));
     let first = |prompt: &[u32]| t.detokenizer_after(prompt, ControlTokens::Hidden).push(259).unwrap();
     assert_eq!([first(&[]), first(&[1]), first(&[259])], ["a", "a", " a"]);
+    let owned = |prompt: &[u32]| {
+        Detokenizer::after(Arc::new(tokenizer(&spm(&[("▁a", -1.0)]))), prompt, ControlTokens::Hidden)
+            .push(259)
+    };
+    assert_eq!([owned(&[1]).unwrap(), owned(&[259]).unwrap()], ["a", " a"]);
     let mut m = spm(&[("▁a", -1.0)]);
     m.set("tokenizer.ggml.add_space_prefix", Value::Bool(false));
     assert_eq!(tokenizer(&m).decode(&[259]).unwrap(), b" a");
