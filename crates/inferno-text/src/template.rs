@@ -8,6 +8,7 @@
 //! The messages are a stranger's text: they may not produce a control token; `mark.rs` says how.
 
 mod bounded;
+mod error;
 mod functions;
 mod json;
 mod mark;
@@ -15,12 +16,13 @@ mod source;
 
 use std::time::SystemTime;
 
-use inferno_format::{Metadata, MetadataError};
+use inferno_format::Metadata;
 use minijinja::{Environment, Value, value::ValueKind};
 
 use crate::error::printable;
 use crate::special::{Part, Special};
 use crate::tokenizer::Tokenizer;
+pub use error::TemplateError;
 use mark::Marker;
 pub(crate) use mark::{MARK, Reserved};
 
@@ -64,60 +66,6 @@ impl Default for RenderOptions {
     }
 }
 
-/// A template cannot be used, or does not take these messages.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TemplateError {
-    /// The file has something else than a string for a template.
-    #[error(transparent)]
-    Metadata(#[from] MetadataError),
-    /// The template is not Jinja, as far as it is understood here.
-    #[error("chat template does not parse: {reason} (line {line})")]
-    Syntax {
-        /// The line of the template, from 1; 0 if unknown.
-        line: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The template refuses the messages, in its own words (`raise_exception`).
-    #[error("chat template refuses the messages: {reason}")]
-    Refused {
-        /// The template's words.
-        reason: String,
-    },
-    /// The template does something that cannot be done, often with a field the messages lack.
-    #[error("chat template stops at line {line}: {reason}")]
-    Stopped {
-        /// The line of the template, from 1; 0 if unknown.
-        line: usize,
-        /// What it could not do.
-        reason: String,
-    },
-    /// The template took too many steps.
-    #[error("chat template takes more than {FUEL} steps")]
-    OutOfFuel,
-    /// The template wrote too much.
-    #[error("chat template writes more than {limit} bytes")]
-    OutputTooLong {
-        /// The most it may write.
-        limit: usize,
-    },
-    /// The messages hold U+FDD0, a code point that is no character and is used here as a mark.
-    #[error("the text holds U+FDD0, which is not a character")]
-    Noncharacter,
-    /// A message is not an object, or its role is not a short name.
-    #[error("message {index} has no `role` of 1 to 64 letters, digits, `_`, `-` and `.`")]
-    Role {
-        /// Which message, from 0.
-        index: usize,
-    },
-    /// An extra variable is not a string, number, bool or null, or has a name that is spoken for.
-    #[error("template variable `{name}` must be a scalar and not one that is set by other means")]
-    Variable {
-        /// Its name.
-        name: String,
-    },
-}
-
 /// A message of plain text.
 pub fn message(role: &str, content: &str) -> serde_json::Value {
     serde_json::json!({ "role": role, "content": content })
@@ -149,6 +97,12 @@ impl ChatTemplate {
             TemplateError::Syntax { line: error.line().unwrap_or(0), reason: reason(&error) }
         })?;
         Ok(ChatTemplate { environment, literals })
+    }
+
+    /// Whether a string constant of the template is or holds `word`. So it tells of a role, which templates compare
+    /// with constants.
+    pub fn mentions(&self, word: &str) -> bool {
+        self.literals.iter().any(|literal| literal.contains(word))
     }
 
     /// The prompt for `messages` (objects with at least `role`, mostly also `content`), as tokens. The template's own

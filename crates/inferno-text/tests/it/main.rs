@@ -5,6 +5,7 @@
 mod data;
 mod encode;
 mod malformed;
+mod real_templates;
 mod roundtrip;
 mod templates;
 mod vectors;

@@ -1,0 +1,59 @@
+//! Why a template gives no prompt.
+
+use inferno_format::MetadataError;
+
+use super::FUEL;
+
+/// A template cannot be used, or does not take these messages.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// The file has something else than a string for a template.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The template is not Jinja, as far as it is understood here.
+    #[error("chat template does not parse: {reason} (line {line})")]
+    Syntax {
+        /// The line of the template, from 1; 0 if unknown.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The template refuses the messages, in its own words (`raise_exception`).
+    #[error("chat template refuses the messages: {reason}")]
+    Refused {
+        /// The template's words.
+        reason: String,
+    },
+    /// The template does something that cannot be done, often with a field the messages lack.
+    #[error("chat template stops at line {line}: {reason}")]
+    Stopped {
+        /// The line of the template, from 1; 0 if unknown.
+        line: usize,
+        /// What it could not do.
+        reason: String,
+    },
+    /// The template took too many steps.
+    #[error("chat template takes more than {FUEL} steps")]
+    OutOfFuel,
+    /// The template wrote too much.
+    #[error("chat template writes more than {limit} bytes")]
+    OutputTooLong {
+        /// The most it may write.
+        limit: usize,
+    },
+    /// The messages hold U+FDD0, a code point that is no character and is used here as a mark.
+    #[error("the text holds U+FDD0, which is not a character")]
+    Noncharacter,
+    /// A message is not an object, or its role is not a short name.
+    #[error("message {index} has no `role` of 1 to 64 letters, digits, `_`, `-` and `.`")]
+    Role {
+        /// Which message, from 0.
+        index: usize,
+    },
+    /// An extra variable is not a string, number, bool or null, or has a name that is spoken for.
+    #[error("template variable `{name}` must be a scalar and not one that is set by other means")]
+    Variable {
+        /// Its name.
+        name: String,
+    },
+}
