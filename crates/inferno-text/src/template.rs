@@ -14,6 +14,7 @@ mod json;
 mod mark;
 mod source;
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use inferno_format::Metadata;
@@ -30,6 +31,8 @@ pub(crate) use mark::{MARK, Reserved};
 const FUEL: u64 = 5_000_000;
 /// How deep its blocks, macros and calls may nest.
 const RECURSION: usize = 100;
+/// Roles that a template may make control tokens of without naming them (`'<|' ~ role ~ '|>'`).
+const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
 /// A chat template, parsed.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     /// The string constants in it: what it may look for in a message.
     literals: Vec<String>,
+    /// Those, the names it may ask a message for, and roles, in lower case.
+    words: HashSet<String>,
 }
 
 /// What goes into a prompt besides the messages.
@@ -93,10 +98,12 @@ impl ChatTemplate {
         bounded::add_to(&mut environment);
         functions::add_to(&mut environment);
         let literals = source::string_literals(source);
+        let words = literals.iter().map(String::as_str).chain(source::attributes(source)).chain(ROLES);
+        let words = words.map(str::to_lowercase).collect();
         environment.add_template_owned("chat", source::without_generation_tags(source)).map_err(|error| {
             TemplateError::Syntax { line: error.line().unwrap_or(0), reason: reason(&error) }
         })?;
-        Ok(ChatTemplate { environment, literals })
+        Ok(ChatTemplate { environment, literals, words })
     }
 
     /// Whether a string constant of the template is or holds `word`. So it tells of a role, which templates compare
@@ -172,7 +179,7 @@ impl ChatTemplate {
         messages: &[serde_json::Value],
         options: &RenderOptions,
     ) -> Result<Value, TemplateError> {
-        let marker = Marker::new(&tokenizer.special.reserved_texts, &self.literals);
+        let marker = Marker::new(&tokenizer.special.reserved_texts, &self.literals, &self.words);
         let mut variables: Vec<(String, Value)> = Vec::new();
         let mut all = Vec::with_capacity(messages.len());
         for (index, message) in messages.iter().enumerate() {
@@ -201,6 +208,9 @@ impl ChatTemplate {
         };
         let mut extra = Vec::new();
         for (name, value) in &options.extra {
+            if name.contains(MARK) {
+                return Err(TemplateError::Noncharacter);
+            }
             if value.is_array() || value.is_object() || taken(name) {
                 return Err(TemplateError::Variable { name: printable(name) });
             }

@@ -41,7 +41,8 @@ pub enum TemplateError {
         /// The most it may write.
         limit: usize,
     },
-    /// The messages hold U+FDD0, a code point that is no character and is used here as a mark.
+    /// The messages, tools or extra variables hold U+FDD0, a code point that is no character and is used here as a
+    /// mark.
     #[error("the text holds U+FDD0, which is not a character")]
     Noncharacter,
     /// A message is not an object, or its role is not a short name.

@@ -8,8 +8,7 @@ use super::{TemplateError, bounded, is_map};
 /// How deep values may nest on their way out.
 const DEPTH: usize = 100;
 
-/// A template value with marks in all its strings, keys too. The values of `role` are left alone: the caller
-/// has seen to them.
+/// A template value with marks in all its strings, keys too.
 pub(super) fn to_value(json: &serde_json::Value, marker: &Marker<'_>) -> Result<Value, TemplateError> {
     use serde_json::Value as Json;
     let marked = |text: &str| match text.contains(MARK) {

@@ -16,6 +16,26 @@ pub(super) fn string_literals(source: &str) -> Vec<String> {
     literals
 }
 
+/// The names of attributes that the code asks for (`message.content`), in no order.
+pub(super) fn attributes(source: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for (_, code) in tags(source) {
+        let mut chars = code.chars();
+        while let Some(c) = chars.next() {
+            let rest = chars.as_str();
+            match c {
+                '"' | '\'' => drop(literal(&mut chars, c)),
+                '.' => {
+                    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+                    names.push(&rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())]);
+                }
+                _ => {}
+            }
+        }
+    }
+    names
+}
+
 /// `{% generation %}` and `{% endgeneration %}`, which tell a trainer what the model wrote, as blocks that do
 /// nothing.
 pub(super) fn without_generation_tags(source: &str) -> String {

@@ -1,41 +1,37 @@
 //! Chat templates of real models, where the data is there.
 
-use inferno_text::{ChatTemplate, TokenKind, message};
+use std::collections::{BTreeMap, BTreeSet};
+
+use inferno_text::{ChatTemplate, RenderOptions, TemplateError, TokenKind, Tokenizer, message};
+use serde_json::{Value, json};
 
 use crate::data;
 use crate::templates::{control_ids, options};
 use crate::vocab::{self, CONTROL};
 
 #[test]
-fn a_template_mentions_the_roles_it_knows() {
+fn gpt_oss_mentions_the_role_developer_and_qwen3_does_not() {
     let Some(dir) = xtask::testing::data("templates") else { return };
     let template =
         |name: &str| ChatTemplate::from_source(&std::fs::read_to_string(dir.join(name)).unwrap()).unwrap();
     let (gpt_oss, qwen3) = (template("openai-gpt-oss-120b.jinja"), template("Qwen-Qwen3-0.6B.jinja"));
     assert_eq!([gpt_oss.mentions("developer"), qwen3.mentions("developer")], [true, false]);
     assert_eq!([gpt_oss.mentions("user"), qwen3.mentions("user")], [true, true]);
-    // Names in the code and text outside of it are no constants.
-    let made =
-        ChatTemplate::from_source("developer {% if x == 'a developers' %}{{ tool }}{% endif %}").unwrap();
-    assert_eq!(
-        ["developer", "a developers", "tool", "if"].map(|word| made.mentions(word)),
-        [true, true, false, false]
-    );
-    let text = ChatTemplate::from_source("developer {# 'developer' #} {{ developer }}").unwrap();
-    assert!(!text.mentions("developer"));
 }
 
-/// What a template calls its control tokens: everything in it that looks like one.
+/// What a template calls its control tokens: everything in it that looks like one, and some that no template names.
 fn control_texts(source: &str) -> Vec<String> {
-    let mut found: Vec<String> = ["<s>", "</s>", "<unk>"].map(String::from).into();
+    let unnamed = ["<s>", "</s>", "<unk>", "<|endoftext|>", "<extra_id_0>", "[MASK]"];
+    let mut found: Vec<String> = unnamed.map(String::from).into();
     for (open, close) in [('<', '>'), ('[', ']')] {
         for (start, _) in source.match_indices(open) {
             let Some(len) = source[start..].find(close) else { continue };
             let text = &source[start..start + len + 1];
             let inside = &text[1..len];
-            let is_name = inside.chars().all(|c| c.is_alphanumeric() || "|_/-｜▁:".contains(c));
-            let is_upper = inside.chars().all(|c| c.is_ascii_uppercase() || "_/".contains(c));
-            if len > 2 && len < 40 && is_name && (open == '<' || is_upper) {
+            let is_name = inside.chars().all(|c| c.is_alphanumeric() || "|_/-｜▁:\"".contains(c));
+            let is_tag =
+                inside.chars().all(|c| c.is_ascii_uppercase() || "_/ ".contains(c)) || inside == "gMASK";
+            if (2..60).contains(&inside.len()) && if open == '<' { is_name } else { is_tag } {
                 found.push(text.into());
             }
         }
@@ -45,48 +41,234 @@ fn control_texts(source: &str) -> Vec<String> {
     found
 }
 
+fn tokenizer_of(texts: &[String]) -> Tokenizer {
+    let others: Vec<(&str, i32)> = texts.iter().map(|t| (t.as_str(), CONTROL)).collect();
+    let mut m = vocab::bpe("qwen2", &[], &others);
+    let id_of = |text| 256 + texts.iter().position(|t| t == text).unwrap() as u32;
+    m.set("tokenizer.ggml.bos_token_id", inferno_format::Value::U32(id_of("<s>")));
+    m.set("tokenizer.ggml.eos_token_id", inferno_format::Value::U32(id_of("</s>")));
+    vocab::tokenizer(&m)
+}
+
+/// Where a caller's text can go.
+const SITES: [&str; 21] = [
+    "system",
+    "question",
+    "name",
+    "reasoning",
+    "answer",
+    "call id",
+    "function",
+    "argument",
+    "argument name",
+    "inner argument",
+    "result",
+    "result name",
+    "tool",
+    "tool description",
+    "parameter",
+    "parameter description",
+    "choice",
+    "schema key",
+    "schema value",
+    "outer key",
+    "extra",
+];
+
+/// What a chat consists of. Not every template takes every one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Shape {
+    Texts,
+    /// Contents are arrays.
+    Parts,
+    /// A system message, tools, a call and its result.
+    Calls,
+    /// And the call's arguments are a string.
+    JsonCalls,
+}
+
+/// Messages, tools and extra variables with a text at every site.
+fn chat(shape: Shape, text: &dyn Fn(&str) -> String) -> (Vec<Value>, RenderOptions) {
+    let mut with = options();
+    // Firefunction's template asks for these.
+    with.extra.insert("functions".into(), json!(text("extra")));
+    with.extra.insert("datetime".into(), json!(text("extra")));
+    let question = match shape {
+        Shape::Parts => json!([{ "type": "text", "text": text("question") }]),
+        _ => json!(text("question")),
+    };
+    let user = json!({ "role": "user", "content": question, "name": text("name") });
+    let answer = json!({
+        "role": "assistant", "content": text("answer"), "thinking": text("reasoning"),
+        "reasoning_content": text("reasoning"),
+    });
+    if matches!(shape, Shape::Texts | Shape::Parts) {
+        return (vec![user.clone(), answer, user], with);
+    }
+    let arguments = json!({
+        text("argument name"): text("argument"),
+        "inner": { text("inner argument"): [text("inner argument")] },
+    });
+    let arguments = if shape == Shape::JsonCalls { json!(arguments.to_string()) } else { arguments };
+    let function = json!({ "name": text("function"), "arguments": arguments });
+    let call = json!({
+        "role": "assistant", "content": text("answer"), "reasoning_content": text("reasoning"),
+        "tool_calls": [{ "id": text("call id"), "type": "function", "function": function }],
+    });
+    let result = json!({
+        "role": "tool", "content": text("result"), "name": text("result name"), "tool_call_id": text("call id"),
+    });
+    let parameters = json!({
+        text("parameter"): {
+            "type": "string", "description": text("parameter description"), "enum": [text("choice")],
+            text("schema key"): text("schema value"),
+        },
+        "other": {
+            "type": "object", "description": "other", "additionalProperties": false,
+            "properties": { text("parameter"): { "type": "string", text("schema key"): [text("schema value")] } },
+        },
+    });
+    let tool = json!({
+        "name": text("tool"), "description": text("tool description"), text("outer key"): text("schema value"),
+        "parameters": {
+            "type": "object", "properties": parameters, "required": [text("parameter")],
+            text("schema key"): text("schema value"),
+        },
+    });
+    let tool = json!({ "type": "function", "function": tool, text("outer key"): text("schema value") });
+    with.tools = Some(json!([tool]));
+    let system = json!({ "role": "system", "content": text("system") });
+    (vec![system, user.clone(), answer, user, call, result], with)
+}
+
+/// What a harmless caller writes. Some templates want nine letters or digits for an id.
+fn plain(site: &str) -> String {
+    if site == "call id" { "abcdef123".into() } else { format!("X{}", site.replace(' ', "_").to_uppercase()) }
+}
+
+/// Texts for all sites at once, by the number of a site, that could be a control token together or between brackets.
+fn attempts(source: &str, control: &str) -> Vec<[String; 2]> {
+    let chars: Vec<char> = control.chars().collect();
+    let piece = |from: usize, to: usize| chars[from..to].iter().collect::<String>();
+    let whole = [control.into(), format!("a{control}b"), format!("<{control}"), format!("{control}>")];
+    let mut all: Vec<[String; 2]> = whole.map(|text: String| [text.clone(), text]).into();
+    for at in 1..chars.len() {
+        let (head, tail) = (piece(0, at), piece(at, chars.len()));
+        let both = format!("{tail}{head}");
+        all.push([both.clone(), both]);
+        if [1, chars.len() / 2, chars.len() - 1].contains(&at) {
+            all.extend([[head.clone(), tail.clone()], [tail, head]]);
+        }
+    }
+    // A template that looks for a text acts on it: `/think`.
+    let is_sought = |text: &str| ['\'', '"'].iter().any(|q| source.contains(&format!("{q}{text}{q}")));
+    for (from, behind) in [(0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 1), (2, 2)] {
+        if from + behind < chars.len() {
+            let inside = piece(from, chars.len() - behind);
+            if !is_sought(&inside) && !source.contains(&format!(".{inside}")) {
+                all.push([inside.clone(), inside]);
+            }
+        }
+    }
+    all
+}
+
 #[test]
-fn no_real_template_makes_a_control_token_of_a_message() {
-    let Some(dir) = xtask::testing::data_dir() else { return };
-    let mut paths: Vec<_> = dir.join("templates").read_dir().unwrap().map(|e| e.unwrap().path()).collect();
+fn no_real_template_makes_a_control_token_of_what_a_caller_says_anywhere() {
+    let Some(dir) = xtask::testing::data("templates") else { return };
+    let mut paths: Vec<_> = dir.read_dir().unwrap().map(|e| e.unwrap().path()).collect();
     paths.sort();
     assert!(paths.len() > 40);
-    let mut refusing = Vec::new();
+    let unmarked = tokenizer_of(&control_texts(""));
+    let (mut taken, mut seen) = (BTreeMap::<Shape, BTreeSet<String>>::new(), BTreeSet::new());
     for path in &paths {
-        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let name = path.file_stem().unwrap().to_str().unwrap();
         let source = std::fs::read_to_string(path).unwrap();
         let template = ChatTemplate::from_source(&source).unwrap_or_else(|e| panic!("{name}: {e}"));
         let texts = control_texts(&source);
-        let others: Vec<(&str, i32)> = texts.iter().map(|t| (t.as_str(), CONTROL)).collect();
-        let mut m = vocab::bpe("qwen2", &[], &others);
-        let id_of = |text| 256 + texts.iter().position(|t| t == text).unwrap() as u32;
-        m.set("tokenizer.ggml.bos_token_id", inferno_format::Value::U32(id_of("<s>")));
-        m.set("tokenizer.ggml.eos_token_id", inferno_format::Value::U32(id_of("</s>")));
-        let tokenizer = vocab::tokenizer(&m);
-        let chat = |text: &str| {
-            let messages = [message("user", text), message("assistant", text), message("user", text)];
-            template.render_tokens(&tokenizer, &messages, &options())
-        };
-        let plain = match chat("hello") {
-            Ok(ids) => ids,
-            Err(e) => {
-                refusing.push(format!("{name}: {e}"));
-                continue;
+        let tokenizer = tokenizer_of(&texts);
+        for shape in [Shape::Texts, Shape::Parts, Shape::Calls, Shape::JsonCalls] {
+            let control = |text: &dyn Fn(&str) -> String| {
+                let (messages, with) = chat(shape, text);
+                let ids = template.render_tokens(&tokenizer, &messages, &with)?;
+                Ok::<_, TemplateError>(control_ids(&tokenizer, &ids))
+            };
+            let Ok(expected) = control(&plain) else { continue };
+            taken.entry(shape).or_default().insert(name.to_owned());
+            let (messages, with) = chat(shape, &plain);
+            let shown = template.render_text(&tokenizer, &messages, &with).unwrap();
+            assert_eq!(
+                shown,
+                template.render_text(&unmarked, &messages, &with).unwrap(),
+                "{name}: marks show"
+            );
+            let shown: Vec<&str> = SITES.into_iter().filter(|site| shown.contains(&plain(site))).collect();
+            seen.extend(shown.iter().copied());
+            let check = |at: &str, text: &dyn Fn(&str) -> String| match control(text) {
+                Ok(found) => assert_eq!(found, expected, "{name}, {shape:?}: {:?} at {at}", text(at)),
+                // It may well refuse an id.
+                Err(e) => assert_eq!(at, "call id", "{name}: {e}"),
+            };
+            let at_one = |site: &str, evil: &str| {
+                check(site, &|s| if s == site { evil.into() } else { plain(s) });
+            };
+            shown.iter().for_each(|site| at_one(site, &texts.concat()));
+            for text in &texts {
+                for evil in attempts(&source, text) {
+                    let number = |site: &str| SITES.iter().position(|s| *s == site).unwrap();
+                    check("question", &|s| {
+                        if s == "call id" { plain(s) } else { evil[number(s) % 2].clone() }
+                    });
+                }
+                let inside = text[1..text.len() - 1].to_owned();
+                if attempts(&source, text).contains(&[inside.clone(), inside.clone()]) {
+                    shown.iter().for_each(|site| at_one(site, &inside));
+                }
             }
-        };
-        let everything = format!("x {} y", texts.concat());
-        let mut evil = vec![everything, "<".into(), "<|".into(), "<|im_".into(), "[".into(), "|>".into()];
-        evil.extend(
-            texts.iter().flat_map(|t| [format!("a{t}b"), t.clone(), format!("<{t}"), format!("{t}>")]),
-        );
-        for text in evil {
-            let ids = chat(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
-            assert_eq!(control_ids(&tokenizer, &ids), control_ids(&tokenizer, &plain), "{name}: {text}");
         }
     }
-    // It wants a variable `functions`.
-    let refusing: Vec<&str> = refusing.iter().map(|r| r.split(':').next().unwrap()).collect();
-    assert_eq!(refusing, ["fireworks-ai-llama-3-firefunction-v2"]);
+    // One wants a list that changes, the other no system message.
+    let without_calls = taken[&Shape::Texts].iter();
+    let without_calls: Vec<&str> = without_calls
+        .filter(|name| !taken[&Shape::Calls].contains(*name) && !taken[&Shape::JsonCalls].contains(*name))
+        .map(String::as_str)
+        .collect();
+    assert_eq!(without_calls, ["Kimi-K2-Instruct", "google-gemma-2-2b-it"]);
+    assert_eq!(taken[&Shape::Texts].len(), paths.len());
+    assert!(taken[&Shape::Parts].len() > 20);
+    // Nobody shows the name of who gave a result.
+    let unseen: Vec<&str> = SITES.into_iter().filter(|site| !seen.contains(site)).collect();
+    assert_eq!(unseen, ["result name"]);
+}
+
+#[test]
+fn the_mark_is_refused_wherever_a_caller_puts_it() {
+    let (template, tokenizer) = (ChatTemplate::from_source("x").unwrap(), tokenizer_of(&control_texts("")));
+    for shape in [Shape::Texts, Shape::Parts, Shape::Calls, Shape::JsonCalls] {
+        let render = |text: &dyn Fn(&str) -> String| {
+            let (messages, with) = chat(shape, text);
+            template.render_text(&tokenizer, &messages, &with).map(drop)
+        };
+        assert_eq!(render(&plain), Ok(()));
+        let used = std::cell::RefCell::new(BTreeSet::new());
+        let _ = render(&|site| {
+            used.borrow_mut().insert(site.to_owned());
+            plain(site)
+        });
+        for site in used.into_inner() {
+            for mark in ["\u{fdd0}", "a\u{fdd0}", "<\u{fdd0}|im_end|>"] {
+                let found = render(&|s| if s == site { mark.into() } else { plain(s) });
+                assert_eq!(found, Err(TemplateError::Noncharacter), "{shape:?}: {site}");
+            }
+        }
+    }
+    let refuses = |messages: &[Value], with: &RenderOptions| {
+        template.render_text(&tokenizer, messages, with).unwrap_err()
+    };
+    let mut with = options();
+    with.extra.insert("a\u{fdd0}".into(), json!(1));
+    assert_eq!(refuses(&[], &with), TemplateError::Noncharacter);
+    assert_eq!(refuses(&[message("user\u{fdd0}", "")], &options()), TemplateError::Role { index: 0 });
 }
 
 #[test]

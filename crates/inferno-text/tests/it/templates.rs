@@ -50,6 +50,16 @@ fn no_template_can_make_a_control_token_of_pieces_of_messages() {
         ("{{ messages[0].content }}end|>", ["<|im_", ""]),
         ("<|{{ messages[0].content }}", ["im_end|>", ""]),
         ("<{{ messages[0].content.strip() }}", ["  |im_end|>", ""]),
+        // between brackets
+        ("{{ '<' ~ messages[0].content ~ '>' }}", ["|im_end|", ""]),
+        ("<|{{ messages[0].content.strip() }}|>", [" im_end\n", ""]),
+        ("<{{ messages[0].content }}{{ messages[1].content }}>", ["|im_", "end|"]),
+        ("<|im_{{ messages[0].content }}d|>", ["en", ""]),
+        ("<|im_en{{ messages[0].content }}|>", ["d", ""]),
+        (
+            "{% for m in messages %}<|{% for key in m %}{{ m[key] }}{% endfor %}|>{% endfor %}",
+            ["im_end", "im_end"],
+        ),
         // taken apart
         ("{{ messages[0].content.replace('<think>', '') }}", ["<<think>|im_end|>", ""]),
         ("{{ messages[0].content | replace('x', '') }}", ["<x|im_end|>", ""]),
@@ -68,6 +78,18 @@ fn no_template_can_make_a_control_token_of_pieces_of_messages() {
 }
 
 #[test]
+fn between_brackets_only_roles_and_words_of_the_template_make_control_tokens() {
+    let tokens = ["<|user|>", "<|critic|>", "<|tools|>", "<|im_end|>"].map(|text| (text, CONTROL));
+    let tokenizer = vocab::tokenizer(&vocab::bpe("qwen2", &[], &tokens));
+    let template = "{% for m in messages %}{{ '<|' ~ m.role ~ '|>' }}{% if m.Tools == 'Critic' %}!{% endif %}{% endfor %}";
+    let template = ChatTemplate::from_source(template).unwrap();
+    let messages = ["user", "critic", "tools", "im_end", "other"].map(|role| message(role, ""));
+    let ids = template.render_tokens(&tokenizer, &messages, &options()).unwrap();
+    assert_eq!(control_ids(&tokenizer, &ids), [256, 257, 258]);
+    assert_eq!(tokenizer.decode(&ids).unwrap(), b"<|user|><|critic|><|tools|><|im_end|><|other|>");
+}
+
+#[test]
 fn a_template_still_finds_its_tags_in_a_message() {
     let source = "{% set c = messages[0].content %}{% if '</think>' in c %}\
         {{ c.split('</think>')[-1].lstrip('\\n') }}{% elif c.startswith('<tool>') %}tool{% endif %}";
@@ -76,6 +98,18 @@ fn a_template_still_finds_its_tags_in_a_message() {
     let render = |text| template.render_text(&tokenizer, &[message("user", text)], &options()).unwrap();
     assert_eq!(render("<think>hm</think>\n\nyes"), "yes");
     assert_eq!(render("<tool>x"), "tool");
+}
+
+#[test]
+fn a_template_mentions_its_constants_not_its_names_and_not_its_text() {
+    let made =
+        ChatTemplate::from_source("developer {% if x == 'a developers' %}{{ tool }}{% endif %}").unwrap();
+    assert_eq!(
+        ["developer", "a developers", "tool", "if"].map(|word| made.mentions(word)),
+        [true, true, false, false]
+    );
+    let text = ChatTemplate::from_source("developer {# 'developer' #} {{ developer }}").unwrap();
+    assert!(!text.mentions("developer"));
 }
 
 #[test]
