@@ -12,6 +12,7 @@ pub mod backend;
 pub mod batch;
 pub mod conformance;
 pub mod error;
+pub mod heartbeat;
 pub mod numerics;
 pub mod output;
 pub mod profile;

@@ -1,11 +1,14 @@
 //! The forward pass, once for every family: what is not in a file is not computed.
 
+use std::sync::Arc;
+
 use inferno_format::Gguf;
 
 use crate::architecture::{Architecture, FfnShape};
 use crate::backend::{Attention, Backend, KvShape, KvType, LayerIdx};
 use crate::batch::{Batch, Want};
 use crate::error::{LoadError, StepError};
+use crate::heartbeat::Heartbeat;
 use crate::output::Output;
 use crate::rope::Angles;
 use crate::weights::{Ffn, Weights};
@@ -19,6 +22,11 @@ pub trait Model: Send {
     fn step(&mut self, batch: &Batch) -> Result<&Output, StepError>;
     /// What the last step gave.
     fn output(&self) -> &Output;
+    /// It beats once per layer and once before what the rows want, so that who watches can tell a long step from one that
+    /// hangs; `None` if it has none. With a device that records first and computes at the end, all beats come before that.
+    fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
+        None
+    }
 }
 
 /// How much room a model gets for keys and values.
@@ -40,6 +48,7 @@ pub struct Transformer<B: Backend> {
     /// One per [`Architecture::ropes`].
     angles: Vec<Angles>,
     output: Output,
+    heartbeat: Arc<Heartbeat>,
 }
 
 /// Activations of one step. `n` is the number of rows.
@@ -88,12 +97,13 @@ impl<B: Backend> Transformer<B> {
             logits: backend.buffer(arch.vocab_size)?,
         };
         let angles = arch.ropes.iter().map(Angles::new).collect();
-        Ok(Transformer { arch, backend, weights, kv, s, angles, output: Output::default() })
+        let (output, heartbeat) = (Output::default(), Arc::default());
+        Ok(Transformer { arch, backend, weights, kv, s, angles, output, heartbeat })
     }
 
     /// From tokens to the residual stream after the last layer.
     fn forward(&mut self, batch: &Batch) {
-        let Transformer { arch: a, backend: b, weights: w, kv, s, angles, .. } = self;
+        let Transformer { arch: a, backend: b, weights: w, kv, s, angles, heartbeat, .. } = self;
         for (angles, rope) in angles.iter_mut().zip(&a.ropes) {
             angles.fill(rope, batch.positions());
         }
@@ -135,12 +145,14 @@ impl<B: Backend> Transformer<B> {
                 }
             }
             add_normed(b, (&mut s.x, &mut s.h, &s.y), &l.post_ffw_norm, a.norm_eps);
+            heartbeat.beat();
         }
     }
 
     /// From the residual stream to what the rows of `batch` want.
     fn head(&mut self, batch: &Batch) -> Result<(), StepError> {
-        let Transformer { arch: a, backend: b, weights: w, s, output, .. } = self;
+        let Transformer { arch: a, backend: b, weights: w, s, output, heartbeat, .. } = self;
+        heartbeat.beat();
         output.start(batch, a.dim, a.vocab_size);
         b.take_rows(&mut s.y, &s.x, output.rows());
         b.rms_norm(&mut s.h, &s.y, &w.output_norm, a.norm_eps);
@@ -185,6 +197,10 @@ where
 
     fn output(&self) -> &Output {
         &self.output
+    }
+
+    fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
+        Some(Arc::clone(&self.heartbeat))
     }
 }
 

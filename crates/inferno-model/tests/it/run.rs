@@ -42,3 +42,15 @@ impl Sequence {
         (0..tokens.len()).map(|row| output.logits(row).unwrap().to_vec()).collect()
     }
 }
+
+#[test]
+fn a_heart_beats_once_per_layer_and_once_for_the_logits_of_every_step() {
+    let mut sequence = open(&xtask::testing::testdata("goldens/qwen3.gguf"), 64);
+    let heartbeat = sequence.model.heartbeat().unwrap();
+    let per_step = sequence.model.architecture().layers.len() as u64 + 1;
+    assert_eq!(heartbeat.count(), 0);
+    sequence.append(&[9, 8, 7]);
+    assert_eq!(heartbeat.count(), per_step);
+    sequence.append(&[6]);
+    assert_eq!(heartbeat.count(), 2 * per_step);
+}
