@@ -4,6 +4,7 @@ mod admission;
 mod deliver;
 mod health;
 mod live;
+mod snapshot;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +15,6 @@ use inferno_model::batch::{Batch, PageId, Want};
 use inferno_model::transformer::Model;
 
 use crate::draft::{Drafts, Guesser, PromptLookup, StepCost};
-use crate::engine::{SequenceState, Snapshot};
 use crate::metrics::Metrics;
 use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, SeqId, Usage};
 use crate::sampler::{Chooser, History, TokenLogprob, TokenMask};
@@ -24,6 +24,7 @@ pub(crate) use admission::check;
 pub use health::logits_hash;
 use health::{prompt_hash, self_test, tell, words};
 use live::Live;
+pub use snapshot::{SequenceState, Snapshot};
 
 /// Where a request's events go. It must not block.
 pub type Sink = Arc<dyn Fn(Event) + Send + Sync>;
@@ -133,30 +134,6 @@ impl Core {
             cache: self.scheduler.cache().counts(),
             ..self.metrics
         }
-    }
-
-    /// A look inside.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let now = (self.clock)();
-        let state = |s: &crate::scheduler::Sequence| {
-            let live = &self.live[&s.id];
-            SequenceState {
-                id: s.id,
-                request: live.request,
-                choice_idx: live.choice_idx,
-                tenant: s.tenant,
-                priority: s.class,
-                place: self.scheduler.place(s.id),
-                n_prompt: s.n_prompt,
-                n_completion: s.tokens.len() - s.n_prompt,
-                n_computed: s.n_computed,
-                n_pages: s.table.len(),
-                age: std::time::Duration::from_micros(now - live.submitted),
-            }
-        };
-        let mut sequences: Vec<SequenceState> = self.scheduler.sequences().map(state).collect();
-        sequences.sort_by_key(|s| s.id);
-        Snapshot { sequences, n_nodes: self.scheduler.cache().n_nodes() }
     }
 
     pub(crate) fn clear_cache(&mut self) -> usize {

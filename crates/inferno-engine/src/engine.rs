@@ -1,18 +1,19 @@
 //! The engine's thread, and the only way to it.
 
+mod handle;
+
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use inferno_model::transformer::Model;
 
-use crate::core::{Broken, Core, Shape, Sink, check};
+use crate::core::{Broken, Core, Shape};
 use crate::draft::DraftModel;
 use crate::mailbox::{Letter, Mailbox, Post, Wait};
-use crate::metrics::Metrics;
-use crate::request::{Event, Micros, Refusal, Request, RequestId, SeqId};
+use crate::request::Micros;
 use crate::scheduler::Limits;
+pub use handle::{Handle, Ticket};
 
 /// How many may wait, and what a step may take.
 #[derive(Debug, Clone)]
@@ -50,60 +51,6 @@ const IDLE: Duration = Duration::from_secs(1);
 pub struct Engine {
     handle: Handle,
     thread: Option<JoinHandle<Result<Box<dyn Model>, Broken>>>,
-}
-
-/// A way to an engine, for any thread.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    mailbox: Arc<Mailbox>,
-    shape: Shape,
-    max_waiting: usize,
-    max_waiting_tokens: usize,
-}
-
-/// A request that was taken.
-#[derive(Debug)]
-pub struct Ticket {
-    /// Its number, to cancel it.
-    pub id: RequestId,
-    /// What happens to it; the last event of each choice is its end.
-    pub events: Receiver<Event>,
-}
-
-/// What the engine holds, for a look inside.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// All sequences, by number.
-    pub sequences: Vec<SequenceState>,
-    /// Pages in the prefix cache.
-    pub n_nodes: usize,
-}
-
-/// A sequence in a snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SequenceState {
-    /// Its number.
-    pub id: SeqId,
-    /// Its request.
-    pub request: RequestId,
-    /// Which of the request's choices.
-    pub choice_idx: u32,
-    /// Whose it is.
-    pub tenant: u32,
-    /// Its class.
-    pub priority: i32,
-    /// How many wait before it; `None` if it runs.
-    pub place: Option<usize>,
-    /// Tokens of the prompt.
-    pub n_prompt: usize,
-    /// Tokens of the completion so far.
-    pub n_completion: usize,
-    /// Positions with keys and values.
-    pub n_computed: usize,
-    /// Pages it holds.
-    pub n_pages: usize,
-    /// How long it has been here.
-    pub age: Duration,
 }
 
 impl Engine {
@@ -173,79 +120,6 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         let _ = self.end();
-    }
-}
-
-impl Handle {
-    /// Hands a request in; its events come through a channel without an end.
-    ///
-    /// # Errors
-    /// It cannot be served, or not now.
-    pub fn submit(&self, request: Request) -> Result<Ticket, Refusal> {
-        let (sender, events) = channel();
-        // Nobody listens any more: the request goes on until it is cancelled.
-        let id = self.submit_to(request, Arc::new(move |event| drop(sender.send(event))))?;
-        Ok(Ticket { id, events })
-    }
-
-    /// Hands a request in; `sink` gets its events on the engine's thread and must not block.
-    ///
-    /// # Errors
-    /// It cannot be served, or not now.
-    pub fn submit_to(&self, request: Request, sink: Sink) -> Result<RequestId, Refusal> {
-        check(&request, &self.shape)?;
-        let (n, n_tokens) = (request.n as usize, request.n as usize * request.prompt.len());
-        if n > self.max_waiting {
-            return Err(Refusal::Choices { n: request.n, n_constraints: request.constraints.len() });
-        }
-        self.mailbox.submit(request, sink, |load| {
-            let retry_after = load.retry_after();
-            let (n_waiting, n_waiting_tokens) = (load.n_waiting + n, load.n_waiting_tokens + n_tokens);
-            if n_waiting > self.max_waiting {
-                return Err(Refusal::QueueFull {
-                    n_waiting: load.n_waiting,
-                    most: self.max_waiting,
-                    retry_after,
-                });
-            }
-            if n_waiting_tokens > self.max_waiting_tokens && n_waiting > 1 {
-                let most = self.max_waiting_tokens;
-                return Err(Refusal::QueueTokens { n_tokens: load.n_waiting_tokens, most, retry_after });
-            }
-            Ok(())
-        })
-    }
-
-    /// Gives a request up: within one step it has ended and its pages are free.
-    pub fn cancel(&self, id: RequestId) {
-        self.mailbox.send(Letter::Cancel(id));
-    }
-
-    /// Forgets all cached pages that no sequence holds.
-    pub fn clear_cache(&self) {
-        self.mailbox.send(Letter::ClearCache);
-    }
-
-    /// The counters after the last step.
-    pub fn metrics(&self) -> Metrics {
-        self.mailbox.metrics()
-    }
-
-    /// What the engine holds now; empty if it has stopped.
-    pub fn snapshot(&self) -> Snapshot {
-        let (sender, receiver) = channel();
-        self.mailbox.send(Letter::Inspect(sender));
-        receiver.recv().unwrap_or_default()
-    }
-
-    /// Has the engine ended?
-    pub fn is_stopped(&self) -> bool {
-        self.mailbox.is_stopped()
-    }
-
-    /// What limits requests.
-    pub fn shape(&self) -> Shape {
-        self.shape
     }
 }
 

@@ -8,8 +8,7 @@ use std::sync::mpsc::Sender;
 #[cfg(not(loom))]
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-use crate::core::Sink;
-use crate::engine::Snapshot;
+use crate::core::{Sink, Snapshot};
 use crate::metrics::Metrics;
 use crate::request::{Refusal, Request, RequestId};
 

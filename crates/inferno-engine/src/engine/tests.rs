@@ -10,8 +10,9 @@ use inferno_model::output::Output;
 use xtask::testing::Random;
 
 use super::*;
+use crate::core::Snapshot;
 use crate::fake::{Fake, Fault, VOCAB};
-use crate::request::Finish;
+use crate::request::{Event, Finish, Refusal, Request, RequestId};
 
 /// Long enough for anything that happens at all.
 const LONG: Duration = Duration::from_secs(60);

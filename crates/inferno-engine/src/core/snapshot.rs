@@ -1,0 +1,69 @@
+//! A look inside.
+
+use std::time::Duration;
+
+use super::Core;
+use crate::request::{RequestId, SeqId};
+use crate::scheduler::Sequence;
+
+/// What the engine holds, for a look inside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// All sequences, by number.
+    pub sequences: Vec<SequenceState>,
+    /// Pages in the prefix cache.
+    pub n_nodes: usize,
+}
+
+/// A sequence in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SequenceState {
+    /// Its number.
+    pub id: SeqId,
+    /// Its request.
+    pub request: RequestId,
+    /// Which of the request's choices.
+    pub choice_idx: u32,
+    /// Whose it is.
+    pub tenant: u32,
+    /// Its class.
+    pub priority: i32,
+    /// How many wait before it; `None` if it runs.
+    pub place: Option<usize>,
+    /// Tokens of the prompt.
+    pub n_prompt: usize,
+    /// Tokens of the completion so far.
+    pub n_completion: usize,
+    /// Positions with keys and values.
+    pub n_computed: usize,
+    /// Pages it holds.
+    pub n_pages: usize,
+    /// How long it has been here.
+    pub age: Duration,
+}
+
+impl Core {
+    /// A look inside.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let now = (self.clock)();
+        let state = |s: &Sequence| {
+            let live = &self.live[&s.id];
+            SequenceState {
+                id: s.id,
+                request: live.request,
+                choice_idx: live.choice_idx,
+                tenant: s.tenant,
+                priority: s.class,
+                place: self.scheduler.place(s.id),
+                n_prompt: s.n_prompt,
+                n_completion: s.tokens.len() - s.n_prompt,
+                n_computed: s.n_computed,
+                n_pages: s.table.len(),
+                age: Duration::from_micros(now - live.submitted),
+            }
+        };
+        let mut sequences: Vec<SequenceState> = self.scheduler.sequences().map(state).collect();
+        sequences.sort_by_key(|s| s.id);
+        Snapshot { sequences, n_nodes: self.scheduler.cache().n_nodes() }
+    }
+}
