@@ -1,6 +1,7 @@
 //! The engine's thread, and the only way to it.
 
 mod handle;
+mod pulse;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,6 +15,8 @@ use crate::mailbox::{Letter, Mailbox, Post, Wait};
 use crate::request::Micros;
 use crate::scheduler::Limits;
 pub use handle::{Handle, Ticket};
+pub use pulse::Pulse;
+use pulse::Vitals;
 
 /// How many may wait, and what a step may take.
 #[derive(Debug, Clone)]
@@ -75,6 +78,9 @@ impl Engine {
         let arch = model.architecture();
         let pool_len = config.limits.n_pages * inferno_model::batch::PAGE_LEN;
         let shape = Shape { vocab_size: arch.vocab_size, context_len: arch.context_len, pool_len };
+        let hearts = [Some(&model), draft.as_ref().map(|(draft, _)| draft)];
+        let hearts = hearts.into_iter().flatten().filter_map(|model| model.heartbeat());
+        let vitals = Arc::new(Vitals::new(hearts));
         let began = Instant::now();
         let clock = Arc::new(move || began.elapsed().as_micros() as Micros);
         let mut core = Core::new(model, config.limits, clock);
@@ -89,11 +95,13 @@ impl Engine {
         let mailbox = Arc::new(Mailbox::default());
         let handle = Handle {
             mailbox: Arc::clone(&mailbox),
+            vitals: Arc::clone(&vitals),
             shape,
             max_waiting: config.max_waiting,
             max_waiting_tokens: config.max_waiting_tokens,
         };
-        let thread = std::thread::Builder::new().name("engine".into()).spawn(move || run(core, &mailbox));
+        let thread = std::thread::Builder::new().name("engine".into());
+        let thread = thread.spawn(move || run(core, &mailbox, &vitals));
         Engine { handle, thread: Some(thread.expect("the system has a thread for the engine")) }
     }
 
@@ -124,7 +132,7 @@ impl Drop for Engine {
 }
 
 /// The thread: letters, then a step, as long as there is something to do.
-fn run(mut core: Core, mailbox: &Mailbox) -> Result<Box<dyn Model>, Broken> {
+fn run(mut core: Core, mailbox: &Mailbox, vitals: &Vitals) -> Result<Box<dyn Model>, Broken> {
     let _closer = Closer(mailbox);
     let mut letters = Vec::new();
     let result = loop {
@@ -134,7 +142,9 @@ fn run(mut core: Core, mailbox: &Mailbox) -> Result<Box<dyn Model>, Broken> {
             (true, false) => Wait::For(IDLE),
             (true, true) => Wait::Long,
         };
-        match mailbox.take(&mut letters, wait) {
+        let post = mailbox.take(&mut letters, wait);
+        let _step = vitals.step();
+        match post {
             Post::Letters => {}
             Post::Nothing => core.self_test(),
             Post::Stop => break Ok(()),

@@ -23,7 +23,7 @@ mod tests;
 
 pub use cache::{CacheCounts, Stop as Miss};
 pub use core::{Broken, SequenceState, Shape, Sink, Snapshot, logits_hash};
-pub use engine::{Config, Engine, Handle, Ticket};
+pub use engine::{Config, Engine, Handle, Pulse, Ticket};
 pub use metrics::{FinishCounts, Histogram, Metrics, ROW_BUCKETS, TIME_BUCKETS};
 pub use pages::PageCounts;
 pub use request::{Event, Finish, Micros, Refusal, Request, RequestId, SeqId, Usage};

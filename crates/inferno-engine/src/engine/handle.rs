@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
+use super::pulse::{Pulse, Vitals};
 use crate::core::{Shape, Sink, Snapshot, check};
 use crate::mailbox::{Letter, Mailbox};
 use crate::metrics::Metrics;
@@ -12,6 +13,7 @@ use crate::request::{Event, Refusal, Request, RequestId};
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(super) mailbox: Arc<Mailbox>,
+    pub(super) vitals: Arc<Vitals>,
     pub(super) shape: Shape,
     pub(super) max_waiting: usize,
     pub(super) max_waiting_tokens: usize,
@@ -86,6 +88,11 @@ impl Handle {
         let (sender, receiver) = channel();
         self.mailbox.send(Letter::Inspect(sender));
         receiver.recv().unwrap_or_default()
+    }
+
+    /// Is the thread alive? It is seen without waiting for it, so also when a step hangs.
+    pub fn pulse(&self) -> Pulse {
+        self.vitals.pulse()
     }
 
     /// Has the engine ended?

@@ -1,11 +1,12 @@
 //! The thread, and many others around it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 
 use inferno_model::architecture::Architecture;
 use inferno_model::batch::Batch;
 use inferno_model::error::StepError;
+use inferno_model::heartbeat::Heartbeat;
 use inferno_model::output::Output;
 use xtask::testing::Random;
 
@@ -35,7 +36,9 @@ fn request(seed: usize, max_tokens: usize) -> Request {
 /// A model whose steps wait until they may go on.
 struct Gate {
     model: Fake,
-    is_open: Arc<AtomicBool>,
+    /// Steps that may go on.
+    n_free: Arc<AtomicU64>,
+    heart: Arc<Heartbeat>,
 }
 
 impl Model for Gate {
@@ -43,7 +46,8 @@ impl Model for Gate {
         self.model.architecture()
     }
     fn step(&mut self, batch: &Batch) -> Result<&Output, StepError> {
-        while !self.is_open.load(Ordering::Acquire) {
+        let one_less = |n: u64| n.checked_sub(1);
+        while self.n_free.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less).is_err() {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.model.step(batch)
@@ -51,14 +55,20 @@ impl Model for Gate {
     fn output(&self) -> &Output {
         self.model.output()
     }
+    fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
+        Some(Arc::clone(&self.heart))
+    }
 }
 
 /// Opens the gate at the latest when a test fails: else the engine would never end.
-struct Opener(Arc<AtomicBool>);
+struct Opener {
+    n_free: Arc<AtomicU64>,
+    heart: Arc<Heartbeat>,
+}
 
 impl Opener {
     fn open(&self) {
-        self.0.store(true, Ordering::Release);
+        self.n_free.store(u64::MAX, Ordering::Release);
     }
 }
 
@@ -70,13 +80,15 @@ impl Drop for Opener {
 
 /// An engine that has taken one request and stands in its first step, until the gate is opened.
 fn gated(config: Config) -> (Engine, Ticket, Opener) {
-    let is_open = Arc::new(AtomicBool::new(true));
+    let n_free = Arc::new(AtomicU64::new(u64::MAX));
+    let heart = Arc::new(Heartbeat::default());
     let model = Fake::new(config.limits.n_pages, Arc::new(AtomicU64::new(0)));
-    let engine = Engine::start(Box::new(Gate { model, is_open: Arc::clone(&is_open) }), config);
-    is_open.store(false, Ordering::Release);
+    let gate = Gate { model, n_free: Arc::clone(&n_free), heart: Arc::clone(&heart) };
+    let engine = Engine::start(Box::new(gate), config);
+    n_free.store(0, Ordering::Release);
     let ticket = engine.handle().submit(request(0, 20)).expect("there is room");
     assert!(matches!(ticket.events.recv_timeout(LONG), Ok(Event::Started { .. })));
-    (engine, ticket, Opener(is_open))
+    (engine, ticket, Opener { n_free, heart })
 }
 
 /// All events until the channel ends, of which the last is the only end.
@@ -136,12 +148,12 @@ fn whatever_many_threads_do_every_request_ends_once() {
 
 #[test]
 fn stopping_ends_what_runs_and_what_waits() {
-    let (engine, first, is_open) = gated(config());
+    let (engine, first, gate) = gated(config());
     let handle = engine.handle();
     let rest: Vec<Ticket> = (0..20).map(|i| handle.submit(request(i, 300)).expect("there is room")).collect();
     let stopping = std::thread::spawn(move || engine.stop());
     std::thread::sleep(Duration::from_millis(20));
-    is_open.open();
+    gate.open();
     stopping.join().expect("it stops").expect("the model lives");
     for ticket in rest.iter().chain([&first]) {
         assert!(matches!(end(ticket), Finish::Failed(why) if why == "the engine has stopped"));
@@ -197,14 +209,14 @@ fn an_engine_without_pages_refuses_everything() {
 
 #[test]
 fn a_full_queue_refuses_and_says_when_to_come_again() {
-    let (engine, first, is_open) = gated(Config { max_waiting: 5, ..config() });
+    let (engine, first, gate) = gated(Config { max_waiting: 5, ..config() });
     let handle = engine.handle();
     let waiting: Vec<Ticket> = (0..4).map(|i| handle.submit(request(i, 3)).expect("there is room")).collect();
     let Err(Refusal::QueueFull { n_waiting: 5, most: 5, retry_after }) = handle.submit(request(9, 3)) else {
         panic!("five wait already, with the one in its first step");
     };
     assert!((1..=600).contains(&retry_after.as_secs()), "{retry_after:?}");
-    is_open.open();
+    gate.open();
     waiting.iter().chain([&first]).for_each(|ticket| assert_eq!(end(ticket), Finish::Length));
     let again = handle.submit(request(9, 3)).expect("there is room again");
     assert_eq!(end(&again), Finish::Length);
@@ -212,13 +224,13 @@ fn a_full_queue_refuses_and_says_when_to_come_again() {
 
 #[test]
 fn a_queue_with_too_many_tokens_refuses() {
-    let (engine, first, is_open) = gated(Config { max_waiting_tokens: 140, ..config() });
+    let (engine, first, gate) = gated(Config { max_waiting_tokens: 140, ..config() });
     let handle = engine.handle();
     let waiting: Vec<Ticket> = (0..2).map(|i| handle.submit(request(i, 3)).expect("there is room")).collect();
     let Err(Refusal::QueueTokens { n_tokens: 120, most: 140, .. }) = handle.submit(request(9, 3)) else {
         panic!("120 tokens wait already, with those in their first step");
     };
-    is_open.open();
+    gate.open();
     waiting.iter().chain([&first]).for_each(|ticket| assert_eq!(end(ticket), Finish::Length));
 }
 
@@ -258,18 +270,50 @@ fn numbers_at_their_ends_are_refused_or_served() {
 fn a_snapshot_shows_who_runs_and_who_waits() {
     let mut config = config();
     config.limits.max_sequences = 1;
-    let (engine, first, is_open) = gated(config);
+    let (engine, first, gate) = gated(config);
     let handle = engine.handle();
     let second = handle.submit(Request { tenant: 7, priority: 3, ..request(2, 3) }).expect("there is room");
     let looking = std::thread::spawn(move || handle.snapshot());
     std::thread::sleep(Duration::from_millis(20));
-    is_open.open();
+    gate.open();
     let snapshot = looking.join().expect("it looks");
     let [one, two] = snapshot.sequences.as_slice() else { panic!("two are there: {snapshot:?}") };
     assert_eq!((one.request, one.place, one.n_prompt, one.n_pages), (first.id, None, 40, 2));
     assert_eq!((two.request, two.place, two.tenant, two.priority), (second.id, Some(0), 7, 3));
     assert_eq!((two.n_completion, two.n_computed, two.n_pages), (0, 0, 0));
     [first, second].iter().for_each(|ticket| assert_eq!(end(ticket), Finish::Length));
+}
+
+#[test]
+fn a_step_that_hangs_has_no_pulse_and_one_that_goes_on_has() {
+    let (engine, first, gate) = gated(config());
+    let handle = engine.handle();
+    let hanging = handle.pulse();
+    assert!(hanging.is_stepping);
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(handle.pulse(), hanging);
+    gate.heart.beat();
+    assert_eq!(
+        handle.pulse(),
+        Pulse { beats: hanging.beats + 1, is_stepping: true },
+        "the model's beats count"
+    );
+
+    gate.open();
+    assert_eq!(end(&first), Finish::Length);
+    let since = Instant::now();
+    while handle.pulse().is_stepping {
+        assert!(since.elapsed() < LONG, "it never rests");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // The one above, the end of the first step, and both of one more at least.
+    assert!(handle.pulse().beats >= hanging.beats + 4, "{:?}", handle.pulse());
+}
+
+#[test]
+fn an_engine_that_has_nothing_to_do_does_not_step() {
+    let engine = engine(config());
+    assert_eq!(engine.handle().pulse(), Pulse { beats: 0, is_stepping: false });
 }
 
 #[test]
