@@ -44,17 +44,8 @@ pub(crate) enum Post {
 pub(crate) struct Load {
     pub(crate) n_waiting: usize,
     pub(crate) n_waiting_tokens: usize,
-    /// Sequences that started per second, lately.
-    starts_per_second: f64,
-}
-
-impl Load {
     /// When there may be room again.
-    pub(crate) fn retry_after(&self) -> Duration {
-        // Half of the queue has gone by then. Nothing is known before the first has started.
-        let seconds = self.n_waiting as f64 / 2.0 / self.starts_per_second.max(0.1);
-        Duration::from_secs_f64(seconds.clamp(1.0, 600.0))
-    }
+    pub(crate) retry_after: Duration,
 }
 
 #[derive(Default)]
@@ -81,6 +72,19 @@ struct Inside {
     is_closed: bool,
 }
 
+impl Inside {
+    fn load(&self) -> Result<Load, Refusal> {
+        if self.stop || self.is_closed {
+            return Err(Refusal::Stopped);
+        }
+        let waiting = self.metrics.sequences;
+        let n_waiting = self.waiting.n_sequences + waiting.waiting;
+        // Half of the queue has gone by then.
+        let retry_after = self.metrics.time_of_starts(n_waiting as f64 / 2.0).max(Duration::from_secs(1));
+        Ok(Load { n_waiting, n_waiting_tokens: self.waiting.n_tokens + waiting.waiting_tokens, retry_after })
+    }
+}
+
 impl std::fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Mailbox")
@@ -96,15 +100,7 @@ impl Mailbox {
         allow: impl FnOnce(&Load) -> Result<(), Refusal>,
     ) -> Result<RequestId, Refusal> {
         let mut inside = self.lock();
-        if inside.stop || inside.is_closed {
-            return Err(Refusal::Stopped);
-        }
-        let waiting = inside.metrics.sequences;
-        allow(&Load {
-            n_waiting: inside.waiting.n_sequences + waiting.waiting,
-            n_waiting_tokens: inside.waiting.n_tokens + waiting.waiting_tokens,
-            starts_per_second: inside.metrics.starts_per_second,
-        })?;
+        allow(&inside.load()?)?;
         inside.waiting.n_sequences += request.n as usize;
         inside.waiting.n_tokens += request.n as usize * request.prompt.len();
         inside.n_requests += 1;
@@ -113,6 +109,11 @@ impl Mailbox {
         drop(inside);
         self.arrived.notify_one();
         Ok(id)
+    }
+
+    /// What a request that comes now would find.
+    pub(crate) fn load(&self) -> Result<Load, Refusal> {
+        self.lock().load()
     }
 
     /// Any other letter; it is dropped if nobody is there to read it.

@@ -1,5 +1,7 @@
 //! What the engine has done, as plain numbers.
 
+use std::time::Duration;
+
 use crate::cache::CacheCounts;
 use crate::pages::PageCounts;
 use crate::request::{Finish, Micros};
@@ -134,7 +136,17 @@ pub struct Metrics {
     pub inter_token_latency: Histogram<25>,
 }
 
+/// The longest time that is ever estimated.
+const MAX_ESTIMATE: f64 = 600.0;
+
 impl Metrics {
+    /// How long so many choices take to start, at the rate of lately; 10 minutes at most.
+    pub(crate) fn time_of_starts(&self, n: f64) -> Duration {
+        // Nothing is known before the first has started.
+        let seconds = n / self.starts_per_second.max(0.1);
+        Duration::from_secs_f64(seconds.clamp(0.0, MAX_ESTIMATE))
+    }
+
     /// A step took so long, and so many choices got their first place in it.
     pub(crate) fn add_starts(&mut self, n: usize, took: Micros) {
         self.busy_time += took;
@@ -193,5 +205,13 @@ mod tests {
         [0, 1, 2, 3, 4, 2048, 2049].into_iter().for_each(|x| rows.add(x));
         assert_eq!((rows.counts[..3].to_vec(), rows.counts[11], rows.above), (vec![2, 1, 2], 1, 1));
         assert_eq!((rows.n(), rows.sum), (7, 4107));
+    }
+
+    #[test]
+    fn choices_start_at_the_rate_of_lately_as_far_as_it_is_known() {
+        let known = Metrics { starts_per_second: 4.0, ..Metrics::default() };
+        assert_eq!(known.time_of_starts(1.0), Duration::from_millis(250));
+        assert_eq!(known.time_of_starts(1e30), Duration::from_secs(600));
+        assert_eq!(Metrics::default().time_of_starts(3.0), Duration::from_secs(30));
     }
 }

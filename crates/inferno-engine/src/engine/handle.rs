@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use super::pulse::{Pulse, Vitals};
 use crate::core::{Shape, Sink, Snapshot, check};
-use crate::mailbox::{Letter, Mailbox};
+use crate::mailbox::{Letter, Load, Mailbox};
 use crate::metrics::Metrics;
 use crate::request::{Event, Refusal, Request, RequestId};
 
@@ -28,6 +29,15 @@ pub struct Ticket {
     pub events: Receiver<Event>,
 }
 
+/// What wants room in the queue.
+struct Asked {
+    /// Choices.
+    n: u32,
+    /// Tokens of the prompt of each.
+    n_tokens: usize,
+    n_constraints: usize,
+}
+
 impl Handle {
     /// Hands a request in; its events come through a channel without an end.
     ///
@@ -46,26 +56,47 @@ impl Handle {
     /// It cannot be served, or not now.
     pub fn submit_to(&self, request: Request, sink: Sink) -> Result<RequestId, Refusal> {
         check(&request, &self.shape)?;
-        let (n, n_tokens) = (request.n as usize, request.n as usize * request.prompt.len());
-        if n > self.max_waiting {
-            return Err(Refusal::Choices { n: request.n, n_constraints: request.constraints.len() });
+        let asked =
+            Asked { n: request.n, n_tokens: request.prompt.len(), n_constraints: request.constraints.len() };
+        self.mailbox.submit(request, sink, |load| self.allow(load, &asked))
+    }
+
+    /// What [`Handle::submit_to`] would say of the queue now to `n` choices whose prompts have `n_tokens` each; 0 if that is
+    /// not known yet. Nothing is handed in, and the next one to come may take the room.
+    ///
+    /// # Errors
+    /// Too many wait, or too many tokens; so many choices never have room; the engine has stopped.
+    pub fn room(&self, n: u32, n_tokens: usize) -> Result<(), Refusal> {
+        // Every prompt has a token.
+        let asked = Asked { n, n_tokens: n_tokens.max(1), n_constraints: 0 };
+        self.allow(&self.mailbox.load()?, &asked)
+    }
+
+    fn allow(&self, load: &Load, asked: &Asked) -> Result<(), Refusal> {
+        let Load { n_waiting, n_waiting_tokens, retry_after } = *load;
+        let Asked { n, n_tokens, n_constraints } = *asked;
+        if n as usize > self.max_waiting {
+            return Err(Refusal::Choices { n, n_constraints });
         }
-        self.mailbox.submit(request, sink, |load| {
-            let retry_after = load.retry_after();
-            let (n_waiting, n_waiting_tokens) = (load.n_waiting + n, load.n_waiting_tokens + n_tokens);
-            if n_waiting > self.max_waiting {
-                return Err(Refusal::QueueFull {
-                    n_waiting: load.n_waiting,
-                    most: self.max_waiting,
-                    retry_after,
-                });
-            }
-            if n_waiting_tokens > self.max_waiting_tokens && n_waiting > 1 {
-                let most = self.max_waiting_tokens;
-                return Err(Refusal::QueueTokens { n_tokens: load.n_waiting_tokens, most, retry_after });
-            }
-            Ok(())
-        })
+        if n_waiting + n as usize > self.max_waiting {
+            return Err(Refusal::QueueFull { n_waiting, most: self.max_waiting, retry_after });
+        }
+        let n_new = n_tokens.saturating_mul(n as usize);
+        let is_alone = n_waiting + n as usize <= 1;
+        if n_waiting_tokens.saturating_add(n_new) > self.max_waiting_tokens && !is_alone {
+            let most = self.max_waiting_tokens;
+            return Err(Refusal::QueueTokens { n_tokens: n_waiting_tokens, most, retry_after });
+        }
+        Ok(())
+    }
+
+    /// How long it takes, about, until a sequence starts before which so many wait ([`SequenceState::place`]): at the rate
+    /// of lately, and 10 minutes at most.
+    ///
+    /// [`SequenceState::place`]: crate::SequenceState::place
+    pub fn wait_estimate(&self, place: usize) -> Duration {
+        // Those before it start, then it does.
+        self.mailbox.metrics().time_of_starts(place as f64 + 1.0)
     }
 
     /// Gives a request up: within one step it has ended and its pages are free.

@@ -168,6 +168,7 @@ fn an_engine_that_stopped_refuses_and_says_so() {
     engine.stop().expect("the model lives");
     assert!(handle.is_stopped());
     assert_eq!(handle.submit(request(1, 3)).map(|t| t.id), Err(Refusal::Stopped));
+    assert_eq!(handle.room(1, 3), Err(Refusal::Stopped));
     handle.cancel(RequestId(1));
     handle.clear_cache();
     assert_eq!(handle.snapshot(), Snapshot::default());
@@ -216,8 +217,12 @@ fn a_full_queue_refuses_and_says_when_to_come_again() {
         panic!("five wait already, with the one in its first step");
     };
     assert!((1..=600).contains(&retry_after.as_secs()), "{retry_after:?}");
+    assert_eq!(handle.room(1, 0), Err(Refusal::QueueFull { n_waiting: 5, most: 5, retry_after }));
     gate.open();
     waiting.iter().chain([&first]).for_each(|ticket| assert_eq!(end(ticket), Finish::Length));
+    // The last one's end is told before the step is counted.
+    handle.snapshot();
+    assert_eq!((handle.room(1, 0), handle.room(5, 0)), (Ok(()), Ok(())));
     let again = handle.submit(request(9, 3)).expect("there is room again");
     assert_eq!(end(&again), Finish::Length);
 }
@@ -230,6 +235,12 @@ fn a_queue_with_too_many_tokens_refuses() {
     let Err(Refusal::QueueTokens { n_tokens: 120, most: 140, .. }) = handle.submit(request(9, 3)) else {
         panic!("120 tokens wait already, with those in their first step");
     };
+    assert!(matches!(handle.room(1, 40), Err(Refusal::QueueTokens { n_tokens: 120, most: 140, .. })));
+    assert!(matches!(handle.room(3, 7), Err(Refusal::QueueTokens { .. })), "the tokens of all choices count");
+    assert_eq!(
+        [(1, 0), (1, 20), (2, 10)].map(|(n, n_tokens)| handle.room(n, n_tokens)),
+        [const { Ok(()) }; 3]
+    );
     gate.open();
     waiting.iter().chain([&first]).for_each(|ticket| assert_eq!(end(ticket), Finish::Length));
 }
@@ -240,7 +251,17 @@ fn more_choices_than_may_ever_wait_are_refused_for_good() {
     for n in [5, u32::MAX] {
         let refusal = engine.handle().submit(Request { n, ..request(1, 3) }).map(|t| t.id);
         assert_eq!(refusal, Err(Refusal::Choices { n, n_constraints: 0 }));
+        assert_eq!(engine.handle().room(n, usize::MAX), Err(Refusal::Choices { n, n_constraints: 0 }));
     }
+}
+
+#[test]
+fn a_prompt_that_comes_alone_has_room_however_long_it_is() {
+    let engine = engine(Config { max_waiting_tokens: 20, ..config() });
+    let handle = engine.handle();
+    assert_eq!(handle.room(1, usize::MAX), Ok(()));
+    assert!(matches!(handle.room(2, usize::MAX), Err(Refusal::QueueTokens { n_tokens: 0, most: 20, .. })));
+    assert_eq!(end(&handle.submit(request(1, 3)).expect("there is room")), Finish::Length);
 }
 
 #[test]
