@@ -52,11 +52,13 @@ pub struct Histogram<const N: usize> {
 }
 
 impl<const N: usize> Histogram<N> {
-    const fn new(ends: &'static [u64; N]) -> Self {
+    /// Without numbers; `ends` are the upper ends of its buckets, and go up.
+    pub const fn new(ends: &'static [u64; N]) -> Self {
         Histogram { ends, counts: [0; N], above: 0, sum: 0 }
     }
 
-    pub(crate) fn add(&mut self, x: u64) {
+    /// A number more.
+    pub fn add(&mut self, x: u64) {
         self.sum += x;
         match self.counts.get_mut(self.ends.partition_point(|&end| end < x)) {
             Some(count) => *count += 1,
