@@ -189,13 +189,17 @@ impl Queue {
         }
     }
 
-    /// Sequences before this one in its class and in those before it, about.
-    pub(crate) fn place(&self, waiting: &Waiting) -> usize {
-        let before = self.classes.range(..waiting.class).flat_map(|(_, class)| class.tenants.values());
-        let n_before: usize = before.map(VecDeque::len).sum();
-        let same =
-            self.classes.get(&waiting.class).into_iter().flat_map(|class| class.tenants.values().flatten());
-        n_before + same.filter(|w| (w.arrived, w.id) < (waiting.arrived, waiting.id)).count()
+    /// For every sequence how many there are before it in its class and in those before it, about.
+    pub(crate) fn places(&self) -> HashMap<SeqId, usize, RandomState> {
+        let mut places = HashMap::with_capacity_and_hasher(self.n_sequences, RandomState::default());
+        for class in self.classes.values() {
+            let mut line: Vec<&Waiting> = class.tenants.values().flatten().collect();
+            line.sort_unstable_by_key(|w| (w.arrived, w.id));
+            for waiting in line {
+                places.insert(waiting.id, places.len());
+            }
+        }
+        places
     }
 }
 

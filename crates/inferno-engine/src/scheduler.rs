@@ -141,9 +141,9 @@ impl Scheduler {
         self.sequences.get(&id).is_some_and(|s| s.is_running)
     }
 
-    /// Sequences before a waiting one, about.
-    pub(crate) fn place(&self, id: SeqId) -> Option<usize> {
-        self.sequences.get(&id).filter(|s| !s.is_running).map(|s| self.queue.place(&s.waiting()))
+    /// For every sequence that waits how many wait before it, about.
+    pub(crate) fn places(&self) -> HashMap<SeqId, usize, RandomState> {
+        self.queue.places()
     }
 
     /// A sequence joins the queue. It must fit alone.

@@ -32,12 +32,18 @@ pub struct SequenceState {
     pub place: Option<usize>,
     /// Tokens of the prompt.
     pub n_prompt: usize,
+    /// Of them, found in the cache when it first started.
+    pub n_cached: usize,
     /// Tokens of the completion so far.
     pub n_completion: usize,
+    /// Tokens of prompt and completion, at most.
+    pub max_len: usize,
     /// Positions with keys and values.
     pub n_computed: usize,
     /// Pages it holds.
     pub n_pages: usize,
+    /// How often it lost its pages to others.
+    pub n_preemptions: u32,
     /// How long it has been here.
     pub age: Duration,
 }
@@ -46,6 +52,7 @@ impl Core {
     /// A look inside.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let now = (self.clock)();
+        let places = self.scheduler.places();
         let state = |s: &Sequence| {
             let live = &self.live[&s.id];
             SequenceState {
@@ -54,11 +61,14 @@ impl Core {
                 choice_idx: live.choice_idx,
                 tenant: s.tenant,
                 priority: s.class,
-                place: self.scheduler.place(s.id),
+                place: places.get(&s.id).copied(),
                 n_prompt: s.n_prompt,
+                n_cached: live.usage.n_cached,
                 n_completion: s.tokens.len() - s.n_prompt,
+                max_len: s.max_len,
                 n_computed: s.n_computed,
                 n_pages: s.table.len(),
+                n_preemptions: s.n_preemptions,
                 age: Duration::from_micros(now - live.submitted),
             }
         };

@@ -302,6 +302,7 @@ fn a_snapshot_shows_who_runs_and_who_waits() {
     assert_eq!((one.request, one.place, one.n_prompt, one.n_pages), (first.id, None, 40, 2));
     assert_eq!((two.request, two.place, two.tenant, two.priority), (second.id, Some(0), 7, 3));
     assert_eq!((two.n_completion, two.n_computed, two.n_pages), (0, 0, 0));
+    assert_eq!((one.max_len, two.max_len), (60, 43));
     [first, second].iter().for_each(|ticket| assert_eq!(end(ticket), Finish::Length));
 }
 

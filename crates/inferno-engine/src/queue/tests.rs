@@ -138,9 +138,11 @@ proptest! {
             }
             prop_assert_eq!(queue.len(), here.len());
             prop_assert_eq!(queue.n_tokens(), here.iter().map(|w| w.n_tokens).sum::<usize>());
+            let places = queue.places();
+            prop_assert_eq!(places.len(), here.len());
             for w in &here {
                 let before = |o: &&Waiting| (o.class, o.arrived, o.id) < (w.class, w.arrived, w.id);
-                prop_assert_eq!(queue.place(w), here.iter().filter(before).count());
+                prop_assert_eq!(places[&w.id], here.iter().filter(before).count());
             }
             let may_go = |id: SeqId| id.0 % 3 != which as u64 % 3;
             let next = queue.next(i, 10, &mut deficits, &may_go);

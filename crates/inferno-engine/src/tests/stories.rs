@@ -370,3 +370,23 @@ fn a_class_that_was_let_in_is_not_starved_by_better_ones() {
     }
     panic!("it starves");
 }
+
+#[test]
+fn a_snapshot_shows_what_was_cached_who_lost_its_pages_and_the_order_of_those_that_wait() {
+    let mut world = World::new(Limits { max_sequences: 1, ..limits(64) });
+    world.submit(Request::new(vec![1; 40], 2)).expect("it fits");
+    world.run();
+    let low = Request { priority: 5, ..Request::new(vec![1; 50], 20) };
+    world.submit(low).expect("it fits");
+    (0..2).for_each(|_| world.core.step().expect("the model lives"));
+    for priority in [4, 1, 2, 1] {
+        world.submit(Request { priority, ..Request::new(vec![2; 40], 2) }).expect("it fits");
+    }
+    world.core.step().expect("the model lives");
+    let sequences = world.core.snapshot().sequences;
+    let places: Vec<Option<usize>> = sequences.iter().map(|s| s.place).collect();
+    assert_eq!(places, [Some(3), Some(2), None, Some(1), Some(0)]);
+    let cached: Vec<(usize, u32)> = sequences.iter().map(|s| (s.n_cached, s.n_preemptions)).collect();
+    assert_eq!(cached, [(32, 1), (0, 0), (0, 0), (0, 0), (0, 0)]);
+    world.run();
+}
