@@ -9,6 +9,7 @@ mod snapshot;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use inferno_model::batch::{Batch, PageId, Want};
@@ -140,9 +141,11 @@ impl Core {
         self.scheduler.clear_cache()
     }
 
-    /// Takes a request that [`check`] allows.
-    pub(crate) fn submit(&mut self, id: RequestId, request: Request, sink: Sink) {
+    /// Takes a request that [`check`] allows and that was handed in at `submitted`.
+    pub(crate) fn submit(&mut self, id: RequestId, request: Request, submitted: Micros, sink: Sink) {
         let now = (self.clock)();
+        // Read on another thread, from a clock that may differ by a little there.
+        let submitted = submitted.min(now);
         let Request { prompt, max_tokens, n, sampling, priority, tenant, salt, deadline, .. } = request;
         let poison = self.poisonous.get(&prompt_hash(&prompt)).is_some_and(|&until| now < until);
         let mut constraints = request.constraints.into_iter();
@@ -150,6 +153,7 @@ impl Core {
         for choice_idx in 0..n {
             let usage = Usage { n_prompt: prompt.len(), ..Usage::default() };
             if poison {
+                let usage = Usage { queued: Duration::from_micros(now - submitted), ..usage };
                 let finish = Finish::Failed(Refusal::Poisonous.to_string());
                 let _ = tell(&sink, Event::Finished { choice_idx, finish, usage });
                 continue;
@@ -169,7 +173,8 @@ impl Core {
                 sink: Arc::clone(&sink),
                 usage,
                 max_tokens,
-                submitted: now,
+                submitted,
+                started: None,
                 last_token: None,
                 n_scored: 1,
             };
@@ -185,9 +190,10 @@ impl Core {
                 salt,
                 tenant,
                 class: priority,
-                now,
-                deadline: deadline
-                    .map(|d| now.saturating_add(Micros::try_from(d.as_micros()).unwrap_or(Micros::MAX))),
+                now: submitted,
+                deadline: deadline.map(|d| {
+                    submitted.saturating_add(Micros::try_from(d.as_micros()).unwrap_or(Micros::MAX))
+                }),
                 scored: request.prompt_logprobs.is_some(),
             });
         }
@@ -259,6 +265,7 @@ impl Core {
         };
         let Some((n_cached, miss)) = sequence.first_match else { return Ok(()) };
         live.usage.n_cached = n_cached;
+        live.start(now);
         self.metrics.queue_time.add(now - live.submitted);
         tell(&live.sink, Event::Started { choice_idx: live.choice_idx, n_cached, miss })
     }
@@ -274,6 +281,7 @@ impl Core {
                 self.requests.remove(&live.request);
             }
         }
+        live.end((self.clock)());
         live.usage.n_preemptions = sequence.map_or(0, |s| s.n_preemptions);
         self.metrics.finished.add(&finish);
         let event = Event::Finished { choice_idx: live.choice_idx, finish, usage: live.usage };

@@ -82,7 +82,7 @@ impl Engine {
         let hearts = hearts.into_iter().flatten().filter_map(|model| model.heartbeat());
         let vitals = Arc::new(Vitals::new(hearts));
         let began = Instant::now();
-        let clock = Arc::new(move || began.elapsed().as_micros() as Micros);
+        let clock = Arc::new(move || micros_since(began));
         let mut core = Core::new(model, config.limits, clock);
         if let Some((draft, n_pages)) = draft {
             assert_eq!(
@@ -96,6 +96,7 @@ impl Engine {
         let handle = Handle {
             mailbox: Arc::clone(&mailbox),
             vitals: Arc::clone(&vitals),
+            began,
             shape,
             max_waiting: config.max_waiting,
             max_waiting_tokens: config.max_waiting_tokens,
@@ -131,6 +132,11 @@ impl Drop for Engine {
     }
 }
 
+/// The engine's time.
+fn micros_since(began: Instant) -> Micros {
+    began.elapsed().as_micros() as Micros
+}
+
 /// The thread: letters, then a step, as long as there is something to do.
 fn run(mut core: Core, mailbox: &Mailbox, vitals: &Vitals) -> Result<Box<dyn Model>, Broken> {
     let _closer = Closer(mailbox);
@@ -151,7 +157,7 @@ fn run(mut core: Core, mailbox: &Mailbox, vitals: &Vitals) -> Result<Box<dyn Mod
         }
         for letter in letters.drain(..) {
             match letter {
-                Letter::Request(id, request, sink) => core.submit(id, *request, sink),
+                Letter::Request(id, request, at, sink) => core.submit(id, *request, at, sink),
                 Letter::Cancel(id) => core.cancel(id),
                 Letter::ClearCache => drop(core.clear_cache()),
                 Letter::Inspect(sender) => drop(sender.send(core.snapshot())),
@@ -165,8 +171,8 @@ fn run(mut core: Core, mailbox: &Mailbox, vitals: &Vitals) -> Result<Box<dyn Mod
     mailbox.publish(core.metrics());
     // Requests that came meanwhile end too.
     for letter in mailbox.close() {
-        if let Letter::Request(id, request, sink) = letter {
-            core.submit(id, *request, sink);
+        if let Letter::Request(id, request, at, sink) = letter {
+            core.submit(id, *request, at, sink);
         }
     }
     core.fail_all("the engine has stopped");

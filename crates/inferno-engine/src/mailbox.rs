@@ -10,11 +10,12 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::core::{Sink, Snapshot};
 use crate::metrics::Metrics;
-use crate::request::{Refusal, Request, RequestId};
+use crate::request::{Micros, Refusal, Request, RequestId};
 
 /// What others ask of the engine.
 pub(crate) enum Letter {
-    Request(RequestId, Box<Request>, Sink),
+    /// With the time it was handed in.
+    Request(RequestId, Box<Request>, Micros, Sink),
     Cancel(RequestId),
     ClearCache,
     Inspect(Sender<Snapshot>),
@@ -96,6 +97,7 @@ impl Mailbox {
     pub(crate) fn submit(
         &self,
         request: Request,
+        now: Micros,
         sink: Sink,
         allow: impl FnOnce(&Load) -> Result<(), Refusal>,
     ) -> Result<RequestId, Refusal> {
@@ -105,7 +107,7 @@ impl Mailbox {
         inside.waiting.n_tokens += request.n as usize * request.prompt.len();
         inside.n_requests += 1;
         let id = RequestId(inside.n_requests);
-        inside.letters.push(Letter::Request(id, Box::new(request), sink));
+        inside.letters.push(Letter::Request(id, Box::new(request), now, sink));
         drop(inside);
         self.arrived.notify_one();
         Ok(id)

@@ -234,6 +234,12 @@ pub struct Usage {
     pub n_accepted: usize,
     /// How often it lost its pages to others.
     pub n_preemptions: u32,
+    /// Time from submission to its first place in a step, or to its end if it had none.
+    pub queued: Duration,
+    /// From there to its first token, or to its end if it has none.
+    pub prefill: Duration,
+    /// From its first token to its last.
+    pub decode: Duration,
     /// FNV-1a of the logits that the last token was chosen from, if asked for.
     pub logits_hash: Option<u64>,
 }

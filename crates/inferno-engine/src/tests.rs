@@ -4,13 +4,14 @@ mod isolation;
 mod simulation;
 mod stage;
 mod stories;
+mod times;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::core::{Core, Shape, check};
 use crate::fake::{self, CONTEXT, Fake, VOCAB};
-use crate::request::{Event, Finish, Refusal, Request, RequestId, Usage};
+use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, Usage};
 use crate::sampler::{Chooser, History};
 use crate::scheduler::Limits;
 use inferno_model::batch::PAGE_LEN;
@@ -73,8 +74,12 @@ impl World {
         let story: Story = Arc::new(Mutex::new(vec![Told::default(); request.n as usize]));
         let told = Arc::clone(&story);
         let sink = move |event| told.lock().expect("nobody panics with it").iter_mut().tell(event);
-        self.core.submit(id, request, Arc::new(sink));
+        self.core.submit(id, request, self.now(), Arc::new(sink));
         Ok((id, story))
+    }
+
+    fn now(&self) -> Micros {
+        self.clock.load(Ordering::Relaxed)
     }
 
     /// Until nothing is left to do.

@@ -120,9 +120,9 @@ impl Core {
             (live.sink)(Event::Progress { choice_idx: live.choice_idx, n_done });
         }
         for (token, logprob) in chosen.drain(..) {
-            match live.last_token.replace(now) {
+            match live.time_token(now) {
                 None => self.metrics.time_to_first_token.add(now - live.submitted),
-                Some(before) => self.metrics.inter_token_latency.add(now - before),
+                Some(since) => self.metrics.inter_token_latency.add(since),
             }
             self.metrics.completion_tokens += 1;
             (live.sink)(Event::Token { choice_idx: live.choice_idx, token, logprob });

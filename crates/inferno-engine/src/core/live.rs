@@ -1,5 +1,7 @@
 //! A choice of a request while it lives: what is told of it, and how its tokens are chosen.
 
+use std::time::Duration;
+
 use crate::request::{Event, Finish, Micros, RequestId, Usage};
 use crate::sampler::{Chooser, Constraint, History, Sampling, TokenLogprob, TokenMask};
 use crate::scheduler::PlanSpan;
@@ -19,12 +21,40 @@ pub(super) struct Live {
     pub(super) usage: Usage,
     pub(super) max_tokens: usize,
     pub(super) submitted: Micros,
+    /// When it got its first place in a step.
+    pub(super) started: Option<Micros>,
     pub(super) last_token: Option<Micros>,
     /// Tokens of the prompt that events have told of.
     pub(super) n_scored: usize,
 }
 
 impl Live {
+    /// It gets its first place in a step.
+    pub(super) fn start(&mut self, now: Micros) {
+        self.started = Some(now);
+        self.usage.queued = Duration::from_micros(now - self.submitted);
+    }
+
+    /// It gets a token; how long is that since the one before, if there was one?
+    pub(super) fn time_token(&mut self, now: Micros) -> Option<Micros> {
+        let since = self.last_token.replace(now).map(|before| now - before);
+        match (since, self.started) {
+            (Some(since), _) => self.usage.decode += Duration::from_micros(since),
+            (None, Some(started)) => self.usage.prefill = Duration::from_micros(now - started),
+            (None, None) => {}
+        }
+        since
+    }
+
+    /// It ends, and with it the time that it was in.
+    pub(super) fn end(&mut self, now: Micros) {
+        match (self.started, self.last_token) {
+            (None, _) => self.usage.queued = Duration::from_micros(now - self.submitted),
+            (Some(started), None) => self.usage.prefill = Duration::from_micros(now - started),
+            (Some(_), Some(_)) => {}
+        }
+    }
+
     /// Tells the log-probabilities of the prompt's tokens that follow this step's rows.
     pub(super) fn score<'a>(
         &mut self,

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::micros_since;
 use super::pulse::{Pulse, Vitals};
 use crate::core::{Shape, Sink, Snapshot, check};
 use crate::mailbox::{Letter, Load, Mailbox};
@@ -15,6 +16,7 @@ use crate::request::{Event, Refusal, Request, RequestId};
 pub struct Handle {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) vitals: Arc<Vitals>,
+    pub(super) began: Instant,
     pub(super) shape: Shape,
     pub(super) max_waiting: usize,
     pub(super) max_waiting_tokens: usize,
@@ -58,7 +60,9 @@ impl Handle {
         check(&request, &self.shape)?;
         let asked =
             Asked { n: request.n, n_tokens: request.prompt.len(), n_constraints: request.constraints.len() };
-        self.mailbox.submit(request, sink, |load| self.allow(load, &asked))
+        // The time until the engine reads it counts.
+        let now = micros_since(self.began);
+        self.mailbox.submit(request, now, sink, |load| self.allow(load, &asked))
     }
 
     /// What [`Handle::submit_to`] would say of the queue now to `n` choices whose prompts have `n_tokens` each; 0 if that is

@@ -70,6 +70,11 @@ impl Opener {
     fn open(&self) {
         self.n_free.store(u64::MAX, Ordering::Release);
     }
+
+    /// The step that waits goes on, and the next one waits.
+    fn pass_one(&self) {
+        self.n_free.store(1, Ordering::Release);
+    }
 }
 
 impl Drop for Opener {
@@ -336,6 +341,30 @@ fn a_step_that_hangs_has_no_pulse_and_one_that_goes_on_has() {
 fn an_engine_that_has_nothing_to_do_does_not_step() {
     let engine = engine(config());
     assert_eq!(engine.handle().pulse(), Pulse { beats: 0, is_stepping: false });
+}
+
+#[test]
+fn who_waits_ends_before_the_next_step_when_it_is_given_up_or_its_time_is_over() {
+    let mut config = config();
+    config.limits.max_sequences = 1;
+    let (engine, first, gate) = gated(config);
+    let handle = engine.handle();
+    let time = Duration::from_millis(20);
+    let late = handle.submit(Request { deadline: Some(time), ..request(1, 3) }).expect("there is room");
+    let given_up = handle.submit(request(2, 3)).expect("there is room");
+    handle.cancel(given_up.id);
+    // While the step goes on.
+    std::thread::sleep(time);
+    gate.pass_one();
+    let queued = |ticket: &Ticket| match ticket.events.recv_timeout(LONG) {
+        Ok(Event::Finished { finish, usage, .. }) => (finish, usage.queued >= time),
+        other => panic!("it ends and does not start: {other:?}"),
+    };
+    assert_eq!(queued(&late), (Finish::Deadline, true));
+    assert_eq!(queued(&given_up), (Finish::Cancelled, true));
+    assert!(handle.pulse().is_stepping, "the first goes on");
+    gate.open();
+    assert_eq!(end(&first), Finish::Length);
 }
 
 #[test]

@@ -215,7 +215,7 @@ fn a_sink_that_panics_ends_its_sequence_only() {
             assert!(!is_kind(kind, &event), "the sink panics");
         };
         let request = Request { prompt_logprobs: Some(1), ..Request::new(prompt(1, 70), 20) };
-        world.core.submit(RequestId(1000), request, Arc::new(sink));
+        world.core.submit(RequestId(1000), request, world.now(), Arc::new(sink));
         let (_, after) = world.submit(Request::new(prompt(1, 70), 20)).expect("it fits");
         world.run();
         assert!(n_events.load(Ordering::Relaxed) > 0);
@@ -229,7 +229,8 @@ fn a_sink_that_panics_ends_its_sequence_only() {
 fn a_sink_that_panics_when_its_prompt_is_refused_harms_nobody() {
     let bad = prompt(5, 50);
     let (mut world, _) = run_four(Fault::PanicOn(hash_of(&bad)), &bad);
-    world.core.submit(RequestId(1000), Request::new(bad, 3), Arc::new(|_| panic!("the sink panics")));
+    let (request, now) = (Request::new(bad, 3), world.now());
+    world.core.submit(RequestId(1000), request, now, Arc::new(|_| panic!("the sink panics")));
     let (_, story) = world.submit(Request::new(prompt(1, 70), 20)).expect("it fits");
     world.run();
     assert_as_alone(&story, &Request::new(prompt(1, 70), 20));

@@ -155,7 +155,8 @@ impl Stage {
             };
             writeln!(told.lock().expect("nobody panics with it"), "{line}").expect("memory");
         };
-        self.world().core.submit(id, request, Arc::new(sink));
+        let now = self.world().now();
+        self.world().core.submit(id, request, now, Arc::new(sink));
     }
 }
 
