@@ -3,6 +3,7 @@
 
 mod cli;
 mod commands;
+mod config_file;
 #[cfg(feature = "ember")]
 mod ember;
 mod interrupt;
@@ -12,10 +13,9 @@ mod load;
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    match commands::execute(cli::Cli::parse().command) {
+    let cli: cli::Cli = config_file::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
+    match commands::execute(cli.command) {
         Ok(code) => code,
         // The reader of our output has gone (`inferno run … | head -1`): nothing is left to say, and to whom.
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
