@@ -9,8 +9,10 @@ use inferno_format::{DType, UnknownDType};
 
 use crate::load::Compute;
 
+mod answer;
 mod serve;
 
+pub(crate) use answer::{Answering, Chat, Run};
 pub(crate) use serve::{EngineKnobs, Rate, Serve};
 
 /// From a GGUF checkpoint to text.
@@ -28,6 +30,13 @@ pub(crate) enum Command {
     /// The prompt is the argument, or stdin if that is piped (one newline at its end is dropped). The last line,
     /// on stderr, has the speeds. Ctrl-C stops the answer; a second Ctrl-C the program.
     Run(Run),
+    /// Talk with a model: each line is a turn, answered before the next
+    ///
+    /// The whole conversation is the prompt of each answer; what the engine has computed of it is not computed again. A
+    /// line that begins with `/` is a command, `/help` lists them. Ctrl-C stops an answer and keeps what there is of it;
+    /// at the prompt it ends the program, as the end of stdin does. With `--seed N` the first answer is that of `run`,
+    /// the second one has the seed N + 1, and so on. If stdin is a pipe, stdout has the answers alone.
+    Chat(Chat),
     /// Show what is in a model file: metadata, hyperparameters, tensors, the memory it needs
     Inspect(Inspect),
     /// Turn text from stdin into token ids on one line
@@ -57,65 +66,6 @@ pub(crate) struct ModelFile {
     /// GGUF file (any file of a split model); default: Ember, the small model inside the program
     #[arg(short, long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Run {
-    #[command(flatten)]
-    pub(crate) model: ModelFile,
-
-    /// What to answer; `-` reads stdin
-    pub(crate) prompt: Option<String>,
-
-    /// Continue the prompt as it is, without the chat template; control tokens in it are recognised
-    #[arg(long, conflicts_with = "system")]
-    pub(crate) raw: bool,
-
-    /// System message put before the prompt
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) system: Option<String>,
-
-    /// Most tokens to make; default: until the model ends its answer or its context is full
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_tokens: Option<u32>,
-
-    /// Context length; default: the model's own
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) context: Option<u32>,
-
-    /// Also print the seed, load time, why it stopped, and a hash of the last logits
-    #[arg(short, long)]
-    pub(crate) verbose: bool,
-
-    #[command(flatten)]
-    pub(crate) sampling: Sampling,
-
-    #[command(flatten)]
-    pub(crate) compute: Compute,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Sampling")]
-pub(crate) struct Sampling {
-    /// Randomness, 0 to 100; 0 always takes the best token
-    #[arg(short, long, value_name = "T", default_value_t = 0.6, value_parser = number(0.0..=100.0))]
-    pub(crate) temperature: f32,
-
-    /// Choose among this many of the best tokens; 0: all
-    #[arg(long, value_name = "K", default_value_t = 40)]
-    pub(crate) top_k: u32,
-
-    /// Choose among the best tokens that together have this probability, 0.000001 to 1
-    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = number(0.000_001..=1.0))]
-    pub(crate) top_p: f32,
-
-    /// Leave out tokens less probable than this fraction of the best one, 0 to 1
-    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = number(0.0..=1.0))]
-    pub(crate) min_p: f32,
-
-    /// The same seed, prompt and settings give the same text; default: another one every time
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
 }
 
 #[derive(Debug, Args)]

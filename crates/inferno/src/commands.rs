@@ -1,6 +1,7 @@
 //! One module per subcommand.
 
 mod bench;
+mod chat;
 mod inspect;
 mod logits;
 mod run;
@@ -14,9 +15,13 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cli::Command;
 
+/// Longer prompts fit no context.
+const MAX_PROMPT_BYTES: u64 = 16 << 20;
+
 pub(crate) fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => return run::run(&args),
+        Command::Chat(args) => return chat::chat(&args),
         Command::Inspect(args) => inspect::inspect(&args)?,
         Command::Tokenize(args) => tokenize::tokenize(&args)?,
         Command::Detokenize(args) => tokenize::detokenize(&args)?,
@@ -42,7 +47,7 @@ pub(crate) fn note(line: &str) {
 }
 
 /// Writes to stdout at once.
-fn print(bytes: &[u8]) -> Result<()> {
+pub(crate) fn print(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).context("cannot write to stdout")
 }

@@ -1,19 +1,23 @@
-//! Ctrl-C: the first asks the command to stop cleanly, the second ends the program.
+//! Ctrl-C: the first asks what goes on to stop cleanly, the second ends the program.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// Does anything ask [`requested`]?
+static CAUGHT: AtomicBool = AtomicBool::new(false);
 
 /// What a shell reports for a program ended by Ctrl-C.
 pub(crate) const EXIT_CODE: u8 = 130;
 
-/// From here on Ctrl-C does not end the program at once: [`requested`] must be asked often.
+/// From here on the first Ctrl-C does not end the program at once: [`requested`] must be asked often.
 pub(crate) fn listen() -> Result<()> {
+    catch();
     let handler = || {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+        if !CAUGHT.load(Ordering::Relaxed) || REQUESTED.swap(true, Ordering::Relaxed) {
             let _ = writeln!(std::io::stderr());
             std::process::exit(EXIT_CODE.into());
         }
@@ -21,7 +25,18 @@ pub(crate) fn listen() -> Result<()> {
     ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
 }
 
+/// Something new begins: the next Ctrl-C is the first again.
+pub(crate) fn catch() {
+    REQUESTED.store(false, Ordering::Relaxed);
+    CAUGHT.store(true, Ordering::Relaxed);
+}
+
+/// Nothing goes on that could be stopped: until [`catch`] Ctrl-C ends the program.
+pub(crate) fn release() {
+    CAUGHT.store(false, Ordering::Relaxed);
+}
+
 /// Has Ctrl-C been pressed?
 pub(crate) fn requested() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
+    REQUESTED.load(Ordering::Relaxed)
 }

@@ -1,6 +1,7 @@
 //! The program: a command line over the libraries. Start reading at [`cli`], then [`load`], then the command.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod cli;
 mod commands;
 mod config_file;
@@ -9,6 +10,7 @@ mod ember;
 mod interrupt;
 mod kv_memory;
 mod load;
+mod session;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;

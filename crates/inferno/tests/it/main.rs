@@ -3,6 +3,7 @@
 
 mod bench;
 mod bench_serve;
+mod chat;
 mod engine;
 mod odd_files;
 mod run;

@@ -81,7 +81,7 @@ fn unfit_prompts_are_refused_with_what_to_do() {
     let error = run(&[&long]).error();
     assert!(error.contains("tokens and the context 1024 positions: it must leave room"), "{error}");
     let error = run(&["-m", &golden("llama"), "Hello"]).error();
-    assert!(error.ends_with("has no chat template, `--raw` continues text without"), "{error}");
+    assert!(error.ends_with("has no chat template, `inferno run --raw` continues text without"), "{error}");
     assert!(run(&["-m", "no such file", "Hello"]).error().starts_with("`no such file`: cannot open: "));
     let error = run(&["--context", "5000", "Hello"]).error();
     assert!(error.ends_with("context length 5000 is out of range, this model takes 1 to 1024"), "{error}");
@@ -139,7 +139,7 @@ fn nobody_listening_on_stderr_is_no_failure() {
 }
 
 #[cfg(unix)]
-fn interrupt(child: &std::process::Child) {
+pub(crate) fn interrupt(child: &std::process::Child) {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
 }
 

@@ -1,0 +1,201 @@
+//! `inferno chat`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::run::interrupt;
+use crate::{Ran, golden, inferno, pipe};
+
+const GREEDY: [&str; 5] = ["chat", "--temperature", "0", "--max-tokens", "40"];
+
+/// A greedy conversation of these lines.
+fn chat(lines: &[&str], args: &[&str]) -> Ran {
+    pipe(lines.join("\n") + "\n", &[&GREEDY, args].concat())
+}
+
+/// Tokens of each prompt, and how many of them were cached.
+fn prompts(ran: &Ran) -> Vec<(usize, usize)> {
+    let lines = ran.stderr.lines().filter_map(|line| line.strip_prefix("prompt: "));
+    let counts = lines.map(|line| {
+        let (n, rest) = line.split_once(" tokens").unwrap();
+        let cached = rest.strip_prefix(" (").and_then(|rest| rest.split_once(" cached)"));
+        (n.parse().unwrap(), cached.map_or(0, |(cached, _)| cached.parse().unwrap()))
+    });
+    counts.collect()
+}
+
+#[test]
+fn the_second_prompt_has_the_first_turn_which_is_cached() {
+    let ran = chat(&["Tell me a story about a dragon.", "What is your name?"], &["-v"]);
+    let prompts = prompts(&ran);
+    let [(first, 0), (second, cached)] = prompts[..] else { panic!("{prompts:?}: {}", ran.stderr) };
+    // 40 tokens of the answer and a few for the question; of what was computed all full pages of 32 are cached.
+    assert!(second >= first + 40 + 5, "{prompts:?}");
+    assert_eq!(cached, (first + 40) / 32 * 32, "{prompts:?}");
+    let answers = ran.ok();
+    assert!(answers.starts_with("Once upon a time") && answers.lines().count() == 2, "{answers}");
+}
+
+#[test]
+fn stdout_has_the_answers_alone() {
+    let ran = chat(&["Hello!", "", "/help", "/system Be kind.", "Hello!", "/exit", "Hello!"], &[]);
+    assert_eq!(ran.stdout.lines().count(), 2, "{}", ran.stdout);
+    assert!(!ran.stderr.contains('>') && !ran.stderr.contains("prompt:"), "{}", ran.stderr);
+    ran.ok();
+}
+
+#[test]
+fn the_first_answer_is_that_of_run() {
+    let flags = ["--seed", "7", "-n", "30", "-t", "1", "--system", "You are a pirate."];
+    let run = inferno(&[&["run"], &flags[..], &["Tell me a story."]].concat()).ok();
+    // Without a newline at its end the line is a turn all the same.
+    assert_eq!(pipe("Tell me a story.", &[&["chat"], &flags[..]].concat()).ok(), run);
+}
+
+#[test]
+fn each_answer_has_a_seed_of_its_own() {
+    let ask = "Tell me a story.";
+    let answers = |lines: &[&str], seed: &str| {
+        let args = ["chat", "--seed", seed, "-n", "30", "-t", "1"];
+        let text = pipe(lines.join("\n"), &args).ok();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let twice = answers(&[ask, "/reset", ask], "7");
+    assert_ne!(twice[0], twice[1]);
+    assert_eq!(answers(&[ask, "/reset", ask], "7"), twice);
+    assert_eq!(answers(&[ask], "8")[0], twice[1]);
+}
+
+#[test]
+fn reset_forgets_the_conversation_and_keeps_the_system_message() {
+    let system = ["--system", "You are a pirate.", "-v"];
+    let ran = chat(&["Hello!", "Hello!", "/reset", "Hello!"], &system);
+    assert!(ran.stderr.contains("the conversation is forgotten\n"), "{}", ran.stderr);
+    let prompts: Vec<usize> = prompts(&ran).into_iter().map(|(n, _)| n).collect();
+    assert!(prompts[0] == prompts[2] && prompts[0] < prompts[1], "{prompts:?}");
+    let answers = ran.ok();
+    let answers: Vec<&str> = answers.lines().collect();
+    assert_eq!(answers[0], answers[2]);
+}
+
+#[test]
+fn the_system_message_can_be_set_and_removed() {
+    let lines = ["Hello!", "/reset", "/system You are a pirate.", "Hello!", "/reset", "/system", "Hello!"];
+    let ran = chat(&lines, &["-v"]);
+    assert!(ran.stderr.contains("the system message is set\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("there is no system message\n"), "{}", ran.stderr);
+    let set: Vec<usize> = prompts(&ran).into_iter().map(|(n, _)| n).collect();
+    assert!(set[0] < set[1] && set[0] == set[2], "{set:?}");
+    let by_flag = prompts(&chat(&["Hello!"], &["-v", "--system", "You are a pirate."]));
+    assert_eq!(by_flag[0].0, set[1]);
+}
+
+#[test]
+fn an_unknown_command_is_told_what_there_is_and_is_no_turn() {
+    let ran = chat(&["/tell me", "/help", "/reset all"], &["-v"]);
+    let list = "only /system TEXT, /reset, /help and /exit\n";
+    assert!(ran.stderr.contains(&format!("there is no command `/tell`, {list}")), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("there is no command `/reset all`, {list}")), "{}", ran.stderr);
+    assert!(ran.stderr.contains("/exit         end"), "{}", ran.stderr);
+    assert_eq!(ran.ok(), "");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_the_next_turn_is_as_if_it_had_not_been() {
+    let long = "word ".repeat(2000);
+    let ran = chat(&["Hello!", &long, "Hello!"], &["-v"]);
+    let refusal = "tokens and the context 1024 positions: it must leave room for an answer; this turn is not kept, \
+                   `/reset` forgets those before it\n";
+    assert!(ran.stderr.contains("the conversation has 2") && ran.stderr.contains(refusal), "{}", ran.stderr);
+    let without = chat(&["Hello!", "Hello!"], &["-v"]);
+    assert_eq!(prompts(&ran), prompts(&without));
+    assert_eq!(ran.ok(), without.ok());
+}
+
+#[test]
+fn an_answer_that_fills_the_context_says_so() {
+    let story = "Tell me a story about a dragon.";
+    let ran = chat(&[story, story, "/reset", story], &["-c", "30"]);
+    let full = "stopped: the context of 30 positions is full\n`/reset` forgets the conversation\n";
+    assert_eq!(ran.stderr.matches(full).count(), 2, "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("this turn is not kept").count(), 1, "{}", ran.stderr);
+    assert_eq!(ran.ok().lines().count(), 2);
+}
+
+#[test]
+fn a_line_that_is_no_text_is_refused() {
+    let ran = pipe(b"a\xff\nHello!\n", &GREEDY);
+    assert!(ran.stderr.contains("the line is not UTF-8 at byte 1: this turn is not kept"), "{}", ran.stderr);
+    assert_eq!(ran.ok().lines().count(), 1);
+}
+
+#[test]
+fn no_turns_and_no_answers_are_a_success() {
+    assert_eq!(pipe("", &GREEDY).ok(), "");
+}
+
+#[test]
+fn a_model_without_a_chat_template_is_refused() {
+    let error = pipe("Hello!\n", &["chat", "-m", &golden("llama")]).error();
+    assert!(error.ends_with("has no chat template, `inferno run --raw` continues text without"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_an_answer_which_is_kept_and_at_the_prompt_the_program() {
+    // Hot enough that no answer ends by itself; slow enough that one is not over before the signal.
+    let hot = ["-t", "20", "--top-k", "0", "--min-p", "0", "--seed", "5"];
+    let slow = ["chat", "-v", "--isa", "scalar", "--threads", "1"];
+    // A file, as its length says what has been printed.
+    let stdout = tempfile::NamedTempFile::new().unwrap();
+    let n_printed = || stdout.as_file().metadata().unwrap().len();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inferno"));
+    command
+        .args(slow)
+        .args(hot)
+        .stdin(Stdio::piped())
+        .stdout(stdout.reopen().unwrap())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut line_with = |what: &str| {
+        let mut lines = stderr.by_ref().map(Result::unwrap);
+        lines.find(|line| line.contains(what)).expect(what)
+    };
+    let n_prompt = |line: String| line.split(' ').nth(1).unwrap().parse::<usize>().unwrap();
+
+    let mut prompts = Vec::new();
+    // Twice: the second answer can be stopped like the first.
+    for _ in 0..2 {
+        let n_before = n_printed();
+        writeln!(stdin, "Hello!").unwrap();
+        while n_printed() == n_before {
+            assert!(child.try_wait().unwrap().is_none());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        interrupt(&child);
+        line_with("stopped by Interrupted");
+        prompts.push(n_prompt(line_with("prompt: ")));
+    }
+    assert!(prompts[1] > prompts[0] + 10, "{prompts:?}");
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_gets_a_prompt() {
+    let program = env!("CARGO_BIN_EXE_inferno");
+    let mut command = Command::new("script");
+    command.args(["-qec", &format!("'{program}' chat -t 0 -n 5"), "/dev/null"]);
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let Ok(mut child) = child else { return xtask::testing::skip("script", "there is no `script`") };
+    child.stdin.take().unwrap().write_all(b"Hello!\n/foo\n/exit\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let screen = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    assert_eq!(output.status.code(), Some(0), "{screen}");
+    assert!(screen.contains("/help lists the commands, Ctrl-D ends\n> "), "{screen}");
+    assert!(screen.contains("\n> there is no command `/foo`"), "{screen}");
+}
