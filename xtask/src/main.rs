@@ -1,6 +1,7 @@
 //! `cargo xtask <command>`: chores of the tree.
 #![forbid(unsafe_code)]
 
+mod load;
 mod peer;
 
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ usage: cargo xtask <command>
 commands:
   tidy         check the rules that no compiler checks (also a test: `cargo test -p xtask`)
   bench-peer   compare our speed with llama.cpp's, in alternating runs (`cargo xtask bench-peer --help`)
+  load         put a server under load: many clients, slow clients, too many, aborts (`cargo xtask load --help`)
   help         print this
 ";
 
@@ -24,13 +26,12 @@ fn main() -> ExitCode {
             print!("{}", peer::USAGE);
             ExitCode::SUCCESS
         }
-        ["bench-peer", ..] => match peer::bench_peer(&args[1..]) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                eprintln!("error: {why}");
-                ExitCode::FAILURE
-            }
-        },
+        ["bench-peer", ..] => exit_code(peer::bench_peer(&args[1..])),
+        ["load", "help" | "--help" | "-h"] => {
+            print!("{}", load::USAGE);
+            ExitCode::SUCCESS
+        }
+        ["load", ..] => exit_code(load::load(&args[1..])),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             ExitCode::SUCCESS
@@ -38,6 +39,16 @@ fn main() -> ExitCode {
         _ => {
             eprint!("{USAGE}");
             ExitCode::from(2)
+        }
+    }
+}
+
+fn exit_code(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
         }
     }
 }

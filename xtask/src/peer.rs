@@ -9,7 +9,7 @@ mod item;
 mod markdown;
 mod python;
 mod quiet;
-mod samples;
+pub(crate) mod samples;
 mod svg;
 mod today;
 mod worker;
@@ -295,7 +295,7 @@ impl<'a> Bench<'a> {
 }
 
 /// Builds the program as users get it.
-fn build_ours() -> Result<PathBuf> {
+pub(crate) fn build_ours() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let root = xtask::testing::root();
     let arguments = ["build", "--release", "-p", "inferno-llm"];

@@ -1,0 +1,102 @@
+//! `cargo xtask load`: a server with OpenAI's API under load, over loopback.
+//!
+//! Every answer of a good client is checked against the rules of a stream (`stream.rs`), whatever else happens. A
+//! scenario (`mixed.rs`, `overload.rs`, `aborts.rs`) makes figures of what the clients saw and holds them against its
+//! bars. Client and server share the machine's cores, so a client is a thread with blocking sockets and a small stack,
+//! and looks at most pieces of a stream as bytes only.
+
+mod aborts;
+mod address;
+mod args;
+mod ask;
+mod attack;
+mod board;
+mod client;
+#[cfg(test)]
+mod fake;
+mod figures;
+mod frame;
+mod http;
+mod metrics;
+mod mixed;
+mod mixed_report;
+mod overload;
+mod report;
+mod server;
+mod sse;
+mod stream;
+mod target;
+mod vitals;
+
+use args::{Args, Scenario};
+use target::Target;
+
+pub(crate) const USAGE: &str = "\
+usage: cargo xtask load [mixed | overload | aborts] [options] [-- SERVER-OPTIONS]
+
+scenarios:
+  mixed      good clients alone and among attackers, in turn; bars: no good request fails, the 99th percentile of the
+             time between two pieces of text is at most 1.5 times as long under attack, memory stays flat. The default
+  overload   the most tokens/s of completed requests, and the same at 10 times that rate of requests; bars: 90 % of it
+             is left, all others get a 429 with Retry-After, in under 50 ms at the 99th percentile
+  aborts     streams closed at a random token; bars: then nothing runs, waits or is held, and no file is open
+
+of every scenario:
+  --server PROGRAM    instead of building `inferno` first; it is run as `PROGRAM serve --host 127.0.0.1 --port 0`
+                      with the options of the scenario and those after `--` (say `-m FILE`)
+  --url URL           a server that runs, at an address of this machine, instead of starting one
+  --pid PID           of that server, to know its memory and open files
+  --seed N            of prompts, lengths and where streams are closed; default: 1
+  --patience SECONDS  how long a good client waits for a byte; default: 60
+  --json              a report for programs
+
+of mixed:
+  --minutes X         of all phases; default: 10
+  --phases N          clean, attacked, clean ...; default: 4
+  --streams N         good clients; default: 256
+  --slow N            clients that read a byte every 100 ms; default: 200
+  --slow-tokens N     what they ask for; default: 1000
+  --slowloris N       connections that send a byte of a request every 5 s; default: 500
+of overload:
+  --seconds X         above capacity; default: 60
+  --peak-seconds X    at capacity, before; default: 15
+  --factor X          how far above; default: 10
+  --sequences N       the server's own option, and the clients that find its capacity; default: 8
+  --queue N           the server's own option; default: 16
+  --tokens N          of every answer; default: 64
+of aborts:
+  --count N           streams; default: 1000
+  --streams N         at a time; default: 16
+  --tokens N          asked for by each; default: 64
+";
+
+/// What keeps a scenario from its figures.
+type Result<T> = std::result::Result<T, String>;
+
+/// A client's thread needs no more.
+const STACK: usize = 128 << 10;
+
+/// Runs the command; an error is a message for people.
+pub(crate) fn load(args: &[String]) -> Result<()> {
+    let args = Args::parse(args)?;
+    let mut target = Target::prepare(&args)?;
+    let outcome = match args.scenario {
+        Scenario::Mixed => mixed::run(&args, &target),
+        Scenario::Overload => overload::run(&args, &target),
+        Scenario::Aborts => aborts::run(&args, &target),
+    };
+    let end = target.end_of_server();
+    let mut report = outcome.map_err(|why| end.iter().fold(why, |why, end| format!("{why}\n{end}")))?;
+    report.broken.extend(end);
+    match args.json {
+        true => println!("{}", report.to_json(&args)),
+        false => print!("{}", report.to_text()),
+    }
+    match report.broken.len() {
+        0 => Ok(()),
+        n => Err(format!("{n} of the rules were broken")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! What the command line asks for.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::{Result, USAGE};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Scenario {
+    Mixed,
+    Overload,
+    Aborts,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Args {
+    pub(super) scenario: Scenario,
+    pub(super) server: Option<PathBuf>,
+    pub(super) url: Option<String>,
+    pub(super) pid: Option<u32>,
+    pub(super) seed: u64,
+    pub(super) patience: Duration,
+    pub(super) json: bool,
+    pub(super) minutes: f64,
+    pub(super) phases: usize,
+    pub(super) streams: Option<usize>,
+    pub(super) slow: usize,
+    pub(super) slow_tokens: usize,
+    pub(super) slowloris: usize,
+    pub(super) seconds: f64,
+    pub(super) peak_seconds: f64,
+    pub(super) factor: f64,
+    pub(super) sequences: usize,
+    pub(super) queue: usize,
+    pub(super) tokens: usize,
+    pub(super) count: usize,
+    /// What stands after `--`.
+    pub(super) server_args: Vec<String>,
+}
+
+impl Default for Args {
+    fn default() -> Args {
+        Args {
+            scenario: Scenario::Mixed,
+            server: None,
+            url: None,
+            pid: None,
+            seed: 1,
+            patience: Duration::from_secs(60),
+            json: false,
+            minutes: 10.0,
+            phases: 4,
+            streams: None,
+            slow: 200,
+            slow_tokens: 1000,
+            slowloris: 500,
+            seconds: 60.0,
+            peak_seconds: 15.0,
+            factor: 10.0,
+            sequences: 8,
+            queue: 16,
+            tokens: 64,
+            count: 1000,
+            server_args: Vec::new(),
+        }
+    }
+}
+
+impl Args {
+    pub(super) fn parse(args: &[String]) -> Result<Args> {
+        let (ours, servers) = match args.iter().position(|arg| arg == "--") {
+            Some(at) => (&args[..at], &args[at + 1..]),
+            None => (args, &args[..0]),
+        };
+        let mut parsed = Args { server_args: servers.to_vec(), ..Args::default() };
+        let mut rest = ours.iter();
+        if let Some(name) = ours.first().filter(|arg| !arg.starts_with('-')) {
+            parsed.scenario = match name.as_str() {
+                "mixed" => Scenario::Mixed,
+                "overload" => Scenario::Overload,
+                "aborts" => Scenario::Aborts,
+                _ => return Err(format!("there is no scenario `{name}`\n\n{USAGE}")),
+            };
+            rest.next();
+        }
+        while let Some(arg) = rest.next() {
+            if arg == "--json" {
+                parsed.json = true;
+                continue;
+            }
+            let slot = rest.clone().next();
+            let value = || slot.ok_or_else(|| format!("`{arg}` needs a value\n\n{USAGE}"));
+            match arg.as_str() {
+                "--server" => parsed.server = Some(value()?.into()),
+                "--url" => parsed.url = Some(value()?.clone()),
+                "--pid" => parsed.pid = Some(number(arg, value()?, 1)?),
+                "--seed" => parsed.seed = number(arg, value()?, 0)?,
+                "--patience" => parsed.patience = Duration::from_secs_f64(amount(arg, value()?)?),
+                "--minutes" => parsed.minutes = amount(arg, value()?)?,
+                "--phases" => parsed.phases = number(arg, value()?, 1)?,
+                "--streams" => parsed.streams = Some(number(arg, value()?, 1)?),
+                "--slow" => parsed.slow = number(arg, value()?, 0)?,
+                "--slow-tokens" => parsed.slow_tokens = number(arg, value()?, 1)?,
+                "--slowloris" => parsed.slowloris = number(arg, value()?, 0)?,
+                "--seconds" => parsed.seconds = amount(arg, value()?)?,
+                "--peak-seconds" => parsed.peak_seconds = amount(arg, value()?)?,
+                "--factor" => parsed.factor = amount(arg, value()?)?,
+                "--sequences" => parsed.sequences = number(arg, value()?, 1)?,
+                "--queue" => parsed.queue = number(arg, value()?, 0)?,
+                "--tokens" => parsed.tokens = number(arg, value()?, 1)?,
+                "--count" => parsed.count = number(arg, value()?, 1)?,
+                _ => return Err(format!("there is no option `{arg}`\n\n{USAGE}")),
+            }
+            rest.next();
+        }
+        if parsed.url.is_some() && (parsed.server.is_some() || !parsed.server_args.is_empty()) {
+            return Err("a server that runs (`--url`) takes no program and no options".into());
+        }
+        if parsed.url.is_none() && parsed.pid.is_some() {
+            return Err("`--pid` belongs to `--url`".into());
+        }
+        Ok(parsed)
+    }
+
+    /// Good clients at a time.
+    pub(super) fn n_streams(&self) -> usize {
+        self.streams.unwrap_or(match self.scenario {
+            Scenario::Mixed => 256,
+            Scenario::Overload => self.sequences,
+            Scenario::Aborts => 16,
+        })
+    }
+
+    /// The server's own options: those of the scenario, unless they are given, and those that are given.
+    pub(super) fn server_options(&self) -> Vec<String> {
+        let n = match self.scenario {
+            // Nobody is refused, and nobody waits for an attacker to end.
+            Scenario::Mixed => [self.n_streams() + self.slow; 2],
+            Scenario::Overload => [self.sequences, self.queue],
+            // What was closed may be there a moment longer.
+            Scenario::Aborts => [self.n_streams(), 4 * self.n_streams()],
+        };
+        let mut options: Vec<String> =
+            ["serve", "--host", "127.0.0.1", "--port", "0"].map(String::from).into();
+        for (name, n) in ["--sequences", "--queue"].into_iter().zip(n) {
+            let with_value = format!("{name}=");
+            if !self.server_args.iter().any(|arg| arg == name || arg.starts_with(&with_value)) {
+                options.extend([name.to_owned(), n.to_string()]);
+            }
+        }
+        options.extend(self.server_args.iter().cloned());
+        options
+    }
+
+    /// Sockets at the same time, and a few files besides.
+    pub(super) fn n_files(&self) -> usize {
+        32 + match self.scenario {
+            Scenario::Mixed => self.n_streams() + self.slow + self.slowloris,
+            Scenario::Overload => super::overload::MOST_CLIENTS,
+            Scenario::Aborts => self.n_streams(),
+        }
+    }
+}
+
+fn number<T: FromStr + TryFrom<u32> + PartialOrd>(name: &str, text: &str, least: u32) -> Result<T> {
+    let is_enough = |n: &T| T::try_from(least).is_ok_and(|least| *n >= least);
+    let found = text.parse().ok().filter(is_enough);
+    found.ok_or_else(|| format!("`{name}` takes a number from {least} on, not `{text}`"))
+}
+
+fn amount(name: &str, text: &str) -> Result<f64> {
+    let found = text.parse().ok().filter(|&x: &f64| x > 0.0 && x <= 1e6);
+    found.ok_or_else(|| format!("`{name}` takes a number above 0, not `{text}`"))
+}

@@ -1,0 +1,63 @@
+//! The server that is under load.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::args::Args;
+use super::client::Client;
+use super::server::Server;
+use super::{Result, address, vitals};
+
+pub(super) struct Target {
+    pub(super) address: SocketAddr,
+    /// Its name in requests.
+    pub(super) model: String,
+    /// Where its memory and files can be seen.
+    pub(super) pid: Option<u32>,
+    pub(super) patience: Duration,
+    /// If it was started here.
+    server: Option<Server>,
+}
+
+impl Target {
+    /// Starts the server, or finds the one that runs.
+    pub(super) fn prepare(args: &Args) -> Result<Target> {
+        let url = args.url.as_deref().map(address::of_url).transpose()?;
+        vitals::check_files(args.n_files())?;
+        let (address, pid, server) = match url {
+            Some(address) => (address, args.pid, None),
+            None => {
+                let program = match &args.server {
+                    Some(program) => program.clone(),
+                    None => crate::peer::build_ours()?,
+                };
+                let log = xtask::testing::root().join("target/load/server.log");
+                let server = Server::start(&program, &args.server_options(), &log)?;
+                (server.address(), Some(server.pid()), Some(server))
+            }
+        };
+        let mut target = Target { address, model: String::new(), pid, patience: args.patience, server };
+        let models = Client::of_single_requests(&target).get("/v1/models")?;
+        let list: Json =
+            serde_json::from_str(&models).map_err(|e| format!("`/v1/models` is no JSON: {e}"))?;
+        let name = list["data"][0]["id"].as_str().ok_or("`/v1/models` names no model")?;
+        target.model = name.to_owned();
+        Ok(target)
+    }
+
+    /// If the server ended before it was told to: how.
+    pub(super) fn end_of_server(&mut self) -> Option<String> {
+        self.server.as_mut()?.end()
+    }
+}
+
+#[cfg(test)]
+impl Target {
+    /// A server in this process.
+    pub(super) fn of_test(address: SocketAddr) -> Target {
+        let patience = Duration::from_secs(5);
+        Target { address, model: "fake".into(), pid: None, patience, server: None }
+    }
+}

@@ -1,0 +1,218 @@
+use std::time::Duration;
+
+use crate::load::aborts::{self, Ends, Look};
+use crate::load::args::{Args, Scenario};
+use crate::load::attack::Tally;
+use crate::load::board::Failures;
+use crate::load::fake::{Behaviour, Fake, REFUSAL};
+use crate::load::figures::{Figures, Times};
+use crate::load::metrics::Metrics;
+use crate::load::mixed::{self, Phase};
+use crate::load::overload::{self, Outcome, Seen};
+use crate::load::report::Report;
+use crate::load::vitals::Vitals;
+use crate::load::{Result, mixed_report};
+
+fn times(ms: u64) -> Times {
+    let mut times = Times::default();
+    times.push(Duration::from_millis(ms));
+    times
+}
+
+fn token(ms: u64) -> Behaviour {
+    Behaviour { token: Duration::from_millis(ms), ..Behaviour::default() }
+}
+
+fn phase(is_attacked: bool, gap_ms: u64, rss_mib: u64) -> Phase {
+    Phase {
+        attack: is_attacked.then(|| [Tally::default(); 2]),
+        seconds: 10.0,
+        figures: Figures {
+            done: 5,
+            tokens: 100,
+            first: times(20),
+            gaps: times(gap_ms),
+            ..Figures::default()
+        },
+        vitals: vec![Vitals { rss_bytes: rss_mib << 20, n_threads: 4, n_files: 30 }],
+    }
+}
+
+fn judge(phases: &[Phase]) -> Vec<String> {
+    mixed_report::report(phases, &Figures::default(), &Failures::default()).broken
+}
+
+#[test]
+fn mixed_holds_its_bars() {
+    let good = || [phase(false, 10, 100), phase(true, 15, 120), phase(false, 10, 130), phase(true, 15, 144)];
+    assert_eq!(judge(&good()), [""; 0]);
+    let mut slow = good();
+    slow[3] = phase(true, 16, 144);
+    assert_eq!(
+        judge(&slow),
+        ["the p99 of gaps under attack is 1.55 times that without, at most 1.5 is allowed"]
+    );
+    let mut growing = good();
+    growing[3] = phase(true, 15, 145);
+    assert_eq!(
+        judge(&growing),
+        ["the server's memory is 1.21 times that after two phases, at most 1.2 is allowed"]
+    );
+    let mut idle = good();
+    idle[1].figures = Figures::default();
+    assert_eq!(judge(&idle).len(), 2, "{:?}", judge(&idle));
+    let failures = Failures { n: 1, texts: vec!["the role came again".into()] };
+    let report = mixed_report::report(&good(), &Figures::default(), &failures);
+    assert_eq!(report.broken, ["1 good requests failed, the first: the role came again"]);
+    assert!(report.to_text().contains("attacked       10      5      0      10 |"), "{}", report.to_text());
+}
+
+fn overload_outcome() -> Outcome {
+    let peak = Seen { done: 10, tokens: 1000, ..Seen::default() };
+    let mut over = Seen { done: 9, tokens: 900, refusals: times(50), ..Seen::default() };
+    (0..90).for_each(|_| over.lateness.push(Duration::ZERO));
+    let failures = Failures::default();
+    Outcome { peak, peak_seconds: 1.0, over, over_seconds: 1.0, rate: 100.0, failures }
+}
+
+#[test]
+fn overload_holds_its_bars() {
+    assert_eq!(overload_outcome().report().broken, [""; 0]);
+    let broken = |change: fn(&mut Outcome)| {
+        let mut outcome = overload_outcome();
+        change(&mut outcome);
+        outcome.report().broken.join("; ")
+    };
+    assert_eq!(broken(|o| o.over.tokens = 899), "0.899 of the goodput is left, at least 0.9 is asked for");
+    assert_eq!(
+        broken(|o| o.over.refusals = times(51)),
+        "the p99 of refusals is 51.0 ms, at most 50 is allowed"
+    );
+    assert_eq!(broken(|o| o.rate = 101.0), "the clients came to 90 of 101 requests/s");
+    assert!(broken(|o| o.over.refusals = Times::default()).contains("NaN"));
+    assert!(broken(|o| o.peak = Seen::default()).contains("of the goodput"));
+    assert!(
+        broken(|o| o.failures = Failures { n: 2, texts: vec!["x".into()] }).starts_with("2 good requests")
+    );
+}
+
+#[test]
+fn what_stays_behind_is_told() {
+    let idle = Metrics { running: 0, waiting: 0, free: 60, cached: 40, held: 0 };
+    let look =
+        |metrics, n_files| Look { metrics, vitals: Some(Vitals { rss_bytes: 1, n_threads: 1, n_files }) };
+    let broken = |before, after| {
+        aborts::report(&Ends::default(), before, after, 0.0, &Failures::default()).broken.join("; ")
+    };
+    let start = look(idle, 10);
+    assert_eq!(broken(start, look(Metrics { free: 50, cached: 50, ..idle }, 14)), "");
+    assert_eq!(broken(start, look(idle, 15)), "15 files are open, 10 were at the start");
+    let cases = [
+        (Metrics { running: 1, ..idle }, "1 sequences run after all streams were closed"),
+        (Metrics { waiting: 2, ..idle }, "2 sequences wait after all streams were closed"),
+        (Metrics { free: 59, ..idle }, "99 pages are free or cached, 100 were there at the start"),
+        (Metrics { free: 59, held: 1, ..idle }, "1 pages are held after all streams were closed; 99 pages"),
+    ];
+    for (metrics, expected) in cases {
+        let broken = broken(start, look(metrics, 10));
+        assert!(broken.starts_with(expected), "{broken}");
+    }
+    assert!(broken(look(Metrics { running: 1, ..idle }, 10), start).contains("was not idle at the start"));
+}
+
+/// A short scenario against a fake.
+fn run(scenario: Scenario, behaviour: Behaviour) -> Result<Report> {
+    let args = Args {
+        scenario,
+        minutes: 1.2 / 60.0,
+        phases: 2,
+        streams: Some(4),
+        slow: 3,
+        slowloris: 5,
+        seconds: 0.6,
+        peak_seconds: 0.5,
+        sequences: 4,
+        count: 40,
+        tokens: 16,
+        ..Args::default()
+    };
+    let fake = Fake::start(behaviour);
+    let mut target = fake.target();
+    target.pid = cfg!(target_os = "linux").then(std::process::id).filter(|_| scenario == Scenario::Mixed);
+    target.patience = Duration::from_secs(2);
+    match scenario {
+        Scenario::Mixed => mixed::run(&args, &target),
+        Scenario::Overload => overload::run(&args, &target),
+        Scenario::Aborts => aborts::run(&args, &target),
+    }
+}
+
+#[test]
+fn a_good_server_passes_mixed() {
+    let report = run(Scenario::Mixed, token(2)).unwrap();
+    let failures: Vec<_> =
+        report.broken.iter().filter(|b| b.contains("failed") || b.contains("no request")).collect();
+    // Times are those of a busy machine.
+    assert_eq!(failures, [""; 0]);
+    let phases = report.figures["phases"].as_array().unwrap();
+    assert_eq!(phases.len(), 2);
+    for phase in phases {
+        assert!(
+            phase["done"].as_u64().unwrap() > 0 && phase["tokens_per_s"].as_f64().unwrap() > 16.0,
+            "{phase}"
+        );
+        assert!(phase["gaps"]["p50_ms"].as_f64().unwrap() >= 1.0, "{phase}");
+        assert!(phase["last_look"]["rss_bytes"].as_u64().is_some() || !cfg!(target_os = "linux"), "{phase}");
+    }
+    let attack = &phases[1]["attack"];
+    assert_eq!((&attack["slow"]["connections"], &attack["slowloris"]["connections"]), (&3.into(), &5.into()));
+    assert!(attack["slow"]["bytes"].as_u64().unwrap() >= 3 && phases[0]["attack"].is_null(), "{attack}");
+    assert!(report.figures["gap_p99_ratio"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_server_with_a_fault_fails_mixed() {
+    let report = run(Scenario::Mixed, Behaviour { fault: |e| drop(e.pop()), ..token(2) }).unwrap();
+    assert!(report.broken[0].contains("the stream ended without `[DONE]`"), "{:?}", report.broken);
+    let report = run(Scenario::Mixed, Behaviour { n_sequences: 0, ..token(2) }).unwrap();
+    assert!(report.broken[0].contains("refused, though nobody is above"), "{:?}", report.broken);
+}
+
+#[test]
+fn overload_finds_refusals_and_what_is_wrong_with_them() {
+    let behaviour = Behaviour { n_sequences: 4, ..token(5) };
+    let report = run(Scenario::Overload, behaviour.clone()).unwrap();
+    assert_eq!(report.figures["failures"], serde_json::json!([]), "{:?}", report.broken);
+    assert!(report.figures["refusals"]["n"].as_u64().unwrap() > 20, "{}", report.figures);
+    assert!(report.figures["over"]["done"].as_u64().unwrap() > 5, "{}", report.figures);
+
+    let late = Behaviour { refusal_delay: Duration::from_millis(60), ..behaviour.clone() };
+    let report = run(Scenario::Overload, late).unwrap();
+    assert!(report.broken.iter().any(|b| b.contains("the p99 of refusals")), "{:?}", report.broken);
+
+    let refusal = REFUSAL.replace("retry-after: 1\r\n", "");
+    let report = run(Scenario::Overload, Behaviour { refusal, ..behaviour }).unwrap();
+    assert!(report.broken[0].contains("a 429 has None as Retry-After"), "{:?}", report.broken);
+}
+
+#[test]
+fn aborts_leave_nothing_behind_or_fail() {
+    let report = run(Scenario::Aborts, token(2)).unwrap();
+    assert_eq!(report.broken, [""; 0]);
+    let figures = &report.figures;
+    assert_eq!(figures["closed_before_an_answer"], 4);
+    let n_ends = figures["cut"].as_u64().unwrap() + figures["done"].as_u64().unwrap();
+    assert!(n_ends == 36 && figures["cut"].as_u64().unwrap() > 20, "{figures}");
+
+    let report = run(Scenario::Aborts, Behaviour { leaks: true, ..token(2) }).unwrap();
+    assert!(report.broken.join("; ").contains("pages are held after all streams"), "{:?}", report.broken);
+}
+
+#[test]
+fn a_report_is_for_programs_too() {
+    let report = overload_outcome().report();
+    let args = Args { scenario: Scenario::Overload, seed: 7, ..Args::default() };
+    let json = report.to_json(&args);
+    assert_eq!((json["scenario"].as_str(), json["seed"].as_u64()), (Some("overload"), Some(7)));
+    assert_eq!((json["share"].as_f64(), json["broken"].as_array().map(Vec::len)), (Some(0.9), Some(0)));
+}
