@@ -1,0 +1,158 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use inferno_engine::Handle;
+use inferno_text::{ChatTemplate, Tokenizer};
+use tokio::sync::Semaphore;
+
+use crate::drain::Drain;
+use crate::error::ApiError;
+use crate::keys::Keyring;
+use crate::listener::Traffic;
+use crate::metrics::Metrics;
+use crate::places::Places;
+use crate::registry::Registry;
+use crate::settings::Settings;
+
+/// What a server is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The engine, which outlives the server.
+    pub engine: Handle,
+    /// The model's vocabulary.
+    pub tokenizer: Tokenizer,
+    /// Its chat template, if it has one.
+    pub template: Option<ChatTemplate>,
+    /// What it is called and what it is.
+    pub card: Card,
+    /// Pages of the KV pool.
+    pub n_pages: usize,
+}
+
+/// What a model is called and what it is.
+#[derive(Debug, Clone)]
+pub struct Card {
+    /// Its names; the first is the one it is listed under. There is at least one.
+    pub names: Vec<String>,
+    /// Positions it was trained for.
+    pub context_train: usize,
+    /// Parameters.
+    pub n_params: u64,
+    /// Bytes of the file.
+    pub n_bytes: u64,
+    /// Numbers of a hidden state.
+    pub dim: usize,
+    /// What most of its matrices are stored as.
+    pub dtype: String,
+    /// Its family.
+    pub family: String,
+    /// The same for equal answers: build, file, instruction set, type of keys and values.
+    pub fingerprint: String,
+}
+
+impl Card {
+    pub(crate) fn id(&self) -> &str {
+        &self.names[0]
+    }
+
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        name == "default" || self.names.iter().any(|known| known == name)
+    }
+}
+
+/// Strings and tokens of the model.
+#[derive(Debug)]
+pub(crate) struct Text {
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) context_len: usize,
+}
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) engine: Handle,
+    pub(crate) text: Arc<Text>,
+    pub(crate) card: Card,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) keyring: Keyring,
+    pub(crate) metrics: Metrics,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) registry: Registry,
+    pub(crate) places: Places,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) n_pages: usize,
+    /// A KiB of bodies each.
+    pub(crate) body_room: Arc<Semaphore>,
+    /// A step has not moved for too long.
+    pub(crate) stalled: AtomicBool,
+    pub(crate) started: Instant,
+    /// Seconds since 1970 at the start.
+    pub(crate) created: u64,
+    /// Makes ids of one server differ from those of another.
+    pub(crate) id_seed: u64,
+    n_ids: AtomicU64,
+}
+
+impl App {
+    pub(crate) fn new(
+        parts: Parts,
+        settings: Arc<Settings>,
+        drain: Arc<Drain>,
+        traffic: Arc<Traffic>,
+    ) -> App {
+        use std::hash::{BuildHasher, RandomState};
+        assert!(!parts.card.names.is_empty(), "a model has a name");
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        App {
+            text: Arc::new(Text {
+                tokenizer: Arc::new(parts.tokenizer),
+                template: parts.template,
+                context_len: parts.engine.shape().context_len,
+            }),
+            engine: parts.engine,
+            card: parts.card,
+            keyring: Keyring::new(&settings),
+            metrics: Metrics::default(),
+            traffic,
+            registry: Registry::default(),
+            places: Places::default(),
+            drain,
+            n_pages: parts.n_pages,
+            body_room: Arc::new(Semaphore::new((settings.bodies_bytes >> 10).min(Semaphore::MAX_PERMITS))),
+            stalled: AtomicBool::new(false),
+            started: Instant::now(),
+            created: since_1970.as_secs(),
+            id_seed: RandomState::new().hash_one(()),
+            n_ids: AtomicU64::new(0),
+            settings,
+        }
+    }
+
+    /// An id that no other answer has.
+    pub(crate) fn new_id(&self, prefix: &str) -> String {
+        let n = self.n_ids.fetch_add(1, Ordering::Relaxed);
+        format!("{prefix}{:016x}{n:08x}", self.id_seed)
+    }
+
+    /// Seconds since 1970, now.
+    pub(crate) fn now(&self) -> u64 {
+        self.created + self.started.elapsed().as_secs()
+    }
+
+    /// Is there anyone to compute, and does it move?
+    pub(crate) fn health(&self) -> Result<(), ApiError> {
+        if self.engine.is_stopped() {
+            return Err(ApiError::unavailable("engine_stopped", "the engine has stopped", 30));
+        }
+        if self.stalled.load(Ordering::Relaxed) {
+            let seconds = self.settings.stall.as_secs();
+            let message = format!("the model has not moved for {seconds} s or more");
+            return Err(ApiError::unavailable("engine_stalled", message, 5));
+        }
+        Ok(())
+    }
+}

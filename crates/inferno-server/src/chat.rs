@@ -1,0 +1,256 @@
+//! `POST /v1/chat/completions`: from messages to a prompt.
+
+use std::sync::Arc;
+
+use inferno_engine::{Distribution, Logprobs};
+use inferno_text::{ChatTemplate, RenderOptions, Tokenizer};
+use serde_json::{Map, Value};
+
+use crate::app::{App, Text};
+use crate::error::ApiError;
+use crate::fields::{Fields, expected_at};
+use crate::options::{self, Options};
+use crate::settings::Settings;
+use crate::unsupported;
+
+/// What a template is given.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    messages: Vec<Value>,
+    add_generation_prompt: bool,
+    variables: Map<String, Value>,
+}
+
+/// A chat request.
+#[derive(Debug)]
+pub(crate) struct Chat {
+    pub(crate) conversation: Conversation,
+    pub(crate) options: Options,
+}
+
+/// Who may speak. `developer` is the newer name of `system`.
+const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+
+impl Chat {
+    pub(crate) fn read(body: Map<String, Value>, app: &App) -> Result<Chat, ApiError> {
+        let mut fields = Fields::new(body);
+        let mut options = Options::read(&mut fields, &app.settings, &app.text.tokenizer)?;
+        if options.max_tokens == Some(0) {
+            return Err(ApiError::invalid("max_tokens", "`max_tokens` is 0, expected 1 or more"));
+        }
+        let wants = fields.boolean("logprobs")?.unwrap_or(false);
+        match options::top(&mut fields, "top_logprobs")? {
+            Some(1..) if !wants => {
+                let message = "`top_logprobs` is only allowed with `logprobs: true`";
+                return Err(ApiError::invalid("top_logprobs", message));
+            }
+            top if wants => {
+                options.sampling.logprobs =
+                    Some(Logprobs { top: top.unwrap_or(0), of: Distribution::Raw });
+            }
+            _ => {}
+        }
+        let conversation = Conversation::read(&mut fields, &app.settings, &app.text)?;
+        unsupported::check(&fields.into_rest())?;
+        Ok(Chat { conversation, options })
+    }
+}
+
+impl Conversation {
+    /// Reads `messages` and what else goes into a template.
+    pub(crate) fn read(
+        fields: &mut Fields,
+        settings: &Settings,
+        text: &Text,
+    ) -> Result<Conversation, ApiError> {
+        let mut variables = variables(fields, settings)?;
+        if let Some(effort) = fields.string("reasoning_effort", 32)? {
+            if effort == "none" {
+                variables.entry("enable_thinking").or_insert(Value::Bool(false));
+            }
+            variables.entry("reasoning_effort").or_insert(Value::String(effort));
+        }
+        if let Some(think) = fields.boolean("enable_thinking")? {
+            variables.insert("enable_thinking".into(), think.into());
+        }
+        let add_generation_prompt = fields.boolean("add_generation_prompt")?.unwrap_or(true);
+        let messages = match fields.take("messages") {
+            Some(Value::Array(messages)) => messages,
+            Some(other) => return Err(fields.expected("messages", &other, "an array of messages")),
+            None => return Err(ApiError::missing("messages", "`messages` is missing: an array of messages")),
+        };
+        let most = settings.messages;
+        if !(1..=most).contains(&messages.len()) {
+            let message = format!("`messages` has {} messages, expected 1 to {most}", messages.len());
+            return Err(ApiError::invalid("messages", message));
+        }
+        let read = |(i, message)| self::message(i, message, text.template.as_ref());
+        let messages = messages.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
+        Ok(Conversation { messages, add_generation_prompt, variables })
+    }
+
+    /// Bytes of text in it, about.
+    pub(crate) fn size(&self) -> usize {
+        fn size(value: &Value) -> usize {
+            match value {
+                Value::String(text) => text.len(),
+                Value::Array(items) => items.iter().map(size).sum(),
+                Value::Object(pairs) => pairs.iter().map(|(key, value)| key.len() + size(value)).sum(),
+                _ => 8,
+            }
+        }
+        self.messages.iter().map(size).sum()
+    }
+
+    /// The prompt as tokens.
+    pub(crate) fn tokens(&self, text: &Text) -> Result<Vec<u32>, ApiError> {
+        self.render(text, ChatTemplate::render_tokens)
+    }
+
+    /// The prompt as text, to look at.
+    pub(crate) fn text(&self, text: &Text) -> Result<String, ApiError> {
+        self.render(text, ChatTemplate::render_text)
+    }
+
+    fn render<T>(
+        &self,
+        text: &Text,
+        render: impl Fn(
+            &ChatTemplate,
+            &Tokenizer,
+            &[Value],
+            &RenderOptions,
+        ) -> Result<T, inferno_text::TemplateError>,
+    ) -> Result<T, ApiError> {
+        let template = text.template.as_ref().ok_or_else(|| {
+            ApiError::bad_request("the model has no chat template: use `/v1/completions` with a text")
+        })?;
+        let options = RenderOptions {
+            add_generation_prompt: self.add_generation_prompt,
+            extra: self.variables.clone(),
+            max_bytes: 4 * text.context_len + self.size(),
+            ..RenderOptions::default()
+        };
+        render(template, &text.tokenizer, &self.messages, &options).map_err(|e| ApiError::template(&e))
+    }
+}
+
+/// Renders and tokenizes on a thread of its own if that may take long.
+pub(crate) async fn prompt(
+    conversation: Conversation,
+    text: &Arc<Text>,
+) -> Result<(Conversation, Vec<u32>), ApiError> {
+    let size = conversation.size();
+    let text = Arc::clone(text);
+    crate::body::off_thread(size, move || {
+        let tokens = conversation.tokens(&text)?;
+        Ok((conversation, tokens))
+    })
+    .await
+}
+
+fn variables(fields: &mut Fields, settings: &Settings) -> Result<Map<String, Value>, ApiError> {
+    const NAME: &str = "chat_template_kwargs";
+    let Some(value) = fields.take(NAME) else { return Ok(Map::new()) };
+    let Value::Object(variables) = value else {
+        return Err(fields.expected(NAME, &value, "an object of scalars"));
+    };
+    let n_bytes: usize =
+        variables.iter().map(|(name, value)| name.len() + value.as_str().map_or(8, str::len)).sum();
+    if variables.len() > settings.template_variables || n_bytes > settings.template_variable_bytes {
+        let (n, bytes) = (settings.template_variables, settings.template_variable_bytes);
+        let message = format!("`{NAME}` is too large, expected at most {n} variables of {bytes} bytes in all");
+        return Err(ApiError::invalid(NAME, message));
+    }
+    // Names that steer the rendering elsewhere are not variables of a template.
+    let reserved = ["tokenize", "add_generation_prompt", "chat_template", "continue_final_message", "template"];
+    if let Some(name) = variables.keys().find(|name| reserved.contains(&name.as_str())) {
+        return Err(ApiError::invalid(NAME, format!("`{NAME}` may not set `{name}`")));
+    }
+    Ok(variables)
+}
+
+/// Checks a message, and brings it into the form that templates know.
+fn message(i: usize, message: Value, template: Option<&ChatTemplate>) -> Result<Value, ApiError> {
+    let path = |name: &str| format!("messages[{i}].{name}");
+    let Value::Object(mut message) = message else {
+        return Err(expected_at(&format!("messages[{i}]"), &message, "an object with `role` and `content`"));
+    };
+    let role = match message.get("role") {
+        Some(Value::String(role)) if ROLES.contains(&role.as_str()) => role.clone(),
+        other => {
+            let found = other.unwrap_or(&Value::Null);
+            return Err(expected_at(&path("role"), found, &format!("one of {}", ROLES.join(", "))));
+        }
+    };
+    if role == "developer" && !template.is_some_and(|t| t.mentions("developer")) {
+        message.insert("role".into(), "system".into());
+    }
+    let calls = message.get("tool_calls").filter(|calls| !calls.is_null());
+    if let Some(calls) = calls {
+        check_calls(&path("tool_calls"), calls)?;
+    }
+    let has_calls = calls.is_some() || message.get("function_call").is_some_and(|call| !call.is_null());
+    let content = match message.remove("content") {
+        Some(Value::String(text)) => Value::String(text),
+        Some(Value::Array(parts)) => Value::String(joined(&path("content"), parts)?),
+        None | Some(Value::Null) if role == "assistant" && has_calls => Value::String(String::new()),
+        None | Some(Value::Null) => {
+            let message = format!("`{}` is missing: a string, or an array of text parts", path("content"));
+            return Err(ApiError::missing(path("content"), message));
+        }
+        Some(other) => return Err(expected_at(&path("content"), &other, "a string or an array of text parts")),
+    };
+    message.insert("content".into(), content);
+    // Two names for what an assistant thought; templates know the longer one.
+    if let Some(reasoning) = message.remove("reasoning") {
+        message.entry("reasoning_content").or_insert(reasoning);
+    }
+    message.retain(|_, value| !value.is_null());
+    Ok(Value::Object(message))
+}
+
+/// The text of parts, a line each.
+fn joined(path: &str, parts: Vec<Value>) -> Result<String, ApiError> {
+    let mut text = String::new();
+    for (i, part) in parts.into_iter().enumerate() {
+        let kind = part["type"].as_str().unwrap_or_default();
+        let found = match (kind, &part["text"], &part["refusal"]) {
+            ("text" | "input_text" | "output_text", Value::String(text), _) => text,
+            ("refusal", _, Value::String(text)) => text,
+            ("image_url" | "input_image" | "input_audio" | "audio" | "video_url" | "file" | "input_file", ..) => {
+                let message = format!("`{path}[{i}]` is of type `{kind}`, which is not supported: text only");
+                return Err(ApiError::unsupported(format!("{path}[{i}]"), message));
+            }
+            _ => {
+                let expected = "a part like {\"type\": \"text\", \"text\": \"…\"}";
+                return Err(expected_at(&format!("{path}[{i}]"), &part, expected));
+            }
+        };
+        if i > 0 {
+            text.push('\n');
+        }
+        text.push_str(found);
+    }
+    Ok(text)
+}
+
+/// A history of tool calls must have the form that templates read.
+fn check_calls(path: &str, calls: &Value) -> Result<(), ApiError> {
+    let Value::Array(calls) = calls else {
+        return Err(expected_at(path, calls, "an array of tool calls"));
+    };
+    for (i, call) in calls.iter().enumerate() {
+        let function = &call["function"];
+        if !function["name"].is_string() {
+            let expected = "a call like {\"type\": \"function\", \"function\": {\"name\": \"…\", \"arguments\": \"…\"}}";
+            return Err(expected_at(&format!("{path}[{i}]"), call, expected));
+        }
+        let arguments = &function["arguments"];
+        if !(arguments.is_string() || arguments.is_object() || arguments.is_null()) {
+            let path = format!("{path}[{i}].function.arguments");
+            return Err(expected_at(&path, arguments, "a string of JSON"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! `POST /v1/completions`: texts or tokens to go on from.
+
+use inferno_engine::{Distribution, Logprobs};
+use inferno_text::{Special, Tokenizer};
+use serde_json::{Map, Value};
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::fields::{self, Fields, expected_at};
+use crate::options::{self, Options};
+use crate::unsupported;
+
+/// A completion request.
+#[derive(Debug)]
+pub(crate) struct Completion {
+    pub(crate) prompts: Vec<Prompt>,
+    pub(crate) options: Options,
+    /// The completion's text starts with the prompt.
+    pub(crate) echo: bool,
+    add_special: bool,
+}
+
+/// A prompt as it came.
+#[derive(Debug, Clone)]
+pub(crate) enum Prompt {
+    Text(String),
+    Tokens(Vec<u32>),
+}
+
+impl Prompt {
+    /// As a completion's text starts with it.
+    pub(crate) fn text(&self, tokenizer: &Tokenizer) -> String {
+        match self {
+            Prompt::Text(text) => text.clone(),
+            Prompt::Tokens(tokens) => {
+                let bytes = tokenizer.decode(tokens).expect("the tokens are checked");
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+        }
+    }
+}
+
+/// OpenAI's default for a completion that does not say how long it may be.
+const DEFAULT_MAX_TOKENS: usize = 16;
+
+impl Completion {
+    pub(crate) fn read(body: Map<String, Value>, app: &App) -> Result<Completion, ApiError> {
+        let mut fields = Fields::new(body);
+        let settings = &app.settings;
+        let tokenizer = &app.text.tokenizer;
+        let mut options = Options::read(&mut fields, settings, tokenizer)?;
+        if let Some(top) = top(&mut fields)? {
+            options.sampling.logprobs = Some(Logprobs { top, of: Distribution::Raw });
+        }
+        let echo = fields.boolean("echo")?.unwrap_or(false);
+        if options.max_tokens == Some(0) && !echo {
+            let message = "`max_tokens` is 0, expected 1 or more, or `echo: true` to read the prompt alone";
+            return Err(ApiError::invalid("max_tokens", message));
+        }
+        let add_special = fields.boolean("add_special_tokens")?.unwrap_or(true);
+        let prompts = prompts(&mut fields, settings.prompts, tokenizer.vocab_size())?;
+        let n = prompts.len() * options.n as usize;
+        if n > settings.prompts.max(settings.n) {
+            let most = settings.prompts.max(settings.n);
+            let message = format!("{} prompts with {} choices each are {n}, expected at most {most}", prompts.len(), options.n);
+            return Err(ApiError::invalid("n", message));
+        }
+        unsupported::check(&fields.into_rest())?;
+        Ok(Completion { prompts, options, echo, add_special })
+    }
+
+    /// Bytes of text in it.
+    pub(crate) fn size(&self) -> usize {
+        let size = |prompt: &Prompt| match prompt {
+            Prompt::Text(text) => text.len(),
+            Prompt::Tokens(_) => 0,
+        };
+        self.prompts.iter().map(size).sum()
+    }
+
+    /// All prompts as tokens. Control tokens in a text are recognised: who writes the whole prompt writes them too.
+    pub(crate) fn tokens(&self, tokenizer: &Tokenizer) -> Vec<Vec<u32>> {
+        let tokens = |prompt: &Prompt| match prompt {
+            Prompt::Text(text) => encode(tokenizer, text, self.add_special, Special::Recognise),
+            Prompt::Tokens(tokens) => tokens.clone(),
+        };
+        self.prompts.iter().map(tokens).collect()
+    }
+
+    /// Tokens asked for, where a prompt leaves so much room.
+    pub(crate) fn max_tokens(&self, room: usize) -> usize {
+        self.options.max_tokens.unwrap_or_else(|| DEFAULT_MAX_TOKENS.min(room))
+    }
+}
+
+/// A text's tokens, with a BOS in front if the model wants one.
+pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, add_bos: bool, special: Special) -> Vec<u32> {
+    let mut ids = tokenizer.encode(text, special);
+    if let Some(bos) = tokenizer.bos().filter(|bos| add_bos && tokenizer.add_bos() && ids.first() != Some(bos)) {
+        ids.insert(0, bos);
+    }
+    ids
+}
+
+/// A number of the best tokens; true is as good as 1, as llama.cpp has it.
+fn top(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
+    match fields.peek("logprobs") {
+        Some(Value::Bool(wanted)) => {
+            let top = wanted.then_some(1);
+            fields.take("logprobs");
+            Ok(top)
+        }
+        _ => options::top(fields, "logprobs"),
+    }
+}
+
+/// A string, strings, tokens, or several of those.
+fn prompts(fields: &mut Fields, most: usize, vocab_size: usize) -> Result<Vec<Prompt>, ApiError> {
+    const EXPECTED: &str = "a string, an array of strings, an array of token ids, or an array of those";
+    let items = match fields.take("prompt") {
+        Some(Value::String(text)) => return Ok(vec![not_empty("prompt", Prompt::Text(text))?]),
+        Some(Value::Array(items)) => items,
+        Some(other) => return Err(fields.expected("prompt", &other, EXPECTED)),
+        None => return Err(ApiError::missing("prompt", format!("`prompt` is missing: {EXPECTED}"))),
+    };
+    if items.first().is_some_and(Value::is_number) {
+        return Ok(vec![Prompt::Tokens(fields::tokens("prompt", &items, vocab_size)?)]);
+    }
+    if !(1..=most).contains(&items.len()) {
+        let message = format!("`prompt` is an array of {}, expected 1 to {most} prompts", items.len());
+        return Err(ApiError::invalid("prompt", message));
+    }
+    let prompt = |(i, item): (usize, Value)| {
+        let path = format!("prompt[{i}]");
+        match item {
+            Value::String(text) => not_empty(&path, Prompt::Text(text)),
+            Value::Array(ids) => not_empty(&path, Prompt::Tokens(fields::tokens(&path, &ids, vocab_size)?)),
+            other => Err(expected_at(&path, &other, "a string or an array of token ids")),
+        }
+    };
+    items.into_iter().enumerate().map(prompt).collect()
+}
+
+fn not_empty(path: &str, prompt: Prompt) -> Result<Prompt, ApiError> {
+    match &prompt {
+        Prompt::Text(text) if text.is_empty() => {}
+        Prompt::Tokens(tokens) if tokens.is_empty() => {}
+        _ => return Ok(prompt),
+    }
+    Err(ApiError::invalid(path, format!("`{path}` is empty, expected at least one token")))
+}

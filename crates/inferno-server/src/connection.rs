@@ -1,0 +1,153 @@
+//! One connection: hyper's HTTP/1.1, driven by hand so that every wait has an end.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tower::ServiceExt;
+
+use crate::drain::Drain;
+use crate::error::ApiError;
+use crate::io::{Progress, Stage, Times, Watched};
+use crate::settings::Settings;
+
+/// Where requests go: nowhere yet while the model is loaded.
+#[derive(Debug, Default)]
+pub(crate) struct Door {
+    router: std::sync::OnceLock<Router>,
+}
+
+impl Door {
+    pub(crate) fn open(&self, router: Router) {
+        let _ = self.router.set(router);
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        match self.router.get() {
+            Some(router) => match router.clone().oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+            None if matches!(request.uri().path(), "/live" | "/livez" | "/ping") => crate::health::live().await,
+            None => ApiError::unavailable("model_loading", "Loading model", 1).into_response(),
+        }
+    }
+}
+
+/// Serves a connection until its end, or until it is told to make room.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    door: Arc<Door>,
+    settings: Arc<Settings>,
+    drain: Arc<Drain>,
+    (progress, make_room): (Arc<Progress>, Arc<Notify>),
+) {
+    let _ = stream.set_nodelay(true);
+    let times =
+        Times { header: settings.header_time, idle: settings.idle_time, write: settings.write_time };
+    let io = Watched::new(stream, Arc::clone(&progress), times);
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        let door = Arc::clone(&door);
+        let is_draining = !drain.is_serving();
+        let busy = Busy::new(&progress, &drain);
+        async move {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Peer(peer));
+            let mut response = door.answer(request).await;
+            if is_draining {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response.map(|body| Answering { body, _busy: busy }))
+        }
+    });
+    let connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_headers(settings.headers)
+        .max_header_size(settings.header_bytes)
+        .max_buf_size(settings.header_bytes.max(64 << 10))
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    let mut is_draining = false;
+    loop {
+        tokio::select! {
+            result = &mut connection => {
+                if let Err(error) = result {
+                    tracing::debug!(%peer, %error, "a connection ended");
+                }
+                return;
+            }
+            () = make_room.notified() => return,
+            () = drain.begun(), if !is_draining => {
+                is_draining = true;
+                // One that has a request answers it and closes; others may still ask how things are.
+                if progress.get().0 == Stage::Busy {
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+/// Marks a connection as busy while it lives.
+struct Busy {
+    progress: Arc<Progress>,
+    drain: Arc<Drain>,
+}
+
+impl Busy {
+    fn new(progress: &Arc<Progress>, drain: &Arc<Drain>) -> Busy {
+        progress.enter(Stage::Busy);
+        Busy { progress: Arc::clone(progress), drain: Arc::clone(drain) }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.progress.enter(if self.drain.is_serving() { Stage::Idle } else { Stage::Closing });
+    }
+}
+
+/// A body that keeps its connection busy until it is sent.
+struct Answering {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);

@@ -1,0 +1,308 @@
+//! A request in the engine: handed in, watched, and given up when nobody waits for it any more.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use inferno_engine::{Constraint, Event, Miss, Request, RequestId, TokenLogprob, Usage};
+
+use crate::app::App;
+use crate::choice::{Choice, Delta, FinishReason};
+use crate::error::ApiError;
+use crate::inbox::Inbox;
+use crate::keys::{Caller, Pass};
+use crate::options::Options;
+use crate::registry::Entry;
+use crate::stop::StopAtText;
+
+/// A prompt, and how much may follow it.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) max_tokens: usize,
+    /// Log-probabilities of the prompt itself, with so many of the best tokens.
+    pub(crate) prompt_logprobs: Option<usize>,
+}
+
+/// What happened, in the order it happened.
+#[derive(Debug)]
+pub(crate) enum Update {
+    /// Tokens of the prompt that are computed.
+    Progress { prompt_idx: usize, n_done: usize },
+    /// Log-probabilities of the prompt's next tokens.
+    Prompt { choice: usize, logprobs: Vec<TokenLogprob> },
+    /// More of a choice.
+    Text { choice: usize, delta: Delta },
+    /// The end of a choice, with the last of it.
+    Finished { choice: usize, delta: Delta, reason: FinishReason },
+    /// The end of everything.
+    Failed(ApiError),
+}
+
+/// A request in the engine. Dropping it cancels what has not ended.
+pub(crate) struct Generation {
+    app: Arc<App>,
+    caller: Caller,
+    inbox: Arc<Inbox>,
+    events: Vec<(u32, Event)>,
+    entry: Entry,
+    /// Counts against its key's limit until it ends.
+    _pass: Pass,
+    prompts: Vec<PromptState>,
+    /// Choice `c` of prompt `p` is number `p * n + c`.
+    choices: Vec<Choice>,
+    n: usize,
+    n_left: usize,
+    options: Options,
+    started: Instant,
+    first_token: Option<Instant>,
+}
+
+struct PromptState {
+    id: RequestId,
+    tokens: Vec<u32>,
+    cached: Option<(usize, Miss)>,
+    /// The first choice's, whose prefill is the prompt's.
+    usage: Option<Usage>,
+    n_left: usize,
+}
+
+/// What an answer took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) n_prompt: usize,
+    pub(crate) n_cached: usize,
+    pub(crate) n_completion: usize,
+    pub(crate) n_drafted: usize,
+    pub(crate) n_accepted: usize,
+    pub(crate) queued: Duration,
+    pub(crate) prefill: Duration,
+    pub(crate) decode: Duration,
+}
+
+impl Generation {
+    /// Hands all prompts in, or none.
+    pub(crate) fn submit(
+        app: &Arc<App>,
+        caller: Caller,
+        (entry, pass): (Entry, Pass),
+        jobs: Vec<Job>,
+        options: Options,
+    ) -> Result<Generation, ApiError> {
+        let inbox = Arc::new(Inbox::default());
+        let n = options.n as usize;
+        let n_tokens: usize = jobs.iter().map(|job| job.tokens.len()).sum();
+        let mut generation = Generation {
+            app: Arc::clone(app),
+            caller,
+            inbox: Arc::clone(&inbox),
+            events: Vec::new(),
+            entry,
+            _pass: pass,
+            prompts: Vec::with_capacity(jobs.len()),
+            choices: Vec::with_capacity(jobs.len() * n),
+            n,
+            n_left: jobs.len() * n,
+            options,
+            started: Instant::now(),
+            first_token: None,
+        };
+        let salt = app.keyring.salt(&generation.caller, generation.options.cache_salt.as_deref(), &app.settings);
+        for (prompt_idx, job) in jobs.into_iter().enumerate() {
+            generation.submit_one(prompt_idx, job, salt)?;
+        }
+        app.metrics.begin(n, generation.options.max_tokens, n_tokens);
+        Ok(generation)
+    }
+
+    fn submit_one(&mut self, prompt_idx: usize, job: Job, salt: u64) -> Result<(), ApiError> {
+        let options = &self.options;
+        let tokenizer = &self.app.text.tokenizer;
+        let stop = |_| {
+            let min_tokens = options.sampling.min_tokens;
+            let stops =
+                StopAtText::new(tokenizer, &job.tokens, options.control(), &options.stops, min_tokens);
+            Box::new(stops) as Box<dyn Constraint>
+        };
+        let constraints = if options.stops.is_empty() { Vec::new() } else { (0..self.n).map(stop).collect() };
+        self.choices.extend((0..self.n).map(|_| Choice::new(tokenizer, &job.tokens, options)));
+        let tokens = job.tokens.clone();
+        let request = Request {
+            n: options.n,
+            sampling: options.sampling.clone(),
+            priority: options.priority,
+            tenant: self.caller.tenant,
+            salt,
+            deadline: options.deadline,
+            prompt_logprobs: job.prompt_logprobs,
+            constraints,
+            ..Request::new(job.tokens, job.max_tokens)
+        };
+        let id = self
+            .app
+            .engine
+            .submit_to(request, self.inbox.sink(prompt_idx as u32))
+            .map_err(|refusal| self.refused(refusal))?;
+        self.entry.add(id);
+        self.prompts.push(PromptState { id, tokens, cached: None, usage: None, n_left: self.n });
+        Ok(())
+    }
+
+    fn refused(&self, refusal: inferno_engine::Refusal) -> ApiError {
+        let error = ApiError::refused(refusal);
+        self.app.metrics.refuse(error.code.unwrap_or(error.kind));
+        error
+    }
+
+    /// What happened next; waits for it. Empty only when all has ended. May be dropped at any time.
+    pub(crate) async fn next(&mut self, updates: &mut Vec<Update>) {
+        while self.n_left > 0 && updates.is_empty() {
+            let mut events = std::mem::take(&mut self.events);
+            self.inbox.take(&mut events).await;
+            for (prompt_idx, event) in events.drain(..) {
+                self.apply(prompt_idx as usize, event, updates);
+            }
+            self.events = events;
+        }
+    }
+
+    fn apply(&mut self, prompt_idx: usize, event: Event, updates: &mut Vec<Update>) {
+        let number = |choice_idx: u32| prompt_idx * self.n + choice_idx as usize;
+        match event {
+            Event::Started { choice_idx: 0, n_cached, miss } => {
+                self.prompts[prompt_idx].cached = Some((n_cached, miss));
+                updates.push(Update::Progress { prompt_idx, n_done: n_cached });
+            }
+            Event::Started { .. } => {}
+            Event::Progress { choice_idx: 0, n_done } => updates.push(Update::Progress { prompt_idx, n_done }),
+            Event::Progress { .. } => {}
+            Event::Prompt { choice_idx, logprobs } => {
+                updates.push(Update::Prompt { choice: number(choice_idx), logprobs });
+            }
+            Event::Token { choice_idx, token, logprob } => {
+                self.first_token.get_or_insert_with(Instant::now);
+                let choice = number(choice_idx);
+                // Tokens that came together are shown together.
+                match updates.last_mut() {
+                    Some(Update::Text { choice: last, delta }) if *last == choice => {
+                        self.choices[choice].push(token, logprob, delta);
+                    }
+                    _ => {
+                        let mut delta = Delta::default();
+                        self.choices[choice].push(token, logprob, &mut delta);
+                        updates.push(Update::Text { choice, delta });
+                    }
+                }
+            }
+            Event::Finished { choice_idx, finish, usage } => {
+                let choice = number(choice_idx);
+                let mut delta = Delta::default();
+                let reason = self.choices[choice].finish(finish, &mut delta);
+                let prompt = &mut self.prompts[prompt_idx];
+                if choice_idx == 0 {
+                    prompt.usage = Some(usage);
+                }
+                prompt.n_left -= 1;
+                self.n_left -= 1;
+                self.app.metrics.finish_choice(reason.as_ref().ok().copied(), &usage);
+                updates.push(match reason {
+                    Ok(reason) => Update::Finished { choice, delta, reason },
+                    Err(error) => Update::Failed(error),
+                });
+            }
+        }
+    }
+
+    /// Events that wait to be taken.
+    pub(crate) fn n_pending(&self) -> usize {
+        self.inbox.len()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.n_left == 0
+    }
+
+    /// Has any choice a token?
+    pub(crate) fn has_begun(&self) -> bool {
+        self.first_token.is_some()
+    }
+
+    pub(crate) fn n_choices(&self) -> usize {
+        self.choices.len()
+    }
+
+    /// Choices of each prompt.
+    pub(crate) fn n(&self) -> usize {
+        self.n
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    pub(crate) fn prompt_tokens(&self, prompt_idx: usize) -> &[u32] {
+        &self.prompts[prompt_idx].tokens
+    }
+
+    /// How many tokens of a prompt were cached, and why not more; of the first prompt.
+    pub(crate) fn cached(&self) -> Option<(usize, Miss)> {
+        self.prompts.first()?.cached
+    }
+
+    /// The first request that waits for its first place in a step.
+    pub(crate) fn waiting(&self) -> Option<RequestId> {
+        let waits = |prompt: &&PromptState| prompt.cached.is_none() && prompt.n_left > 0;
+        self.prompts.iter().find(waits).map(|prompt| prompt.id)
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What it has taken so far. A prompt counts once, however many choices it has.
+    pub(crate) fn totals(&self) -> Totals {
+        let mut totals = Totals {
+            n_prompt: self.prompts.iter().map(|p| p.tokens.len()).sum(),
+            n_cached: self.prompts.iter().filter_map(|p| p.cached).map(|c| c.0).sum(),
+            n_completion: self.choices.iter().map(Choice::n_tokens).sum(),
+            ..Totals::default()
+        };
+        for usage in self.prompts.iter().filter_map(|p| p.usage) {
+            totals.n_drafted += usage.n_drafted;
+            totals.n_accepted += usage.n_accepted;
+            totals.queued = totals.queued.max(usage.queued);
+            totals.prefill = totals.prefill.max(usage.prefill);
+            totals.decode = totals.decode.max(usage.decode);
+        }
+        totals
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        for prompt in self.prompts.iter().filter(|prompt| prompt.n_left > 0) {
+            self.app.engine.cancel(prompt.id);
+        }
+        if self.prompts.len() * self.n < self.n_left {
+            // It was not taken: whoever asked is told, and nothing was done.
+            return;
+        }
+        let totals = self.totals();
+        let first_token = self.first_token.map(|at| at - self.started);
+        self.app.metrics.end(&totals, self.started.elapsed(), first_token, self.has_ended());
+        self.app.keyring.spend(&self.caller, (totals.n_prompt - totals.n_cached + totals.n_completion) as u64);
+        tracing::info!(
+            request_id = self.entry.request_id(),
+            prompt_tokens = totals.n_prompt,
+            cached_tokens = totals.n_cached,
+            completion_tokens = totals.n_completion,
+            first_token_ms = first_token.map(|t| t.as_millis() as u64),
+            total_ms = self.started.elapsed().as_millis() as u64,
+            ended = self.has_ended(),
+            "generated"
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! Who may come in at all: by the name the server is called, by the page that asks, by the key.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER};
+use hyper::{HeaderMap, Method, StatusCode, Uri, Version};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use crate::app::App;
+use crate::connection::Peer;
+use crate::error::{ApiError, shown};
+use crate::keys::Caller;
+use crate::settings::Settings;
+
+/// Routes that need no key: whoever starts and stops servers has none.
+const OPEN: [&str; 7] = ["/health", "/healthz", "/live", "/livez", "/ready", "/readyz", "/ping"];
+/// Routes for operators.
+const ADMIN: [&str; 3] = ["/admin/", "/v1/loads", "/server_info"];
+
+/// A page on a stranger's site can make its name mean this machine (DNS rebinding): so the name must be ours. And it can
+/// send requests without asking first: so pages must be invited.
+pub(crate) async fn origin(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match check_host(&request, &app.settings).and_then(|()| check_origin(request.headers(), &app.settings)) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+fn check_host(request: &Request, settings: &Settings) -> Result<(), ApiError> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next(), request.uri().host()) {
+        (Some(_), Some(_), _) => return Err(ApiError::bad_request("the header `host` is there twice")),
+        // A whole address in the first line counts more (RFC 9112, 3.2.2).
+        (_, None, Some(host)) => host.to_owned(),
+        (Some(host), None, None) => {
+            let authority = host.to_str().ok().and_then(|host| host.parse::<Uri>().ok());
+            match authority.as_ref().and_then(|uri| uri.host()) {
+                Some(host) => host.to_owned(),
+                None => return Err(ApiError::bad_request("the header `host` is no name")),
+            }
+        }
+        (None, ..) if request.version() < Version::HTTP_11 => return Ok(()),
+        (None, ..) => return Err(ApiError::bad_request("the header `host` is missing")),
+    };
+    if is_own_name(&host, settings) {
+        return Ok(());
+    }
+    let message = format!(
+        "this server is not called `{}`: start it with `--allowed-host` and that name if it should be",
+        shown(&host)
+    );
+    Err(ApiError::client(StatusCode::MISDIRECTED_REQUEST, "host_not_allowed", message))
+}
+
+fn is_own_name(host: &str, settings: &Settings) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || bare.parse::<IpAddr>().is_ok()
+        || settings.allowed_hosts.iter().any(|name| name == "*" || name.eq_ignore_ascii_case(&host))
+}
+
+fn check_origin(headers: &HeaderMap, settings: &Settings) -> Result<(), ApiError> {
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let is_invited = |known: &String| known == "*" || known.as_bytes() == origin.as_bytes();
+    // A page of this server itself.
+    let own = headers.get(HOST).is_some_and(|host| {
+        let origin = origin.as_bytes();
+        let name = origin.strip_prefix(b"http://").or(origin.strip_prefix(b"https://"));
+        name == Some(host.as_bytes())
+    });
+    if own || settings.cors_origins.iter().any(is_invited) {
+        return Ok(());
+    }
+    let origin = shown(&String::from_utf8_lossy(origin.as_bytes()));
+    let message = format!("pages of `{origin}` may not ask here: start the server with `--cors-origin {origin}`");
+    Err(ApiError::forbidden("origin_not_allowed", message))
+}
+
+/// What invited pages may send and see.
+pub(crate) fn cors(settings: &Settings) -> CorsLayer {
+    let origins = &settings.cors_origins;
+    let allowed = match origins.iter().any(|origin| origin == "*") {
+        true => AllowOrigin::any(),
+        false => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
+    };
+    let exposed = ["x-request-id", "x-should-retry"].map(HeaderName::from_static);
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([exposed[0].clone(), exposed[1].clone(), RETRY_AFTER, CONTENT_TYPE, AUTHORIZATION])
+        .max_age(std::time::Duration::from_secs(3600))
+}
+
+/// Every route but those of [`OPEN`] needs a key, if there are keys; what is for operators needs an operator's.
+pub(crate) async fn key(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if OPEN.contains(&path) {
+        return next.run(request).await;
+    }
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let is_admin = ADMIN.iter().any(|admin| path.starts_with(admin));
+    let allowed = app.keyring.caller(request.headers()).and_then(|caller| {
+        if is_admin {
+            check_admin(&app, &caller, peer, request.headers())?;
+        }
+        Ok(caller)
+    });
+    match allowed {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+fn check_admin(app: &App, caller: &Caller, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<(), ApiError> {
+    if app.keyring.is_needed() {
+        return match caller.is_admin {
+            true => Ok(()),
+            false => Err(ApiError::forbidden("admin_only", "this needs an admin key (`--admin-key`)")),
+        };
+    }
+    // Behind a proxy everybody comes from this machine.
+    let is_forwarded = ["forwarded", "x-forwarded-for"].iter().any(|name| headers.contains_key(*name));
+    match peer {
+        Some(peer) if peer.to_canonical().is_loopback() && !is_forwarded => Ok(()),
+        _ => Err(ApiError::forbidden(
+            "admin_only",
+            "without an admin key (`--admin-key`) this answers to the machine itself only",
+        )),
+    }
+}
+
+/// Nothing new is begun once the server ends, or while nobody can compute.
+pub(crate) async fn open(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if !app.drain.is_serving() {
+        return ApiError::shutting_down().into_response();
+    }
+    if app.engine.is_stopped()
+        && let Err(error) = app.health()
+    {
+        return error.into_response();
+    }
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_localhost_are_our_names_and_others_must_be_told() {
+        let settings = Settings { allowed_hosts: vec!["llm.example".into()], ..Settings::default() };
+        for host in ["localhost", "LOCALHOST", "localhost.", "127.0.0.1", "[::1]", "10.1.2.3", "LLM.example"] {
+            assert!(is_own_name(host, &settings), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", ""] {
+            assert!(!is_own_name(host, &settings), "{host}");
+        }
+        assert!(is_own_name("anything", &Settings { allowed_hosts: vec!["*".into()], ..settings }));
+    }
+}

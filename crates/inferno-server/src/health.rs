@@ -1,0 +1,87 @@
+//! How the server is: for whoever starts, stops and balances servers.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::json;
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::wire::ok;
+
+/// The process lives.
+pub(crate) async fn live() -> Response {
+    ok(&json!({ "status": "ok" }))
+}
+
+/// It can compute.
+pub(crate) async fn health(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    app.health()?;
+    Ok(ok(&json!({ "status": "ok" })))
+}
+
+/// It takes requests.
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    app.health()?;
+    match app.drain.is_serving() {
+        true => Ok(ok(&json!({ "status": "ok" }))),
+        false => Err(ApiError::shutting_down()),
+    }
+}
+
+pub(crate) async fn version() -> Response {
+    ok(&json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// What it is and how it is set up; for operators.
+pub(crate) async fn server_info(State(app): State<Arc<App>>) -> Response {
+    let (card, settings, shape) = (&app.card, &app.settings, app.engine.shape());
+    ok(&json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "model": card.id(),
+        "aliases": card.names[1..],
+        "system_fingerprint": card.fingerprint,
+        "context_length": shape.context_len,
+        "vocab_size": shape.vocab_size,
+        "has_chat_template": app.text.template.is_some(),
+        "kv_pool": { "pages": app.n_pages, "positions": shape.pool_len },
+        "keys": settings.keys.len(),
+        "uptime_s": app.started.elapsed().as_secs(),
+        "limits": {
+            "body_bytes": settings.body_bytes,
+            "connections": settings.connections,
+            "n": settings.n,
+            "prompts": settings.prompts,
+            "messages": settings.messages,
+            "stop_strings": settings.stops,
+            "logit_bias": settings.logit_bias,
+            "json_depth": settings.json_depth,
+            "json_nodes": settings.json_nodes,
+            "deadline_ms": settings.deadline.map(|time| time.as_millis() as u64),
+        },
+        "sampling_defaults": {
+            "temperature": settings.defaults.temperature,
+            "top_k": settings.defaults.top_k,
+            "top_p": settings.defaults.top_p,
+            "min_p": settings.defaults.min_p,
+        },
+    }))
+}
+
+/// How busy it is; for those who balance.
+pub(crate) async fn loads(State(app): State<Arc<App>>) -> Response {
+    let metrics = app.engine.metrics();
+    let (sequences, pages) = (metrics.sequences, metrics.pages);
+    ok(&json!({
+        "model": app.card.id(),
+        "requests": app.registry.len(),
+        "sequences_running": sequences.running,
+        "sequences_waiting": sequences.waiting,
+        "tokens_waiting": sequences.waiting_tokens,
+        "kv_pages": { "free": pages.free, "cached": pages.cached, "held": pages.held, "total": app.n_pages },
+        "kv_usage": pages.held as f64 / app.n_pages.max(1) as f64,
+        "wait_estimate_s": app.engine.wait_estimate(sequences.waiting).as_secs_f64(),
+        "draining": !app.drain.is_serving(),
+    }))
+}

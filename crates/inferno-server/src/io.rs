@@ -1,0 +1,196 @@
+//! A socket that gives up: on a client that does not begin, does not go on, or does not take what it asked for.
+//!
+//! ```text
+//! accepted ──────▶ first byte ──▶ end of the head ──▶ answer ──▶ first byte of the next ──▶ …
+//!    [ header_time )      [ header_time )     (the body has a limit of its own)   [ idle_time )
+//!                                              [ write_time between two bytes taken )
+//! ```
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing has come yet.
+    New,
+    /// A request is on its way, but not here.
+    Head,
+    /// A request is being answered.
+    Busy,
+    /// Between two requests.
+    Idle,
+    /// Its last answer is being sent.
+    Closing,
+}
+
+/// A connection's stage, and since when: its socket and its requests know it.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    inside: Mutex<(Stage, Instant)>,
+}
+
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress { inside: Mutex::new((Stage::New, Instant::now())) }
+    }
+}
+
+impl Progress {
+    pub(crate) fn get(&self) -> (Stage, Instant) {
+        *self.lock()
+    }
+
+    pub(crate) fn enter(&self, stage: Stage) {
+        *self.lock() = (stage, Instant::now());
+    }
+
+    /// Bytes have come.
+    fn received(&self) {
+        let mut inside = self.lock();
+        if matches!(inside.0, Stage::New | Stage::Idle) {
+            *inside = (Stage::Head, Instant::now());
+        }
+    }
+
+    /// Nobody panics with the lock in hand.
+    fn lock(&self) -> MutexGuard<'_, (Stage, Instant)> {
+        self.inside.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// How long a connection may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) header: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) write: Duration,
+}
+
+/// The socket.
+pub(crate) struct Watched {
+    io: TokioIo<TcpStream>,
+    progress: Arc<Progress>,
+    times: Times,
+    reading: Timer,
+    writing: Timer,
+}
+
+/// Runs while something is waited for.
+#[derive(Default)]
+struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    is_running: bool,
+}
+
+impl Timer {
+    fn stop(&mut self) {
+        self.is_running = false;
+    }
+
+    /// Has `deadline` passed? If not, it wakes the task then.
+    fn has_passed(&mut self, deadline: Instant, cx: &mut Context<'_>) -> bool {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        self.is_running = true;
+        sleep.as_mut().poll(cx).is_ready()
+    }
+}
+
+impl Watched {
+    pub(crate) fn new(stream: TcpStream, progress: Arc<Progress>, times: Times) -> Watched {
+        Watched {
+            io: TokioIo::new(stream),
+            progress,
+            times,
+            reading: Timer::default(),
+            writing: Timer::default(),
+        }
+    }
+
+    /// A write took bytes, or waits for the client to take some.
+    fn written<T>(&mut self, result: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.writing.stop();
+            return result;
+        }
+        // From the first time it waited on.
+        let deadline = match &self.writing.sleep {
+            Some(sleep) if self.writing.is_running => sleep.deadline(),
+            _ => Instant::now() + self.times.write,
+        };
+        match self.writing.has_passed(deadline, cx) {
+            true => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing"))),
+            false => Poll::Pending,
+        }
+    }
+}
+
+impl Read for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.io).poll_read(cx, buf) {
+            Poll::Ready(result) => {
+                this.progress.received();
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                let (stage, since) = this.progress.get();
+                let time = match stage {
+                    Stage::New | Stage::Head => this.times.header,
+                    Stage::Idle => this.times.idle,
+                    Stage::Busy | Stage::Closing => return Poll::Pending,
+                };
+                match this.reading.has_passed(since + time, cx) {
+                    true => {
+                        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client asks nothing")))
+                    }
+                    false => Poll::Pending,
+                }
+            }
+        }
+    }
+}
+
+impl Write for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.written(result, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.written(result, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

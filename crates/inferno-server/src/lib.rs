@@ -1,0 +1,59 @@
+//! An OpenAI-compatible server over one engine: HTTP in, tokens to the engine, server-sent events out.
+//!
+//! It knows HTTP, JSON, the shapes that clients expect, and who may ask for how much. It must not know models, devices or
+//! files: it is given an engine, a tokenizer, a template and a description. Every wire type is here.
+//!
+//! A request's way, and the order to read in:
+//!
+//! ```text
+//! listener.rs ▶ connection.rs ▶ routes.rs ▶ guard.rs, keys.rs            may it come in?
+//!   ▶ body.rs, json.rs ▶ chat.rs or completion.rs, options.rs, fields.rs  what does it ask for?
+//!   ▶ generation.rs, choice.rs                                           the engine's events, as text
+//!   ▶ stream.rs or whole.rs, wire.rs                                     the answer
+//! ```
+#![forbid(unsafe_code)]
+
+mod admin;
+mod app;
+mod body;
+mod chat;
+mod choice;
+mod completion;
+mod connection;
+mod drain;
+mod error;
+mod exposition;
+mod fields;
+mod generation;
+mod guard;
+mod health;
+mod inbox;
+mod io;
+mod json;
+mod keys;
+mod listener;
+pub mod log;
+mod meter;
+mod metrics;
+mod models;
+mod options;
+mod places;
+mod registry;
+mod routes;
+mod server;
+mod settings;
+mod stop;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod unsupported;
+mod watchdog;
+mod whole;
+mod wire;
+
+pub use app::{Card, Parts};
+pub use drain::Ended;
+pub use keys::{Key, KeyError, KeyLimits, read_keys};
+pub use server::Server;
+pub use settings::{Defaults, Settings};

@@ -1,0 +1,88 @@
+//! What happens around every request: a name for it, its time, a line in the log, and no panic that gets further.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use hyper::header::{HeaderName, HeaderValue};
+
+use crate::app::App;
+use crate::error::{ApiError, Reason};
+
+/// A request's name, the client's own if it has one.
+#[derive(Debug, Clone)]
+pub(crate) struct Id(pub(crate) Arc<str>);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A longer name is not taken over.
+const LONGEST_ID: usize = 128;
+
+pub(crate) async fn meter(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let given = given.filter(|id| (1..=LONGEST_ID).contains(&id.len()));
+    let id: Arc<str> = given.map_or_else(|| app.new_id("req-").into(), Into::into);
+    request.extensions_mut().insert(Id(Arc::clone(&id)));
+    // A path that nobody answers is not remembered by its name: there are too many.
+    let route = request.extensions().get::<MatchedPath>().map_or("other", |path| path.as_str()).to_owned();
+    let method = request.method().clone();
+    app.metrics.enter();
+    let _leaver = Leaver(&app);
+    let mut response = match caught(next.run(request)).await {
+        Ok(response) => response,
+        Err(words) => {
+            tracing::error!(request_id = &*id, panic = words, "a request failed");
+            ApiError::internal("the server failed on this request").into_response()
+        }
+    };
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let (status, time) = (response.status().as_u16(), start.elapsed());
+    let reason = response.extensions().get::<Reason>().map(|reason| reason.0);
+    app.metrics.answer(&route, method.as_str(), status, time);
+    let ms = time.as_millis() as u64;
+    match route.as_str() {
+        "/health" | "/live" | "/ready" | "/metrics" => {
+            tracing::debug!(request_id = &*id, %method, route, status, ms, reason, "answered");
+        }
+        _ => tracing::info!(request_id = &*id, %method, route, status, ms, reason, "answered"),
+    }
+    response
+}
+
+/// Counts a request out, however it ends.
+struct Leaver<'a>(&'a App);
+
+impl Drop for Leaver<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.leave();
+    }
+}
+
+/// A future's output, or what its panic says.
+pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| {
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(panic) => Poll::Ready(Err(words(&*panic))),
+        }
+    })
+    .await
+}
+
+/// What a panic says.
+pub(crate) fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
+}

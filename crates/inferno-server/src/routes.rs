@@ -1,0 +1,202 @@
+//! Which path is answered by whom.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::{get, post};
+use hyper::{HeaderMap, Method, Uri};
+
+use crate::app::App;
+use crate::chat::{self, Chat};
+use crate::completion::{Completion, Prompt};
+use crate::error::ApiError;
+use crate::generation::{Generation, Job};
+use crate::keys::{Caller, Keyring};
+use crate::meter::{Id, meter};
+use crate::options::{Options, check_model};
+use crate::registry::{Known, Registry};
+use crate::wire::{Dialect, Label};
+use crate::{admin, body, guard, health, metrics, models, stream, tokens, whole};
+
+/// All routes, with everything that stands before them.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let work = Router::new()
+        .route("/v1/chat/completions", post(chat_completions))
+        .route("/chat/completions", post(chat_completions))
+        .route("/v1/completions", post(completions))
+        .route("/completions", post(completions))
+        .route("/tokenize", post(tokens::tokenize))
+        .route("/detokenize", post(tokens::detokenize))
+        .route("/apply-template", post(tokens::apply_template))
+        .layer(from_fn_with_state(Arc::clone(app), guard::open));
+    Router::new()
+        .merge(work)
+        .route("/v1/models", get(models::list))
+        .route("/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::one))
+        .route("/health", get(health::health))
+        .route("/healthz", get(health::health))
+        .route("/live", get(health::live))
+        .route("/livez", get(health::live))
+        .route("/ping", get(health::live))
+        .route("/ready", get(health::ready))
+        .route("/readyz", get(health::ready))
+        .route("/version", get(health::version))
+        .route("/metrics", get(metrics::page))
+        .route("/server_info", get(health::server_info))
+        .route("/v1/loads", get(health::loads))
+        .route("/admin/requests", get(admin::requests))
+        .route("/admin/requests/{id}", axum::routing::delete(admin::cancel))
+        .route("/admin/requests/{id}/cancel", post(admin::cancel))
+        .route("/admin/reset_prefix_cache", post(admin::reset_prefix_cache))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(app), guard::key))
+        .layer(guard::cors(&app.settings))
+        .layer(from_fn_with_state(Arc::clone(app), guard::origin))
+        .layer(from_fn_with_state(Arc::clone(app), meter))
+        .with_state(Arc::clone(app))
+}
+
+async fn unknown(uri: Uri) -> ApiError {
+    ApiError::unknown_path(uri.path())
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::wrong_method(method.as_str(), uri.path())
+}
+
+async fn chat_completions(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Extension(Id(request_id)): Extension<Id>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let object = body::object(&app, &headers, body).await?;
+    let Chat { conversation, options } = Chat::read(object, &app)?;
+    check_model(options.model.as_deref(), &app.card, &app.settings)?;
+    let pass = admit(&app, &caller, &options, 1)?;
+    let (conversation, tokens) = chat::prompt(conversation, &app.text).await?;
+    if app.settings.log_text {
+        tracing::info!(request_id = &*request_id, messages = ?conversation, "asked");
+    }
+    let room = room(&app, &tokens)?;
+    let job = Job { max_tokens: options.max_tokens.unwrap_or(room), tokens, prompt_logprobs: None };
+    let ask = Ask { route: "/v1/chat/completions", dialect: Dialect::Chat, echo: Vec::new(), request_id, pass };
+    ask.answer(&app, caller, vec![job], options).await
+}
+
+async fn completions(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Extension(Id(request_id)): Extension<Id>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let object = body::object(&app, &headers, body).await?;
+    let completion = Completion::read(object, &app)?;
+    check_model(completion.options.model.as_deref(), &app.card, &app.settings)?;
+    let pass = admit(&app, &caller, &completion.options, completion.prompts.len())?;
+    let text = Arc::clone(&app.text);
+    let (completion, prompts) = body::off_thread(completion.size(), move || {
+        let prompts = completion.tokens(&text.tokenizer);
+        Ok((completion, prompts))
+    })
+    .await?;
+    if app.settings.log_text {
+        tracing::info!(request_id = &*request_id, prompts = ?completion.prompts, "asked");
+    }
+    let sampling = &completion.options.sampling;
+    let prompt_logprobs = match (completion.echo, sampling.logprobs, completion.options.max_tokens) {
+        (true, Some(logprobs), _) => Some(logprobs.top),
+        // Nothing is made: the prompt is read for its own sake.
+        (true, None, Some(0)) => Some(0),
+        _ => None,
+    };
+    let mut jobs = Vec::with_capacity(prompts.len());
+    for tokens in prompts {
+        let max_tokens = completion.max_tokens(room_for(&app, &tokens, completion.options.max_tokens)?);
+        jobs.push(Job { tokens, max_tokens, prompt_logprobs });
+    }
+    let echo = if completion.echo { completion.prompts } else { Vec::new() };
+    let ask = Ask { route: "/v1/completions", dialect: Dialect::Completion, echo, request_id, pass };
+    ask.answer(&app, caller, jobs, completion.options).await
+}
+
+/// Is there room for it at all? Asked before a prompt is made, which takes time that a full server does not have.
+fn admit(
+    app: &Arc<App>,
+    caller: &Caller,
+    options: &Options,
+    n_prompts: usize,
+) -> Result<crate::keys::Pass, ApiError> {
+    let pass = Keyring::admit(app, caller).inspect_err(|_| app.metrics.refuse("key_limit"))?;
+    app.engine.room(options.n * n_prompts as u32, 0).map_err(|refusal| {
+        let error = ApiError::refused(refusal);
+        app.metrics.refuse(error.code.unwrap_or(error.kind));
+        error
+    })?;
+    Ok(pass)
+}
+
+/// Positions that a prompt leaves for what follows; at least one.
+fn room(app: &App, tokens: &[u32]) -> Result<usize, ApiError> {
+    room_for(app, tokens, None)
+}
+
+fn room_for(app: &App, tokens: &[u32], max_tokens: Option<usize>) -> Result<usize, ApiError> {
+    let most = app.text.context_len.min(app.engine.shape().pool_len);
+    match most.checked_sub(tokens.len()) {
+        Some(0) if max_tokens == Some(0) => Ok(0),
+        None | Some(0) => Err(ApiError::context(tokens.len(), None, most)),
+        Some(room) => Ok(room),
+    }
+}
+
+/// How a request is to be answered.
+struct Ask {
+    route: &'static str,
+    dialect: Dialect,
+    echo: Vec<Prompt>,
+    request_id: Arc<str>,
+    pass: crate::keys::Pass,
+}
+
+impl Ask {
+    async fn answer(
+        self,
+        app: &Arc<App>,
+        caller: Caller,
+        jobs: Vec<Job>,
+        options: Options,
+    ) -> Result<Response, ApiError> {
+        let Ask { route, dialect, echo, request_id, pass } = self;
+        let label = Label {
+            id: app.new_id(if dialect == Dialect::Chat { "chatcmpl-" } else { "cmpl-" }),
+            created: app.now(),
+            model: app.card.id().to_owned(),
+            fingerprint: app.card.fingerprint.clone(),
+        };
+        let known = Known {
+            request_id,
+            id: label.id.clone(),
+            route,
+            key: Arc::clone(&caller.name),
+            is_stream: options.stream.is_some(),
+            since: std::time::Instant::now(),
+            engine_ids: Vec::new(),
+        };
+        let entry = Registry::enter(app, known);
+        let is_stream = options.stream.is_some();
+        let generation = Generation::submit(app, caller, (entry, pass), jobs, options)?;
+        match is_stream {
+            true => stream::respond(generation, label, dialect, echo).await,
+            false => whole::respond(generation, &label, dialect, &echo).await,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What an operator can set. Every limit has its default here and a flag of the same name in the program.
+
+use std::time::Duration;
+
+use crate::keys::{Key, KeyLimits};
+
+/// Limits and rules of a server.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who may ask; nobody needs a key if there are none.
+    pub keys: Vec<Key>,
+    /// Limits of a key that has none of its own, and of everybody if there are no keys.
+    pub key_limits: KeyLimits,
+    /// All keys share one prefix cache. It lets one learn from the time an answer takes what others have asked.
+    pub share_cache: bool,
+    /// Names under which the server may be called beside `localhost` and addresses; `*` is any.
+    pub allowed_hosts: Vec<String>,
+    /// Web pages that may ask; `*` is any.
+    pub cors_origins: Vec<String>,
+    /// Any model name is taken for the one there is.
+    pub any_model: bool,
+    /// Also give metrics the names that vLLM has for them.
+    pub vllm_metrics: bool,
+    /// How a request is sampled that does not say.
+    pub defaults: Defaults,
+
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// Headers of a request.
+    pub headers: usize,
+    /// Until the first byte of a new connection, and from the first byte of a head to its last.
+    pub header_time: Duration,
+    /// Between two requests of a connection.
+    pub idle_time: Duration,
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// For a body of no length; a KiB adds a second.
+    pub body_time: Duration,
+    /// Bytes of all bodies that are in memory at once.
+    pub bodies_bytes: usize,
+    /// A connection that takes nothing for so long is closed, and its request cancelled.
+    pub write_time: Duration,
+    /// Connections at once.
+    pub connections: usize,
+    /// Of one address; `None` is no limit for this machine itself and 256 for others.
+    pub connections_per_address: Option<usize>,
+
+    /// How deep JSON may nest.
+    pub json_depth: usize,
+    /// Values and keys of a body.
+    pub json_nodes: usize,
+    /// Choices of a request.
+    pub n: usize,
+    /// Prompts of a request.
+    pub prompts: usize,
+    /// Stop strings of a request.
+    pub stops: usize,
+    /// Bytes of a stop string.
+    pub stop_bytes: usize,
+    /// Tokens of `stop_token_ids` and of `allowed_token_ids`.
+    pub token_lists: usize,
+    /// Entries of `logit_bias`.
+    pub logit_bias: usize,
+    /// Messages of a chat.
+    pub messages: usize,
+    /// Variables of `chat_template_kwargs`, and the bytes of them all.
+    pub template_variables: usize,
+    /// See above.
+    pub template_variable_bytes: usize,
+
+    /// How long a stream may hold its status line back for the first token.
+    pub hold: Duration,
+    /// Between signs of life on a stream that has nothing to say.
+    pub keep_alive: Duration,
+    /// Events that may wait for a slow reader; if it then takes nothing for `write_time`, its request is cancelled.
+    pub pending_events: usize,
+    /// A request is given up after this time.
+    pub deadline: Option<Duration>,
+    /// How long streams may go on after the server was told to end.
+    pub drain: Duration,
+    /// A step that does not move for so long makes the server unhealthy.
+    pub stall: Duration,
+    /// A step that does not move for so long ends the program.
+    pub hang: Duration,
+    /// Prompts and completions go into the log.
+    pub log_text: bool,
+}
+
+/// How tokens are chosen where a request does not say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Defaults {
+    /// 0 always takes the best token.
+    pub temperature: f32,
+    /// 0 keeps all.
+    pub top_k: usize,
+    /// 1 keeps all.
+    pub top_p: f32,
+    /// 0 keeps all.
+    pub min_p: f32,
+}
+
+impl Default for Defaults {
+    fn default() -> Defaults {
+        Defaults { temperature: 0.6, top_k: 40, top_p: 1.0, min_p: 0.05 }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        let seconds = Duration::from_secs;
+        Settings {
+            keys: Vec::new(),
+            key_limits: KeyLimits::default(),
+            share_cache: false,
+            allowed_hosts: Vec::new(),
+            cors_origins: Vec::new(),
+            any_model: false,
+            vllm_metrics: false,
+            defaults: Defaults::default(),
+            header_bytes: 32 << 10,
+            headers: 100,
+            header_time: seconds(10),
+            idle_time: seconds(75),
+            body_bytes: 8 << 20,
+            body_time: seconds(30),
+            bodies_bytes: 256 << 20,
+            write_time: seconds(30),
+            connections: 1024,
+            connections_per_address: None,
+            json_depth: 32,
+            json_nodes: 250_000,
+            n: 16,
+            prompts: 128,
+            stops: 4,
+            stop_bytes: 256,
+            token_lists: 1024,
+            logit_bias: 300,
+            messages: 2048,
+            template_variables: 16,
+            template_variable_bytes: 16 << 10,
+            hold: seconds(5),
+            keep_alive: seconds(5),
+            pending_events: 256,
+            deadline: None,
+            drain: seconds(30),
+            stall: seconds(5),
+            hang: seconds(60),
+            log_text: false,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Stop strings end a sequence in the engine itself, at the token that completes one.
+
+use std::sync::Arc;
+
+use inferno_engine::{Constraint, TokenMask};
+use inferno_text::{ControlTokens, Detokenizer, StopStrings, StopText, Tokenizer};
+
+/// Watches the text that tokens make.
+pub(crate) struct StopAtText {
+    detokenizer: Detokenizer<Arc<Tokenizer>>,
+    stops: StopStrings,
+    /// Before so many tokens it may not end.
+    min_tokens: usize,
+    n_tokens: usize,
+}
+
+impl StopAtText {
+    pub(crate) fn new(
+        tokenizer: &Arc<Tokenizer>,
+        prompt: &[u32],
+        control: ControlTokens,
+        stops: &Arc<[String]>,
+        min_tokens: usize,
+    ) -> StopAtText {
+        StopAtText {
+            detokenizer: Detokenizer::after(Arc::clone(tokenizer), prompt, control),
+            stops: StopStrings::new(Arc::clone(stops), StopText::Dropped),
+            min_tokens,
+            n_tokens: 0,
+        }
+    }
+}
+
+impl Constraint for StopAtText {
+    fn mask(&mut self, _: &mut TokenMask) {}
+
+    fn commit(&mut self, token: u32) {
+        self.n_tokens += 1;
+        let text = self.detokenizer.push(token).expect("the engine's tokens are the vocabulary's");
+        // What stands in the text before it may end does not count, nor what begins there.
+        if self.n_tokens > self.min_tokens {
+            self.stops.push(&text);
+        }
+    }
+
+    fn rollback(&mut self, _: usize) {
+        unreachable!("the engine commits only what was chosen");
+    }
+
+    fn finished(&self) -> bool {
+        self.stops.matched().is_some()
+    }
+}

@@ -1,0 +1,188 @@
+//! An answer as server-sent events.
+//!
+//! The status line waits for the first token, but not for long: what fails before is an HTTP status, what fails after is
+//! an event. A stream that has nothing to say says where it stands in a comment, so that nobody on the way takes it for
+//! dead.
+
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use hyper::body::Frame;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use crate::completion::Prompt;
+use crate::error::ApiError;
+use crate::generation::{Generation, Update};
+use crate::meter::caught;
+use crate::wire::{Dialect, Label};
+
+mod frames;
+use frames::Frames;
+
+/// Pieces of a body that hyper has not asked for yet.
+const PIECES: usize = 4;
+
+/// Starts a stream, or says why there is none.
+pub(crate) async fn respond(
+    generation: Generation,
+    label: Label,
+    dialect: Dialect,
+    echo: Vec<Prompt>,
+) -> Result<Response, ApiError> {
+    let (head, opened) = oneshot::channel();
+    let (pieces, body) = mpsc::channel(PIECES);
+    let writer = Writer {
+        frames: Frames::new(label, dialect, &generation, echo),
+        drain: generation.app().drain.clone(),
+        generation,
+        head: Some(head),
+        pieces: pieces.clone(),
+        out: Vec::new(),
+    };
+    tokio::spawn(async move {
+        if let Err(words) = caught(writer.run()).await {
+            tracing::error!(panic = words, "a stream failed");
+            let mut out = Vec::new();
+            frames::error(&ApiError::internal("the server failed on this request"), &mut out);
+            let _ = pieces.send(Bytes::from(out)).await;
+        }
+    });
+    match opened.await {
+        Ok(Ok(())) => Ok(event_stream(body)),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(ApiError::internal("the server failed on this request")),
+    }
+}
+
+struct Writer {
+    generation: Generation,
+    frames: Frames,
+    drain: std::sync::Arc<crate::drain::Drain>,
+    /// Until the status line is out.
+    head: Option<oneshot::Sender<Result<(), ApiError>>>,
+    pieces: mpsc::Sender<Bytes>,
+    /// What is to be sent next.
+    out: Vec<u8>,
+}
+
+impl Writer {
+    /// To the end, or until nobody listens: then the generation is dropped, which cancels it.
+    async fn run(mut self) {
+        let settings = self.generation.app().settings.clone();
+        let mut updates = Vec::new();
+        // Until the head is out the time to let it go; then that of the next sign of life.
+        let mut due = Instant::now() + settings.hold;
+        let pieces = self.pieces.clone();
+        let mut left = pin!(pieces.closed());
+        loop {
+            tokio::select! {
+                () = &mut left => return,
+                () = self.drain.ended() => return self.fail(ApiError::shutting_down()).await,
+                () = sleep_until(due) => {
+                    self.open();
+                    let place = match self.generation.waiting() {
+                        Some(id) => self.generation.app().places.of(self.generation.app(), id).await,
+                        None => None,
+                    };
+                    self.frames.comment(&self.generation, place, &mut self.out);
+                }
+                () = self.generation.next(&mut updates) => {
+                    for update in updates.drain(..) {
+                        if let Update::Failed(error) = update {
+                            return self.fail(error).await;
+                        }
+                        self.write(update);
+                    }
+                    if self.generation.has_ended() {
+                        self.open();
+                        self.frames.end(&self.generation, &mut self.out);
+                    }
+                }
+            }
+            if self.head.is_none() && !self.out.is_empty() {
+                due = Instant::now() + settings.keep_alive;
+                let piece = Bytes::from(std::mem::take(&mut self.out));
+                if !self.send(piece, settings.write_time, settings.pending_events).await {
+                    return;
+                }
+            }
+            if self.generation.has_ended() {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, update: Update) {
+        let is_progress = matches!(update, Update::Progress { .. });
+        if !is_progress || self.frames.wants_progress() {
+            self.open();
+        }
+        self.frames.update(&self.generation, update, &mut self.out);
+    }
+
+    /// Lets the status line go, if it has not gone yet.
+    fn open(&mut self) {
+        if let Some(head) = self.head.take() {
+            self.frames.begin(&self.generation, &mut self.out);
+            let _ = head.send(Ok(()));
+        }
+    }
+
+    /// Hands a piece to the connection; false if nobody takes it any more. A reader may be slow for as long as it takes
+    /// anything: the connection sees to that. One that lets more and more wait is given up.
+    async fn send(&self, piece: Bytes, time: Duration, most_pending: usize) -> bool {
+        let mut send = pin!(self.pieces.send(piece));
+        loop {
+            tokio::select! {
+                sent = &mut send => return sent.is_ok(),
+                () = tokio::time::sleep(time) => {
+                    if self.generation.n_pending() > most_pending {
+                        tracing::info!(pending = self.generation.n_pending(), "a reader is too slow");
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn fail(mut self, error: ApiError) {
+        match self.head.take() {
+            Some(head) => drop(head.send(Err(error))),
+            None => {
+                frames::error(&error, &mut self.out);
+                let _ = self.pieces.send(Bytes::from(std::mem::take(&mut self.out))).await;
+            }
+        }
+    }
+}
+
+fn event_stream(pieces: mpsc::Receiver<Bytes>) -> Response {
+    let mut response = Response::new(Body::new(Pieces(pieces)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Proxies of nginx's kind would wait for more.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}
+
+/// A body of pieces that come when they come.
+struct Pieces(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}

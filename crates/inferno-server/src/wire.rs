@@ -1,0 +1,339 @@
+//! What an answer looks like on the wire: OpenAI's objects, with a few members more that their clients ignore.
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use inferno_engine::{Miss, TokenLogprob};
+use inferno_text::Tokenizer;
+use serde::Serialize;
+
+use crate::choice::{FinishReason, Shown};
+use crate::generation::{Generation, Totals};
+
+/// Whose objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Chat,
+    Completion,
+}
+
+/// What stands in every object of an answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Label {
+    pub(crate) id: String,
+    pub(crate) created: u64,
+    pub(crate) model: String,
+    pub(crate) fingerprint: String,
+}
+
+/// An object around choices: a whole answer, or a chunk of one.
+#[derive(Debug, Serialize)]
+pub(crate) struct Object<'a, C> {
+    pub(crate) id: &'a str,
+    pub(crate) object: &'static str,
+    pub(crate) created: u64,
+    pub(crate) model: &'a str,
+    pub(crate) system_fingerprint: &'a str,
+    pub(crate) choices: &'a [C],
+    /// Left out, null, or there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<Option<UsageBody>>,
+    #[serde(flatten)]
+    pub(crate) more: More,
+}
+
+/// Members that OpenAI does not have.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct More {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) timings: Option<Timings>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prefix_cache: Option<PrefixCache>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt_progress: Option<PromptProgress>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ChatChoice {
+    pub(crate) index: usize,
+    pub(crate) message: Message,
+    pub(crate) logprobs: Option<ChatLogprobs>,
+    pub(crate) finish_reason: FinishReason,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_ids: Option<Vec<u32>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Message {
+    pub(crate) role: &'static str,
+    pub(crate) content: String,
+    pub(crate) refusal: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ChatChunkChoice<'a> {
+    pub(crate) index: usize,
+    pub(crate) delta: ChatDelta<'a>,
+    pub(crate) logprobs: Option<ChatLogprobs>,
+    pub(crate) finish_reason: Option<FinishReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_ids: Option<Vec<u32>>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct ChatDelta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct TextChoice<'a> {
+    pub(crate) index: usize,
+    pub(crate) text: &'a str,
+    pub(crate) logprobs: Option<TextLogprobs>,
+    pub(crate) finish_reason: Option<FinishReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_ids: Option<Vec<u32>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct UsageBody {
+    prompt_tokens: usize,
+    completion_tokens: usize,
+    total_tokens: usize,
+    prompt_tokens_details: PromptDetails,
+    completion_tokens_details: CompletionDetails,
+}
+
+#[derive(Debug, Serialize)]
+struct PromptDetails {
+    cached_tokens: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct CompletionDetails {
+    accepted_prediction_tokens: usize,
+    rejected_prediction_tokens: usize,
+}
+
+/// llama.cpp's names, and the time in the queue.
+#[derive(Debug, Serialize)]
+pub(crate) struct Timings {
+    queue_ms: f64,
+    cache_n: usize,
+    prompt_n: usize,
+    prompt_ms: f64,
+    prompt_per_second: f64,
+    predicted_n: usize,
+    predicted_ms: f64,
+    predicted_per_second: f64,
+}
+
+/// Why no more of the prompt was cached. It tells of the caller's own prompt only.
+#[derive(Debug, Serialize)]
+pub(crate) struct PrefixCache {
+    cached_tokens: usize,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_index: Option<usize>,
+    /// The caller's own text from there on, a little of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+/// llama.cpp's names.
+#[derive(Debug, Serialize)]
+pub(crate) struct PromptProgress {
+    pub(crate) total: usize,
+    pub(crate) cache: usize,
+    pub(crate) processed: usize,
+    pub(crate) time_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ChatLogprobs {
+    content: Vec<ChatLogprob>,
+    refusal: Option<Vec<ChatLogprob>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ChatLogprob {
+    token: String,
+    logprob: f32,
+    bytes: Vec<u8>,
+    top_logprobs: Vec<TopLogprob>,
+}
+
+#[derive(Debug, Serialize)]
+struct TopLogprob {
+    token: String,
+    logprob: f32,
+    bytes: Vec<u8>,
+}
+
+/// The shape that completions have had since before there were chats.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct TextLogprobs {
+    tokens: Vec<String>,
+    token_logprobs: Vec<Option<f32>>,
+    top_logprobs: Vec<Option<BTreeMap<String, f32>>>,
+    text_offset: Vec<usize>,
+}
+
+impl UsageBody {
+    pub(crate) fn new(totals: &Totals) -> UsageBody {
+        UsageBody {
+            prompt_tokens: totals.n_prompt,
+            completion_tokens: totals.n_completion,
+            total_tokens: totals.n_prompt + totals.n_completion,
+            prompt_tokens_details: PromptDetails { cached_tokens: totals.n_cached },
+            completion_tokens_details: CompletionDetails {
+                accepted_prediction_tokens: totals.n_accepted,
+                rejected_prediction_tokens: totals.n_drafted - totals.n_accepted,
+            },
+        }
+    }
+}
+
+impl Timings {
+    pub(crate) fn new(totals: &Totals) -> Timings {
+        let ms = |time: std::time::Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+        let rate = |n: usize, time: std::time::Duration| match time.as_secs_f64() {
+            seconds if seconds > 0.0 => (n as f64 / seconds * 1e3).round() / 1e3,
+            _ => 0.0,
+        };
+        let n_computed = totals.n_prompt - totals.n_cached;
+        Timings {
+            queue_ms: ms(totals.queued),
+            cache_n: totals.n_cached,
+            prompt_n: n_computed,
+            prompt_ms: ms(totals.prefill),
+            prompt_per_second: rate(n_computed, totals.prefill),
+            predicted_n: totals.n_completion,
+            predicted_ms: ms(totals.decode),
+            predicted_per_second: rate(totals.n_completion.saturating_sub(1), totals.decode),
+        }
+    }
+}
+
+/// Tokens of the prompt that are shown where it left what is cached.
+const SHOWN_AT_MISS: usize = 8;
+
+impl PrefixCache {
+    pub(crate) fn new(generation: &Generation, tokenizer: &Tokenizer) -> Option<PrefixCache> {
+        let (cached_tokens, miss) = generation.cached()?;
+        let (reason, token_index) = match miss {
+            Miss::Whole => ("whole", None),
+            Miss::Empty => ("nothing_cached", None),
+            Miss::NothingFollows => ("end_of_cached", None),
+            Miss::DiffersAt(at) => ("differs", Some(at)),
+            Miss::Pending(_) => ("being_computed", None),
+        };
+        let prompt = generation.prompt_tokens(0);
+        let text = token_index.and_then(|at| {
+            let tokens = &prompt[at.min(prompt.len())..(at + SHOWN_AT_MISS).min(prompt.len())];
+            tokenizer.decode(tokens).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        });
+        Some(PrefixCache { cached_tokens, reason, token_index, text })
+    }
+}
+
+/// What is told at the end of an answer.
+pub(crate) fn closing(generation: &Generation) -> More {
+    More {
+        timings: Some(Timings::new(&generation.totals())),
+        prefix_cache: PrefixCache::new(generation, &generation.app().text.tokenizer),
+        prompt_progress: None,
+    }
+}
+
+/// JSON has no infinity: OpenAI writes this.
+const LEAST_LOGPROB: f32 = -9999.0;
+
+impl ChatLogprobs {
+    pub(crate) fn new(tokens: &[Shown], tokenizer: &Tokenizer) -> ChatLogprobs {
+        let content = tokens.iter().filter_map(|token| {
+            let logprob = token.logprob.as_ref()?;
+            let bytes = tokenizer.piece(token.id).unwrap_or_default().to_vec();
+            let top = |&(id, logprob): &(u32, f32)| {
+                let bytes = tokenizer.piece(id).unwrap_or_default().to_vec();
+                TopLogprob { token: lossy(&bytes), logprob: logprob.max(LEAST_LOGPROB), bytes }
+            };
+            Some(ChatLogprob {
+                token: lossy(&bytes),
+                logprob: logprob.logprob.max(LEAST_LOGPROB),
+                bytes,
+                top_logprobs: logprob.top.iter().map(top).collect(),
+            })
+        });
+        ChatLogprobs { content: content.collect(), refusal: None }
+    }
+}
+
+impl TextLogprobs {
+    /// Adds a token; the first of a prompt has no log-probability. `offset` is in characters of the choice's text, and
+    /// goes on behind the token.
+    pub(crate) fn push(
+        &mut self,
+        id: u32,
+        logprob: Option<&TokenLogprob>,
+        offset: &mut usize,
+        tokenizer: &Tokenizer,
+    ) {
+        let name = |id: u32| named(tokenizer.piece(id).unwrap_or_default());
+        self.tokens.push(name(id));
+        self.token_logprobs.push(logprob.map(|l| l.logprob.max(LEAST_LOGPROB)));
+        self.top_logprobs.push(logprob.map(|l| {
+            let top = l.top.iter().copied().chain([(id, l.logprob)]);
+            top.map(|(id, logprob)| (name(id), logprob.max(LEAST_LOGPROB))).collect()
+        }));
+        self.text_offset.push(*offset);
+        *offset += lossy(tokenizer.piece(id).unwrap_or_default()).chars().count();
+    }
+}
+
+impl TextLogprobs {
+    /// Adds a prompt; `logprobs` are those of its tokens but the first.
+    pub(crate) fn push_prompt(
+        &mut self,
+        prompt: &[u32],
+        logprobs: &[TokenLogprob],
+        offset: &mut usize,
+        tokenizer: &Tokenizer,
+    ) {
+        for (i, &id) in prompt.iter().enumerate() {
+            self.push(id, i.checked_sub(1).and_then(|i| logprobs.get(i)), offset, tokenizer);
+        }
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A token as a key: what is no text by itself is written in bytes.
+fn named(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().fold("bytes:".to_owned(), |name, b| name + &format!("\\x{b:02x}")),
+    }
+}
+
+/// A response of JSON.
+pub(crate) fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
+    let bytes = serde_json::to_vec(value).expect("what is answered is JSON");
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A response of JSON, and all is well.
+pub(crate) fn ok(value: &impl Serialize) -> Response {
+    json_response(StatusCode::OK, value)
+}
