@@ -49,7 +49,10 @@ pub(crate) async fn requests(State(app): State<Arc<App>>) -> Response {
 }
 
 /// Ends a request, named by its own id or by that of its answer.
-pub(crate) async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     let found = app.registry.find(&id);
     if found.is_empty() {
         let message = format!("there is no request `{}`: `GET /admin/requests` lists them", shown(&id));

@@ -28,7 +28,11 @@ const TIME_PER_KIB: Duration = Duration::from_secs(1);
 const LARGE: usize = 32 << 10;
 
 /// The JSON object that is a request's body.
-pub(crate) async fn object(app: &App, headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, ApiError> {
+pub(crate) async fn object(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Map<String, Value>, ApiError> {
     let read = read(app, headers, body).await?;
     let settings = app.settings.clone();
     off_thread(read.bytes.len(), move || crate::json::object(&read.bytes, &settings)).await

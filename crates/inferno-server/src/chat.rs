@@ -45,8 +45,7 @@ impl Chat {
                 return Err(ApiError::invalid("top_logprobs", message));
             }
             top if wants => {
-                options.sampling.logprobs =
-                    Some(Logprobs { top: top.unwrap_or(0), of: Distribution::Raw });
+                options.sampling.logprobs = Some(Logprobs { top: top.unwrap_or(0), of: Distribution::Raw });
             }
             _ => {}
         }
@@ -159,11 +158,13 @@ fn variables(fields: &mut Fields, settings: &Settings) -> Result<Map<String, Val
         variables.iter().map(|(name, value)| name.len() + value.as_str().map_or(8, str::len)).sum();
     if variables.len() > settings.template_variables || n_bytes > settings.template_variable_bytes {
         let (n, bytes) = (settings.template_variables, settings.template_variable_bytes);
-        let message = format!("`{NAME}` is too large, expected at most {n} variables of {bytes} bytes in all");
+        let message =
+            format!("`{NAME}` is too large, expected at most {n} variables of {bytes} bytes in all");
         return Err(ApiError::invalid(NAME, message));
     }
     // Names that steer the rendering elsewhere are not variables of a template.
-    let reserved = ["tokenize", "add_generation_prompt", "chat_template", "continue_final_message", "template"];
+    let reserved =
+        ["tokenize", "add_generation_prompt", "chat_template", "continue_final_message", "template"];
     if let Some(name) = variables.keys().find(|name| reserved.contains(&name.as_str())) {
         return Err(ApiError::invalid(NAME, format!("`{NAME}` may not set `{name}`")));
     }
@@ -199,7 +200,9 @@ fn message(i: usize, message: Value, template: Option<&ChatTemplate>) -> Result<
             let message = format!("`{}` is missing: a string, or an array of text parts", path("content"));
             return Err(ApiError::missing(path("content"), message));
         }
-        Some(other) => return Err(expected_at(&path("content"), &other, "a string or an array of text parts")),
+        Some(other) => {
+            return Err(expected_at(&path("content"), &other, "a string or an array of text parts"));
+        }
     };
     message.insert("content".into(), content);
     // Two names for what an assistant thought; templates know the longer one.
@@ -218,7 +221,10 @@ fn joined(path: &str, parts: Vec<Value>) -> Result<String, ApiError> {
         let found = match (kind, &part["text"], &part["refusal"]) {
             ("text" | "input_text" | "output_text", Value::String(text), _) => text,
             ("refusal", _, Value::String(text)) => text,
-            ("image_url" | "input_image" | "input_audio" | "audio" | "video_url" | "file" | "input_file", ..) => {
+            (
+                "image_url" | "input_image" | "input_audio" | "audio" | "video_url" | "file" | "input_file",
+                ..,
+            ) => {
                 let message = format!("`{path}[{i}]` is of type `{kind}`, which is not supported: text only");
                 return Err(ApiError::unsupported(format!("{path}[{i}]"), message));
             }
@@ -243,7 +249,8 @@ fn check_calls(path: &str, calls: &Value) -> Result<(), ApiError> {
     for (i, call) in calls.iter().enumerate() {
         let function = &call["function"];
         if !function["name"].is_string() {
-            let expected = "a call like {\"type\": \"function\", \"function\": {\"name\": \"…\", \"arguments\": \"…\"}}";
+            let expected =
+                "a call like {\"type\": \"function\", \"function\": {\"name\": \"…\", \"arguments\": \"…\"}}";
             return Err(expected_at(&format!("{path}[{i}]"), call, expected));
         }
         let arguments = &function["arguments"];

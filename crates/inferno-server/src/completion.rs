@@ -62,7 +62,11 @@ impl Completion {
         let n = prompts.len() * options.n as usize;
         if n > settings.prompts.max(settings.n) {
             let most = settings.prompts.max(settings.n);
-            let message = format!("{} prompts with {} choices each are {n}, expected at most {most}", prompts.len(), options.n);
+            let message = format!(
+                "{} prompts with {} choices each are {n}, expected at most {most}",
+                prompts.len(),
+                options.n
+            );
             return Err(ApiError::invalid("n", message));
         }
         unsupported::check(&fields.into_rest())?;
@@ -96,7 +100,9 @@ impl Completion {
 /// A text's tokens, with a BOS in front if the model wants one.
 pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, add_bos: bool, special: Special) -> Vec<u32> {
     let mut ids = tokenizer.encode(text, special);
-    if let Some(bos) = tokenizer.bos().filter(|bos| add_bos && tokenizer.add_bos() && ids.first() != Some(bos)) {
+    if let Some(bos) =
+        tokenizer.bos().filter(|bos| add_bos && tokenizer.add_bos() && ids.first() != Some(bos))
+    {
         ids.insert(0, bos);
     }
     ids

@@ -41,7 +41,9 @@ impl Door {
                 Ok(response) => response,
                 Err(never) => match never {},
             },
-            None if matches!(request.uri().path(), "/live" | "/livez" | "/ping") => crate::health::live().await,
+            None if matches!(request.uri().path(), "/live" | "/livez" | "/ping") => {
+                crate::health::live().await
+            }
             None => ApiError::unavailable("model_loading", "Loading model", 1).into_response(),
         }
     }
@@ -57,8 +59,7 @@ pub(crate) async fn serve(
     (progress, make_room): (Arc<Progress>, Arc<Notify>),
 ) {
     let _ = stream.set_nodelay(true);
-    let times =
-        Times { header: settings.header_time, idle: settings.idle_time, write: settings.write_time };
+    let times = Times { header: settings.header_time, idle: settings.idle_time, write: settings.write_time };
     let io = Watched::new(stream, Arc::clone(&progress), times);
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let door = Arc::clone(&door);
@@ -146,7 +147,6 @@ impl HttpBody for Answering {
         self.body.size_hint()
     }
 }
-
 
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy)]

@@ -116,8 +116,7 @@ impl ApiError {
 
     /// 503: not now, whoever asks.
     pub(crate) fn unavailable(code: &'static str, message: impl Into<String>, retry_after: u64) -> ApiError {
-        let error =
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable_error", Some(code), message);
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable_error", Some(code), message);
         ApiError { retry_after: Some(Duration::from_secs(retry_after)), ..error }
     }
 
@@ -141,23 +140,15 @@ impl ApiError {
     /// 504: out of time.
     pub(crate) fn deadline() -> ApiError {
         let message = "the request was not done by its deadline";
-        let error = ApiError::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "timeout_error",
-            Some("deadline_exceeded"),
-            message,
-        );
+        let error =
+            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", Some("deadline_exceeded"), message);
         ApiError { should_retry: Some(false), ..error }
     }
 
     /// 500: our fault, or the model's. To send it again would not help.
     pub(crate) fn internal(message: impl Into<String>) -> ApiError {
-        let error = ApiError::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "server_error",
-            Some("internal_error"),
-            message,
-        );
+        let error =
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", Some("internal_error"), message);
         ApiError { should_retry: Some(false), ..error }
     }
 
@@ -252,10 +243,7 @@ impl IntoResponse for ApiError {
             headers.insert(RETRY_AFTER, retry_after_seconds(time).into());
         }
         if let Some(should) = self.should_retry {
-            headers.insert(
-                "x-should-retry",
-                HeaderValue::from_static(if should { "true" } else { "false" }),
-            );
+            headers.insert("x-should-retry", HeaderValue::from_static(if should { "true" } else { "false" }));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

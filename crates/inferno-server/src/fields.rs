@@ -36,18 +36,16 @@ impl Fields {
     }
 
     /// A number in `range`.
-    pub(crate) fn number(
-        &mut self,
-        name: &str,
-        range: RangeInclusive<f32>,
-    ) -> Result<Option<f32>, ApiError> {
+    pub(crate) fn number(&mut self, name: &str, range: RangeInclusive<f32>) -> Result<Option<f32>, ApiError> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let (from, to) = (f64::from(*range.start()), f64::from(*range.end()));
         match value.as_f64().filter(|x| (from..=to).contains(x)) {
             Some(x) => Ok(Some(x as f32)),
-            None => {
-                Err(self.expected(name, &value, &format!("a number from {} to {}", range.start(), range.end())))
-            }
+            None => Err(self.expected(
+                name,
+                &value,
+                &format!("a number from {} to {}", range.start(), range.end()),
+            )),
         }
     }
 

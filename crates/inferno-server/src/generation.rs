@@ -106,7 +106,8 @@ impl Generation {
             started: Instant::now(),
             first_token: None,
         };
-        let salt = app.keyring.salt(&generation.caller, generation.options.cache_salt.as_deref(), &app.settings);
+        let salt =
+            app.keyring.salt(&generation.caller, generation.options.cache_salt.as_deref(), &app.settings);
         for (prompt_idx, job) in jobs.into_iter().enumerate() {
             generation.submit_one(prompt_idx, job, salt)?;
         }
@@ -135,6 +136,7 @@ impl Generation {
             deadline: options.deadline,
             prompt_logprobs: job.prompt_logprobs,
             constraints,
+            speculate: self.app.settings.speculate,
             ..Request::new(job.tokens, job.max_tokens)
         };
         let id = self
@@ -173,7 +175,9 @@ impl Generation {
                 updates.push(Update::Progress { prompt_idx, n_done: n_cached });
             }
             Event::Started { .. } => {}
-            Event::Progress { choice_idx: 0, n_done } => updates.push(Update::Progress { prompt_idx, n_done }),
+            Event::Progress { choice_idx: 0, n_done } => {
+                updates.push(Update::Progress { prompt_idx, n_done })
+            }
             Event::Progress { .. } => {}
             Event::Prompt { choice_idx, logprobs } => {
                 updates.push(Update::Prompt { choice: number(choice_idx), logprobs });
@@ -293,7 +297,9 @@ impl Drop for Generation {
         let totals = self.totals();
         let first_token = self.first_token.map(|at| at - self.started);
         self.app.metrics.end(&totals, self.started.elapsed(), first_token, self.has_ended());
-        self.app.keyring.spend(&self.caller, (totals.n_prompt - totals.n_cached + totals.n_completion) as u64);
+        self.app
+            .keyring
+            .spend(&self.caller, (totals.n_prompt - totals.n_cached + totals.n_completion) as u64);
         tracing::info!(
             request_id = self.entry.request_id(),
             prompt_tokens = totals.n_prompt,

@@ -77,7 +77,8 @@ fn check_origin(headers: &HeaderMap, settings: &Settings) -> Result<(), ApiError
         return Ok(());
     }
     let origin = shown(&String::from_utf8_lossy(origin.as_bytes()));
-    let message = format!("pages of `{origin}` may not ask here: start the server with `--cors-origin {origin}`");
+    let message =
+        format!("pages of `{origin}` may not ask here: start the server with `--cors-origin {origin}`");
     Err(ApiError::forbidden("origin_not_allowed", message))
 }
 
@@ -120,7 +121,12 @@ pub(crate) async fn key(State(app): State<Arc<App>>, mut request: Request, next:
     }
 }
 
-fn check_admin(app: &App, caller: &Caller, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<(), ApiError> {
+fn check_admin(
+    app: &App,
+    caller: &Caller,
+    peer: Option<IpAddr>,
+    headers: &HeaderMap,
+) -> Result<(), ApiError> {
     if app.keyring.is_needed() {
         return match caller.is_admin {
             true => Ok(()),
@@ -158,7 +164,8 @@ mod tests {
     #[test]
     fn addresses_and_localhost_are_our_names_and_others_must_be_told() {
         let settings = Settings { allowed_hosts: vec!["llm.example".into()], ..Settings::default() };
-        for host in ["localhost", "LOCALHOST", "localhost.", "127.0.0.1", "[::1]", "10.1.2.3", "LLM.example"] {
+        for host in ["localhost", "LOCALHOST", "localhost.", "127.0.0.1", "[::1]", "10.1.2.3", "LLM.example"]
+        {
             assert!(is_own_name(host, &settings), "{host}");
         }
         for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", ""] {

@@ -115,7 +115,10 @@ impl<'de> Visitor<'de> for Bounded<'_> {
         while let Some(key) = pairs.next_key::<String>()? {
             self.count()?;
             if all.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key `{}` is there twice", crate::error::shown(&key))));
+                return Err(A::Error::custom(format!(
+                    "the key `{}` is there twice",
+                    crate::error::shown(&key)
+                )));
             }
             let seed = Bounded { depth, left: &mut *self.left, limits: self.limits };
             all.insert(key, pairs.next_value_seed(seed)?);

@@ -76,8 +76,8 @@ pub enum KeyError {
 /// # Errors
 /// The file cannot be read, or a line says something else.
 pub fn read_keys(path: &Path) -> Result<Vec<Key>, KeyError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| KeyError::Read { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| KeyError::Read { path: path.to_owned(), source })?;
     let lines = text.lines().enumerate().filter(|(_, line)| {
         let line = line.trim();
         !line.is_empty() && !line.starts_with('#')
@@ -294,7 +294,8 @@ mod tests {
         let key = |line: &str| super::key(line, 3);
         let plain = key("sk-1").unwrap();
         assert_eq!((plain.name.as_str(), plain.is_admin, plain.limits), ("key-3", false, None));
-        let full = key("sk-2 name=ann admin concurrent=2 requests-per-minute=60 tokens-per-minute=1000").unwrap();
+        let full =
+            key("sk-2 name=ann admin concurrent=2 requests-per-minute=60 tokens-per-minute=1000").unwrap();
         assert!(full.is_admin && full.name == "ann");
         let expected = KeyLimits { concurrent: Some(2), requests: Some(60), tokens: Some(1000) };
         assert_eq!(full.limits, Some(expected));

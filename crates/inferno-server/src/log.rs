@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use tracing::level_filters::LevelFilter;
+pub use tracing::level_filters::LevelFilter as Level;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// How lines are written.
@@ -31,7 +31,7 @@ pub(crate) fn n_dropped() -> u64 {
 ///
 /// # Errors
 /// There is no thread to be had, or the log is kept already.
-pub fn start(format: Format, level: LevelFilter) -> io::Result<()> {
+pub fn start(format: Format, level: Level) -> io::Result<()> {
     let (lines, received) = sync_channel::<Vec<u8>>(WAITING);
     std::thread::Builder::new().name("log".into()).spawn(move || {
         for line in received {

@@ -20,7 +20,8 @@ mod vllm;
 
 /// Tokens of prompts and completions.
 pub(crate) const TOKEN_BUCKETS: [u64; 18] = [
-    1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
+    1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000,
+    500_000,
 ];
 
 /// What the server has done.
@@ -134,7 +135,13 @@ impl Metrics {
     }
 
     /// A request has ended, or nobody waits for it any more.
-    pub(crate) fn end(&self, totals: &Totals, time: Duration, first_token: Option<Duration>, has_ended: bool) {
+    pub(crate) fn end(
+        &self,
+        totals: &Totals,
+        time: Duration,
+        first_token: Option<Duration>,
+        has_ended: bool,
+    ) {
         let generations = &mut self.lock().generations;
         generations.abandoned += u64::from(!has_ended);
         generations.cached_tokens += totals.n_cached as u64;
@@ -182,9 +189,17 @@ fn own(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) {
     page.one("inferno_sequences_waiting", "gauge", "Sequences that wait.", &[], sequences.waiting);
     let help = "Prompt tokens of sequences that wait.";
     page.one("inferno_waiting_tokens", "gauge", help, &[], sequences.waiting_tokens);
-    page.one("inferno_preemptions_total", "counter", "Sequences that lost their pages.", &[], sequences.preemptions);
+    page.one(
+        "inferno_preemptions_total",
+        "counter",
+        "Sequences that lost their pages.",
+        &[],
+        sequences.preemptions,
+    );
     page.head("inferno_kv_pages", "gauge", "Pages of keys and values.");
-    for (state, n) in [("free", engine.pages.free), ("cached", engine.pages.cached), ("held", engine.pages.held)] {
+    for (state, n) in
+        [("free", engine.pages.free), ("cached", engine.pages.cached), ("held", engine.pages.held)]
+    {
         page.value("inferno_kv_pages", &[("state", state)], n);
     }
     let usage = engine.pages.held as f64 / app.n_pages.max(1) as f64;
@@ -199,7 +214,13 @@ fn own(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) {
     page.one("inferno_prompt_tokens_total", "counter", "Prompt tokens computed.", &[], engine.prompt_tokens);
     page.one("inferno_completion_tokens_total", "counter", "Tokens chosen.", &[], engine.completion_tokens);
     page.one("inferno_drafted_tokens_total", "counter", "Guesses verified.", &[], engine.drafted_tokens);
-    page.one("inferno_accepted_tokens_total", "counter", "Guesses that were right.", &[], engine.accepted_tokens);
+    page.one(
+        "inferno_accepted_tokens_total",
+        "counter",
+        "Guesses that were right.",
+        &[],
+        engine.accepted_tokens,
+    );
     page.one("inferno_steps_total", "counter", "Steps of the engine.", &[], engine.steps);
     page.one("inferno_engine_restarts_total", "counter", "Steps that failed.", &[], engine.restarts);
     page.head("inferno_finished_total", "counter", "Sequences by how they ended.");
@@ -218,7 +239,11 @@ fn own(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) {
         ("inferno_step_seconds", "Steps.", &engine.step_time),
         ("inferno_step_overhead_seconds", "Of a step what is not the model's.", &engine.overhead_time),
         ("inferno_queue_seconds", "From submission to the first step.", &engine.queue_time),
-        ("inferno_time_to_first_token_seconds", "From submission to the first token.", &engine.time_to_first_token),
+        (
+            "inferno_time_to_first_token_seconds",
+            "From submission to the first token.",
+            &engine.time_to_first_token,
+        ),
         ("inferno_inter_token_seconds", "Between two tokens of a sequence.", &engine.inter_token_latency),
     ] {
         page.histogram(name, help, &[], histogram, MICROS);
@@ -233,7 +258,13 @@ fn server(app: &App, page: &mut Page) {
     let in_flight = load(&metrics.in_flight);
     page.one("inferno_http_requests_in_flight", "gauge", "Requests without an answer.", &[], in_flight);
     page.one("inferno_connections", "gauge", "Open connections.", &[], load(&app.traffic.connections));
-    page.one("inferno_connections_total", "counter", "Connections accepted.", &[], load(&app.traffic.accepted));
+    page.one(
+        "inferno_connections_total",
+        "counter",
+        "Connections accepted.",
+        &[],
+        load(&app.traffic.accepted),
+    );
     let help = "Connections closed at once, as there were too many.";
     page.one("inferno_connections_refused_total", "counter", help, &[], load(&app.traffic.refused));
     let help = "Connections without a request that made room for others.";
@@ -258,5 +289,11 @@ fn server(app: &App, page: &mut Page) {
     page.one("inferno_requests_abandoned_total", "counter", help, &[], g.abandoned);
     page.histogram("inferno_request_seconds", "Requests in the engine.", &[], &g.total_time, MICROS);
     page.histogram("inferno_request_prompt_tokens", "Tokens of prompts.", &[], &g.prompt_tokens, 1.0);
-    page.histogram("inferno_request_completion_tokens", "Tokens of completions.", &[], &g.completion_tokens, 1.0);
+    page.histogram(
+        "inferno_request_completion_tokens",
+        "Tokens of completions.",
+        &[],
+        &g.completion_tokens,
+        1.0,
+    );
 }

@@ -232,7 +232,9 @@ fn response_format(format: &Value) -> Result<(), ApiError> {
         Some("text") => Ok(()),
         Some(other @ ("json_object" | "json_schema")) => Err(ApiError::unsupported(
             "response_format",
-            format!("`response_format` of type `{other}` is not supported yet: describe the form in the prompt"),
+            format!(
+                "`response_format` of type `{other}` is not supported yet: describe the form in the prompt"
+            ),
         )),
         _ => Err(expected_at("response_format", format, "`{\"type\": \"text\"}`")),
     }

@@ -87,7 +87,8 @@ async fn chat_completions(
     }
     let room = room(&app, &tokens)?;
     let job = Job { max_tokens: options.max_tokens.unwrap_or(room), tokens, prompt_logprobs: None };
-    let ask = Ask { route: "/v1/chat/completions", dialect: Dialect::Chat, echo: Vec::new(), request_id, pass };
+    let ask =
+        Ask { route: "/v1/chat/completions", dialect: Dialect::Chat, echo: Vec::new(), request_id, pass };
     ask.answer(&app, caller, vec![job], options).await
 }
 

@@ -23,6 +23,8 @@ pub struct Settings {
     pub vllm_metrics: bool,
     /// How a request is sampled that does not say.
     pub defaults: Defaults,
+    /// The engine may guess what comes next; it changes speed only.
+    pub speculate: bool,
 
     /// Bytes of a request's head.
     pub header_bytes: usize,
@@ -117,6 +119,7 @@ impl Default for Settings {
             any_model: false,
             vllm_metrics: false,
             defaults: Defaults::default(),
+            speculate: true,
             header_bytes: 32 << 10,
             headers: 100,
             header_time: seconds(10),

@@ -34,7 +34,10 @@ pub(crate) async fn tokenize(
         // llama.cpp's field adds nothing by default, vLLM's what the model wants in front.
         let (text, adds) = match (fields.string("content", most)?, fields.string("prompt", most)?) {
             (Some(_), Some(_)) => {
-                return Err(ApiError::invalid("prompt", "`content` and `prompt` are both there, expected one"));
+                return Err(ApiError::invalid(
+                    "prompt",
+                    "`content` and `prompt` are both there, expected one",
+                ));
             }
             (Some(content), None) => (content, false),
             (None, Some(prompt)) => (prompt, true),
@@ -72,8 +75,8 @@ pub(crate) async fn detokenize(
     let mut fields = read(&app, &headers, body).await?;
     let tokenizer = &app.text.tokenizer;
     let tokens = fields.tokens("tokens", app.settings.json_nodes, tokenizer.vocab_size())?;
-    let tokens = tokens
-        .ok_or_else(|| ApiError::missing("tokens", "`tokens` is missing: an array of token ids"))?;
+    let tokens =
+        tokens.ok_or_else(|| ApiError::missing("tokens", "`tokens` is missing: an array of token ids"))?;
     let bytes = tokenizer.decode(&tokens).expect("the tokens are checked");
     let text = String::from_utf8_lossy(&bytes);
     Ok(ok(&json!({ "content": text, "prompt": text })))

@@ -10,10 +10,12 @@ use inferno_format::{DType, UnknownDType};
 use crate::load::Compute;
 
 mod answer;
+mod bench_serve;
 mod serve;
 
 pub(crate) use answer::{Answering, Chat, Run};
-pub(crate) use serve::{EngineKnobs, Rate, Serve};
+pub(crate) use bench_serve::{BenchServe, EngineKnobs, Rate};
+pub(crate) use serve::{Access, LogFormat, LogLevel, Serve};
 
 /// From a GGUF checkpoint to text.
 #[derive(Debug, Parser)]
@@ -37,6 +39,12 @@ pub(crate) enum Command {
     /// at the prompt it ends the program, as the end of stdin does. With `--seed N` the first answer is that of `run`,
     /// the second one has the seed N + 1, and so on. If stdin is a pipe, stdout has the answers alone.
     Chat(Chat),
+    /// Serve a model over HTTP: an OpenAI-compatible API
+    ///
+    /// Prints its address once it is ready. SIGTERM or Ctrl-C lets answers finish for `--drain` seconds; a second one ends
+    /// the program. Every flag can also be set by its environment variable or in a TOML file (`--config`), where a key is
+    /// the flag's name: `port = 8080`. A flag counts more than a variable, and that more than the file.
+    Serve(Box<Serve>),
     /// Show what is in a model file: metadata, hyperparameters, tensors, the memory it needs
     Inspect(Inspect),
     /// Turn text from stdin into token ids on one line
@@ -222,7 +230,7 @@ pub(crate) enum BenchCommand {
     /// random tokens, equal where the trace says so; completions have the trace's length. Requests that do not fit the
     /// context or the KV pool are left out and counted. Times are those of whoever receives the tokens: to the first one
     /// from the moment the request was due. Percentiles are samples, not estimates.
-    Serve(Serve),
+    Serve(BenchServe),
 }
 
 /// What the matrices of a file are stored as.

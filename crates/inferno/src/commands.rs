@@ -5,6 +5,7 @@ mod chat;
 mod inspect;
 mod logits;
 mod run;
+mod serve;
 mod synth;
 mod tokenize;
 
@@ -22,6 +23,7 @@ pub(crate) fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => return run::run(&args),
         Command::Chat(args) => return chat::chat(&args),
+        Command::Serve(args) => return serve::serve(&args),
         Command::Inspect(args) => inspect::inspect(&args)?,
         Command::Tokenize(args) => tokenize::tokenize(&args)?,
         Command::Detokenize(args) => tokenize::detokenize(&args)?,

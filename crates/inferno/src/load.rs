@@ -22,12 +22,19 @@ pub(crate) struct Compute {
     pub(crate) isa: Option<Isa>,
 
     /// Threads that compute, the main one included; default: as many as processors may be used
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "INFERNO_THREADS", hide_env_values = true)]
     pub(crate) threads: Option<NonZeroUsize>,
 
     /// How keys and values are stored: auto, f32, f16, bf16 or q8_0; auto is f32 for a model in F32, else bf16 with amx and
     /// f16 without
-    #[arg(long, value_name = "TYPE", default_value = "auto", value_parser = kv_choice)]
+    #[arg(
+        long,
+        value_name = "TYPE",
+        default_value = "auto",
+        value_parser = kv_choice,
+        env = "INFERNO_KV",
+        hide_env_values = true
+    )]
     pub(crate) kv: KvChoice,
 }
 

@@ -1,126 +1,398 @@
-//! What `inferno bench serve` accepts.
+//! What `inferno serve` accepts.
 
+use std::net::IpAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 
-use super::{ModelFile, number};
-use crate::kv_memory::KvMemory;
+use super::number;
+use crate::kv_memory::size;
 use crate::load::Compute;
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    #[command(flatten)]
-    pub(crate) model: ModelFile,
+    /// TOML file with values for these flags, by their names
+    #[arg(long, value_name = "FILE", env = "INFERNO_CONFIG", hide_env = true)]
+    pub(crate) config: Option<PathBuf>,
 
-    /// Requests to repeat: Azure's CSV (TIMESTAMP,ContextTokens,GeneratedTokens) or Mooncake's JSON lines (timestamp,
-    /// input_length, output_length, hash_ids); default: made-up chats with shared system prompts
-    #[arg(long, value_name = "FILE")]
-    pub(crate) trace: Option<PathBuf>,
+    /// GGUF file (any file of a split model); default: Ember, the small model inside the program
+    #[arg(long, value_name = "FILE", env = "INFERNO_MODEL", hide_env = true, short)]
+    pub(crate) model: Option<PathBuf>,
 
-    /// How many: the first of the trace
-    #[arg(short = 'n', long, value_name = "N", default_value = "64")]
-    pub(crate) requests: NonZero<usize>,
+    /// Address to listen on; 0.0.0.0 and :: are all of this machine's
+    #[arg(long, value_name = "ADDRESS", env = "INFERNO_HOST", hide_env = true, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
 
-    /// Multiplies the lengths of prompts, of what they share, and of completions; rounded, to 1 at least
-    #[arg(long, value_name = "F", default_value = "1", value_parser = positive)]
-    pub(crate) length_scale: f64,
+    /// Port to listen on; 0: any that is free
+    #[arg(long, value_name = "PORT", env = "INFERNO_PORT", hide_env = true, default_value = "8080", short)]
+    pub(crate) port: u16,
 
-    /// Requests per second in the mean, the pattern of arrivals stretched to it, or `max`: all at once; default: 0.7 of
-    /// the rate at which the first ones are served when all of them are there at once
-    #[arg(long, value_name = "R")]
-    pub(crate) rate: Option<Rate>,
+    /// Names of the model; the first is the one it is listed under. Default: its file's. `default` always works
+    #[arg(long, value_name = "NAME,..", env = "INFERNO_ALIAS", hide_env = true, value_delimiter = ',')]
+    pub(crate) alias: Vec<String>,
 
-    /// Randomness of the completions, 0 to 100; 0 always takes the best token. Other sampling is that of `run`
-    #[arg(short, long, value_name = "T", default_value_t = 0.0, value_parser = number(0.0..=100.0))]
-    pub(crate) temperature: f32,
+    /// Take any model name in a request for the one there is
+    #[arg(long, env = "INFERNO_ANY_MODEL", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) any_model: bool,
 
-    /// Chooses the tokens of the prompts, the made-up requests, and what is drawn
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
-
-    /// How often everything is measured
-    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) repeats: u32,
-
-    /// One JSON object with every sample
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// The same requests with everything on, and without batching, prefix cache and speculation, in turn. Completions
-    /// must be equal: else the exit code is 1
-    #[arg(long, conflicts_with_all = ["no_batching", "no_prefix_cache", "no_speculation"])]
-    pub(crate) compare: bool,
-
-    /// Instead: N sequences decode at once, all of the same length, beside the same steps without the engine
-    #[arg(
-        long,
-        value_name = "N",
-        conflicts_with_all = ["trace", "requests", "length_scale", "rate", "compare", "sequences", "kv_memory", "no_batching"]
-    )]
-    pub(crate) closed: Option<NonZero<usize>>,
-
-    /// With `--closed`: tokens of each completion
-    #[arg(long, value_name = "N", default_value = "128", requires = "closed")]
-    pub(crate) closed_tokens: NonZero<usize>,
+    /// Context length; default: the model's own
+    #[arg(long, value_name = "N", env = "INFERNO_CONTEXT", hide_env = true, value_parser = clap::value_parser!(u32).range(1..), short)]
+    pub(crate) context: Option<u32>,
 
     #[command(flatten)]
-    pub(crate) kv: KvMemory,
+    pub(crate) engine: Engine,
 
     #[command(flatten)]
-    pub(crate) engine: EngineKnobs,
+    pub(crate) access: Access,
+
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+
+    #[command(flatten)]
+    pub(crate) defaults: Defaults,
+
+    #[command(flatten)]
+    pub(crate) logs: Logs,
 
     #[command(flatten)]
     pub(crate) compute: Compute,
 }
 
+/// How the engine runs.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Engine")]
-pub(crate) struct EngineKnobs {
+pub(crate) struct Engine {
+    /// Sequences that run at once; more wait
+    #[arg(long, value_name = "N", env = "INFERNO_SEQUENCES", hide_env = true, default_value = "32")]
+    pub(crate) sequences: NonZero<usize>,
+
+    /// Memory for keys and values, cached prefixes included, like 512MiB or 8GiB; default: what that many sequences of
+    /// full length need, and at most half of the memory that is available
+    #[arg(long, value_name = "SIZE", env = "INFERNO_KV_MEMORY", hide_env = true, value_parser = size)]
+    pub(crate) kv_memory: Option<u64>,
+
+    /// Sequences that may wait; a request beyond them is answered 429
+    #[arg(long, value_name = "N", env = "INFERNO_QUEUE", hide_env = true, default_value = "512")]
+    pub(crate) queue: NonZero<usize>,
+
+    /// Prompt tokens that may wait
+    #[arg(long, value_name = "N", env = "INFERNO_QUEUE_TOKENS", hide_env = true, default_value = "4194304")]
+    pub(crate) queue_tokens: NonZero<usize>,
+
     /// Rows of a step, at most
-    #[arg(long, value_name = "N", default_value = "512")]
+    #[arg(long, value_name = "N", env = "INFERNO_BUDGET", hide_env = true, default_value = "512")]
     pub(crate) budget: NonZero<usize>,
 
     /// How long a step should take in which sequences decode, at most
-    #[arg(long, value_name = "MS", default_value = "250")]
+    #[arg(long, value_name = "MS", env = "INFERNO_STEP_TARGET", hide_env = true, default_value = "250")]
     pub(crate) step_target: NonZero<u32>,
 
     /// Compute every prompt in full
-    #[arg(long)]
+    #[arg(long, env = "INFERNO_NO_PREFIX_CACHE", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_prefix_cache: bool,
 
-    /// One sequence at a time
-    #[arg(long)]
-    pub(crate) no_batching: bool,
-
     /// No guesses at what comes next
-    #[arg(long)]
+    #[arg(long, env = "INFERNO_NO_SPECULATION", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_speculation: bool,
 }
 
-/// How fast requests come.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Rate {
-    PerSecond(f64),
-    AllAtOnce,
+/// Who may ask.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Access")]
+pub(crate) struct Access {
+    /// Keys, one of which every request must have (`Authorization: Bearer KEY`); but for health checks
+    #[arg(
+        long,
+        value_name = "KEY,..",
+        env = "INFERNO_API_KEY",
+        hide_env = true,
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub(crate) api_key: Vec<String>,
+
+    /// Keys that may also see and end what others do; without any the machine itself may, if there are no keys at all
+    #[arg(
+        long,
+        value_name = "KEY,..",
+        env = "INFERNO_ADMIN_KEY",
+        hide_env = true,
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub(crate) admin_key: Vec<String>,
+
+    /// File with a key per line, and behind it any of `name=NAME`, `admin`, `concurrent=N`, `requests-per-minute=N`,
+    /// `tokens-per-minute=N`
+    #[arg(long, value_name = "FILE", env = "INFERNO_API_KEY_FILE", hide_env = true)]
+    pub(crate) api_key_file: Option<PathBuf>,
+
+    /// Requests at once of a key that has no limits of its own
+    #[arg(long, value_name = "N", env = "INFERNO_KEY_CONCURRENT", hide_env = true)]
+    pub(crate) key_concurrent: Option<NonZero<u64>>,
+
+    /// Requests per minute of such a key
+    #[arg(long, value_name = "N", env = "INFERNO_KEY_REQUESTS_PER_MINUTE", hide_env = true)]
+    pub(crate) key_requests_per_minute: Option<NonZero<u64>>,
+
+    /// Tokens per minute of such a key: those computed of prompts, and completions
+    #[arg(long, value_name = "N", env = "INFERNO_KEY_TOKENS_PER_MINUTE", hide_env = true)]
+    pub(crate) key_tokens_per_minute: Option<NonZero<u64>>,
+
+    /// Let all keys share cached prefixes; one can then learn from the time of an answer what another has asked
+    #[arg(long, env = "INFERNO_SHARE_CACHE", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) share_cache: bool,
+
+    /// Names this server is called by, beside localhost and addresses; `*`: any
+    #[arg(
+        long,
+        value_name = "NAME,..",
+        env = "INFERNO_ALLOWED_HOST",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    pub(crate) allowed_host: Vec<String>,
+
+    /// Web pages that may ask, like https://chat.example; `*`: any
+    #[arg(
+        long,
+        value_name = "ORIGIN,..",
+        env = "INFERNO_CORS_ORIGIN",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    pub(crate) cors_origin: Vec<String>,
 }
 
-impl FromStr for Rate {
-    type Err = String;
+/// What a request, a connection and the server may take.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct Limits {
+    /// Seconds that answers may go on after SIGTERM
+    #[arg(long, value_name = "SECONDS", env = "INFERNO_DRAIN", hide_env = true, default_value = "30", value_parser = seconds)]
+    pub(crate) drain: Duration,
 
-    fn from_str(text: &str) -> Result<Rate, String> {
-        match text {
-            "max" => Ok(Rate::AllAtOnce),
-            _ => positive(text).map(Rate::PerSecond).map_err(|e| e + ", or `max`"),
-        }
+    /// Seconds after which a request is given up; a request may ask for less (`deadline_ms`)
+    #[arg(long, value_name = "SECONDS", env = "INFERNO_DEADLINE", hide_env = true, value_parser = seconds)]
+    pub(crate) deadline: Option<Duration>,
+
+    /// Seconds that a stream's status line may wait for the first token
+    #[arg(long, value_name = "SECONDS", env = "INFERNO_HOLD", hide_env = true, default_value = "5", value_parser = seconds)]
+    pub(crate) hold: Duration,
+
+    /// Seconds between signs of life on a stream that has nothing to say
+    #[arg(long, value_name = "SECONDS", env = "INFERNO_KEEP_ALIVE", hide_env = true, default_value = "5", value_parser = seconds)]
+    pub(crate) keep_alive: Duration,
+
+    /// Connections at once; idle ones make room for new ones
+    #[arg(long, value_name = "N", env = "INFERNO_CONNECTIONS", hide_env = true, default_value = "1024")]
+    pub(crate) connections: NonZero<usize>,
+
+    /// Connections of one address; default: 256, and no limit for this machine itself
+    #[arg(long, value_name = "N", env = "INFERNO_CONNECTIONS_PER_ADDRESS", hide_env = true)]
+    pub(crate) connections_per_address: Option<NonZero<usize>>,
+
+    /// Size of a request's head
+    #[arg(long, value_name = "SIZE", env = "INFERNO_HEADER_BYTES", hide_env = true, default_value = "32KiB", value_parser = size)]
+    pub(crate) header_bytes: u64,
+
+    /// Headers of a request
+    #[arg(long, value_name = "N", env = "INFERNO_HEADERS", hide_env = true, default_value = "100")]
+    pub(crate) headers: NonZero<usize>,
+
+    /// Seconds for a request's head
+    #[arg(long, value_name = "SECONDS", env = "INFERNO_HEADER_TIME", hide_env = true, default_value = "10", value_parser = seconds)]
+    pub(crate) header_time: Duration,
+
+    /// Seconds between two requests of a connection
+    #[arg(long, value_name = "SECONDS", env = "INFERNO_IDLE_TIME", hide_env = true, default_value = "75", value_parser = seconds)]
+    pub(crate) idle_time: Duration,
+
+    /// Size of a request's body
+    #[arg(long, value_name = "SIZE", env = "INFERNO_BODY_BYTES", hide_env = true, default_value = "8MiB", value_parser = size)]
+    pub(crate) body_bytes: u64,
+
+    /// Seconds for a request's body, and one more for every KiB
+    #[arg(long, value_name = "SECONDS", env = "INFERNO_BODY_TIME", hide_env = true, default_value = "30", value_parser = seconds)]
+    pub(crate) body_time: Duration,
+
+    /// Size of all bodies in memory at once
+    #[arg(long, value_name = "SIZE", env = "INFERNO_BODIES_BYTES", hide_env = true, default_value = "256MiB", value_parser = size)]
+    pub(crate) bodies_bytes: u64,
+
+    /// Seconds after which a client that takes nothing is given up
+    #[arg(long, value_name = "SECONDS", env = "INFERNO_WRITE_TIME", hide_env = true, default_value = "30", value_parser = seconds)]
+    pub(crate) write_time: Duration,
+
+    /// Events that may wait for a slow reader before that time counts
+    #[arg(long, value_name = "N", env = "INFERNO_PENDING_EVENTS", hide_env = true, default_value = "256")]
+    pub(crate) pending_events: NonZero<usize>,
+
+    /// How deep JSON may nest
+    #[arg(long, value_name = "N", env = "INFERNO_JSON_DEPTH", hide_env = true, default_value = "32")]
+    pub(crate) json_depth: NonZero<usize>,
+
+    /// Values and keys of a body
+    #[arg(long, value_name = "N", env = "INFERNO_JSON_NODES", hide_env = true, default_value = "250000")]
+    pub(crate) json_nodes: NonZero<usize>,
+
+    /// Choices of a request
+    #[arg(long, value_name = "N", env = "INFERNO_MAX_N", hide_env = true, default_value = "16")]
+    pub(crate) max_n: NonZero<usize>,
+
+    /// Prompts of a request
+    #[arg(long, value_name = "N", env = "INFERNO_MAX_PROMPTS", hide_env = true, default_value = "128")]
+    pub(crate) max_prompts: NonZero<usize>,
+
+    /// Stop strings of a request
+    #[arg(long, value_name = "N", env = "INFERNO_MAX_STOPS", hide_env = true, default_value = "4")]
+    pub(crate) max_stops: NonZero<usize>,
+
+    /// Bytes of a stop string
+    #[arg(long, value_name = "N", env = "INFERNO_MAX_STOP_BYTES", hide_env = true, default_value = "256")]
+    pub(crate) max_stop_bytes: NonZero<usize>,
+
+    /// Ids in `stop_token_ids` and `allowed_token_ids`
+    #[arg(long, value_name = "N", env = "INFERNO_MAX_TOKEN_IDS", hide_env = true, default_value = "1024")]
+    pub(crate) max_token_ids: NonZero<usize>,
+
+    /// Entries of `logit_bias`
+    #[arg(long, value_name = "N", env = "INFERNO_MAX_LOGIT_BIAS", hide_env = true, default_value = "300")]
+    pub(crate) max_logit_bias: NonZero<usize>,
+
+    /// Messages of a chat
+    #[arg(long, value_name = "N", env = "INFERNO_MAX_MESSAGES", hide_env = true, default_value = "2048")]
+    pub(crate) max_messages: NonZero<usize>,
+
+    /// Variables in `chat_template_kwargs`
+    #[arg(
+        long,
+        value_name = "N",
+        env = "INFERNO_MAX_TEMPLATE_VARIABLES",
+        hide_env = true,
+        default_value = "16"
+    )]
+    pub(crate) max_template_variables: NonZero<usize>,
+
+    /// Size of these variables
+    #[arg(long, value_name = "SIZE", env = "INFERNO_MAX_TEMPLATE_BYTES", hide_env = true, default_value = "16KiB", value_parser = size)]
+    pub(crate) max_template_bytes: u64,
+
+    /// Seconds without progress in a step after which `/health` says so
+    #[arg(long, value_name = "SECONDS", env = "INFERNO_STALL_TIME", hide_env = true, default_value = "5", value_parser = seconds)]
+    pub(crate) stall_time: Duration,
+
+    /// Seconds without progress in a step after which the program ends itself
+    #[arg(long, value_name = "SECONDS", env = "INFERNO_HANG_TIME", hide_env = true, default_value = "60", value_parser = seconds)]
+    pub(crate) hang_time: Duration,
+}
+
+/// How tokens are chosen where a request does not say.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling, where a request does not say")]
+pub(crate) struct Defaults {
+    /// Randomness, 0 to 2; 0 always takes the best token
+    #[arg(long, value_name = "T", env = "INFERNO_TEMPERATURE", hide_env = true, default_value = "0.6", value_parser = number(0.0..=2.0))]
+    pub(crate) temperature: f32,
+
+    /// Choose among this many of the best tokens; 0: all
+    #[arg(long, value_name = "K", env = "INFERNO_TOP_K", hide_env = true, default_value = "40")]
+    pub(crate) top_k: u32,
+
+    /// Choose among the best tokens that together have this probability
+    #[arg(long, value_name = "P", env = "INFERNO_TOP_P", hide_env = true, default_value = "1", value_parser = number(0.0..=1.0))]
+    pub(crate) top_p: f32,
+
+    /// Leave out tokens less probable than this fraction of the best one
+    #[arg(long, value_name = "P", env = "INFERNO_MIN_P", hide_env = true, default_value = "0.05", value_parser = number(0.0..=1.0))]
+    pub(crate) min_p: f32,
+}
+
+/// What is told of it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logs and metrics")]
+pub(crate) struct Logs {
+    /// How lines are written
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "INFERNO_LOG_FORMAT",
+        hide_env = true,
+        default_value = "text",
+        value_enum
+    )]
+    pub(crate) log_format: LogFormat,
+
+    /// What is written
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "INFERNO_LOG_LEVEL",
+        hide_env = true,
+        default_value = "info",
+        value_enum
+    )]
+    pub(crate) log_level: LogLevel,
+
+    /// Write prompts too: they are somebody's text
+    #[arg(long, env = "INFERNO_LOG_PROMPTS", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) log_prompts: bool,
+
+    /// Also publish metrics under the names of another server
+    #[arg(long, value_name = "SERVER", env = "INFERNO_METRICS_COMPAT", hide_env = true, value_enum)]
+    pub(crate) metrics_compat: Option<MetricsCompat>,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// An object a line
+    Json,
+}
+
+/// Which log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogLevel {
+    /// None
+    Off,
+    /// What went wrong
+    Error,
+    /// What may go wrong
+    Warn,
+    /// Every request
+    Info,
+    /// Health checks and connections too
+    Debug,
+}
+
+/// Whose names metrics have, beside our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum MetricsCompat {
+    /// vLLM's
+    Vllm,
+}
+
+/// A length of time in seconds; it may have a fraction.
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(x) if (0.001..=1e7).contains(&x) => Ok(Duration::from_secs_f64(x)),
+        _ => Err("expected seconds, from 0.001 to 10000000".into()),
     }
 }
 
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
-        _ => Err("expected a number above 0".into()),
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_flag_can_be_set_by_a_variable() {
+        let cli = super::super::Cli::command();
+        let serve = cli.find_subcommand("serve").unwrap();
+        crate::config_file::every_flag_has_an_environment_variable(serve);
     }
 }

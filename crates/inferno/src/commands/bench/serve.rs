@@ -40,7 +40,7 @@ struct Variant {
 
 const ALL: Variant = Variant { batching: true, prefix_cache: true, speculation: true };
 
-pub(super) fn serve(args: &cli::Serve) -> Result<ExitCode> {
+pub(super) fn serve(args: &cli::BenchServe) -> Result<ExitCode> {
     let finished = match args.closed {
         Some(n_sequences) => closed::closed(args, n_sequences.get())?,
         None => open(args)?,
@@ -53,7 +53,7 @@ pub(super) fn serve(args: &cli::Serve) -> Result<ExitCode> {
 }
 
 /// Requests that come whether or not others are done. `None` if Ctrl-C was pressed.
-fn open(args: &cli::Serve) -> Result<Option<()>> {
+fn open(args: &cli::BenchServe) -> Result<Option<()>> {
     let n_requests = args.requests.get();
     let arrivals = match &args.trace {
         Some(path) => trace::read(path, n_requests)?,
@@ -99,7 +99,7 @@ fn open(args: &cli::Serve) -> Result<Option<()>> {
 
 /// A model that goes from engine to engine.
 struct Bench<'a> {
-    args: &'a cli::Serve,
+    args: &'a cli::BenchServe,
     n_pages: usize,
     /// `None` while an engine has it.
     model: Option<Box<dyn Model>>,
@@ -195,7 +195,7 @@ impl Bench<'_> {
 
 impl Variant {
     /// What is measured, in the order of a repeat.
-    fn of(args: &cli::Serve) -> Vec<Variant> {
+    fn of(args: &cli::BenchServe) -> Vec<Variant> {
         let EngineKnobs { no_batching, no_prefix_cache, no_speculation, .. } = args.engine;
         let asked =
             Variant { batching: !no_batching, prefix_cache: !no_prefix_cache, speculation: !no_speculation };
@@ -233,7 +233,7 @@ fn config(knobs: &EngineKnobs, n_pages: usize, n_sequences: usize, prefix_cache:
     Config { limits, max_waiting: usize::MAX, max_waiting_tokens: usize::MAX }
 }
 
-fn spec(args: &cli::Serve) -> SampleSpec {
+fn spec(args: &cli::BenchServe) -> SampleSpec {
     // The filters are those that `run` has unless told otherwise.
     SampleSpec {
         top_k: 40,
@@ -245,7 +245,7 @@ fn spec(args: &cli::Serve) -> SampleSpec {
     }
 }
 
-fn heading(args: &cli::Serve, opened: &load::Opened, machine: &Machine) -> Result<String> {
+fn heading(args: &cli::BenchServe, opened: &load::Opened, machine: &Machine) -> Result<String> {
     Ok(format!(
         "{}: {}, {:.1} MB\n{}, {} cores; {}, {} threads, KV {}",
         opened.name,
@@ -259,7 +259,7 @@ fn heading(args: &cli::Serve, opened: &load::Opened, machine: &Machine) -> Resul
     ))
 }
 
-fn settings(args: &cli::Serve, opened: &load::Opened) -> Result<Json> {
+fn settings(args: &cli::BenchServe, opened: &load::Opened) -> Result<Json> {
     Ok(json!({
         "backend": args.compute.isa()?.to_string(),
         "threads": args.compute.n_threads(),

@@ -21,7 +21,7 @@ const N_WARM_UP: usize = 4;
 
 /// Prompts of one token, so that the engine's steps are those of `inferno bench --decode T --sequences N`: at every
 /// position one row for each. Guesses are off. `None` if Ctrl-C was pressed.
-pub(super) fn closed(args: &cli::Serve, n_sequences: usize) -> Result<Option<()>> {
+pub(super) fn closed(args: &cli::BenchServe, n_sequences: usize) -> Result<Option<()>> {
     let opened = load::open(args.model.model.as_deref())?;
     let arch = opened.architecture(None)?;
     let n_tokens = args.closed_tokens.get();
@@ -63,7 +63,7 @@ pub(super) fn closed(args: &cli::Serve, n_sequences: usize) -> Result<Option<()>
 }
 
 struct Closed<'a> {
-    args: &'a cli::Serve,
+    args: &'a cli::BenchServe,
     item: Item,
     n_pages: usize,
     n_sequences: usize,

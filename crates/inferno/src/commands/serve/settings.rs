@@ -1,0 +1,109 @@
+//! From the command line to the server's settings.
+
+use std::num::NonZero;
+
+use anyhow::{Context, Result, ensure};
+use inferno_server::log::{self, Format, Level};
+use inferno_server::{Defaults, Key, KeyLimits, Settings, read_keys};
+
+use crate::cli::{self, LogFormat, LogLevel};
+
+pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
+    let (limits, access) = (&args.limits, &args.access);
+    Ok(Settings {
+        keys: keys(access)?,
+        key_limits: KeyLimits {
+            concurrent: access.key_concurrent.map(NonZero::get),
+            requests: access.key_requests_per_minute.map(NonZero::get),
+            tokens: access.key_tokens_per_minute.map(NonZero::get),
+        },
+        share_cache: access.share_cache,
+        allowed_hosts: access.allowed_host.clone(),
+        cors_origins: access.cors_origin.clone(),
+        any_model: args.any_model,
+        vllm_metrics: args.logs.metrics_compat.is_some(),
+        defaults: Defaults {
+            temperature: args.defaults.temperature,
+            top_k: args.defaults.top_k as usize,
+            top_p: args.defaults.top_p,
+            min_p: args.defaults.min_p,
+        },
+        speculate: !args.engine.no_speculation,
+        header_bytes: limits.header_bytes as usize,
+        headers: limits.headers.get(),
+        header_time: limits.header_time,
+        idle_time: limits.idle_time,
+        body_bytes: limits.body_bytes as usize,
+        body_time: limits.body_time,
+        bodies_bytes: limits.bodies_bytes as usize,
+        write_time: limits.write_time,
+        connections: limits.connections.get(),
+        connections_per_address: limits.connections_per_address.map(NonZero::get),
+        json_depth: limits.json_depth.get(),
+        json_nodes: limits.json_nodes.get(),
+        n: limits.max_n.get(),
+        prompts: limits.max_prompts.get(),
+        stops: limits.max_stops.get(),
+        stop_bytes: limits.max_stop_bytes.get(),
+        token_lists: limits.max_token_ids.get(),
+        logit_bias: limits.max_logit_bias.get(),
+        messages: limits.max_messages.get(),
+        template_variables: limits.max_template_variables.get(),
+        template_variable_bytes: limits.max_template_bytes as usize,
+        hold: limits.hold,
+        keep_alive: limits.keep_alive,
+        pending_events: limits.pending_events.get(),
+        deadline: limits.deadline,
+        drain: limits.drain,
+        stall: limits.stall_time,
+        hang: limits.hang_time,
+        log_text: args.logs.log_prompts,
+    })
+}
+
+/// All keys. What is wrong with one is said without it.
+fn keys(access: &cli::Access) -> Result<Vec<Key>> {
+    let named = |kind: &str, secrets: &[String], is_admin: bool| -> Vec<Key> {
+        let key = |(i, secret): (usize, &String)| Key {
+            secret: secret.clone(),
+            name: format!("{kind}-{}", i + 1),
+            is_admin,
+            limits: None,
+        };
+        secrets.iter().enumerate().map(key).collect()
+    };
+    let mut keys = named("key", &access.api_key, false);
+    keys.extend(named("admin", &access.admin_key, true));
+    if let Some(file) = &access.api_key_file {
+        let more = read_keys(file)?;
+        ensure!(!more.is_empty(), "`{}` has no keys, expected one a line", file.display());
+        keys.extend(more);
+    }
+    for (i, key) in keys.iter().enumerate() {
+        let is_sound = !key.secret.is_empty() && key.secret.bytes().all(|b| b.is_ascii_graphic());
+        ensure!(
+            is_sound,
+            "key `{}` must be visible ASCII without spaces, of one character or more",
+            key.name
+        );
+        if let Some(other) = keys[..i].iter().find(|other| other.secret == key.secret) {
+            anyhow::bail!("the keys `{}` and `{}` are the same", other.name, key.name);
+        }
+    }
+    Ok(keys)
+}
+
+pub(super) fn start_log(args: &cli::Serve) -> Result<()> {
+    let format = match args.logs.log_format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    let level = match args.logs.log_level {
+        LogLevel::Off => Level::OFF,
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+    };
+    log::start(format, level).context("cannot keep a log")
+}
