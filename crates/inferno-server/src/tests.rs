@@ -1,1 +1,7 @@
-//! x
+//! The server as clients meet it: bytes over a socket, on Ember and the reference backend.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod basics;
+mod harness;
+
+use harness::{Server, start};
