@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER};
+use hyper::header::{HOST, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::{HeaderMap, Method, StatusCode, Uri, Version};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
@@ -82,20 +82,25 @@ fn check_origin(headers: &HeaderMap, settings: &Settings) -> Result<(), ApiError
     Err(ApiError::forbidden("origin_not_allowed", message))
 }
 
-/// What invited pages may send and see.
-pub(crate) fn cors(settings: &Settings) -> CorsLayer {
+/// What invited pages may send and see; `None` if there are none.
+pub(crate) fn cors(settings: &Settings) -> Option<CorsLayer> {
     let origins = &settings.cors_origins;
+    if origins.is_empty() {
+        return None;
+    }
     let allowed = match origins.iter().any(|origin| origin == "*") {
         true => AllowOrigin::any(),
         false => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
     };
-    let exposed = ["x-request-id", "x-should-retry"].map(HeaderName::from_static);
-    CorsLayer::new()
+    let exposed =
+        [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-should-retry"), RETRY_AFTER];
+    let layer = CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([exposed[0].clone(), exposed[1].clone(), RETRY_AFTER, CONTENT_TYPE, AUTHORIZATION])
-        .max_age(std::time::Duration::from_secs(3600))
+        .expose_headers(exposed)
+        .max_age(std::time::Duration::from_secs(3600));
+    Some(layer)
 }
 
 /// Every route but those of [`OPEN`] needs a key, if there are keys; what is for operators needs an operator's.

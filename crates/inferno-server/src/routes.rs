@@ -9,6 +9,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
 use hyper::{HeaderMap, Method, Uri};
+use tower::util::option_layer;
 
 use crate::app::App;
 use crate::chat::{self, Chat};
@@ -56,7 +57,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(app), guard::key))
-        .layer(guard::cors(&app.settings))
+        .layer(option_layer(guard::cors(&app.settings)))
         .layer(from_fn_with_state(Arc::clone(app), guard::origin))
         .layer(from_fn_with_state(Arc::clone(app), meter))
         .with_state(Arc::clone(app))
