@@ -17,7 +17,7 @@ pub(crate) struct ApiError {
     pub(crate) kind: &'static str,
     pub(crate) code: Option<&'static str>,
     /// The field that is to blame.
-    pub(crate) param: Option<String>,
+    pub(crate) param: Option<Box<str>>,
     pub(crate) message: String,
     pub(crate) retry_after: Option<Duration>,
     /// Clients try again by themselves at 408, 409, 429 and from 500 on, unless told not to.
@@ -56,7 +56,7 @@ impl ApiError {
     /// 400: a field has a value that it may not have.
     pub(crate) fn invalid(param: impl Into<String>, message: impl Into<String>) -> ApiError {
         let error = ApiError::new(StatusCode::BAD_REQUEST, INVALID, Some("invalid_value"), message);
-        ApiError { param: Some(param.into()), ..error }
+        ApiError { param: Some(param.into().into_boxed_str()), ..error }
     }
 
     /// 400: a field is not there.
@@ -213,7 +213,7 @@ impl ApiError {
         let mut error = Map::new();
         error.insert("message".into(), self.message.clone().into());
         error.insert("type".into(), self.kind.into());
-        error.insert("param".into(), self.param.clone().map_or(Value::Null, Value::from));
+        error.insert("param".into(), self.param.as_deref().map_or(Value::Null, Value::from));
         error.insert("code".into(), self.code.map_or(Value::Null, Value::from));
         error.extend(self.extra.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         json!({ "error": error })

@@ -4,4 +4,4 @@
 mod basics;
 mod harness;
 
-use harness::{Server, start};
+use harness::start;

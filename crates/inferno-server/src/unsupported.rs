@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    fn check_one(body: Value) -> Option<String> {
+    fn check_one(body: Value) -> Option<Box<str>> {
         check(body.as_object().unwrap()).err().and_then(|e| e.param)
     }
 
