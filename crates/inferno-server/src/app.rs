@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use inferno_engine::Handle;
+use inferno_engine::{Handle, Refusal};
 use inferno_text::{ChatTemplate, Tokenizer};
 use tokio::sync::Semaphore;
 
@@ -141,6 +141,13 @@ impl App {
     /// Seconds since 1970, now.
     pub(crate) fn now(&self) -> u64 {
         self.created + self.started.elapsed().as_secs()
+    }
+
+    /// What a client is told whose request the engine does not take; it is counted.
+    pub(crate) fn refused(&self, refusal: Refusal) -> ApiError {
+        let error = ApiError::refused(refusal);
+        self.metrics.refuse(error.code.unwrap_or(error.kind));
+        error
     }
 
     /// Is there anyone to compute, and does it move?

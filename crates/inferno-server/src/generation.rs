@@ -143,16 +143,10 @@ impl Generation {
             .app
             .engine
             .submit_to(request, self.inbox.sink(prompt_idx as u32))
-            .map_err(|refusal| self.refused(refusal))?;
+            .map_err(|refusal| self.app.refused(refusal))?;
         self.entry.add(id);
         self.prompts.push(PromptState { id, tokens, cached: None, usage: None, n_left: self.n });
         Ok(())
-    }
-
-    fn refused(&self, refusal: inferno_engine::Refusal) -> ApiError {
-        let error = ApiError::refused(refusal);
-        self.app.metrics.refuse(error.code.unwrap_or(error.kind));
-        error
     }
 
     /// What happened next; waits for it. Empty only when all has ended. May be dropped at any time.

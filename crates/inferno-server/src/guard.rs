@@ -162,6 +162,14 @@ pub(crate) async fn open(State(app): State<Arc<App>>, request: Request, next: Ne
     next.run(request).await
 }
 
+/// A full queue is said to be full before anything is read of what has no place in it.
+pub(crate) async fn room(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match app.engine.room(1, 0) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => app.refused(refusal).into_response(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,5 +55,5 @@ mod wire;
 pub use app::{Card, Parts};
 pub use drain::Ended;
 pub use keys::{Key, KeyError, KeyLimits, read_keys};
-pub use server::Server;
+pub use server::{Server, Serving};
 pub use settings::{Defaults, Settings};

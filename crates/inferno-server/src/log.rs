@@ -17,6 +17,8 @@ pub enum Format {
     Json,
 }
 
+/// Bytes that are written at once, about.
+const AT_ONCE: usize = 16 << 10;
 /// Lines that may wait to be written.
 const WAITING: usize = 4096;
 
@@ -34,8 +36,14 @@ pub(crate) fn n_dropped() -> u64 {
 pub fn start(format: Format, level: Level) -> io::Result<()> {
     let (lines, received) = sync_channel::<Vec<u8>>(WAITING);
     std::thread::Builder::new().name("log".into()).spawn(move || {
-        for line in received {
-            let _ = io::stderr().write_all(&line);
+        while let Ok(mut lines) = received.recv() {
+            // What has come meanwhile goes with it.
+            while lines.len() < AT_ONCE
+                && let Ok(line) = received.try_recv()
+            {
+                lines.extend(line);
+            }
+            let _ = io::stderr().write_all(&lines);
         }
     })?;
     let builder = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false);

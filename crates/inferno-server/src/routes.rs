@@ -25,11 +25,13 @@ use crate::{admin, body, guard, health, metrics, models, stream, tokens, whole};
 
 /// All routes, with everything that stands before them.
 pub(crate) fn router(app: &Arc<App>) -> Router {
-    let work = Router::new()
+    let generating = Router::new()
         .route("/v1/chat/completions", post(chat_completions))
         .route("/chat/completions", post(chat_completions))
         .route("/v1/completions", post(completions))
         .route("/completions", post(completions))
+        .layer(from_fn_with_state(Arc::clone(app), guard::room));
+    let work = generating
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/apply-template", post(tokens::apply_template))
@@ -138,11 +140,7 @@ fn admit(
     n_prompts: usize,
 ) -> Result<crate::keys::Pass, ApiError> {
     let pass = Keyring::admit(app, caller).inspect_err(|_| app.metrics.refuse("key_limit"))?;
-    app.engine.room(options.n * n_prompts as u32, 0).map_err(|refusal| {
-        let error = ApiError::refused(refusal);
-        app.metrics.refuse(error.code.unwrap_or(error.kind));
-        error
-    })?;
+    app.engine.room(options.n * n_prompts as u32, 0).map_err(|refusal| app.refused(refusal))?;
     Ok(pass)
 }
 

@@ -48,14 +48,35 @@ impl Server {
         self.address
     }
 
-    /// Serves a model until `stop` is ready or the engine is broken; then what runs may finish for a while.
-    pub async fn serve(self, parts: Parts, stop: impl Future<Output = ()>) -> Ended {
+    /// Opens the door to a model: from here on requests are answered.
+    pub fn open(self, parts: Parts) -> Serving {
         let traffic = Arc::clone(&self.acceptor.traffic);
         let app = App::new(parts, Arc::clone(&self.settings), Arc::clone(&self.drain), traffic);
         let app = Arc::new(app);
-        let _watchdog = Watchdog::start(&app);
+        let watchdog = Watchdog::start(&app);
         self.acceptor.door.open(router(&app));
-        let engine = app.engine.clone();
+        Serving { server: self, app, _watchdog: watchdog }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// A server with a model.
+#[derive(Debug)]
+pub struct Serving {
+    server: Server,
+    app: Arc<App>,
+    _watchdog: Watchdog,
+}
+
+impl Serving {
+    /// Until `stop` is ready or the engine is broken; then what runs may finish for a while.
+    pub async fn until(self, stop: impl Future<Output = ()>) -> Ended {
+        let engine = self.app.engine.clone();
         let broken = async {
             while !engine.is_stopped() {
                 sleep(LOOK * 5).await;
@@ -71,29 +92,23 @@ impl Server {
 
     /// Nothing new; what runs has its time; then it is told that it is over.
     async fn end(&self, ended: Ended) {
-        let time = if ended == Ended::Drained { self.settings.drain } else { LAST_WORDS };
-        tracing::info!(busy = self.acceptor.n_busy(), "no new requests are taken");
-        self.drain.begin();
+        let Server { settings, drain, acceptor, .. } = &self.server;
+        let time = if ended == Ended::Drained { settings.drain } else { LAST_WORDS };
+        tracing::info!(busy = acceptor.n_busy(), "no new requests are taken");
+        drain.begin();
         if !self.is_quiet_by(Instant::now() + time).await {
-            tracing::warn!(busy = self.acceptor.n_busy(), "what still runs is ended");
-            self.drain.end();
+            tracing::warn!(busy = acceptor.n_busy(), "what still runs is ended");
+            drain.end();
             self.is_quiet_by(Instant::now() + LAST_WORDS).await;
         }
-        self.accepting.abort();
     }
 
     async fn is_quiet_by(&self, deadline: Instant) -> bool {
         let quiet = async {
-            while self.acceptor.n_busy() > 0 {
+            while self.server.acceptor.n_busy() > 0 {
                 sleep(LOOK).await;
             }
         };
         timeout_at(deadline, quiet).await.is_ok()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }

@@ -131,7 +131,7 @@ pub(super) fn start_with(settings: Settings, change: impl FnOnce(&mut Config)) -
         let _inside = runtime.enter();
         let server = crate::Server::bind(([127, 0, 0, 1], 0).into(), settings).unwrap();
         sender.send(server.address()).unwrap();
-        let ended = runtime.block_on(server.serve(parts, told.notified()));
+        let ended = runtime.block_on(server.open(parts).until(told.notified()));
         runtime.shutdown_timeout(Duration::from_millis(200));
         ended
     });

@@ -41,8 +41,11 @@ pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
     let server = Server::bind((host, port).into(), settings)
         .with_context(|| format!("cannot listen on {host} port {port} (`--port` chooses another one)"))?;
     let (engine, parts) = load(args)?;
-    announce(&server, &parts)?;
-    let ended = runtime.block_on(server.serve(parts, stop.requested()));
+    let announcement = announcement(&server, &parts.card);
+    let serving = server.open(parts);
+    // Nobody may read it: it serves all the same.
+    let _ = print(announcement.as_bytes());
+    let ended = runtime.block_on(serving.until(stop.requested()));
     drop(inside);
     // Streams that are still there have been told that it is over.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
@@ -115,7 +118,7 @@ fn text(opened: &Opened) -> Result<(Tokenizer, Option<ChatTemplate>)> {
 }
 
 /// Where it is, and how to ask it something.
-fn announce(server: &Server, parts: &Parts) -> Result<()> {
+fn announcement(server: &Server, card: &Card) -> String {
     let mut address = server.address();
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() {
@@ -124,16 +127,13 @@ fn announce(server: &Server, parts: &Parts) -> Result<()> {
             std::net::Ipv6Addr::LOCALHOST.into()
         });
     }
-    let Card { names, dtype, .. } = &parts.card;
+    let Card { names, dtype, .. } = card;
     let name = &names[0];
-    let lines = format!(
+    format!(
         "serving `{name}` ({dtype}) at http://{address}\n\n\
          curl http://{address}/v1/chat/completions -H 'Content-Type: application/json' \\\n  \
          -d '{{\"model\": \"{name}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Tell me a story about a dragon.\"}}]}}'\n"
-    );
-    // Nobody may read it: it serves all the same.
-    let _ = print(lines.as_bytes());
-    Ok(())
+    )
 }
 
 /// SIGTERM and Ctrl-C: the first asks for an end, the second is one.
