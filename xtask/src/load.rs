@@ -63,11 +63,11 @@ of overload:
   --factor X          how far above; default: 10
   --sequences N       the server's own option, and the clients that find its capacity; default: 8
   --queue N           the server's own option; default: 16
-  --tokens N          of every answer; default: 64
+  --tokens N          of every answer; default: 256, all of them
 of aborts:
   --count N           streams; default: 1000
   --streams N         at a time; default: 16
-  --tokens N          asked for by each; default: 64
+  --tokens N          asked for by each; default: 256
 ";
 
 /// What keeps a scenario from its figures.

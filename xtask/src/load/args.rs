@@ -60,7 +60,7 @@ impl Default for Args {
             factor: 10.0,
             sequences: 8,
             queue: 16,
-            tokens: 64,
+            tokens: 256,
             count: 1000,
             server_args: Vec::new(),
         }

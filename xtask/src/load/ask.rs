@@ -8,6 +8,8 @@ pub(super) struct Ask {
     pub(super) system: Option<&'static str>,
     pub(super) user: String,
     pub(super) max_tokens: usize,
+    /// It goes on until it has `max_tokens`.
+    pub(super) is_exact: bool,
     pub(super) seed: u64,
 }
 
@@ -45,7 +47,7 @@ impl Ask {
 
     fn words(random: &mut Random, n_words: usize, max_tokens: usize) -> Ask {
         let words: Vec<&str> = (0..n_words).map(|_| WORDS[random.below(WORDS.len())]).collect();
-        Ask { system: None, user: words.join(" "), max_tokens, seed: random.bits() >> 33 }
+        Ask { system: None, user: words.join(" "), max_tokens, is_exact: false, seed: random.bits() >> 33 }
     }
 
     /// The body of the request.
@@ -61,6 +63,7 @@ impl Ask {
             "max_tokens": self.max_tokens,
             "temperature": 0.7,
             "seed": self.seed,
+            "ignore_eos": self.is_exact,
         })
         .to_string()
     }

@@ -71,7 +71,7 @@ fn closed_loop(args: &Args, target: &Target, board: &Board) -> Result<Seen> {
         let mut random = Random(args.seed.wrapping_add((i as u64) << 32));
         let mut client = Client::new(target);
         while Instant::now() < window.end && !board.is_over() {
-            let ask = Ask::short(&mut random, args.tokens);
+            let ask = Ask { is_exact: true, ..Ask::short(&mut random, args.tokens) };
             match client.chat(&ask, |_, _| ControlFlow::Continue(())) {
                 Ok(Answer::Done(usage)) => window.done(seen, usage.completion),
                 Ok(_) => board.fail("refused, with no more clients than sequences".into()),
@@ -99,7 +99,7 @@ fn open_loop(args: &Args, target: &Target, board: &Board, rate: f64) -> Result<S
             if due >= window.end || board.is_over() {
                 return;
             }
-            let ask = Ask::short(&mut random, args.tokens);
+            let ask = Ask { is_exact: true, ..Ask::short(&mut random, args.tokens) };
             match client.chat(&ask, |_, _| ControlFlow::Continue(())) {
                 Ok(Answer::Done(usage)) => window.done(seen, usage.completion),
                 Ok(_) if window.has(Instant::now()) => seen.refusals.push(begun.elapsed()),
