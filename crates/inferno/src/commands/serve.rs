@@ -22,8 +22,9 @@ mod settings;
 /// The engine is broken: whoever started the program should start it again (`EX_SOFTWARE` of sysexits.h).
 const BROKEN: u8 = 70;
 
-/// Threads that answer requests. They have little to do: a token of a stream takes microseconds.
-const HTTP_THREADS: usize = 2;
+/// Processors per thread that answers requests. A token takes it some ten microseconds, and less where the same thread has
+/// those of all streams.
+const PROCESSORS_PER_HTTP_THREAD: usize = 8;
 /// Threads that read large requests, beside them.
 const READING_THREADS: usize = 4;
 
@@ -61,8 +62,9 @@ pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
 }
 
 fn runtime() -> Result<Runtime> {
+    let n_processors = std::thread::available_parallelism().map_or(1, usize::from);
     Builder::new_multi_thread()
-        .worker_threads(HTTP_THREADS)
+        .worker_threads(n_processors.div_ceil(PROCESSORS_PER_HTTP_THREAD))
         .max_blocking_threads(READING_THREADS)
         .thread_name("http")
         .enable_all()
