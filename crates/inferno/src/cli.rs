@@ -42,8 +42,9 @@ pub(crate) enum Command {
     /// Serve a model over HTTP: an OpenAI-compatible API
     ///
     /// Prints its address once it is ready. SIGTERM or Ctrl-C lets answers finish for `--drain` seconds; a second one ends
-    /// the program. Every flag can also be set by its environment variable or in a TOML file (`--config`), where a key is
-    /// the flag's name: `port = 8080`. A flag counts more than a variable, and that more than the file.
+    /// the program. Every flag can also be set by an environment variable (`--port` by INFERNO_PORT) or in a TOML file
+    /// (`--config`), where a key is the flag's name: `port = 8080`. A flag counts more than a variable, and that more than
+    /// the file.
     Serve(Box<Serve>),
     /// Show what is in a model file: metadata, hyperparameters, tensors, the memory it needs
     Inspect(Inspect),

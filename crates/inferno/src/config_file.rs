@@ -51,7 +51,7 @@ fn with_file(command: Command, path: &[&str], given: &ArgMatches, file: &Path) -
     let wrong = |what: String| {
         Error::raw(
             ErrorKind::ValueValidation,
-            format!("`{}`{what}", file.display().to_string().escape_debug()),
+            format!("`{}`{what}\n", file.display().to_string().escape_debug()),
         )
     };
     let bytes = std::fs::read(file).map_err(|e| wrong(format!(": cannot read: {e}")))?;
