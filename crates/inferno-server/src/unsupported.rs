@@ -13,9 +13,11 @@ enum Neutral {
     Empty,
     Number(f64),
     Text(&'static [&'static str]),
+    /// An array of nothing but these.
+    Words(&'static [&'static str]),
 }
 
-use Neutral::{Empty, Number, Text};
+use Neutral::{Empty, Number, Text, Words};
 
 const GRAMMAR: &str = "structured output is not there yet: describe the form in the prompt";
 const TOOLS: &str = "tool calls are not there yet: describe the tools in the prompt";
@@ -23,7 +25,7 @@ const SAMPLER: &str = "this sampler is not there yet: leave it out";
 const LENGTH: &str = "the name here is `max_completion_tokens` or `max_tokens`";
 
 /// Name, the value that does nothing, and what to do instead.
-const KNOWN: [(&str, Neutral, &str); 54] = [
+const KNOWN: [(&str, Neutral, &str); 60] = [
     ("tools", Empty, TOOLS),
     ("functions", Empty, TOOLS),
     ("tool_choice", Text(&["none", "auto"]), TOOLS),
@@ -58,9 +60,11 @@ const KNOWN: [(&str, Neutral, &str); 54] = [
     ("truncate_prompt_tokens", Empty, "nothing is cut here: shorten the prompt"),
     ("truncate_sequence", Empty, "nothing is cut here: shorten the prompt"),
     ("prompt_embeds", Empty, "embeddings are not taken as a prompt"),
+    ("documents", Empty, "write them into the messages"),
     ("lora", Empty, "adapters are not there"),
     ("lora_request", Empty, "adapters are not there"),
     ("audio", Empty, "the model writes text only"),
+    ("modalities", Words(&["text"]), "the model writes text only"),
     ("chat_template", Empty, "templates in requests are not taken: the model's own is used"),
     ("continue_final_message", Empty, "use `/v1/completions` with the text of `/apply-template`"),
     ("thinking_budget", Empty, "a budget for thinking is not there: use `max_completion_tokens`"),
@@ -74,6 +78,11 @@ const KNOWN: [(&str, Neutral, &str); 54] = [
     ("reasoning_format", Text(&["none"]), "thinking is part of the text here"),
     ("logprob_token_ids", Empty, "use `top_logprobs`"),
     ("prompt_logprobs", Empty, "use `/v1/completions` with `echo` and `logprobs`"),
+    ("post_sampling_probs", Empty, "log-probabilities are the model's own, before anything"),
+    ("return_tokens_as_token_ids", Empty, "use `return_token_ids`"),
+    // Those that only one of the endpoints reads.
+    ("echo", Empty, "use `/v1/completions`"),
+    ("top_logprobs", Empty, "the name here is `logprobs`, a number"),
     ("n_predict", Empty, LENGTH),
     ("max_length", Empty, LENGTH),
     ("max_new_tokens", Empty, LENGTH),
@@ -106,6 +115,9 @@ impl Neutral {
         match (self, value) {
             (_, Value::Null | Value::Bool(false)) => true,
             (_, Value::String(text)) if text.is_empty() => true,
+            (Words(words), Value::Array(items)) => {
+                items.iter().all(|item| item.as_str().is_some_and(|item| words.contains(&item)))
+            }
             (_, Value::Array(items)) => items.is_empty(),
             (_, Value::Object(pairs)) => pairs.is_empty(),
             (Empty, Value::Number(n)) => n.as_f64() == Some(0.0),
