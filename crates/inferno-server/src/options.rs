@@ -117,7 +117,7 @@ fn sampling(fields: &mut Fields, settings: &Settings, tokenizer: &Tokenizer) -> 
         let message = "`allowed_token_ids` is empty, expected at least one token id or none of it";
         return Err(ApiError::invalid("allowed_token_ids", message));
     }
-    Ok(Sampling {
+    let sampling = Sampling {
         spec,
         repeat_penalty: repeat_penalty.unwrap_or(1.0),
         repeat_last_n: last_n.filter(|&n| n >= 0).map(|n| n as usize),
@@ -131,7 +131,24 @@ fn sampling(fields: &mut Fields, settings: &Settings, tokenizer: &Tokenizer) -> 
         eos_tokens: tokenizer.end_of_generation().to_vec(),
         ignore_eos: fields.boolean("ignore_eos")?.unwrap_or(false),
         logprobs: None,
-    })
+    };
+    if leaves_nothing(&sampling) {
+        let message = "of `allowed_token_ids` no token is left: `logit_bias`, `min_tokens` and `ignore_eos` exclude all";
+        return Err(ApiError::invalid("allowed_token_ids", message));
+    }
+    Ok(sampling)
+}
+
+/// Is every token that may be chosen first also one that may not?
+fn leaves_nothing(sampling: &Sampling) -> bool {
+    let Sampling { allowed, banned, stop_tokens, eos_tokens, ignore_eos, min_tokens, .. } = sampling;
+    let is_early = *min_tokens > 0;
+    let excluded = |id: &u32| {
+        banned.contains(id)
+            || (is_early && stop_tokens.contains(id))
+            || ((is_early || *ignore_eos) && eos_tokens.contains(id))
+    };
+    allowed.as_ref().is_some_and(|allowed| allowed.iter().all(excluded))
 }
 
 /// Another one for every request that names none; -1 is none, as llama.cpp has it.
