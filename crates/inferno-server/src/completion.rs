@@ -93,7 +93,8 @@ impl Completion {
 
     /// Tokens asked for, where a prompt leaves so much room.
     pub(crate) fn max_tokens(&self, room: usize) -> usize {
-        self.options.max_tokens.unwrap_or_else(|| DEFAULT_MAX_TOKENS.min(room))
+        let default = DEFAULT_MAX_TOKENS.max(self.options.sampling.min_tokens);
+        self.options.max_tokens.unwrap_or_else(|| default.min(room))
     }
 }
 
