@@ -61,12 +61,17 @@ pub(crate) async fn server_info(State(app): State<Arc<App>>) -> Response {
             "deadline_ms": settings.deadline.map(|time| time.as_millis() as u64),
         },
         "sampling_defaults": {
-            "temperature": settings.defaults.temperature,
+            "temperature": short(settings.defaults.temperature),
             "top_k": settings.defaults.top_k,
-            "top_p": settings.defaults.top_p,
-            "min_p": settings.defaults.min_p,
+            "top_p": short(settings.defaults.top_p),
+            "min_p": short(settings.defaults.min_p),
         },
     }))
+}
+
+/// The number that prints as `x` does: 0.6, not 0.6000000238418579.
+fn short(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(f64::from(x))
 }
 
 /// How busy it is; for those who balance.
