@@ -88,7 +88,7 @@ async fn chat_completions(
     if app.settings.log_text {
         tracing::info!(request_id = &*request_id, messages = ?conversation, "asked");
     }
-    let room = room(&app, &tokens)?;
+    let room = room(&app, &tokens, options.max_tokens)?;
     let job = Job { max_tokens: options.max_tokens.unwrap_or(room), tokens, prompt_logprobs: None };
     let ask =
         Ask { route: "/v1/chat/completions", dialect: Dialect::Chat, echo: Vec::new(), request_id, pass };
@@ -124,7 +124,7 @@ async fn completions(
     };
     let mut jobs = Vec::with_capacity(prompts.len());
     for tokens in prompts {
-        let max_tokens = completion.max_tokens(room_for(&app, &tokens, completion.options.max_tokens)?);
+        let max_tokens = completion.max_tokens(room(&app, &tokens, completion.options.max_tokens)?);
         jobs.push(Job { tokens, max_tokens, prompt_logprobs });
     }
     let echo = if completion.echo { completion.prompts } else { Vec::new() };
@@ -144,17 +144,12 @@ fn admit(
     Ok(pass)
 }
 
-/// Positions that a prompt leaves for what follows; at least one.
-fn room(app: &App, tokens: &[u32]) -> Result<usize, ApiError> {
-    room_for(app, tokens, None)
-}
-
-fn room_for(app: &App, tokens: &[u32], max_tokens: Option<usize>) -> Result<usize, ApiError> {
+/// Positions that a prompt leaves for what follows: at least one, unless none is asked for, and all that are.
+fn room(app: &App, tokens: &[u32], asked: Option<usize>) -> Result<usize, ApiError> {
     let most = app.text.context_len.min(app.engine.shape().pool_len);
     match most.checked_sub(tokens.len()) {
-        Some(0) if max_tokens == Some(0) => Ok(0),
-        None | Some(0) => Err(ApiError::context(tokens.len(), None, most)),
-        Some(room) => Ok(room),
+        Some(room) if asked.unwrap_or(1) <= room => Ok(room),
+        _ => Err(ApiError::context(tokens.len(), asked, most)),
     }
 }
 
