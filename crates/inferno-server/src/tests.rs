@@ -3,5 +3,6 @@
 
 mod basics;
 mod harness;
+mod parameters;
 
 use harness::start;
