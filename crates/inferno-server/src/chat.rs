@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use inferno_engine::{Distribution, Logprobs};
-use inferno_text::{ChatTemplate, RenderOptions, Tokenizer};
+use inferno_text::{ChatTemplate, RenderOptions, TemplateError, Tokenizer};
 use serde_json::{Map, Value};
 
 use crate::app::{App, Text};
 use crate::error::ApiError;
 use crate::fields::{Fields, expected_at};
+use crate::json::Limits;
 use crate::options::{self, Options};
 use crate::settings::Settings;
 use crate::unsupported;
+
+mod calls;
 
 /// What a template is given.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(crate) struct Conversation {
     messages: Vec<Value>,
     add_generation_prompt: bool,
     variables: Map<String, Value>,
+    /// Limits of JSON in strings.
+    limits: Limits,
 }
 
 /// A chat request.
@@ -85,7 +90,7 @@ impl Conversation {
         }
         let read = |(i, message)| self::message(i, message, text.template.as_ref());
         let messages = messages.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
-        Ok(Conversation { messages, add_generation_prompt, variables })
+        Ok(Conversation { messages, add_generation_prompt, variables, limits: Limits::of(settings) })
     }
 
     /// Bytes of text in it, about.
@@ -114,12 +119,7 @@ impl Conversation {
     fn render<T>(
         &self,
         text: &Text,
-        render: impl Fn(
-            &ChatTemplate,
-            &Tokenizer,
-            &[Value],
-            &RenderOptions,
-        ) -> Result<T, inferno_text::TemplateError>,
+        render: impl Fn(&ChatTemplate, &Tokenizer, &[Value], &RenderOptions) -> Result<T, TemplateError>,
     ) -> Result<T, ApiError> {
         let template = text.template.as_ref().ok_or_else(|| {
             ApiError::bad_request("the model has no chat template: use `/v1/completions` with a text")
@@ -130,7 +130,16 @@ impl Conversation {
             max_bytes: 4 * text.context_len + self.size(),
             ..RenderOptions::default()
         };
-        render(template, &text.tokenizer, &self.messages, &options).map_err(|e| ApiError::template(&e))
+        let render = |messages: &[Value]| render(template, &text.tokenizer, messages, &options);
+        // Most templates write arguments as JSON themselves, some paste them in as the text that clients send.
+        let with_objects = match calls::with_objects(&self.messages, self.limits) {
+            Some(messages) => match render(&messages) {
+                Err(TemplateError::Stopped { .. } | TemplateError::Refused { .. }) => None,
+                done => Some(done),
+            },
+            None => None,
+        };
+        with_objects.unwrap_or_else(|| render(&self.messages)).map_err(|e| ApiError::template(&e))
     }
 }
 
@@ -189,7 +198,7 @@ fn message(i: usize, message: Value, template: Option<&ChatTemplate>) -> Result<
     }
     let calls = message.get("tool_calls").filter(|calls| !calls.is_null());
     if let Some(calls) = calls {
-        check_calls(&path("tool_calls"), calls)?;
+        calls::check(&path("tool_calls"), calls)?;
     }
     let has_calls = calls.is_some() || message.get("function_call").is_some_and(|call| !call.is_null());
     let content = match message.remove("content") {
@@ -239,25 +248,4 @@ fn joined(path: &str, parts: Vec<Value>) -> Result<String, ApiError> {
         text.push_str(found);
     }
     Ok(text)
-}
-
-/// A history of tool calls must have the form that templates read.
-fn check_calls(path: &str, calls: &Value) -> Result<(), ApiError> {
-    let Value::Array(calls) = calls else {
-        return Err(expected_at(path, calls, "an array of tool calls"));
-    };
-    for (i, call) in calls.iter().enumerate() {
-        let function = &call["function"];
-        if !function["name"].is_string() {
-            let expected =
-                "a call like {\"type\": \"function\", \"function\": {\"name\": \"…\", \"arguments\": \"…\"}}";
-            return Err(expected_at(&format!("{path}[{i}]"), call, expected));
-        }
-        let arguments = &function["arguments"];
-        if !(arguments.is_string() || arguments.is_object() || arguments.is_null()) {
-            let path = format!("{path}[{i}].function.arguments");
-            return Err(expected_at(&path, arguments, "a string of JSON"));
-        }
-    }
-    Ok(())
 }

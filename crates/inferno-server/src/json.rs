@@ -8,6 +8,19 @@ use serde_json::{Map, Number, Value};
 use crate::error::ApiError;
 use crate::settings::Settings;
 
+/// How deep JSON may nest, and how many values and keys it may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) depth: usize,
+    pub(crate) nodes: usize,
+}
+
+impl Limits {
+    pub(crate) fn of(settings: &Settings) -> Limits {
+        Limits { depth: settings.json_depth, nodes: settings.json_nodes }
+    }
+}
+
 /// The object in `bytes`.
 ///
 /// # Errors
@@ -16,11 +29,8 @@ pub(crate) fn object(bytes: &[u8], settings: &Settings) -> Result<Map<String, Va
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(ApiError::bad_request("the body is empty, expected a JSON object"));
     }
-    let mut left = settings.json_nodes;
-    let seed = Bounded { depth: settings.json_depth, left: &mut left, limits: settings };
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-    match value {
+    let limits = Limits::of(settings);
+    match bounded(bytes, &mut { limits.nodes }, limits) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(ApiError::bad_request("the body is JSON but no object, expected `{…}`")),
         Err(e) => Err(ApiError {
@@ -30,10 +40,17 @@ pub(crate) fn object(bytes: &[u8], settings: &Settings) -> Result<Map<String, Va
     }
 }
 
+/// Any value, of at most `left` values and keys; what it has is taken from that.
+pub(crate) fn bounded(bytes: &[u8], left: &mut usize, limits: Limits) -> Result<Value, serde_json::Error> {
+    let seed = Bounded { depth: limits.depth, left, limits };
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value))
+}
+
 struct Bounded<'a> {
     depth: usize,
     left: &'a mut usize,
-    limits: &'a Settings,
+    limits: Limits,
 }
 
 impl Bounded<'_> {
@@ -43,14 +60,14 @@ impl Bounded<'_> {
                 *self.left = left;
                 Ok(())
             }
-            None => Err(E::custom(format!("it has more than {} values and keys", self.limits.json_nodes))),
+            None => Err(E::custom(format!("it has more than {} values and keys", self.limits.nodes))),
         }
     }
 
     fn deeper<E: Error>(&mut self) -> Result<usize, E> {
         self.depth
             .checked_sub(1)
-            .ok_or_else(|| E::custom(format!("it nests deeper than {}", self.limits.json_depth)))
+            .ok_or_else(|| E::custom(format!("it nests deeper than {}", self.limits.depth)))
     }
 }
 
