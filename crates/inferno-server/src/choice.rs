@@ -81,7 +81,9 @@ impl Choice {
         }
         let text = self.detokenizer.push(id).expect("the engine's tokens are the vocabulary's");
         self.add(&text, delta);
-        self.held.push_back(Shown { id, logprob, end: self.n_decoded });
+        // A token that ends within a character is shown with it.
+        let end = self.n_decoded + usize::from(self.detokenizer.n_pending() > 0);
+        self.held.push_back(Shown { id, logprob, end });
         self.release(delta);
     }
 

@@ -75,6 +75,11 @@ impl<T: Deref<Target = Tokenizer>> Detokenizer<T> {
         Ok(())
     }
 
+    /// Bytes of a character whose rest has not come yet.
+    pub fn n_pending(&self) -> usize {
+        self.pending.len()
+    }
+
     /// The rest of the text: U+FFFD if it ends within a character, else nothing.
     pub fn finish(&mut self) -> String {
         let text = String::from_utf8_lossy(&self.pending).into_owned();
