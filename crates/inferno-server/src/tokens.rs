@@ -1,5 +1,6 @@
 //! `POST /tokenize`, `/detokenize` and `/apply-template`, in llama.cpp's words and in vLLM's.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -7,9 +8,10 @@ use axum::extract::State;
 use axum::response::Response;
 use hyper::HeaderMap;
 use inferno_text::Special;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::app::App;
+use crate::app::{App, Text};
 use crate::body::{self, off_thread};
 use crate::chat::{self, Conversation};
 use crate::completion::encode;
@@ -24,8 +26,8 @@ pub(crate) async fn tokenize(
     body: Body,
 ) -> Result<Response, ApiError> {
     let mut fields = read(&app, &headers, body).await?;
-    let with_pieces = fields.boolean("with_pieces")?.unwrap_or(false)
-        || fields.boolean("return_token_strs")?.unwrap_or(false);
+    let with_pieces = fields.boolean("with_pieces")?.unwrap_or(false);
+    let with_strings = fields.boolean("return_token_strs")?.unwrap_or(false);
     let tokens = if fields.peek("messages").is_some() {
         let conversation = Conversation::read(&mut fields, &app.settings, &app.text)?;
         chat::prompt(conversation, &app.text).await?.1
@@ -55,16 +57,57 @@ pub(crate) async fn tokenize(
         let tokenizer = Arc::clone(&app.text.tokenizer);
         off_thread(text.len(), move || Ok(encode(&tokenizer, &text, add_special, special))).await?
     };
-    let tokenizer = &app.text.tokenizer;
+    // Millions of tokens take a while to write.
+    let (n, text) = (tokens.len(), Arc::clone(&app.text));
+    off_thread(n, move || Ok(listed(&tokens, with_pieces, with_strings, &text))).await
+}
+
+/// The answer of `/tokenize`.
+#[derive(Serialize)]
+struct Listed<'a> {
+    tokens: Tokens<'a>,
+    count: usize,
+    max_model_len: usize,
+    /// As vLLM has the texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_strs: Option<Vec<Cow<'a, str>>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Tokens<'a> {
+    Ids(&'a [u32]),
+    /// As llama.cpp has the texts.
+    Pieces(Vec<Piece<'a>>),
+}
+
+#[derive(Serialize)]
+struct Piece<'a> {
+    id: u32,
+    piece: PieceText<'a>,
+}
+
+/// A token's text, or its bytes if they are no text.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum PieceText<'a> {
+    Text(&'a str),
+    Bytes(&'a [u8]),
+}
+
+fn listed(ids: &[u32], with_pieces: bool, with_strings: bool, text: &Text) -> Response {
+    let bytes = |id: u32| text.tokenizer.piece(id).unwrap_or_default();
     let piece = |&id: &u32| {
-        let bytes = tokenizer.piece(id).unwrap_or_default();
-        std::str::from_utf8(bytes).map_or_else(|_| json!(bytes), |text| json!(text))
+        let bytes = bytes(id);
+        Piece { id, piece: std::str::from_utf8(bytes).map_or(PieceText::Bytes(bytes), PieceText::Text) }
     };
-    let listed: Value = match with_pieces {
-        true => tokens.iter().map(|id| json!({ "id": id, "piece": piece(id) })).collect(),
-        false => json!(tokens),
+    let tokens = match with_pieces {
+        true => Tokens::Pieces(ids.iter().map(piece).collect()),
+        false => Tokens::Ids(ids),
     };
-    Ok(ok(&json!({ "tokens": listed, "count": tokens.len(), "max_model_len": app.text.context_len })))
+    let string = |&id: &u32| String::from_utf8_lossy(bytes(id));
+    let token_strs = with_strings.then(|| ids.iter().map(string).collect());
+    ok(&Listed { tokens, count: ids.len(), max_model_len: text.context_len, token_strs })
 }
 
 pub(crate) async fn detokenize(
