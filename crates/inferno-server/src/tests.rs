@@ -5,5 +5,7 @@ mod basics;
 mod content;
 mod harness;
 mod parameters;
+mod stops;
+mod token_routes;
 
 use harness::start;
