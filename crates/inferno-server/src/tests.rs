@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod basics;
+mod choices;
 mod content;
 mod harness;
 mod parameters;
+mod scores;
 mod stops;
 mod token_routes;
 

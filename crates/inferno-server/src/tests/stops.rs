@@ -71,7 +71,7 @@ fn a_stop_string_is_found_at_every_place_and_length_and_ends_the_text_before_it(
     let prefixes: Vec<String> = (0..=full.ids.len()).map(decode).collect();
     let text = &full.text;
     let mut n_within_tokens = 0;
-    for (from, len) in (0..text.len()).step_by(5).zip([1, 7, 2, 12, 3, 5].into_iter().cycle()) {
+    for (from, len) in (0..text.len()).step_by(9).zip([1, 7, 2, 12, 3, 5].into_iter().cycle()) {
         let Some(stop) = text.get(from..(from + len).min(text.len())) else { continue };
         let at = text.find(stop).unwrap();
         let end = at + stop.len();
