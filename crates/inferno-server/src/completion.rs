@@ -40,6 +40,10 @@ impl Prompt {
     }
 }
 
+/// Log-probabilities of prompts that an answer in one piece may hold; each takes a hundred bytes or so. It is a prompt of
+/// 128 Ki tokens with twenty of the best of each.
+const SCORES: usize = 4_000_000;
+
 /// OpenAI's default for a completion that does not say how long it may be.
 const DEFAULT_MAX_TOKENS: usize = 16;
 
@@ -89,6 +93,18 @@ impl Completion {
             Prompt::Tokens(tokens) => tokens.clone(),
         };
         self.prompts.iter().map(tokens).collect()
+    }
+
+    /// Is there room for the log-probabilities of prompts with so many tokens?
+    pub(crate) fn check_scores(&self, n_tokens: usize, top: usize) -> Result<(), ApiError> {
+        let n = n_tokens.saturating_mul(self.options.n as usize).saturating_mul(top + 1);
+        if self.options.stream.is_some() || n <= SCORES {
+            return Ok(());
+        }
+        let message = format!(
+            "`logprobs` of the prompts are {n} numbers, expected at most {SCORES}: ask for a stream, or for less"
+        );
+        Err(ApiError::invalid("logprobs", message))
     }
 
     /// Tokens asked for, where a prompt leaves so much room.

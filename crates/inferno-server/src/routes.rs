@@ -122,6 +122,9 @@ async fn completions(
         (true, None, Some(0)) => Some(0),
         _ => None,
     };
+    if let Some(top) = prompt_logprobs {
+        completion.check_scores(prompts.iter().map(Vec::len).sum(), top)?;
+    }
     let mut jobs = Vec::with_capacity(prompts.len());
     for tokens in prompts {
         let max_tokens = completion.max_tokens(room(&app, &tokens, completion.options.max_tokens)?);

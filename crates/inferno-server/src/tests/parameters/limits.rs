@@ -127,3 +127,17 @@ fn a_hundred_thousand_of_anything_is_refused_at_once() {
     let reply = server.post(TEXT, &long);
     assert_eq!(reply.error(), (400, "context_length_exceeded".into(), "null".into()));
 }
+
+#[test]
+fn more_scores_than_an_answer_may_hold_are_refused_before_they_are_computed() {
+    let server = start(Settings { prompts: 200, ..Settings::default() });
+    let much = json!({ "prompt": vec![vec![1; 1000]; 200], "echo": true, "logprobs": 20, "max_tokens": 0 });
+    check_refused(
+        &server,
+        TEXT,
+        &much,
+        "invalid_value",
+        "logprobs",
+        "4200000 numbers, expected at most 4000000",
+    );
+}
