@@ -17,7 +17,9 @@ const TEXT: &str = "/v1/completions";
 /// A request that is fine, and short.
 fn base(path: &str) -> Value {
     match path {
-        CHAT => json!({ "messages": [{ "role": "user", "content": "Hi" }], "max_tokens": 1 }),
+        CHAT => json!({
+            "messages": [{ "role": "user", "content": "" }], "add_generation_prompt": false, "max_tokens": 1,
+        }),
         _ => json!({ "prompt": "Once", "max_tokens": 1 }),
     }
 }
@@ -52,11 +54,13 @@ fn check_refused(server: &Server, path: &str, members: &Value, code: &str, param
 #[test]
 fn a_parameter_is_taken_in_its_range_and_refused_outside_with_the_range() {
     let server = start(Settings::default());
+    let mut nulls = json!({ "max_completion_tokens": 1 });
     for (path, names, taken, refused, expected) in table::rows() {
         let paths: &[&str] = if path.is_empty() { &[CHAT, TEXT] } else { &[path] };
         for &path in paths {
             for name in names.split(' ') {
-                for value in taken.iter().chain([&Value::Null]) {
+                nulls[name] = Value::Null;
+                for value in &taken {
                     // Without any number of tokens a chat goes on to its end.
                     let mut members = json!({ "max_completion_tokens": 1 });
                     members[name] = value.clone();
@@ -69,6 +73,14 @@ fn a_parameter_is_taken_in_its_range_and_refused_outside_with_the_range() {
                 }
             }
         }
+    }
+    // Null is as good as nothing. It is never the only number of tokens.
+    nulls["max_completion_tokens"] = json!(1);
+    let mut other = nulls.clone();
+    (other["max_completion_tokens"], other["max_tokens"]) = (Value::Null, json!(1));
+    for members in [nulls, other] {
+        check_taken(&server, CHAT, &members);
+        check_taken(&server, TEXT, &members);
     }
     server.wait_until(Server::is_idle);
 }
