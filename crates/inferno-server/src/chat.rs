@@ -205,6 +205,12 @@ fn message(i: usize, message: Value, template: Option<&ChatTemplate>) -> Result<
         Some(Value::String(text)) => Value::String(text),
         Some(Value::Array(parts)) => Value::String(joined(&path("content"), parts)?),
         None | Some(Value::Null) if role == "assistant" && has_calls => Value::String(String::new()),
+        // What OpenAI's models say when they say no.
+        None | Some(Value::Null)
+            if role == "assistant" && message.get("refusal").is_some_and(Value::is_string) =>
+        {
+            message.remove("refusal").unwrap_or_default()
+        }
         None | Some(Value::Null) => {
             let message = format!("`{}` is missing: a string, or an array of text parts", path("content"));
             return Err(ApiError::missing(path("content"), message));

@@ -194,6 +194,10 @@ fn logit_bias(
             let last = vocab_size - 1;
             return Err(expected_at(NAME, &id, &format!("token ids from 0 to {last} as keys")));
         };
+        // As "1" and "01", say: the sum might be more than may be asked for.
+        if banned.contains(&token) || biases.iter().any(|&(other, _)| other == token) {
+            return Err(ApiError::invalid(NAME, format!("`{NAME}` has the token {token} twice")));
+        }
         match bias.as_f64().filter(|x| (-100.0..=100.0).contains(x)) {
             Some(bias) => biases.push((token, bias as f32)),
             None if bias == Value::Bool(false) => banned.push(token),

@@ -36,6 +36,10 @@ fn messages_in_every_right_shape_give_the_prompt_they_should() {
             "<|im_start|>assistant\na<|im_end|>\n",
         ),
         (
+            json!({ "role": "assistant", "content": null, "refusal": "a" }),
+            "<|im_start|>assistant\na<|im_end|>\n",
+        ),
+        (
             json!({ "role": "assistant", "content": "a", "tool_calls": null }),
             "<|im_start|>assistant\na<|im_end|>\n",
         ),

@@ -22,6 +22,7 @@ fn pairs_that_make_no_sense_are_refused_and_the_rest_is_taken() {
             "true or false",
         ),
         ("", json!({ "logit_bias": { "7": 100.5 } }), "logit_bias.7", "a number from -100 to 100"),
+        ("", json!({ "logit_bias": { "7": 60, "07": 60 } }), "logit_bias", "twice"),
         ("", json!({ "logit_bias": { "7": "NaN" } }), "logit_bias.7", "a number from -100 to 100"),
         ("", json!({ "logit_bias": { "7": true } }), "logit_bias.7", "a number from -100 to 100"),
         ("", json!({ "logit_bias": { "7": null } }), "logit_bias.7", "a number from -100 to 100"),
