@@ -8,25 +8,26 @@
 mod aborts;
 mod address;
 mod args;
-mod ask;
+pub(crate) mod arrivals;
+pub(crate) mod ask;
 mod attack;
 mod board;
-mod client;
+pub(crate) mod client;
 #[cfg(test)]
-mod fake;
-mod figures;
+pub(crate) mod fake;
+pub(crate) mod figures;
 mod frame;
-mod http;
+pub(crate) mod http;
 mod metrics;
 mod mixed;
 mod mixed_report;
 mod overload;
 mod report;
-mod server;
-mod sse;
+pub(crate) mod server;
+pub(crate) mod sse;
 mod stream;
-mod target;
-mod vitals;
+pub(crate) mod target;
+pub(crate) mod vitals;
 
 use args::{Args, Scenario};
 use target::Target;
@@ -74,7 +75,7 @@ of aborts:
 type Result<T> = std::result::Result<T, String>;
 
 /// A client's thread needs no more.
-const STACK: usize = 128 << 10;
+pub(crate) const STACK: usize = 128 << 10;
 
 /// Runs the command; an error is a message for people.
 pub(crate) fn load(args: &[String]) -> Result<()> {

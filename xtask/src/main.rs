@@ -3,6 +3,7 @@
 
 mod load;
 mod peer;
+mod versus;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,7 @@ usage: cargo xtask <command>
 commands:
   tidy         check the rules that no compiler checks (also a test: `cargo test -p xtask`)
   bench-peer   compare our speed with llama.cpp's, in alternating runs (`cargo xtask bench-peer --help`)
+  bench-server compare our HTTP server with llama.cpp's, in alternating runs (`cargo xtask bench-server --help`)
   load         put a server under load: many clients, slow clients, too many, aborts (`cargo xtask load --help`)
   help         print this
 ";
@@ -27,6 +29,11 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ["bench-peer", ..] => exit_code(peer::bench_peer(&args[1..])),
+        ["bench-server", "help" | "--help" | "-h"] => {
+            print!("{}", versus::USAGE);
+            ExitCode::SUCCESS
+        }
+        ["bench-server", ..] => exit_code(versus::bench_server(&args[1..])),
         ["load", "help" | "--help" | "-h"] => {
             print!("{}", load::USAGE);
             ExitCode::SUCCESS

@@ -6,19 +6,21 @@
 //! best one is what we are compared with.
 
 mod item;
-mod markdown;
+pub(crate) mod machine;
+pub(crate) mod markdown;
 mod python;
-mod quiet;
+pub(crate) mod quiet;
 pub(crate) mod samples;
 mod svg;
-mod today;
-mod worker;
+pub(crate) mod today;
+pub(crate) mod worker;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use item::{ITEMS, Item, Peer};
-use markdown::{Machine, Report};
+use machine::Machine;
+use markdown::Report;
 use samples::Samples;
 use worker::Worker;
 
@@ -64,10 +66,10 @@ pub(crate) fn bench_peer(args: &[String]) -> Result<()> {
         ITEMS.iter().for_each(|item| println!("{:24} {}", item.name, item.title));
         return Ok(());
     }
-    let has_amx = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("amx_int8"));
-    let items = args.items(has_amx)?;
+    let machine = Machine::found();
+    let items = args.items(machine.has_amx)?;
     let bench = Bench::prepare(&args, &items)?;
-    let mut report = Report { machine: Machine::found(has_amx), rows: Vec::new(), ..bench.report() };
+    let mut report = Report { machine, rows: Vec::new(), ..bench.report() };
     for (i, item) in items.iter().enumerate() {
         eprintln!("[{}/{}] {}", i + 1, items.len(), item.title);
         let outcome = bench.run(item, &mut report);
@@ -310,7 +312,7 @@ pub(crate) fn build_ours() -> Result<PathBuf> {
 }
 
 /// The commit of the checkout, with a `+` if files differ from it.
-fn commit() -> String {
+pub(crate) fn commit() -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).current_dir(xtask::testing::root()).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -46,8 +46,7 @@ impl Ask {
     }
 
     fn words(random: &mut Random, n_words: usize, max_tokens: usize) -> Ask {
-        let words: Vec<&str> = (0..n_words).map(|_| WORDS[random.below(WORDS.len())]).collect();
-        Ask { system: None, user: words.join(" "), max_tokens, is_exact: false, seed: random.bits() >> 33 }
+        Ask { system: None, user: words(random, n_words), max_tokens, is_exact: false, seed: random.bits() >> 33 }
     }
 
     /// The body of the request.
@@ -67,4 +66,10 @@ impl Ask {
         })
         .to_string()
     }
+}
+
+/// A text of no meaning.
+pub(crate) fn words(random: &mut Random, n_words: usize) -> String {
+    let words: Vec<&str> = (0..n_words).map(|_| WORDS[random.below(WORDS.len())]).collect();
+    words.join(" ")
 }

@@ -22,11 +22,13 @@ pub(super) enum Answer {
     Cut,
 }
 
-pub(super) struct Client<'a> {
+pub(crate) struct Client<'a> {
     target: &'a Target,
     /// What the header says.
     connection: &'static str,
     open: Option<Connection>,
+    /// When it gives up, whatever its target's patience.
+    deadline: Option<Instant>,
 }
 
 /// When text came.
@@ -38,12 +40,17 @@ pub(super) struct Pace {
 impl<'a> Client<'a> {
     /// Keeps its connection from request to request.
     pub(super) fn new(target: &'a Target) -> Client<'a> {
-        Client { target, connection: "keep-alive", open: None }
+        Client { target, connection: "keep-alive", open: None, deadline: None }
     }
 
     /// Takes a new connection for every request.
-    pub(super) fn of_single_requests(target: &'a Target) -> Client<'a> {
-        Client { target, connection: "close", open: None }
+    pub(crate) fn of_single_requests(target: &'a Target) -> Client<'a> {
+        Client { target, connection: "close", open: None, deadline: None }
+    }
+
+    /// The same, and gives up at `deadline`.
+    pub(crate) fn until(target: &'a Target, deadline: Instant) -> Client<'a> {
+        Client { deadline: Some(deadline), ..Client::of_single_requests(target) }
     }
 
     /// Streams an answer; `seen` hears of every event and may close the connection. An error is what a server must not
@@ -86,7 +93,7 @@ impl<'a> Client<'a> {
     }
 
     /// The body of a page that must be there.
-    pub(super) fn get(&mut self, path: &str) -> Result<String> {
+    pub(crate) fn get(&mut self, path: &str) -> Result<String> {
         let (mut connection, head) = self.send("GET", path, "").map_err(|e| format!("`{path}`: {e}"))?;
         let text = connection.body(&head).and_then(http::Body::text).map_err(|e| explain(&e))?;
         self.keep(connection, &head);
@@ -96,9 +103,13 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn send(&mut self, method: &str, path: &str, body: &str) -> Result<(Connection, Head)> {
+    /// Sends a request and reads the head of the response.
+    pub(crate) fn send(&mut self, method: &str, path: &str, body: &str) -> Result<(Connection, Head)> {
         let request = http::request(method, path, self.connection, body);
         let mut connection = self.connect()?;
+        if let Some(deadline) = self.deadline {
+            connection.end_at(deadline);
+        }
         // A refusal may come before all is sent: its words are worth more than the error.
         let sent = connection.send(&request);
         let head = connection.head().map_err(|e| explain(&sent.err().unwrap_or(e)))?;
@@ -118,7 +129,7 @@ impl<'a> Client<'a> {
     }
 }
 
-const CHAT: &str = "/v1/chat/completions";
+pub(crate) const CHAT: &str = "/v1/chat/completions";
 
 impl Pace {
     pub(super) fn start() -> Pace {
@@ -156,7 +167,7 @@ fn refusal(head: &Head, text: &str) -> Result<()> {
     }
 }
 
-fn explain(error: &io::Error) -> String {
+pub(crate) fn explain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no byte came for the time of patience".into(),
         _ => error.to_string(),
@@ -164,7 +175,7 @@ fn explain(error: &io::Error) -> String {
 }
 
 /// The start of a text, on one line.
-pub(super) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let mut excerpt = String::new();
     for c in text.chars().take(300) {
         match c.is_control() {

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 
 use super::target::Target;
 
-pub(super) struct Fake {
+pub(crate) struct Fake {
     address: SocketAddr,
     state: Arc<State>,
 }
@@ -26,23 +26,23 @@ struct State {
 
 /// What makes one fake differ from another.
 #[derive(Clone)]
-pub(super) struct Behaviour {
+pub(crate) struct Behaviour {
     /// More requests at a time get a 429.
-    pub(super) n_sequences: usize,
-    pub(super) token: Duration,
+    pub(crate) n_sequences: usize,
+    pub(crate) token: Duration,
     /// The whole refusal.
-    pub(super) refusal: String,
-    pub(super) refusal_delay: Duration,
+    pub(crate) refusal: String,
+    pub(crate) refusal_delay: Duration,
     /// Makes a good stream, as data of events, one that is not.
-    pub(super) fault: fn(&mut Vec<String>),
+    pub(crate) fault: fn(&mut Vec<String>),
     /// Instead of chunks and `keep-alive`: one length, or until the connection is closed.
-    pub(super) framing: Framing,
+    pub(crate) framing: Framing,
     /// Pages stay held when a client closes its stream.
-    pub(super) leaks: bool,
+    pub(crate) leaks: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     Chunked,
     /// The body ends with the connection, in the middle of a chunk.
     Torn,
@@ -50,7 +50,7 @@ pub(super) enum Framing {
     UntilClose,
 }
 
-pub(super) const REFUSAL: &str = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 39\r\n\r\n\
+pub(crate) const REFUSAL: &str = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 39\r\n\r\n\
     {\"error\":{\"message\":\"come back later\"}}";
 const N_PAGES: usize = 100;
 
@@ -69,7 +69,7 @@ impl Default for Behaviour {
 }
 
 impl Fake {
-    pub(super) fn start(behaviour: Behaviour) -> Fake {
+    pub(crate) fn start(behaviour: Behaviour) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
@@ -93,11 +93,11 @@ impl Fake {
         Fake { address, state }
     }
 
-    pub(super) fn target(&self) -> Target {
+    pub(crate) fn target(&self) -> Target {
         Target::of_test(self.address)
     }
 
-    pub(super) fn n_connections(&self) -> usize {
+    pub(crate) fn n_connections(&self) -> usize {
         self.state.n_connections.load(SeqCst)
     }
 }

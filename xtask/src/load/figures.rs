@@ -6,27 +6,27 @@ use serde_json::{Value as Json, json};
 
 /// Durations in microseconds.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Times(Vec<u32>);
+pub(crate) struct Times(Vec<u32>);
 
 /// In milliseconds; not numbers if there was none.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Summary {
-    pub(super) n: usize,
-    pub(super) p50: f64,
-    pub(super) p99: f64,
-    pub(super) max: f64,
+pub(crate) struct Summary {
+    pub(crate) n: usize,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
 }
 
 impl Times {
-    pub(super) fn push(&mut self, time: Duration) {
+    pub(crate) fn push(&mut self, time: Duration) {
         self.0.push(u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
     }
 
-    pub(super) fn append(&mut self, other: &Times) {
+    pub(crate) fn append(&mut self, other: &Times) {
         self.0.extend_from_slice(&other.0);
     }
 
-    pub(super) fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> Summary {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
         let ms = |share| percentile(&sorted, share).map_or(f64::NAN, |us| f64::from(us) / 1000.0);

@@ -2,40 +2,65 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The head of a response is smaller than this.
 const MOST_HEAD: usize = 64 << 10;
 
-pub(super) struct Connection {
-    stream: BufReader<TcpStream>,
+pub(crate) struct Connection {
+    stream: BufReader<Timed>,
+}
+
+/// A socket that may have a time at which nothing more is read.
+pub(crate) struct Timed {
+    stream: TcpStream,
+    deadline: Option<Instant>,
+}
+
+impl Read for Timed {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if let Some(deadline) = self.deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.stream.set_read_timeout(Some(left))?;
+        }
+        self.stream.read(into)
+    }
 }
 
 impl Connection {
     /// Waits at most `patience` for the connection, and later for every byte.
-    pub(super) fn open(address: SocketAddr, patience: Duration) -> io::Result<Connection> {
+    pub(crate) fn open(address: SocketAddr, patience: Duration) -> io::Result<Connection> {
         let stream = TcpStream::connect_timeout(&address, patience)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
-        Ok(Connection { stream: BufReader::with_capacity(4 << 10, stream) })
+        let timed = Timed { stream, deadline: None };
+        Ok(Connection { stream: BufReader::with_capacity(4 << 10, timed) })
     }
 
-    pub(super) fn send(&mut self, request: &[u8]) -> io::Result<()> {
-        self.stream.get_mut().write_all(request)
+    /// From then on nothing is read; `patience` no longer counts.
+    pub(crate) fn end_at(&mut self, deadline: Instant) {
+        self.stream.get_mut().deadline = Some(deadline);
     }
 
-    pub(super) fn head(&mut self) -> io::Result<Head> {
+    pub(crate) fn send(&mut self, request: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().stream.write_all(request)
+    }
+
+    pub(crate) fn head(&mut self) -> io::Result<Head> {
         Head::read(&mut self.stream)
     }
 
-    pub(super) fn body(&mut self, head: &Head) -> io::Result<Body<'_, BufReader<TcpStream>>> {
+    pub(crate) fn body(&mut self, head: &Head) -> io::Result<Body<'_, BufReader<Timed>>> {
         Body::new(&mut self.stream, head)
     }
 }
 
 /// A request with a JSON body, or none. `connection` is `keep-alive` or `close`.
-pub(super) fn request(method: &str, path: &str, connection: &str, body: &str) -> Vec<u8> {
+pub(crate) fn request(method: &str, path: &str, connection: &str, body: &str) -> Vec<u8> {
     let content = match body.is_empty() {
         true => String::new(),
         false => format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()),
@@ -45,14 +70,14 @@ pub(super) fn request(method: &str, path: &str, connection: &str, body: &str) ->
 }
 
 #[derive(Debug, PartialEq)]
-pub(super) struct Head {
-    pub(super) status: u16,
+pub(crate) struct Head {
+    pub(crate) status: u16,
     /// Names in lower case.
     headers: Vec<(String, String)>,
 }
 
 impl Head {
-    pub(super) fn read(from: &mut impl BufRead) -> io::Result<Head> {
+    pub(crate) fn read(from: &mut impl BufRead) -> io::Result<Head> {
         let mut from = from.take(MOST_HEAD as u64);
         let line = line(&mut from)?;
         let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
@@ -69,12 +94,12 @@ impl Head {
         }
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|header| header.0 == name).map(|header| header.1.as_str())
     }
 
     /// May another request follow, once the body is read?
-    pub(super) fn keeps_alive(&self) -> bool {
+    pub(crate) fn keeps_alive(&self) -> bool {
         let closes = self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         !closes && (self.is_chunked() || self.header("content-length").is_some())
     }
@@ -85,7 +110,7 @@ impl Head {
 }
 
 /// The body of a response; at its end there is nothing to read.
-pub(super) struct Body<'a, R> {
+pub(crate) struct Body<'a, R> {
     from: &'a mut R,
     rest: Rest,
 }
@@ -99,7 +124,7 @@ enum Rest {
 }
 
 impl<'a, R: BufRead> Body<'a, R> {
-    pub(super) fn new(from: &'a mut R, head: &Head) -> io::Result<Body<'a, R>> {
+    pub(crate) fn new(from: &'a mut R, head: &Head) -> io::Result<Body<'a, R>> {
         let rest = match head.header("content-length") {
             _ if head.is_chunked() => Rest::Chunks(None),
             Some(n) => Rest::Bytes(n.parse().map_err(|_| wrong(format!("`{n}` is no content-length")))?),
@@ -109,7 +134,7 @@ impl<'a, R: BufRead> Body<'a, R> {
     }
 
     /// The whole body as text.
-    pub(super) fn text(mut self) -> io::Result<String> {
+    pub(crate) fn text(mut self) -> io::Result<String> {
         let mut text = String::new();
         self.read_to_string(&mut text)?;
         Ok(text)

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use serde_json::json;
 use xtask::testing::Random;
 
 use super::args::Args;
+use super::arrivals::Arrivals;
 use super::ask::Ask;
 use super::board::{Board, Failures};
 use super::client::{Answer, Client};
@@ -88,13 +88,13 @@ fn closed_loop(args: &Args, target: &Target, board: &Board) -> Result<Seen> {
 fn open_loop(args: &Args, target: &Target, board: &Board, rate: f64) -> Result<Seen> {
     // Those that are answered, and 200 ms of those that are not.
     let n_clients = (args.sequences + args.queue + 16 + (rate * 0.2) as usize).min(MOST_CLIENTS);
-    let (window, next) = (Window::new(args.seconds), AtomicU64::new(0));
+    let window = Window::new(args.seconds);
+    let arrivals = Arrivals::new(window.start, rate);
     all(board, n_clients, |i, seen| {
         let mut random = Random(!args.seed.wrapping_add((i as u64) << 32));
         let mut client = Client::of_single_requests(target);
         loop {
-            let due = window.start + Duration::from_secs_f64(next.fetch_add(1, Relaxed) as f64 / rate);
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let due = arrivals.wait();
             let begun = Instant::now();
             if due >= window.end || board.is_over() {
                 return;

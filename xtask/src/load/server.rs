@@ -5,15 +5,15 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
 
 use super::{Result, STACK, address};
 
 /// A model may have to be read first.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
     /// Its stderr.
@@ -22,7 +22,49 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts the program and waits for the line with its address. Its stderr goes to `log`.
-    pub(super) fn start(program: &Path, options: &[String], log: &Path) -> Result<Server> {
+    pub(crate) fn start(program: &Path, options: &[String], log: &Path) -> Result<Server> {
+        let (mut server, receiver) = Server::spawn(program, options, log)?;
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(url) => server.address = address::of_url(&url)?,
+            Err(RecvTimeoutError::Timeout) => {
+                let (name, seconds) = (program.display(), PATIENCE.as_secs());
+                return Err(format!("`{name}` printed no address in {seconds} seconds"));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = server.child.wait().map_or("no status".into(), |status| status.to_string());
+                let (name, words) = (program.display(), server.last_words());
+                return Err(format!("`{name}` ended without an address: {status}\n{words}"));
+            }
+        }
+        Ok(server)
+    }
+
+    /// Starts a program whose options name `address`, and waits until `is_ready` says so.
+    pub(crate) fn start_at(
+        address: SocketAddr,
+        program: &Path,
+        options: &[String],
+        log: &Path,
+        is_ready: impl Fn(SocketAddr) -> bool,
+    ) -> Result<Server> {
+        let (mut server, _) = Server::spawn(program, options, log)?;
+        server.address = address;
+        let start = Instant::now();
+        while !is_ready(address) {
+            if let Some(end) = server.end() {
+                return Err(end);
+            }
+            if start.elapsed() > PATIENCE {
+                let (name, seconds) = (program.display(), PATIENCE.as_secs());
+                return Err(format!("`{name}` is not ready after {seconds} seconds"));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(server)
+    }
+
+    /// The program, and the addresses it prints.
+    fn spawn(program: &Path, options: &[String], log: &Path) -> Result<(Server, Receiver<String>)> {
         let folder = log.parent().map_or(Ok(()), std::fs::create_dir_all);
         let file = folder.and_then(|()| File::create(log));
         let file = file.map_err(|e| format!("cannot write `{}`: {e}", log.display()))?;
@@ -33,34 +75,23 @@ impl Server {
         let mut child = command.spawn().map_err(|e| format!("cannot run `{name}`: {e}"))?;
         let stdout = child.stdout.take().expect("stdout is a pipe");
         // From here on it ends with us.
-        let mut server =
-            Server { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log: log.to_owned() };
+        let server = Server { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log: log.to_owned() };
         let (sender, receiver) = mpsc::channel();
         let reader = std::thread::Builder::new().stack_size(STACK);
         reader.spawn(move || read(stdout, &sender)).map_err(|e| format!("cannot start a thread: {e}"))?;
-        match receiver.recv_timeout(PATIENCE) {
-            Ok(url) => server.address = address::of_url(&url)?,
-            Err(RecvTimeoutError::Timeout) => {
-                return Err(format!("`{name}` printed no address in {} seconds", PATIENCE.as_secs()));
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                let status = server.child.wait().map_or("no status".into(), |status| status.to_string());
-                return Err(format!("`{name}` ended without an address: {status}\n{}", server.last_words()));
-            }
-        }
-        Ok(server)
+        Ok((server, receiver))
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// How it ended, if it did.
-    pub(super) fn end(&mut self) -> Option<String> {
+    pub(crate) fn end(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok().flatten()?;
         Some(format!("the server ended with {status}\n{}", self.last_words()))
     }

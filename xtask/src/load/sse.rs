@@ -2,19 +2,19 @@
 
 use std::io::{self, BufRead};
 
-pub(super) struct Events<R> {
+pub(crate) struct Events<R> {
     from: R,
     line: Vec<u8>,
     data: Vec<u8>,
 }
 
 impl<R: BufRead> Events<R> {
-    pub(super) fn new(from: R) -> Events<R> {
+    pub(crate) fn new(from: R) -> Events<R> {
         Events { from, line: Vec::new(), data: Vec::new() }
     }
 
     /// The data of the next event; `None` at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<&[u8]>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<&[u8]>> {
         self.data.clear();
         let mut has_data = false;
         loop {

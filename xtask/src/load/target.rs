@@ -10,13 +10,13 @@ use super::client::Client;
 use super::server::Server;
 use super::{Result, address, vitals};
 
-pub(super) struct Target {
-    pub(super) address: SocketAddr,
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
     /// Its name in requests.
-    pub(super) model: String,
+    pub(crate) model: String,
     /// Where its memory and files can be seen.
-    pub(super) pid: Option<u32>,
-    pub(super) patience: Duration,
+    pub(crate) pid: Option<u32>,
+    pub(crate) patience: Duration,
     /// If it was started here.
     server: Option<Server>,
 }
@@ -38,7 +38,17 @@ impl Target {
                 (server.address(), Some(server.pid()), Some(server))
             }
         };
-        let mut target = Target { address, model: String::new(), pid, patience: args.patience, server };
+        Target { address, model: String::new(), pid, patience: args.patience, server }.named()
+    }
+
+    /// The server that was started here.
+    pub(crate) fn of_server(server: Server, patience: Duration) -> Result<Target> {
+        let (address, pid) = (server.address(), Some(server.pid()));
+        Target { address, model: String::new(), pid, patience, server: Some(server) }.named()
+    }
+
+    fn named(self) -> Result<Target> {
+        let mut target = self;
         let models = Client::of_single_requests(&target).get("/v1/models")?;
         let list: Json =
             serde_json::from_str(&models).map_err(|e| format!("`/v1/models` is no JSON: {e}"))?;
@@ -48,7 +58,7 @@ impl Target {
     }
 
     /// If the server ended before it was told to: how.
-    pub(super) fn end_of_server(&mut self) -> Option<String> {
+    pub(crate) fn end_of_server(&mut self) -> Option<String> {
         self.server.as_mut()?.end()
     }
 }
@@ -56,7 +66,7 @@ impl Target {
 #[cfg(test)]
 impl Target {
     /// A server in this process.
-    pub(super) fn of_test(address: SocketAddr) -> Target {
+    pub(crate) fn of_test(address: SocketAddr) -> Target {
         let patience = Duration::from_secs(5);
         Target { address, model: "fake".into(), pid: None, patience, server: None }
     }

@@ -33,7 +33,7 @@ impl Vitals {
 }
 
 /// Whether this process may open so many files.
-pub(super) fn check_files(n: usize) -> Result<()> {
+pub(crate) fn check_files(n: usize) -> Result<()> {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     match soft_limit(&limits) {
         Some(limit) if limit < n => {

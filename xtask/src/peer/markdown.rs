@@ -6,51 +6,8 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::item::{Item, Target};
+use super::machine::Machine;
 use super::{Outcome, Read, Result, plot_path, svg};
-
-/// What the figures were measured on.
-#[derive(Debug, Default)]
-pub(super) struct Machine {
-    pub(super) cpu: String,
-    pub(super) n_cores: usize,
-    pub(super) memory_gb: Option<f64>,
-    /// Vector and matrix instructions, as Linux names them.
-    pub(super) flags: Vec<&'static str>,
-    pub(super) has_amx: bool,
-}
-
-const FLAGS: [&str; 10] = [
-    "avx2",
-    "avx_vnni",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_bf16",
-    "avx512_fp16",
-    "amx_int8",
-    "amx_bf16",
-    "asimddp",
-    "i8mm",
-];
-
-impl Machine {
-    pub(super) fn found(has_amx: bool) -> Machine {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let (cpu, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
-        let field = |text: &str, key: &str| {
-            let mut fields = text.lines().filter_map(|line| line.split_once(':'));
-            fields.find(|f| f.0.trim() == key).map(|f| f.1.trim().to_owned())
-        };
-        let flags = field(&cpu, "flags").or(field(&cpu, "Features")).unwrap_or_default();
-        let kib = field(&memory, "MemTotal").and_then(|m| m.split(' ').next()?.parse::<f64>().ok());
-        Machine {
-            cpu: field(&cpu, "model name").unwrap_or_else(|| std::env::consts::ARCH.into()),
-            n_cores: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_gb: kib.map(|kib| kib * 1024.0 / 1e9),
-            flags: FLAGS.into_iter().filter(|flag| flags.split(' ').any(|f| f == *flag)).collect(),
-            has_amx,
-        }
-    }
-}
 
 /// Everything that is in the report.
 #[derive(Default)]
@@ -101,16 +58,12 @@ impl Report {
 
     pub(super) fn to_markdown(&self, plot: Option<&str>) -> String {
         let mut out = String::from("# Speed against llama.cpp, on the CPU\n\n");
-        let m = &self.machine;
-        let memory = m.memory_gb.map_or(String::new(), |gb| format!(", {gb:.0} GB"));
         let unknown = || "unknown".to_owned();
         let _ = write!(
             out,
-            "* machine: {}, {} cores{memory}; {}\n* date: {}\n* command: `{}`\n* inferno: {}\n* llama.cpp: {}\n\
+            "* machine: {}\n* date: {}\n* command: `{}`\n* inferno: {}\n* llama.cpp: {}\n\
              * {} threads each\n\n",
-            m.cpu,
-            m.n_cores,
-            m.flags.join(" "),
+            self.machine,
             self.date,
             self.command,
             self.ours.clone().unwrap_or_else(unknown),
@@ -143,7 +96,7 @@ impl Report {
                 "\n**Other programs were at work during {n_disturbed} of the samples: these figures are worth little.**"
             );
         }
-        if !m.has_amx && self.rows.iter().any(|row| row.0.target_without_amx.is_some()) {
+        if !self.machine.has_amx && self.rows.iter().any(|row| row.0.target_without_amx.is_some()) {
             out += "\nThis machine has no AMX. Where there is a target without AMX on either side, that one is shown; the\n\
                     others were set for a machine that has it.\n";
         }
@@ -179,7 +132,7 @@ impl Report {
 }
 
 /// Three digits.
-pub(super) fn rate(x: f64) -> String {
+pub(crate) fn rate(x: f64) -> String {
     match x {
         100.0.. => format!("{x:.0}"),
         _ => format!("{x:.1}"),
@@ -191,7 +144,12 @@ fn plain(x: f64) -> String {
 }
 
 fn reached(found: f64, wanted: f64, text: &str) -> String {
-    format!("{text} {}", if found >= wanted { "✓" } else { "✗" })
+    marked(found >= wanted, text)
+}
+
+/// A bar, and whether it was reached.
+pub(crate) fn marked(is_reached: bool, bar: &str) -> String {
+    format!("{bar} {}", if is_reached { "✓" } else { "✗" })
 }
 
 /// The words of `llama_cpp_bench.py`, for people.

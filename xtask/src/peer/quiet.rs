@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 /// Of all processors, what other programs may use during a sample.
 const MOST: f64 = 0.05;
+/// And this many ticks: time is counted in them.
+const SLACK: f64 = 3.0;
 /// How long to wait for them, before a sample.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How often a sample is taken anew.
@@ -23,21 +25,30 @@ struct Ticks {
 /// Takes a sample of the program `pid` while nothing else is at work, or says that it could not be had.
 pub(super) fn sample<T>(pid: u32, mut take: impl FnMut() -> super::Result<T>) -> super::Result<(T, bool)> {
     for _ in 0..N_TRIES {
-        wait();
-        let (before, own_before) = (ticks(), own_ticks(pid));
-        let sample = take()?;
-        if others(before, ticks(), own_ticks(pid) - own_before) <= MOST {
-            return Ok((sample, true));
+        wait(PATIENCE);
+        let (sample, was_quiet) = watch(&[pid], &mut take);
+        if was_quiet {
+            return Ok((sample?, true));
         }
+        sample?;
         eprint!(" (disturbed)");
     }
     Ok((take()?, false))
 }
 
+/// Does something, and says whether nothing but these programs was at work.
+pub(crate) fn watch<T>(pids: &[u32], take: impl FnOnce() -> T) -> (T, bool) {
+    let own = || pids.iter().map(|&pid| own_ticks(pid)).sum::<f64>();
+    let (before, own_before) = (ticks(), own());
+    let taken = take();
+    let was_quiet = others(before, ticks(), own() - own_before + SLACK) <= MOST;
+    (taken, was_quiet)
+}
+
 /// Until nothing is at work, or patience ends.
-fn wait() {
+pub(crate) fn wait(patience: Duration) {
     let start = Instant::now();
-    while start.elapsed() < PATIENCE {
+    while start.elapsed() < patience {
         let before = ticks();
         std::thread::sleep(Duration::from_millis(300));
         if others(before, ticks(), 0.0) <= MOST {
@@ -45,6 +56,19 @@ fn wait() {
         }
         std::thread::sleep(Duration::from_secs(1));
     }
+}
+
+/// Until the program `pid` does nothing, or patience ends: whether it came to rest.
+pub(crate) fn settle(pid: u32, patience: Duration) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < patience {
+        let before = own_ticks(pid);
+        std::thread::sleep(Duration::from_millis(300));
+        if own_ticks(pid) - before <= 1.0 {
+            return true;
+        }
+    }
+    false
 }
 
 /// The share of all processors that others had.

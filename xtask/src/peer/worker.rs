@@ -68,7 +68,7 @@ pub(super) fn number(answer: &Json, key: &str) -> Result<f64> {
 }
 
 /// A program that exists.
-pub(super) fn program(path: &Path) -> Result<PathBuf> {
+pub(crate) fn program(path: &Path) -> Result<PathBuf> {
     match path.is_file() {
         true => Ok(path.to_owned()),
         false => Err(format!("there is no program `{}`", path.display())),

@@ -208,6 +208,25 @@ mod servers {
     }
 
     #[test]
+    fn a_server_at_a_known_address_is_waited_for() {
+        let log = xtask::testing::root().join("target/load/test-at.log");
+        let address = "127.0.0.1:81".parse().unwrap();
+        let start = |script: &str, is_ready: &dyn Fn() -> bool| {
+            let options = ["-c".into(), script.into()];
+            Server::start_at(address, Path::new("/bin/sh"), &options, &log, |_| is_ready())
+        };
+        let n_asked = std::cell::Cell::new(0);
+        let is_third = || {
+            n_asked.set(n_asked.get() + 1);
+            n_asked.get() == 3
+        };
+        assert_eq!(start("exec sleep 1000", &is_third).unwrap().address(), address);
+        assert_eq!(n_asked.get(), 3);
+        let error = start("echo no memory >&2; exit 5", &|| false).err().unwrap();
+        assert_eq!(error, "the server ended with exit status: 5\nno memory");
+    }
+
+    #[test]
     fn a_server_that_died_is_told() {
         let mut server =
             start("died", "/bin/sh", "echo http://127.0.0.1:81; echo oh no >&2; exit 4").unwrap();
