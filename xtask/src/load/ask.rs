@@ -46,7 +46,13 @@ impl Ask {
     }
 
     fn words(random: &mut Random, n_words: usize, max_tokens: usize) -> Ask {
-        Ask { system: None, user: words(random, n_words), max_tokens, is_exact: false, seed: random.bits() >> 33 }
+        Ask {
+            system: None,
+            user: words(random, n_words),
+            max_tokens,
+            is_exact: false,
+            seed: random.bits() >> 33,
+        }
     }
 
     /// The body of the request.

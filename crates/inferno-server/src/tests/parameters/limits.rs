@@ -54,7 +54,7 @@ fn every_limit_holds_to_the_one() {
             "",
             3,
             "logit_bias",
-            Box::new(|n| many(json!([1, 1]), n)),
+            Box::new(|n| (0..n).map(|id| json!([id, 1])).collect()),
             "logit_bias",
             "has 4 entries, expected at most 3",
         ),
