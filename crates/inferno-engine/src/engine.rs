@@ -23,7 +23,7 @@ use pulse::Vitals;
 pub struct Config {
     /// The scheduler's limits.
     pub limits: Limits,
-    /// Requests that wait, at most.
+    /// Sequences that wait, at most, beside those that may run at once.
     pub max_waiting: usize,
     /// Tokens of the prompts that wait, at most.
     pub max_waiting_tokens: usize,
@@ -83,6 +83,7 @@ impl Engine {
         let vitals = Arc::new(Vitals::new(hearts));
         let began = Instant::now();
         let clock = Arc::new(move || micros_since(began));
+        let max_sequences = config.limits.max_sequences;
         let mut core = Core::new(model, config.limits, clock);
         if let Some((draft, n_pages)) = draft {
             assert_eq!(
@@ -99,6 +100,7 @@ impl Engine {
             began,
             shape,
             max_waiting: config.max_waiting,
+            max_sequences,
             max_waiting_tokens: config.max_waiting_tokens,
         };
         let thread = std::thread::Builder::new().name("engine".into());

@@ -45,6 +45,7 @@ pub(crate) enum Post {
 pub(crate) struct Load {
     pub(crate) n_waiting: usize,
     pub(crate) n_waiting_tokens: usize,
+    pub(crate) n_running: usize,
     /// When there may be room again.
     pub(crate) retry_after: Duration,
 }
@@ -82,7 +83,12 @@ impl Inside {
         let n_waiting = self.waiting.n_sequences + waiting.waiting;
         // Half of the queue has gone by then.
         let retry_after = self.metrics.time_of_starts(n_waiting as f64 / 2.0).max(Duration::from_secs(1));
-        Ok(Load { n_waiting, n_waiting_tokens: self.waiting.n_tokens + waiting.waiting_tokens, retry_after })
+        Ok(Load {
+            n_waiting,
+            n_waiting_tokens: self.waiting.n_tokens + waiting.waiting_tokens,
+            n_running: waiting.running,
+            retry_after,
+        })
     }
 }
 

@@ -179,16 +179,16 @@ impl ApiError {
 
     /// 400: longer than the context. `max_tokens` is what was asked for.
     pub(crate) fn context(n_prompt: usize, max_tokens: Option<usize>, context_len: usize) -> ApiError {
+        // Clients look for OpenAI's first words, to tell this error from others.
+        let least = format!(
+            "This model's maximum context length is {context_len} tokens, but the prompt has {n_prompt}"
+        );
         let message = match max_tokens {
             Some(max_tokens) if n_prompt < context_len => format!(
-                "the context has {context_len} positions, but the prompt has {n_prompt} tokens and {max_tokens} are \
-                 asked for: shorten the prompt or ask for at most {} tokens",
+                "{least} and {max_tokens} are asked for: shorten the prompt or ask for at most {} tokens",
                 context_len - n_prompt
             ),
-            _ => format!(
-                "the context has {context_len} positions, but the prompt has {n_prompt} tokens: shorten it, so that \
-                 there is room for at least one more"
-            ),
+            _ => format!("{least}: shorten it, so that there is room for at least one more"),
         };
         ApiError {
             code: Some("context_length_exceeded"),

@@ -221,9 +221,9 @@ def test_closing_a_stream_frees_its_sequences():
     before = metric(cancelled)
     stream = chat(stream=True, n=8, **LONG)
     next(iter(stream))
-    assert get("/v1/loads")["sequences_running"] == 8
+    until(lambda: get("/v1/loads")["sequences_running"] == 8)
     stream.close()
-    until(is_idle, seconds=1)
+    until(is_idle)
     assert metric(cancelled) == before + 8
 
 
@@ -241,5 +241,5 @@ def test_leaving_a_whole_answer_frees_its_sequences():
             await asyncio.gather(asked, return_exceptions=True)
 
     asyncio.run(leave())
-    until(is_idle, seconds=1)
+    until(is_idle)
     assert metric(cancelled) == before + 8

@@ -19,6 +19,7 @@ pub struct Handle {
     pub(super) began: Instant,
     pub(super) shape: Shape,
     pub(super) max_waiting: usize,
+    pub(super) max_sequences: usize,
     pub(super) max_waiting_tokens: usize,
 }
 
@@ -77,16 +78,19 @@ impl Handle {
     }
 
     fn allow(&self, load: &Load, asked: &Asked) -> Result<(), Refusal> {
-        let Load { n_waiting, n_waiting_tokens, retry_after } = *load;
+        let Load { n_waiting, n_waiting_tokens, n_running, retry_after } = *load;
         let Asked { n, n_tokens, n_constraints } = *asked;
-        if n as usize > self.max_waiting {
+        if n as usize > self.max_waiting.saturating_add(self.max_sequences) {
             return Err(Refusal::Choices { n, n_constraints });
         }
-        if n_waiting + n as usize > self.max_waiting {
+        // Those for whom there is a place among the running only wait for the next step.
+        let n_waiting = (n_waiting + n_running).saturating_sub(self.max_sequences);
+        let n_over = (load.n_waiting + n_running + n as usize).saturating_sub(self.max_sequences);
+        if n_over > self.max_waiting {
             return Err(Refusal::QueueFull { n_waiting, most: self.max_waiting, retry_after });
         }
         let n_new = n_tokens.saturating_mul(n as usize);
-        let is_alone = n_waiting + n as usize <= 1;
+        let is_alone = load.n_waiting + n as usize <= 1;
         if n_waiting_tokens.saturating_add(n_new) > self.max_waiting_tokens && !is_alone {
             let most = self.max_waiting_tokens;
             return Err(Refusal::QueueTokens { n_tokens: n_waiting_tokens, most, retry_after });

@@ -217,9 +217,10 @@ fn an_engine_without_pages_refuses_everything() {
 fn a_full_queue_refuses_and_says_when_to_come_again() {
     let (engine, first, gate) = gated(Config { max_waiting: 5, ..config() });
     let handle = engine.handle();
-    let waiting: Vec<Ticket> = (0..4).map(|i| handle.submit(request(i, 3)).expect("there is room")).collect();
+    // Three may run, one of which does.
+    let waiting: Vec<Ticket> = (0..7).map(|i| handle.submit(request(i, 3)).expect("there is room")).collect();
     let Err(Refusal::QueueFull { n_waiting: 5, most: 5, retry_after }) = handle.submit(request(9, 3)) else {
-        panic!("five wait already, with the one in its first step");
+        panic!("five wait already, beside the three for whom there are places");
     };
     assert!((1..=600).contains(&retry_after.as_secs()), "{retry_after:?}");
     assert_eq!(handle.room(1, 0), Err(Refusal::QueueFull { n_waiting: 5, most: 5, retry_after }));
@@ -251,9 +252,9 @@ fn a_queue_with_too_many_tokens_refuses() {
 }
 
 #[test]
-fn more_choices_than_may_ever_wait_are_refused_for_good() {
+fn more_choices_than_may_ever_run_and_wait_are_refused_for_good() {
     let engine = engine(Config { max_waiting: 4, ..config() });
-    for n in [5, u32::MAX] {
+    for n in [8, u32::MAX] {
         let refusal = engine.handle().submit(Request { n, ..request(1, 3) }).map(|t| t.id);
         assert_eq!(refusal, Err(Refusal::Choices { n, n_constraints: 0 }));
         assert_eq!(engine.handle().room(n, usize::MAX), Err(Refusal::Choices { n, n_constraints: 0 }));
