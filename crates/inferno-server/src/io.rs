@@ -10,7 +10,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -36,34 +36,53 @@ pub(crate) enum Stage {
 /// A connection's stage, and since when: its socket and its requests know it.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    inside: Mutex<(Stage, Instant)>,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    stage: Stage,
+    since: Instant,
+    /// Of a reader that waits without a time, as a request is answered.
+    reader: Option<Waker>,
 }
 
 impl Default for Progress {
     fn default() -> Progress {
-        Progress { inside: Mutex::new((Stage::New, Instant::now())) }
+        Progress { inside: Mutex::new(Inside { stage: Stage::New, since: Instant::now(), reader: None }) }
     }
 }
 
 impl Progress {
     pub(crate) fn get(&self) -> (Stage, Instant) {
-        *self.lock()
+        let inside = self.lock();
+        (inside.stage, inside.since)
     }
 
     pub(crate) fn enter(&self, stage: Stage) {
-        *self.lock() = (stage, Instant::now());
+        let mut inside = self.lock();
+        (inside.stage, inside.since) = (stage, Instant::now());
+        let reader = inside.reader.take();
+        drop(inside);
+        // What it waits for from now on has a time: hyper would not ask again by itself.
+        reader.into_iter().for_each(Waker::wake);
     }
 
     /// Bytes have come.
     fn received(&self) {
         let mut inside = self.lock();
-        if matches!(inside.0, Stage::New | Stage::Idle) {
-            *inside = (Stage::Head, Instant::now());
+        if matches!(inside.stage, Stage::New | Stage::Idle) {
+            (inside.stage, inside.since) = (Stage::Head, Instant::now());
         }
     }
 
+    /// Nothing has come, and whoever reads is told when the stage changes.
+    fn waits(&self, cx: &Context<'_>) {
+        self.lock().reader = Some(cx.waker().clone());
+    }
+
     /// Nobody panics with the lock in hand.
-    fn lock(&self) -> MutexGuard<'_, (Stage, Instant)> {
+    fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
@@ -154,7 +173,10 @@ impl Read for Watched {
                 let time = match stage {
                     Stage::New | Stage::Head => this.times.header,
                     Stage::Idle => this.times.idle,
-                    Stage::Busy | Stage::Closing => return Poll::Pending,
+                    Stage::Busy | Stage::Closing => {
+                        this.progress.waits(cx);
+                        return Poll::Pending;
+                    }
                 };
                 match this.reading.has_passed(since + time, cx) {
                     true => {
