@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Value, json};
@@ -51,8 +52,9 @@ pub(crate) async fn requests(State(app): State<Arc<App>>) -> Response {
 /// Ends a request, named by its own id or by that of its answer.
 pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
+    let Path(id) = id.map_err(|_| ApiError::bad_path())?;
     let found = app.registry.find(&id);
     if found.is_empty() {
         let message = format!("there is no request `{}`: `GET /admin/requests` lists them", shown(&id));

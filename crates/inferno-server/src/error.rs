@@ -92,6 +92,11 @@ impl ApiError {
         ApiError::new(StatusCode::NOT_FOUND, INVALID, Some("not_found"), message)
     }
 
+    /// 400: the path names something with bytes that are no text.
+    pub(crate) fn bad_path() -> ApiError {
+        ApiError::bad_request("the path is no UTF-8")
+    }
+
     /// 405.
     pub(crate) fn wrong_method(method: &str, path: &str) -> ApiError {
         let message = format!("`{}` does not answer {}", shown(path), shown(method));

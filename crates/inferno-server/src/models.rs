@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Value, json};
@@ -15,7 +16,11 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
     ok(&json!({ "object": "list", "data": [model(&app)], "models": [model(&app)] }))
 }
 
-pub(crate) async fn one(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn one(
+    State(app): State<Arc<App>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let Path(id) = id.map_err(|_| ApiError::bad_path())?;
     check_model(Some(&id), &app.card, &app.settings)?;
     Ok(ok(&model(&app)))
 }
