@@ -1,11 +1,17 @@
 //! The server as clients meet it: bytes over a socket, on Ember and the reference backend.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod access;
 mod basics;
 mod choices;
 mod content;
+mod faults;
 mod harness;
+mod held;
+mod http;
+mod operators;
 mod parameters;
+mod raw;
 mod scores;
 mod stops;
 mod token_routes;

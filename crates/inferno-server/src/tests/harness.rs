@@ -249,6 +249,11 @@ impl Server {
         self.stop.notify_one();
     }
 
+    /// Ends the engine under the server.
+    pub(super) fn break_engine(&mut self) {
+        drop(self.engine.take());
+    }
+
     /// Waits for the end.
     pub(super) fn join(&mut self) -> Ended {
         self.ended.take().unwrap().join().unwrap()

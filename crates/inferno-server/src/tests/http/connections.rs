@@ -1,0 +1,102 @@
+//! How many connections there may be, and what one of them may carry.
+
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
+
+use super::super::harness::{Server, read_head, read_reply, start};
+use super::super::raw::{Error, check_well, outcome, reply};
+use crate::Settings;
+
+const ASK: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// A connection that has been answered and now waits.
+fn idle(server: &Server) -> BufReader<TcpStream> {
+    let mut stream = BufReader::new(server.connect());
+    ask(&mut stream);
+    stream
+}
+
+fn ask(stream: &mut BufReader<TcpStream>) {
+    stream.get_mut().write_all(ASK).unwrap();
+    assert_eq!(read_reply(stream).unwrap().status, 200);
+}
+
+#[test]
+fn a_thousand_requests_in_a_row_are_answered_in_order() {
+    let server = start(Settings::default());
+    let stream = server.connect();
+    let mut writer = stream.try_clone().unwrap();
+    let sender = std::thread::spawn(move || {
+        let request =
+            |i: usize| format!("GET /health HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: r{i}\r\n\r\n");
+        writer.write_all((0..1000).map(request).collect::<String>().as_bytes()).unwrap();
+    });
+    let mut reader = BufReader::new(stream);
+    for i in 0..1000 {
+        let reply = read_reply(&mut reader).unwrap();
+        assert_eq!((reply.status, reply.header("x-request-id")), (200, Some(format!("r{i}").as_str())));
+    }
+    sender.join().unwrap();
+    check_well(&server);
+}
+
+#[test]
+fn idle_connections_make_room_for_new_ones() {
+    let server = start(Settings { connections: 4, ..Settings::default() });
+    let mut all: Vec<_> = (0..3).map(|_| idle(&server)).collect();
+    // The fourth has room.
+    all.push(idle(&server));
+    all.iter_mut().for_each(ask);
+    // The fifth takes the place of the one that has waited for the longest.
+    let mut fifth = idle(&server);
+    assert_eq!(all[0].read(&mut [0; 16]).unwrap(), 0);
+    all[1..].iter_mut().for_each(ask);
+    ask(&mut fifth);
+    drop((all, fifth));
+    server.wait_until(|server| server.metric("inferno_connections") == 1.0);
+    // One more may have been turned out by whoever asked that.
+    assert!(server.metric("inferno_connections_evicted_total") >= 1.0);
+    assert_eq!(server.metric("inferno_connections_refused_total"), 0.0);
+}
+
+#[test]
+fn busy_connections_make_room_for_nobody() {
+    let server = start(Settings { connections: 2, ..Settings::default() });
+    server.wait_until(|server| server.metric("inferno_connections") == 1.0);
+    // The server asks for the body: so it is busy with the request.
+    let busy = || {
+        let mut stream = BufReader::new(server.connect());
+        let head = "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 15\r\n\r\n";
+        stream.get_mut().write_all(head.as_bytes()).unwrap();
+        assert_eq!(read_head(&mut stream).unwrap().status, 100);
+        stream
+    };
+    let mut all = [busy(), busy()];
+    for _ in 0..3 {
+        assert_eq!(outcome(reply(server.connect()).as_ref()), Ok(Error(503, "connections_full")));
+    }
+    for stream in &mut all {
+        stream.get_mut().write_all(b"{\"content\":\"a\"}").unwrap();
+        assert_eq!(read_reply(stream).unwrap().status, 200);
+    }
+    // They have their answers, and make room.
+    server.wait_until(|server| outcome(reply_to_health(server).as_ref()) == Ok(super::Fine(200)));
+    assert!(server.metric("inferno_connections_refused_total") >= 3.0);
+}
+
+fn reply_to_health(server: &Server) -> Option<super::super::harness::Reply> {
+    super::talk(server, &super::get("/health", ""))
+}
+
+#[test]
+fn an_address_has_so_many_connections_and_no_more() {
+    let server = start(Settings { connections_per_address: Some(3), ..Settings::default() });
+    server.wait_until(|server| server.metric("inferno_connections") == 1.0);
+    let mut all: Vec<_> = (0..2).map(|_| idle(&server)).collect();
+    all.push(idle(&server));
+    let found = outcome(reply(server.connect()).as_ref());
+    assert_eq!(found, Ok(Error(503, "connections_full")));
+    all.iter_mut().for_each(ask);
+    all.pop();
+    server.wait_until(|server| outcome(reply_to_health(server).as_ref()) == Ok(super::Fine(200)));
+}

@@ -1,0 +1,221 @@
+//! What operators see and do: requests, metrics, log lines.
+
+use std::io::Write;
+use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::harness::{Reply, Server, read_reply, start, start_with};
+use super::raw::check_well;
+use crate::{Key, Settings};
+
+fn story(max_tokens: usize) -> Value {
+    json!({ "prompt": "Once upon a time", "max_tokens": max_tokens, "ignore_eos": true, "seed": 5 })
+}
+
+fn list(server: &Server) -> Vec<Value> {
+    server.get("/admin/requests").json()["requests"].as_array().unwrap().clone()
+}
+
+fn request(method: &str, path: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+}
+
+/// A server with one place for four requests, in their order.
+fn busy() -> (Server, Vec<std::io::BufReader<std::net::TcpStream>>) {
+    let settings = Settings { hold: Duration::from_millis(1), ..Settings::default() };
+    let server = start_with(settings, |config| config.limits.max_sequences = 1);
+    *server.faults.delay.lock().unwrap() = Duration::from_millis(10);
+    let mut streams = Vec::new();
+    for (i, is_stream) in [true, false, true, true].into_iter().enumerate() {
+        let mut body = story(900);
+        body["stream"] = is_stream.into();
+        let mut stream = server.connect();
+        let request = super::harness::post("/v1/completions", &format!("X-Request-Id: r{i}\r\n"), &body);
+        stream.write_all(request.as_bytes()).unwrap();
+        streams.push(std::io::BufReader::new(stream));
+        server
+            .wait_until(|server| list(server).len() == i + 1 && list(server)[i]["sequences"][0].is_object());
+    }
+    (server, streams)
+}
+
+#[test]
+fn operators_see_what_runs_and_can_end_it() {
+    let (server, mut streams) = busy();
+    let all = list(&server);
+    let ids: Vec<&str> = all.iter().map(|r| r["request_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["r0", "r1", "r2", "r3"]);
+    let places: Vec<&Value> = all.iter().map(|r| &r["sequences"][0]["queue_position"]).collect();
+    assert_eq!(places, [&Value::Null, &json!(1), &json!(2), &json!(3)]);
+    let states: Vec<&Value> = all.iter().map(|r| &r["sequences"][0]["state"]).collect();
+    assert_eq!(states, ["running", "waiting", "waiting", "waiting"]);
+    assert_eq!(
+        (&all[1]["stream"], &all[0]["stream"], &all[0]["key"]),
+        (&json!(false), &json!(true), &json!("anyone"))
+    );
+    assert!(!all.iter().any(|r| r.to_string().contains("Once")));
+
+    // By its own name, and by that of its answer.
+    let cancel = |server: &Server, id: &str| server.raw(request("DELETE", &format!("/admin/requests/{id}")));
+    assert_eq!(cancel(&server, "r1").json()["cancelled"], 1);
+    let whole = read_reply(&mut streams[1]).unwrap();
+    assert_eq!(whole.error(), (503, "request_cancelled".into(), "null".into()));
+    assert_eq!(whole.header("x-should-retry"), Some("false"));
+    let answer = all[0]["id"].as_str().unwrap();
+    let path = format!("/admin/requests/{answer}/cancel");
+    assert_eq!(server.raw(request("POST", &path)).json()["cancelled"], 1);
+    let stream = read_reply(&mut streams[0]).unwrap();
+    let events = stream.events();
+    assert_eq!(events.last().unwrap()["error"]["code"], "request_cancelled");
+    assert!(!stream.text().contains("[DONE]"));
+    server.wait_until(|server| list(server).len() == 2);
+    assert_eq!(cancel(&server, "r1").error(), (404, "request_not_found".into(), "null".into()));
+    assert_eq!(cancel(&server, "r2").status, 200);
+    assert_eq!(cancel(&server, "r3").status, 200);
+    check_well(&server);
+    assert_eq!(list(&server), Vec::<Value>::new());
+}
+
+#[test]
+fn choices_come_in_order_and_are_told_apart() {
+    let server = start(Settings::default());
+    let mut body = story(6);
+    body["n"] = 4.into();
+    body["temperature"] = 1.2.into();
+    let whole = server.post("/v1/completions", &body).json();
+    let choices = whole["choices"].as_array().unwrap();
+    let indices: Vec<u64> = choices.iter().map(|c| c["index"].as_u64().unwrap()).collect();
+    assert_eq!(indices, [0, 1, 2, 3]);
+    assert_eq!(whole["usage"]["completion_tokens"], 24);
+    body["stream"] = true.into();
+    let events = server.post("/v1/completions", &body).events();
+    let of = |i: usize| events.iter().map(|e| &e["choices"][0]).filter(move |c| c["index"] == i);
+    for (i, choice) in choices.iter().enumerate() {
+        let text: String = of(i).filter_map(|c| c["text"].as_str()).collect();
+        assert_eq!(choice["text"], text);
+        assert_eq!(of(i).filter(|c| c["finish_reason"].is_string()).count(), 1);
+    }
+    // Every choice is seen before any goes on, in order.
+    let first: Vec<u64> = events[..4].iter().map(|e| e["choices"][0]["index"].as_u64().unwrap()).collect();
+    assert_eq!(first, [0, 1, 2, 3]);
+    let texts: std::collections::HashSet<&str> =
+        choices.iter().map(|c| c["text"].as_str().unwrap()).collect();
+    assert!(texts.len() > 1, "{texts:?}");
+    // Prompts and choices: prompt by prompt.
+    body["stream"] = false.into();
+    body["prompt"] = json!(["Once", "Tom and Sam"]);
+    body["n"] = 2.into();
+    body["echo"] = true.into();
+    let both = server.post("/v1/completions", &body).json();
+    let begins: Vec<bool> = both["choices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["text"].as_str().unwrap().starts_with("Tom"))
+        .collect();
+    assert_eq!(begins, [false, false, true, true]);
+}
+
+#[test]
+fn counters_move_under_our_names_and_under_vllms() {
+    let server = start(Settings { vllm_metrics: true, ..Settings::default() });
+    let names = [
+        "inferno_completion_tokens_total",
+        "inferno_request_seconds_count",
+        "inferno_request_completion_tokens_sum",
+        "inferno_requests_abandoned_total",
+        "inferno_finished_total{reason=\"length\"}",
+        "vllm:generation_tokens_total{model_name=\"ember\",engine=\"0\"}",
+        "vllm:prompt_tokens_total{model_name=\"ember\",engine=\"0\"}",
+        "vllm:request_success_total{model_name=\"ember\",engine=\"0\",finished_reason=\"length\"}",
+        "vllm:e2e_request_latency_seconds_count{model_name=\"ember\",engine=\"0\"}",
+        "vllm:time_to_first_token_seconds_count{model_name=\"ember\",engine=\"0\"}",
+        "vllm:request_queue_time_seconds_count{model_name=\"ember\",engine=\"0\"}",
+    ];
+    let read = || names.map(|name| server.metric(name));
+    assert_eq!(read(), [0.0; 11]);
+    let reply = server.post("/v1/completions", &story(7));
+    let n_prompt = reply.json()["usage"]["prompt_tokens"].as_f64().unwrap();
+    let expected = [7.0, 1.0, 7.0, 0.0, 1.0, 7.0, n_prompt, 1.0, 1.0, 1.0, 1.0];
+    server.wait_until(|server| server.metric(names[0]) == 7.0);
+    assert_eq!(read(), expected);
+    for name in
+        ["num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "num_preemptions_total"]
+    {
+        assert_eq!(server.metric(&format!("vllm:{name}{{model_name=\"ember\",engine=\"0\"}}")), 0.0);
+    }
+    let answers = "inferno_http_requests_total{route=\"/v1/completions\",method=\"POST\",status=";
+    assert_eq!(server.metric(&format!("{answers}\"200\"}}")), 1.0);
+    // Paths and methods of strangers do not become labels.
+    for i in 0..50 {
+        server.get(&format!("/nowhere/{i}"));
+        server.raw(request(&format!("M{i}"), "/nowhere"));
+    }
+    let page = server.get("/metrics").text();
+    assert_eq!(page.lines().filter(|l| l.contains("route=\"other\"")).count(), 2, "{page}");
+    assert!(!page.contains("nowhere"));
+    // A page that a scraper can read: every name has its type, once.
+    let types: Vec<&str> = page.lines().filter_map(|l| l.strip_prefix("# TYPE ")).collect();
+    assert_eq!(types.len(), types.iter().collect::<std::collections::HashSet<_>>().len());
+    assert!(!start(Settings::default()).get("/metrics").text().contains("vllm:"));
+}
+
+static LINES: LazyLock<Mutex<Vec<u8>>> = LazyLock::new(Mutex::default);
+
+#[derive(Clone)]
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LINES.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_log_tells_of_requests_and_not_of_texts() {
+    let level = crate::log::Level::TRACE;
+    tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(|| Lines).init();
+    let key = Key { secret: "sk-hush".into(), name: "ann".into(), is_admin: false, limits: None };
+    let said = |log_text: bool, word: &str| {
+        let settings = Settings {
+            log_text,
+            body_time: Duration::from_millis(100),
+            keys: vec![key.clone()],
+            ..Settings::default()
+        };
+        let server = start(settings);
+        let headers = format!("Authorization: Bearer sk-hush\r\nX-Request-Id: id-{word}\r\n");
+        let ask = |path: &str, body: &Value| -> Reply { server.post_with(path, &headers, body) };
+        let messages = json!([{ "role": "user", "content": word }]);
+        let chat = json!({ "messages": messages, "max_tokens": 3 });
+        assert_eq!(ask("/v1/chat/completions", &chat).status, 200);
+        assert_eq!(ask("/v1/completions", &json!({ "prompt": word, "max_tokens": 3 })).status, 200);
+        assert_eq!(ask("/tokenize", &json!({ "content": word })).status, 200);
+        for wrong in [
+            json!({ "prompt": word, "n": word }),
+            json!({ "prompt": [word, 1] }),
+            json!({ "messages": word }),
+        ] {
+            assert_eq!(ask("/v1/chat/completions", &wrong).status, 400);
+            assert_eq!(ask("/v1/completions", &wrong).status, 400);
+        }
+        server.raw(format!(
+            "POST /tokenize HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: 20\r\n\r\n{{\"{word}\": "
+        ));
+        drop(server);
+        String::from_utf8(LINES.lock().unwrap().clone()).unwrap()
+    };
+    let lines = said(false, "xylophonist");
+    assert!(lines.contains("request_id=\"id-xylophonist\"") && lines.contains("status=200"), "{lines}");
+    assert!(lines.contains("status=400") && lines.contains("reason=\"invalid_value\""), "{lines}");
+    assert!(!lines.replace("id-xylophonist", "").contains("xylophonist"), "{lines}");
+    let lines = said(true, "bassoonist");
+    assert!(lines.replace("id-bassoonist", "").contains("bassoonist"), "{lines}");
+    assert!(!lines.contains("sk-hush"), "{lines}");
+}
