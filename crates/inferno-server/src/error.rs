@@ -164,7 +164,10 @@ impl ApiError {
             Refusal::Sampling(invalid) => ApiError::invalid(invalid.parameter, message),
             Refusal::EmptyPrompt => ApiError::invalid("prompt", message),
             Refusal::UnknownToken { .. } => ApiError::invalid("prompt", message),
-            Refusal::Choices { .. } => ApiError::invalid("n", message),
+            Refusal::Choices { n, .. } => ApiError::invalid(
+                "n",
+                format!("`n` is {n} in all, more than may run and wait at once (`--sequences`, `--queue`)"),
+            ),
             Refusal::NothingWanted => ApiError::invalid("max_tokens", message),
             Refusal::Context { n_prompt, max_tokens, context_len } => {
                 ApiError::context(n_prompt, Some(max_tokens), context_len)
@@ -184,16 +187,17 @@ impl ApiError {
 
     /// 400: longer than the context. `max_tokens` is what was asked for.
     pub(crate) fn context(n_prompt: usize, max_tokens: Option<usize>, context_len: usize) -> ApiError {
-        // Clients look for OpenAI's first words, to tell this error from others.
-        let least = format!(
-            "This model's maximum context length is {context_len} tokens, but the prompt has {n_prompt}"
-        );
+        // Clients tell this error from others by the first words of either, or by the code in the text.
         let message = match max_tokens {
             Some(max_tokens) if n_prompt < context_len => format!(
-                "{least} and {max_tokens} are asked for: shorten the prompt or ask for at most {} tokens",
+                "this model's maximum context length is {context_len} tokens, but the prompt has {n_prompt} and \
+                 {max_tokens} are asked for (context_length_exceeded): shorten the prompt or ask for at most {}",
                 context_len - n_prompt
             ),
-            _ => format!("{least}: shorten it, so that there is room for at least one more"),
+            _ => format!(
+                "the prompt is too long: it has {n_prompt} tokens, and this model's maximum context length is \
+                 {context_len} tokens; shorten it, so that there is room for at least one more"
+            ),
         };
         ApiError {
             code: Some("context_length_exceeded"),

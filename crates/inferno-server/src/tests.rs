@@ -16,4 +16,4 @@ mod scores;
 mod stops;
 mod token_routes;
 
-use harness::start;
+use harness::{Server, start};

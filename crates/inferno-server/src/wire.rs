@@ -117,6 +117,7 @@ struct PromptDetails {
 
 #[derive(Debug, Serialize)]
 struct CompletionDetails {
+    reasoning_tokens: usize,
     accepted_prediction_tokens: usize,
     rejected_prediction_tokens: usize,
 }
@@ -132,6 +133,8 @@ pub(crate) struct Timings {
     predicted_n: usize,
     predicted_ms: f64,
     predicted_per_second: f64,
+    draft_n: usize,
+    draft_n_accepted: usize,
 }
 
 /// Why no more of the prompt was cached. It tells of the caller's own prompt only.
@@ -193,8 +196,10 @@ impl UsageBody {
             total_tokens: totals.n_prompt + totals.n_completion,
             prompt_tokens_details: PromptDetails { cached_tokens: totals.n_cached },
             completion_tokens_details: CompletionDetails {
-                accepted_prediction_tokens: totals.n_accepted,
-                rejected_prediction_tokens: totals.n_drafted - totals.n_accepted,
+                // Of predictions that clients send. Our own guesses are in the timings.
+                reasoning_tokens: 0,
+                accepted_prediction_tokens: 0,
+                rejected_prediction_tokens: 0,
             },
         }
     }
@@ -217,6 +222,8 @@ impl Timings {
             predicted_n: totals.n_completion,
             predicted_ms: ms(totals.decode),
             predicted_per_second: rate(totals.n_completion.saturating_sub(1), totals.decode),
+            draft_n: totals.n_drafted,
+            draft_n_accepted: totals.n_accepted,
         }
     }
 }

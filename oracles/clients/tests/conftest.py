@@ -3,11 +3,15 @@
 import os
 from pathlib import Path
 
+import pytest
+
 # Before `litellm` is imported: it would look for prices in the network.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 os.environ["LANGSMITH_TRACING"] = "false"
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
     os.environ.pop(name, None)
+
+from servers import SLOW, serving  # noqa: E402
 
 counts = {"passed": 0, "failed": 0}
 
@@ -22,3 +26,10 @@ def pytest_runtest_logreport(report):
 def pytest_sessionfinish():
     if path := os.environ.get("COUNTS"):
         Path(path).write_text(f"{counts['passed']} {counts['failed']}\n")
+
+
+@pytest.fixture(scope="session")
+def slow():
+    """The address of a slow server."""
+    with serving(*SLOW) as url:
+        yield url

@@ -14,6 +14,8 @@ MODEL = "ember"
 # The context of the built-in model.
 CONTEXT = 1024
 STORY = [{"role": "user", "content": "Tell me a story about a dragon."}]
+# Slow on every machine: what is ended early would not have ended by itself.
+SLOW = ("--threads", "1", "--isa", "scalar")
 # As much as there is room for, whatever the model would say.
 LONG = {"max_tokens": 900, "extra_body": {"ignore_eos": True}}
 
@@ -54,6 +56,16 @@ def metric(name, url=URL):
             if line.startswith(name + " "):
                 return float(line.rsplit(" ", 1)[1])
     raise AssertionError(f"there is no metric `{name}`")
+
+
+@contextlib.contextmanager
+def ending_early(url, n_sequences=1):
+    """What runs within must be ended by its client: the engine is idle soon, and has counted so many as cancelled."""
+    name = 'inferno_finished_total{reason="cancelled"}'
+    before = metric(name, url)
+    yield
+    until(lambda: is_idle(url), seconds=2)
+    assert metric(name, url) == before + n_sequences
 
 
 def until(condition, seconds=5):

@@ -8,7 +8,7 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI, OpenAI
 
-from servers import MODEL, URL, is_idle, until
+from servers import MODEL, URL, ending_early
 
 STORY = "Tell me a story about a dragon."
 
@@ -17,8 +17,8 @@ STORY = "Tell me a story about a dragon."
 run_async = asyncio.Runner().run
 
 
-def model(**options):
-    return ChatOpenAI(base_url=URL + "/v1", api_key="none", model=MODEL, max_retries=0, timeout=60, **options)
+def model(url=URL, **options):
+    return ChatOpenAI(base_url=url + "/v1", api_key="none", model=MODEL, max_retries=0, timeout=60, **options)
 
 
 def test_invoke_gives_text_usage_and_reason():
@@ -95,11 +95,11 @@ def test_stop_strings_and_log_probabilities_arrive():
     assert added.response_metadata["logprobs"]["content"] == told
 
 
-def test_a_stream_that_is_left_early_is_ended():
-    stream = model(max_tokens=900, extra_body={"ignore_eos": True}).stream(STORY)
-    next(stream)
-    stream.close()
-    until(is_idle, seconds=1)
+def test_a_stream_that_is_left_early_is_ended(slow):
+    with ending_early(slow):
+        stream = model(slow, max_tokens=900, extra_body={"ignore_eos": True}).stream(STORY)
+        next(stream)
+        stream.close()
 
 
 def test_completions_take_several_prompts():

@@ -5,7 +5,7 @@ import asyncio
 import litellm
 import pytest
 
-from servers import MODEL, STORY, URL, is_idle, serving, until
+from servers import MODEL, SLOW, STORY, URL, ending_early, serving
 
 litellm.suppress_debug_info = True
 litellm.telemetry = False
@@ -99,7 +99,7 @@ def test_a_full_queue_is_a_rate_limit_with_a_time_to_come_back():
             *(litellm.acompletion(**options(url=url, **slow)) for _ in range(5)), return_exceptions=True
         )
 
-    with serving("--sequences", "1", "--queue", "1", "--threads", "1", "--isa", "scalar") as url:
+    with serving("--sequences", "1", "--queue", "1", *SLOW) as url:
         answers = asyncio.run(crowd(url))
     refused = [a for a in answers if isinstance(a, Exception)]
     assert 0 < len(refused) < 5
@@ -109,12 +109,13 @@ def test_a_full_queue_is_a_rate_limit_with_a_time_to_come_back():
         assert int(headers["retry-after"]) >= 1
 
 
-def test_a_stream_that_is_left_early_is_ended():
+def test_a_stream_that_is_left_early_is_ended(slow):
     async def leave():
-        stream = await litellm.acompletion(**options(stream=True, max_tokens=900, extra_body={"ignore_eos": True}))
+        endless = {"stream": True, "max_tokens": 900, "extra_body": {"ignore_eos": True}}
+        stream = await litellm.acompletion(**options(url=slow, **endless))
         async for _ in stream:
             break
         await stream.aclose()
 
-    asyncio.run(leave())
-    until(is_idle, seconds=1)
+    with ending_early(slow):
+        asyncio.run(leave())

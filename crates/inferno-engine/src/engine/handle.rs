@@ -103,8 +103,12 @@ impl Handle {
     ///
     /// [`SequenceState::place`]: crate::SequenceState::place
     pub fn wait_estimate(&self, place: usize) -> Duration {
+        let metrics = self.mailbox.metrics();
+        if metrics.sequences.running + place < self.max_sequences {
+            return Duration::ZERO;
+        }
         // Those before it start, then it does.
-        self.mailbox.metrics().time_of_starts(place as f64 + 1.0)
+        metrics.time_of_starts(place as f64 + 1.0)
     }
 
     /// Gives a request up: within one step it has ended and its pages are free.

@@ -94,7 +94,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts)> {
             "warning: the model has no chat template: `/v1/completions` works, `/v1/chat/completions` does not",
         );
     }
-    note(&format!("{plan}; context {context_len}, {} sequences at once", cli_engine.sequences));
+    tracing::info!("{plan}; context {context_len}, {} sequences at once", cli_engine.sequences);
     let limits = Limits {
         max_sequences: cli_engine.sequences.get(),
         max_rows: cli_engine.budget.get(),
