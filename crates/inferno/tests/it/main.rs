@@ -7,6 +7,7 @@ mod chat;
 mod engine;
 mod odd_files;
 mod run;
+mod serve;
 mod synth;
 mod tools;
 

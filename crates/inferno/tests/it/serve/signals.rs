@@ -1,0 +1,164 @@
+//! Signals, and what the system does to a program.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::{Served, listening, serve, serve_at, unread};
+
+/// Work for some seconds.
+fn busy(served: &Served) -> Vec<std::net::TcpStream> {
+    (0..2).map(|_| served.stream(16, 1000)).collect()
+}
+
+#[test]
+fn an_idle_server_ends_well_when_told_to() {
+    for signal in ["TERM", "INT"] {
+        let mut served = serve(&[]);
+        let open: Vec<_> = (0..10).map(|_| served.connect()).collect();
+        let start = Instant::now();
+        served.signal(signal);
+        assert_eq!(served.ended().code(), Some(0), "{signal}");
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        drop(open);
+    }
+}
+
+#[test]
+fn a_stream_that_runs_is_sent_to_its_end() {
+    let mut served = serve(&[]);
+    let mut stream = served.stream(1, 200);
+    served.signal("TERM");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("data: [DONE]\n\n\r\n0\r\n\r\n"), "{rest}");
+    assert_eq!(served.ended().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let mut served = serve(&[]);
+        let streams = busy(&served);
+        served.signal("TERM");
+        let start = Instant::now();
+        while served.get("/ready").0 != 503 {
+            assert!(start.elapsed() < Duration::from_secs(10));
+        }
+        served.signal(signal);
+        let start = Instant::now();
+        assert_eq!(served.ended().code(), Some(code));
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        drop(streams);
+    }
+}
+
+#[test]
+fn one_that_was_killed_is_back_on_its_port_at_once() {
+    let mut served = serve(&[]);
+    let address = served.address.clone();
+    let (_, port) = address.rsplit_once(':').unwrap();
+    for _ in 0..2 {
+        let streams = busy(&served);
+        served.signal("KILL");
+        assert_eq!(served.ended().signal(), Some(9));
+        served = serve_at(port, &[]);
+        assert_eq!(served.address, address);
+        assert_eq!(served.get("/health").0, 200);
+        drop(streams);
+    }
+}
+
+/// Processor time of a process so far, in hundredths of a second.
+#[cfg(target_os = "linux")]
+fn processor_time(served: &Served) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", served.child.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_descriptors_it_waits_and_goes_on_when_there_are_some() {
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_inferno");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" serve --port 0", program]);
+    let mut served = listening(command);
+    // It tests its model once when it has nothing to do; that takes time too.
+    std::thread::sleep(Duration::from_millis(1500));
+    let open: Vec<_> = (0..100).map(|_| served.connect()).collect();
+    std::thread::sleep(Duration::from_millis(500));
+    let before = processor_time(&served);
+    std::thread::sleep(Duration::from_secs(2));
+    let used = processor_time(&served) - before;
+    assert!(used <= 20, "{used} hundredths of a second in two");
+    assert!(served.stderr.lock().unwrap().contains("cannot accept a connection"));
+    drop(open);
+    assert_eq!(served.get("/health").0, 200);
+    let mut stream = served.stream(1, 5);
+    stream.read_to_string(&mut String::new()).unwrap();
+    served.signal("TERM");
+    assert_eq!(served.ended().code(), Some(0));
+}
+
+#[test]
+fn one_that_was_stopped_goes_on_where_it_was() {
+    let served = serve(&["--stall-time", "0.5", "--hang-time", "1"]);
+    let mut stream = served.stream(8, 500);
+    served.signal("STOP");
+    std::thread::sleep(Duration::from_millis(2500));
+    served.signal("CONT");
+    assert_eq!(served.get("/health").0, 200);
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("data: [DONE]\n\n\r\n0\r\n\r\n"), "{rest}");
+    let said = served.stderr.lock().unwrap();
+    assert!(!said.contains("does not move"), "{said}");
+}
+
+#[test]
+fn nobody_has_to_read_the_log() {
+    const N: usize = 8000;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inferno"));
+    command.args(["serve", "--port", "0", "--log-format", "json"]);
+    let (mut served, stderr) = unread(command);
+    let stream = served.connect();
+    let mut writer = stream.try_clone().unwrap();
+    let sender = std::thread::spawn(move || {
+        let request = "GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        writer.write_all(request.repeat(N).as_bytes()).unwrap();
+    });
+    let mut n_answers = 0;
+    for line in BufReader::new(stream).lines() {
+        // A body has no line end: the next answer's first line follows it.
+        n_answers += usize::from(line.unwrap().contains("HTTP/1.1 200"));
+        if n_answers == N {
+            break;
+        }
+    }
+    sender.join().unwrap();
+    let metrics = served.get("/metrics").1;
+    let dropped = metrics.lines().find_map(|line| line.strip_prefix("inferno_log_lines_dropped_total "));
+    assert!(dropped.unwrap().parse::<u64>().unwrap() > 0, "{dropped:?}");
+    let mut story = served.stream(1, 20);
+    let mut rest = String::new();
+    story.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("[DONE]"));
+    served.signal("TERM");
+    assert_eq!(served.ended().code(), Some(0));
+    drop(stderr);
+}
+
+#[test]
+fn a_log_whose_reader_is_gone_ends_nothing() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inferno"));
+    command.args(["serve", "--port", "0"]);
+    let (mut served, stderr) = unread(command);
+    drop(stderr);
+    for _ in 0..10 {
+        assert_eq!(served.get("/version").0, 200);
+    }
+    served.signal("TERM");
+    assert_eq!(served.ended().code(), Some(0));
+}
