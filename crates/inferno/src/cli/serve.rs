@@ -156,7 +156,7 @@ pub(crate) struct Access {
     )]
     pub(crate) allowed_host: Vec<String>,
 
-    /// Web pages that may ask, like https://chat.example; `*`: any
+    /// Web pages that may ask, like `https://chat.example`; `*`: any
     #[arg(
         long,
         value_name = "ORIGIN,..",
