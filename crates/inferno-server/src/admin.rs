@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use inferno_engine::Snapshot;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -14,10 +15,8 @@ use crate::registry::Known;
 use crate::wire::ok;
 
 /// All requests, with what the engine holds for each.
-pub(crate) async fn requests(State(app): State<Arc<App>>) -> Response {
-    let engine = app.engine.clone();
-    // The engine answers between two steps.
-    let snapshot = tokio::task::spawn_blocking(move || engine.snapshot()).await.unwrap_or_default();
+pub(crate) async fn requests(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    let snapshot = snapshot(&app).await?;
     let mut sequences: HashMap<_, Vec<Value>> = HashMap::new();
     for s in &snapshot.sequences {
         sequences.entry(s.request).or_default().push(json!({
@@ -46,7 +45,17 @@ pub(crate) async fn requests(State(app): State<Arc<App>>) -> Response {
         })
     };
     let requests: Vec<Value> = app.registry.list().into_iter().map(request).collect();
-    ok(&json!({ "requests": requests }))
+    Ok(ok(&json!({ "requests": requests })))
+}
+
+/// What the engine holds. It answers between two steps; one that hangs is not waited for.
+async fn snapshot(app: &App) -> Result<Snapshot, ApiError> {
+    let engine = app.engine.clone();
+    let snapshot = tokio::task::spawn_blocking(move || engine.snapshot());
+    match tokio::time::timeout(app.settings.stall, snapshot).await {
+        Ok(snapshot) => Ok(snapshot.unwrap_or_default()),
+        Err(_) => Err(ApiError::unavailable("engine_stalled", "the engine does not answer", 5)),
+    }
 }
 
 /// Ends a request, named by its own id or by that of its answer.
@@ -67,10 +76,9 @@ pub(crate) async fn cancel(
 }
 
 /// Forgets every cached page that nobody uses.
-pub(crate) async fn reset_prefix_cache(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn reset_prefix_cache(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     app.engine.clear_cache();
     // Answers once it is done: letters are read in order.
-    let engine = app.engine.clone();
-    let snapshot = tokio::task::spawn_blocking(move || engine.snapshot()).await.unwrap_or_default();
-    ok(&json!({ "status": "ok", "cached_pages_left": snapshot.n_nodes }))
+    let snapshot = snapshot(&app).await?;
+    Ok(ok(&json!({ "status": "ok", "cached_pages_left": snapshot.n_nodes })))
 }

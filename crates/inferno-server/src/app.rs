@@ -82,7 +82,7 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) registry: Registry,
-    pub(crate) places: Places,
+    pub(crate) places: Arc<Places>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) n_pages: usize,
     /// A KiB of bodies each.
@@ -119,7 +119,7 @@ impl App {
             metrics: Metrics::default(),
             traffic,
             registry: Registry::default(),
-            places: Places::default(),
+            places: Arc::default(),
             drain,
             n_pages: parts.n_pages,
             body_room: Arc::new(Semaphore::new((settings.bodies_bytes >> 10).min(Semaphore::MAX_PERMITS))),

@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, Limited};
 use hyper::header::{HOST, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::{HeaderMap, Method, StatusCode, Uri, Version};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -26,9 +28,22 @@ const ADMIN: [&str; 3] = ["/admin/", "/v1/loads", "/server_info"];
 pub(crate) async fn origin(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     match check_host(&request, &app.settings).and_then(|()| check_origin(request.headers(), &app.settings)) {
         Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+        Err(error) => turn_away(request, error).await,
     }
 }
+
+/// Answers a request of which nothing is wanted. What is on its way of the body is taken first: a connection that is closed on
+/// unread bytes is reset, and the client might never see the answer.
+async fn turn_away(request: Request, error: ApiError) -> Response {
+    let rest = Limited::new(request.into_body(), UNWANTED).collect();
+    let _ = tokio::time::timeout(UNWANTED_TIME, rest).await;
+    error.into_response()
+}
+
+/// As much is read of a body that nobody wants, in so much time.
+const UNWANTED: usize = 64 << 10;
+/// See above.
+const UNWANTED_TIME: Duration = Duration::from_millis(500);
 
 fn check_host(request: &Request, settings: &Settings) -> Result<(), ApiError> {
     let mut hosts = request.headers().get_all(HOST).iter();
@@ -99,7 +114,7 @@ pub(crate) fn cors(settings: &Settings) -> Option<CorsLayer> {
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed)
-        .max_age(std::time::Duration::from_secs(3600));
+        .max_age(Duration::from_secs(3600));
     Some(layer)
 }
 
@@ -122,7 +137,7 @@ pub(crate) async fn key(State(app): State<Arc<App>>, mut request: Request, next:
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(error) => error.into_response(),
+        Err(error) => turn_away(request, error).await,
     }
 }
 
@@ -152,12 +167,12 @@ fn check_admin(
 /// Nothing new is begun once the server ends, or while nobody can compute.
 pub(crate) async fn open(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if !app.drain.is_serving() {
-        return ApiError::shutting_down().into_response();
+        return turn_away(request, ApiError::shutting_down()).await;
     }
     if app.engine.is_stopped()
         && let Err(error) = app.health()
     {
-        return error.into_response();
+        return turn_away(request, error).await;
     }
     next.run(request).await
 }
@@ -166,7 +181,10 @@ pub(crate) async fn open(State(app): State<Arc<App>>, request: Request, next: Ne
 pub(crate) async fn room(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     match app.engine.room(1, 0) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => app.refused(refusal).into_response(),
+        Err(refusal) => {
+            let error = app.refused(refusal);
+            turn_away(request, error).await
+        }
     }
 }
 

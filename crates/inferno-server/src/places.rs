@@ -1,13 +1,12 @@
 //! Who waits where: a look into the engine, shared by all who want to know.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use inferno_engine::RequestId;
-use tokio::sync::Mutex;
-
-use crate::app::App;
+use inferno_engine::{Handle, RequestId};
+use tokio::time::timeout;
 
 /// A place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,6 +22,7 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     seen: Mutex<Option<Arc<Look>>>,
+    is_looking: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -35,28 +35,47 @@ struct Look {
 
 /// A look is good for so long: the engine answers between two steps, and must not be asked by everybody.
 const FRESH: Duration = Duration::from_secs(1);
+/// Nobody waits longer for an engine that does not answer.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 impl Places {
-    /// Where a request waits; `None` if it does not.
-    pub(crate) async fn of(&self, app: &App, id: RequestId) -> Option<Place> {
-        let mut seen = self.seen.lock().await;
-        let look = match &*seen {
-            Some(look) if look.at.elapsed() < FRESH => Arc::clone(look),
-            _ => {
-                let engine = app.engine.clone();
-                let snapshot = tokio::task::spawn_blocking(move || engine.snapshot()).await.ok()?;
-                let waiting = snapshot.sequences.iter().filter_map(|s| Some((s.request, s.place?)));
-                let mut look = Look { at: Instant::now(), places: HashMap::new(), n_waiting: 0 };
-                for (request, place) in waiting {
-                    let first = look.places.entry(request).or_insert(place);
-                    *first = place.min(*first);
-                    look.n_waiting += 1;
-                }
-                Arc::clone(seen.insert(Arc::new(look)))
-            }
-        };
-        drop(seen);
+    /// Where a request waits, as far as is known; `None` if it does not.
+    pub(crate) async fn of(self: &Arc<Self>, engine: &Handle, id: RequestId) -> Option<Place> {
+        if self.seen().is_none_or(|look| look.at.elapsed() >= FRESH) {
+            self.look(engine).await;
+        }
+        let look = self.seen()?;
         let place = *look.places.get(&id)?;
-        Some(Place { place, n_waiting: look.n_waiting, eta: app.engine.wait_estimate(place) })
+        Some(Place { place, n_waiting: look.n_waiting, eta: engine.wait_estimate(place) })
+    }
+
+    /// Looks, unless somebody does.
+    async fn look(self: &Arc<Self>, engine: &Handle) {
+        if self.is_looking.swap(true, Ordering::Acquire) {
+            return;
+        }
+        let (places, engine) = (Arc::clone(self), engine.clone());
+        let look = tokio::task::spawn_blocking(move || {
+            let snapshot = engine.snapshot();
+            let waiting = snapshot.sequences.iter().filter_map(|s| Some((s.request, s.place?)));
+            let mut look = Look { at: Instant::now(), places: HashMap::new(), n_waiting: 0 };
+            for (request, place) in waiting {
+                let first = look.places.entry(request).or_insert(place);
+                *first = place.min(*first);
+                look.n_waiting += 1;
+            }
+            *places.lock() = Some(Arc::new(look));
+            places.is_looking.store(false, Ordering::Release);
+        });
+        let _ = timeout(PATIENCE, look).await;
+    }
+
+    fn seen(&self) -> Option<Arc<Look>> {
+        self.lock().clone()
+    }
+
+    /// Nobody panics with the lock in hand.
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Look>>> {
+        self.seen.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

@@ -13,6 +13,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::Frame;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use inferno_engine::RequestId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -20,6 +21,7 @@ use crate::completion::Prompt;
 use crate::error::ApiError;
 use crate::generation::{Generation, Update};
 use crate::meter::caught;
+use crate::places::Place;
 use crate::wire::{Dialect, Label};
 
 mod frames;
@@ -87,7 +89,7 @@ impl Writer {
                 () = sleep_until(due) => {
                     self.open();
                     let place = match self.generation.waiting() {
-                        Some(id) => self.generation.app().places.of(self.generation.app(), id).await,
+                        Some(id) => self.place(id).await,
                         None => None,
                     };
                     self.frames.comment(&self.generation, place, &mut self.out);
@@ -116,6 +118,11 @@ impl Writer {
                 return;
             }
         }
+    }
+
+    async fn place(&self, id: RequestId) -> Option<Place> {
+        let app = self.generation.app();
+        app.places.of(&app.engine, id).await
     }
 
     fn write(&mut self, update: Update) {

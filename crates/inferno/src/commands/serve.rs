@@ -44,6 +44,7 @@ pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
     let (engine, parts) = load(args)?;
     let announcement = announcement(&server, &parts.card);
     let serving = server.open(parts);
+    stop.is_asked_first();
     // Nobody may read it: it serves all the same.
     let _ = print(announcement.as_bytes());
     let ended = runtime.block_on(serving.until(stop.requested()));
@@ -145,7 +146,7 @@ struct Stop {
 }
 
 impl Stop {
-    /// From here on both are heard; until [`Stop::requested`] is asked the first ends the program too.
+    /// From here on both are heard; until [`Stop::is_asked_first`] the first ends the program too.
     fn listen() -> Stop {
         let stop = Stop { asked: Arc::default(), is_serving: Arc::default() };
         let (asked, is_serving) = (Arc::clone(&stop.asked), Arc::clone(&stop.is_serving));
@@ -160,8 +161,13 @@ impl Stop {
         stop
     }
 
-    async fn requested(&self) {
+    /// From here on the first asks for an end.
+    fn is_asked_first(&self) {
         self.is_serving.store(true, Ordering::Relaxed);
+    }
+
+    /// Until it has.
+    async fn requested(&self) {
         self.asked.notified().await;
     }
 }

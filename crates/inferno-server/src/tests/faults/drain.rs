@@ -60,8 +60,12 @@ fn what_runs_may_finish_and_nothing_new_begins() {
 
 #[test]
 fn what_is_not_done_in_time_is_told_so() {
-    let settings =
-        Settings { drain: Duration::from_millis(300), hold: Duration::from_millis(1), ..Settings::default() };
+    let settings = Settings {
+        drain: Duration::from_millis(300),
+        hold: Duration::from_millis(1),
+        keep_alive: Duration::from_millis(20),
+        ..Settings::default()
+    };
     // Some run, some wait, and nothing moves.
     let mut server = start_with(settings, |config| config.limits.max_sequences = 2);
     *server.faults.delay.lock().unwrap() = Duration::from_millis(20);
@@ -69,6 +73,8 @@ fn what_is_not_done_in_time_is_told_so() {
     let whole = server.open_stream("/v1/completions", &story("Once", 900)).into_inner();
     server.wait_until(|server| server.get("/v1/loads").json()["requests"] == 7);
     server.faults.block(true);
+    // Those that wait look for their place, which a step that hangs does not tell.
+    std::thread::sleep(Duration::from_millis(1200));
     let start = Instant::now();
     server.stop();
     for stream in streams {
