@@ -34,6 +34,9 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// A connection that has not brought a request yet is left alone for this part of the time it has for it.
+const YOUNG: u32 = 5;
+
 /// What a connection is told for which there is no room.
 const FULL_BODY: &str = concat!(
     r#"{"error":{"message":"there are too many connections","type":"unavailable_error","#,
@@ -135,9 +138,12 @@ impl Acceptor {
 
     /// Ends the connection that has been without a request for the longest; false if all have one.
     fn evict(&self) -> bool {
+        let young = self.settings.header_time / YOUNG;
         let mut open = self.lock();
         let waiting = open.all.iter().filter_map(|(number, c)| match c.progress.get() {
-            (Stage::New | Stage::Head | Stage::Idle, since) => Some((since, *number)),
+            (Stage::Idle, since) => Some((since, *number)),
+            // A request may have come that nobody has had the time to read.
+            (Stage::New | Stage::Head, since) => (since.elapsed() >= young).then_some((since, *number)),
             (Stage::Busy | Stage::Closing, _) => None,
         });
         let Some((_, number)) = waiting.min() else { return false };

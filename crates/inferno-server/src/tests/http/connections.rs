@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use super::super::harness::{Server, read_head, read_reply, start};
 use super::super::raw::{Error, check_well, outcome, reply};
@@ -99,4 +100,17 @@ fn an_address_has_so_many_connections_and_no_more() {
     all.iter_mut().for_each(ask);
     all.pop();
     server.wait_until(|server| outcome(reply_to_health(server).as_ref()) == Ok(super::Fine(200)));
+}
+
+#[test]
+fn a_connection_makes_room_only_after_it_had_time_to_ask() {
+    let settings = Settings { connections: 2, header_time: Duration::from_secs(3), ..Settings::default() };
+    let server = start(settings);
+    server.wait_until(|server| server.metric("inferno_connections") == 1.0);
+    let young = [server.connect(), server.connect()];
+    assert_eq!(outcome(reply(server.connect()).as_ref()), Ok(Error(503, "connections_full")));
+    std::thread::sleep(Duration::from_secs(1));
+    let mut later = BufReader::new(server.connect());
+    ask(&mut later);
+    drop(young);
 }
