@@ -22,8 +22,8 @@ use crate::sampler::{Chooser, History, TokenLogprob, TokenMask};
 use crate::scheduler::{Arrival, Limits, Plan, Scheduler};
 pub use admission::Shape;
 pub(crate) use admission::check;
-pub use health::logits_hash;
-use health::{prompt_hash, self_test, tell, words};
+pub use health::{logits_hash, words};
+use health::{prompt_hash, self_test, tell};
 use live::Live;
 pub use snapshot::{SequenceState, Snapshot};
 

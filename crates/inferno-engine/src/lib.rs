@@ -22,7 +22,7 @@ mod scheduler;
 mod tests;
 
 pub use cache::{CacheCounts, Stop as Miss};
-pub use core::{Broken, SequenceState, Shape, Sink, Snapshot, logits_hash};
+pub use core::{Broken, SequenceState, Shape, Sink, Snapshot, logits_hash, words as panic_words};
 pub use engine::{Config, Engine, Handle, Pulse, Ticket};
 pub use metrics::{FinishCounts, Histogram, Metrics, ROW_BUCKETS, TIME_BUCKETS};
 pub use pages::PageCounts;

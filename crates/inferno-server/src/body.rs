@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use hyper::{HeaderMap, StatusCode};
+use inferno_engine::panic_words;
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::meter::words;
 
 /// A body, and its part of the memory for bodies.
 struct Read {
@@ -49,7 +49,7 @@ pub(crate) async fn off_thread<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => {
-            let panic = error.try_into_panic().map_or_else(|e| e.to_string(), |panic| words(&*panic));
+            let panic = error.try_into_panic().map_or_else(|e| e.to_string(), |panic| panic_words(&*panic));
             tracing::error!(panic, "reading a request failed");
             Err(ApiError::internal("the server failed on this request"))
         }

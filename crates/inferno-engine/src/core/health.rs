@@ -40,7 +40,7 @@ pub(super) fn tell(sink: &Sink, event: Event) -> Result<(), String> {
 }
 
 /// What a panic says.
-pub(super) fn words(panic: &(dyn Any + Send)) -> String {
+pub fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
 }
