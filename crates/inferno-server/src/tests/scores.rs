@@ -111,6 +111,7 @@ fn a_score_is_the_same_in_a_prompt_and_in_an_answer_and_as_a_stream() {
     );
     let mut body = members;
     body["stream"] = json!(true);
+    body["temperature"] = json!(0);
     body["max_tokens"] = json!(1);
     let events = server.post("/v1/completions", &body).events();
     let mut joined = json!({ "tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": [] });
