@@ -26,6 +26,10 @@ const SHORT_PROMPT: usize = 12;
 /// Instead of a window, where that many would not come in it.
 const BURST: usize = 320;
 const WINDOW_SECONDS: f64 = 10.0;
+/// Requests per second from which on new connections take the cores from the server that is measured: answers are
+/// longer then, and fewer.
+const BUSY_CLIENTS: f64 = 500.0;
+const LONG_ANSWER: usize = 256;
 
 /// For an answer of which nobody doubts that it comes.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -46,6 +50,8 @@ pub(super) struct Bench<'a> {
     prefix_tokens: usize,
     /// Requests per second that each does with all slots busy; of the overload.
     rates: [f64; 2],
+    /// Tokens of each answer; of the overload.
+    overload_answer: usize,
 }
 
 impl<'a> Bench<'a> {
@@ -63,9 +69,18 @@ impl<'a> Bench<'a> {
         let descriptions =
             [rival::describe_ours(args, &program, context)?, rival::describe_theirs(args, &their_program)?];
         let speech = Speech::of(&ours.target)?;
-        let (theirs, rates) = (None, [0.0; 2]);
-        let bench =
-            Bench { args, ours, descriptions, their_program, theirs, context, speech, prefix_tokens, rates };
+        let bench = Bench {
+            args,
+            ours,
+            descriptions,
+            their_program,
+            theirs: None,
+            context,
+            speech,
+            prefix_tokens,
+            rates: [0.0; 2],
+            overload_answer: SHORT_ANSWER,
+        };
         bench.short_burst(0, N_WARM, &mut Random(1))?;
         Ok(bench)
     }
@@ -146,22 +161,35 @@ impl<'a> Bench<'a> {
                 Ok(format!("a prefix of {} tokens, new in every round; ", self.prefix_tokens))
             }
             Case::Overload => {
-                for side in [0, 1] {
-                    let answered = self.short_burst(side, N_SEQUENCES, &mut Random(2))?;
-                    self.rates[side] = N_SEQUENCES as f64 / answered.seconds;
+                self.find_rates(SHORT_ANSWER, 2)?;
+                if self.rates.iter().any(|rate| flood::FACTOR * rate > BUSY_CLIENTS) {
+                    self.find_rates(LONG_ANSWER, 4)?;
                 }
-                let [ours, theirs] = self.rates;
+                let ([ours, theirs], tokens) = (self.rates, self.overload_answer);
                 Ok(match self.is_open() {
                     true => format!(
-                        "for {} s each server gets 10 times the requests that it does with {N_SEQUENCES} at once: {:.0}/s and {:.0}/s; ",
+                        "for {} s each server gets 10 times the requests that it does with {N_SEQUENCES} at once, {:.0}/s and {:.0}/s, {tokens} tokens each; ",
                         self.window(),
                         flood::FACTOR * ours,
                         flood::FACTOR * theirs,
                     ),
-                    false => format!("{} requests at the same moment; ", self.n_burst()),
+                    false => {
+                        format!("{} requests at the same moment, {tokens} tokens each; ", self.n_burst())
+                    }
                 })
             }
         }
+    }
+
+    /// Requests per second, of answers of that length, at capacity.
+    fn find_rates(&mut self, n_tokens: usize, seed: u64) -> Result<()> {
+        self.overload_answer = n_tokens;
+        for side in [0, 1] {
+            let mut random = Random(seed);
+            let questions: Vec<Question> = (0..N_SEQUENCES).map(|_| self.flooding(&mut random)).collect();
+            self.rates[side] = N_SEQUENCES as f64 / self.answered(side, &questions)?.seconds;
+        }
+        Ok(())
     }
 
     /// A figure for each metric of the case. Both servers get the same prompts, and no round those of another.
@@ -197,11 +225,11 @@ impl<'a> Bench<'a> {
     fn flood(&self, side: usize, random: &mut Random) -> Result<Flood> {
         let target = &self.side(side).target;
         if !self.is_open() {
-            let questions: Vec<Question> = (0..self.n_burst()).map(|_| self.short(random)).collect();
+            let questions: Vec<Question> = (0..self.n_burst()).map(|_| self.flooding(random)).collect();
             return flood::at_once(target, &questions);
         }
         let seed = random.bits();
-        let question = |i: u64| self.short(&mut Random(seed ^ i));
+        let question = |i: u64| self.flooding(&mut Random(seed ^ i));
         flood::stream(target, question, flood::FACTOR * self.rates[side], self.window())
     }
 
@@ -237,6 +265,11 @@ impl<'a> Bench<'a> {
 
     fn short(&self, random: &mut Random) -> Question {
         self.question(None, SHORT_PROMPT, SHORT_ANSWER, random)
+    }
+
+    /// One of the overload.
+    fn flooding(&self, random: &mut Random) -> Question {
+        self.question(None, SHORT_PROMPT, self.overload_answer, random)
     }
 
     fn question(
