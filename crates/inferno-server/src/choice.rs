@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use inferno_engine::{Finish, TokenLogprob};
-use inferno_text::{ControlTokens, Detokenizer, StopStrings, StopText, Tokenizer};
+use inferno_text::{ControlTokens, Detokenizer, StopStrings, Tokenizer};
 
 use crate::error::ApiError;
 use crate::options::Options;
@@ -54,7 +54,6 @@ pub(crate) struct Choice {
 
 impl Choice {
     pub(crate) fn new(tokenizer: &Arc<Tokenizer>, prompt: &[u32], options: &Options) -> Choice {
-        let text = if options.keep_stop { StopText::Kept } else { StopText::Dropped };
         let sampling = &options.sampling;
         let mut silent = if options.keep_stop { Vec::new() } else { sampling.stop_tokens.clone() };
         if !options.show_control {
@@ -62,7 +61,7 @@ impl Choice {
         }
         Choice {
             detokenizer: Detokenizer::after(Arc::clone(tokenizer), prompt, options.control()),
-            stops: StopStrings::new(Arc::clone(&options.stops), text),
+            stops: options.stops.clone(),
             min_tokens: sampling.min_tokens,
             silent,
             n_tokens: 0,

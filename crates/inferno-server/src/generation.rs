@@ -120,8 +120,8 @@ impl Generation {
         let tokenizer = &self.app.text.tokenizer;
         let stop = |_| {
             let min_tokens = options.sampling.min_tokens;
-            let stops =
-                StopAtText::new(tokenizer, &job.tokens, options.control(), &options.stops, min_tokens);
+            let (control, stops) = (options.control(), options.stops.clone());
+            let stops = StopAtText::new(tokenizer, &job.tokens, control, stops, min_tokens);
             Box::new(stops) as Box<dyn Constraint>
         };
         let constraints = if options.stops.is_empty() { Vec::new() } else { (0..self.n).map(stop).collect() };

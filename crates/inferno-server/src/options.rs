@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use inferno_engine::Sampling;
 use inferno_model::sample::SampleSpec;
-use inferno_text::Tokenizer;
+use inferno_text::{StopStrings, StopText, Tokenizer};
 use serde_json::Value;
 
 use crate::error::{ApiError, shown};
@@ -22,7 +22,8 @@ pub(crate) struct Options {
     /// `None`: as the endpoint has it.
     pub(crate) max_tokens: Option<usize>,
     pub(crate) sampling: Sampling,
-    pub(crate) stops: Arc<[String]>,
+    /// Not yet looked at any text: every choice has clones.
+    pub(crate) stops: StopStrings,
     pub(crate) keep_stop: bool,
     /// Control tokens are part of the text.
     pub(crate) show_control: bool,
@@ -79,13 +80,15 @@ impl Options {
         }
         let deadline = fields.integer("deadline_ms", 1..=86_400_000)?;
         let deadline = deadline.map(|ms| Duration::from_millis(ms as u64));
+        let keep_stop = fields.boolean("include_stop_str_in_output")?.unwrap_or(false);
+        let stop_text = if keep_stop { StopText::Kept } else { StopText::Dropped };
         Ok(Options {
             model: fields.string("model", NAME_BYTES)?,
             n: n as u32,
             max_tokens,
             sampling,
-            stops: stops(fields, settings)?,
-            keep_stop: fields.boolean("include_stop_str_in_output")?.unwrap_or(false),
+            stops: StopStrings::new(stops(fields, settings)?, stop_text),
+            keep_stop,
             show_control: !fields.boolean("skip_special_tokens")?.unwrap_or(true),
             stream: stream(fields)?,
             priority: fields.integer("priority", PRIORITIES)?.unwrap_or(0) as i32,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inferno_engine::{Constraint, TokenMask};
-use inferno_text::{ControlTokens, Detokenizer, StopStrings, StopText, Tokenizer};
+use inferno_text::{ControlTokens, Detokenizer, StopStrings, Tokenizer};
 
 /// Watches the text that tokens make.
 pub(crate) struct StopAtText {
@@ -19,12 +19,12 @@ impl StopAtText {
         tokenizer: &Arc<Tokenizer>,
         prompt: &[u32],
         control: ControlTokens,
-        stops: &Arc<[String]>,
+        stops: StopStrings,
         min_tokens: usize,
     ) -> StopAtText {
         StopAtText {
             detokenizer: Detokenizer::after(Arc::clone(tokenizer), prompt, control),
-            stops: StopStrings::new(Arc::clone(stops), StopText::Dropped),
+            stops,
             min_tokens,
             n_tokens: 0,
         }

@@ -21,7 +21,7 @@ pub enum StopText {
 /// Finds stop strings in text that arrives in pieces, and never lets out a part of one.
 ///
 /// All that [`push`](Self::push) and [`finish`](Self::finish) return, put together, is the text up to the stop
-/// string that ends first, or all of it if there is none.
+/// string that ends first, or all of it if there is none. Clones look for the same and share what they look with.
 #[derive(Debug, Clone)]
 pub struct StopStrings {
     /// `None` if there is nothing to look for.
@@ -44,6 +44,11 @@ impl StopStrings {
         let finder = (!strings.is_empty()).then(|| Arc::new(Finder::new(&strings)));
         let state = finder.as_ref().map_or(StateID::ZERO, |finder| finder.start());
         StopStrings { finder, text, state, held: String::new(), matched: None }
+    }
+
+    /// Is there nothing to look for?
+    pub fn is_empty(&self) -> bool {
+        self.finder.is_none()
     }
 
     /// Takes the next piece and returns the text that can be shown now: all but what may yet be the start of a stop
