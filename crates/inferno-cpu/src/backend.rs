@@ -226,7 +226,7 @@ impl Backend for Cpu {
         out: &mut Buffer,
         x: &Buffer,
         router: &Buffer,
-        weights: &ExpertWeights<Weight>,
+        weights: ExpertWeights<&Weight>,
         routing: &Routing,
         activation: Activation,
     ) {
@@ -240,6 +240,11 @@ impl Backend for Cpu {
 
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         self.rows(x, |kernels, x, _| (kernels.softcap)(x, cap));
+    }
+
+    fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
+        x.data.clear();
+        x.data.extend_from_slice(numbers);
     }
 
     fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {

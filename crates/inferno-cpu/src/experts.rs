@@ -86,7 +86,7 @@ impl Cpu {
         out: &mut Buffer,
         x: &Buffer,
         router: &Buffer,
-        weights: &ExpertWeights<Weight>,
+        weights: ExpertWeights<&Weight>,
         routing: &Routing,
         activation: Activation,
     ) {

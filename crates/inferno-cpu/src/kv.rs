@@ -78,7 +78,7 @@ impl KvPool {
             head_dim,
             key_bytes: (key_bytes * PAGE_LEN).next_multiple_of(64),
             value_bytes: (value_bytes * PAGE_LEN).next_multiple_of(64),
-            layers: vec![(0, 0); shape.groups.iter().map(|(group, _)| group.layers.len()).sum()],
+            layers: vec![(0, 0); shape.n_layers()],
         };
         let too_large = || BackendError { what: "the KV cache is larger than an address space".into() };
         let mut end = 0usize;

@@ -91,6 +91,12 @@ pub struct KvShape {
 }
 
 impl KvShape {
+    /// One more than the highest layer.
+    pub fn n_layers(&self) -> usize {
+        let layers = self.groups.iter().flat_map(|(group, _)| &group.layers);
+        layers.max().map_or(0, |&last| last + 1)
+    }
+
     /// Numbers in one position's keys of one layer; as many in its values.
     pub fn width(&self) -> usize {
         self.n_kv_heads * self.head_dim
@@ -98,7 +104,7 @@ impl KvShape {
 }
 
 /// How keys and values are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum KvType {
     /// As computed.
     #[default]
@@ -227,6 +233,14 @@ pub struct ExpertWeights<W> {
     pub ffn_down_exps: W,
 }
 
+impl<W> ExpertWeights<W> {
+    /// The same, borrowed.
+    pub fn as_ref(&self) -> ExpertWeights<&W> {
+        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps } = self;
+        ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps }
+    }
+}
+
 /// A device that runs one model's steps. A buffer is (n_rows, width) of f32; an operation gives its output as
 /// many rows as its input has. In the shapes below `n` is that number of rows.
 pub trait Backend {
@@ -289,7 +303,7 @@ pub trait Backend {
         out: &mut Self::Buffer,
         x: &Self::Buffer,
         router: &Self::Buffer,
-        weights: &ExpertWeights<Self::Weight>,
+        weights: ExpertWeights<&Self::Weight>,
         routing: &Routing,
         activation: Activation,
     );
@@ -297,8 +311,14 @@ pub trait Backend {
     fn take_rows(&mut self, out: &mut Self::Buffer, x: &Self::Buffer, rows: &[usize]);
     /// x = cap * tanh(x / cap).
     fn softcap(&mut self, x: &mut Self::Buffer, cap: f32);
+    /// x (n, width) = these numbers, row after row.
+    fn write(&mut self, x: &mut Self::Buffer, numbers: &[f32]);
     /// Waits for everything asked so far and copies x to `out`, row after row.
     fn read(&mut self, x: &Self::Buffer, out: &mut Vec<f32>) -> Result<(), StepError>;
+    /// Waits for everything asked so far, where nothing of it is read.
+    fn finish(&mut self) -> Result<(), StepError> {
+        Ok(())
+    }
 
     /// Copies a page of cache group `group`.
     fn copy_page(&mut self, pool: &mut Self::KvPool, group: usize, from: PageId, to: PageId);

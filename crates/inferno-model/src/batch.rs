@@ -49,7 +49,7 @@ pub struct Span {
 /// positions   0  1  2  3 |  9 |  4  5
 /// spans      [----a-----)[-b-)[--c--)        one sequence each
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
     tokens: Vec<u32>,
     positions: Vec<u32>,

@@ -129,7 +129,7 @@ fn experts<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
         Routing { n_used: 3, renormalize: false, scale: 1.5 },
     ] {
         let mut out = buffer(b, dim);
-        b.experts(&mut out, &x, &router, &weights, &routing, Activation::Silu);
+        b.experts(&mut out, &x, &router, weights.as_ref(), &routing, Activation::Silu);
         all.push((format!("experts {dtype} {routing:?}"), dim, read(b, &out)));
     }
 }
@@ -148,6 +148,11 @@ fn rows<B: Backend>(b: &mut B, n_rows: usize, all: &mut Results) {
     all.push(("rms_norm".into(), width, read(b, &out)));
     b.take_rows(&mut out, &x, &[n_rows - 1, 0]);
     all.push(("take_rows".into(), width, read(b, &out)));
+
+    let mut written = buffer(b, width);
+    b.write(&mut written, &data);
+    b.add(&mut written, &x);
+    all.push(("write".into(), width, read(b, &written)));
 
     let mut in_place = |name: &str, op: &mut dyn FnMut(&mut B, &mut B::Buffer)| {
         let mut x = upload_rows(b, width, data.clone());

@@ -20,5 +20,6 @@ pub mod reference;
 pub mod rope;
 pub mod routing;
 pub mod sample;
+pub mod split;
 pub mod transformer;
 pub mod weights;

@@ -197,7 +197,7 @@ impl<B: Backend> Backend for Profiled<B> {
         out: &mut Self::Buffer,
         x: &Self::Buffer,
         router: &Self::Buffer,
-        weights: &ExpertWeights<Self::Weight>,
+        weights: ExpertWeights<&Self::Weight>,
         routing: &Routing,
         activation: Activation,
     ) {
@@ -216,8 +216,17 @@ impl<B: Backend> Backend for Profiled<B> {
         self.timed("softcap", |b| b.softcap(&mut x.inner, cap));
     }
 
+    fn write(&mut self, x: &mut Self::Buffer, numbers: &[f32]) {
+        x.n_rows = numbers.len() / x.width;
+        self.timed("write", |b| b.write(&mut x.inner, numbers));
+    }
+
     fn read(&mut self, x: &Self::Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
         self.timed("read", |b| b.read(&x.inner, out))
+    }
+
+    fn finish(&mut self) -> Result<(), StepError> {
+        self.timed("finish", B::finish)
     }
 
     fn copy_page(&mut self, pool: &mut Self::KvPool, group: usize, from: PageId, to: PageId) {

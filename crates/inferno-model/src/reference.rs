@@ -219,9 +219,8 @@ impl Backend for Reference {
     }
 
     fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
-        let n_layers = shape.groups.iter().map(|(group, _)| group.layers.len()).sum();
         let groups = shape.groups.iter().map(|(group, n_pages)| (group.layers.clone(), *n_pages)).collect();
-        let none = vec![Vec::new(); n_layers];
+        let none = vec![Vec::new(); shape.n_layers()];
         Ok(KvPool {
             keys: none.clone(),
             values: none,
@@ -341,7 +340,7 @@ impl Backend for Reference {
         out: &mut Buffer,
         x: &Buffer,
         router: &Buffer,
-        weights: &ExpertWeights<Weight>,
+        weights: ExpertWeights<&Weight>,
         routing: &Routing,
         activation: Activation,
     ) {
@@ -376,6 +375,11 @@ impl Backend for Reference {
 
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         x.data.iter_mut().for_each(|x| *x = numerics::softcap(*x, cap));
+    }
+
+    fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
+        x.data.clear();
+        x.data.extend_from_slice(numbers);
     }
 
     fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {

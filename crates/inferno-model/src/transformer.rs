@@ -141,7 +141,7 @@ impl<B: Backend> Transformer<B> {
                 }
                 Ffn::Experts { ffn_gate_inp, experts, routing } => {
                     b.matmul(&mut [&mut s.router], &[ffn_gate_inp], &s.h);
-                    b.experts(&mut s.y, &s.h, &s.router, experts, routing, a.activation);
+                    b.experts(&mut s.y, &s.h, &s.router, experts.as_ref(), routing, a.activation);
                 }
             }
             add_normed(b, (&mut s.x, &mut s.h, &s.y), &l.post_ffw_norm, a.norm_eps);
@@ -154,6 +154,9 @@ impl<B: Backend> Transformer<B> {
         let Transformer { arch: a, backend: b, weights: w, s, output, heartbeat, .. } = self;
         heartbeat.beat();
         output.start(batch, a.dim, a.vocab_size);
+        if output.rows().is_empty() {
+            return b.finish();
+        }
         b.take_rows(&mut s.y, &s.x, output.rows());
         b.rms_norm(&mut s.h, &s.y, &w.output_norm, a.norm_eps);
         if output.any(|want| want != Want::Hidden) {

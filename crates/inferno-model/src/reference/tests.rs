@@ -91,7 +91,7 @@ fn experts_are_the_weighed_sum_of_their_networks() {
     let mut out = Buffer { width: dim, data: Vec::new() };
     let weights = ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down };
     let (x, router) = (Buffer { width: dim, data: x }, Buffer { width: n_experts, data: router.to_vec() });
-    Reference::default().experts(&mut out, &x, &router, &weights, &routing, Activation::Silu);
+    Reference::default().experts(&mut out, &x, &router, weights.as_ref(), &routing, Activation::Silu);
     for (found, expected) in out.data.iter().zip(expected) {
         assert!((f64::from(*found) - expected).abs() < 1e-4, "{found} instead of {expected}");
     }

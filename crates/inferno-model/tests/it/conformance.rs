@@ -8,6 +8,9 @@ use inferno_model::conformance::{Precision, Promise, check};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::reference::{Buffer, KvPool, Reference, Weight};
 use inferno_model::rope::{Angles, Pairing};
+use inferno_model::split::Split;
+
+use crate::run;
 
 const BITS: Promise = Promise { operations: Precision::Bits, attention: Precision::Bits };
 
@@ -19,6 +22,23 @@ fn the_reference_conforms_and_no_row_depends_on_its_batch() {
     let mut models: Vec<Gguf> = goldens.iter().map(|path| Gguf::open(path).unwrap()).collect();
     models.push(Gguf::open(ember.as_ref()).unwrap());
     check(Reference::default, BITS, &models);
+}
+
+#[test]
+fn two_devices_conform_as_one_does() {
+    let models = ["qwen2", "qwen3moe", "gemma3"]
+        .map(|name| Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap());
+    let split = |n_first| Split::new(Reference::default(), Reference::default(), n_first);
+    check(|| split(1), BITS, &models);
+    check(|| split(0), BITS, &[]);
+    let tokens: Vec<u32> = (1..40).collect();
+    for file in &models {
+        let alone = run::load(file, 64).unwrap().append(&tokens);
+        for n_first in [0, 1, 2, 99] {
+            let mut together = run::with(file, split(n_first), 64).unwrap();
+            assert_eq!(together.append(&tokens), alone, "{n_first} layers");
+        }
+    }
 }
 
 /// What a faulty backend gets wrong.
@@ -99,7 +119,7 @@ impl Backend for Faulty {
         out: &mut Buffer,
         x: &Buffer,
         router: &Buffer,
-        weights: &ExpertWeights<Weight>,
+        weights: ExpertWeights<&Weight>,
         routing: &Routing,
         activation: Activation,
     ) {
@@ -113,6 +133,9 @@ impl Backend for Faulty {
         if self.1 != Fault::SoftcapIgnored {
             self.0.softcap(x, cap);
         }
+    }
+    fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
+        self.0.write(x, numbers);
     }
     fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
         self.0.read(x, out)
