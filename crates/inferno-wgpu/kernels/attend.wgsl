@@ -1,0 +1,296 @@
+// out (n, n_heads × head_dim) = softmax(q kᵀ) v, each row over its sequence's positions up to its own: online softmax as in
+// FlashAttention (https://arxiv.org/abs/2205.14135), restarted at every partition of 512 positions.
+//
+// A workgroup has a tile: QUERIES queries that share their keys, of some rows of one sequence and the heads of one key head.
+// It goes through the keys a page at a time, of all partitions in turn; or, where IS_SPLIT, of one partition, and
+// `attend_merge` puts them together. A query's numbers come about in the same order in every tile: equal bits.
+
+const THREADS = 128u;
+const PAGE_LEN = 32u;
+const PAGES = 16u;
+const QUADS = (HEAD_DIM + 3u) / 4u;
+
+struct Params {
+    // Where the tiles are in `uploads`: first row, number of rows, position of the first row, where the page table is.
+    tiles: u32,
+    n_kv_heads: u32,
+    // Query heads to a key head, and how many of them are in a tile.
+    n_heads_each: u32,
+    n_heads_here: u32,
+    // Numbers from a row of q and of out to the next.
+    stride: u32,
+    scale: f32,
+    // 0 for none.
+    softcap: f32,
+    // Keys a row sees, itself included; 0 for all.
+    window: u32,
+    // Of every query in `parts`.
+    n_parts: u32,
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read> pool: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> q: array<f32>;
+@group(0) @binding(2) var<storage, read> uploads: array<u32>;
+// `out`, or [row][head][partition][largest, sum, 0, 0, values ..] if IS_SPLIT
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+
+var<workgroup> queries: array<vec4<f32>, QUERIES * QUADS>;
+// [query][key]
+var<workgroup> scores: array<vec4<f32>, QUERIES * PAGE_LEN / 4u>;
+// By how much what a query has so far shrinks; its largest score; its sum.
+var<workgroup> shrinks: array<f32, QUERIES>;
+var<workgroup> largests: array<f32, QUERIES>;
+var<workgroup> all_sums: array<f32, QUERIES>;
+
+// Scores: a thread has a key of the page and every fourth query.
+const KEY_ROWS = THREADS / PAGE_LEN;
+const KEY_STEPS = (QUERIES + KEY_ROWS - 1u) / KEY_ROWS;
+// Values: a thread has four numbers of a head, and every so manyth query.
+const VALUE_ROWS = THREADS / QUAD_LANES;
+const VALUE_STEPS = (QUERIES + VALUE_ROWS - 1u) / VALUE_ROWS;
+
+// A tile as it came.
+struct Tile {
+    row: u32,
+    n_rows: u32,
+    position: u32,
+    table: u32,
+    head: u32,
+    n_heads: u32,
+}
+
+fn query_row(t: Tile, query: u32) -> u32 {
+    return query / p.n_heads_here;
+}
+
+fn query_head(t: Tile, query: u32) -> u32 {
+    return t.head + query % p.n_heads_here;
+}
+
+fn is_query(t: Tile, query: u32) -> bool {
+    return query < QUERIES && query_row(t, query) < t.n_rows && query % p.n_heads_here < t.n_heads;
+}
+
+// The positions that a query sees, from and to; none for what is no query.
+fn visible(t: Tile, query: u32) -> vec2<u32> {
+    if !is_query(t, query) {
+        return vec2(0u, 0u);
+    }
+    let end = t.position + query_row(t, query) + 1u;
+    return vec2(select(0u, end - min(end, p.window), p.window > 0u), end);
+}
+
+fn score_of(x: f32) -> f32 {
+    let scaled = x * p.scale;
+    if p.softcap == 0.0 {
+        return scaled;
+    }
+    return p.softcap * tanh_(scaled / p.softcap);
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let n_chunks = (p.n_heads_each + p.n_heads_here - 1u) / p.n_heads_here;
+    let kv_head = group.y / n_chunks;
+    let first_head = group.y % n_chunks * p.n_heads_here;
+    let at = p.tiles + 4u * group.x;
+    let t = Tile(
+        uploads[at],
+        uploads[at + 1u],
+        uploads[at + 2u],
+        uploads[at + 3u],
+        kv_head * p.n_heads_each + first_head,
+        min(p.n_heads_here, p.n_heads_each - first_head),
+    );
+
+    for (var i = thread; i < QUERIES * QUADS; i += THREADS) {
+        let query = i / QUADS;
+        var quad = vec4<f32>();
+        if is_query(t, query) {
+            let start = (t.row + query_row(t, query)) * p.stride + query_head(t, query) * HEAD_DIM;
+            for (var j = 0u; j < 4u; j++) {
+                let dim = i % QUADS * 4u + j;
+                if dim < HEAD_DIM {
+                    quad[j] = q[start + dim];
+                }
+            }
+        }
+        queries[i] = quad;
+    }
+
+    let key = thread % PAGE_LEN;
+    let key_row = thread / PAGE_LEN;
+    let quad = thread % QUAD_LANES;
+    let value_row = thread / QUAD_LANES;
+    var key_sees: array<vec2<u32>, KEY_STEPS>;
+    for (var j = 0u; j < KEY_STEPS; j++) {
+        key_sees[j] = visible(t, key_row + KEY_ROWS * j);
+    }
+    var value_sees: array<vec2<u32>, VALUE_STEPS>;
+    for (var j = 0u; j < VALUE_STEPS; j++) {
+        value_sees[j] = visible(t, value_row + VALUE_ROWS * j);
+    }
+
+    // All keys that any query sees.
+    let end = t.position + t.n_rows;
+    let start = select(0u, t.position + 1u - min(t.position + 1u, p.window), p.window > 0u);
+    let first_part = select(start / (PAGES * PAGE_LEN), group.z, IS_SPLIT);
+    let end_part = select((end + PAGES * PAGE_LEN - 1u) / (PAGES * PAGE_LEN), group.z + 1u, IS_SPLIT);
+
+    // Of all partitions so far.
+    var total: array<vec4<f32>, VALUE_STEPS>;
+    var total_largest: array<f32, VALUE_STEPS>;
+    var total_sum: array<f32, VALUE_STEPS>;
+    for (var j = 0u; j < VALUE_STEPS; j++) {
+        total_largest[j] = LOWEST;
+    }
+
+    for (var part = first_part; part < end_part; part++) {
+        // Of this one. Sums are kept by the thread whose number is the query's.
+        var largest: array<f32, KEY_STEPS>;
+        for (var j = 0u; j < KEY_STEPS; j++) {
+            largest[j] = LOWEST;
+        }
+        var sum = 0.0;
+        var values: array<vec4<f32>, VALUE_STEPS>;
+        for (var j = 0u; j < VALUE_STEPS; j++) {
+            values[j] = vec4<f32>();
+        }
+        let first_page = max(part * PAGES, start / PAGE_LEN);
+        let end_page = min((part + 1u) * PAGES, (end + PAGE_LEN - 1u) / PAGE_LEN);
+        for (var page = first_page; page < end_page; page++) {
+            let slot = uploads[t.table + page] * PAGE_LEN;
+            let position = page * PAGE_LEN + key;
+
+            // Scores.
+            workgroupBarrier();
+            var products: array<vec4<f32>, KEY_STEPS>;
+            for (var j = 0u; j < KEY_STEPS; j++) {
+                products[j] = vec4<f32>();
+            }
+            if position < end {
+                let keys = record(slot + key, 0u, kv_head);
+                for (var i = 0u; i < QUADS; i++) {
+                    let k = kv_quad(keys, i);
+                    for (var j = 0u; j < KEY_STEPS; j++) {
+                        let query = min(key_row + KEY_ROWS * j, QUERIES - 1u);
+                        products[j] = fma(queries[query * QUADS + i], k, products[j]);
+                    }
+                }
+            }
+            var mine: array<f32, KEY_STEPS>;
+            for (var j = 0u; j < KEY_STEPS; j++) {
+                let query = key_row + KEY_ROWS * j;
+                let is_seen = position >= key_sees[j].x && position < key_sees[j].y;
+                let v = products[j];
+                mine[j] = select(LOWEST, score_of((v.x + v.y) + (v.z + v.w)), is_seen);
+                if query < QUERIES {
+                    scores[query * PAGE_LEN / 4u + key / 4u][key % 4u] = mine[j];
+                }
+            }
+            workgroupBarrier();
+
+            // Weights, once the largest score is known.
+            for (var j = 0u; j < KEY_STEPS; j++) {
+                let query = min(key_row + KEY_ROWS * j, QUERIES - 1u);
+                var most = vec4(largest[j]);
+                for (var i = 0u; i < PAGE_LEN / 4u; i++) {
+                    most = max(most, scores[query * PAGE_LEN / 4u + i]);
+                }
+                let new_largest = max(max(most.x, most.y), max(most.z, most.w));
+                let is_seen = position >= key_sees[j].x && position < key_sees[j].y;
+                mine[j] = select(0.0, exp_(mine[j] - new_largest), is_seen);
+                if key == 0u && key_row + KEY_ROWS * j < QUERIES {
+                    shrinks[query] = exp_(largest[j] - new_largest);
+                    largests[query] = new_largest;
+                }
+                largest[j] = new_largest;
+            }
+            workgroupBarrier();
+            for (var j = 0u; j < KEY_STEPS; j++) {
+                let query = key_row + KEY_ROWS * j;
+                if query < QUERIES {
+                    scores[query * PAGE_LEN / 4u + key / 4u][key % 4u] = mine[j];
+                }
+            }
+            workgroupBarrier();
+
+            // Sums and values.
+            if thread < QUERIES {
+                var page_sum = vec4<f32>();
+                for (var i = 0u; i < PAGE_LEN / 4u; i++) {
+                    page_sum += scores[thread * PAGE_LEN / 4u + i];
+                }
+                sum = fma(sum, shrinks[thread], (page_sum.x + page_sum.y) + (page_sum.z + page_sum.w));
+            }
+            for (var j = 0u; j < VALUE_STEPS; j++) {
+                let query = min(value_row + VALUE_ROWS * j, QUERIES - 1u);
+                values[j] *= shrinks[query];
+            }
+            let n_keys = min(PAGE_LEN, end - page * PAGE_LEN);
+            if quad < QUADS {
+                for (var i = 0u; i < n_keys; i++) {
+                    let v = kv_quad(record(slot + i, 1u, kv_head), quad);
+                    for (var j = 0u; j < VALUE_STEPS; j++) {
+                        let query = min(value_row + VALUE_ROWS * j, QUERIES - 1u);
+                        let weight = scores[query * PAGE_LEN / 4u + i / 4u][i % 4u];
+                        // What is not seen may be no number.
+                        let at = page * PAGE_LEN + i;
+                        let is_seen = at >= value_sees[j].x && at < value_sees[j].y;
+                        values[j] = select(values[j], fma(vec4(weight), v, values[j]), is_seen);
+                    }
+                }
+            }
+        }
+        workgroupBarrier();
+        if thread < QUERIES {
+            all_sums[thread] = sum;
+            if first_page >= end_page {
+                largests[thread] = LOWEST;
+            }
+        }
+        workgroupBarrier();
+        for (var j = 0u; j < VALUE_STEPS; j++) {
+            let query = min(value_row + VALUE_ROWS * j, QUERIES - 1u);
+            if IS_SPLIT {
+                total[j] = values[j];
+                total_largest[j] = largests[query];
+                total_sum[j] = all_sums[query];
+            } else {
+                let w = weigh(total_largest[j], largests[query]);
+                total_largest[j] = w.largest;
+                total_sum[j] = fma(all_sums[query], w.second, total_sum[j] * w.first);
+                total[j] = fma(values[j], vec4(w.second), total[j] * w.first);
+            }
+        }
+    }
+
+    for (var j = 0u; j < VALUE_STEPS; j++) {
+        let query = value_row + VALUE_ROWS * j;
+        if quad >= QUADS || !is_query(t, query) {
+            continue;
+        }
+        let row = t.row + query_row(t, query);
+        let head = query_head(t, query);
+        if IS_SPLIT {
+            let n_heads = p.n_kv_heads * p.n_heads_each;
+            let to = ((row * n_heads + head) * p.n_parts + group.z) * (4u + 4u * QUADS);
+            if quad == 0u {
+                out[to] = total_largest[j];
+                out[to + 1u] = total_sum[j];
+            }
+            for (var i = 0u; i < 4u; i++) {
+                out[to + 4u + 4u * quad + i] = total[j][i];
+            }
+        } else {
+            let whole = total[j] / total_sum[j];
+            for (var i = 0u; i < 4u; i++) {
+                if 4u * quad + i < HEAD_DIM {
+                    out[row * p.stride + head * HEAD_DIM + 4u * quad + i] = whole[i];
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+// The partitions of every query that `attend` left in `parts`, in order. A thread has four numbers of a head.
+
+const PARTITION_LEN = 512u;
+const QUADS = (HEAD_DIM + 3u) / 4u;
+
+struct Params {
+    n_rows: u32,
+    n_heads: u32,
+    // Numbers from a row of out to the next.
+    stride: u32,
+    window: u32,
+    n_parts: u32,
+    // Where the rows' positions are in `uploads`.
+    positions: u32,
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read_write> out: array<f32>;
+// [row][head][partition][largest, sum, 0, 0, values ..]
+@group(0) @binding(1) var<storage, read> parts: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> uploads: array<u32>;
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let i = element(group, local);
+    let quad = i % QUADS;
+    let head = i / QUADS % p.n_heads;
+    let row = i / (QUADS * p.n_heads);
+    if row >= p.n_rows {
+        return;
+    }
+    let end = uploads[p.positions + row] + 1u;
+    let start = select(0u, end - min(end, p.window), p.window > 0u);
+    var total = vec4<f32>();
+    var total_largest = LOWEST;
+    var total_sum = 0.0;
+    for (var part = start / PARTITION_LEN; part * PARTITION_LEN < end; part++) {
+        let at = ((row * p.n_heads + head) * p.n_parts + part) * (1u + QUADS);
+        let w = weigh(total_largest, parts[at].x);
+        total_largest = w.largest;
+        total_sum = fma(parts[at].y, w.second, total_sum * w.first);
+        total = fma(parts[at + 1u + quad], vec4(w.second), total * w.first);
+    }
+    let whole = total / total_sum;
+    for (var i = 0u; i < 4u; i++) {
+        if 4u * quad + i < HEAD_DIM {
+            out[row * p.stride + head * HEAD_DIM + 4u * quad + i] = whole[i];
+        }
+    }
+}

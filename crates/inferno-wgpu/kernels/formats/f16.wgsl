@@ -1,0 +1,3 @@
+fn widen(bits: u32) -> f32 {
+    return from_f16(bits);
+}

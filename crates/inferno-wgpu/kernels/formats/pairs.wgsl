@@ -1,0 +1,9 @@
+// [block][8 inputs at a time][8 outputs][8 inputs], 16 bits each
+
+fn weight_quad(panel: u32, block: u32, quad: u32, lane: u32) -> vec4<f32> {
+    let v = weights[panel + 32u * block + 8u * (quad / 2u) + lane];
+    let pairs = select(v.xy, v.zw, (quad & 1u) == 1u);
+    let low = pairs & vec2(0xffffu);
+    let high = pairs >> vec2(16u);
+    return vec4(widen(low.x), widen(high.x), widen(low.y), widen(high.y));
+}

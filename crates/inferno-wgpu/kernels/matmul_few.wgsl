@@ -1,0 +1,47 @@
+// out (n_rows, n_outputs) = inputs (n_rows, 32 × n_blocks) × weightsᵀ, for a few rows at a time: every weight is read once
+// for ROWS of them.
+//
+// A workgroup has a panel of 8 outputs. Each of its threads has one of them and a slice of the inputs, and at the end
+// the slices are added up in order. `matmul_many` adds in the same order: both give the same bits.
+
+const LANES = 8u;
+const SLICES = 32u;
+
+var<workgroup> sums: array<f32, ROWS * LANES * SLICES>;
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let lane = thread % LANES;
+    let slice = thread / LANES;
+    let panel = group.y * 65535u + group.x;
+    let first_row = p.first_row + group.z * ROWS;
+    let n_outputs = select(0u, p.n_outputs, is_here(first_row));
+    let is_mine = panel * LANES < n_outputs;
+    let start = slice * p.slice_blocks;
+    let end = select(start, min(start + p.slice_blocks, p.n_blocks), is_mine);
+    let at = (matrix_of(first_row) + panel) * p.panel_len;
+
+    var acc: array<f32, ROWS>;
+    for (var block = start; block < end; block++) {
+        let w = load(at, block, lane);
+        for (var i = 0u; i < ROWS; i++) {
+            let row = min(first_row + i, p.n_rows - 1u);
+            acc[i] = add(acc[i], w, input_of(row), block);
+        }
+    }
+    for (var i = 0u; i < ROWS; i++) {
+        sums[i * LANES * SLICES + thread] = acc[i];
+    }
+    workgroupBarrier();
+
+    let row = first_row + slice;
+    let output = panel * LANES + lane;
+    if slice < ROWS && row < p.n_rows && output < n_outputs {
+        var total = 0.0;
+        let n_slices = (p.n_blocks + p.slice_blocks - 1u) / p.slice_blocks;
+        for (var i = 0u; i < n_slices; i++) {
+            total += sums[slice * LANES * SLICES + i * LANES + lane];
+        }
+        out[row * p.out_stride + p.first_output + output] = total;
+    }
+}

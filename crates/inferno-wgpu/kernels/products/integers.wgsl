@@ -1,0 +1,26 @@
+// Quantized weights, and inputs quantized by `quantize.wgsl`.
+
+@group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+// [row][block][2] of 16 bytes
+@group(0) @binding(2) var<storage, read> inputs: array<vec4<u32>>;
+// [row][block]: the scale, and the sums of the two halves in 16 bits each
+@group(0) @binding(3) var<storage, read> input_scales: array<vec2<u32>>;
+
+struct Block {
+    quants: array<u32, 8>,
+    scales: Scales,
+}
+
+fn load(panel: u32, block: u32, lane: u32) -> Block {
+    return Block(quants(panel, block, lane), scales(panel, block, lane));
+}
+
+fn add(sum: f32, w: Block, row: u32, block: u32) -> f32 {
+    let at = row * p.n_blocks + block;
+    let a = inputs[2u * at];
+    let b = inputs[2u * at + 1u];
+    let s = input_scales[at];
+    let x = array<u32, 8>(a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w);
+    return add_block(sum, w.quants, w.scales, x, bitcast<f32>(s.x), half_sums(s.y));
+}

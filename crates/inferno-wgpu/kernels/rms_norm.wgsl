@@ -1,0 +1,33 @@
+// out = x / rms(x) * weight, per row: RMS norm (https://arxiv.org/abs/1910.07467). A workgroup has a row.
+
+struct Params {
+    n_rows: u32,
+    width: u32,
+    // Vectors from a row to the next.
+    stride: u32,
+    eps: f32,
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let row = group.y * 65535u + group.x;
+    if row >= p.n_rows {
+        return;
+    }
+    var sum = 0.0;
+    for (var i = thread; i < p.stride; i += THREADS) {
+        // What fills up a row is zero.
+        let v = x[row * p.stride + i];
+        sum = fma(v.x, v.x, fma(v.y, v.y, fma(v.z, v.z, fma(v.w, v.w, sum))));
+    }
+    let scale = 1.0 / sqrt(sum_of_all(sum, thread) / f32(p.width) + p.eps);
+    for (var i = thread; i < p.stride; i += THREADS) {
+        out[row * p.stride + i] = (x[row * p.stride + i] * scale) * weight[i];
+    }
+}

@@ -1,0 +1,376 @@
+//! [`Backend`] on a GPU: what is dispatched for an operation, and in what shape.
+
+use inferno_model::architecture::{Activation, Routing};
+use inferno_model::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, LayerIdx};
+use inferno_model::batch::{Batch, PageId};
+use inferno_model::error::{BackendError, LoadError, StepError};
+use inferno_model::rope::{Angles, Pairing};
+
+use crate::batch::{PARTITION_LEN, Placed};
+pub use crate::buffer::Buffer;
+use crate::buffer::storages;
+use crate::device::Gpu;
+use crate::kernels::{Kernel, queries};
+pub use crate::kv::KvPool;
+use crate::layout::{BLOCK, PANEL};
+use crate::matmul::{Chosen, Inputs};
+pub use crate::matrix::Weight;
+use crate::recorder::{Grid, Params, Recorder, VECTOR};
+
+/// Bytes that split attention may take for its parts; beyond them partitions are gone through one after the other.
+const PART_BYTES: usize = 64 << 20;
+/// Workgroups of `attend` from which on the device is busy without splitting.
+const BUSY_GROUPS: usize = 512;
+
+/// One model's GPU.
+pub struct Wgpu {
+    gpu: Gpu,
+    recorder: Recorder,
+    placed: Placed,
+    /// Cosines and sines that are uploaded, and where.
+    angles: Vec<(Angles, [usize; 2])>,
+    angles_generation: u64,
+    s: Scratch,
+}
+
+/// What operations keep between their dispatches.
+#[derive(Debug, Default)]
+struct Scratch {
+    inputs: Inputs,
+    /// Attention in partitions.
+    parts: Buffer,
+    /// Of experts.
+    chosen: Buffer,
+    shares: Buffer,
+    gate: Buffer,
+    up: Buffer,
+    down: Buffer,
+}
+
+impl Wgpu {
+    /// A backend on that device.
+    pub fn new(mut gpu: Gpu) -> Result<Wgpu, BackendError> {
+        let uploads = Recorder::first_uploads(&mut gpu)?;
+        Ok(Wgpu {
+            gpu,
+            recorder: Recorder::new(uploads),
+            placed: Placed::default(),
+            angles: Vec::new(),
+            angles_generation: 0,
+            s: Scratch::default(),
+        })
+    }
+
+    /// The device in use.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Where the angles are.
+    fn place_angles(&mut self, angles: &Angles) -> [usize; 2] {
+        if self.angles_generation != self.recorder.generation() {
+            self.angles_generation = self.recorder.generation();
+            self.angles.clear();
+        }
+        let placed = self.angles.iter().find(|(a, _)| a.cos == angles.cos && a.sin == angles.sin);
+        if let Some((_, at)) = placed {
+            return *at;
+        }
+        let at = [&angles.cos, &angles.sin]
+            .map(|numbers| self.recorder.upload(&mut self.gpu, bytemuck::cast_slice(numbers)));
+        self.angles.push((angles.clone(), at));
+        at
+    }
+}
+
+impl Backend for Wgpu {
+    type Weight = Weight;
+    type Buffer = Buffer;
+    type KvPool = KvPool;
+
+    fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
+        Weight::new(&mut self.gpu, tensor)
+    }
+
+    fn buffer(&mut self, width: usize) -> Result<Buffer, BackendError> {
+        Ok(Buffer::new(width))
+    }
+
+    fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
+        KvPool::new(&mut self.gpu, shape)
+    }
+
+    fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
+        out.resize(&mut self.gpu, &mut self.recorder, tokens.len());
+        let at = self.recorder.upload(&mut self.gpu, tokens);
+        let storage = storages!(out);
+        for part in &table.parts {
+            let params = Params::default()
+                .uint(tokens.len())
+                .uint(table.n_blocks())
+                .uint(table.panel_len())
+                .uint(part.panels.start * PANEL)
+                .uint(part.panels.len() * PANEL)
+                .uint(at)
+                .float(scale);
+            let grid = Grid::Threads(tokens.len() * table.n_blocks());
+            let buffers = [Some(&part.storage), Some(storage), None];
+            self.recorder.dispatch(&self.gpu, Kernel::Embed(table.layout), &buffers, &params, &grid);
+        }
+    }
+
+    fn rms_norm(&mut self, out: &mut Buffer, x: &Buffer, weight: &Weight, eps: f32) {
+        out.resize(&mut self.gpu, &mut self.recorder, x.n_rows);
+        let (out, from) = storages!(out, x);
+        let params = Params::default().uint(x.n_rows).uint(x.width).uint(x.stride() / VECTOR).float(eps);
+        let buffers = [Some(out), Some(from), Some(weight.vector())];
+        self.recorder.dispatch(&self.gpu, Kernel::RmsNorm, &buffers, &params, &Grid::Groups(x.n_rows));
+    }
+
+    fn matmul(&mut self, outs: &mut [&mut Buffer], weights: &[&Weight], x: &Buffer) {
+        let Wgpu { gpu, recorder, s, .. } = self;
+        s.inputs.prepare(gpu, recorder, x, weights);
+        for (out, weight) in outs.iter_mut().zip(weights) {
+            s.inputs.multiply(gpu, recorder, (out, weight, x), None);
+        }
+    }
+
+    fn add(&mut self, x: &mut Buffer, y: &Buffer) {
+        let (to, from) = storages!(x, y);
+        let n = x.len() / VECTOR;
+        let params = Params::default().uint(n);
+        self.recorder.dispatch(&self.gpu, Kernel::Add, &[Some(to), Some(from)], &params, &Grid::Threads(n));
+    }
+
+    fn add_bias(&mut self, x: &mut Buffer, bias: &Weight) {
+        let to = storages!(x);
+        let n = x.len() / VECTOR;
+        let params = Params::default().uint(n).uint(x.stride() / VECTOR);
+        let buffers = [Some(to), Some(bias.vector())];
+        self.recorder.dispatch(&self.gpu, Kernel::AddBias, &buffers, &params, &Grid::Threads(n));
+    }
+
+    fn head_norm(&mut self, x: &mut Buffer, weight: &Weight, eps: f32) {
+        let to = storages!(x);
+        let n_heads = x.width / weight.cols;
+        let params =
+            Params::default().uint(x.n_rows).uint(n_heads).uint(weight.cols).uint(x.stride()).float(eps);
+        let buffers = [Some(to), Some(weight.vector())];
+        let grid = Grid::Groups(x.n_rows * n_heads);
+        self.recorder.dispatch(&self.gpu, Kernel::HeadNorm, &buffers, &params, &grid);
+    }
+
+    fn rope(&mut self, x: &mut Buffer, head_dim: usize, angles: &Angles) {
+        let [cos, sin] = self.place_angles(angles);
+        let to = storages!(x);
+        let (n_heads, n_pairs) = (x.width / head_dim, angles.dims / 2);
+        let params = Params::default()
+            .uint(x.n_rows)
+            .uint(n_heads)
+            .uint(head_dim)
+            .uint(n_pairs)
+            .uint(x.stride())
+            .uint(cos)
+            .uint(sin)
+            .uint(usize::from(angles.pairing == Pairing::Adjacent));
+        let grid = Grid::Threads(x.n_rows * n_heads * n_pairs);
+        self.recorder.dispatch(&self.gpu, Kernel::Rope, &[Some(to), None], &params, &grid);
+    }
+
+    fn store_kv(&mut self, pool: &mut KvPool, layer: LayerIdx, k: &Buffer, v: &Buffer, batch: &Batch) {
+        self.placed.place(&mut self.recorder, &mut self.gpu, batch, pool.groups.len());
+        let (keys, values) = storages!(k, v);
+        let params = Params::default()
+            .uint(k.n_rows)
+            .uint(pool.n_kv_heads)
+            .uint(k.stride())
+            .uint(self.placed.slots(layer.group));
+        let n_blocks = (pool.layout.head_dim as usize).div_ceil(BLOCK);
+        let grid = Grid::Threads(k.n_rows * 2 * pool.n_kv_heads * n_blocks);
+        let buffers = [Some(&pool.layers[layer.layer]), Some(keys), Some(values), None];
+        self.recorder.dispatch(&self.gpu, Kernel::StoreKv(pool.layout), &buffers, &params, &grid);
+    }
+
+    fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, attention: &Attention) {
+        let Wgpu { gpu, recorder, placed, s, .. } = self;
+        placed.place(recorder, gpu, batch, pool.groups.len());
+        out.resize(gpu, recorder, q.n_rows);
+        let (n_heads, head_dim) = (attention.n_heads, attention.head_dim);
+        let n_heads_each = n_heads / attention.n_kv_heads;
+
+        // Tiles of many rows where a sequence has many.
+        let [few, many] = queries(head_dim).map(|n| n as usize);
+        let longest = batch.spans().iter().map(|span| span.rows.len()).max().unwrap_or(0);
+        let n_queries = if longest * n_heads_each > few { many } else { few };
+        let n_heads_here = n_heads_each.min(n_queries);
+        let tiles = placed.tiles(recorder, gpu, attention.layer.group, n_queries / n_heads_here);
+        let n_groups = attention.n_kv_heads * n_heads_each.div_ceil(n_heads_here);
+
+        // In partitions at the same time where few workgroups would have long ways to go.
+        let end = batch.positions().iter().max().map_or(0, |&p| p as usize + 1);
+        let n_parts = end.div_ceil(PARTITION_LEN);
+        let part_words = 4 + head_dim.next_multiple_of(VECTOR);
+        let part_bytes = 4 * q.n_rows * n_heads * n_parts * part_words;
+        let is_split = n_parts > 1 && tiles.n * n_groups < BUSY_GROUPS && part_bytes <= PART_BYTES;
+        if is_split {
+            s.parts.reserve(gpu, recorder, part_bytes / 4);
+        }
+        let (out_storage, from) = storages!(out, q);
+        let window = attention.window.unwrap_or(0);
+        let params = Params::default()
+            .uint(tiles.at)
+            .uint(attention.n_kv_heads)
+            .uint(n_heads_each)
+            .uint(n_heads_here)
+            .uint(q.stride())
+            .float(attention.scale)
+            .float(attention.softcap.unwrap_or(0.0))
+            .uint(window)
+            .uint(n_parts);
+        let keys = &pool.layers[attention.layer.layer];
+        let kernel = Kernel::Attend(pool.layout, n_queries as u32, is_split);
+        if !is_split {
+            let buffers = [Some(keys), Some(from), None, Some(out_storage)];
+            return recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Box(tiles.n, n_groups, 1));
+        }
+        let parts = storages!(s.parts);
+        let buffers = [Some(keys), Some(from), None, Some(parts)];
+        recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Box(tiles.n, n_groups, n_parts));
+        let params = Params::default()
+            .uint(q.n_rows)
+            .uint(n_heads)
+            .uint(q.stride())
+            .uint(window)
+            .uint(n_parts)
+            .uint(placed.positions);
+        let grid = Grid::Threads(q.n_rows * n_heads * head_dim.div_ceil(VECTOR));
+        let kernel = Kernel::AttendMerge(pool.layout.head_dim);
+        recorder.dispatch(gpu, kernel, &[Some(out_storage), Some(parts), None], &params, &grid);
+    }
+
+    fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {
+        glu(&mut self.recorder, &self.gpu, gate, up, activation);
+    }
+
+    fn experts(
+        &mut self,
+        out: &mut Buffer,
+        x: &Buffer,
+        router: &Buffer,
+        weights: ExpertWeights<&Weight>,
+        routing: &Routing,
+        activation: Activation,
+    ) {
+        let Wgpu { gpu, recorder, s, .. } = self;
+        let Scratch { inputs, chosen, shares, gate, up, down, .. } = s;
+        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps } = weights;
+        let (n_used, n) = (routing.n_used, x.n_rows * routing.n_used);
+        chosen.reserve(gpu, recorder, n);
+        shares.reserve(gpu, recorder, n);
+        let (ids, weighed, logits) = storages!(chosen, shares, router);
+        let params = Params::default()
+            .uint(x.n_rows)
+            .uint(router.width)
+            .uint(router.stride())
+            .uint(n_used)
+            .uint(usize::from(routing.renormalize))
+            .float(routing.scale);
+        let buffers = [Some(ids), Some(weighed), Some(logits)];
+        recorder.dispatch(gpu, Kernel::Route, &buffers, &params, &Grid::Threads(x.n_rows));
+
+        inputs.prepare(gpu, recorder, x, &[ffn_gate_exps, ffn_up_exps]);
+        for (y, weight) in [(&mut *gate, ffn_gate_exps), (&mut *up, ffn_up_exps)] {
+            y.reshape(gpu, recorder, weight.rows, n);
+            inputs.multiply(gpu, recorder, (y, weight, x), Some(&Chosen { ids, n, n_each: n_used }));
+        }
+        glu(recorder, gpu, gate, up, activation);
+        inputs.prepare(gpu, recorder, gate, &[ffn_down_exps]);
+        down.reshape(gpu, recorder, ffn_down_exps.rows, n);
+        inputs.multiply(gpu, recorder, (down, ffn_down_exps, gate), Some(&Chosen { ids, n, n_each: 1 }));
+
+        out.resize(gpu, recorder, x.n_rows);
+        let (to, from) = storages!(out, down);
+        let n = out.len() / VECTOR;
+        let params = Params::default().uint(n).uint(out.stride() / VECTOR).uint(n_used);
+        let buffers = [Some(to), Some(from), Some(weighed)];
+        recorder.dispatch(gpu, Kernel::Combine, &buffers, &params, &Grid::Threads(n));
+    }
+
+    fn take_rows(&mut self, out: &mut Buffer, x: &Buffer, rows: &[usize]) {
+        out.resize(&mut self.gpu, &mut self.recorder, rows.len());
+        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        let at = self.recorder.upload(&mut self.gpu, &rows);
+        let (to, from) = storages!(out, x);
+        let n = out.len() / VECTOR;
+        let params = Params::default().uint(n).uint(x.stride() / VECTOR).uint(at);
+        let buffers = [Some(to), Some(from), None];
+        self.recorder.dispatch(&self.gpu, Kernel::TakeRows, &buffers, &params, &Grid::Threads(n));
+    }
+
+    fn softcap(&mut self, x: &mut Buffer, cap: f32) {
+        let to = storages!(x);
+        let params = Params::default().uint(x.len()).float(cap);
+        self.recorder.dispatch(&self.gpu, Kernel::Softcap, &[Some(to)], &params, &Grid::Threads(x.len()));
+    }
+
+    fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
+        x.resize(&mut self.gpu, &mut self.recorder, numbers.len() / x.width);
+        let storage = storages!(x);
+        let mut filled = vec![0.0f32; x.len()];
+        for (filled, row) in filled.chunks_exact_mut(x.stride()).zip(numbers.chunks_exact(x.width)) {
+            filled[..x.width].copy_from_slice(row);
+        }
+        // What was recorded before sees what was there before.
+        self.recorder.submit(&self.gpu);
+        self.gpu.queue.write_buffer(&storage.buffer, 0, bytemuck::cast_slice(&filled));
+    }
+
+    fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
+        out.clear();
+        let Some(storage) = x.storage() else {
+            return self.gpu.failure.get().map_or(Ok(()), |what| Err(StepError { what }));
+        };
+        let take = |bytes: &[u8]| {
+            let numbers: &[f32] = bytemuck::cast_slice(bytes);
+            numbers.chunks_exact(x.stride()).for_each(|row| out.extend_from_slice(&row[..x.width]));
+        };
+        self.recorder.read(&mut self.gpu, storage, (0, 4 * x.len() as u64), take)
+    }
+
+    fn finish(&mut self) -> Result<(), StepError> {
+        self.recorder.finish(&mut self.gpu)
+    }
+
+    fn copy_page(&mut self, pool: &mut KvPool, group: usize, from: PageId, to: PageId) {
+        for &layer in &pool.groups[group] {
+            let (storage, n) = (&pool.layers[layer], pool.page_bytes());
+            self.recorder.copy(&self.gpu, (storage, pool.page_at(from)), (&pool.between, 0), n);
+            self.recorder.copy(&self.gpu, (&pool.between, 0), (storage, pool.page_at(to)), n);
+        }
+    }
+
+    fn read_page(&mut self, pool: &KvPool, group: usize, page: PageId) -> Result<Vec<u8>, StepError> {
+        let mut bytes = Vec::new();
+        for &layer in &pool.groups[group] {
+            let range = (pool.page_at(page), pool.page_bytes());
+            self.recorder
+                .read(&mut self.gpu, &pool.layers[layer], range, |page| bytes.extend_from_slice(page))?;
+        }
+        Ok(bytes)
+    }
+
+    fn write_page(&mut self, pool: &mut KvPool, group: usize, page: PageId, bytes: &[u8]) {
+        // What was recorded before sees what was there before.
+        self.recorder.submit(&self.gpu);
+        let layers = pool.groups[group].iter().zip(bytes.chunks_exact(pool.page_bytes() as usize));
+        for (&layer, bytes) in layers {
+            self.gpu.queue.write_buffer(&pool.layers[layer].buffer, pool.page_at(page), bytes);
+        }
+    }
+}
+
+fn glu(recorder: &mut Recorder, gpu: &Gpu, gate: &Buffer, up: &Buffer, activation: Activation) {
+    let (to, from) = storages!(gate, up);
+    let params = Params::default().uint(gate.len()).uint(usize::from(activation == Activation::GeluTanh));
+    recorder.dispatch(gpu, Kernel::Glu, &[Some(to), Some(from)], &params, &Grid::Threads(gate.len()));
+}

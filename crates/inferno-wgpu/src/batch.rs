@@ -1,0 +1,102 @@
+//! A batch as kernels see it: slots, page tables and tiles of attention among the uploads.
+
+use inferno_model::batch::{Batch, PAGE_LEN};
+
+use crate::device::Gpu;
+use crate::recorder::Recorder;
+
+/// Positions in a partition of attention; `attend.wgsl` has the same.
+pub(crate) const PARTITION_LEN: usize = 512;
+
+/// Where the uploads of the current batch are. Layers share them.
+#[derive(Debug, Default)]
+pub(crate) struct Placed {
+    batch: Batch,
+    generation: u64,
+    /// Of the rows.
+    pub(crate) positions: usize,
+    /// By cache group: slots of the rows, and page tables of the spans.
+    groups: Vec<Group>,
+    /// Those made so far.
+    tiles: Vec<Tiles>,
+}
+
+#[derive(Debug, Clone)]
+struct Group {
+    slots: usize,
+    /// One per span.
+    tables: Vec<usize>,
+}
+
+/// The tiles of a batch for one group and size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tiles {
+    group: usize,
+    rows_each: usize,
+    /// Where they are, and how many.
+    pub(crate) at: usize,
+    pub(crate) n: usize,
+}
+
+impl Placed {
+    /// Makes sure that `batch` and nothing else is uploaded.
+    pub(crate) fn place(&mut self, recorder: &mut Recorder, gpu: &mut Gpu, batch: &Batch, n_groups: usize) {
+        if self.generation == recorder.generation() && self.groups.len() == n_groups && self.batch == *batch {
+            return;
+        }
+        self.batch.clone_from(batch);
+        self.generation = recorder.generation();
+        self.tiles.clear();
+        self.groups.clear();
+        self.positions = recorder.upload(gpu, batch.positions());
+        let mut words = Vec::new();
+        for group in 0..n_groups {
+            words.clear();
+            for span in batch.spans() {
+                let slot = |row: usize| batch.slot(span, group, batch.positions()[row] as usize).0;
+                words.extend(span.rows.clone().map(slot));
+            }
+            let slots = recorder.upload(gpu, &words);
+            words.clear();
+            let mut tables = Vec::new();
+            for span in batch.spans() {
+                tables.push(words.len());
+                let n_pages = (span.start + span.rows.len()).div_ceil(PAGE_LEN);
+                words.extend(batch.page_table(span, group)[..n_pages].iter().map(|page| page.0));
+            }
+            let at = recorder.upload(gpu, &words);
+            tables.iter_mut().for_each(|table| *table += at);
+            self.groups.push(Group { slots, tables });
+        }
+    }
+
+    /// Where the rows' slots in a cache group are.
+    pub(crate) fn slots(&self, group: usize) -> usize {
+        self.groups[group].slots
+    }
+
+    /// Tiles of up to `rows_each` rows.
+    pub(crate) fn tiles(
+        &mut self,
+        recorder: &mut Recorder,
+        gpu: &mut Gpu,
+        group: usize,
+        rows_each: usize,
+    ) -> Tiles {
+        let made = self.tiles.iter().find(|t| t.group == group && t.rows_each == rows_each);
+        if let Some(tiles) = made {
+            return *tiles;
+        }
+        let mut words = Vec::new();
+        for (span, &table) in self.batch.spans().iter().zip(&self.groups[group].tables) {
+            for first in (0..span.rows.len()).step_by(rows_each) {
+                let n_rows = rows_each.min(span.rows.len() - first);
+                let tile = [span.rows.start + first, n_rows, span.start + first, table];
+                words.extend(tile.map(|x| u32::try_from(x).expect("sizes on a device fit 32 bits")));
+            }
+        }
+        let tiles = Tiles { group, rows_each, at: recorder.upload(gpu, &words), n: words.len() / 4 };
+        self.tiles.push(tiles);
+        tiles
+    }
+}

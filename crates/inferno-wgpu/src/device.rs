@@ -1,0 +1,337 @@
+//! Adapters, and one of them opened.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use inferno_model::error::BackendError;
+use wgpu::{AdapterInfo, Backends, DeviceType, Features, Limits};
+
+/// Bytes of parameters that a kernel may have.
+pub(crate) const IMMEDIATE_BYTES: u32 = 64;
+/// Threads of the largest workgroup, and the bytes they share.
+const GROUP_THREADS: u32 = 256;
+const GROUP_BYTES: u32 = 24 << 10;
+
+/// A GPU, or what acts as one, that this machine has.
+#[derive(Debug)]
+pub struct Found {
+    adapter: wgpu::Adapter,
+    info: AdapterInfo,
+    /// What it lacks; `None` if models run on it.
+    pub lack: Option<String>,
+}
+
+/// Which of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// The fastest kind: discrete, then integrated, then others.
+    #[default]
+    Best,
+    /// The one with that number in the list.
+    Index(usize),
+    /// The first whose name contains this, in any case.
+    Name(String),
+}
+
+/// Why there is no device.
+#[derive(Debug, thiserror::Error)]
+pub enum AdapterError {
+    /// The machine has none, or no driver for it.
+    #[error("this machine has no GPU that can be used through Vulkan, Metal or DX12, or no driver for it")]
+    None,
+    /// None is called that, or has that number.
+    #[error("there is no device `{asked}`, expected a number or a part of a name of: {known}")]
+    Unknown {
+        /// What was asked for.
+        asked: String,
+        /// The devices.
+        known: String,
+    },
+    /// It is there and cannot run models.
+    #[error("`{name}` cannot run models: {lack}")]
+    Unfit {
+        /// The device.
+        name: String,
+        /// What it lacks.
+        lack: String,
+    },
+    /// The driver refused.
+    #[error("`{name}` cannot be opened: {why}")]
+    Refused {
+        /// The device.
+        name: String,
+        /// The driver's words.
+        why: String,
+    },
+}
+
+impl FromStr for Choice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Choice, Self::Err> {
+        Ok(match text.parse() {
+            Ok(index) => Choice::Index(index),
+            Err(_) if text.eq_ignore_ascii_case("auto") => Choice::Best,
+            Err(_) => Choice::Name(text.into()),
+        })
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Choice::Best => f.write_str("auto"),
+            Choice::Index(index) => index.fmt(f),
+            Choice::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// All there are, the fastest kinds first. Drivers that fail are none.
+pub fn adapters() -> Vec<Found> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = Backends::VULKAN | Backends::METAL | Backends::DX12;
+    descriptor.flags = wgpu::InstanceFlags::empty();
+    let instance = wgpu::Instance::new(descriptor);
+    let adapters = pollster::block_on(instance.enumerate_adapters(Backends::all()));
+    let mut found: Vec<Found> = adapters.into_iter().map(Found::new).collect();
+    found.sort_by_key(|f| match f.info.device_type {
+        DeviceType::DiscreteGpu => 0,
+        DeviceType::IntegratedGpu => 1,
+        DeviceType::VirtualGpu => 2,
+        DeviceType::Other => 3,
+        DeviceType::Cpu => 4,
+    });
+    found
+}
+
+impl Found {
+    fn new(adapter: wgpu::Adapter) -> Found {
+        let info = adapter.get_info();
+        let mut found = Found { adapter, info, lack: None };
+        found.lack = found.lack();
+        found
+    }
+
+    fn lack(&self) -> Option<String> {
+        let limits = self.adapter.limits();
+        if !self.adapter.features().contains(Features::IMMEDIATES)
+            || limits.max_immediate_size < IMMEDIATE_BYTES
+        {
+            return Some("it takes no parameters with a dispatch (push constants)".into());
+        }
+        let least = [
+            ("threads in a workgroup", limits.max_compute_invocations_per_workgroup, GROUP_THREADS),
+            ("bytes in a workgroup", limits.max_compute_workgroup_storage_size, GROUP_BYTES),
+            ("buffers in a kernel", limits.max_storage_buffers_per_shader_stage, 5),
+        ];
+        least
+            .into_iter()
+            .find(|(_, has, needs)| has < needs)
+            .map(|(what, has, needs)| format!("it has {has} {what}, {needs} are needed"))
+    }
+
+    /// As its driver calls it.
+    pub fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    /// `discrete GPU`, `CPU` and the like.
+    pub fn kind(&self) -> &'static str {
+        match self.info.device_type {
+            DeviceType::DiscreteGpu => "discrete GPU",
+            DeviceType::IntegratedGpu => "integrated GPU",
+            DeviceType::VirtualGpu => "virtual GPU",
+            DeviceType::Other => "other",
+            DeviceType::Cpu => "CPU",
+        }
+    }
+
+    /// Is there hardware behind it that is faster than the CPU?
+    pub fn is_gpu(&self) -> bool {
+        matches!(
+            self.info.device_type,
+            DeviceType::DiscreteGpu | DeviceType::IntegratedGpu | DeviceType::VirtualGpu
+        )
+    }
+
+    /// `Vulkan`, `Metal` or `DX12`, and the driver.
+    pub fn driver(&self) -> String {
+        let api = match self.info.backend {
+            wgpu::Backend::Vulkan => "Vulkan",
+            wgpu::Backend::Metal => "Metal",
+            wgpu::Backend::Dx12 => "DX12",
+            _ => "other",
+        };
+        format!("{api} {} {}", self.info.driver, self.info.driver_info).trim_end().to_owned()
+    }
+
+    /// The largest buffer that a kernel sees at once, in bytes.
+    pub fn binding_bytes(&self) -> u64 {
+        binding_bytes(&self.adapter.limits())
+    }
+
+    /// What the kernels make use of, or would.
+    pub fn features(&self) -> Vec<&'static str> {
+        let has = self.adapter.features();
+        [
+            (Features::SUBGROUP, "subgroups"),
+            (Features::SHADER_F16, "f16"),
+            (Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative matrices"),
+            (Features::TIMESTAMP_QUERY, "timestamps"),
+        ]
+        .into_iter()
+        .filter(|(feature, _)| has.contains(*feature))
+        .map(|(_, name)| name)
+        .collect()
+    }
+}
+
+fn binding_bytes(limits: &Limits) -> u64 {
+    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+}
+
+/// What a device has said went wrong: the first of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Failure(Arc<Mutex<Option<String>>>);
+
+impl Failure {
+    pub(crate) fn note(&self, what: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
+    }
+
+    pub(crate) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A device that is open.
+#[derive(Debug)]
+pub struct Gpu {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) failure: Failure,
+    /// Of a binding, at most.
+    pub(crate) binding_bytes: u64,
+    info: AdapterInfo,
+    n_buffers: u32,
+    /// Of all buffers.
+    n_bytes: u64,
+}
+
+/// A buffer on the device.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    pub(crate) buffer: wgpu::Buffer,
+    /// No other one has it.
+    pub(crate) id: u32,
+    pub(crate) n_bytes: u64,
+}
+
+impl Gpu {
+    /// Opens the device of that choice.
+    pub fn open(choice: &Choice) -> Result<Gpu, AdapterError> {
+        let mut all = adapters();
+        if all.is_empty() {
+            return Err(AdapterError::None);
+        }
+        let found = match choice {
+            Choice::Best => all.iter().position(|f| f.lack.is_none()).or(Some(0)),
+            Choice::Index(index) => (*index < all.len()).then_some(*index),
+            Choice::Name(name) => {
+                let name = name.to_lowercase();
+                all.iter().position(|f| f.name().to_lowercase().contains(&name))
+            }
+        };
+        let Some(found) = found else {
+            let known: Vec<String> =
+                all.iter().enumerate().map(|(i, f)| format!("{i} {}", f.name())).collect();
+            return Err(AdapterError::Unknown { asked: choice.to_string(), known: known.join(", ") });
+        };
+        Gpu::of(all.swap_remove(found))
+    }
+
+    /// Opens that one.
+    pub fn of(found: Found) -> Result<Gpu, AdapterError> {
+        let name = found.info.name.clone();
+        if let Some(lack) = found.lack {
+            return Err(AdapterError::Unfit { name, lack });
+        }
+        let limits = found.adapter.limits();
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("inferno"),
+            required_features: Features::IMMEDIATES,
+            required_limits: limits.clone(),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        };
+        let opened = pollster::block_on(found.adapter.request_device(&descriptor));
+        let (device, queue) = opened.map_err(|e| AdapterError::Refused { name, why: e.to_string() })?;
+        let failure = Failure::default();
+        let (noted, lost) = (failure.clone(), failure.clone());
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| noted.note(e.to_string())));
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                lost.note(format!("the device is lost: {message}"));
+            }
+        });
+        Ok(Gpu {
+            device,
+            queue,
+            failure,
+            binding_bytes: binding_bytes(&limits),
+            info: found.info,
+            n_buffers: 0,
+            n_bytes: 0,
+        })
+    }
+
+    /// As its driver calls it.
+    pub fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    /// Bytes of all buffers so far.
+    pub fn n_bytes(&self) -> u64 {
+        self.n_bytes
+    }
+
+    /// A buffer of zeros; `what` is what it is for.
+    pub(crate) fn storage(
+        &mut self,
+        n_bytes: u64,
+        what: &dyn Fn() -> String,
+    ) -> Result<Storage, BackendError> {
+        let refused = |why: &str| BackendError {
+            what: format!("{} takes {n_bytes} bytes on `{}`: {why}", what(), self.info.name),
+        };
+        // Nothing binds an empty buffer.
+        let size = n_bytes.next_multiple_of(16).max(16);
+        if size > self.binding_bytes {
+            return Err(refused(&format!("a buffer has {} at most", self.binding_bytes)));
+        }
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+        let buffer = self.device.create_buffer(&descriptor);
+        if let Some(e) = pollster::block_on(memory.pop()) {
+            return Err(refused(&format!("its memory is full ({} are in use; {e})", self.n_bytes)));
+        }
+        self.n_buffers += 1;
+        self.n_bytes += size;
+        Ok(Storage { buffer, id: self.n_buffers, n_bytes: size })
+    }
+
+    /// Forgets a buffer that is not used any more.
+    pub(crate) fn release(&mut self, storage: Storage) {
+        self.n_bytes -= storage.n_bytes;
+    }
+
+    /// Waits until all that was submitted is done.
+    pub(crate) fn wait(&self) {
+        if let Err(e) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
+            self.failure.note(e.to_string());
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! From the files in `kernels/` to pipelines: a kernel is a list of files, with constants before them.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use inferno_model::backend::KvType;
+
+use crate::device::{Gpu, IMMEDIATE_BYTES};
+use crate::kv::KvLayout;
+use crate::layout::{Floats, Integers, Layout, Quants, Scales};
+
+/// Threads of a workgroup that has a row or a head.
+const REDUCING_THREADS: u32 = 128;
+const ROW_THREADS: u32 = 256;
+/// Threads of the workgroups of `element.wgsl`.
+pub(crate) const GROUP: u32 = 256;
+/// Bytes that the workgroup of `attend` may keep of its queries.
+const QUERY_BYTES: usize = 8 << 10;
+/// Threads of `attend`.
+const ATTEND_THREADS: usize = 128;
+
+/// One pipeline each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kernel {
+    Embed(Layout),
+    RmsNorm,
+    Quantize,
+    /// Rows at a time.
+    MatmulFew(Layout, u32),
+    MatmulMany(Layout),
+    /// Of chosen experts.
+    MatmulChosen(Layout),
+    Add,
+    AddBias,
+    HeadNorm,
+    Rope,
+    StoreKv(KvLayout),
+    /// Queries in a tile; in parts that are merged?
+    Attend(KvLayout, u32, bool),
+    /// head_dim
+    AttendMerge(u32),
+    Glu,
+    Route,
+    Combine,
+    TakeRows,
+    Softcap,
+}
+
+/// A kernel's text, and which of its buffers it writes.
+pub(crate) struct Source {
+    pub(crate) name: &'static str,
+    pub(crate) wgsl: String,
+    /// Buffer i is written if bit i is set.
+    pub(crate) written: u8,
+    pub(crate) n_buffers: u8,
+}
+
+macro_rules! file {
+    ($name:literal) => {
+        include_str!(concat!("../kernels/", $name, ".wgsl"))
+    };
+}
+
+impl Kernel {
+    /// Its text.
+    pub(crate) fn source(self) -> Source {
+        let mut text = Text::default();
+        let (name, written, n_buffers) = match self {
+            Kernel::Embed(layout) => {
+                text.layout(layout);
+                text.files(&[match layout {
+                    Layout::Floats(_) => file!("formats/float_values"),
+                    Layout::Integers(_) => file!("formats/integer_values"),
+                }]);
+                text.element(&[file!("embed")]);
+                ("embed", 0b010, 3)
+            }
+            Kernel::RmsNorm => {
+                text.constant("THREADS", ROW_THREADS);
+                text.files(&[file!("reduce"), file!("rms_norm")]);
+                ("rms_norm", 0b001, 3)
+            }
+            Kernel::Quantize => {
+                text.files(&[file!("math"), file!("quantize")]);
+                ("quantize", 0b110, 3)
+            }
+            Kernel::MatmulFew(layout, rows) => {
+                text.constant("ROWS", rows);
+                text.product(layout);
+                text.files(&[file!("products/every_row"), file!("matmul_few")]);
+                ("matmul_few", 0b010, product_buffers(layout))
+            }
+            Kernel::MatmulMany(layout) => {
+                text.product(layout);
+                text.files(&[match layout {
+                    Layout::Floats(_) => file!("matmul_many_floats"),
+                    Layout::Integers(_) => file!("matmul_many"),
+                }]);
+                ("matmul_many", 0b010, product_buffers(layout))
+            }
+            Kernel::MatmulChosen(layout) => {
+                text.constant("ROWS", 1);
+                text.constant("CHOSEN_BINDING", product_buffers(layout).into());
+                text.product(layout);
+                text.files(&[file!("products/chosen_experts"), file!("matmul_few")]);
+                ("matmul_chosen", 0b010, product_buffers(layout) + 1)
+            }
+            Kernel::Add => {
+                text.element(&[file!("add")]);
+                ("add", 0b01, 2)
+            }
+            Kernel::AddBias => {
+                text.element(&[file!("add_bias")]);
+                ("add_bias", 0b01, 2)
+            }
+            Kernel::HeadNorm => {
+                text.constant("THREADS", REDUCING_THREADS);
+                text.files(&[file!("reduce"), file!("head_norm")]);
+                ("head_norm", 0b01, 2)
+            }
+            Kernel::Rope => {
+                text.element(&[file!("rope")]);
+                ("rope", 0b01, 2)
+            }
+            Kernel::StoreKv(kv) => {
+                text.kv(kv);
+                text.files(match kv.kv_type {
+                    KvType::F32 => &[file!("kv/store_f32")],
+                    KvType::F16 => &[file!("kv/narrow_f16"), file!("kv/store_pairs")],
+                    KvType::Bf16 => &[file!("kv/narrow_bf16"), file!("kv/store_pairs")],
+                    KvType::Q8_0 => &[file!("kv/store_q8_0")],
+                });
+                text.element(&[file!("math"), file!("store_kv")]);
+                ("store_kv", 0b0001, 4)
+            }
+            Kernel::Attend(kv, queries, is_split) => {
+                text.kv(kv);
+                text.constant("QUERIES", queries);
+                text.constant("QUAD_LANES", kv.head_dim.div_ceil(4).next_power_of_two());
+                let _ = writeln!(text.0, "const IS_SPLIT = {is_split};");
+                text.files(match kv.kv_type {
+                    KvType::F32 => &[file!("kv/f32")],
+                    KvType::F16 => &[file!("formats/f16"), file!("kv/pairs")],
+                    KvType::Bf16 => &[file!("formats/bf16"), file!("kv/pairs")],
+                    KvType::Q8_0 => &[file!("kv/q8_0")],
+                });
+                text.files(&[file!("math"), file!("softmax"), file!("attend")]);
+                ("attend", 0b1000, 4)
+            }
+            Kernel::AttendMerge(head_dim) => {
+                text.constant("HEAD_DIM", head_dim);
+                text.element(&[file!("math"), file!("softmax"), file!("attend_merge")]);
+                ("attend_merge", 0b001, 3)
+            }
+            Kernel::Glu => {
+                text.element(&[file!("math"), file!("glu")]);
+                ("glu", 0b01, 2)
+            }
+            Kernel::Route => {
+                text.element(&[file!("math"), file!("route")]);
+                ("route", 0b011, 3)
+            }
+            Kernel::Combine => {
+                text.element(&[file!("combine")]);
+                ("combine", 0b001, 3)
+            }
+            Kernel::TakeRows => {
+                text.element(&[file!("take_rows")]);
+                ("take_rows", 0b001, 3)
+            }
+            Kernel::Softcap => {
+                text.element(&[file!("math"), file!("softcap")]);
+                ("softcap", 0b1, 1)
+            }
+        };
+        Source { name, wgsl: text.0, written, n_buffers }
+    }
+}
+
+/// The largest heads that `attend` takes.
+pub(crate) const MOST_HEAD_DIM: usize = 4 * ATTEND_THREADS;
+
+/// How many queries are in a small tile of `attend` and in a large one.
+pub(crate) fn queries(head_dim: usize) -> [u32; 2] {
+    let most = (QUERY_BYTES / (16 * head_dim.div_ceil(4))).clamp(1, 16);
+    let most = 1 << most.ilog2();
+    [most.min(4), most]
+}
+
+fn product_buffers(layout: Layout) -> u8 {
+    if matches!(layout, Layout::Floats(_)) { 3 } else { 4 }
+}
+
+/// WGSL, file after file.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn constant(&mut self, name: &str, value: u32) {
+        let _ = writeln!(self.0, "const {name} = {value}u;");
+    }
+
+    fn files(&mut self, files: &[&str]) {
+        files.iter().for_each(|file| self.0.push_str(file));
+    }
+
+    /// A kernel whose threads have a number each.
+    fn element(&mut self, files: &[&str]) {
+        self.files(&[file!("element")]);
+        self.files(files);
+    }
+
+    fn kv(&mut self, kv: KvLayout) {
+        self.constant("HEAD_DIM", kv.head_dim);
+        self.constant("RECORD", kv.record_len() as u32);
+        self.constant("SCALES", kv.n_quant_vectors() as u32);
+        self.files(&[file!("kv/record")]);
+    }
+
+    fn product(&mut self, layout: Layout) {
+        self.files(&[file!("products/params")]);
+        self.layout(layout);
+        match layout {
+            Layout::Floats(_) => self.files(&[file!("products/floats")]),
+            Layout::Integers(_) => self.files(&[file!("products/add_block"), file!("products/integers")]),
+        }
+    }
+
+    /// How weights are read.
+    fn layout(&mut self, layout: Layout) {
+        self.files(&[file!("math")]);
+        match layout {
+            Layout::Floats(Floats::F32) => self.files(&[file!("formats/f32")]),
+            Layout::Floats(Floats::F16) => self.files(&[file!("formats/f16"), file!("formats/pairs")]),
+            Layout::Floats(Floats::Bf16) => self.files(&[file!("formats/bf16"), file!("formats/pairs")]),
+            Layout::Integers(Integers { quants, scales, offset }) => {
+                let _ = writeln!(self.0, "const OFFSET = {offset};");
+                if let Quants::Codebook(book) = quants {
+                    let words =
+                        book.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(b.map(|b| b as u8)));
+                    let words: Vec<String> = words.map(|w| format!("{w}u")).collect();
+                    let _ = writeln!(self.0, "const BOOK = array<u32, 4>({});", words.join(", "));
+                }
+                self.files(match quants {
+                    Quants::Bytes => &[file!("formats/bytes")],
+                    Quants::Nibbles => &[file!("formats/halves"), file!("formats/nibbles")],
+                    Quants::Crumbs => &[file!("formats/quarters"), file!("formats/crumbs")],
+                    Quants::NibblesAndBits => &[
+                        file!("formats/halves"),
+                        file!("formats/eighths"),
+                        file!("formats/nibbles_and_bits"),
+                    ],
+                    Quants::NibblesAndCrumbs => &[
+                        file!("formats/halves"),
+                        file!("formats/quarters"),
+                        file!("formats/nibbles_and_crumbs"),
+                    ],
+                    Quants::CrumbsAndBits => &[
+                        file!("formats/quarters"),
+                        file!("formats/eighths"),
+                        file!("formats/crumbs_and_bits"),
+                    ],
+                    Quants::Codebook(_) => &[file!("formats/halves"), file!("formats/codebook")],
+                });
+                self.files(&[file!("formats/scales")]);
+                self.files(&[match scales {
+                    Scales::F16 => file!("formats/scale_f16"),
+                    Scales::Bf16 => file!("formats/scale_bf16"),
+                    Scales::AndMinimum => file!("formats/scale_and_minimum"),
+                    Scales::KMinimum => file!("formats/scale_k_minimum"),
+                    Scales::KHalves => file!("formats/scale_k_halves"),
+                    Scales::KHalvesMinimum => file!("formats/scale_k_halves_minimum"),
+                }]);
+            }
+        }
+    }
+}
+
+/// A kernel that is ready to run.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+    /// Of its layout.
+    pub(crate) key: LayoutKey,
+}
+
+/// Number of buffers, and which are written.
+pub(crate) type LayoutKey = (u8, u8);
+
+/// The pipelines so far, made when they are first needed.
+#[derive(Debug, Default)]
+pub(crate) struct Kernels {
+    pipelines: HashMap<Kernel, Pipeline>,
+    layouts: HashMap<LayoutKey, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
+}
+
+impl Kernels {
+    pub(crate) fn get(&mut self, gpu: &Gpu, kernel: Kernel) -> &Pipeline {
+        self.pipelines.entry(kernel).or_insert_with(|| {
+            let source = kernel.source();
+            let key = (source.n_buffers, source.written);
+            let (layout, pipeline_layout) =
+                self.layouts.entry(key).or_insert_with(|| layouts(&gpu.device, key)).clone();
+            let descriptor = wgpu::ShaderModuleDescriptor {
+                label: Some(source.name),
+                source: wgpu::ShaderSource::Wgsl(source.wgsl.into()),
+            };
+            let module = module(&gpu.device, descriptor);
+            let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(source.name),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
+                cache: None,
+            });
+            Pipeline { pipeline, layout, key }
+        })
+    }
+}
+
+/// With every check in debug builds, so that tests would find a read or a write past an end.
+fn module(device: &wgpu::Device, descriptor: wgpu::ShaderModuleDescriptor<'_>) -> wgpu::ShaderModule {
+    if cfg!(debug_assertions) {
+        return device.create_shader_module(descriptor);
+    }
+    // SAFETY: the text is ours; its reads and writes are within its buffers, its loops end and its divisors are not zero.
+    // Tests run the same text with checks.
+    unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+}
+
+fn layouts(
+    device: &wgpu::Device,
+    (n_buffers, written): LayoutKey,
+) -> (wgpu::BindGroupLayout, wgpu::PipelineLayout) {
+    let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..u32::from(n_buffers))
+        .map(|binding| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Storage { read_only: written >> binding & 1 == 0 },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        })
+        .collect();
+    let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
+    let layout = device.create_bind_group_layout(&descriptor);
+    let pipeline = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: None,
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: IMMEDIATE_BYTES,
+    });
+    (layout, pipeline)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! Every kernel is valid WGSL and can be had in the languages of Metal and Vulkan.
+
+use inferno_format::DType;
+use naga::back::{msl, spv};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+use super::*;
+
+fn all() -> Vec<Kernel> {
+    let mut all = vec![
+        Kernel::RmsNorm,
+        Kernel::Quantize,
+        Kernel::Add,
+        Kernel::AddBias,
+        Kernel::HeadNorm,
+        Kernel::Rope,
+        Kernel::AttendMerge(80),
+        Kernel::Glu,
+        Kernel::Route,
+        Kernel::Combine,
+        Kernel::TakeRows,
+        Kernel::Softcap,
+    ];
+    for layout in DType::ALL.iter().filter_map(|&dtype| Layout::of(dtype)) {
+        all.extend([Kernel::Embed(layout), Kernel::MatmulMany(layout), Kernel::MatmulChosen(layout)]);
+        all.extend([1, 2, 4, 8].map(|rows| Kernel::MatmulFew(layout, rows)));
+    }
+    for kv_type in KvType::ALL {
+        for head_dim in [7, 64, 128, 256, 512] {
+            let kv = KvLayout { kv_type, head_dim };
+            all.push(Kernel::StoreKv(kv));
+            for n in queries(head_dim as usize) {
+                all.extend([false, true].map(|is_split| Kernel::Attend(kv, n, is_split)));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn every_type_that_can_be_computed_with_has_a_layout() {
+    for &dtype in DType::ALL {
+        assert_eq!(Layout::of(dtype).is_some(), dtype.can_dequantize(), "{dtype}");
+    }
+}
+
+#[test]
+fn every_kernel_is_valid_and_translates() {
+    for kernel in all() {
+        let Source { wgsl, n_buffers, written, .. } = kernel.source();
+        let module = naga::front::wgsl::parse_str(&wgsl)
+            .unwrap_or_else(|e| panic!("{kernel:?}:\n{}", e.emit_to_string(&wgsl)));
+        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES);
+        let info = validator
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{kernel:?}:\n{}", e.emit_to_string(&wgsl)));
+
+        // The buffers are those that dispatches bind.
+        let mut bound = 0;
+        for (_, variable) in module.global_variables.iter() {
+            if let naga::AddressSpace::Storage { access } = variable.space {
+                let binding = variable.binding.expect("a buffer is bound").binding;
+                bound += 1;
+                assert!(binding < u32::from(n_buffers), "{kernel:?}");
+                let is_written = access.contains(naga::StorageAccess::STORE);
+                assert_eq!(written >> binding & 1 == 1, is_written, "{kernel:?}: buffer {binding}");
+            }
+        }
+        assert_eq!(bound, n_buffers, "{kernel:?}");
+
+        let options = spv::Options { lang_version: (1, 3), ..Default::default() };
+        spv::write_vec(&module, &info, &options, None).unwrap_or_else(|e| panic!("{kernel:?}: SPIR-V: {e}"));
+
+        let resources = (0..n_buffers)
+            .map(|binding| {
+                let target = msl::BindTarget { buffer: Some(binding), mutable: true, ..Default::default() };
+                (naga::ResourceBinding { group: 0, binding: binding.into() }, target)
+            })
+            .collect();
+        let entry = msl::EntryPointResources {
+            resources,
+            immediates_buffer: Some(n_buffers),
+            sizes_buffer: Some(n_buffers + 1),
+        };
+        let options = msl::Options {
+            lang_version: (2, 4),
+            per_entry_point_map: [("main".to_owned(), entry)].into(),
+            ..Default::default()
+        };
+        let text = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
+            .unwrap_or_else(|e| panic!("{kernel:?}: MSL: {e}"));
+        assert!(text.0.contains("kernel void"), "{kernel:?}");
+    }
+}

@@ -1,0 +1,37 @@
+//! The portable GPU backend: one set of WGSL kernels for Metal, Vulkan and DX12, by way of wgpu.
+//!
+//! An operation records dispatches; they run when the transformer reads a result. It knows tensors, buffers and batches. It
+//! must not know families, schedules or strings.
+//!
+//! ```text
+//! device.rs     adapters, and one of them opened: buffers, errors, what it can do
+//! layout.rs     weights as the kernels read them, still quantized
+//! kernels.rs    from the files in `kernels/` to pipelines
+//! recorder.rs   a step's dispatches and what it uploads
+//! buffer.rs     activations
+//! matrix.rs     weights
+//! matmul.rs     products of the two
+//! batch.rs      what attention has to know of a batch
+//! kv.rs         the pool of keys and values
+//! backend.rs    the operations
+//! ```
+//!
+//! **Numerics.** The definitions are those of `inferno_model::reference`, products in integers included, but for the order
+//! of sums: inputs are cut into at most 32 slices, each an `fma` chain, which are added in order. That order depends on the
+//! shape of the matrix alone, and so a row's bits do not depend on the other rows.
+//!
+//! Start reading at [`backend`], then `kernels/matmul_few.wgsl`.
+
+pub mod backend;
+mod batch;
+mod buffer;
+pub mod device;
+mod kernels;
+mod kv;
+mod layout;
+mod matmul;
+mod matrix;
+mod recorder;
+
+pub use backend::Wgpu;
+pub use device::{AdapterError, Choice, Found, Gpu, adapters};

@@ -1,0 +1,131 @@
+//! Products with matrices: which kernel, and in what shape.
+
+use crate::buffer::{Buffer, storages};
+use crate::device::{Gpu, Storage};
+use crate::kernels::Kernel;
+use crate::layout::{BLOCK, Layout, PANEL};
+use crate::matrix::{Part, Weight};
+use crate::recorder::{Grid, MOST_GROUPS, Params, Recorder, VECTOR};
+
+/// Rows up to which weights are read once for a few rows, and not for tiles of 64.
+const FEW_ROWS: usize = 8;
+/// Outputs and rows of a tile of `matmul_many`.
+const TILE: usize = 64;
+
+/// The rows of an input, quantized.
+#[derive(Debug, Default)]
+pub(crate) struct Inputs {
+    quants: Buffer,
+    scales: Buffer,
+}
+
+/// Which experts serve which rows.
+pub(crate) struct Chosen<'a> {
+    /// An expert for every row of the output.
+    pub(crate) ids: &'a Storage,
+    /// How many of them.
+    pub(crate) n: usize,
+    /// Rows of the output that share one of the input.
+    pub(crate) n_each: usize,
+}
+
+impl Inputs {
+    /// Quantizes the rows of `x` if a product that follows is taken in integers.
+    pub(crate) fn prepare(
+        &mut self,
+        gpu: &mut Gpu,
+        recorder: &mut Recorder,
+        x: &Buffer,
+        weights: &[&Weight],
+    ) {
+        if !weights.iter().any(|w| matches!(w.layout, Layout::Integers(_))) {
+            return;
+        }
+        let n_blocks = x.stride() / BLOCK;
+        // A quarter of the bytes, and two words for a block.
+        self.quants.reserve(gpu, recorder, x.n_rows * n_blocks * BLOCK / 4);
+        self.scales.reserve(gpu, recorder, x.n_rows * n_blocks * 2);
+        let (x_storage, quants, scales) = storages!(x, self.quants, self.scales);
+        let params = Params::default().uint(x.n_rows).uint(n_blocks).uint(x.stride() / VECTOR);
+        let buffers = [Some(x_storage), Some(quants), Some(scales)];
+        recorder.dispatch(gpu, Kernel::Quantize, &buffers, &params, &Grid::Groups(x.n_rows));
+    }
+
+    /// out (n, rows of the matrix) = x × its transpose; or each row of that with a matrix of its own. `x` is prepared.
+    pub(crate) fn multiply(
+        &self,
+        gpu: &mut Gpu,
+        recorder: &mut Recorder,
+        (out, weight, x): (&mut Buffer, &Weight, &Buffer),
+        chosen: Option<&Chosen<'_>>,
+    ) {
+        assert_eq!((x.width, out.width), (weight.cols, weight.rows), "shape of `{}`", weight.name);
+        out.resize(gpu, recorder, chosen.map_or(x.n_rows, |chosen| chosen.n));
+        let (to, from) = storages!(out, x);
+        for part in &weight.parts {
+            let mut buffers = vec![Some(&part.storage), Some(to)];
+            match weight.layout {
+                Layout::Floats(_) => buffers.push(Some(from)),
+                Layout::Integers(_) => buffers.extend([self.quants.storage(), self.scales.storage()]),
+            }
+            let shape = |first_row| params(weight, part, (out, x), first_row, chosen.is_some());
+            let few = |rows| Kernel::MatmulFew(weight.layout, rows as u32);
+            match chosen {
+                Some(chosen) => {
+                    buffers.push(Some(chosen.ids));
+                    let matrices = weight.n_panels();
+                    for first in (0..chosen.n).step_by(MOST_GROUPS) {
+                        let params = shape(first)
+                            .uint(matrices)
+                            .uint(part.panels.start / matrices)
+                            .uint(part.panels.len() / matrices)
+                            .uint(chosen.n_each);
+                        let grid = Grid::Stacked(matrices, MOST_GROUPS.min(chosen.n - first));
+                        let kernel = Kernel::MatmulChosen(weight.layout);
+                        recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
+                    }
+                }
+                None if x.n_rows <= FEW_ROWS => {
+                    let grid = Grid::Groups(part.panels.len());
+                    let kernel = few(x.n_rows.next_power_of_two());
+                    recorder.dispatch(gpu, kernel, &buffers, &shape(0), &grid);
+                }
+                None => {
+                    let n_outputs = outputs(weight, part);
+                    let grid = Grid::Box(n_outputs.div_ceil(TILE), x.n_rows.div_ceil(TILE), 1);
+                    let kernel = Kernel::MatmulMany(weight.layout);
+                    recorder.dispatch(gpu, kernel, &buffers, &shape(0), &grid);
+                }
+            }
+        }
+    }
+}
+
+/// Of a part of a matrix.
+fn outputs(weight: &Weight, part: &Part) -> usize {
+    weight.rows.min(part.panels.end * PANEL) - part.panels.start * PANEL
+}
+
+/// `products/params.wgsl`, up to what experts need.
+fn params(
+    weight: &Weight,
+    part: &Part,
+    (out, x): (&Buffer, &Buffer),
+    first_row: usize,
+    is_whole: bool,
+) -> Params {
+    let (n_outputs, first_output) = match is_whole {
+        true => (weight.rows, 0),
+        false => (outputs(weight, part), part.panels.start * PANEL),
+    };
+    Params::default()
+        .uint(weight.n_blocks())
+        .uint(weight.slice_blocks())
+        .uint(weight.panel_len())
+        .uint(out.n_rows)
+        .uint(first_row)
+        .uint(n_outputs)
+        .uint(first_output)
+        .uint(out.stride())
+        .uint(x.stride() / VECTOR)
+}

@@ -1,0 +1,290 @@
+//! A step's dispatches, recorded until somebody reads a result, and what the host uploads for them.
+
+use std::collections::HashMap;
+
+use inferno_model::error::StepError;
+
+use crate::device::{Gpu, IMMEDIATE_BYTES, Storage};
+use crate::kernels::{GROUP, Kernel, Kernels, LayoutKey};
+
+/// Bytes of the first buffer of uploads.
+const UPLOAD_BYTES: u64 = 256 << 10;
+/// Dispatches after which those so far are handed to the device, so that it is at work while the rest is recorded.
+const AT_ONCE: usize = 256;
+/// Workgroups in a dimension.
+pub(crate) const MOST_GROUPS: usize = 65_535;
+/// Numbers of a vector.
+pub(crate) const VECTOR: usize = 4;
+
+/// Numbers that a dispatch takes: parameters of a kernel in the order of its `Params`.
+#[derive(Debug, Default)]
+pub(crate) struct Params {
+    words: [u32; IMMEDIATE_BYTES as usize / 4],
+    n: usize,
+}
+
+impl Params {
+    pub(crate) fn uint(mut self, value: usize) -> Params {
+        self.words[self.n] = u32::try_from(value).expect("sizes on a device fit 32 bits");
+        self.n += 1;
+        self
+    }
+
+    pub(crate) fn float(mut self, value: f32) -> Params {
+        self.words[self.n] = value.to_bits();
+        self.n += 1;
+        self
+    }
+
+    fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.words[..self.n])
+    }
+}
+
+/// How many workgroups.
+pub(crate) enum Grid {
+    /// One thread for each of so many.
+    Threads(usize),
+    /// So many, in rows as long as they may be.
+    Groups(usize),
+    /// The same, and so many of that: in x and y, and in z.
+    Stacked(usize, usize),
+    /// In x, y and z.
+    Box(usize, usize, usize),
+}
+
+impl Grid {
+    fn size(&self) -> [u32; 3] {
+        let rows = |n: usize, z: usize| [n.min(MOST_GROUPS), n.div_ceil(MOST_GROUPS), z].map(|n| n as u32);
+        match *self {
+            Grid::Threads(n) => rows(n.div_ceil(GROUP as usize), 1),
+            Grid::Groups(n) => rows(n, 1),
+            Grid::Stacked(n, z) => rows(n, z),
+            Grid::Box(x, y, z) => [x, y, z].map(|n| n as u32),
+        }
+    }
+}
+
+/// The commands of a step.
+pub(crate) struct Recorder {
+    pub(crate) kernels: Kernels,
+    commands: Option<Commands>,
+    /// Keyed by layout and the buffers' ids.
+    groups: HashMap<(LayoutKey, Vec<u32>), wgpu::BindGroup>,
+    uploads: Uploads,
+    readback: Option<wgpu::Buffer>,
+}
+
+struct Commands {
+    encoder: wgpu::CommandEncoder,
+    pass: Option<wgpu::ComputePass<'static>>,
+    n_dispatches: usize,
+}
+
+/// Words from the host, end to end: a step's tokens, positions, page tables.
+struct Uploads {
+    storage: Storage,
+    words: Vec<u32>,
+    /// How many of them the device has.
+    n_sent: usize,
+    /// Those before a larger buffer took their place, until the step is over.
+    outgrown: Vec<Storage>,
+    /// What was uploaded when, to be found again.
+    generation: u64,
+}
+
+impl Recorder {
+    pub(crate) fn new(storage: Storage) -> Recorder {
+        let uploads = Uploads { storage, words: Vec::new(), n_sent: 0, outgrown: Vec::new(), generation: 0 };
+        Recorder {
+            kernels: Kernels::default(),
+            commands: None,
+            groups: HashMap::new(),
+            uploads,
+            readback: None,
+        }
+    }
+
+    /// Room for the first uploads.
+    pub(crate) fn first_uploads(gpu: &mut Gpu) -> Result<Storage, inferno_model::error::BackendError> {
+        gpu.storage(UPLOAD_BYTES, &|| "a step's input".into())
+    }
+
+    /// Puts words where kernels find them: the index of the first one.
+    pub(crate) fn upload(&mut self, gpu: &mut Gpu, words: &[u32]) -> usize {
+        let at = self.uploads.words.len();
+        let n_bytes = (4 * (at + words.len())) as u64;
+        if n_bytes > self.uploads.storage.n_bytes {
+            match gpu.storage(n_bytes.next_power_of_two(), &|| "a step's input".into()) {
+                Ok(storage) => {
+                    // What was recorded before looks at the old one: it gets its words now.
+                    self.send(gpu);
+                    self.uploads.n_sent = 0;
+                    let old = std::mem::replace(&mut self.uploads.storage, storage);
+                    self.forget(old.id);
+                    self.uploads.outgrown.push(old);
+                }
+                Err(e) => {
+                    gpu.failure.note(e.what);
+                    return 0;
+                }
+            }
+        }
+        self.uploads.words.extend_from_slice(words);
+        at
+    }
+
+    /// Changes when everything uploaded so far is gone.
+    pub(crate) fn generation(&self) -> u64 {
+        self.uploads.generation
+    }
+
+    /// The groups that bind a buffer which is going away.
+    pub(crate) fn forget(&mut self, id: u32) {
+        self.groups.retain(|(_, ids), _| !ids.contains(&id));
+    }
+
+    fn send(&mut self, gpu: &Gpu) {
+        let words = &self.uploads.words[self.uploads.n_sent..];
+        if !words.is_empty() {
+            let at = 4 * self.uploads.n_sent as u64;
+            gpu.queue.write_buffer(&self.uploads.storage.buffer, at, bytemuck::cast_slice(words));
+            self.uploads.n_sent = self.uploads.words.len();
+        }
+    }
+
+    /// Records a dispatch. `None` among the buffers stands for the uploads.
+    pub(crate) fn dispatch(
+        &mut self,
+        gpu: &Gpu,
+        kernel: Kernel,
+        buffers: &[Option<&Storage>],
+        params: &Params,
+        grid: &Grid,
+    ) {
+        let size = grid.size();
+        if size.contains(&0) || gpu.failure.get().is_some() {
+            return;
+        }
+        let buffers = buffers.iter().map(|b| b.unwrap_or(&self.uploads.storage));
+        let pipeline = self.kernels.get(gpu, kernel);
+        let ids = buffers.clone().map(|b| b.id).collect();
+        let group = self.groups.entry((pipeline.key, ids)).or_insert_with(|| {
+            let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
+                .enumerate()
+                .map(|(i, b)| wgpu::BindGroupEntry {
+                    binding: i as u32,
+                    resource: b.buffer.as_entire_binding(),
+                })
+                .collect();
+            let descriptor =
+                wgpu::BindGroupDescriptor { label: None, layout: &pipeline.layout, entries: &entries };
+            gpu.device.create_bind_group(&descriptor)
+        });
+        let commands = self.commands.get_or_insert_with(|| Commands::new(&gpu.device));
+        let pass = commands.pass();
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, &*group, &[]);
+        pass.set_immediates(0, params.bytes());
+        pass.dispatch_workgroups(size[0], size[1], size[2]);
+        commands.n_dispatches += 1;
+        if commands.n_dispatches >= AT_ONCE {
+            self.submit(gpu);
+        }
+    }
+
+    /// Records a copy of bytes.
+    pub(crate) fn copy(
+        &mut self,
+        gpu: &Gpu,
+        (from, at): (&Storage, u64),
+        (to, to_at): (&Storage, u64),
+        n: u64,
+    ) {
+        let commands = self.commands.get_or_insert_with(|| Commands::new(&gpu.device));
+        commands.encoder().copy_buffer_to_buffer(&from.buffer, at, &to.buffer, to_at, n);
+    }
+
+    /// Hands everything recorded to the device.
+    pub(crate) fn submit(&mut self, gpu: &Gpu) {
+        self.send(gpu);
+        if let Some(mut commands) = self.commands.take() {
+            commands.pass = None;
+            gpu.queue.submit([commands.encoder.finish()]);
+        }
+    }
+
+    /// Does everything recorded.
+    pub(crate) fn finish(&mut self, gpu: &mut Gpu) -> Result<(), StepError> {
+        self.submit(gpu);
+        gpu.wait();
+        self.uploads.reset(gpu);
+        gpu.failure.get().map_or(Ok(()), |what| Err(StepError { what }))
+    }
+
+    /// Does everything recorded, then calls `take` with `n` bytes of a buffer.
+    pub(crate) fn read(
+        &mut self,
+        gpu: &mut Gpu,
+        storage: &Storage,
+        (at, n): (u64, u64),
+        take: impl FnOnce(&[u8]),
+    ) -> Result<(), StepError> {
+        let size = n.max(4);
+        if self.readback.as_ref().is_none_or(|b| b.size() < size) {
+            self.readback = Some(gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("readback"),
+                size: size.next_power_of_two(),
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            }));
+        }
+        let readback = self.readback.as_ref().expect("just made");
+        if n > 0 {
+            let commands = self.commands.get_or_insert_with(|| Commands::new(&gpu.device));
+            commands.encoder().copy_buffer_to_buffer(&storage.buffer, at, readback, 0, n);
+        }
+        let readback = readback.clone();
+        self.submit(gpu);
+        let (failure, slice) = (gpu.failure.clone(), readback.slice(0..size));
+        slice.map_async(wgpu::MapMode::Read, move |result| {
+            if let Err(e) = result {
+                failure.note(e.to_string());
+            }
+        });
+        self.finish(gpu)?;
+        take(&slice.get_mapped_range().map_err(|e| StepError { what: e.to_string() })?[..n as usize]);
+        readback.unmap();
+        Ok(())
+    }
+}
+
+impl Commands {
+    fn new(device: &wgpu::Device) -> Commands {
+        let encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        Commands { encoder, pass: None, n_dispatches: 0 }
+    }
+
+    fn pass(&mut self) -> &mut wgpu::ComputePass<'static> {
+        let encoder = &mut self.encoder;
+        self.pass.get_or_insert_with(|| {
+            encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime()
+        })
+    }
+
+    /// For what is no dispatch.
+    fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
+        self.pass = None;
+        &mut self.encoder
+    }
+}
+
+impl Uploads {
+    /// The device has done what looked at them.
+    fn reset(&mut self, gpu: &mut Gpu) {
+        self.words.clear();
+        self.n_sent = 0;
+        self.generation += 1;
+        self.outgrown.drain(..).for_each(|old| gpu.release(old));
+    }
+}

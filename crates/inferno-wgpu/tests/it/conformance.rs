@@ -1,0 +1,27 @@
+//! Every operation against the reference, and rows that do not depend on the batch, bit for bit.
+
+use inferno_format::Gguf;
+use inferno_model::conformance::{Precision, Promise, check};
+
+use crate::backend;
+
+/// Products are integers and `fma` chains as in the reference, added up in another order. Scores are up to 20 here, and what
+/// they differ by in the last place weighs e times as much.
+const CLOSE: Promise = Promise { operations: Precision::Close(4e-6), attention: Precision::Close(2e-5) };
+
+#[test]
+fn the_operations_are_near_the_reference() {
+    if backend().is_some() {
+        check(|| backend().unwrap(), CLOSE, &[]);
+    }
+}
+
+#[test]
+fn a_sequence_is_computed_the_same_in_any_company() {
+    if backend().is_none() {
+        return;
+    }
+    let models = ["llama", "qwen3", "qwen3moe", "phi3", "gemma2", "gemma3"]
+        .map(|name| Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap());
+    check(|| backend().unwrap(), CLOSE, &models);
+}
