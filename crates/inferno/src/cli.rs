@@ -65,6 +65,8 @@ pub(crate) enum Command {
     /// end to the other, which is the limit that its bytes per second are compared with. Tokens are random, and the
     /// same in every repeat.
     Bench(Box<Bench>),
+    /// Show what can compute here: the processor's instruction sets, and GPUs
+    Doctor,
     /// Write a model of true shape with random weights, for benchmarks and tests
     Synth(Synth),
 }

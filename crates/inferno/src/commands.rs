@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod doctor;
 mod inspect;
 mod logits;
 mod run;
@@ -29,6 +30,7 @@ pub(crate) fn execute(command: Command) -> Result<ExitCode> {
         Command::Detokenize(args) => tokenize::detokenize(&args)?,
         Command::Logits(args) => logits::logits(&args)?,
         Command::Bench(args) => return bench::bench(&args),
+        Command::Doctor => doctor::doctor()?,
         Command::Synth(args) => return synth::synth(&args),
     }
     Ok(ExitCode::SUCCESS)

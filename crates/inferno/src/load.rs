@@ -1,5 +1,9 @@
 //! From a path to a model on a device. The one place that chooses a backend, and the one that knows of features.
 
+mod gpu;
+
+pub(crate) use gpu::devices;
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -7,7 +11,7 @@ use anyhow::{Context, Result};
 use inferno_cpu::{Cpu, Isa};
 use inferno_format::{DType, Gguf};
 use inferno_model::architecture::Architecture;
-use inferno_model::backend::KvType;
+use inferno_model::backend::{Backend, KvType};
 use inferno_model::error::LoadError;
 use inferno_model::profile::{Profile, Profiled};
 use inferno_model::transformer::{KvRoom, Model, Transformer};
@@ -17,6 +21,28 @@ use inferno_text::Tokenizer;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Computation")]
 pub(crate) struct Compute {
+    /// What computes: auto, cpu or wgpu (a GPU through Metal, Vulkan or DX12); auto is a GPU if this build can use it and
+    /// the machine has one. `inferno doctor` lists them
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_enum,
+        default_value_t,
+        env = "INFERNO_BACKEND",
+        hide_env_values = true,
+        hide_possible_values = true
+    )]
+    pub(crate) backend: BackendChoice,
+
+    /// The GPU, by its number in `inferno doctor` or a part of its name; default: the one that is probably fastest
+    #[arg(long, value_name = "DEVICE", env = "INFERNO_DEVICE", hide_env_values = true)]
+    pub(crate) device: Option<String>,
+
+    /// Layers on the GPU, counted from the last one, with embedding and output; the processor has those before: auto, or a
+    /// number. auto is all, or as many as there is memory for
+    #[arg(long, value_name = "N", default_value_t, env = "INFERNO_GPU_LAYERS", hide_env_values = true)]
+    pub(crate) gpu_layers: GpuLayers,
+
     /// Instruction set: scalar, neon, avx2, avx-vnni, avx512 or amx; default: the best one this machine has
     #[arg(long, value_name = "LEVEL", env = "INFERNO_ISA", hide_env_values = true)]
     pub(crate) isa: Option<Isa>,
@@ -38,6 +64,49 @@ pub(crate) struct Compute {
     pub(crate) kv: KvChoice,
 }
 
+/// Which backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum BackendChoice {
+    /// A GPU if there is one.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A GPU.
+    Wgpu,
+}
+
+/// How much of a model a GPU gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum GpuLayers {
+    /// What there is memory for.
+    #[default]
+    Auto,
+    /// So many layers at most.
+    Last(usize),
+}
+
+impl std::str::FromStr for GpuLayers {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<GpuLayers, Self::Err> {
+        match text.parse() {
+            Ok(n) => Ok(GpuLayers::Last(n)),
+            Err(_) if text == "auto" => Ok(GpuLayers::Auto),
+            Err(_) => Err("expected auto, or a number of layers"),
+        }
+    }
+}
+
+impl std::fmt::Display for GpuLayers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            GpuLayers::Auto => f.write_str("auto"),
+            GpuLayers::Last(n) => n.fmt(f),
+        }
+    }
+}
+
 /// What of a processor computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Units {
@@ -54,7 +123,7 @@ pub(crate) enum Units {
 /// A type for keys and values, or the one that suits the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum KvChoice {
-    /// See [`Opened::kv_type`].
+    /// See [`Target::kv_type`].
     #[default]
     Auto,
     /// This one.
@@ -106,38 +175,99 @@ impl Opened {
             .with_context(|| format!("cannot use `{}` as a model", self.name))
     }
 
-    /// What keys and values are stored as: nothing is rounded if the model's matrices are not, else they take 16 bits.
-    pub(crate) fn kv_type(&self, choice: KvChoice, isa: Isa) -> KvType {
-        match choice {
-            KvChoice::Type(kv_type) => kv_type,
-            KvChoice::Auto => {
-                let mut matrices = self.file.tensors().iter().filter(|t| t.n_rows() > 1);
-                if matrices.all(|t| t.dtype == DType::F32) { KvType::F32 } else { isa.half_kv() }
-            }
-        }
-    }
-
     /// Loads the weights, with room for `n_pages` of keys and values. Every operation is timed if there is a profile
     /// for it.
     pub(crate) fn model(
         &self,
         arch: Architecture,
         n_pages: usize,
-        compute: &Compute,
+        target: Target,
         profile: Option<Profile>,
     ) -> Result<Box<dyn Model>> {
-        let isa = compute.isa()?;
         let n_pages = vec![n_pages; arch.cache_groups.len()];
-        let room = KvRoom { n_pages, kv_type: self.kv_type(compute.kv, isa) };
-        let backend = Cpu::new(isa, compute.n_threads())?;
-        let model: Result<Box<dyn Model>, LoadError> = match profile {
-            None => Transformer::load(&self.file, arch, backend, &room).map(|m| Box::new(m) as _),
-            Some(profile) => {
-                let backend = Profiled::new(backend, profile);
-                Transformer::load(&self.file, arch, backend, &room).map(|m| Box::new(m) as _)
-            }
+        let room = KvRoom { n_pages, kv_type: target.kv_type(self) };
+        let model = match target.device {
+            Device::Cpu { isa, n_threads } => self.load(arch, Cpu::new(isa, n_threads)?, &room, profile),
+            #[cfg(any(feature = "wgpu", target_os = "macos"))]
+            Device::Gpu(gpu) => self.load_on_gpu(&arch, *gpu, &room, profile),
         };
         model.with_context(|| format!("cannot load `{}`", self.name))
+    }
+
+    fn load<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send + 'static>(
+        &self,
+        arch: Architecture,
+        backend: B,
+        room: &KvRoom,
+        profile: Option<Profile>,
+    ) -> Result<Box<dyn Model>, LoadError> {
+        Ok(match profile {
+            None => Box::new(Transformer::load(&self.file, arch, backend, room)?),
+            Some(profile) => {
+                Box::new(Transformer::load(&self.file, arch, Profiled::new(backend, profile), room)?)
+            }
+        })
+    }
+}
+
+/// What a model is going to run on.
+pub(crate) struct Target {
+    kv: KvChoice,
+    device: Device,
+}
+
+/// The same, to be said in reports.
+#[derive(Debug, Clone)]
+pub(crate) struct RunsOn {
+    /// Instruction set or GPU.
+    pub(crate) level: String,
+    /// Of the processor, that compute.
+    pub(crate) n_threads: usize,
+    pub(crate) kv_type: KvType,
+}
+
+enum Device {
+    Cpu {
+        isa: Isa,
+        n_threads: NonZeroUsize,
+    },
+    #[cfg(any(feature = "wgpu", target_os = "macos"))]
+    Gpu(Box<gpu::Opening>),
+}
+
+impl Target {
+    /// This machine's processor.
+    pub(crate) fn best() -> Target {
+        let device = Device::Cpu { isa: Isa::best(), n_threads: NonZeroUsize::MIN };
+        Target { kv: KvChoice::Auto, device }
+    }
+
+    /// What keys and values are stored as: nothing is rounded if the model's matrices are not, else they take 16 bits.
+    pub(crate) fn kv_type(&self, opened: &Opened) -> KvType {
+        match self.kv {
+            KvChoice::Type(kv_type) => kv_type,
+            KvChoice::Auto => {
+                let mut matrices = opened.file.tensors().iter().filter(|t| t.n_rows() > 1);
+                if matrices.all(|t| t.dtype == DType::F32) { KvType::F32 } else { self.half_kv() }
+            }
+        }
+    }
+
+    fn half_kv(&self) -> KvType {
+        match &self.device {
+            Device::Cpu { isa, .. } => isa.half_kv(),
+            #[cfg(any(feature = "wgpu", target_os = "macos"))]
+            Device::Gpu(_) => KvType::F16,
+        }
+    }
+
+    pub(crate) fn runs_on(&self, opened: &Opened) -> RunsOn {
+        let (level, n_threads) = match &self.device {
+            Device::Cpu { isa, n_threads } => (isa.to_string(), n_threads.get()),
+            #[cfg(any(feature = "wgpu", target_os = "macos"))]
+            Device::Gpu(gpu) => (format!("wgpu on {}", gpu.name()), gpu.n_threads()),
+        };
+        RunsOn { level, n_threads, kv_type: self.kv_type(opened) }
     }
 }
 
@@ -151,12 +281,21 @@ impl Compute {
             Units::Best => true,
         };
         let isa = Isa::available().into_iter().rfind(fits)?;
-        Some(Compute { isa: Some(isa), threads: Some(threads), kv: KvChoice::Auto })
+        let backend = BackendChoice::Cpu;
+        Some(Compute { backend, isa: Some(isa), threads: Some(threads), ..Compute::default() })
     }
 
-    /// The instruction set to use.
-    pub(crate) fn isa(&self) -> Result<Isa> {
-        Ok(self.isa.map_or_else(|| Ok(Isa::best()), Isa::check)?)
+    /// What to use: opens the GPU if that is it. A GPU that cannot be had is said, and the processor takes its place.
+    pub(crate) fn target(&self) -> Result<Target> {
+        let device = match self.gpu()? {
+            #[cfg(any(feature = "wgpu", target_os = "macos"))]
+            Some(gpu) => Device::Gpu(Box::new(gpu::Opening::new(gpu, self))),
+            _ => {
+                let isa = self.isa.map_or_else(|| Ok(Isa::best()), Isa::check)?;
+                Device::Cpu { isa, n_threads: self.n_threads() }
+            }
+        };
+        Ok(Target { kv: self.kv, device })
     }
 
     /// The number of threads to use.

@@ -38,6 +38,7 @@ impl<'a> Session<'a> {
         let opened = load::open(args.model.model.as_deref())?;
         let arch = opened.architecture(args.context.map(|n| n as usize))?;
         let context_len = arch.context_len;
+        let target = args.compute.target()?;
         // Keys and values take memory when they are written: there is room for the whole context.
         let n_pages = context_len.div_ceil(PAGE_LEN);
         // While one thread makes the vocabulary ready, the others load the weights.
@@ -47,7 +48,7 @@ impl<'a> Session<'a> {
                 let prepared = prepare(&opened, &tokenizer)?;
                 Ok((tokenizer, prepared))
             });
-            let model = opened.model(arch, n_pages, &args.compute, None);
+            let model = opened.model(arch, n_pages, target, None);
             (text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), model)
         });
         let ((tokenizer, prepared), model) = (text?, model?);

@@ -17,7 +17,8 @@ use anyhow::{Context, Result};
 use inferno_format::{DType, Gguf};
 use inferno_model::architecture::Architecture;
 use inferno_model::profile::Profile;
-use machine::Machine;
+use inferno_model::transformer::Model;
+pub(super) use machine::Machine;
 use plan::{Item, Plan};
 use report::{Measured, Report};
 use runner::{Runner, Sample};
@@ -67,16 +68,16 @@ impl Session {
     fn start(args: &cli::Bench, opened: &load::Opened, arch: Architecture, plan: Plan) -> Result<Session> {
         let machine = Machine::found();
         let profile = Profile::default();
-        let loaded = load(args, opened, arch.clone(), plan.n_pages, &profile)?;
+        let (model, runs_on) = load(args, opened, arch.clone(), plan.n_pages, &profile)?;
         let n_bytes = match args.stream_mib {
             Some(mib) => mib.get() << 20,
             None => (STREAM_MIB << 20).max(2 * machine.cache.unwrap_or(0)),
         };
-        let stream = Stream::new(n_bytes, loaded.n_threads);
+        let stream = Stream::new(n_bytes, runs_on.n_threads);
         let measure = |item: &Item| {
-            Measured::new(item.work, bytes::per_step(&opened.file, &arch, loaded.kv_type, item.work))
+            Measured::new(item.work, bytes::per_step(&opened.file, &arch, runs_on.kv_type, item.work))
         };
-        let kv = format!("{:?}", loaded.kv_type).to_lowercase();
+        let kv = format!("{:?}", runs_on.kv_type).to_lowercase();
         let heading = format!(
             "{}: {}, {:.1} MB\n{}, {} cores; {}, {} threads, KV {kv}; medians (least … most) of the repeats",
             opened.name,
@@ -84,12 +85,12 @@ impl Session {
             opened.file.file_bytes() as f64 / 1e6,
             machine.cpu,
             machine.n_cores,
-            loaded.level,
-            loaded.n_threads,
+            runs_on.level,
+            runs_on.n_threads,
         );
         let settings = json!({
-            "backend": loaded.level,
-            "threads": loaded.n_threads,
+            "backend": runs_on.level,
+            "threads": runs_on.n_threads,
             "kv_type": kv,
             "chunk": args.chunk,
             "seed": args.seed,
@@ -102,7 +103,7 @@ impl Session {
             measured: plan.items.iter().map(measure).collect(),
             machine,
         };
-        let runner = Runner::new(loaded.model, args.seed, args.chunk.get());
+        let runner = Runner::new(model, args.seed, args.chunk.get());
         Ok(Session { runner, items: plan.items, stream, profile, report })
     }
 
@@ -162,25 +163,17 @@ impl Session {
     }
 }
 
-/// A model ready to run, and on what.
-struct Loaded {
-    model: Box<dyn inferno_model::transformer::Model>,
-    level: String,
-    n_threads: usize,
-    kv_type: inferno_model::backend::KvType,
-}
-
 fn load(
     args: &cli::Bench,
     opened: &load::Opened,
     arch: Architecture,
     n_pages: usize,
     profile: &Profile,
-) -> Result<Loaded> {
-    let compute = &args.compute;
-    let model = opened.model(arch, n_pages, compute, args.profile.then(|| profile.clone()))?;
-    let (isa, n_threads) = (compute.isa()?, compute.n_threads().get());
-    Ok(Loaded { model, level: isa.to_string(), n_threads, kv_type: opened.kv_type(compute.kv, isa) })
+) -> Result<(Box<dyn Model>, load::RunsOn)> {
+    let target = args.compute.target()?;
+    let runs_on = target.runs_on(opened);
+    let model = opened.model(arch, n_pages, target, args.profile.then(|| profile.clone()))?;
+    Ok((model, runs_on))
 }
 
 /// The types of a file's matrices, the one with most bytes first.

@@ -30,7 +30,7 @@ struct Memory {
 
 impl Memory {
     fn of(opened: &load::Opened, arch: &Architecture) -> Memory {
-        let kv_type = opened.kv_type(load::KvChoice::Auto, inferno_cpu::Isa::best());
+        let kv_type = load::Target::best().kv_type(opened);
         let kv_per_position = arch.kv_bytes_per_position(kv_type);
         Memory {
             weights: opened.file.tensors().iter().map(|t| t.n_bytes).sum(),

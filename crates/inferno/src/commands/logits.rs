@@ -31,7 +31,7 @@ pub(crate) fn logits(args: &cli::Logits) -> Result<()> {
     let want = |p| if at.contains(&p) { Want::Logits } else { Want::Nothing };
     let mut batch = Batch::default();
     batch.push_each(tokens, 0, &tables, &(0..tokens.len()).map(want).collect::<Vec<_>>());
-    let mut model = opened.model(arch, pages.len(), &args.compute, None)?;
+    let mut model = opened.model(arch, pages.len(), args.compute.target()?, None)?;
     let output = model.step(&batch)?;
     let found: BTreeMap<usize, &[f32]> =
         at.iter().map(|&p| (p, output.logits(p).expect("every position in `at` wants logits"))).collect();

@@ -77,15 +77,15 @@ fn runtime() -> Result<Runtime> {
 fn load(args: &cli::Serve) -> Result<(Engine, Parts)> {
     let opened = load::open(args.model.as_deref())?;
     let arch = opened.architecture(args.context.map(|n| n as usize))?;
-    let isa = args.compute.isa()?;
-    let kv_type = opened.kv_type(args.compute.kv, isa);
+    let target = args.compute.target()?;
+    let runs_on = target.runs_on(&opened);
     let (cli_engine, context_len) = (&args.engine, arch.context_len);
     let memory = KvMemory { sequences: cli_engine.sequences, kv_memory: cli_engine.kv_memory };
-    let plan = memory.plan(&arch, kv_type)?;
-    let card = card::card(args, &opened, &arch, &format!("{isa} {}", kv_type.name()))?;
+    let plan = memory.plan(&arch, runs_on.kv_type)?;
+    let card = card::card(args, &opened, &arch, &format!("{} {}", runs_on.level, runs_on.kv_type.name()))?;
     let (text, model) = std::thread::scope(|scope| {
         let text = scope.spawn(|| text(&opened));
-        let model = opened.model(arch, plan.n_pages, &args.compute, None);
+        let model = opened.model(arch, plan.n_pages, target, None);
         (text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), model)
     });
     let ((tokenizer, template), model) = (text?, model?);

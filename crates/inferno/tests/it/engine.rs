@@ -1,5 +1,6 @@
 //! The engine on real models: what a request gets does not depend on who else is there.
 
+use std::num::NonZero;
 use std::sync::mpsc::Receiver;
 
 use inferno_cpu::{Cpu, Isa};
@@ -11,9 +12,13 @@ use inferno_model::backend::KvType;
 use inferno_model::batch::PAGE_LEN;
 use inferno_model::sample::SampleSpec;
 use inferno_model::transformer::{KvRoom, Model, Transformer};
-use xtask::testing::{Random, root, testdata};
+use inferno_wgpu::{Choice, Gpu, Wgpu};
+use xtask::testing::{Random, root, skip, testdata};
 
 const N_REQUESTS: usize = 64;
+/// On what may be a processor that acts as a GPU.
+const N_REQUESTS_ON_GPU: usize = 24;
+const N_THREADS: NonZero<usize> = NonZero::new(2).unwrap();
 
 /// A completion: tokens, and every log-probability that was told, as bits.
 #[derive(Debug, Default, PartialEq)]
@@ -26,20 +31,25 @@ struct Case {
     file: Gguf,
     context_len: usize,
     vocab_size: usize,
-    n_threads: usize,
+    is_on_gpu: bool,
 }
 
 impl Case {
-    fn new(file: Gguf) -> Case {
+    fn new(file: Gguf, is_on_gpu: bool) -> Case {
         let arch = Architecture::read(&file, None).unwrap();
-        Case { context_len: arch.context_len, vocab_size: arch.vocab_size, file, n_threads: 2 }
+        Case { context_len: arch.context_len, vocab_size: arch.vocab_size, file, is_on_gpu }
     }
 
     fn engine(&self, limits: Limits) -> Engine {
         let arch = Architecture::read(&self.file, None).unwrap();
         let room = KvRoom { n_pages: vec![limits.n_pages; arch.cache_groups.len()], kv_type: KvType::F16 };
-        let cpu = Cpu::new(Isa::best(), self.n_threads.try_into().unwrap()).unwrap();
-        let model: Box<dyn Model> = Box::new(Transformer::load(&self.file, arch, cpu, &room).unwrap());
+        let model: Box<dyn Model> = if self.is_on_gpu {
+            let gpu = Wgpu::new(Gpu::open(&Choice::Best).unwrap()).unwrap();
+            Box::new(Transformer::load(&self.file, arch, gpu, &room).unwrap())
+        } else {
+            let cpu = Cpu::new(Isa::best(), N_THREADS).unwrap();
+            Box::new(Transformer::load(&self.file, arch, cpu, &room).unwrap())
+        };
         let config = Config::new(limits.n_pages);
         Engine::start(model, Config { limits, ..config })
     }
@@ -50,7 +60,7 @@ impl Case {
         let longest = self.context_len.min(300) * 2 / 3;
         let shared: Vec<Vec<u32>> =
             (0..3).map(|_| (0..longest).map(|_| random.below(self.vocab_size) as u32).collect()).collect();
-        (0..N_REQUESTS)
+        (0..if self.is_on_gpu { N_REQUESTS_ON_GPU } else { N_REQUESTS })
             .map(|i| {
                 let n = 1 + random.below(longest);
                 let mut prompt = shared[i % 3][..random.below(n + 1)].to_vec();
@@ -155,9 +165,8 @@ fn together(case: &Case, limits: Limits, speculate: bool, alone: &[Vec<Completio
     handle.metrics()
 }
 
-fn check(file: Gguf) {
-    let case = Case::new(file);
-    let expected = alone(&case);
+fn check(case: &Case) {
+    let expected = alone(case);
     let worst = case.context_len.min(300).div_ceil(PAGE_LEN);
     let mut met = (0, 0, 0);
     for (max_rows, speculate, n_pages) in
@@ -165,7 +174,7 @@ fn check(file: Gguf) {
     {
         let limits = Config::new(n_pages).limits;
         let limits = Limits { max_rows, min_rows: 16, max_sequences: 24, step_target: 3_000, ..limits };
-        let metrics = together(&case, limits, speculate, &expected);
+        let metrics = together(case, limits, speculate, &expected);
         met.0 += metrics.sequences.preemptions;
         met.1 += metrics.cache.hit_tokens;
         met.2 += metrics.accepted_tokens;
@@ -173,17 +182,33 @@ fn check(file: Gguf) {
     assert!(met.0 > 0 && met.1 > 0 && met.2 > 0, "preemptions, cached tokens and right guesses: {met:?}");
 }
 
+fn ember() -> Gguf {
+    Gguf::open(&root().join("crates/inferno/models/ember/ember-q8_0.gguf")).unwrap()
+}
+
+fn golden(name: &str) -> Gguf {
+    Gguf::open(&testdata(&format!("goldens/{name}.gguf"))).unwrap()
+}
+
+#[test]
+fn a_gpu_gives_every_request_the_bits_it_gets_alone() {
+    match Gpu::open(&Choice::Best) {
+        Ok(_) => check(&Case::new(golden("qwen3"), true)),
+        Err(e) => skip("wgpu", &e.to_string()),
+    }
+}
+
 #[test]
 fn ember_gives_every_request_the_bits_it_gets_alone() {
-    check(Gguf::open(&root().join("crates/inferno/models/ember/ember-q8_0.gguf")).unwrap());
+    check(&Case::new(ember(), false));
 }
 
 #[test]
 fn qwen3_gives_every_request_the_bits_it_gets_alone() {
-    check(Gguf::open(&testdata("goldens/qwen3.gguf")).unwrap());
+    check(&Case::new(golden("qwen3"), false));
 }
 
 #[test]
 fn a_model_with_two_cache_groups_gives_every_request_the_bits_it_gets_alone() {
-    check(Gguf::open(&testdata("goldens/gemma3.gguf")).unwrap());
+    check(&Case::new(golden("gemma3"), false));
 }

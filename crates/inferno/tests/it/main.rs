@@ -5,6 +5,7 @@ mod bench;
 mod bench_serve;
 mod chat;
 mod engine;
+mod gpu;
 mod odd_files;
 mod run;
 mod serve;
@@ -40,6 +41,10 @@ impl Ran {
 
 pub(crate) fn start(args: &[&str], stdin: Stdio) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_inferno"));
+    // Mesa's drivers complain on stderr where a machine without a screen has none.
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    }
     command.args(args).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("the program starts")
 }

@@ -3,15 +3,15 @@
 use serde_json::{Value as Json, json};
 
 /// The processor, as far as the system tells.
-pub(super) struct Machine {
-    pub(super) cpu: String,
-    pub(super) n_cores: usize,
+pub(in crate::commands) struct Machine {
+    pub(in crate::commands) cpu: String,
+    pub(in crate::commands) n_cores: usize,
     /// Bytes of the largest cache.
-    pub(super) cache: Option<usize>,
+    pub(in crate::commands) cache: Option<usize>,
 }
 
 impl Machine {
-    pub(super) fn found() -> Machine {
+    pub(in crate::commands) fn found() -> Machine {
         Machine {
             cpu: cpu().unwrap_or_else(|| format!("unknown {} processor", std::env::consts::ARCH)),
             n_cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -19,7 +19,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn to_json(&self) -> Json {
+    pub(in crate::commands) fn to_json(&self) -> Json {
         json!({
             "cpu": self.cpu,
             "cores": self.n_cores,

@@ -63,7 +63,9 @@ fn open(args: &cli::BenchServe) -> Result<Option<()>> {
     let arch = opened.architecture(None)?;
     let context_len = arch.context_len;
     let mut workload = Workload::new(arrivals, args.length_scale, context_len);
-    let kv = args.kv.plan(&arch, opened.kv_type(args.compute.kv, args.compute.isa()?))?;
+    let target = args.compute.target()?;
+    let runs_on = target.runs_on(&opened);
+    let kv = args.kv.plan(&arch, runs_on.kv_type)?;
     let n_pages = kv.n_pages;
     workload.fit(n_pages);
     ensure!(
@@ -74,7 +76,7 @@ fn open(args: &cli::BenchServe) -> Result<Option<()>> {
     );
     note(&kv.to_string());
     let machine = Machine::found();
-    let model = opened.model(arch.clone(), n_pages, &args.compute, None)?;
+    let model = opened.model(arch.clone(), n_pages, target, None)?;
     interrupt::listen()?;
     let mut bench = Bench { args, n_pages, model: Some(model) };
     let Some(per_second) = bench.rate(&workload)? else { return Ok(None) };
@@ -82,10 +84,10 @@ fn open(args: &cli::BenchServe) -> Result<Option<()>> {
     let Some(measured) = bench.measure(&workload)? else { return Ok(None) };
 
     let report = Report {
-        heading: heading(args, &opened, &machine)? + "\n" + &bench.workload_text(&workload, per_second),
+        heading: heading(&runs_on, &opened, &machine) + "\n" + &bench.workload_text(&workload, per_second),
         machine: machine.to_json(),
         model: super::model_json(&opened, &arch),
-        settings: bench.settings(&opened)?,
+        settings: bench.settings(&runs_on),
         workload: workload_json(&workload, per_second),
         measured,
     };
@@ -182,14 +184,14 @@ impl Bench<'_> {
         )
     }
 
-    fn settings(&self, opened: &load::Opened) -> Result<Json> {
-        let mut json = settings(self.args, opened)?;
+    fn settings(&self, runs_on: &load::RunsOn) -> Json {
+        let mut json = settings(self.args, runs_on);
         json["sequences"] = self.args.kv.sequences.get().into();
         json["kv_tokens"] = (self.n_pages * PAGE_LEN).into();
         json["length_scale"] = self.args.length_scale.into();
         json["trace"] = self.args.trace.as_ref().map(|path| path.display().to_string()).into();
         json["rate_is_measured"] = self.args.rate.is_none().into();
-        Ok(json)
+        json
     }
 }
 
@@ -245,31 +247,31 @@ fn spec(args: &cli::BenchServe) -> SampleSpec {
     }
 }
 
-fn heading(args: &cli::BenchServe, opened: &load::Opened, machine: &Machine) -> Result<String> {
-    Ok(format!(
+fn heading(runs_on: &load::RunsOn, opened: &load::Opened, machine: &Machine) -> String {
+    format!(
         "{}: {}, {:.1} MB\n{}, {} cores; {}, {} threads, KV {}",
         opened.name,
         super::types(&opened.file),
         opened.file.file_bytes() as f64 / 1e6,
         machine.cpu,
         machine.n_cores,
-        args.compute.isa()?,
-        args.compute.n_threads(),
-        opened.kv_type(args.compute.kv, args.compute.isa()?).name(),
-    ))
+        runs_on.level,
+        runs_on.n_threads,
+        runs_on.kv_type.name(),
+    )
 }
 
-fn settings(args: &cli::BenchServe, opened: &load::Opened) -> Result<Json> {
-    Ok(json!({
-        "backend": args.compute.isa()?.to_string(),
-        "threads": args.compute.n_threads(),
-        "kv_type": opened.kv_type(args.compute.kv, args.compute.isa()?).name(),
+fn settings(args: &cli::BenchServe, runs_on: &load::RunsOn) -> Json {
+    json!({
+        "backend": runs_on.level,
+        "threads": runs_on.n_threads,
+        "kv_type": runs_on.kv_type.name(),
         "budget": args.engine.budget.get(),
         "step_target_ms": args.engine.step_target.get(),
         "temperature": args.temperature,
         "seed": args.seed,
         "repeats": args.repeats,
-    }))
+    })
 }
 
 fn workload_json(workload: &Workload, per_second: f64) -> Json {

@@ -128,8 +128,7 @@ impl Drop for Folder {
 /// A step with its model, and what it came to.
 struct Row {
     step: Step,
-    level: String,
-    n_threads: usize,
+    runs_on: load::RunsOn,
     runner: Runner,
     /// The prompt, and the answer after it.
     prompt: Item,
@@ -193,8 +192,8 @@ impl Story {
             let prompt = row.prompt_rates.0.first().map(|_| row.prompt_rates.text(short));
             rows.push([
                 row.step.title.into(),
-                row.level.clone(),
-                row.n_threads.to_string(),
+                row.runs_on.level.clone(),
+                row.runs_on.n_threads.to_string(),
                 prompt.unwrap_or_default(),
                 row.rates.text(short),
                 before.text(short),
@@ -210,8 +209,8 @@ impl Story {
             json!({
                 "step": row.step.title,
                 "type": row.step.encoding.to_string(),
-                "backend": row.level,
-                "threads": row.n_threads,
+                "backend": row.runs_on.level,
+                "threads": row.runs_on.n_threads,
                 "sequences": row.answer.work.n_sequences(),
                 "kv_cache": row.step.way != Way::Recompute,
                 "prompt_tokens_per_s": row.prompt_rates.0.first().map(|_| row.prompt_rates.to_json()),
@@ -248,11 +247,11 @@ impl Row {
         let answer = Work::Decode { n_steps, depth: CONTEXT, n_sequences };
         let Plan { mut items, n_pages } = Plan::of(&[Work::Prompt { n_tokens: CONTEXT }, answer]);
         let (answer, prompt) = (items.pop().expect("two items"), items.pop().expect("two items"));
+        let target = compute.target()?;
         Ok(Row {
             step,
-            level: compute.isa()?.to_string(),
-            n_threads: compute.n_threads().get(),
-            runner: Runner::new(opened.model(arch, n_pages, compute, None)?, args.seed, args.chunk.get()),
+            runs_on: target.runs_on(&opened),
+            runner: Runner::new(opened.model(arch, n_pages, target, None)?, args.seed, args.chunk.get()),
             prompt,
             answer,
             prompt_rates: Samples::default(),

@@ -33,7 +33,9 @@ pub(super) fn closed(args: &cli::BenchServe, n_sequences: usize) -> Result<Optio
     let n_pages = n_sequences * (1 + n_tokens).div_ceil(PAGE_LEN);
     let work = Work::Decode { n_steps: n_tokens, depth: 0, n_sequences };
     let item = Plan::of(&[work]).items.pop().expect("one work is one item");
-    let model = opened.model(arch.clone(), n_pages, &args.compute, None)?;
+    let target = args.compute.target()?;
+    let runs_on = target.runs_on(&opened);
+    let model = opened.model(arch.clone(), n_pages, target, None)?;
     interrupt::listen()?;
     let mut closed = Closed { args, item, n_pages, n_sequences, samples: Vec::new() };
     let Some(mut model) = closed.warm_up(model)? else { return Ok(None) };
@@ -51,10 +53,10 @@ pub(super) fn closed(args: &cli::BenchServe, n_sequences: usize) -> Result<Optio
             json["inferno"] = env!("CARGO_PKG_VERSION").into();
             json["machine"] = machine.to_json();
             json["model"] = crate::commands::bench::model_json(&opened, &arch);
-            json["settings"] = super::settings(args, &opened)?;
+            json["settings"] = super::settings(args, &runs_on);
             format!("{json:#}\n")
         }
-        false => super::heading(args, &opened, &machine)? + "\n" + &closed.to_text(),
+        false => super::heading(&runs_on, &opened, &machine) + "\n" + &closed.to_text(),
     };
     print(text.as_bytes())?;
     let differs = closed.samples.iter().find(|s| s.run.first_difference(&closed.samples[0].run).is_some());

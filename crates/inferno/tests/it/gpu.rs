@@ -1,0 +1,72 @@
+//! The program on a GPU, and without one.
+
+use inferno_wgpu::{Choice, Gpu};
+
+use crate::inferno;
+
+/// A test of the program with a GPU: the build has to use one, and the machine to have one.
+fn has_gpu() -> bool {
+    if !cfg!(any(feature = "wgpu", target_os = "macos")) {
+        // The tests are run with that feature too, by a step of its own.
+        xtask::testing::skip("wgpu-feature", "this build of the program uses no GPU");
+        return false;
+    }
+    match Gpu::open(&Choice::Best) {
+        Ok(_) => true,
+        Err(e) => {
+            xtask::testing::skip("wgpu", &e.to_string());
+            false
+        }
+    }
+}
+
+const GREEDY: [&str; 6] =
+    ["run", "--temperature", "0", "--max-tokens", "40", "Tell me a story about a dragon."];
+
+#[test]
+fn a_gpu_says_what_the_processor_says() {
+    if !has_gpu() {
+        return;
+    }
+    let cpu = inferno(&[&GREEDY[..], &["--backend", "cpu"]].concat()).ok();
+    assert!(cpu.len() > 80, "{cpu}");
+    for layers in ["auto", "2", "0"] {
+        let gpu = inferno(&[&GREEDY[..], &["--backend", "wgpu", "--gpu-layers", layers]].concat());
+        assert_eq!(gpu.code, Some(0), "{}", gpu.stderr);
+        assert_eq!(gpu.stdout, cpu, "{layers} layers");
+    }
+}
+
+#[test]
+fn the_doctor_lists_what_computes() {
+    let text = inferno(&["doctor"]).ok();
+    assert!(text.contains("scalar"), "{text}");
+    if has_gpu() {
+        assert!(text.contains("GPUs       0  "), "{text}");
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_named() {
+    if !has_gpu() {
+        return;
+    }
+    let message = inferno(&["run", "--device", "no such card", "hello"]).error();
+    assert!(
+        message
+            .starts_with("there is no device `no such card`, expected a number or a part of a name of: 0 ")
+    );
+    let message = inferno(&["run", "--device", "77", "hello"]).error();
+    assert!(message.starts_with("there is no device `77`"), "{message}");
+}
+
+#[test]
+fn a_build_without_gpus_says_how_to_get_one_with_them() {
+    if cfg!(any(feature = "wgpu", target_os = "macos")) {
+        return;
+    }
+    for args in [["--backend", "wgpu"], ["--device", "0"], ["--gpu-layers", "3"]] {
+        let message = inferno(&[&["run", "hello"][..], &args].concat()).error();
+        assert!(message.contains("--features wgpu"), "{message}");
+    }
+}
