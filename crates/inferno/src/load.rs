@@ -1,5 +1,9 @@
 //! From a path to a model on a device. The one place that chooses a backend, and the one that knows of features.
 
+#[cfg(any(feature = "wgpu", target_os = "macos"))]
+mod gpu;
+#[cfg(not(any(feature = "wgpu", target_os = "macos")))]
+#[path = "load/no_gpu.rs"]
 mod gpu;
 
 pub(crate) use gpu::devices;
@@ -188,7 +192,6 @@ impl Opened {
         let room = KvRoom { n_pages, kv_type: target.kv_type(self) };
         let model = match target.device {
             Device::Cpu { isa, n_threads } => self.load(arch, Cpu::new(isa, n_threads)?, &room, profile),
-            #[cfg(any(feature = "wgpu", target_os = "macos"))]
             Device::Gpu(gpu) => self.load_on_gpu(&arch, *gpu, &room, profile),
         };
         model.with_context(|| format!("cannot load `{}`", self.name))
@@ -227,11 +230,7 @@ pub(crate) struct RunsOn {
 }
 
 enum Device {
-    Cpu {
-        isa: Isa,
-        n_threads: NonZeroUsize,
-    },
-    #[cfg(any(feature = "wgpu", target_os = "macos"))]
+    Cpu { isa: Isa, n_threads: NonZeroUsize },
     Gpu(Box<gpu::Opening>),
 }
 
@@ -256,7 +255,6 @@ impl Target {
     fn half_kv(&self) -> KvType {
         match &self.device {
             Device::Cpu { isa, .. } => isa.half_kv(),
-            #[cfg(any(feature = "wgpu", target_os = "macos"))]
             Device::Gpu(_) => KvType::F16,
         }
     }
@@ -264,7 +262,6 @@ impl Target {
     pub(crate) fn runs_on(&self, opened: &Opened) -> RunsOn {
         let (level, n_threads) = match &self.device {
             Device::Cpu { isa, n_threads } => (isa.to_string(), n_threads.get()),
-            #[cfg(any(feature = "wgpu", target_os = "macos"))]
             Device::Gpu(gpu) => (format!("wgpu on {}", gpu.name()), gpu.n_threads()),
         };
         RunsOn { level, n_threads, kv_type: self.kv_type(opened) }
@@ -287,10 +284,9 @@ impl Compute {
 
     /// What to use: opens the GPU if that is it. A GPU that cannot be had is said, and the processor takes its place.
     pub(crate) fn target(&self) -> Result<Target> {
-        let device = match self.gpu()? {
-            #[cfg(any(feature = "wgpu", target_os = "macos"))]
-            Some(gpu) => Device::Gpu(Box::new(gpu::Opening::new(gpu, self))),
-            _ => {
+        let device = match self.open_gpu()? {
+            Some(opening) => Device::Gpu(Box::new(opening)),
+            None => {
                 let isa = self.isa.map_or_else(|| Ok(Isa::best()), Isa::check)?;
                 Device::Cpu { isa, n_threads: self.n_threads() }
             }

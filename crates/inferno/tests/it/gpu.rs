@@ -4,10 +4,14 @@ use inferno_wgpu::{Choice, Gpu};
 
 use crate::inferno;
 
+fn build_uses_gpus() -> bool {
+    !inferno(&["doctor"]).ok().contains("this build uses no GPU")
+}
+
 /// A test of the program with a GPU: the build has to use one, and the machine to have one.
 fn has_gpu() -> bool {
-    if !cfg!(any(feature = "wgpu", target_os = "macos")) {
-        // The tests are run with that feature too, by a step of its own.
+    if !build_uses_gpus() {
+        // The tests are run with the feature `wgpu` too, in a step of their own.
         xtask::testing::skip("wgpu-feature", "this build of the program uses no GPU");
         return false;
     }
@@ -62,7 +66,7 @@ fn a_device_that_is_not_there_is_named() {
 
 #[test]
 fn a_build_without_gpus_says_how_to_get_one_with_them() {
-    if cfg!(any(feature = "wgpu", target_os = "macos")) {
+    if build_uses_gpus() {
         return;
     }
     for args in [["--backend", "wgpu"], ["--device", "0"], ["--gpu-layers", "3"]] {

@@ -1,0 +1,53 @@
+//! What takes the place of `gpu.rs` in builds that cannot use a GPU.
+
+use anyhow::{Result, ensure};
+use inferno_model::architecture::Architecture;
+use inferno_model::error::LoadError;
+use inferno_model::profile::Profile;
+use inferno_model::transformer::{KvRoom, Model};
+
+use super::{BackendChoice, Compute, GpuLayers, Opened};
+
+const LACK: &str = "this build uses no GPU: `--features wgpu` of cargo makes one that does";
+
+/// There is none.
+pub(crate) enum Opening {}
+
+impl Opening {
+    pub(crate) fn name(&self) -> &str {
+        match *self {}
+    }
+
+    pub(crate) fn n_threads(&self) -> usize {
+        match *self {}
+    }
+}
+
+impl Opened {
+    pub(crate) fn load_on_gpu(
+        &self,
+        _: &Architecture,
+        opening: Opening,
+        _: &KvRoom,
+        _: Option<Profile>,
+    ) -> Result<Box<dyn Model>, LoadError> {
+        match opening {}
+    }
+}
+
+/// Why there are none.
+pub(crate) fn devices() -> Vec<String> {
+    vec![LACK.into()]
+}
+
+impl Compute {
+    /// # Errors
+    /// A GPU is asked for.
+    pub(crate) fn open_gpu(&self) -> Result<Option<Opening>> {
+        let is_asked = self.backend == BackendChoice::Wgpu
+            || self.device.is_some()
+            || self.gpu_layers != GpuLayers::Auto;
+        ensure!(!is_asked, LACK);
+        Ok(None)
+    }
+}
