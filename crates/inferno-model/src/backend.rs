@@ -5,6 +5,7 @@
 //! [`crate::conformance`].
 
 use std::ops::Range;
+use std::time::Duration;
 
 use half::{bf16, f16};
 use inferno_format::{DType, FormatError, Gguf, TensorEntry};
@@ -315,6 +316,14 @@ pub trait Backend {
     fn write(&mut self, x: &mut Self::Buffer, numbers: &[f32]);
     /// Waits for everything asked so far and copies x to `out`, row after row.
     fn read(&mut self, x: &Self::Buffer, out: &mut Vec<f32>) -> Result<(), StepError>;
+    /// Asks a device that runs operations later to measure itself what they take; whether it can.
+    fn measure_itself(&mut self) -> bool {
+        false
+    }
+    /// What it measured since the last call: kernels and times.
+    fn take_times(&mut self) -> Vec<(&'static str, Duration)> {
+        Vec::new()
+    }
     /// Waits for everything asked so far, where nothing of it is read.
     fn finish(&mut self) -> Result<(), StepError> {
         Ok(())

@@ -17,6 +17,7 @@ pub mod numerics;
 pub mod output;
 pub mod profile;
 pub mod reference;
+pub mod revived;
 pub mod rope;
 pub mod routing;
 pub mod sample;

@@ -1,7 +1,7 @@
 //! Where a step's time goes: a backend around another one, which reads the clock before and after every operation.
 //!
-//! It suits backends that run what they are asked for at once. One that records commands and runs them later has its
-//! time in [`Backend::read`].
+//! One that records operations and runs them later is asked to measure itself; if it cannot, all its time is in
+//! [`Backend::read`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -70,6 +70,7 @@ impl Profile {
 pub struct Profiled<B> {
     inner: B,
     profile: Profile,
+    measures_itself: bool,
 }
 
 /// Its buffers know their shape.
@@ -82,8 +83,16 @@ pub struct Buffer<T> {
 
 impl<B: Backend> Profiled<B> {
     /// `inner`, with its times noted in `profile`.
-    pub fn new(inner: B, profile: Profile) -> Self {
-        Profiled { inner, profile }
+    pub fn new(mut inner: B, profile: Profile) -> Self {
+        let measures_itself = inner.measure_itself();
+        Profiled { inner, profile, measures_itself }
+    }
+
+    /// Notes what the device measured.
+    fn note_times(&mut self) {
+        for (name, time) in self.inner.take_times() {
+            self.profile.note(Op { name, shape: None }, time, 0.0);
+        }
     }
 
     fn timed<T>(&mut self, name: &'static str, run: impl FnOnce(&mut B) -> T) -> T {
@@ -99,7 +108,9 @@ impl<B: Backend> Profiled<B> {
     ) -> T {
         let start = Instant::now();
         let result = run(&mut self.inner);
-        self.profile.note(Op { name, shape }, start.elapsed(), flop);
+        if !self.measures_itself {
+            self.profile.note(Op { name, shape }, start.elapsed(), flop);
+        }
         result
     }
 }
@@ -222,11 +233,15 @@ impl<B: Backend> Backend for Profiled<B> {
     }
 
     fn read(&mut self, x: &Self::Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
-        self.timed("read", |b| b.read(&x.inner, out))
+        let result = self.timed("read", |b| b.read(&x.inner, out));
+        self.note_times();
+        result
     }
 
     fn finish(&mut self) -> Result<(), StepError> {
-        self.timed("finish", B::finish)
+        let result = self.timed("finish", B::finish);
+        self.note_times();
+        result
     }
 
     fn copy_page(&mut self, pool: &mut Self::KvPool, group: usize, from: PageId, to: PageId) {

@@ -27,6 +27,8 @@ pub trait Model: Send {
     fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
         None
     }
+    /// Beats that one from now on.
+    fn beat(&mut self, _heartbeat: Arc<Heartbeat>) {}
 }
 
 /// How much room a model gets for keys and values.
@@ -204,6 +206,10 @@ where
 
     fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
         Some(Arc::clone(&self.heartbeat))
+    }
+
+    fn beat(&mut self, heartbeat: Arc<Heartbeat>) {
+        self.heartbeat = heartbeat;
     }
 }
 

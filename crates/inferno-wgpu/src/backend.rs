@@ -1,5 +1,7 @@
 //! [`Backend`] on a GPU: what is dispatched for an operation, and in what shape.
 
+use std::time::Duration;
+
 use inferno_model::architecture::{Activation, Routing};
 use inferno_model::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, LayerIdx};
 use inferno_model::batch::{Batch, PageId};
@@ -16,6 +18,7 @@ use crate::layout::{BLOCK, PANEL};
 use crate::matmul::{Chosen, Inputs};
 pub use crate::matrix::Weight;
 use crate::recorder::{Grid, Params, Recorder, VECTOR};
+use crate::stopwatch::Stopwatch;
 
 /// Bytes that split attention may take for its parts; beyond them partitions are gone through one after the other.
 const PART_BYTES: usize = 64 << 20;
@@ -335,6 +338,15 @@ impl Backend for Wgpu {
             numbers.chunks_exact(x.stride()).for_each(|row| out.extend_from_slice(&row[..x.width]));
         };
         self.recorder.read(&mut self.gpu, storage, (0, 4 * x.len() as u64), take)
+    }
+
+    fn measure_itself(&mut self) -> bool {
+        self.recorder.stopwatch = Stopwatch::new(&self.gpu);
+        self.recorder.stopwatch.is_some()
+    }
+
+    fn take_times(&mut self) -> Vec<(&'static str, Duration)> {
+        self.recorder.stopwatch.as_mut().map_or_else(Vec::new, Stopwatch::take)
     }
 
     fn finish(&mut self) -> Result<(), StepError> {

@@ -1,6 +1,7 @@
 //! Adapters, and one of them opened.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -218,6 +219,27 @@ pub struct Gpu {
     n_buffers: u32,
     /// Of all buffers.
     n_bytes: u64,
+    /// Where drivers keep what they made of kernels, if they take it from us.
+    pub(crate) pipelines: Option<PipelineFile>,
+}
+
+/// What a driver made of kernels, kept on disk for the next start.
+#[derive(Debug)]
+pub(crate) struct PipelineFile {
+    pub(crate) cache: wgpu::PipelineCache,
+    path: PathBuf,
+}
+
+impl PipelineFile {
+    /// Writes it, all or nothing. A disk that takes nothing is no harm but to the next start.
+    pub(crate) fn save(&self) {
+        let Some(data) = self.cache.get_data() else { return };
+        let partial = self.path.with_extension(std::process::id().to_string());
+        let written = std::fs::write(&partial, data).and_then(|()| std::fs::rename(&partial, &self.path));
+        if written.is_err() {
+            let _ = std::fs::remove_file(&partial);
+        }
+    }
 }
 
 /// A buffer on the device.
@@ -259,9 +281,11 @@ impl Gpu {
             return Err(AdapterError::Unfit { name, lack });
         }
         let limits = found.adapter.limits();
+        let wanted =
+            Features::TIMESTAMP_QUERY | Features::TIMESTAMP_QUERY_INSIDE_PASSES | Features::PIPELINE_CACHE;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("inferno"),
-            required_features: Features::IMMEDIATES,
+            required_features: Features::IMMEDIATES | found.adapter.features() & wanted,
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
@@ -272,9 +296,7 @@ impl Gpu {
         let (noted, lost) = (failure.clone(), failure.clone());
         device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| noted.note(e.to_string())));
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                lost.note(format!("the device is lost: {message}"));
-            }
+            lost.note(format!("the device is lost ({reason:?}): {message}"));
         });
         Ok(Gpu {
             device,
@@ -284,7 +306,32 @@ impl Gpu {
             info: found.info,
             n_buffers: 0,
             n_bytes: 0,
+            pipelines: None,
         })
+    }
+
+    /// Keeps what the driver makes of kernels in a file of `folder`, and takes what is there from earlier starts.
+    pub fn keep_pipelines(&mut self, folder: &Path) {
+        let key = wgpu::util::pipeline_cache_key(&self.info);
+        let Some(key) = key.filter(|_| self.device.features().contains(Features::PIPELINE_CACHE)) else {
+            return;
+        };
+        if std::fs::create_dir_all(folder).is_err() {
+            return;
+        }
+        let path = folder.join(key);
+        let data = std::fs::read(&path).ok();
+        let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: data.as_deref(), fallback: true };
+        // SAFETY: the file's name is the device's, its data is what this program got from `PipelineCache::get_data`, and
+        // drivers check the header they wrote; whoever can write to the user's cache can run programs as that user.
+        let cache = unsafe { self.device.create_pipeline_cache(&descriptor) };
+        self.pipelines = Some(PipelineFile { cache, path });
+    }
+
+    /// Ends the device as if it was lost: for tests of what comes then.
+    pub fn lose(&self) -> impl Fn() + Send + use<> {
+        let device = self.device.clone();
+        move || device.destroy()
     }
 
     /// As its driver calls it.

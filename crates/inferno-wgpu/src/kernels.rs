@@ -283,6 +283,7 @@ pub(crate) struct Pipeline {
     pub(crate) layout: wgpu::BindGroupLayout,
     /// Of its layout.
     pub(crate) key: LayoutKey,
+    pub(crate) name: &'static str,
 }
 
 /// Number of buffers, and which are written.
@@ -296,6 +297,11 @@ pub(crate) struct Kernels {
 }
 
 impl Kernels {
+    /// How many there are.
+    pub(crate) fn n(&self) -> usize {
+        self.pipelines.len()
+    }
+
     pub(crate) fn get(&mut self, gpu: &Gpu, kernel: Kernel) -> &Pipeline {
         self.pipelines.entry(kernel).or_insert_with(|| {
             let source = kernel.source();
@@ -316,9 +322,9 @@ impl Kernels {
                     zero_initialize_workgroup_memory: false,
                     ..Default::default()
                 },
-                cache: None,
+                cache: gpu.pipelines.as_ref().map(|file| &file.cache),
             });
-            Pipeline { pipeline, layout, key }
+            Pipeline { pipeline, layout, key, name: source.name }
         })
     }
 }

@@ -13,6 +13,8 @@
 //! matmul.rs     products of the two
 //! batch.rs      what attention has to know of a batch
 //! kv.rs         the pool of keys and values
+//! stopwatch.rs  how long kernels take
+//! copying.rs    how fast the device copies
 //! backend.rs    the operations
 //! ```
 //!
@@ -25,6 +27,7 @@
 pub mod backend;
 mod batch;
 mod buffer;
+mod copying;
 pub mod device;
 mod kernels;
 mod kv;
@@ -32,6 +35,8 @@ mod layout;
 mod matmul;
 mod matrix;
 mod recorder;
+mod stopwatch;
 
 pub use backend::Wgpu;
+pub use copying::Copying;
 pub use device::{AdapterError, Choice, Found, Gpu, adapters};

@@ -6,6 +6,7 @@ use inferno_model::error::StepError;
 
 use crate::device::{Gpu, IMMEDIATE_BYTES, Storage};
 use crate::kernels::{GROUP, Kernel, Kernels, LayoutKey};
+use crate::stopwatch::Stopwatch;
 
 /// Bytes of the first buffer of uploads.
 const UPLOAD_BYTES: u64 = 256 << 10;
@@ -73,6 +74,10 @@ pub(crate) struct Recorder {
     groups: HashMap<(LayoutKey, Vec<u32>), wgpu::BindGroup>,
     uploads: Uploads,
     readback: Option<wgpu::Buffer>,
+    /// Kernels that the file of pipelines has.
+    n_saved: usize,
+    /// If kernels are timed.
+    pub(crate) stopwatch: Option<Stopwatch>,
 }
 
 struct Commands {
@@ -102,6 +107,8 @@ impl Recorder {
             groups: HashMap::new(),
             uploads,
             readback: None,
+            n_saved: 0,
+            stopwatch: None,
         }
     }
 
@@ -186,7 +193,13 @@ impl Recorder {
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &*group, &[]);
         pass.set_immediates(0, params.bytes());
+        if let Some(stopwatch) = &mut self.stopwatch {
+            stopwatch.start(pass);
+        }
         pass.dispatch_workgroups(size[0], size[1], size[2]);
+        if let Some(stopwatch) = &mut self.stopwatch {
+            stopwatch.note(pass, pipeline.name);
+        }
         commands.n_dispatches += 1;
         if commands.n_dispatches >= AT_ONCE {
             self.submit(gpu);
@@ -216,8 +229,21 @@ impl Recorder {
 
     /// Does everything recorded.
     pub(crate) fn finish(&mut self, gpu: &mut Gpu) -> Result<(), StepError> {
+        if let Some(stopwatch) = &self.stopwatch {
+            let commands = self.commands.get_or_insert_with(|| Commands::new(&gpu.device));
+            stopwatch.collect(commands.encoder());
+        }
         self.submit(gpu);
         gpu.wait();
+        if let Some(stopwatch) = &mut self.stopwatch {
+            stopwatch.read(gpu);
+        }
+        if self.n_saved < self.kernels.n() {
+            self.n_saved = self.kernels.n();
+            if let Some(file) = &gpu.pipelines {
+                file.save();
+            }
+        }
         self.uploads.reset(gpu);
         gpu.failure.get().map_or(Ok(()), |what| Err(StepError { what }))
     }
@@ -245,14 +271,14 @@ impl Recorder {
             commands.encoder().copy_buffer_to_buffer(&storage.buffer, at, readback, 0, n);
         }
         let readback = readback.clone();
-        self.submit(gpu);
+        self.finish(gpu)?;
         let (failure, slice) = (gpu.failure.clone(), readback.slice(0..size));
         slice.map_async(wgpu::MapMode::Read, move |result| {
             if let Err(e) = result {
                 failure.note(e.to_string());
             }
         });
-        self.finish(gpu)?;
+        gpu.wait();
         take(&slice.get_mapped_range().map_err(|e| StepError { what: e.to_string() })?[..n as usize]);
         readback.unmap();
         Ok(())

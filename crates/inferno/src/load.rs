@@ -6,10 +6,10 @@ mod gpu;
 #[path = "load/no_gpu.rs"]
 mod gpu;
 
-pub(crate) use gpu::devices;
+pub(crate) use gpu::{Copying, copying, devices};
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use inferno_cpu::{Cpu, Isa};
@@ -147,20 +147,26 @@ fn kv_choice(name: &str) -> Result<KvChoice, String> {
 pub(crate) struct Opened {
     pub(crate) name: String,
     pub(crate) file: Gguf,
+    /// `None` for the model inside the program.
+    path: Option<PathBuf>,
 }
 
 /// Opens the file at `path`, or the model inside the program.
 pub(crate) fn open(path: Option<&Path>) -> Result<Opened> {
     match path {
         // The errors of a file name it themselves.
-        Some(path) => Ok(Opened { name: path.display().to_string(), file: Gguf::open(path)? }),
+        Some(path) => Ok(Opened {
+            name: path.display().to_string(),
+            file: Gguf::open(path)?,
+            path: Some(path.to_owned()),
+        }),
         None => built_in(),
     }
 }
 
 #[cfg(feature = "ember")]
 fn built_in() -> Result<Opened> {
-    Ok(Opened { name: crate::ember::NAME.into(), file: crate::ember::open()? })
+    Ok(Opened { name: crate::ember::NAME.into(), file: crate::ember::open()?, path: None })
 }
 
 #[cfg(not(feature = "ember"))]

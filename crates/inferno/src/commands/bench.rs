@@ -23,7 +23,7 @@ use plan::{Item, Plan};
 use report::{Measured, Report};
 use runner::{Runner, Sample};
 use serde_json::{Value as Json, json};
-use stream::Stream;
+use stream::{Limit, Stream};
 
 use crate::commands::{note, print};
 use crate::{cli, interrupt, load};
@@ -59,7 +59,7 @@ pub(crate) fn bench(args: &cli::Bench) -> Result<ExitCode> {
 struct Session {
     runner: Runner,
     items: Vec<Item>,
-    stream: Stream,
+    stream: Limit,
     profile: Profile,
     report: Report,
 }
@@ -73,7 +73,10 @@ impl Session {
             Some(mib) => mib.get() << 20,
             None => (STREAM_MIB << 20).max(2 * machine.cache.unwrap_or(0)),
         };
-        let stream = Stream::new(n_bytes, runs_on.n_threads);
+        let stream = match load::copying(&args.compute, n_bytes / 2)? {
+            Some(copying) => Limit::Copy(Box::new(copying)),
+            None => Limit::Read(Stream::new(n_bytes, runs_on.n_threads)),
+        };
         let measure = |item: &Item| {
             Measured::new(item.work, bytes::per_step(&opened.file, &arch, runs_on.kv_type, item.work))
         };
@@ -100,6 +103,7 @@ impl Session {
             settings,
             model: model_json(opened, &arch),
             stream_bytes: stream.n_bytes(),
+            limit: stream.name(),
             measured: plan.items.iter().map(measure).collect(),
             machine,
         };

@@ -1,12 +1,16 @@
 //! A GPU that computes, and how much of a model it gets: in builds that can use one.
 
-use anyhow::{Result, ensure};
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow, ensure};
 use inferno_cpu::{Cpu, Isa};
 use inferno_model::architecture::Architecture;
 use inferno_model::error::{BackendError, LoadError};
 use inferno_model::profile::Profile;
+use inferno_model::revived::Revived;
 use inferno_model::split::Split;
 use inferno_model::transformer::{KvRoom, Model};
+pub(crate) use inferno_wgpu::Copying;
 use inferno_wgpu::{AdapterError, Choice, Found, Gpu, Wgpu, adapters};
 
 use super::{BackendChoice, Compute, GpuLayers, Opened};
@@ -14,7 +18,7 @@ use crate::commands::note;
 
 /// A GPU that is open, and how it was chosen.
 pub(crate) struct Opening {
-    gpu: Option<Gpu>,
+    gpu: Gpu,
     name: String,
     compute: Compute,
 }
@@ -22,7 +26,7 @@ pub(crate) struct Opening {
 impl Opening {
     fn new(gpu: Gpu, compute: &Compute) -> Opening {
         let name = gpu.name().to_owned();
-        Opening { gpu: Some(gpu), name, compute: compute.clone() }
+        Opening { gpu, name, compute: compute.clone() }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -33,63 +37,102 @@ impl Opening {
     pub(crate) fn n_threads(&self) -> usize {
         if self.compute.gpu_layers == GpuLayers::Auto { 1 } else { self.compute.n_threads().get() }
     }
+}
 
-    /// The GPU the first time, and then the same without what was loaded to it.
-    fn take(&mut self) -> Result<Gpu, LoadError> {
-        let gpu = self.gpu.take().or_else(|| self.compute.gpu().ok().flatten());
-        let gone = || BackendError { what: "the GPU cannot be opened again".into() };
-        Ok(gpu.ok_or_else(gone)?)
-    }
+/// How a model is loaded to a GPU: again and again, if need be.
+struct Placement {
+    path: Option<PathBuf>,
+    arch: Architecture,
+    room: KvRoom,
+    profile: Option<Profile>,
+    compute: Compute,
 }
 
 impl Opened {
-    /// Loads as many layers to the GPU as it is told to, or as there is memory for.
+    /// Loads as many layers to the GPU as it is told to, or as there is memory for. If the device is lost later, it is opened
+    /// and loaded anew.
     pub(crate) fn load_on_gpu(
         &self,
         arch: &Architecture,
-        mut opening: Opening,
+        opening: Opening,
         room: &KvRoom,
         profile: Option<Profile>,
     ) -> Result<Box<dyn Model>, LoadError> {
-        let all = arch.layers.len();
-        if let GpuLayers::Last(n) = opening.compute.gpu_layers {
-            let gpu = opening.take()?;
-            return self.load_some(arch, (gpu, n.min(all)), &opening.compute, room, profile);
+        let Opening { gpu, compute, .. } = opening;
+        let (path, arch, room) = (self.path.clone(), arch.clone(), room.clone());
+        let placement = Placement { path, arch, room, profile, compute };
+        let (model, n) = placement.load(self, gpu)?;
+        let load = Box::new(move || {
+            let opened = super::open(placement.path.as_deref()).map_err(|e| lost(&e))?;
+            placement.load_some(&opened, placement.open_again()?, n)
+        });
+        Ok(Box::new(Revived::new(model, load)))
+    }
+}
+
+impl Placement {
+    /// The model, and how many layers of it are on the GPU.
+    fn load(&self, opened: &Opened, gpu: Gpu) -> Result<(Box<dyn Model>, usize), LoadError> {
+        let all = self.arch.layers.len();
+        if let GpuLayers::Last(n) = self.compute.gpu_layers {
+            let n = n.min(all);
+            return Ok((self.load_some(opened, gpu, n)?, n));
         }
+        let mut gpu = Some(gpu);
         for quarters in (1..=4).rev() {
             let n = (all * quarters).div_ceil(4);
-            let gpu = opening.take()?;
-            match self.load_some(arch, (gpu, n), &opening.compute, room, profile.clone()) {
+            let gpu = gpu.take().map_or_else(|| self.open_again(), Ok)?;
+            match self.load_some(opened, gpu, n) {
                 Err(LoadError::Backend(e)) => {
-                    note(&format!("warning: not with {n} of {all} layers on the GPU: {e}"))
+                    note(&format!("warning: not with {n} of {all} layers on the GPU: {e}"));
                 }
-                other => return other,
+                other => return Ok((other?, n)),
             }
         }
         note("warning: the processor computes instead");
-        let gpu = opening.take()?;
-        self.load_some(arch, (gpu, 0), &opening.compute, room, profile)
+        Ok((self.load_some(opened, self.open_again()?, 0)?, 0))
     }
 
-    fn load_some(
-        &self,
-        arch: &Architecture,
-        (gpu, n): (Gpu, usize),
-        compute: &Compute,
-        room: &KvRoom,
-        profile: Option<Profile>,
-    ) -> Result<Box<dyn Model>, LoadError> {
-        let (arch, all) = (arch.clone(), arch.layers.len());
+    /// The last `n` layers on the GPU, those before on the processor.
+    fn load_some(&self, opened: &Opened, mut gpu: Gpu, n: usize) -> Result<Box<dyn Model>, LoadError> {
+        let (arch, all) = (self.arch.clone(), self.arch.layers.len());
+        let (room, profile) = (&self.room, self.profile.clone());
+        if let Some(folder) = cache_folder() {
+            gpu.keep_pipelines(&folder);
+        }
         if n == all {
-            return self.load(arch, Wgpu::new(gpu)?, room, profile);
+            return opened.load(arch, Wgpu::new(gpu)?, room, profile);
         }
-        let isa = compute.isa.unwrap_or_else(Isa::best);
-        let cpu = Cpu::new(isa, compute.n_threads())?;
+        let isa = self.compute.isa.unwrap_or_else(Isa::best);
+        let cpu = Cpu::new(isa, self.compute.n_threads())?;
         if n == 0 {
-            return self.load(arch, cpu, room, profile);
+            return opened.load(arch, cpu, room, profile);
         }
-        self.load(arch, Split::new(cpu, Wgpu::new(gpu)?, all - n), room, profile)
+        opened.load(arch, Split::new(cpu, Wgpu::new(gpu)?, all - n), room, profile)
     }
+
+    fn open_again(&self) -> Result<Gpu, LoadError> {
+        let gpu = self.compute.gpu().map_err(|e| lost(&e))?;
+        gpu.ok_or_else(|| lost(&anyhow!("there is none any more")))
+    }
+}
+
+fn lost(e: &anyhow::Error) -> LoadError {
+    LoadError::Backend(BackendError { what: format!("the GPU cannot be opened again: {e:#}") })
+}
+
+/// Where what can be made anew is kept from start to start.
+fn cache_folder() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || folder("HOME").map(|home| home.join(".cache"));
+    let cache = folder("XDG_CACHE_HOME").or_else(|| folder("LOCALAPPDATA")).or_else(home)?;
+    Some(cache.join("inferno"))
+}
+
+/// A GPU of its own to measure how fast it copies; `None` if the processor computes.
+pub(crate) fn copying(compute: &Compute, n_bytes: usize) -> Result<Option<Copying>> {
+    let Some(gpu) = compute.gpu()? else { return Ok(None) };
+    Ok(Some(Copying::new(gpu, n_bytes as u64)?))
 }
 
 /// A line about every GPU.
@@ -104,10 +147,10 @@ impl Compute {
     }
 
     fn gpu(&self) -> Result<Option<Gpu>> {
-        let is_asked = self.backend == BackendChoice::Wgpu || self.device.is_some();
+        let has_wishes = self.device.is_some() || self.gpu_layers != GpuLayers::Auto;
+        let is_asked = self.backend == BackendChoice::Wgpu || has_wishes;
         ensure!(
-            self.backend != BackendChoice::Cpu
-                || (self.device.is_none() && self.gpu_layers == GpuLayers::Auto),
+            self.backend != BackendChoice::Cpu || !has_wishes,
             "`--backend cpu` uses no GPU: leave out `--device` and `--gpu-layers`, or the backend"
         );
         if self.backend == BackendChoice::Cpu || (!is_asked && self.isa.is_some()) {

@@ -2,6 +2,8 @@
 
 use std::num::NonZero;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use inferno_cpu::{Cpu, Isa};
 use inferno_engine::{Config, Engine, Event, Finish, Limits, Metrics, Request};
@@ -10,6 +12,8 @@ use inferno_format::Gguf;
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
 use inferno_model::batch::PAGE_LEN;
+use inferno_model::error::LoadError;
+use inferno_model::revived::Revived;
 use inferno_model::sample::SampleSpec;
 use inferno_model::transformer::{KvRoom, Model, Transformer};
 use inferno_wgpu::{Choice, Gpu, Wgpu};
@@ -196,6 +200,66 @@ fn a_gpu_gives_every_request_the_bits_it_gets_alone() {
         Ok(_) => check(&Case::new(golden("qwen3"), true)),
         Err(e) => skip("wgpu", &e.to_string()),
     }
+}
+
+/// Loses a device.
+type Loss = Arc<Mutex<Box<dyn Fn() + Send>>>;
+
+/// A model on a GPU that is opened anew whenever it is lost, and a way to lose it.
+fn mortal(file: &Gguf, n_pages: usize) -> (Box<dyn Model>, Loss) {
+    let arch = Architecture::read(file, None).unwrap();
+    let room = KvRoom { n_pages: vec![n_pages; arch.cache_groups.len()], kv_type: KvType::F16 };
+    let lose: Loss = Arc::new(Mutex::new(Box::new(|| ())));
+    let (path, lost) = (testdata("goldens/qwen3.gguf"), Arc::clone(&lose));
+    let load = move || -> Result<Box<dyn Model>, LoadError> {
+        let gpu = Gpu::open(&Choice::Best).unwrap();
+        *lost.lock().unwrap() = Box::new(gpu.lose());
+        let file = Gguf::open(&path)?;
+        let arch = Architecture::read(&file, None)?;
+        Ok(Box::new(Transformer::load(&file, arch, Wgpu::new(gpu)?, &room)?))
+    };
+    let model = load().unwrap();
+    (Box::new(Revived::new(model, Box::new(load))), lose)
+}
+
+#[test]
+fn sequences_go_on_after_a_gpu_is_lost() {
+    if let Err(e) = Gpu::open(&Choice::Best) {
+        return skip("wgpu", &e.to_string());
+    }
+    let file = golden("qwen3");
+    let case = Case::new(golden("qwen3"), true);
+    let requests = || case.requests().into_iter().filter(|r| r.max_tokens > 8).take(4);
+    let n_pages = 64;
+    let run = |times: usize| -> Vec<Vec<Completion>> {
+        let (model, lose) = mortal(&file, n_pages);
+        let engine = Engine::start(model, Config::new(n_pages));
+        // A healthy model's numbers are noted when nothing has come for a second: the new device must have them too.
+        std::thread::sleep(Duration::from_millis(1500));
+        let handle = engine.handle();
+        let tickets: Vec<_> = requests().map(|r| (r.n, handle.submit(r).unwrap())).collect();
+        let mut left = times;
+        let found = tickets.into_iter().map(|(n, ticket)| {
+            let lose = |n_tokens| {
+                if n_tokens == 3 && left > 0 {
+                    left -= 1;
+                    lose.lock().unwrap()();
+                }
+            };
+            let all = completions(&ticket.events, n, lose);
+            all.into_iter()
+                .map(|(completion, finish)| {
+                    assert_eq!(finish, Finish::Length);
+                    completion
+                })
+                .collect()
+        });
+        let found = found.collect();
+        assert_eq!(handle.metrics().restarts, times as u64);
+        found
+    };
+    let healthy = run(0);
+    assert!(run(1) == healthy, "completions differ where a device was lost");
 }
 
 #[test]

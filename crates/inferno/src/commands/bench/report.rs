@@ -18,6 +18,8 @@ pub(super) struct Report {
     pub(super) heading: String,
     pub(super) settings: Json,
     pub(super) stream_bytes: usize,
+    /// What bytes per second are compared with.
+    pub(super) limit: &'static str,
     pub(super) measured: Vec<Measured>,
 }
 
@@ -147,7 +149,7 @@ impl Report {
             "machine": self.machine.to_json(),
             "model": self.model,
             "settings": self.settings,
-            "stream": { "bytes": self.stream_bytes, "gb_per_s": self.stream().map(|x| x / 1e9).to_json() },
+            "stream": { "what": self.limit, "bytes": self.stream_bytes, "gb_per_s": self.stream().map(|x| x / 1e9).to_json() },
             "measurements": self.measured.iter().map(Measured::to_json).collect::<Vec<_>>(),
         })
     }
@@ -158,7 +160,8 @@ impl Report {
     }
 
     pub(super) fn to_text(&self) -> String {
-        let mut rows = vec![["", "tok/s", "GB/s", "% of streaming read", "hash of logits"].map(String::from)];
+        let share = format!("% of {}", self.limit);
+        let mut rows = vec![["", "tok/s", "GB/s", &share, "hash of logits"].map(String::from)];
         for m in &self.measured {
             let (mut rate, mut share) = (String::new(), String::new());
             if let Some(bytes) = m.bytes_per_s() {
@@ -168,7 +171,7 @@ impl Report {
             rows.push([m.work.name(), m.tokens_per_s().text(short), rate, share, m.hash()]);
         }
         let read = self.stream().map(|x| x / 1e9).text(short);
-        rows.push(["streaming read".into(), String::new(), read, String::new(), String::new()]);
+        rows.push([self.limit.into(), String::new(), read, String::new(), String::new()]);
         let mut out = self.heading.clone() + "\n\n" + &table(&rows);
         for m in self.measured.iter().filter(|m| !m.profile.is_empty()) {
             out += &m.profile_text();

@@ -1,11 +1,46 @@
-//! How fast this machine reads memory from one end to the other: what a decode step cannot exceed.
+//! How fast this machine reads memory from one end to the other, or a GPU copies its own: what a decode step cannot exceed.
 
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
 
+use crate::load::Copying;
+
 /// Times the buffer is read per sample: a tenth of a second or so.
 const N_PASSES: usize = 3;
+
+/// What memory allows.
+pub(super) enum Limit {
+    /// Of the processor.
+    Read(Stream),
+    /// Of a GPU.
+    Copy(Box<Copying>),
+}
+
+impl Limit {
+    pub(super) fn n_bytes(&self) -> usize {
+        match self {
+            Limit::Read(stream) => stream.n_bytes(),
+            Limit::Copy(copying) => copying.n_bytes() as usize,
+        }
+    }
+
+    /// Bytes per second.
+    pub(super) fn measure(&self) -> f64 {
+        match self {
+            Limit::Read(stream) => stream.measure(),
+            Limit::Copy(copying) => copying.measure(),
+        }
+    }
+
+    /// What is measured.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Limit::Read(_) => "streaming read",
+            Limit::Copy(_) => "copy on the GPU",
+        }
+    }
+}
 
 /// A buffer larger than the caches, in one part per thread.
 pub(super) struct Stream {

@@ -1,0 +1,74 @@
+//! A model whose device may die: it is loaded anew, and the engine goes on.
+
+use std::sync::Arc;
+
+use crate::architecture::Architecture;
+use crate::batch::Batch;
+use crate::error::{LoadError, StepError};
+use crate::heartbeat::Heartbeat;
+use crate::output::Output;
+use crate::transformer::Model;
+
+/// Loads the model, on a device that is opened anew.
+pub type Loading = Box<dyn FnMut() -> Result<Box<dyn Model>, LoadError> + Send>;
+
+/// A model around one that is loaded again after a step that failed. What was stored of keys and values is lost: that a
+/// step failed tells the caller so.
+pub struct Revived {
+    model: Option<Box<dyn Model>>,
+    arch: Architecture,
+    heartbeat: Option<Arc<Heartbeat>>,
+    load: Loading,
+    /// Of a model that is gone.
+    nothing: Output,
+}
+
+impl Revived {
+    /// `model`, in whose place there is what `load` gives after every step that fails.
+    pub fn new(model: Box<dyn Model>, load: Loading) -> Revived {
+        let (arch, heartbeat) = (model.architecture().clone(), model.heartbeat());
+        Revived { model: Some(model), arch, heartbeat, load, nothing: Output::default() }
+    }
+
+    fn revive(&mut self) -> Result<&mut Box<dyn Model>, StepError> {
+        if self.model.is_none() {
+            let lost = |e| StepError { what: format!("it is lost and cannot be opened again: {e}") };
+            let mut model = (self.load)().map_err(lost)?;
+            if let Some(heartbeat) = &self.heartbeat {
+                model.beat(Arc::clone(heartbeat));
+            }
+            self.model = Some(model);
+        }
+        Ok(self.model.as_mut().expect("just loaded"))
+    }
+}
+
+impl Model for Revived {
+    fn architecture(&self) -> &Architecture {
+        &self.arch
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<&Output, StepError> {
+        if let Err(e) = self.revive()?.step(batch) {
+            // What it has on the device is given back before it is loaded again.
+            self.model = None;
+            return Err(e);
+        }
+        Ok(self.output())
+    }
+
+    fn output(&self) -> &Output {
+        self.model.as_ref().map_or(&self.nothing, |model| model.output())
+    }
+
+    fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
+        self.heartbeat.clone()
+    }
+
+    fn beat(&mut self, heartbeat: Arc<Heartbeat>) {
+        if let Some(model) = &mut self.model {
+            model.beat(Arc::clone(&heartbeat));
+        }
+        self.heartbeat = Some(heartbeat);
+    }
+}
