@@ -14,6 +14,7 @@ use crate::architecture::{Activation, CacheGroup, Routing};
 use crate::batch::{Batch, PageId};
 use crate::error::{BackendError, LoadError, StepError};
 use crate::rope::Angles;
+use crate::sample::Pick;
 
 /// A tensor on its way from the file to a backend: `n_experts` matrices of (rows, cols), row by row.
 #[derive(Debug, Clone)]
@@ -312,6 +313,34 @@ pub trait Backend {
     fn take_rows(&mut self, out: &mut Self::Buffer, x: &Self::Buffer, rows: &[usize]);
     /// x = cap * tanh(x / cap).
     fn softcap(&mut self, x: &mut Self::Buffer, cap: f32);
+    /// Does this device choose tokens itself? Then it has [`Backend::choose`] and [`Backend::embed_chosen`], and tokens that
+    /// were chosen need not come to the host before they are embedded.
+    fn chooses(&self) -> bool {
+        false
+    }
+    /// Rows `first..` of out (total, 1) = the tokens that `picks` choose from rows of x, as numbers; -1 where no logit is a
+    /// number. [`Pick::choose`] is the definition.
+    fn choose(
+        &mut self,
+        _out: &mut Self::Buffer,
+        _first: usize,
+        _total: usize,
+        _x: &Self::Buffer,
+        _picks: &[Pick],
+    ) {
+        unreachable!("a device that chooses has this")
+    }
+    /// As [`Backend::embed`], for the tokens in those rows of `chosen`. Where none was chosen any will do.
+    fn embed_chosen(
+        &mut self,
+        _out: &mut Self::Buffer,
+        _table: &Self::Weight,
+        _chosen: &Self::Buffer,
+        _rows: Range<usize>,
+        _scale: f32,
+    ) {
+        unreachable!("a device that chooses has this")
+    }
     /// x (n, width) = these numbers, row after row.
     fn write(&mut self, x: &mut Self::Buffer, numbers: &[f32]);
     /// Waits for everything asked so far and copies x to `out`, row after row.

@@ -86,6 +86,15 @@ impl Batch {
         self.wants.extend_from_slice(wants);
     }
 
+    /// Makes every sequence's only row the one after it. Its token is not known yet.
+    pub(crate) fn advance(&mut self) {
+        for span in &mut self.spans {
+            assert_eq!(span.rows.len(), 1, "sequences in a chain have a row each");
+            span.start += 1;
+        }
+        self.positions.iter_mut().for_each(|position| *position += 1);
+    }
+
     fn push_span(&mut self, tokens: &[u32], start: usize, tables: &[&[PageId]]) {
         assert!(!tokens.is_empty(), "a span has rows");
         let end = start + tokens.len();

@@ -1,7 +1,7 @@
 //! What a step gives back: for every row that wanted something, just that.
 
 use crate::batch::{Batch, Want};
-use crate::sample::{Sampler, logsumexp, top_k};
+use crate::sample::{Pick, Sampler, logsumexp, top_k};
 
 /// The results of one step; its memory is reused by the next.
 #[derive(Debug, Default)]
@@ -15,8 +15,10 @@ pub struct Output {
     pub(crate) hidden: Vec<f32>,
     /// (rows.len(), vocab_size); empty if all that is wanted are hidden states.
     pub(crate) logits: Vec<f32>,
-    /// (rows.len(),) sampled tokens; 0 for rows that want none.
-    tokens: Vec<u32>,
+    /// (rows.len(),) sampled tokens; `None` for rows that want none, or have none.
+    tokens: Vec<Option<u32>>,
+    /// What a device chooses of them, and which of the rows that is.
+    picks: Vec<Pick>,
     sampler: Sampler,
 }
 
@@ -36,6 +38,8 @@ pub enum RowOutput<'a> {
     },
     /// The chosen token.
     Token(u32),
+    /// There is no token to be chosen: no logit is a number.
+    NoToken,
 }
 
 impl Output {
@@ -56,14 +60,15 @@ impl Output {
                 top_k(self.logits_of(i), k, &mut best);
                 RowOutput::TopK { best, logsumexp: logsumexp(self.logits_of(i)) }
             }
-            Want::Sample(_) => RowOutput::Token(self.tokens[i]),
+            Want::Sample(_) => self.tokens[i].map_or(RowOutput::NoToken, RowOutput::Token),
         })
     }
 
-    /// The logits that row `row` was computed from, if it wanted more than its hidden state.
+    /// The logits that row `row` was computed from, if it wanted more than its hidden state. If the device chose for all
+    /// rows there are none.
     pub fn logits(&self, row: usize) -> Option<&[f32]> {
         let i = self.rows.binary_search(&row).ok()?;
-        (self.wants[i] != Want::Hidden).then(|| self.logits_of(i))
+        (self.wants[i] != Want::Hidden && !self.logits.is_empty()).then(|| self.logits_of(i))
     }
 
     fn logits_of(&self, i: usize) -> &[f32] {
@@ -79,6 +84,34 @@ impl Output {
         self.wants.extend(self.rows.iter().map(|&row| batch.wants()[row]));
         self.hidden.clear();
         self.logits.clear();
+        self.tokens.clear();
+        self.tokens.resize(self.rows.len(), None);
+        self.picks.clear();
+    }
+
+    /// What a device can choose of what is wanted, by rows of the logits.
+    pub(crate) fn pick(&mut self, positions: &[u32]) -> &[Pick] {
+        for (i, (want, &row)) in self.wants.iter().zip(&self.rows).enumerate() {
+            if let Want::Sample(spec) = want
+                && spec.suits_devices()
+            {
+                self.picks.push(Pick::new(i, *spec, positions[row]));
+            }
+        }
+        &self.picks
+    }
+
+    /// What it chose, as numbers.
+    pub(crate) fn picked(&mut self, tokens: &[f32]) {
+        for (pick, &token) in self.picks.iter().zip(tokens) {
+            self.tokens[pick.row] = as_token(token);
+        }
+    }
+
+    /// Does it take logits here to give all what they want, beside what a device chooses?
+    pub(crate) fn needs_logits(&self) -> bool {
+        let is_picked = |i: usize| self.picks.iter().any(|pick| pick.row == i);
+        (0..self.wants.len()).any(|i| self.wants[i] != Want::Hidden && !is_picked(i))
     }
 
     /// The results of a step whose logits `logits` writes, row by row: for models that are no transformer.
@@ -95,15 +128,19 @@ impl Output {
         self.wants.iter().any(|&want| wanted(want))
     }
 
-    /// Samples for the rows that want a token.
+    /// Samples for the rows that want a token, but for those that a device chose for.
     pub(crate) fn choose(&mut self, positions: &[u32]) {
-        self.tokens.clear();
         for (i, &row) in self.rows.iter().enumerate() {
-            let logits = i * self.vocab_size..(i + 1) * self.vocab_size;
-            self.tokens.push(match self.wants[i] {
-                Want::Sample(spec) => self.sampler.sample(&self.logits[logits], &spec, positions[row]),
-                _ => 0,
-            });
+            let Want::Sample(spec) = self.wants[i] else { continue };
+            if self.picks.iter().all(|pick| pick.row != i) {
+                let logits = &self.logits[i * self.vocab_size..(i + 1) * self.vocab_size];
+                self.tokens[i] = Some(self.sampler.sample(logits, &spec, positions[row]));
+            }
         }
     }
+}
+
+/// A token that a device chose.
+pub(crate) fn as_token(number: f32) -> Option<u32> {
+    (number >= 0.0).then_some(number as u32)
 }

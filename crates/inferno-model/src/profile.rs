@@ -3,6 +3,7 @@
 //! One that records operations and runs them later is asked to measure itself; if it cannot, all its time is in
 //! [`Backend::read`].
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::backend::{
 use crate::batch::{Batch, PageId};
 use crate::error::{BackendError, LoadError, StepError};
 use crate::rope::Angles;
+use crate::sample::Pick;
 
 /// An operation, and for products its shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,6 +227,34 @@ impl<B: Backend> Backend for Profiled<B> {
 
     fn softcap(&mut self, x: &mut Self::Buffer, cap: f32) {
         self.timed("softcap", |b| b.softcap(&mut x.inner, cap));
+    }
+
+    fn chooses(&self) -> bool {
+        self.inner.chooses()
+    }
+
+    fn choose(
+        &mut self,
+        out: &mut Self::Buffer,
+        first: usize,
+        total: usize,
+        x: &Self::Buffer,
+        picks: &[Pick],
+    ) {
+        out.n_rows = total;
+        self.timed("choose", |b| b.choose(&mut out.inner, first, total, &x.inner, picks));
+    }
+
+    fn embed_chosen(
+        &mut self,
+        out: &mut Self::Buffer,
+        table: &Self::Weight,
+        chosen: &Self::Buffer,
+        rows: Range<usize>,
+        scale: f32,
+    ) {
+        out.n_rows = rows.len();
+        self.timed("embed", |b| b.embed_chosen(&mut out.inner, table, &chosen.inner, rows, scale));
     }
 
     fn write(&mut self, x: &mut Self::Buffer, numbers: &[f32]) {

@@ -20,12 +20,14 @@ use crate::error::{BackendError, LoadError, StepError};
 use crate::numerics::{self, QuantizedRow, rms_scale};
 use crate::rope::{Angles, Pairing};
 use crate::routing::{Choice, route};
+use crate::sample::Pick;
 use attention::Keys;
 
 /// The reference backend: slow, single-threaded, right by definition.
 #[derive(Debug, Default)]
 pub struct Reference {
     bf16_rule: AttentionRule,
+    chooses: bool,
     quantized: Vec<QuantizedRow>,
     row: WeightRow,
 }
@@ -177,6 +179,11 @@ impl Reference {
     /// A reference that attends to [`KvType::Bf16`] by that rule.
     pub fn with_bf16_rule(bf16_rule: AttentionRule) -> Reference {
         Reference { bf16_rule, ..Reference::default() }
+    }
+
+    /// A reference that chooses tokens as a device does.
+    pub fn that_chooses() -> Reference {
+        Reference { chooses: true, ..Reference::default() }
     }
 
     /// Quantizes the rows of `x` if a product that follows is taken in integers.
@@ -375,6 +382,29 @@ impl Backend for Reference {
 
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         x.data.iter_mut().for_each(|x| *x = numerics::softcap(*x, cap));
+    }
+
+    fn chooses(&self) -> bool {
+        self.chooses
+    }
+
+    fn choose(&mut self, out: &mut Buffer, first: usize, total: usize, x: &Buffer, picks: &[Pick]) {
+        out.data.resize(total, 0.0);
+        for (out, pick) in out.data[first..].iter_mut().zip(picks) {
+            *out = pick.choose(x.row(pick.row)).map_or(-1.0, |token| token as f32);
+        }
+    }
+
+    fn embed_chosen(
+        &mut self,
+        out: &mut Buffer,
+        table: &Weight,
+        chosen: &Buffer,
+        rows: Range<usize>,
+        scale: f32,
+    ) {
+        let tokens: Vec<u32> = chosen.data[rows].iter().map(|&token| token as u32).collect();
+        self.embed(out, table, &tokens, scale);
     }
 
     fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {

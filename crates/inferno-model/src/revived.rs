@@ -19,6 +19,8 @@ pub struct Revived {
     arch: Architecture,
     heartbeat: Option<Arc<Heartbeat>>,
     load: Loading,
+    chooses: bool,
+    chain: Vec<Option<u32>>,
     /// Of a model that is gone.
     nothing: Output,
 }
@@ -26,8 +28,9 @@ pub struct Revived {
 impl Revived {
     /// `model`, in whose place there is what `load` gives after every step that fails.
     pub fn new(model: Box<dyn Model>, load: Loading) -> Revived {
-        let (arch, heartbeat) = (model.architecture().clone(), model.heartbeat());
-        Revived { model: Some(model), arch, heartbeat, load, nothing: Output::default() }
+        let (arch, heartbeat, chooses) = (model.architecture().clone(), model.heartbeat(), model.chooses());
+        let (chain, nothing) = Default::default();
+        Revived { model: Some(model), arch, heartbeat, load, chooses, chain, nothing }
     }
 
     fn revive(&mut self) -> Result<&mut Box<dyn Model>, StepError> {
@@ -59,6 +62,21 @@ impl Model for Revived {
 
     fn output(&self) -> &Output {
         self.model.as_ref().map_or(&self.nothing, |model| model.output())
+    }
+
+    fn chooses(&self) -> bool {
+        self.chooses
+    }
+
+    fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError> {
+        match self.revive()?.chain(batch, n).map(<[_]>::to_vec) {
+            Ok(tokens) => self.chain = tokens,
+            Err(e) => {
+                self.model = None;
+                return Err(e);
+            }
+        }
+        Ok(&self.chain)
     }
 
     fn heartbeat(&self) -> Option<Arc<Heartbeat>> {

@@ -6,12 +6,14 @@
 use crate::numerics::exp;
 
 mod head;
+mod pick;
 pub mod random;
 mod select;
 #[cfg(test)]
 mod tests;
 
 use head::Crossing;
+pub use pick::{MOST_CANDIDATES, Pick};
 pub use select::{argmax, logsumexp, top_k};
 use select::{at_least, rank};
 

@@ -5,6 +5,7 @@
 //! one without weights where its input is.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 
 use crate::architecture::{Activation, Routing};
 use crate::backend::{
@@ -13,6 +14,7 @@ use crate::backend::{
 use crate::batch::{Batch, PageId};
 use crate::error::{BackendError, LoadError, StepError};
 use crate::rope::Angles;
+use crate::sample::Pick;
 
 /// Two devices that share a model.
 #[derive(Debug)]
@@ -327,6 +329,36 @@ impl<A: Backend, B: Backend> Backend for Split<A, B> {
 
     fn softcap(&mut self, x: &mut Self::Buffer, cap: f32) {
         run!(self, x.side(), softcap(x; cap));
+    }
+
+    fn chooses(&self) -> bool {
+        self.second.chooses()
+    }
+
+    fn choose(
+        &mut self,
+        out: &mut Self::Buffer,
+        first: usize,
+        total: usize,
+        x: &Self::Buffer,
+        picks: &[Pick],
+    ) {
+        self.bring(x, Side::Second);
+        self.second.choose(out.second.get_mut(), first, total, &x.second.borrow(), picks);
+        out.written(Side::Second);
+    }
+
+    fn embed_chosen(
+        &mut self,
+        out: &mut Self::Buffer,
+        table: &Self::Weight,
+        chosen: &Self::Buffer,
+        rows: Range<usize>,
+        scale: f32,
+    ) {
+        let Weight::Second(table) = table else { unreachable!("the table is where tokens are chosen") };
+        self.second.embed_chosen(out.second.get_mut(), table, &chosen.second.borrow(), rows, scale);
+        out.written(Side::Second);
     }
 
     fn write(&mut self, x: &mut Self::Buffer, numbers: &[f32]) {

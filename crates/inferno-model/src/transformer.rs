@@ -1,5 +1,6 @@
 //! The forward pass, once for every family: what is not in a file is not computed.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use inferno_format::Gguf;
@@ -9,8 +10,9 @@ use crate::backend::{Attention, Backend, KvShape, KvType, LayerIdx};
 use crate::batch::{Batch, Want};
 use crate::error::{LoadError, StepError};
 use crate::heartbeat::Heartbeat;
-use crate::output::Output;
+use crate::output::{Output, as_token};
 use crate::rope::Angles;
+use crate::sample::Pick;
 use crate::weights::{Ffn, Weights};
 
 /// A model as its callers see it: batches in, what their rows wanted out.
@@ -22,6 +24,17 @@ pub trait Model: Send {
     fn step(&mut self, batch: &Batch) -> Result<&Output, StepError>;
     /// What the last step gave.
     fn output(&self) -> &Output;
+    /// Are tokens chosen where the logits are? Then rows that want a sample by a spec that
+    /// [suits](crate::sample::SampleSpec::suits_devices) need not have logits in the output, and there is [`Model::chain`].
+    fn chooses(&self) -> bool {
+        false
+    }
+    /// `n` steps, each with the tokens that the one before has chosen: (n, sequences) tokens, `None` from where no logit is a
+    /// number. Every sequence of `batch` has one row, which wants a sample by such a spec, and a page table for `n` positions
+    /// from it on. They are the tokens that `n` calls of [`Model::step`] would choose.
+    fn chain(&mut self, _batch: &Batch, _n: usize) -> Result<&[Option<u32>], StepError> {
+        unreachable!("a model that chooses has this")
+    }
     /// It beats once per layer and once before what the rows want, so that who watches can tell a long step from one that
     /// hangs; `None` if it has none. With a device that records first and computes at the end, all beats come before that.
     fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
@@ -50,7 +63,27 @@ pub struct Transformer<B: Backend> {
     /// One per [`Architecture::ropes`].
     angles: Vec<Angles>,
     output: Output,
+    chain: Chain,
     heartbeat: Arc<Heartbeat>,
+}
+
+/// Of steps that follow each other on the device.
+#[derive(Default)]
+struct Chain {
+    /// The current one's batch.
+    batch: Batch,
+    picks: Vec<Pick>,
+    /// (n, sequences)
+    numbers: Vec<f32>,
+    tokens: Vec<Option<u32>>,
+}
+
+/// Where a step's tokens are.
+enum Tokens {
+    /// In the batch.
+    InBatch,
+    /// In those rows of what the device chose.
+    Chosen(Range<usize>),
 }
 
 /// Activations of one step. `n` is the number of rows.
@@ -66,6 +99,7 @@ struct Scratch<T> {
     up: T,     // (n, ffn_dim)
     router: T, // (n, n_experts)
     logits: T, // (rows that want something, vocab_size)
+    chosen: T, // (tokens that the device chooses, 1)
 }
 
 impl<B: Backend> Transformer<B> {
@@ -97,19 +131,37 @@ impl<B: Backend> Transformer<B> {
             up: backend.buffer(ffn_dim)?,
             router: backend.buffer(n_experts)?,
             logits: backend.buffer(arch.vocab_size)?,
+            chosen: backend.buffer(1)?,
         };
         let angles = arch.ropes.iter().map(Angles::new).collect();
-        let (output, heartbeat) = (Output::default(), Arc::default());
-        Ok(Transformer { arch, backend, weights, kv, s, angles, output, heartbeat })
+        let (output, chain, heartbeat) = (Output::default(), Chain::default(), Arc::default());
+        Ok(Transformer { arch, backend, weights, kv, s, angles, output, chain, heartbeat })
+    }
+
+    /// Panics if a row of `batch`, or one of the `n - 1` after it, cannot be computed.
+    fn check(&self, batch: &Batch, n: usize) {
+        assert!(
+            batch.tokens().iter().all(|&t| (t as usize) < self.arch.vocab_size),
+            "tokens are in the vocabulary"
+        );
+        assert!(
+            batch.positions().iter().all(|&p| p as usize + n <= self.arch.context_len),
+            "positions are within the context"
+        );
     }
 
     /// From tokens to the residual stream after the last layer.
-    fn forward(&mut self, batch: &Batch) {
+    fn forward(&mut self, batch: &Batch, tokens: Tokens) {
         let Transformer { arch: a, backend: b, weights: w, kv, s, angles, heartbeat, .. } = self;
         for (angles, rope) in angles.iter_mut().zip(&a.ropes) {
             angles.fill(rope, batch.positions());
         }
-        b.embed(&mut s.x, &w.token_embd, batch.tokens(), a.embedding_scale);
+        match tokens {
+            Tokens::InBatch => b.embed(&mut s.x, &w.token_embd, batch.tokens(), a.embedding_scale),
+            Tokens::Chosen(rows) => {
+                b.embed_chosen(&mut s.x, &w.token_embd, &s.chosen, rows, a.embedding_scale);
+            }
+        }
 
         for (i, (l, shape)) in w.layers.iter().zip(&a.layers).enumerate() {
             // Attention: every row looks at its sequence's rows up to itself.
@@ -153,7 +205,7 @@ impl<B: Backend> Transformer<B> {
 
     /// From the residual stream to what the rows of `batch` want.
     fn head(&mut self, batch: &Batch) -> Result<(), StepError> {
-        let Transformer { arch: a, backend: b, weights: w, s, output, heartbeat, .. } = self;
+        let Transformer { arch: a, backend: b, weights: w, s, output, chain, heartbeat, .. } = self;
         heartbeat.beat();
         output.start(batch, a.dim, a.vocab_size);
         if output.rows().is_empty() {
@@ -162,17 +214,32 @@ impl<B: Backend> Transformer<B> {
         b.take_rows(&mut s.y, &s.x, output.rows());
         b.rms_norm(&mut s.h, &s.y, &w.output_norm, a.norm_eps);
         if output.any(|want| want != Want::Hidden) {
-            b.matmul(&mut [&mut s.logits], &[w.output.as_ref().unwrap_or(&w.token_embd)], &s.h);
-            if let Some(cap) = a.final_softcap {
-                b.softcap(&mut s.logits, cap);
+            logits(b, a, w, s);
+            if b.chooses() {
+                let picks = output.pick(batch.positions());
+                if !picks.is_empty() {
+                    b.choose(&mut s.chosen, 0, picks.len(), &s.logits, picks);
+                    b.read(&s.chosen, &mut chain.numbers)?;
+                    output.picked(&chain.numbers);
+                }
             }
-            b.read(&s.logits, &mut output.logits)?;
+            if output.needs_logits() {
+                b.read(&s.logits, &mut output.logits)?;
+            }
         }
         if output.any(|want| want == Want::Hidden) {
             b.read(&s.h, &mut output.hidden)?;
         }
         output.choose(batch.positions());
         Ok(())
+    }
+}
+
+/// s.logits, of the rows in s.h.
+fn logits<B: Backend>(b: &mut B, a: &Architecture, w: &Weights<B::Weight>, s: &mut Scratch<B::Buffer>) {
+    b.matmul(&mut [&mut s.logits], &[w.output.as_ref().unwrap_or(&w.token_embd)], &s.h);
+    if let Some(cap) = a.final_softcap {
+        b.softcap(&mut s.logits, cap);
     }
 }
 
@@ -187,17 +254,45 @@ where
     }
 
     fn step(&mut self, batch: &Batch) -> Result<&Output, StepError> {
-        assert!(
-            batch.tokens().iter().all(|&t| (t as usize) < self.arch.vocab_size),
-            "tokens are in the vocabulary"
-        );
-        assert!(
-            batch.positions().iter().all(|&p| (p as usize) < self.arch.context_len),
-            "positions are within the context"
-        );
-        self.forward(batch);
+        self.check(batch, 1);
+        self.forward(batch, Tokens::InBatch);
         self.head(batch)?;
         Ok(&self.output)
+    }
+
+    fn chooses(&self) -> bool {
+        self.backend.chooses()
+    }
+
+    fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError> {
+        self.check(batch, n);
+        let n_rows = batch.n_rows();
+        let mut chain = std::mem::take(&mut self.chain);
+        chain.batch.clone_from(batch);
+        for i in 0..n {
+            let tokens = match i {
+                0 => Tokens::InBatch,
+                _ => Tokens::Chosen((i - 1) * n_rows..i * n_rows),
+            };
+            self.forward(&chain.batch, tokens);
+            let Transformer { arch: a, backend: b, weights: w, s, heartbeat, .. } = self;
+            heartbeat.beat();
+            b.rms_norm(&mut s.h, &s.x, &w.output_norm, a.norm_eps);
+            logits(b, a, w, s);
+            let wants = chain.batch.wants().iter().zip(chain.batch.positions()).enumerate();
+            chain.picks.clear();
+            chain.picks.extend(wants.map(|(row, (want, &position))| match want {
+                Want::Sample(spec) => Pick::new(row, *spec, position),
+                _ => panic!("a row in a chain wants a sample"),
+            }));
+            b.choose(&mut s.chosen, i * n_rows, n * n_rows, &s.logits, &chain.picks);
+            chain.batch.advance();
+        }
+        let read = self.backend.read(&self.s.chosen, &mut chain.numbers);
+        chain.tokens.clear();
+        chain.tokens.extend(chain.numbers.iter().map(|&number| as_token(number)));
+        self.chain = chain;
+        read.map(|()| self.chain.tokens.as_slice())
     }
 
     fn output(&self) -> &Output {

@@ -25,6 +25,14 @@ fn the_reference_conforms_and_no_row_depends_on_its_batch() {
 }
 
 #[test]
+fn a_reference_that_chooses_as_a_device_conforms() {
+    let models = ["qwen2", "gemma3"]
+        .map(|name| Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap());
+    check(Reference::that_chooses, BITS, &models);
+    check(|| Split::new(Reference::default(), Reference::that_chooses(), 1), BITS, &models);
+}
+
+#[test]
 fn two_devices_conform_as_one_does() {
     let models = ["qwen2", "qwen3moe", "gemma3"]
         .map(|name| Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap());
