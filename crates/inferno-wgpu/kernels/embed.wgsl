@@ -1,9 +1,7 @@
-// out (n_rows, cols) = rows `tokens` of the table, times `scale`. A thread has a block of 32 of a row.
+// out (n_rows, cols) = the tokens' rows of the table, times `scale`. A thread has a block of 32 of a row.
 
 @group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> out: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> uploads: array<u32>;
-
 struct Params {
     n_rows: u32,
     n_blocks: u32,
@@ -11,7 +9,7 @@ struct Params {
     // Which rows of the table are here.
     first: u32,
     n_here: u32,
-    // Where the tokens are in `uploads`.
+    // Where the tokens begin.
     tokens: u32,
     scale: f32,
 }
@@ -26,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if row >= p.n_rows {
         return;
     }
-    let token = uploads[p.tokens + row] - p.first;
+    let token = token_of(row) - p.first;
     if token >= p.n_here {
         return;
     }

@@ -1,5 +1,6 @@
 //! [`Backend`] on a GPU: what is dispatched for an operation, and in what shape.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use inferno_model::architecture::{Activation, Routing};
@@ -7,6 +8,7 @@ use inferno_model::backend::{Attention, Backend, ExpertWeights, HostTensor, KvSh
 use inferno_model::batch::{Batch, PageId};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::rope::{Angles, Pairing};
+use inferno_model::sample::{Pick, SampleSpec};
 
 use crate::batch::{PARTITION_LEN, Placed};
 pub use crate::buffer::Buffer;
@@ -69,6 +71,36 @@ impl Wgpu {
         &self.gpu
     }
 
+    /// out = the rows of the table for tokens among the uploads, or those chosen.
+    fn embed_from(
+        &mut self,
+        out: &mut Buffer,
+        table: &Weight,
+        chosen: Option<&Buffer>,
+        tokens: Range<usize>,
+        scale: f32,
+    ) {
+        out.resize(&mut self.gpu, &mut self.recorder, tokens.len());
+        let storage = storages!(out);
+        let (kernel, source) = match chosen {
+            None => (Kernel::Embed(table.layout), None),
+            Some(chosen) => (Kernel::EmbedChosen(table.layout), Some(storages!(chosen))),
+        };
+        for part in &table.parts {
+            let params = Params::default()
+                .uint(tokens.len())
+                .uint(table.n_blocks())
+                .uint(table.panel_len())
+                .uint(part.panels.start * PANEL)
+                .uint(part.panels.len() * PANEL)
+                .uint(tokens.start)
+                .float(scale);
+            let grid = Grid::Threads(tokens.len() * table.n_blocks());
+            let buffers = [Some(&part.storage), Some(storage), source];
+            self.recorder.dispatch(&self.gpu, kernel, &buffers, &params, &grid);
+        }
+    }
+
     /// Where the angles are.
     fn place_angles(&mut self, angles: &Angles) -> [usize; 2] {
         if self.angles_generation != self.recorder.generation() {
@@ -104,22 +136,46 @@ impl Backend for Wgpu {
     }
 
     fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
-        out.resize(&mut self.gpu, &mut self.recorder, tokens.len());
         let at = self.recorder.upload(&mut self.gpu, tokens);
-        let storage = storages!(out);
-        for part in &table.parts {
-            let params = Params::default()
-                .uint(tokens.len())
-                .uint(table.n_blocks())
-                .uint(table.panel_len())
-                .uint(part.panels.start * PANEL)
-                .uint(part.panels.len() * PANEL)
-                .uint(at)
-                .float(scale);
-            let grid = Grid::Threads(tokens.len() * table.n_blocks());
-            let buffers = [Some(&part.storage), Some(storage), None];
-            self.recorder.dispatch(&self.gpu, Kernel::Embed(table.layout), &buffers, &params, &grid);
-        }
+        self.embed_from(out, table, None, at..at + tokens.len(), scale);
+    }
+
+    fn chooses(&self) -> bool {
+        true
+    }
+
+    fn choose(&mut self, out: &mut Buffer, first: usize, total: usize, x: &Buffer, picks: &[Pick]) {
+        out.resize(&mut self.gpu, &mut self.recorder, total);
+        let words = |pick: &Pick| {
+            let SampleSpec { top_p, min_p, temperature, .. } = pick.spec;
+            let [row, n] = [pick.row, pick.spec.n_candidates()].map(|n| n as u32);
+            let floats = [top_p, min_p, temperature, pick.number].map(f32::to_bits);
+            let [top_p, min_p, temperature, number] = floats;
+            [row, n, u32::from(pick.spec.is_greedy()), top_p, min_p, temperature, number]
+        };
+        let words: Vec<u32> = picks.iter().flat_map(words).collect();
+        let at = self.recorder.upload(&mut self.gpu, &words);
+        let (to, from) = storages!(out, x);
+        let params = Params::default()
+            .uint(picks.len())
+            .uint(x.width)
+            .uint(x.stride())
+            .uint(at)
+            .uint(first)
+            .uint(out.stride());
+        let buffers = [Some(to), Some(from), None];
+        self.recorder.dispatch(&self.gpu, Kernel::Choose, &buffers, &params, &Grid::Groups(picks.len()));
+    }
+
+    fn embed_chosen(
+        &mut self,
+        out: &mut Buffer,
+        table: &Weight,
+        chosen: &Buffer,
+        rows: Range<usize>,
+        scale: f32,
+    ) {
+        self.embed_from(out, table, Some(chosen), rows, scale);
     }
 
     fn rms_norm(&mut self, out: &mut Buffer, x: &Buffer, weight: &Weight, eps: f32) {

@@ -23,6 +23,9 @@ const ATTEND_THREADS: usize = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
     Embed(Layout),
+    /// Of tokens that `Choose` chose.
+    EmbedChosen(Layout),
+    Choose,
     RmsNorm,
     Quantize,
     /// Rows at a time.
@@ -66,14 +69,22 @@ impl Kernel {
     pub(crate) fn source(self) -> Source {
         let mut text = Text::default();
         let (name, written, n_buffers) = match self {
-            Kernel::Embed(layout) => {
+            Kernel::Embed(layout) | Kernel::EmbedChosen(layout) => {
                 text.layout(layout);
+                text.files(&[match self {
+                    Kernel::Embed(_) => file!("tokens/uploaded"),
+                    _ => file!("tokens/chosen"),
+                }]);
                 text.files(&[match layout {
                     Layout::Floats(_) => file!("formats/float_values"),
                     Layout::Integers(_) => file!("formats/integer_values"),
                 }]);
                 text.element(&[file!("embed")]);
                 ("embed", 0b010, 3)
+            }
+            Kernel::Choose => {
+                text.files(&[file!("math"), file!("choose")]);
+                ("choose", 0b001, 3)
             }
             Kernel::RmsNorm => {
                 text.constant("THREADS", ROW_THREADS);

@@ -20,9 +20,11 @@ fn all() -> Vec<Kernel> {
         Kernel::Combine,
         Kernel::TakeRows,
         Kernel::Softcap,
+        Kernel::Choose,
     ];
     for layout in DType::ALL.iter().filter_map(|&dtype| Layout::of(dtype)) {
-        all.extend([Kernel::Embed(layout), Kernel::MatmulMany(layout), Kernel::MatmulChosen(layout)]);
+        all.extend([Kernel::Embed(layout), Kernel::EmbedChosen(layout)]);
+        all.extend([Kernel::MatmulMany(layout), Kernel::MatmulChosen(layout)]);
         all.extend([1, 2, 4, 8].map(|rows| Kernel::MatmulFew(layout, rows)));
     }
     for kv_type in KvType::ALL {
