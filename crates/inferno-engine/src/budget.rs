@@ -57,6 +57,13 @@ impl Budget {
         }
     }
 
+    /// How long a step with so many rows takes, about; `None` if there was none yet.
+    pub(crate) fn expected(&self, n_rows: usize) -> Option<f64> {
+        let [n, _, _, t, _] = self.moments;
+        let line = self.cost().map(|(base, per_row)| base + per_row * n_rows as f64);
+        line.or_else(|| (n > 0.0).then(|| t / n))
+    }
+
     /// What a step takes without rows, and per row: a line through past steps. `None` before they tell.
     pub(crate) fn cost(&self) -> Option<(f64, f64)> {
         let [n, x, xx, t, xt] = self.moments;

@@ -1,6 +1,7 @@
 //! The engine without its thread: requests in, steps, events out.
 
 mod admission;
+mod chain;
 mod deliver;
 mod health;
 mod live;
@@ -64,6 +65,8 @@ struct Scratch {
     batch: Batch,
     tokens: Vec<u32>,
     wants: Vec<Want>,
+    /// (steps, spans) tokens of steps that were chained.
+    chain: Vec<Option<u32>>,
     chosen: Vec<(u32, Option<TokenLogprob>)>,
     chooser: Chooser,
 }
@@ -231,22 +234,30 @@ impl Core {
             started.filter_map(|&seq| self.start(seq, start).err().map(|why| (seq, why))).collect();
         let mut result = Ok(());
         if !scratch.plan.spans.is_empty() {
+            let n = self.chain_len(&scratch.plan);
             self.fill(&mut scratch);
             let before = (self.clock)();
-            let Core { model, .. } = self;
+            let (Core { model, .. }, Scratch { batch, chain, .. }) = (&mut *self, &mut scratch);
             // A step that panics leaves nothing behind that counts: see `restart`.
-            let output = catch_unwind(AssertUnwindSafe(|| model.step(&scratch.batch).map(|_| ())));
+            let output = catch_unwind(AssertUnwindSafe(|| match n {
+                1 => model.step(batch).map(|_| ()),
+                _ => model.chain(batch, n).map(|tokens| chain.extend_from_slice(tokens)),
+            }));
             let after = (self.clock)();
             match output {
                 Ok(Ok(())) => {
                     self.deliver(&mut scratch, after);
-                    self.scheduler.observe(&scratch.plan, after - before);
-                    let took = (self.clock)() - start;
-                    self.metrics.steps += 1;
+                    let each = (after - before) / n as u64;
+                    let took = ((self.clock)() - start) / n as u64;
                     self.metrics.add_starts(scratch.plan.started.len(), took);
-                    self.metrics.step_time.add(took);
-                    self.metrics.overhead_time.add(took - (after - before));
-                    self.metrics.step_rows.add(scratch.plan.n_rows as u64);
+                    for _ in 0..n {
+                        self.scheduler.observe(&scratch.plan, each);
+                        self.metrics.step_time.add(took);
+                        self.metrics.overhead_time.add(took.saturating_sub(each));
+                        self.metrics.step_rows.add(scratch.plan.n_rows as u64);
+                    }
+                    self.metrics.steps += n as u64;
+                    self.metrics.chained_steps += n as u64 - 1;
                     self.metrics.prompt_tokens += scratch.plan.n_prompt_rows as u64;
                 }
                 Ok(Err(error)) => result = self.restart(&scratch.plan, &error.to_string()),

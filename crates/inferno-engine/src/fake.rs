@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use inferno_model::architecture::{Activation, Architecture, CacheGroup, FfnShape};
 use inferno_model::batch::{Batch, PAGE_LEN};
 use inferno_model::error::StepError;
-use inferno_model::output::Output;
+use inferno_model::output::{Output, RowOutput};
 use inferno_model::transformer::Model;
 
 pub(crate) const VOCAB: usize = 6;
@@ -34,6 +34,9 @@ pub(crate) struct Fake {
     clock: Arc<AtomicU64>,
     n_steps: u64,
     pub(crate) fault: Fault,
+    /// Does it choose tokens as a device does?
+    pub(crate) chooses: bool,
+    chain: Vec<Option<u32>>,
 }
 
 impl Fake {
@@ -59,7 +62,8 @@ impl Fake {
             required: &[],
         };
         let kv = vec![0xBAD; n_pages * PAGE_LEN];
-        Fake { arch, kv, output: Output::default(), clock, n_steps: 0, fault: Fault::None }
+        let (output, chain) = Default::default();
+        Fake { arch, kv, output, clock, n_steps: 0, fault: Fault::None, chooses: false, chain }
     }
 }
 
@@ -95,6 +99,29 @@ impl Model for Fake {
 
     fn output(&self) -> &Output {
         &self.output
+    }
+
+    fn chooses(&self) -> bool {
+        self.chooses
+    }
+
+    fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError> {
+        let mut tokens: Vec<u32> = batch.tokens().to_vec();
+        let mut chain = Vec::new();
+        for i in 0..n {
+            let mut step = Batch::default();
+            for (span, (&token, &want)) in batch.spans().iter().zip(tokens.iter().zip(batch.wants())) {
+                step.push(&[token], span.start + i, &[batch.page_table(span, 0)], want);
+            }
+            self.step(&step)?;
+            for (row, token) in tokens.iter_mut().enumerate() {
+                let Some(RowOutput::Token(next)) = self.output.get(row) else { panic!("a row samples") };
+                *token = next;
+                chain.push(Some(next));
+            }
+        }
+        self.chain = chain;
+        Ok(&self.chain)
     }
 }
 

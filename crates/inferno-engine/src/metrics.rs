@@ -112,6 +112,8 @@ pub struct Metrics {
     pub starts_per_second: f64,
     /// Steps.
     pub steps: u64,
+    /// Those that followed another one on the device, without the engine between.
+    pub chained_steps: u64,
     /// Prompt tokens that were computed.
     pub prompt_tokens: u64,
     /// Tokens that were chosen.
@@ -168,6 +170,7 @@ impl Default for Metrics {
             busy_time: 0,
             starts_per_second: 0.0,
             steps: 0,
+            chained_steps: 0,
             prompt_tokens: 0,
             completion_tokens: 0,
             drafted_tokens: 0,

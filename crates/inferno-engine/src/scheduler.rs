@@ -203,6 +203,17 @@ impl Scheduler {
         }
     }
 
+    /// Pages for so many steps with this plan's sequences, from those that nobody else needs; how many steps they last for.
+    pub(crate) fn reach(&mut self, plan: &Plan, n: usize) -> usize {
+        let mut n = n;
+        for span in &plan.spans {
+            let end = span.rows.end - 1;
+            while self.sequences[&span.id].table.len() * PAGE_LEN < end + n && self.take_page(span.id) {}
+            n = n.min(self.sequences[&span.id].table.len() * PAGE_LEN - end);
+        }
+        n
+    }
+
     /// The step took so long.
     pub(crate) fn observe(&mut self, plan: &Plan, took: Micros) {
         self.budget.observe(plan, took);

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use inferno_model::batch::Want;
+use inferno_model::output::RowOutput;
 
 use super::health::{logits_hash, words};
 use super::{Core, MAX_GROUPS, Scratch};
@@ -12,7 +13,8 @@ use crate::scheduler::PlanSpan;
 impl Core {
     /// The batch of a plan.
     pub(super) fn fill(&self, scratch: &mut Scratch) {
-        let Scratch { plan, batch, tokens, wants, .. } = scratch;
+        let Scratch { plan, batch, tokens, wants, chain, .. } = scratch;
+        chain.clear();
         let n_groups = self.model.architecture().cache_groups.len();
         batch.clear();
         for span in &plan.spans {
@@ -23,13 +25,15 @@ impl Core {
             tokens.extend_from_slice(&plan.drafts[span.drafts.clone()]);
             wants.clear();
             let scores = live.prompt_logprobs.is_some();
+            let is_chosen = self.model.chooses() && live.suits_devices();
+            let wanted = if is_chosen { Want::Sample(live.sampling.spec) } else { Want::Logits };
             let want = |row: usize| {
                 let is_last = row + 1 == sequence.tokens.len() && live.max_tokens > 0;
                 let is_scored = scores && row + 1 < sequence.n_prompt && row + 1 >= live.n_scored;
-                if is_last || is_scored { Want::Logits } else { Want::Nothing }
+                if is_last || is_scored { wanted } else { Want::Nothing }
             };
             wants.extend(span.rows.clone().map(want));
-            wants.resize(tokens.len(), Want::Logits);
+            wants.resize(tokens.len(), wanted);
             // A page id stands for a page in every group.
             let tables = [sequence.table.as_slice(); MAX_GROUPS];
             batch.push_each(tokens, span.rows.start, &tables[..n_groups], wants);
@@ -43,7 +47,8 @@ impl Core {
             let span = scratch.plan.spans[i].clone();
             let n_rows = span.rows.len() + span.drafts.len();
             // What goes wrong with one sequence ends that one.
-            let end = catch_unwind(AssertUnwindSafe(|| self.deliver_span(&span, first_row, scratch, now)));
+            let end =
+                catch_unwind(AssertUnwindSafe(|| self.deliver_span(&span, (i, first_row), scratch, now)));
             first_row += n_rows;
             match end {
                 Ok(None) => {}
@@ -53,15 +58,15 @@ impl Core {
         }
     }
 
-    /// Chooses a sequence's tokens, of which there may be more than one if its guesses were right.
+    /// Chooses a sequence's tokens, of which there may be more than one: if its guesses were right, or steps were chained.
     fn deliver_span(
         &mut self,
         span: &PlanSpan,
-        first_row: usize,
+        (span_idx, first_row): (usize, usize),
         scratch: &mut Scratch,
         now: Micros,
     ) -> Option<Finish> {
-        let Scratch { plan, tokens, chosen, chooser, .. } = scratch;
+        let Scratch { plan, tokens, chain, chosen, chooser, .. } = scratch;
         let output = self.model.output();
         let sequence = self.scheduler.get(span.id)?;
         let live = self.live.get_mut(&span.id)?;
@@ -77,16 +82,36 @@ impl Core {
         chosen.clear();
         let is_last = span.rows.end == sequence.tokens.len();
         let mut finish = None;
-        if is_last && live.max_tokens > 0 {
+        if !chain.is_empty() {
+            // What the device chose after the end counts for nothing.
+            for token in chain[span_idx..].iter().step_by(plan.spans.len()) {
+                match live.take(*token) {
+                    Ok(token) => {
+                        chosen.push((token, None));
+                        finish = live.finish_after(token);
+                    }
+                    Err(why) => finish = Some(why),
+                }
+                if finish.is_some() {
+                    break;
+                }
+            }
+        } else if is_last && live.max_tokens > 0 {
             let drafts = &plan.drafts[span.drafts.clone()];
             for (i, position) in (span.rows.end - 1..span.rows.end + drafts.len()).enumerate() {
-                let logits = output.logits(row_of(position)).expect("a row that wants logits has them");
-                match live.choose(logits, position, chooser) {
+                let row = output.get(row_of(position)).expect("a row that wants something has it");
+                let choice = match row {
+                    RowOutput::Token(token) => live.take(Some(token)).map(|token| (token, None)),
+                    RowOutput::NoToken => live.take(None).map(|token| (token, None)),
+                    RowOutput::Logits(logits) => live.choose(logits, position, chooser),
+                    other => unreachable!("a row of the engine wants {other:?}"),
+                };
+                match choice {
                     Ok((token, logprob)) => {
                         chosen.push((token, logprob));
                         finish = live.finish_after(token);
                         if finish.is_some() && live.hash_logits {
-                            live.usage.logits_hash = Some(logits_hash(logits));
+                            live.usage.logits_hash = output.logits(row_of(position)).map(logits_hash);
                         }
                         if finish.is_some() || drafts.get(i) != Some(&token) {
                             break;

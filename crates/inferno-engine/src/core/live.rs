@@ -79,6 +79,22 @@ impl Live {
         (self.sink)(Event::Prompt { choice_idx: self.choice_idx, logprobs });
     }
 
+    /// May a device choose its tokens? It depends on the request alone, so that its tokens do not depend on the load.
+    pub(super) fn suits_devices(&self) -> bool {
+        self.sampling.suits_devices()
+            && self.constraint.is_none()
+            && self.prompt_logprobs.is_none()
+            && !self.hash_logits
+    }
+
+    /// A device has chosen that token; `None` if there was none to be chosen.
+    pub(super) fn take(&mut self, token: Option<u32>) -> Result<u32, Finish> {
+        let token = token.ok_or_else(no_numbers)?;
+        self.history.push(token);
+        self.usage.n_completion += 1;
+        Ok(token)
+    }
+
     /// The token after the row at `position`.
     pub(super) fn choose(
         &mut self,
@@ -87,9 +103,7 @@ impl Live {
         chooser: &mut Chooser,
     ) -> Result<(u32, Option<TokenLogprob>), Finish> {
         if logits[0].is_nan() && logits.iter().all(|x| x.is_nan()) {
-            return Err(Finish::Failed(
-                "the model's logits are no numbers: its weights are damaged, or overflow".into(),
-            ));
+            return Err(no_numbers());
         }
         let mut mask = None;
         if let Some((constraint, allowed)) = &mut self.constraint {
@@ -122,4 +136,8 @@ impl Live {
         }
         (self.usage.n_completion == self.max_tokens).then_some(Finish::Length)
     }
+}
+
+fn no_numbers() -> Finish {
+    Finish::Failed("the model's logits are no numbers: its weights are damaged, or overflow".into())
 }

@@ -90,6 +90,18 @@ impl Default for Sampling {
 }
 
 impl Sampling {
+    /// Does the choice of every token take no more of a row than [`SampleSpec`] says, and may a device make it?
+    pub fn suits_devices(&self) -> bool {
+        self.spec.suits_devices()
+            && !self.penalizes()
+            && self.logit_bias.is_empty()
+            && self.allowed.is_none()
+            && self.banned.is_empty()
+            && !self.ignore_eos
+            && self.min_tokens == 0
+            && self.logprobs.is_none()
+    }
+
     /// Every number in its range, every token in the vocabulary.
     ///
     /// # Errors
