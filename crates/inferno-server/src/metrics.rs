@@ -222,6 +222,8 @@ fn own(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) {
         engine.accepted_tokens,
     );
     page.one("inferno_steps_total", "counter", "Steps of the engine.", &[], engine.steps);
+    let what = "Steps that followed another one on the device, without the engine between.";
+    page.one("inferno_chained_steps_total", "counter", what, &[], engine.chained_steps);
     page.one("inferno_engine_restarts_total", "counter", "Steps that failed.", &[], engine.restarts);
     page.head("inferno_finished_total", "counter", "Sequences by how they ended.");
     let finished = engine.finished;
