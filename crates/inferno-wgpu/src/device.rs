@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::memory::free_bytes;
 use inferno_model::error::BackendError;
 use wgpu::{AdapterInfo, Backends, DeviceType, Features, Limits};
 
+/// Of the memory that a driver says may be used.
+const BUDGET_PERCENT: u8 = 97;
 /// Bytes of parameters that a kernel may have.
 pub(crate) const IMMEDIATE_BYTES: u32 = 64;
 /// Threads of the largest workgroup, and the bytes they share.
@@ -94,6 +97,8 @@ pub fn adapters() -> Vec<Found> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = Backends::VULKAN | Backends::METAL | Backends::DX12;
     descriptor.flags = wgpu::InstanceFlags::empty();
+    // Where a driver tells its budget, what would exceed it is refused, and not swapped out or fatal later.
+    descriptor.memory_budget_thresholds.for_resource_creation = Some(BUDGET_PERCENT);
     let instance = wgpu::Instance::new(descriptor);
     let adapters = pollster::block_on(instance.enumerate_adapters(Backends::all()));
     let mut found: Vec<Found> = adapters.into_iter().map(Found::new).collect();
@@ -173,6 +178,11 @@ impl Found {
         binding_bytes(&self.adapter.limits())
     }
 
+    /// Bytes of its memory that can be had now; `None` if the driver does not say.
+    pub fn free_bytes(&self) -> Option<u64> {
+        free_bytes(&self.adapter)
+    }
+
     /// What the kernels make use of, or would.
     pub fn features(&self) -> Vec<&'static str> {
         let has = self.adapter.features();
@@ -215,6 +225,9 @@ pub struct Gpu {
     pub(crate) failure: Failure,
     /// Of a binding, at most.
     pub(crate) binding_bytes: u64,
+    /// Of a part of a tensor, at most.
+    pub(crate) part_bytes: u64,
+    free_bytes: Option<u64>,
     info: AdapterInfo,
     n_buffers: u32,
     /// Of all buffers.
@@ -303,6 +316,8 @@ impl Gpu {
             queue,
             failure,
             binding_bytes: binding_bytes(&limits),
+            part_bytes: binding_bytes(&limits),
+            free_bytes: free_bytes(&found.adapter),
             info: found.info,
             n_buffers: 0,
             n_bytes: 0,
@@ -337,6 +352,21 @@ impl Gpu {
     /// As its driver calls it.
     pub fn name(&self) -> &str {
         &self.info.name
+    }
+
+    /// Bytes of its memory that could be had when it was opened; `None` if the driver does not say.
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.free_bytes
+    }
+
+    /// The largest buffer that a kernel sees at once, in bytes.
+    pub fn binding_bytes(&self) -> u64 {
+        self.binding_bytes
+    }
+
+    /// Cuts tensors into parts of at most so many bytes, as if no binding might be larger: for tests of what comes then.
+    pub fn cut_tensors_at(&mut self, n_bytes: u64) {
+        self.part_bytes = n_bytes;
     }
 
     /// Bytes of all buffers so far.

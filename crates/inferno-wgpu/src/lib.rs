@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! device.rs     adapters, and one of them opened: buffers, errors, what it can do
+//! memory.rs     how much of it there is
 //! layout.rs     weights as the kernels read them, still quantized
 //! kernels.rs    from the files in `kernels/` to pipelines
 //! recorder.rs   a step's dispatches and what it uploads
@@ -34,6 +35,7 @@ mod kv;
 mod layout;
 mod matmul;
 mod matrix;
+mod memory;
 mod recorder;
 mod stopwatch;
 

@@ -53,13 +53,13 @@ impl Weight {
         let panels_each = tensor.rows.div_ceil(PANEL);
         // Matrices of experts are not cut.
         let unit = if tensor.n_experts > 1 { panels_each } else { 1 };
-        let most = (gpu.binding_bytes / panel_bytes as u64) as usize / unit * unit;
+        let most = (gpu.part_bytes / panel_bytes as u64) as usize / unit * unit;
         if most == 0 {
             let what = format!(
                 "an expert of tensor `{name}` takes {} bytes on `{}`, which has {} at most for a buffer",
                 unit * panel_bytes,
                 gpu.name(),
-                gpu.binding_bytes
+                gpu.part_bytes
             );
             return Err(BackendError { what }.into());
         }

@@ -16,7 +16,7 @@ pub(crate) struct KvMemory {
     pub(crate) sequences: std::num::NonZero<usize>,
 
     /// Memory for keys and values, cached prefixes included, like 512MiB or 8GiB; default: what that many sequences of
-    /// full length need, and at most half of the memory that is available
+    /// full length need, and at most half of the memory that is available, or what a GPU has left
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) kv_memory: Option<u64>,
 }
@@ -38,27 +38,41 @@ impl std::fmt::Display for KvPlan {
     }
 }
 
+/// Memory that keys and values may have, unless something else is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KvSpace {
+    pub(crate) bytes: u64,
+    /// Where the number comes from.
+    pub(crate) why: &'static str,
+}
+
+impl KvSpace {
+    /// Of the processor's memory, if the system says how much there is.
+    pub(crate) fn of_processor() -> Option<KvSpace> {
+        available().map(|bytes| KvSpace { bytes: bytes / 2, why: "half of the memory that is available" })
+    }
+}
+
 impl KvMemory {
     /// # Errors
     /// The memory holds no sequence at all.
-    pub(crate) fn plan(&self, arch: &Architecture, kv_type: KvType) -> Result<KvPlan> {
-        self.plan_in(arch, kv_type, available())
-    }
-
-    fn plan_in(&self, arch: &Architecture, kv_type: KvType, available: Option<u64>) -> Result<KvPlan> {
+    pub(crate) fn plan(
+        &self,
+        arch: &Architecture,
+        kv_type: KvType,
+        space: Option<KvSpace>,
+    ) -> Result<KvPlan> {
         let page_bytes = (arch.kv_bytes_per_position(kv_type) * PAGE_LEN) as u64;
         let wanted = (self.sequences.get() as u64).saturating_mul(arch.context_len.div_ceil(PAGE_LEN) as u64);
-        let (n_pages, why) = match (self.kv_memory, available) {
+        let (n_pages, why) = match (self.kv_memory, space) {
             (Some(bytes), _) => (bytes / page_bytes, "as told"),
-            (None, Some(bytes)) if bytes / 2 / page_bytes < wanted => {
-                (bytes / 2 / page_bytes, "half of the memory that is available")
-            }
+            (None, Some(space)) if space.bytes / page_bytes < wanted => (space.bytes / page_bytes, space.why),
             (None, _) => (wanted, "for all sequences at full length"),
         };
         ensure!(
             n_pages > 0,
             "{} bytes are not enough for keys and values: a page of {PAGE_LEN} positions takes {page_bytes}",
-            self.kv_memory.or(available.map(|bytes| bytes / 2)).unwrap_or_default(),
+            self.kv_memory.or(space.map(|space| space.bytes)).unwrap_or_default(),
         );
         // Slots are numbered by 32 bits.
         let n_pages = n_pages.min(u64::from(u32::MAX) / PAGE_LEN as u64);
@@ -183,9 +197,10 @@ mod tests {
         let arch = file.architecture(None).unwrap();
         let page = (arch.kv_bytes_per_position(KvType::F16) * PAGE_LEN) as u64;
         let needed = 4 * arch.context_len.div_ceil(PAGE_LEN);
-        let plan = |kv_memory, available| {
+        let plan = |kv_memory, available: Option<u64>| {
             let memory = KvMemory { sequences: std::num::NonZero::new(4).unwrap(), kv_memory };
-            memory.plan_in(&arch, KvType::F16, available).map(|plan| (plan.n_pages, plan.bytes))
+            let space = available.map(|bytes| KvSpace { bytes: bytes / 2, why: "half" });
+            memory.plan(&arch, KvType::F16, space).map(|plan| (plan.n_pages, plan.bytes))
         };
         assert_eq!(plan(None, None).unwrap(), (needed, needed as u64 * page));
         assert_eq!(plan(None, Some(u64::MAX)).unwrap().0, needed);

@@ -16,10 +16,13 @@ use inferno_cpu::{Cpu, Isa};
 use inferno_format::{DType, Gguf};
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::{Backend, KvType};
+use inferno_model::batch::PAGE_LEN;
 use inferno_model::error::LoadError;
 use inferno_model::profile::{Profile, Profiled};
 use inferno_model::transformer::{KvRoom, Model, Transformer};
 use inferno_text::Tokenizer;
+
+use crate::kv_memory::KvSpace;
 
 /// How a model is run.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -148,6 +151,10 @@ pub(crate) struct Opened {
     pub(crate) name: String,
     pub(crate) file: Gguf,
     /// `None` for the model inside the program.
+    #[cfg_attr(
+        not(any(feature = "wgpu", target_os = "macos")),
+        expect(dead_code, reason = "only models on a GPU are loaded again")
+    )]
     path: Option<PathBuf>,
 }
 
@@ -263,6 +270,26 @@ impl Target {
             Device::Cpu { isa, .. } => isa.half_kv(),
             Device::Gpu(_) => KvType::F16,
         }
+    }
+
+    /// What keys and values may have of the memory where they will be.
+    pub(crate) fn kv_space(&self, opened: &Opened, arch: &Architecture) -> Option<KvSpace> {
+        match &self.device {
+            Device::Cpu { .. } => KvSpace::of_processor(),
+            Device::Gpu(gpu) => {
+                let page_bytes = (arch.kv_bytes_per_position(self.kv_type(opened)) * PAGE_LEN) as u64;
+                let tensor_bytes = opened.file.tensors().iter().map(|t| t.n_bytes).sum();
+                gpu.kv_room(arch, tensor_bytes, page_bytes).or_else(KvSpace::of_processor)
+            }
+        }
+    }
+
+    /// The longest context that keys and values of one sequence have memory for; `None` if nothing is known to limit it. The
+    /// processor's memory is taken as it is written, and not in advance.
+    pub(crate) fn context_that_fits(&self, opened: &Opened, arch: &Architecture) -> Option<usize> {
+        let Device::Gpu(_) = self.device else { return None };
+        let bytes = self.kv_space(opened, arch)?.bytes as usize;
+        Some(bytes / (arch.kv_bytes_per_position(self.kv_type(opened)) * PAGE_LEN) * PAGE_LEN)
     }
 
     pub(crate) fn runs_on(&self, opened: &Opened) -> RunsOn {

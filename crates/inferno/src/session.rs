@@ -36,10 +36,21 @@ impl<'a> Session<'a> {
     ) -> Result<(Session<'a>, T)> {
         let started = Instant::now();
         let opened = load::open(args.model.model.as_deref())?;
-        let arch = opened.architecture(args.context.map(|n| n as usize))?;
-        let context_len = arch.context_len;
+        let mut arch = opened.architecture(args.context.map(|n| n as usize))?;
         let target = args.compute.target()?;
-        // Keys and values take memory when they are written: there is room for the whole context.
+        if let Some(most) = target.context_that_fits(&opened, &arch).filter(|&most| most < arch.context_len) {
+            let whole = arch.context_len;
+            ensure!(
+                args.context.is_none(),
+                "the GPU has memory for keys and values of {most} positions, not of {whole}: ask for less (`--context`), or \
+                 for smaller ones (`--kv q8_0`)"
+            );
+            note(&format!(
+                "the context is {most} positions and not {whole}, as the GPU has no memory for more"
+            ));
+            arch = opened.architecture(Some(most))?;
+        }
+        let context_len = arch.context_len;
         let n_pages = context_len.div_ceil(PAGE_LEN);
         // While one thread makes the vocabulary ready, the others load the weights.
         let (text, model) = std::thread::scope(|scope| {

@@ -3,7 +3,9 @@
 use inferno_format::Gguf;
 use inferno_model::conformance::{Precision, Promise, check};
 
-use crate::backend;
+use inferno_wgpu::{Gpu, Wgpu};
+
+use crate::{backend, choice};
 
 /// Products are integers and `fma` chains as in the reference, added up in another order. Scores are up to 20 here, and what
 /// they differ by in the last place weighs e times as much.
@@ -14,6 +16,20 @@ fn the_operations_are_near_the_reference() {
     if backend().is_some() {
         check(|| backend().unwrap(), CLOSE, &[]);
     }
+}
+
+#[test]
+fn tensors_in_parts_are_near_the_reference() {
+    if backend().is_none() {
+        return;
+    }
+    let cut = || {
+        let mut gpu = Gpu::open(&choice()).unwrap();
+        // An expert of the largest type is as large.
+        gpu.cut_tensors_at(256 << 10);
+        Wgpu::new(gpu).unwrap()
+    };
+    check(cut, CLOSE, &[]);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts)> {
     let runs_on = target.runs_on(&opened);
     let (cli_engine, context_len) = (&args.engine, arch.context_len);
     let memory = KvMemory { sequences: cli_engine.sequences, kv_memory: cli_engine.kv_memory };
-    let plan = memory.plan(&arch, runs_on.kv_type)?;
+    let plan = memory.plan(&arch, runs_on.kv_type, target.kv_space(&opened, &arch))?;
     let card = card::card(args, &opened, &arch, &format!("{} {}", runs_on.level, runs_on.kv_type.name()))?;
     let (text, model) = std::thread::scope(|scope| {
         let text = scope.spawn(|| text(&opened));

@@ -15,6 +15,7 @@ use inferno_wgpu::{AdapterError, Choice, Found, Gpu, Wgpu, adapters};
 
 use super::{BackendChoice, Compute, GpuLayers, Opened};
 use crate::commands::note;
+use crate::kv_memory::KvSpace;
 
 /// A GPU that is open, and how it was chosen.
 pub(crate) struct Opening {
@@ -31,6 +32,18 @@ impl Opening {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What the GPU's memory leaves for keys and values of a model whose tensors have so many bytes; `None` if the driver
+    /// does not say. Layers on the processor are not counted: their memory is another's.
+    pub(crate) fn kv_room(&self, arch: &Architecture, tensor_bytes: u64, page_bytes: u64) -> Option<KvSpace> {
+        let free = self.gpu.free_bytes()?;
+        // For activations, and what the driver needs.
+        let spare = (free / 16).max(256 << 20);
+        let bytes = free.saturating_sub(tensor_bytes + tensor_bytes / 16 + spare);
+        // A layer's are one buffer.
+        let most = self.gpu.binding_bytes().saturating_mul(arch.layers.len() as u64) / 8 * 7;
+        Some(KvSpace { bytes: bytes.max(page_bytes).min(most), why: "what the GPU's memory leaves" })
     }
 
     /// Of the processor: one drives the GPU.
@@ -179,10 +192,13 @@ impl Compute {
 fn describe(index: usize, found: &Found) -> String {
     let features = found.features().join(", ");
     let mut line = format!(
-        "{index}  {} ({}, {}; {} MiB in a buffer{}{features})",
+        "{index}  {} ({}, {}; {}{} MiB in a buffer{}{features})",
         found.name(),
         found.kind(),
         found.driver(),
+        found
+            .free_bytes()
+            .map_or(String::new(), |free| format!("{:.1} GiB free, ", free as f64 / f64::from(1 << 30))),
         found.binding_bytes() >> 20,
         if features.is_empty() { "" } else { "; " },
     );

@@ -6,6 +6,8 @@ use inferno_model::error::LoadError;
 use inferno_model::profile::Profile;
 use inferno_model::transformer::{KvRoom, Model};
 
+use crate::kv_memory::KvSpace;
+
 use super::{BackendChoice, Compute, GpuLayers, Opened};
 
 const LACK: &str = "this build uses no GPU: `--features wgpu` of cargo makes one that does";
@@ -19,6 +21,10 @@ impl Opening {
     }
 
     pub(crate) fn n_threads(&self) -> usize {
+        match *self {}
+    }
+
+    pub(crate) fn kv_room(&self, _: &Architecture, _: u64, _: u64) -> Option<KvSpace> {
         match *self {}
     }
 }

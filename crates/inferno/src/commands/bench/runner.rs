@@ -6,10 +6,14 @@ use std::time::Instant;
 use anyhow::Result;
 use inferno_engine::logits_hash;
 use inferno_model::batch::{Batch, PageId, Want};
+use inferno_model::sample::SampleSpec;
 use inferno_model::transformer::Model;
 
 use super::plan::{Item, Work};
 use crate::interrupt;
+
+/// Steps at a time, where a device chooses tokens.
+const CHAIN: usize = 16;
 
 /// One measurement's outcome.
 #[derive(Debug, Clone, Copy)]
@@ -105,16 +109,24 @@ impl Runner {
         Ok(Some(done))
     }
 
-    /// All sequences one position further, again and again.
+    /// All sequences one position further, again and again. A device that chooses tokens does many steps at a time, as the
+    /// engine has it, and the last one for its logits.
     fn decode(&mut self, item: &Item, positions: Range<usize>) -> Result<Option<Done>> {
         let mut done = Done::default();
-        let end = positions.end;
-        for position in positions {
+        let Range { start: mut position, end } = positions;
+        while position < end {
+            let n = if self.model.chooses() { (end - 1 - position).clamp(1, CHAIN) } else { 1 };
+            let want = if n > 1 { Want::Sample(SampleSpec::GREEDY) } else { Want::Logits };
             self.batch.clear();
             for (sequence, table) in item.tables.iter().enumerate() {
-                self.push(table, sequence, position..position + 1, Want::Logits);
+                self.push(table, sequence, position..position + 1, want);
             }
-            let Some(step) = self.step(position + 1 == end)? else { return Ok(None) };
+            position += n;
+            if n > 1 {
+                self.model.chain(&self.batch, n)?;
+                continue;
+            }
+            let Some(step) = self.step(position == end)? else { return Ok(None) };
             done = step;
         }
         Ok(Some(done))

@@ -65,7 +65,7 @@ fn open(args: &cli::BenchServe) -> Result<Option<()>> {
     let mut workload = Workload::new(arrivals, args.length_scale, context_len);
     let target = args.compute.target()?;
     let runs_on = target.runs_on(&opened);
-    let kv = args.kv.plan(&arch, runs_on.kv_type)?;
+    let kv = args.kv.plan(&arch, runs_on.kv_type, target.kv_space(&opened, &arch))?;
     let n_pages = kv.n_pages;
     workload.fit(n_pages);
     ensure!(
