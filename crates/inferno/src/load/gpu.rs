@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow, ensure};
 use inferno_cpu::{Cpu, Isa};
 use inferno_model::architecture::Architecture;
-use inferno_model::error::{BackendError, LoadError};
+use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
+use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::profile::Profile;
 use inferno_model::revived::Revived;
+use inferno_model::sample::SampleSpec;
 use inferno_model::split::Split;
 use inferno_model::transformer::{KvRoom, Model};
 pub(crate) use inferno_wgpu::Copying;
@@ -113,21 +115,35 @@ impl Placement {
         if let Some(folder) = cache_folder() {
             gpu.keep_pipelines(&folder);
         }
-        if n == all {
-            return opened.load(arch, Wgpu::new(gpu)?, room, profile);
-        }
         let isa = self.compute.isa.unwrap_or_else(Isa::best);
-        let cpu = Cpu::new(isa, self.compute.n_threads())?;
-        if n == 0 {
-            return opened.load(arch, cpu, room, profile);
-        }
-        opened.load(arch, Split::new(cpu, Wgpu::new(gpu)?, all - n), room, profile)
+        let cpu = || Cpu::new(isa, self.compute.n_threads());
+        let mut model = match n {
+            0 => return opened.load(arch, cpu()?, room, profile),
+            n if n == all => opened.load(arch, Wgpu::new(gpu)?, room, profile)?,
+            n => opened.load(arch, Split::new(cpu()?, Wgpu::new(gpu)?, all - n), room, profile)?,
+        };
+        warm_up(&mut *model).map_err(|e| BackendError { what: e.to_string() })?;
+        Ok(model)
     }
 
     fn open_again(&self) -> Result<Gpu, LoadError> {
         let gpu = self.compute.gpu().map_err(|e| lost(&e))?;
         gpu.ok_or_else(|| lost(&anyhow!("there is none any more")))
     }
+}
+
+/// A step with one row, and one with many: the driver compiles the kernels now and not when somebody waits, and what does not
+/// work shows.
+fn warm_up(model: &mut dyn Model) -> Result<(), StepError> {
+    let n_groups = model.architecture().cache_groups.len();
+    let spec = SampleSpec { top_k: 40, temperature: 1.0, ..SampleSpec::GREEDY };
+    for n_rows in [1, PAGE_LEN.min(model.architecture().context_len)] {
+        let mut batch = Batch::default();
+        let table: &[PageId] = &[PageId(0)];
+        batch.push(&vec![0; n_rows], 0, &vec![table; n_groups], Want::Sample(spec));
+        model.step(&batch)?;
+    }
+    Ok(())
 }
 
 fn lost(e: &anyhow::Error) -> LoadError {
