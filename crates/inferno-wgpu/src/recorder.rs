@@ -66,12 +66,18 @@ impl Grid {
     }
 }
 
+/// Buffers of a kernel, at most.
+const MOST_BUFFERS: usize = 5;
+
+/// Of the buffers that a kernel binds; 0 for none.
+type Ids = [u32; MOST_BUFFERS];
+
 /// The commands of a step.
 pub(crate) struct Recorder {
     pub(crate) kernels: Kernels,
     commands: Option<Commands>,
     /// Keyed by layout and the buffers' ids.
-    groups: HashMap<(LayoutKey, Vec<u32>), wgpu::BindGroup>,
+    groups: HashMap<(LayoutKey, Ids), wgpu::BindGroup>,
     uploads: Uploads,
     readback: Option<wgpu::Buffer>,
     /// Kernels that the file of pipelines has.
@@ -170,12 +176,13 @@ impl Recorder {
         grid: &Grid,
     ) {
         let size = grid.size();
-        if size.contains(&0) || gpu.failure.get().is_some() {
+        if size.contains(&0) || gpu.failure.is_noted() {
             return;
         }
         let buffers = buffers.iter().map(|b| b.unwrap_or(&self.uploads.storage));
         let pipeline = self.kernels.get(gpu, kernel);
-        let ids = buffers.clone().map(|b| b.id).collect();
+        let mut ids = [0; MOST_BUFFERS];
+        ids.iter_mut().zip(buffers.clone()).for_each(|(id, b)| *id = b.id);
         let group = self.groups.entry((pipeline.key, ids)).or_insert_with(|| {
             let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
                 .enumerate()

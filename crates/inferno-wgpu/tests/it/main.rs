@@ -1,6 +1,7 @@
 //! The backend on whatever device there is; on a machine without a GPU, Mesa's llvmpipe.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod attention;
 mod conformance;
 mod goldens;
 mod lost;
