@@ -179,11 +179,14 @@ impl Backend for Wgpu {
     }
 
     fn rms_norm(&mut self, out: &mut Buffer, x: &Buffer, weight: &Weight, eps: f32) {
-        out.resize(&mut self.gpu, &mut self.recorder, x.n_rows);
+        let Wgpu { gpu, recorder, s, .. } = self;
+        out.resize(gpu, recorder, x.n_rows);
+        let [quants, scales] = s.inputs.room(gpu, recorder, x);
         let (out, from) = storages!(out, x);
         let params = Params::default().uint(x.n_rows).uint(x.width).uint(x.stride() / VECTOR).float(eps);
-        let buffers = [Some(out), Some(from), Some(weight.vector())];
-        self.recorder.dispatch(&self.gpu, Kernel::RmsNorm, &buffers, &params, &Grid::Groups(x.n_rows));
+        let buffers = [quants, scales, Some(out), Some(from), Some(weight.vector())];
+        recorder.dispatch(gpu, Kernel::RmsNorm, &buffers, &params, &Grid::Groups(x.n_rows));
+        recorder.note_quantized(out);
     }
 
     fn matmul(&mut self, outs: &mut [&mut Buffer], weights: &[&Weight], x: &Buffer) {
@@ -308,7 +311,8 @@ impl Backend for Wgpu {
     }
 
     fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {
-        glu(&mut self.recorder, &self.gpu, gate, up, activation);
+        let Wgpu { gpu, recorder, s, .. } = self;
+        glu(recorder, gpu, &mut s.inputs, (gate, up), activation);
     }
 
     fn experts(
@@ -342,7 +346,7 @@ impl Backend for Wgpu {
             y.reshape(gpu, recorder, weight.rows, n);
             inputs.multiply(gpu, recorder, (y, weight, x), Some(&Chosen { ids, n, n_each: n_used }));
         }
-        glu(recorder, gpu, gate, up, activation);
+        glu(recorder, gpu, inputs, (gate, up), activation);
         inputs.prepare(gpu, recorder, gate, &[ffn_down_exps]);
         down.reshape(gpu, recorder, ffn_down_exps.rows, n);
         inputs.multiply(gpu, recorder, (down, ffn_down_exps, gate), Some(&Chosen { ids, n, n_each: 1 }));
@@ -381,6 +385,7 @@ impl Backend for Wgpu {
         }
         // What was recorded before sees what was there before.
         self.recorder.submit(&self.gpu);
+        self.recorder.forget_quantized();
         self.gpu.queue.write_buffer(&storage.buffer, 0, bytemuck::cast_slice(&filled));
     }
 
@@ -437,8 +442,18 @@ impl Backend for Wgpu {
     }
 }
 
-fn glu(recorder: &mut Recorder, gpu: &Gpu, gate: &Buffer, up: &Buffer, activation: Activation) {
+fn glu(
+    recorder: &mut Recorder,
+    gpu: &mut Gpu,
+    inputs: &mut Inputs,
+    (gate, up): (&Buffer, &Buffer),
+    activation: Activation,
+) {
+    let [quants, scales] = inputs.room(gpu, recorder, gate);
     let (to, from) = storages!(gate, up);
-    let params = Params::default().uint(gate.len()).uint(usize::from(activation == Activation::GeluTanh));
-    recorder.dispatch(gpu, Kernel::Glu, &[Some(to), Some(from)], &params, &Grid::Threads(gate.len()));
+    let is_gelu = usize::from(activation == Activation::GeluTanh);
+    let params = Params::default().uint(gate.n_rows).uint(gate.stride() / VECTOR).uint(is_gelu);
+    let buffers = [quants, scales, Some(to), Some(from)];
+    recorder.dispatch(gpu, Kernel::Glu, &buffers, &params, &Grid::Groups(gate.n_rows));
+    recorder.note_quantized(to);
 }

@@ -11,7 +11,6 @@ use crate::layout::{Floats, Integers, Layout, Quants, Scales};
 
 /// Threads of a workgroup that has a row or a head.
 const REDUCING_THREADS: u32 = 128;
-const ROW_THREADS: u32 = 256;
 /// Threads of the workgroups of `element.wgsl`.
 pub(crate) const GROUP: u32 = 256;
 /// Bytes that the workgroup of `attend` may keep of its queries.
@@ -87,13 +86,14 @@ impl Kernel {
                 ("choose", 0b001, 3)
             }
             Kernel::RmsNorm => {
-                text.constant("THREADS", ROW_THREADS);
-                text.files(&[file!("reduce"), file!("rms_norm")]);
-                ("rms_norm", 0b001, 3)
+                text.constant("THREADS", REDUCING_THREADS);
+                text.files(&[file!("math"), file!("quantized_rows"), file!("reduce"), file!("rms_norm")]);
+                ("rms_norm", 0b00111, 5)
             }
             Kernel::Quantize => {
-                text.files(&[file!("math"), file!("quantize")]);
-                ("quantize", 0b110, 3)
+                text.constant("THREADS", REDUCING_THREADS);
+                text.files(&[file!("math"), file!("quantized_rows"), file!("quantize")]);
+                ("quantize", 0b011, 3)
             }
             Kernel::MatmulFew(layout, rows) => {
                 text.constant("ROWS", rows);
@@ -164,8 +164,9 @@ impl Kernel {
                 ("attend_merge", 0b001, 3)
             }
             Kernel::Glu => {
-                text.element(&[file!("math"), file!("glu")]);
-                ("glu", 0b01, 2)
+                text.constant("THREADS", REDUCING_THREADS);
+                text.files(&[file!("math"), file!("quantized_rows"), file!("glu")]);
+                ("glu", 0b0111, 4)
             }
             Kernel::Route => {
                 text.element(&[file!("math"), file!("route")]);

@@ -41,14 +41,29 @@ impl Inputs {
         if !weights.iter().any(|w| matches!(w.layout, Layout::Integers(_))) {
             return;
         }
+        let storage = storages!(x);
+        if recorder.is_quantized(storage) {
+            return;
+        }
+        let [quants, scales] = self.room(gpu, recorder, x);
         let n_blocks = x.stride() / BLOCK;
-        // A quarter of the bytes, and two words for a block.
-        self.quants.reserve(gpu, recorder, x.n_rows * n_blocks * BLOCK / 4);
-        self.scales.reserve(gpu, recorder, x.n_rows * n_blocks * 2);
-        let (x_storage, quants, scales) = storages!(x, self.quants, self.scales);
         let params = Params::default().uint(x.n_rows).uint(n_blocks).uint(x.stride() / VECTOR);
-        let buffers = [Some(x_storage), Some(quants), Some(scales)];
+        let buffers = [quants, scales, Some(storage)];
         recorder.dispatch(gpu, Kernel::Quantize, &buffers, &params, &Grid::Groups(x.n_rows));
+        recorder.note_quantized(storage);
+    }
+
+    /// Where quants and scales of the rows of `x` go to.
+    pub(crate) fn room(
+        &mut self,
+        gpu: &mut Gpu,
+        recorder: &mut Recorder,
+        x: &Buffer,
+    ) -> [Option<&Storage>; 2] {
+        // A quarter of the bytes, and two words for a block.
+        self.quants.reserve(gpu, recorder, x.len() / 4);
+        self.scales.reserve(gpu, recorder, x.len() / BLOCK * 2);
+        [self.quants.storage(), self.scales.storage()]
     }
 
     /// out (n, rows of the matrix) = x × its transpose; or each row of that with a matrix of its own. `x` is prepared.
@@ -69,7 +84,6 @@ impl Inputs {
                 Layout::Integers(_) => buffers.extend([self.quants.storage(), self.scales.storage()]),
             }
             let shape = |first_row| params(weight, part, (out, x), first_row, chosen.is_some());
-            let few = |rows| Kernel::MatmulFew(weight.layout, rows as u32);
             match chosen {
                 Some(chosen) => {
                     buffers.push(Some(chosen.ids));
@@ -87,7 +101,7 @@ impl Inputs {
                 }
                 None if x.n_rows <= FEW_ROWS => {
                     let grid = Grid::Groups(part.panels.len());
-                    let kernel = few(x.n_rows.next_power_of_two());
+                    let kernel = Kernel::MatmulFew(weight.layout, x.n_rows.next_power_of_two() as u32);
                     recorder.dispatch(gpu, kernel, &buffers, &shape(0), &grid);
                 }
                 None => {

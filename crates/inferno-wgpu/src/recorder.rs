@@ -82,6 +82,8 @@ pub(crate) struct Recorder {
     readback: Option<wgpu::Buffer>,
     /// Kernels that the file of pipelines has.
     n_saved: usize,
+    /// The buffer whose rows are quantized, until it is written again.
+    quantized: Option<u32>,
     /// If kernels are timed.
     pub(crate) stopwatch: Option<Stopwatch>,
 }
@@ -114,6 +116,7 @@ impl Recorder {
             uploads,
             readback: None,
             n_saved: 0,
+            quantized: None,
             stopwatch: None,
         }
     }
@@ -183,6 +186,10 @@ impl Recorder {
         let pipeline = self.kernels.get(gpu, kernel);
         let mut ids = [0; MOST_BUFFERS];
         ids.iter_mut().zip(buffers.clone()).for_each(|(id, b)| *id = b.id);
+        let is_written = |(i, id): (usize, &u32)| pipeline.key.1 >> i & 1 == 1 && Some(*id) == self.quantized;
+        if ids.iter().enumerate().any(is_written) {
+            self.quantized = None;
+        }
         let group = self.groups.entry((pipeline.key, ids)).or_insert_with(|| {
             let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
                 .enumerate()
@@ -211,6 +218,19 @@ impl Recorder {
         if commands.n_dispatches >= AT_ONCE {
             self.submit(gpu);
         }
+    }
+
+    /// The rows of a buffer are quantized now; they are until it is written.
+    pub(crate) fn note_quantized(&mut self, storage: &Storage) {
+        self.quantized = Some(storage.id);
+    }
+
+    pub(crate) fn forget_quantized(&mut self) {
+        self.quantized = None;
+    }
+
+    pub(crate) fn is_quantized(&self, storage: &Storage) -> bool {
+        self.quantized == Some(storage.id)
     }
 
     /// Records a copy of bytes.
