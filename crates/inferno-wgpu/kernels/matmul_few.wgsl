@@ -14,19 +14,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let lane = thread % LANES;
     let slice = thread / LANES;
     let panel = group.y * 65535u + group.x;
-    let first_row = p.first_row + group.z * ROWS;
-    let n_outputs = select(0u, p.n_outputs, is_here(first_row));
+    let n_outputs = select(0u, p.n_outputs, is_here(group.z));
     let is_mine = panel * LANES < n_outputs;
     let start = slice * p.slice_blocks;
     let end = select(start, min(start + p.slice_blocks, p.n_blocks), is_mine);
-    let at = (matrix_of(first_row) + panel) * p.panel_len;
+    let at = (matrix_of(group.z) + panel) * p.panel_len;
 
+    var rows: array<u32, ROWS>;
     var acc: array<f32, ROWS>;
+    for (var i = 0u; i < ROWS; i++) {
+        rows[i] = row_of(group.z, i);
+    }
     for (var block = start; block < end; block++) {
         let w = load(at, block, lane);
         for (var i = 0u; i < ROWS; i++) {
-            let row = min(first_row + i, p.n_rows - 1u);
-            acc[i] = add(acc[i], w, input_of(row), block);
+            if rows[i] != NO_ROW {
+                acc[i] = add(acc[i], w, input_of(rows[i]), block);
+            }
         }
     }
     for (var i = 0u; i < ROWS; i++) {
@@ -34,14 +38,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     workgroupBarrier();
 
-    let row = first_row + slice;
     let output = panel * LANES + lane;
-    if slice < ROWS && row < p.n_rows && output < n_outputs {
-        var total = 0.0;
-        let n_slices = (p.n_blocks + p.slice_blocks - 1u) / p.slice_blocks;
-        for (var i = 0u; i < n_slices; i++) {
-            total += sums[slice * LANES * SLICES + i * LANES + lane];
+    if slice < ROWS && output < n_outputs {
+        let row = row_of(group.z, slice);
+        if row != NO_ROW {
+            var total = 0.0;
+            let n_slices = (p.n_blocks + p.slice_blocks - 1u) / p.slice_blocks;
+            for (var i = 0u; i < n_slices; i++) {
+                total += sums[slice * LANES * SLICES + i * LANES + lane];
+            }
+            out[row * p.out_stride + p.first_output + output] = total;
         }
-        out[row * p.out_stride + p.first_output + output] = total;
     }
 }

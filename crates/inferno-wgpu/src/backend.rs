@@ -17,7 +17,7 @@ use crate::device::Gpu;
 use crate::kernels::{Kernel, queries};
 pub use crate::kv::KvPool;
 use crate::layout::{BLOCK, PANEL};
-use crate::matmul::{Chosen, Inputs};
+use crate::matmul::{Chosen, FEW_ROWS, Inputs};
 pub use crate::matrix::Weight;
 use crate::recorder::{Grid, Params, Recorder, VECTOR};
 use crate::stopwatch::Stopwatch;
@@ -47,6 +47,8 @@ struct Scratch {
     /// Of experts.
     chosen: Buffer,
     shares: Buffer,
+    order: Buffer,
+    groups: Buffer,
     gate: Buffer,
     up: Buffer,
     down: Buffer,
@@ -325,12 +327,19 @@ impl Backend for Wgpu {
         activation: Activation,
     ) {
         let Wgpu { gpu, recorder, s, .. } = self;
-        let Scratch { inputs, chosen, shares, gate, up, down, .. } = s;
+        let Scratch { inputs, chosen, shares, order, groups, gate, up, down, .. } = s;
         let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps } = weights;
         let (n_used, n) = (routing.n_used, x.n_rows * routing.n_used);
-        chosen.reserve(gpu, recorder, n);
-        shares.reserve(gpu, recorder, n);
+        // One row has no company.
+        let rows = if x.n_rows == 1 { 1 } else { FEW_ROWS };
+        let n_groups = n.div_ceil(rows) + router.width.min(n);
+        for (buffer, n) in
+            [(&mut *chosen, n), (&mut *shares, n), (&mut *order, n), (&mut *groups, 3 * n_groups)]
+        {
+            buffer.reserve(gpu, recorder, n);
+        }
         let (ids, weighed, logits) = storages!(chosen, shares, router);
+        let (order, groups) = storages!(order, groups);
         let params = Params::default()
             .uint(x.n_rows)
             .uint(router.width)
@@ -340,16 +349,20 @@ impl Backend for Wgpu {
             .float(routing.scale);
         let buffers = [Some(ids), Some(weighed), Some(logits)];
         recorder.dispatch(gpu, Kernel::Route, &buffers, &params, &Grid::Threads(x.n_rows));
+        let params = Params::default().uint(n).uint(router.width).uint(n_groups);
+        let buffers = [Some(order), Some(groups), Some(ids)];
+        recorder.dispatch(gpu, Kernel::Group(rows as u32), &buffers, &params, &Grid::Groups(1));
+        let chosen = |n_each| Chosen { order, groups, n, n_groups, rows, n_each };
 
         inputs.prepare(gpu, recorder, x, &[ffn_gate_exps, ffn_up_exps]);
         for (y, weight) in [(&mut *gate, ffn_gate_exps), (&mut *up, ffn_up_exps)] {
             y.reshape(gpu, recorder, weight.rows, n);
-            inputs.multiply(gpu, recorder, (y, weight, x), Some(&Chosen { ids, n, n_each: n_used }));
+            inputs.multiply(gpu, recorder, (y, weight, x), Some(&chosen(n_used)));
         }
         glu(recorder, gpu, inputs, (gate, up), activation);
         inputs.prepare(gpu, recorder, gate, &[ffn_down_exps]);
         down.reshape(gpu, recorder, ffn_down_exps.rows, n);
-        inputs.multiply(gpu, recorder, (down, ffn_down_exps, gate), Some(&Chosen { ids, n, n_each: 1 }));
+        inputs.multiply(gpu, recorder, (down, ffn_down_exps, gate), Some(&chosen(1)));
 
         out.resize(gpu, recorder, x.n_rows);
         let (to, from) = storages!(out, down);

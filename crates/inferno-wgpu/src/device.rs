@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::memory::free_bytes;
+use crate::recorder::MOST_BUFFERS;
 use inferno_model::error::BackendError;
 use wgpu::{AdapterInfo, Backends, DeviceType, Features, Limits};
 
@@ -130,7 +131,7 @@ impl Found {
         let least = [
             ("threads in a workgroup", limits.max_compute_invocations_per_workgroup, GROUP_THREADS),
             ("bytes in a workgroup", limits.max_compute_workgroup_storage_size, GROUP_BYTES),
-            ("buffers in a kernel", limits.max_storage_buffers_per_shader_stage, 5),
+            ("buffers in a kernel", limits.max_storage_buffers_per_shader_stage, MOST_BUFFERS as u32),
         ];
         least
             .into_iter()

@@ -11,6 +11,8 @@ use crate::layout::{Floats, Integers, Layout, Quants, Scales};
 
 /// Threads of a workgroup that has a row or a head.
 const REDUCING_THREADS: u32 = 128;
+/// Experts of a layer, at most: as many as a file may have.
+const MOST_EXPERTS: u32 = 4096;
 /// Threads of the workgroups of `element.wgsl`.
 pub(crate) const GROUP: u32 = 256;
 /// Bytes that the workgroup of `attend` may keep of its queries.
@@ -30,8 +32,10 @@ pub(crate) enum Kernel {
     /// Rows at a time.
     MatmulFew(Layout, u32),
     MatmulMany(Layout),
-    /// Of chosen experts.
-    MatmulChosen(Layout),
+    /// Of chosen experts, so many rows at a time.
+    MatmulChosen(Layout, u32),
+    /// So many rows together.
+    Group(u32),
     Add,
     AddBias,
     HeadNorm,
@@ -109,12 +113,21 @@ impl Kernel {
                 }]);
                 ("matmul_many", 0b010, product_buffers(layout))
             }
-            Kernel::MatmulChosen(layout) => {
-                text.constant("ROWS", 1);
-                text.constant("CHOSEN_BINDING", product_buffers(layout).into());
+            Kernel::MatmulChosen(layout, rows) => {
+                let n_buffers = product_buffers(layout);
+                text.constant("ROWS", rows);
+                text.constant("ORDER_BINDING", n_buffers.into());
+                text.constant("GROUPS_BINDING", u32::from(n_buffers) + 1);
                 text.product(layout);
                 text.files(&[file!("products/chosen_experts"), file!("matmul_few")]);
-                ("matmul_chosen", 0b010, product_buffers(layout) + 1)
+                ("matmul_chosen", 0b010, n_buffers + 2)
+            }
+            Kernel::Group(rows) => {
+                text.constant("GROUP", GROUP);
+                text.constant("ROWS", rows);
+                text.constant("MOST_EXPERTS", MOST_EXPERTS);
+                text.files(&[file!("group")]);
+                ("group", 0b011, 3)
             }
             Kernel::Add => {
                 text.element(&[file!("add")]);

@@ -8,7 +8,7 @@ use crate::matrix::{Part, Weight};
 use crate::recorder::{Grid, MOST_GROUPS, Params, Recorder, VECTOR};
 
 /// Rows up to which weights are read once for a few rows, and not for tiles of 64.
-const FEW_ROWS: usize = 8;
+pub(crate) const FEW_ROWS: usize = 8;
 /// Outputs and rows of a tile of `matmul_many`.
 const TILE: usize = 64;
 
@@ -21,10 +21,14 @@ pub(crate) struct Inputs {
 
 /// Which experts serve which rows.
 pub(crate) struct Chosen<'a> {
-    /// An expert for every row of the output.
-    pub(crate) ids: &'a Storage,
-    /// How many of them.
+    /// The rows of the output, expert by expert, and the groups of them.
+    pub(crate) order: &'a Storage,
+    pub(crate) groups: &'a Storage,
+    /// Rows of the output.
     pub(crate) n: usize,
+    /// Groups there is room for, and rows in one.
+    pub(crate) n_groups: usize,
+    pub(crate) rows: usize,
     /// Rows of the output that share one of the input.
     pub(crate) n_each: usize,
 }
@@ -83,19 +87,19 @@ impl Inputs {
                 Layout::Floats(_) => buffers.push(Some(from)),
                 Layout::Integers(_) => buffers.extend([self.quants.storage(), self.scales.storage()]),
             }
-            let shape = |first_row| params(weight, part, (out, x), first_row, chosen.is_some());
+            let shape = |first_group| params(weight, part, (out, x), first_group, chosen.is_some());
             match chosen {
                 Some(chosen) => {
-                    buffers.push(Some(chosen.ids));
+                    buffers.extend([Some(chosen.order), Some(chosen.groups)]);
                     let matrices = weight.n_panels();
-                    for first in (0..chosen.n).step_by(MOST_GROUPS) {
+                    for first in (0..chosen.n_groups).step_by(MOST_GROUPS) {
                         let params = shape(first)
                             .uint(matrices)
                             .uint(part.panels.start / matrices)
                             .uint(part.panels.len() / matrices)
                             .uint(chosen.n_each);
-                        let grid = Grid::Stacked(matrices, MOST_GROUPS.min(chosen.n - first));
-                        let kernel = Kernel::MatmulChosen(weight.layout);
+                        let grid = Grid::Stacked(matrices, MOST_GROUPS.min(chosen.n_groups - first));
+                        let kernel = Kernel::MatmulChosen(weight.layout, chosen.rows as u32);
                         recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
                     }
                 }
@@ -125,7 +129,7 @@ fn params(
     weight: &Weight,
     part: &Part,
     (out, x): (&Buffer, &Buffer),
-    first_row: usize,
+    first_group: usize,
     is_whole: bool,
 ) -> Params {
     let (n_outputs, first_output) = match is_whole {
@@ -137,7 +141,7 @@ fn params(
         .uint(weight.slice_blocks())
         .uint(weight.panel_len())
         .uint(out.n_rows)
-        .uint(first_row)
+        .uint(first_group)
         .uint(n_outputs)
         .uint(first_output)
         .uint(out.stride())

@@ -67,7 +67,7 @@ impl Grid {
 }
 
 /// Buffers of a kernel, at most.
-const MOST_BUFFERS: usize = 5;
+pub(crate) const MOST_BUFFERS: usize = 6;
 
 /// Of the buffers that a kernel binds; 0 for none.
 type Ids = [u32; MOST_BUFFERS];

@@ -6,9 +6,9 @@ struct Params {
     slice_blocks: u32,
     // Vectors of a panel.
     panel_len: u32,
-    // Rows of `out`, and the first one that is computed.
+    // Rows of `out`, unless experts are chosen: then the first group of rows.
     n_rows: u32,
-    first_row: u32,
+    first_group: u32,
     // Of this part, and where its first one goes to in `out`, whose rows are `out_stride` apart.
     n_outputs: u32,
     first_output: u32,

@@ -21,10 +21,13 @@ fn all() -> Vec<Kernel> {
         Kernel::TakeRows,
         Kernel::Softcap,
         Kernel::Choose,
+        Kernel::Group(1),
+        Kernel::Group(8),
     ];
     for layout in DType::ALL.iter().filter_map(|&dtype| Layout::of(dtype)) {
         all.extend([Kernel::Embed(layout), Kernel::EmbedChosen(layout)]);
-        all.extend([Kernel::MatmulMany(layout), Kernel::MatmulChosen(layout)]);
+        all.push(Kernel::MatmulMany(layout));
+        all.extend([1, 8].map(|rows| Kernel::MatmulChosen(layout, rows)));
         all.extend([1, 2, 4, 8].map(|rows| Kernel::MatmulFew(layout, rows)));
     }
     for kv_type in KvType::ALL {
