@@ -56,17 +56,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
         for (var k = 0u; k < min(BLOCKS, p.n_blocks - start); k++) {
+            // Everything is read once: four outputs' weights, then a row's inputs after the other.
+            var w: array<array<u32, 8>, 4>;
+            var scales: array<Scales, 4>;
             for (var j = 0u; j < 4u; j++) {
                 let output = my_output + 16u * j;
-                let w = eight(tile_quants[2u * k * TILE + output], tile_quants[(2u * k + 1u) * TILE + output]);
+                w[j] = eight(tile_quants[2u * k * TILE + output], tile_quants[(2u * k + 1u) * TILE + output]);
                 let both = tile_scales[k * TILE + output];
-                let scales = Scales(both.xy, both.zw);
-                for (var i = 0u; i < 4u; i++) {
-                    let row = my_row + 16u * i;
-                    let x = eight(tile_inputs[2u * k * TILE + row], tile_inputs[(2u * k + 1u) * TILE + row]);
-                    let s = tile_input_scales[k * TILE + row];
-                    acc[4u * j + i] =
-                        add_block(acc[4u * j + i], w, scales, x, bitcast<f32>(s.x), half_sums(s.y));
+                scales[j] = Scales(both.xy, both.zw);
+            }
+            for (var i = 0u; i < 4u; i++) {
+                let row = my_row + 16u * i;
+                let x = eight(tile_inputs[2u * k * TILE + row], tile_inputs[(2u * k + 1u) * TILE + row]);
+                let s = tile_input_scales[k * TILE + row];
+                let sums = half_sums(s.y);
+                for (var j = 0u; j < 4u; j++) {
+                    acc[4u * j + i] = add_block(acc[4u * j + i], w[j], scales[j], x, bitcast<f32>(s.x), sums);
                 }
             }
             let n_done = start + k + 1u;

@@ -39,11 +39,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
         for (var k = 0u; k < INPUTS; k++) {
+            var x: vec4<f32>;
+            for (var i = 0u; i < 4u; i++) {
+                x[i] = tile_inputs[k * TILE + my_row + 16u * i];
+            }
             for (var j = 0u; j < 4u; j++) {
                 let w = tile_weights[k * TILE + my_output + 16u * j];
                 for (var i = 0u; i < 4u; i++) {
-                    let x = tile_inputs[k * TILE + my_row + 16u * i];
-                    acc[4u * j + i] = fma(w, x, acc[4u * j + i]);
+                    acc[4u * j + i] = fma(w, x[i], acc[4u * j + i]);
                 }
             }
         }
