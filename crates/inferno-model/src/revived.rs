@@ -1,6 +1,8 @@
 //! A model whose device may die: it is loaded anew, and the engine goes on.
 
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use crate::architecture::Architecture;
 use crate::batch::Batch;
@@ -35,15 +37,35 @@ impl Revived {
 
     fn revive(&mut self) -> Result<&mut Box<dyn Model>, StepError> {
         if self.model.is_none() {
+            let Revived { load, heartbeat, .. } = self;
             let lost = |e| StepError { what: format!("it is lost and cannot be opened again: {e}") };
-            let mut model = (self.load)().map_err(lost)?;
-            if let Some(heartbeat) = &self.heartbeat {
+            let mut model = alive(heartbeat.as_deref(), load).map_err(lost)?;
+            if let Some(heartbeat) = heartbeat {
                 model.beat(Arc::clone(heartbeat));
             }
             self.model = Some(model);
         }
         Ok(self.model.as_mut().expect("just loaded"))
     }
+}
+
+/// Does something that takes longer than a layer, and shows that it is at work, for an hour at most.
+fn alive<T>(heartbeat: Option<&Heartbeat>, work: impl FnOnce() -> T) -> T {
+    let Some(heartbeat) = heartbeat else { return work() };
+    std::thread::scope(|scope| {
+        let (done, wait) = channel::<()>();
+        scope.spawn(move || {
+            for _ in 0..3600 {
+                heartbeat.beat();
+                if wait.recv_timeout(Duration::from_secs(1)) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
 }
 
 impl Model for Revived {
@@ -88,5 +110,22 @@ impl Model for Revived {
             model.beat(Arc::clone(&heartbeat));
         }
         self.heartbeat = Some(heartbeat);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_long_sees_a_beat_every_second() {
+        let heartbeat = Heartbeat::default();
+        let result = alive(Some(&heartbeat), || {
+            std::thread::sleep(Duration::from_millis(1100));
+            7
+        });
+        assert_eq!(result, 7);
+        assert!(heartbeat.count() >= 2, "{}", heartbeat.count());
+        assert_eq!(alive(None, || 8), 8);
     }
 }
