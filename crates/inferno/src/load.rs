@@ -277,9 +277,8 @@ impl Target {
         match &self.device {
             Device::Cpu { .. } => KvSpace::of_processor(),
             Device::Gpu(gpu) => {
-                let page_bytes = (arch.kv_bytes_per_position(self.kv_type(opened)) * PAGE_LEN) as u64;
                 let tensor_bytes = opened.file.tensors().iter().map(|t| t.n_bytes).sum();
-                gpu.kv_room(arch, tensor_bytes, page_bytes).or_else(KvSpace::of_processor)
+                gpu.kv_space(arch, tensor_bytes).or_else(KvSpace::of_processor)
             }
         }
     }

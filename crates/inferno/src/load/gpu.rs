@@ -37,21 +37,37 @@ impl Opening {
     }
 
     /// What the GPU's memory leaves for keys and values of a model whose tensors have so many bytes; `None` if the driver
-    /// does not say. Layers on the processor are not counted: their memory is another's.
-    pub(crate) fn kv_room(&self, arch: &Architecture, tensor_bytes: u64, page_bytes: u64) -> Option<KvSpace> {
-        let free = self.gpu.free_bytes()?;
-        // For activations, and what the driver needs.
-        let spare = (free / 16).max(256 << 20);
-        let bytes = free.saturating_sub(tensor_bytes + tensor_bytes / 16 + spare);
+    /// does not say.
+    pub(crate) fn kv_space(&self, arch: &Architecture, tensor_bytes: u64) -> Option<KvSpace> {
+        let all = arch.layers.len() as u64;
+        let here = match self.compute.gpu_layers {
+            GpuLayers::Auto => all,
+            GpuLayers::Last(0) => return None,
+            GpuLayers::Last(n) => all.min(n as u64),
+        };
+        let bytes = kv_bytes(self.gpu.free_bytes()?, tensor_bytes, (here, all));
         // A layer's are one buffer.
-        let most = self.gpu.binding_bytes().saturating_mul(arch.layers.len() as u64) / 8 * 7;
-        Some(KvSpace { bytes: bytes.max(page_bytes).min(most), why: "what the GPU's memory leaves" })
+        let bytes = bytes.min(self.gpu.binding_bytes().saturating_mul(all) / 8 * 7);
+        let space = KvSpace { bytes, why: "what the GPU's memory leaves" };
+        // Those of other layers take the processor's memory.
+        let other = KvSpace::of_processor().filter(|_| here < all);
+        Some(other.filter(|other| other.bytes < bytes).unwrap_or(space))
     }
 
     /// Of the processor: one drives the GPU.
     pub(crate) fn n_threads(&self) -> usize {
         if self.compute.gpu_layers == GpuLayers::Auto { 1 } else { self.compute.n_threads().get() }
     }
+}
+
+/// Bytes for keys and values of all layers, where `here` of `all` are on a GPU with so much memory.
+fn kv_bytes(free: u64, tensor_bytes: u64, (here, all): (u64, u64)) -> u64 {
+    // For activations, and what the driver needs.
+    let spare = (free / 16).max(256 << 20);
+    let tensors = tensor_bytes / all * here;
+    let left = free.saturating_sub(tensors + tensors / 16 + spare);
+    // Where the tensors do not fit, layers will go to the processor, and their keys and values with them.
+    left.max(free / 4) / here * all
 }
 
 /// How a model is loaded to a GPU: again and again, if need be.
@@ -222,4 +238,20 @@ fn describe(index: usize, found: &Found) -> String {
         line += &format!(": cannot run models, {lack}");
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_values_get_what_the_tensors_leave_and_a_quarter_at_least() {
+        const GIB: u64 = 1 << 30;
+        // 24 GiB less 8.5 of tensors and 1.5 to spare.
+        assert_eq!(kv_bytes(24 * GIB, 8 * GIB, (32, 32)) / GIB, 14);
+        // Half of the layers: 24 less 4.25 and 1.5, for half of the keys and values.
+        assert_eq!(kv_bytes(24 * GIB, 8 * GIB, (16, 32)) / GIB, 36);
+        // More than there is room for.
+        assert_eq!(kv_bytes(24 * GIB, 60 * GIB, (32, 32)) / GIB, 6);
+    }
 }

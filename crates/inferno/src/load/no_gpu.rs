@@ -24,7 +24,7 @@ impl Opening {
         match *self {}
     }
 
-    pub(crate) fn kv_room(&self, _: &Architecture, _: u64, _: u64) -> Option<KvSpace> {
+    pub(crate) fn kv_space(&self, _: &Architecture, _: u64) -> Option<KvSpace> {
         match *self {}
     }
 }
