@@ -3,7 +3,5 @@
 fn weight_quad(panel: u32, block: u32, quad: u32, lane: u32) -> vec4<f32> {
     let v = weights[panel + 32u * block + 8u * (quad / 2u) + lane];
     let pairs = select(v.xy, v.zw, (quad & 1u) == 1u);
-    let low = pairs & vec2(0xffffu);
-    let high = pairs >> vec2(16u);
-    return vec4(widen(low.x), widen(high.x), widen(low.y), widen(high.y));
+    return vec4(widen(pairs.x), widen(pairs.y));
 }

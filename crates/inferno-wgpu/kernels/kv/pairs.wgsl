@@ -2,7 +2,5 @@
 fn kv_quad(record: u32, quad: u32) -> vec4<f32> {
     let v = pool[record + quad / 2u];
     let pairs = select(v.xy, v.zw, (quad & 1u) == 1u);
-    let low = pairs & vec2(0xffffu);
-    let high = pairs >> vec2(16u);
-    return vec4(widen(low.x), widen(high.x), widen(low.y), widen(high.y));
+    return vec4(widen(pairs.x), widen(pairs.y));
 }
