@@ -12,13 +12,6 @@ use crate::{backend, choice};
 const CLOSE: Promise = Promise { operations: Precision::Close(4e-6), attention: Precision::Close(2e-5) };
 
 #[test]
-fn the_operations_are_near_the_reference() {
-    if backend().is_some() {
-        check(|| backend().unwrap(), CLOSE, &[]);
-    }
-}
-
-#[test]
 fn tensors_in_parts_are_near_the_reference() {
     if backend().is_none() {
         return;
@@ -33,7 +26,7 @@ fn tensors_in_parts_are_near_the_reference() {
 }
 
 #[test]
-fn a_sequence_is_computed_the_same_in_any_company() {
+fn operations_are_near_the_reference_and_sequences_the_same_in_any_company() {
     if backend().is_none() {
         return;
     }
