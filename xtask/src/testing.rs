@@ -49,6 +49,37 @@ pub fn skip(what: &str, why: &str) {
     let _ = std::io::stderr().write_all(format!("SKIPPED: {test}: {why}\n").as_bytes());
 }
 
+/// What an oracle says of a model: `testdata/goldens/NAME.json`.
+#[derive(Debug)]
+pub struct Golden {
+    /// Tokens.
+    pub prompt: Vec<u32>,
+    /// Logits of some of its positions.
+    pub logits: Vec<(usize, Vec<f32>)>,
+    /// The tokens that a greedy choice goes on with.
+    pub greedy: Vec<u32>,
+}
+
+/// The golden of that name.
+///
+/// # Panics
+/// It is not there, or is none.
+pub fn golden(name: &str) -> Golden {
+    let text = std::fs::read(testdata(&format!("goldens/{name}.json"))).expect("the golden is there");
+    let json: serde_json::Value = serde_json::from_slice(&text).expect("a golden is JSON");
+    let list = |value: &serde_json::Value| value.as_array().expect("a list").clone();
+    let tokens = |name: &str| {
+        list(&json[name]).iter().map(|t| t.as_u64().expect("a token") as u32).collect::<Vec<_>>()
+    };
+    let numbers = |value| list(value).iter().map(|x| x.as_f64().expect("a number") as f32).collect();
+    let logits = json["logits"].as_object().expect("logits by position").iter();
+    Golden {
+        prompt: tokens("prompt"),
+        logits: logits.map(|(p, x)| (p.parse().expect("a position"), numbers(x))).collect(),
+        greedy: tokens("greedy"),
+    }
+}
+
 /// Random numbers from a seed, the same everywhere: SplitMix64 (Steele, Lea, Flood 2014).
 pub struct Random(pub u64);
 

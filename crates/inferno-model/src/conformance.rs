@@ -14,8 +14,10 @@ use crate::rope::{Angles, Pairing, Rope, Scaling};
 use crate::transformer::{KvRoom, Model, Transformer};
 
 mod choices;
+mod goldens;
 
 use choices::{chains_choose_what_steps_do, choices};
+pub use goldens::{GOLDEN_TOLERANCE, Sequence, check_golden};
 
 /// How near to the reference a backend promises to be.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -65,7 +65,7 @@ fn a_prompt_that_makes_the_model_panic_fails_alone() {
     for row in [0, 31, 32, 49] {
         let (_, stories) = run_four(Fault::PanicOn(hash_of(&bad[..=row])), &bad);
         assert_only_third_fails(&stories, &bad);
-        assert_eq!(told(&stories[2]).tokens, [], "row {row}");
+        assert!(told(&stories[2]).tokens.is_empty(), "row {row}");
     }
 }
 

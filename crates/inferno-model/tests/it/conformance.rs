@@ -4,7 +4,7 @@ use inferno_format::Gguf;
 use inferno_model::architecture::{Activation, Routing};
 use inferno_model::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, LayerIdx};
 use inferno_model::batch::{Batch, PageId};
-use inferno_model::conformance::{Precision, Promise, check};
+use inferno_model::conformance::{Precision, Promise, Sequence, check};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::reference::{Buffer, KvPool, Reference, Weight};
 use inferno_model::rope::{Angles, Pairing};
@@ -43,7 +43,7 @@ fn two_devices_conform_as_one_does() {
     for file in &models {
         let alone = run::load(file, 64).unwrap().append(&tokens);
         for n_first in [0, 1, 2, 99] {
-            let mut together = run::with(file, split(n_first), 64).unwrap();
+            let mut together = Sequence::new(file, split(n_first), 64).unwrap();
             assert_eq!(together.append(&tokens), alone, "{n_first} layers");
         }
     }

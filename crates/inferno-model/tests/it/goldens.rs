@@ -1,48 +1,18 @@
 //! Logits and greedy tokens against float64 oracles.
 
-use inferno_model::sample::{argmax, top_k};
+use inferno_format::Gguf;
+use inferno_model::conformance::{GOLDEN_TOLERANCE, check_golden};
+use inferno_model::reference::Reference;
+use inferno_model::sample::argmax;
 use serde_json::Value;
+use xtask::testing::Golden;
 
 use crate::run;
 
-/// What every logit may differ from float64.
-const TOLERANCE: f32 = 2e-4;
-/// A greedy step whose two best logits are closer than this may go either way.
-const NEAR_TIE: f32 = 1e-3;
-
 fn check(name: &str) {
-    let golden: Value = serde_json::from_slice(
-        &std::fs::read(xtask::testing::testdata(&format!("goldens/{name}.json"))).unwrap(),
-    )
-    .unwrap();
-    let ids =
-        |v: &Value| v.as_array().unwrap().iter().map(|t| t.as_u64().unwrap() as u32).collect::<Vec<_>>();
-    let prompt = ids(&golden["prompt"]);
-    let mut model = run::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf")), 128);
-    let logits = model.append(&prompt);
-
-    let mut worst = 0.0f32;
-    for (position, expected) in golden["logits"].as_object().unwrap() {
-        let found = &logits[position.parse::<usize>().unwrap()];
-        let expected = expected.as_array().unwrap();
-        assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.iter().zip(expected) {
-            worst = worst.max((found - expected.as_f64().unwrap() as f32).abs());
-        }
-    }
-    assert!(worst <= TOLERANCE, "{name}: a logit is off by {worst}");
-
-    let mut last = logits.last().unwrap().clone();
-    let mut best = Vec::new();
-    for (step, token) in ids(&golden["greedy"]).into_iter().enumerate() {
-        top_k(&last, 2, &mut best);
-        assert!(
-            argmax(&last) == token || best[0].1 - best[1].1 < NEAR_TIE,
-            "{name}: greedy step {step} gives {} instead of {token}",
-            best[0].0
-        );
-        last = model.append(&[token]).remove(0);
-    }
+    let Golden { prompt, logits, greedy } = xtask::testing::golden(name);
+    let file = Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap();
+    check_golden(&file, Reference::default(), &prompt, &logits, &greedy);
 }
 
 macro_rules! goldens {
@@ -93,7 +63,7 @@ fn stories260k_tells_the_golden_story() {
     for entry in golden["logits"].as_array().unwrap() {
         let Some(found) = logits.get(entry["pos"].as_u64().unwrap() as usize) else { continue };
         for (found, expected) in found.iter().zip(entry["logits"].as_array().unwrap()) {
-            assert!((found - expected.as_f64().unwrap() as f32).abs() <= TOLERANCE);
+            assert!((found - expected.as_f64().unwrap() as f32).abs() <= GOLDEN_TOLERANCE);
         }
     }
 }
