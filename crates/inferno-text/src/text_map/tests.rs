@@ -5,6 +5,9 @@ fn longest_run(map: &TextMap) -> usize {
     map.slots.split(|&(_, taken)| taken == FREE).map(<[_]>::len).max().unwrap_or(0)
 }
 
+/// A key may be an unlucky one, and some in a thousand are; what collides without a key does so under all of them.
+const N_KEYS: usize = 4;
+
 fn map_of(all: impl Iterator<Item = Vec<u8>>) -> (Texts, TextMap) {
     let mut texts = Texts::default();
     all.for_each(|text| texts.push(&text));
@@ -25,9 +28,12 @@ fn strings_made_to_collide_do_not() {
         &|i| (i << 40).to_le_bytes().to_vec(),
     ];
     for (which, make) in crafted.iter().enumerate() {
-        let (texts, map) = map_of((0..N).map(make));
-        assert!((0..N).all(|i| map.get(&texts, &make(i)) == Some(i as u32)));
-        assert!(longest_run(&map) < 200, "{which}: {}", longest_run(&map));
+        let run = |_| {
+            let (texts, map) = map_of((0..N).map(make));
+            assert!((0..N).all(|i| map.get(&texts, &make(i)) == Some(i as u32)));
+            longest_run(&map)
+        };
+        assert!((0..N_KEYS).map(run).any(|run| run < 200), "{which}");
     }
 }
 
@@ -44,7 +50,6 @@ fn strings_of_every_length_are_found() {
 
 #[test]
 fn pairs_of_ids_made_to_collide_do_not() {
-    let key = RandomState::default();
     // What any fixed odd factor maps to the same bucket: multiples of its inverse times a small number.
     const FACTOR: u64 = 0xf135_7aea_2e62_a9c5;
     let mut inverse = FACTOR;
@@ -53,8 +58,12 @@ fn pairs_of_ids_made_to_collide_do_not() {
     }
     let crafted: [&dyn Fn(u64) -> u64; 3] = [&|i| i << 32, &|i| i << 32 | i, &|i| i.wrapping_mul(inverse)];
     for make in crafted {
-        let mut buckets = vec![0; 1 << 14];
-        (0..1 << 14).for_each(|i| buckets[(key.hash_one(make(i)) & 0x3fff) as usize] += 1);
-        assert!(buckets.iter().all(|&n| n < 40));
+        let fullest = |_| {
+            let key = RandomState::default();
+            let mut buckets = vec![0; 1 << 14];
+            (0..1 << 14).for_each(|i| buckets[(key.hash_one(make(i)) & 0x3fff) as usize] += 1);
+            buckets.into_iter().max().unwrap()
+        };
+        assert!((0..N_KEYS).map(fullest).any(|n: usize| n < 40));
     }
 }
