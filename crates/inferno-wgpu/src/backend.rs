@@ -68,11 +68,6 @@ impl Wgpu {
         })
     }
 
-    /// The device in use.
-    pub fn gpu(&self) -> &Gpu {
-        &self.gpu
-    }
-
     /// out = the rows of the table for tokens among the uploads, or those chosen.
     fn embed_from(
         &mut self,

@@ -374,11 +374,6 @@ impl Gpu {
         self.part_bytes = n_bytes;
     }
 
-    /// Bytes of all buffers so far.
-    pub fn n_bytes(&self) -> u64 {
-        self.n_bytes
-    }
-
     /// A buffer of zeros; `what` is what it is for.
     pub(crate) fn storage(
         &mut self,

@@ -5,7 +5,7 @@ fn longest_run(map: &TextMap) -> usize {
     map.slots.split(|&(_, taken)| taken == FREE).map(<[_]>::len).max().unwrap_or(0)
 }
 
-/// A key may be an unlucky one, and some in a thousand are; what collides without a key does so under all of them.
+/// Now and then a key is an unlucky one; what collides without a key does so under all of them.
 const N_KEYS: usize = 4;
 
 fn map_of(all: impl Iterator<Item = Vec<u8>>) -> (Texts, TextMap) {
