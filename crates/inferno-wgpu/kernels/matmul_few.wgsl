@@ -1,51 +1,58 @@
 // out (n_rows, n_outputs) = inputs (n_rows, 32 × n_blocks) × weightsᵀ, for a few rows at a time: every weight is read once
 // for ROWS of them.
 //
-// A workgroup has a panel of 8 outputs. Each of its threads has one of them and a slice of the inputs, and at the end
-// the slices are added up in order. `matmul_many` adds in the same order: both give the same bits.
+// A workgroup has a panel of 8 outputs. Each of its threads has one of them and some of 32 slices of the inputs, and at the
+// end the slices are added up in order. `matmul_many` adds in the same order: both give the same bits, with however many
+// THREADS.
 
 const LANES = 8u;
 const SLICES = 32u;
+// Slices that are summed up at the same time.
+const AT_ONCE = THREADS / LANES;
 
 var<workgroup> sums: array<f32, ROWS * LANES * SLICES>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let lane = thread % LANES;
-    let slice = thread / LANES;
     let panel = group.y * 65535u + group.x;
     let n_outputs = select(0u, p.n_outputs, is_here(group.z));
     let is_mine = panel * LANES < n_outputs;
-    let start = slice * p.slice_blocks;
-    let end = select(start, min(start + p.slice_blocks, p.n_blocks), is_mine);
     let at = (matrix_of(group.z) + panel) * p.panel_len;
 
     var rows: array<u32, ROWS>;
-    var acc: array<f32, ROWS>;
     for (var i = 0u; i < ROWS; i++) {
         rows[i] = row_of(group.z, i);
     }
-    for (var block = start; block < end; block++) {
-        let w = load(at, block, lane);
+    for (var slice = thread / LANES; slice < SLICES; slice += AT_ONCE) {
+        let start = slice * p.slice_blocks;
+        let end = select(start, min(start + p.slice_blocks, p.n_blocks), is_mine);
+        var acc: array<f32, ROWS>;
         for (var i = 0u; i < ROWS; i++) {
-            if rows[i] != NO_ROW {
-                acc[i] = add(acc[i], w, input_of(rows[i]), block);
+            acc[i] = 0.0;
+        }
+        for (var block = start; block < end; block++) {
+            let w = load(at, block, lane);
+            for (var i = 0u; i < ROWS; i++) {
+                if rows[i] != NO_ROW {
+                    acc[i] = add(acc[i], w, input_of(rows[i]), block);
+                }
             }
         }
-    }
-    for (var i = 0u; i < ROWS; i++) {
-        sums[i * LANES * SLICES + thread] = acc[i];
+        for (var i = 0u; i < ROWS; i++) {
+            sums[(i * SLICES + slice) * LANES + lane] = acc[i];
+        }
     }
     workgroupBarrier();
 
     let output = panel * LANES + lane;
-    if slice < ROWS && output < n_outputs {
-        let row = row_of(group.z, slice);
+    let n_slices = (p.n_blocks + p.slice_blocks - 1u) / p.slice_blocks;
+    for (var i = thread / LANES; i < ROWS && output < n_outputs; i += AT_ONCE) {
+        let row = row_of(group.z, i);
         if row != NO_ROW {
             var total = 0.0;
-            let n_slices = (p.n_blocks + p.slice_blocks - 1u) / p.slice_blocks;
-            for (var i = 0u; i < n_slices; i++) {
-                total += sums[slice * LANES * SLICES + i * LANES + lane];
+            for (var slice = 0u; slice < n_slices; slice++) {
+                total += sums[(i * SLICES + slice) * LANES + lane];
             }
             out[row * p.out_stride + p.first_output + output] = total;
         }

@@ -58,9 +58,11 @@ impl Wgpu {
     /// A backend on that device.
     pub fn new(mut gpu: Gpu) -> Result<Wgpu, BackendError> {
         let uploads = Recorder::first_uploads(&mut gpu)?;
+        let mut recorder = Recorder::new(uploads);
+        recorder.choose_halves(&mut gpu)?;
         Ok(Wgpu {
             gpu,
-            recorder: Recorder::new(uploads),
+            recorder,
             placed: Placed::default(),
             angles: Vec::new(),
             angles_generation: 0,

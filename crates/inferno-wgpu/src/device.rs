@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::memory::free_bytes;
 use crate::recorder::MOST_BUFFERS;
 use inferno_model::error::BackendError;
-use wgpu::{AdapterInfo, Backends, DeviceType, Features, Limits};
+use wgpu::{AdapterInfo, Backends, CooperativeScalarType, DeviceType, DownlevelFlags, Features, Limits};
 
 /// Of the memory that a driver says may be used.
 const BUDGET_PERCENT: u8 = 97;
@@ -17,6 +17,11 @@ pub(crate) const IMMEDIATE_BYTES: u32 = 64;
 /// Threads of the largest workgroup, and the bytes they share.
 const GROUP_THREADS: u32 = 256;
 const GROUP_BYTES: u32 = 24 << 10;
+/// What cooperative matrices take: `matmul_many_matrices.wgsl`.
+const MATRIX_FEATURES: Features =
+    Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16).union(Features::SUBGROUP);
+const MATRIX_BYTES: u32 = 16 << 10;
+const MATRIX_THREADS: u32 = 128;
 
 /// A GPU, or what acts as one, that this machine has.
 #[derive(Debug)]
@@ -184,19 +189,39 @@ impl Found {
         free_bytes(&self.adapter)
     }
 
-    /// What the kernels make use of, or would.
+    /// What the kernels make use of where it is there.
     pub fn features(&self) -> Vec<&'static str> {
-        let has = self.adapter.features();
-        [
-            (Features::SUBGROUP, "subgroups"),
-            (Features::SHADER_F16, "f16"),
-            (Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative matrices"),
-            (Features::TIMESTAMP_QUERY, "timestamps"),
-        ]
-        .into_iter()
-        .filter(|(feature, _)| has.contains(*feature))
-        .map(|(_, name)| name)
-        .collect()
+        let mut features = Vec::new();
+        match self.matrices() {
+            Some(8) => features.push("cooperative matrices of 8 x 8"),
+            Some(_) => features.push("cooperative matrices of 16 x 16"),
+            None => {}
+        }
+        if self.adapter.features().contains(Features::TIMESTAMP_QUERY) {
+            features.push("timestamps");
+        }
+        features
+    }
+
+    /// Rows and columns of the largest matrices that its subgroups multiply in half precision with sums in f32.
+    fn matrices(&self) -> Option<u32> {
+        let limits = self.adapter.limits();
+        if !self.adapter.features().contains(MATRIX_FEATURES)
+            || limits.max_compute_workgroup_storage_size < MATRIX_BYTES
+            // A workgroup has more than one of them.
+            || self.info.subgroup_max_size >= MATRIX_THREADS
+        {
+            return None;
+        }
+        let all = self.adapter.cooperative_matrix_properties();
+        let has = |size| {
+            all.iter().any(|m| {
+                [m.m_size, m.n_size, m.k_size] == [size; 3]
+                    && m.ab_type == CooperativeScalarType::F16
+                    && m.cr_type == CooperativeScalarType::F32
+            })
+        };
+        [16, 8].into_iter().find(|&size| has(size))
     }
 }
 
@@ -234,6 +259,10 @@ pub struct Gpu {
     pub(crate) part_bytes: u64,
     free_bytes: Option<u64>,
     info: AdapterInfo,
+    /// Rows and columns of its cooperative matrices, if it has some.
+    pub(crate) matrices: Option<u32>,
+    /// Has it an instruction that widens half precision?
+    pub(crate) widens_halves: bool,
     n_buffers: u32,
     /// Of all buffers.
     n_bytes: u64,
@@ -301,13 +330,20 @@ impl Gpu {
         let limits = found.adapter.limits();
         let wanted =
             Features::TIMESTAMP_QUERY | Features::TIMESTAMP_QUERY_INSIDE_PASSES | Features::PIPELINE_CACHE;
-        let descriptor = wgpu::DeviceDescriptor {
+        let mut descriptor = wgpu::DeviceDescriptor {
             label: Some("inferno"),
             required_features: Features::IMMEDIATES | found.adapter.features() & wanted,
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
+        let matrices = found.matrices();
+        if matrices.is_some() {
+            descriptor.required_features |= MATRIX_FEATURES;
+            // SAFETY: an experimental feature may have bugs. One kernel makes use of this one, which keeps to what is known
+            // to work, and is tried and compared with another one before it is used.
+            descriptor.experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
         let opened = pollster::block_on(found.adapter.request_device(&descriptor));
         let (device, queue) = opened.map_err(|e| AdapterError::Refused { name, why: e.to_string() })?;
         let failure = Failure::default();
@@ -324,6 +360,12 @@ impl Gpu {
             part_bytes: binding_bytes(&limits),
             free_bytes: free_bytes(&found.adapter),
             info: found.info,
+            matrices,
+            widens_halves: found
+                .adapter
+                .get_downlevel_capabilities()
+                .flags
+                .contains(DownlevelFlags::SHADER_F16_IN_F32),
             n_buffers: 0,
             n_bytes: 0,
             pipelines: None,
@@ -357,6 +399,16 @@ impl Gpu {
     /// As its driver calls it.
     pub fn name(&self) -> &str {
         &self.info.name
+    }
+
+    /// The fewest threads that it runs in step.
+    pub(crate) fn subgroup_size(&self) -> u32 {
+        self.info.subgroup_min_size
+    }
+
+    /// Is it the processor, in disguise?
+    pub(crate) fn is_processor(&self) -> bool {
+        self.info.device_type == DeviceType::Cpu
     }
 
     /// Bytes of its memory that could be had when it was opened; `None` if the driver does not say.

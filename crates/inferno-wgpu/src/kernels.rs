@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use inferno_model::backend::KvType;
 
-use crate::device::{Gpu, IMMEDIATE_BYTES};
+use crate::device::{Gpu, IMMEDIATE_BYTES, Storage};
 use crate::kv::KvLayout;
 use crate::layout::{Floats, Integers, Layout, Quants, Scales};
+use crate::recorder::Grid;
 
 /// Threads of a workgroup that has a row or a head.
 const REDUCING_THREADS: u32 = 128;
@@ -30,10 +31,10 @@ pub(crate) enum Kernel {
     RmsNorm,
     Quantize,
     /// Rows at a time.
-    MatmulFew(Layout, u32),
-    MatmulMany(Layout),
+    MatmulFew(Layout, u32, Few),
+    MatmulMany(Layout, Many),
     /// Of chosen experts, so many rows at a time.
-    MatmulChosen(Layout, u32),
+    MatmulChosen(Layout, u32, Few),
     /// So many rows together.
     Group(u32),
     Add,
@@ -50,6 +51,49 @@ pub(crate) enum Kernel {
     Combine,
     TakeRows,
     Softcap,
+    /// What [`Halves::ByDevice`] is worth.
+    CheckHalves,
+}
+
+/// How numbers in half precision are widened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Halves {
+    /// By integers, right everywhere.
+    #[default]
+    ByBits,
+    /// By the device's own instruction, which may take subnormal numbers for zero.
+    ByDevice,
+}
+
+/// How a product with few rows is taken. All ways give the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Few {
+    /// Threads that share a panel: a multiple of 8, at most 256.
+    pub(crate) threads: u32,
+    pub(crate) dot: Dot,
+}
+
+/// How one with many rows is taken. All ways give the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Many {
+    Dots(Dot),
+    /// By cooperative matrices of so many rows and columns; of integers only.
+    Matrices(u32),
+}
+
+impl Many {
+    /// Its workgroups.
+    pub(crate) fn grid(self, n_outputs: usize, n_rows: usize) -> Grid {
+        let rows_each = if let Many::Matrices(_) = self { 32 } else { 64 };
+        Grid::Box(n_outputs.div_ceil(64), n_rows.div_ceil(rows_each), 1)
+    }
+}
+
+/// How four bytes are multiplied with four others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Dot {
+    Packed,
+    Floats,
 }
 
 /// A kernel's text, and which of its buffers it writes.
@@ -69,8 +113,8 @@ macro_rules! file {
 
 impl Kernel {
     /// Its text.
-    pub(crate) fn source(self) -> Source {
-        let mut text = Text::default();
+    pub(crate) fn source(self, halves: Halves) -> Source {
+        let mut text = Text { wgsl: String::new(), halves };
         let (name, written, n_buffers) = match self {
             Kernel::Embed(layout) | Kernel::EmbedChosen(layout) => {
                 text.layout(layout);
@@ -86,39 +130,38 @@ impl Kernel {
                 ("embed", 0b010, 3)
             }
             Kernel::Choose => {
-                text.files(&[file!("math"), file!("choose")]);
+                text.math();
+                text.files(&[file!("choose")]);
                 ("choose", 0b001, 3)
             }
             Kernel::RmsNorm => {
                 text.constant("THREADS", REDUCING_THREADS);
-                text.files(&[file!("math"), file!("quantized_rows"), file!("reduce"), file!("rms_norm")]);
+                text.math();
+                text.files(&[file!("quantized_rows"), file!("reduce"), file!("rms_norm")]);
                 ("rms_norm", 0b00111, 5)
             }
             Kernel::Quantize => {
                 text.constant("THREADS", REDUCING_THREADS);
-                text.files(&[file!("math"), file!("quantized_rows"), file!("quantize")]);
+                text.math();
+                text.files(&[file!("quantized_rows"), file!("quantize")]);
                 ("quantize", 0b011, 3)
             }
-            Kernel::MatmulFew(layout, rows) => {
+            Kernel::MatmulFew(layout, rows, few) => {
                 text.constant("ROWS", rows);
-                text.product(layout);
+                text.few(layout, few);
                 text.files(&[file!("products/every_row"), file!("matmul_few")]);
                 ("matmul_few", 0b010, product_buffers(layout))
             }
-            Kernel::MatmulMany(layout) => {
-                text.product(layout);
-                text.files(&[match layout {
-                    Layout::Floats(_) => file!("matmul_many_floats"),
-                    Layout::Integers(_) => file!("matmul_many"),
-                }]);
+            Kernel::MatmulMany(layout, many) => {
+                text.many(layout, many);
                 ("matmul_many", 0b010, product_buffers(layout))
             }
-            Kernel::MatmulChosen(layout, rows) => {
+            Kernel::MatmulChosen(layout, rows, few) => {
                 let n_buffers = product_buffers(layout);
                 text.constant("ROWS", rows);
                 text.constant("ORDER_BINDING", n_buffers.into());
                 text.constant("GROUPS_BINDING", u32::from(n_buffers) + 1);
-                text.product(layout);
+                text.few(layout, few);
                 text.files(&[file!("products/chosen_experts"), file!("matmul_few")]);
                 ("matmul_chosen", 0b010, n_buffers + 2)
             }
@@ -154,35 +197,40 @@ impl Kernel {
                     KvType::Bf16 => &[file!("kv/narrow_bf16"), file!("kv/store_pairs")],
                     KvType::Q8_0 => &[file!("kv/store_q8_0")],
                 });
-                text.element(&[file!("math"), file!("store_kv")]);
+                text.math();
+                text.element(&[file!("store_kv")]);
                 ("store_kv", 0b0001, 4)
             }
             Kernel::Attend(kv, queries, is_split) => {
                 text.kv(kv);
                 text.constant("QUERIES", queries);
                 text.constant("QUAD_LANES", kv.head_dim.div_ceil(4).next_power_of_two());
-                let _ = writeln!(text.0, "const IS_SPLIT = {is_split};");
+                let _ = writeln!(text.wgsl, "const IS_SPLIT = {is_split};");
                 text.files(match kv.kv_type {
                     KvType::F32 => &[file!("kv/f32")],
                     KvType::F16 => &[file!("formats/f16"), file!("kv/pairs")],
                     KvType::Bf16 => &[file!("formats/bf16"), file!("kv/pairs")],
                     KvType::Q8_0 => &[file!("kv/q8_0")],
                 });
-                text.files(&[file!("math"), file!("softmax"), file!("attend")]);
+                text.math();
+                text.files(&[file!("softmax"), file!("attend")]);
                 ("attend", 0b1000, 4)
             }
             Kernel::AttendMerge(head_dim) => {
                 text.constant("HEAD_DIM", head_dim);
-                text.element(&[file!("math"), file!("softmax"), file!("attend_merge")]);
+                text.math();
+                text.element(&[file!("softmax"), file!("attend_merge")]);
                 ("attend_merge", 0b001, 3)
             }
             Kernel::Glu => {
                 text.constant("THREADS", REDUCING_THREADS);
-                text.files(&[file!("math"), file!("quantized_rows"), file!("glu")]);
+                text.math();
+                text.files(&[file!("quantized_rows"), file!("glu")]);
                 ("glu", 0b0111, 4)
             }
             Kernel::Route => {
-                text.element(&[file!("math"), file!("route")]);
+                text.math();
+                text.element(&[file!("route")]);
                 ("route", 0b011, 3)
             }
             Kernel::Combine => {
@@ -194,11 +242,17 @@ impl Kernel {
                 ("take_rows", 0b001, 3)
             }
             Kernel::Softcap => {
-                text.element(&[file!("math"), file!("softcap")]);
+                text.element(&[file!("softcap")]);
+                text.math();
                 ("softcap", 0b1, 1)
             }
+            Kernel::CheckHalves => {
+                text.element(&[file!("check_halves")]);
+                text.math();
+                ("check_halves", 0b1, 1)
+            }
         };
-        Source { name, wgsl: text.0, written, n_buffers }
+        Source { name, wgsl: text.wgsl, written, n_buffers }
     }
 }
 
@@ -217,22 +271,32 @@ fn product_buffers(layout: Layout) -> u8 {
 }
 
 /// WGSL, file after file.
-#[derive(Default)]
-struct Text(String);
+struct Text {
+    wgsl: String,
+    halves: Halves,
+}
 
 impl Text {
     fn constant(&mut self, name: &str, value: u32) {
-        let _ = writeln!(self.0, "const {name} = {value}u;");
+        let _ = writeln!(self.wgsl, "const {name} = {value}u;");
     }
 
     fn files(&mut self, files: &[&str]) {
-        files.iter().for_each(|file| self.0.push_str(file));
+        files.iter().for_each(|file| self.wgsl.push_str(file));
     }
 
     /// A kernel whose threads have a number each.
     fn element(&mut self, files: &[&str]) {
         self.files(&[file!("element")]);
         self.files(files);
+    }
+
+    fn math(&mut self) {
+        self.files(&[file!("math")]);
+        self.files(&[match self.halves {
+            Halves::ByBits => file!("halves/by_bits"),
+            Halves::ByDevice => file!("halves/by_device"),
+        }]);
     }
 
     fn kv(&mut self, kv: KvLayout) {
@@ -242,29 +306,67 @@ impl Text {
         self.files(&[file!("kv/record")]);
     }
 
-    fn product(&mut self, layout: Layout) {
+    fn few(&mut self, layout: Layout, few: Few) {
+        self.constant("THREADS", few.threads);
+        self.product(layout, Some(few.dot));
+    }
+
+    fn many(&mut self, layout: Layout, many: Many) {
+        match (layout, many) {
+            (Layout::Floats(_), _) => {
+                self.product(layout, None);
+                self.files(&[file!("matmul_many_floats")]);
+            }
+            (Layout::Integers(_), Many::Dots(dot)) => {
+                self.product(layout, Some(dot));
+                self.files(&[file!("matmul_many")]);
+            }
+            (Layout::Integers(_), Many::Matrices(size)) => {
+                // What is enabled comes first.
+                self.files(&["enable f16;\nenable wgpu_cooperative_matrix;\n"]);
+                self.constant("SIZE", size);
+                for (name, number, role) in
+                    [("Inputs", "f16", "A"), ("Outputs", "f16", "B"), ("Sums", "f32", "C")]
+                {
+                    let _ = writeln!(self.wgsl, "alias {name} = coop_mat{size}x{size}<{number}, {role}>;");
+                }
+                self.product(layout, None);
+                self.files(&[file!("matmul_many_matrices")]);
+            }
+        }
+    }
+
+    /// Without a way to multiply bytes for a kernel that has one of its own.
+    fn product(&mut self, layout: Layout, dot: Option<Dot>) {
         self.files(&[file!("products/params")]);
         self.layout(layout);
-        match layout {
-            Layout::Floats(_) => self.files(&[file!("products/floats")]),
-            Layout::Integers(_) => self.files(&[file!("products/add_block"), file!("products/integers")]),
+        if let Layout::Floats(_) = layout {
+            return self.files(&[file!("products/floats")]);
+        }
+        self.files(&[file!("products/integers"), file!("products/add_run")]);
+        if let Some(dot) = dot {
+            self.files(&[match dot {
+                Dot::Packed => file!("products/dot_packed"),
+                Dot::Floats => file!("products/dot_floats"),
+            }]);
+            self.files(&[file!("products/add_block")]);
         }
     }
 
     /// How weights are read.
     fn layout(&mut self, layout: Layout) {
-        self.files(&[file!("math")]);
+        self.math();
         match layout {
             Layout::Floats(Floats::F32) => self.files(&[file!("formats/f32")]),
             Layout::Floats(Floats::F16) => self.files(&[file!("formats/f16"), file!("formats/pairs")]),
             Layout::Floats(Floats::Bf16) => self.files(&[file!("formats/bf16"), file!("formats/pairs")]),
             Layout::Integers(Integers { quants, scales, offset }) => {
-                let _ = writeln!(self.0, "const OFFSET = {offset};");
+                let _ = writeln!(self.wgsl, "const OFFSET = {offset};");
                 if let Quants::Codebook(book) = quants {
                     let words =
                         book.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(b.map(|b| b as u8)));
                     let words: Vec<String> = words.map(|w| format!("{w}u")).collect();
-                    let _ = writeln!(self.0, "const BOOK = array<u32, 4>({});", words.join(", "));
+                    let _ = writeln!(self.wgsl, "const BOOK = array<u32, 4>({});", words.join(", "));
                 }
                 self.files(match quants {
                     Quants::Bytes => &[file!("formats/bytes")],
@@ -311,25 +413,57 @@ pub(crate) struct Pipeline {
     pub(crate) name: &'static str,
 }
 
+impl Pipeline {
+    /// Its buffers, in order.
+    pub(crate) fn bind<'a>(&self, gpu: &Gpu, buffers: impl Iterator<Item = &'a Storage>) -> wgpu::BindGroup {
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
+            .zip(0..)
+            .map(|(b, binding)| wgpu::BindGroupEntry { binding, resource: b.buffer.as_entire_binding() })
+            .collect();
+        let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &self.layout, entries: &entries };
+        gpu.device.create_bind_group(&descriptor)
+    }
+}
+
 /// Number of buffers, and which are written.
 pub(crate) type LayoutKey = (u8, u8);
 
 /// The pipelines so far, made when they are first needed.
 #[derive(Debug, Default)]
 pub(crate) struct Kernels {
+    halves: Halves,
     pipelines: HashMap<Kernel, Pipeline>,
     layouts: HashMap<LayoutKey, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
 }
 
 impl Kernels {
+    pub(crate) fn new(halves: Halves) -> Kernels {
+        Kernels { halves, ..Kernels::default() }
+    }
+
     /// How many there are.
     pub(crate) fn n(&self) -> usize {
         self.pipelines.len()
     }
 
+    /// Makes one that a driver may refuse: whether it did not.
+    pub(crate) fn try_get(&mut self, gpu: &Gpu, kernel: Kernel) -> bool {
+        let filters =
+            [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory];
+        let scopes = filters.map(|filter| gpu.device.push_error_scope(filter));
+        self.get(gpu, kernel);
+        // The last one was pushed on top.
+        let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
+        let is_made = errors.filter(Option::is_some).count() == 0;
+        if !is_made {
+            self.pipelines.remove(&kernel);
+        }
+        is_made
+    }
+
     pub(crate) fn get(&mut self, gpu: &Gpu, kernel: Kernel) -> &Pipeline {
         self.pipelines.entry(kernel).or_insert_with(|| {
-            let source = kernel.source();
+            let source = kernel.source(self.halves);
             let key = (source.n_buffers, source.written);
             let (layout, pipeline_layout) =
                 self.layouts.entry(key).or_insert_with(|| layouts(&gpu.device, key)).clone();

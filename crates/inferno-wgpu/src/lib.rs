@@ -12,6 +12,7 @@
 //! buffer.rs     activations
 //! matrix.rs     weights
 //! matmul.rs     products of the two
+//! tuning.rs     which variant of a product's kernel is the fastest
 //! batch.rs      what attention has to know of a batch
 //! kv.rs         the pool of keys and values
 //! stopwatch.rs  how long kernels take
@@ -38,7 +39,19 @@ mod matrix;
 mod memory;
 mod recorder;
 mod stopwatch;
+mod tuning;
 
 pub use backend::Wgpu;
 pub use copying::Copying;
 pub use device::{AdapterError, Choice, Found, Gpu, adapters};
+
+#[cfg(test)]
+mod tests {
+    use super::{Choice, Gpu};
+
+    /// The device that `INFERNO_TEST_DEVICE` names, or the best one; `None`, said aloud, if there is none.
+    pub(crate) fn gpu() -> Option<Gpu> {
+        let choice = std::env::var("INFERNO_TEST_DEVICE").map_or(Choice::Best, |name| name.parse().unwrap());
+        Gpu::open(&choice).map_err(|e| xtask::testing::skip("wgpu", &e.to_string())).ok()
+    }
+}

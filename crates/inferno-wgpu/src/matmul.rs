@@ -4,19 +4,19 @@ use crate::buffer::{Buffer, storages};
 use crate::device::{Gpu, Storage};
 use crate::kernels::Kernel;
 use crate::layout::{BLOCK, Layout, PANEL};
-use crate::matrix::{Part, Weight};
+use crate::matrix::{Part, Weight, slice_blocks};
 use crate::recorder::{Grid, MOST_GROUPS, Params, Recorder, VECTOR};
+use crate::tuning::Tuning;
 
 /// Rows up to which weights are read once for a few rows, and not for tiles of 64.
 pub(crate) const FEW_ROWS: usize = 8;
-/// Outputs and rows of a tile of `matmul_many`.
-const TILE: usize = 64;
 
-/// The rows of an input, quantized.
+/// The rows of an input, quantized, and how they are multiplied.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     quants: Buffer,
     scales: Buffer,
+    pub(crate) tuning: Tuning,
 }
 
 /// Which experts serve which rows.
@@ -72,7 +72,7 @@ impl Inputs {
 
     /// out (n, rows of the matrix) = x × its transpose; or each row of that with a matrix of its own. `x` is prepared.
     pub(crate) fn multiply(
-        &self,
+        &mut self,
         gpu: &mut Gpu,
         recorder: &mut Recorder,
         (out, weight, x): (&mut Buffer, &Weight, &Buffer),
@@ -81,6 +81,8 @@ impl Inputs {
         assert_eq!((x.width, out.width), (weight.cols, weight.rows), "shape of `{}`", weight.name);
         out.resize(gpu, recorder, chosen.map_or(x.n_rows, |chosen| chosen.n));
         let (to, from) = storages!(out, x);
+        let Recorder { kernels, .. } = recorder;
+        let few = self.tuning.few(gpu, kernels, weight.layout);
         for part in &weight.parts {
             let mut buffers = vec![Some(&part.storage), Some(to)];
             match weight.layout {
@@ -99,19 +101,20 @@ impl Inputs {
                             .uint(part.panels.len() / matrices)
                             .uint(chosen.n_each);
                         let grid = Grid::Stacked(matrices, MOST_GROUPS.min(chosen.n_groups - first));
-                        let kernel = Kernel::MatmulChosen(weight.layout, chosen.rows as u32);
+                        let kernel = Kernel::MatmulChosen(weight.layout, chosen.rows as u32, few);
                         recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
                     }
                 }
                 None if x.n_rows <= FEW_ROWS => {
                     let grid = Grid::Groups(part.panels.len());
-                    let kernel = Kernel::MatmulFew(weight.layout, x.n_rows.next_power_of_two() as u32);
+                    let rows = x.n_rows.next_power_of_two() as u32;
+                    let kernel = Kernel::MatmulFew(weight.layout, rows, few);
                     recorder.dispatch(gpu, kernel, &buffers, &shape(0), &grid);
                 }
                 None => {
-                    let n_outputs = outputs(weight, part);
-                    let grid = Grid::Box(n_outputs.div_ceil(TILE), x.n_rows.div_ceil(TILE), 1);
-                    let kernel = Kernel::MatmulMany(weight.layout);
+                    let many = self.tuning.many(gpu, &mut recorder.kernels, weight.layout);
+                    let grid = many.grid(outputs(weight, part), x.n_rows);
+                    let kernel = Kernel::MatmulMany(weight.layout, many);
                     recorder.dispatch(gpu, kernel, &buffers, &shape(0), &grid);
                 }
             }
@@ -138,7 +141,7 @@ fn params(
     };
     Params::default()
         .uint(weight.n_blocks())
-        .uint(weight.slice_blocks())
+        .uint(slice_blocks(weight.n_blocks()))
         .uint(weight.panel_len())
         .uint(out.n_rows)
         .uint(first_group)

@@ -100,11 +100,6 @@ impl Weight {
         self.cols.div_ceil(BLOCK)
     }
 
-    /// Blocks that are summed up before they are added to others.
-    pub(crate) fn slice_blocks(&self) -> usize {
-        self.n_blocks().div_ceil(SLICES)
-    }
-
     pub(crate) fn panel_len(&self) -> usize {
         self.layout.panel_len(self.cols)
     }
@@ -113,6 +108,11 @@ impl Weight {
     pub(crate) fn n_panels(&self) -> usize {
         self.rows.div_ceil(PANEL)
     }
+}
+
+/// Blocks of a row that are summed up before they are added to others.
+pub(crate) fn slice_blocks(n_blocks: usize) -> usize {
+    n_blocks.div_ceil(SLICES)
 }
 
 fn vector(gpu: &mut Gpu, tensor: &HostTensor<'_>) -> Result<Storage, LoadError> {

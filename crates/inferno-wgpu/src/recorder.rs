@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use inferno_model::error::StepError;
+use half::f16;
+use inferno_model::error::{BackendError, StepError};
 
 use crate::device::{Gpu, IMMEDIATE_BYTES, Storage};
-use crate::kernels::{GROUP, Kernel, Kernels, LayoutKey};
+use crate::kernels::{GROUP, Halves, Kernel, Kernels, LayoutKey};
 use crate::stopwatch::Stopwatch;
 
 /// Bytes of the first buffer of uploads.
@@ -37,7 +38,7 @@ impl Params {
         self
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         bytemuck::cast_slice(&self.words[..self.n])
     }
 }
@@ -55,7 +56,7 @@ pub(crate) enum Grid {
 }
 
 impl Grid {
-    fn size(&self) -> [u32; 3] {
+    pub(crate) fn size(&self) -> [u32; 3] {
         let rows = |n: usize, z: usize| [n.min(MOST_GROUPS), n.div_ceil(MOST_GROUPS), z].map(|n| n as u32);
         match *self {
             Grid::Threads(n) => rows(n.div_ceil(GROUP as usize), 1),
@@ -122,8 +123,41 @@ impl Recorder {
     }
 
     /// Room for the first uploads.
-    pub(crate) fn first_uploads(gpu: &mut Gpu) -> Result<Storage, inferno_model::error::BackendError> {
+    pub(crate) fn first_uploads(gpu: &mut Gpu) -> Result<Storage, BackendError> {
         gpu.storage(UPLOAD_BYTES, &|| "a step's input".into())
+    }
+
+    /// Lets the device widen half precision, if it knows all numbers of it.
+    pub(crate) fn choose_halves(&mut self, gpu: &mut Gpu) -> Result<(), BackendError> {
+        if gpu.widens_halves && !self.widens_rightly(gpu, Halves::ByDevice)? {
+            self.kernels = Kernels::default();
+        }
+        Ok(())
+    }
+
+    /// Widens all numbers in half precision in that way, which stays in use: whether it is right.
+    pub(crate) fn widens_rightly(&mut self, gpu: &mut Gpu, halves: Halves) -> Result<bool, BackendError> {
+        const ALL: usize = 1 << 16;
+        self.kernels = Kernels::new(halves);
+        if !self.kernels.try_get(gpu, Kernel::CheckHalves) {
+            return Ok(false);
+        }
+        let numbers = gpu.storage(4 * ALL as u64, &|| "a trial of half precision".into())?;
+        let params = Params::default();
+        self.dispatch(gpu, Kernel::CheckHalves, &[Some(&numbers)], &params, &Grid::Threads(ALL));
+        let mut is_right = false;
+        let check = |bytes: &[u8]| {
+            let found: &[f32] = bytemuck::cast_slice(bytes);
+            is_right = found.iter().zip(0..=u16::MAX).all(|(&found, bits)| {
+                let number = f16::from_bits(bits).to_f32();
+                found.to_bits() == number.to_bits() || found.is_nan() && number.is_nan()
+            });
+        };
+        let read = self.read(gpu, &numbers, (0, numbers.n_bytes), check);
+        self.forget(numbers.id);
+        gpu.release(numbers);
+        read.map_err(|StepError { what }| BackendError { what })?;
+        Ok(is_right)
     }
 
     /// Puts words where kernels find them: the index of the first one.
@@ -190,18 +224,7 @@ impl Recorder {
         if ids.iter().enumerate().any(is_written) {
             self.quantized = None;
         }
-        let group = self.groups.entry((pipeline.key, ids)).or_insert_with(|| {
-            let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
-                .enumerate()
-                .map(|(i, b)| wgpu::BindGroupEntry {
-                    binding: i as u32,
-                    resource: b.buffer.as_entire_binding(),
-                })
-                .collect();
-            let descriptor =
-                wgpu::BindGroupDescriptor { label: None, layout: &pipeline.layout, entries: &entries };
-            gpu.device.create_bind_group(&descriptor)
-        });
+        let group = self.groups.entry((pipeline.key, ids)).or_insert_with(|| pipeline.bind(gpu, buffers));
         let commands = self.commands.get_or_insert_with(|| Commands::new(&gpu.device));
         let pass = commands.pass();
         pass.set_pipeline(&pipeline.pipeline);
@@ -339,5 +362,17 @@ impl Uploads {
         self.n_sent = 0;
         self.generation += 1;
         self.outgrown.drain(..).for_each(|old| gpu.release(old));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_half_precision_are_widened_rightly_bit_by_bit() {
+        let Some(mut gpu) = crate::tests::gpu() else { return };
+        let uploads = Recorder::first_uploads(&mut gpu).unwrap();
+        assert!(Recorder::new(uploads).widens_rightly(&mut gpu, Halves::ByBits).unwrap());
     }
 }

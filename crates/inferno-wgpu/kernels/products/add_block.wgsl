@@ -1,11 +1,4 @@
-// A block's share of a product: integers first, exact in any order, then one `fma` for every run that shares a scale and one
-// for its minimum, as `inferno_model::reference` has it. Quants are stored OFFSET too high.
-
-// Of a row of inputs: a block's scale, and the sums of its two halves, 16 bits each.
-fn half_sums(packed: u32) -> vec2<i32> {
-    return vec2(extractBits(i32(packed), 0u, 16u), extractBits(i32(packed), 16u, 16u));
-}
-
+// A block in the registers of a thread.
 fn add_block(
     sum: f32,
     w: array<u32, 8>,
@@ -14,25 +7,22 @@ fn add_block(
     x_scale: f32,
     x_sums: vec2<i32>,
 ) -> f32 {
-    let first = dot4I8Packed(w[0], x[0]) + dot4I8Packed(w[1], x[1]) + dot4I8Packed(w[2], x[2]) + dot4I8Packed(w[3], x[3])
-        - OFFSET * x_sums.x;
-    let second = dot4I8Packed(w[4], x[4]) + dot4I8Packed(w[5], x[5]) + dot4I8Packed(w[6], x[6]) + dot4I8Packed(w[7], x[7])
-        - OFFSET * x_sums.y;
-    var acc = sum;
+    let first = dot_bytes(w[0], x[0]) + dot_bytes(w[1], x[1]) + dot_bytes(w[2], x[2]) + dot_bytes(w[3], x[3])
+        - Sum(OFFSET * x_sums.x);
+    let second = dot_bytes(w[4], x[4]) + dot_bytes(w[5], x[5]) + dot_bytes(w[6], x[6]) + dot_bytes(w[7], x[7])
+        - Sum(OFFSET * x_sums.y);
     if HALVES {
-        acc = fma(f32(first), scales.scale.x * x_scale, acc);
-        if MINIMUMS {
-            acc = fma(x_scale * f32(x_sums.x), -scales.minimum.x, acc);
-        }
-        acc = fma(f32(second), scales.scale.y * x_scale, acc);
-        if MINIMUMS {
-            acc = fma(x_scale * f32(x_sums.y), -scales.minimum.y, acc);
-        }
-    } else {
-        acc = fma(f32(first + second), scales.scale.x * x_scale, acc);
-        if MINIMUMS {
-            acc = fma(x_scale * f32(x_sums.x + x_sums.y), -scales.minimum.x, acc);
-        }
+        let half = add_run(sum, 0u, f32(first), scales, x_scale, x_sums.x);
+        return add_run(half, 1u, f32(second), scales, x_scale, x_sums.y);
     }
-    return acc;
+    return add_run(sum, 0u, f32(first + second), scales, x_scale, x_sums.x + x_sums.y);
+}
+
+fn add(sum: f32, w: Block, row: u32, block: u32) -> f32 {
+    let at = row * p.n_blocks + block;
+    let a = inputs[2u * at];
+    let b = inputs[2u * at + 1u];
+    let s = input_scales[at];
+    let x = array<u32, 8>(a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w);
+    return add_block(sum, w.quants, w.scales, x, bitcast<f32>(s.x), half_sums(s.y));
 }

@@ -15,12 +15,3 @@ struct Block {
 fn load(panel: u32, block: u32, lane: u32) -> Block {
     return Block(quants(panel, block, lane), scales(panel, block, lane));
 }
-
-fn add(sum: f32, w: Block, row: u32, block: u32) -> f32 {
-    let at = row * p.n_blocks + block;
-    let a = inputs[2u * at];
-    let b = inputs[2u * at + 1u];
-    let s = input_scales[at];
-    let x = array<u32, 8>(a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w);
-    return add_block(sum, w.quants, w.scales, x, bitcast<f32>(s.x), half_sums(s.y));
-}

@@ -20,15 +20,22 @@ fn all() -> Vec<Kernel> {
         Kernel::Combine,
         Kernel::TakeRows,
         Kernel::Softcap,
+        Kernel::CheckHalves,
         Kernel::Choose,
         Kernel::Group(1),
         Kernel::Group(8),
     ];
     for layout in DType::ALL.iter().filter_map(|&dtype| Layout::of(dtype)) {
         all.extend([Kernel::Embed(layout), Kernel::EmbedChosen(layout)]);
-        all.push(Kernel::MatmulMany(layout));
-        all.extend([1, 8].map(|rows| Kernel::MatmulChosen(layout, rows)));
-        all.extend([1, 2, 4, 8].map(|rows| Kernel::MatmulFew(layout, rows)));
+        for dot in [Dot::Packed, Dot::Floats] {
+            let few = |threads| Few { threads, dot };
+            all.extend([1, 8].map(|rows| Kernel::MatmulChosen(layout, rows, few(64))));
+            all.extend([1, 2, 4, 8].map(|rows| Kernel::MatmulFew(layout, rows, few(32 * rows))));
+            all.push(Kernel::MatmulMany(layout, Many::Dots(dot)));
+        }
+        if let Layout::Integers(_) = layout {
+            all.extend([8, 16].map(|size| Kernel::MatmulMany(layout, Many::Matrices(size))));
+        }
     }
     for kv_type in KvType::ALL {
         for head_dim in [7, 64, 128, 256, 512] {
@@ -51,11 +58,18 @@ fn every_type_that_can_be_computed_with_has_a_layout() {
 
 #[test]
 fn every_kernel_is_valid_and_translates() {
-    for kernel in all() {
-        let Source { wgsl, n_buffers, written, .. } = kernel.source();
+    for (kernel, halves) in all().into_iter().flat_map(|k| [(k, Halves::ByBits), (k, Halves::ByDevice)]) {
+        let Source { wgsl, n_buffers, written, .. } = kernel.source(halves);
         let module = naga::front::wgsl::parse_str(&wgsl)
             .unwrap_or_else(|e| panic!("{kernel:?}:\n{}", e.emit_to_string(&wgsl)));
-        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES);
+        let mut capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+        if let Kernel::MatmulMany(_, Many::Matrices(_)) = kernel {
+            capabilities |=
+                Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
+            // Arithmetic across a subgroup beside matrices crashes a driver.
+            assert!(!wgsl.contains("subgroupA") && !wgsl.contains("subgroupS"), "{kernel:?}");
+        }
+        let mut validator = Validator::new(ValidationFlags::all(), capabilities);
         let info = validator
             .validate(&module)
             .unwrap_or_else(|e| panic!("{kernel:?}:\n{}", e.emit_to_string(&wgsl)));

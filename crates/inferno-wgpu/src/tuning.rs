@@ -1,0 +1,248 @@
+//! Which variant of a product's kernel is the fastest on this device.
+//!
+//! All variants of a kernel add in the same order, so that whichever is chosen, the bits are the same. A device is measured
+//! when it first multiplies with a layout; a variant whose bits differ there, or that its driver refuses, is out.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::device::{Gpu, Storage};
+use crate::kernels::{Dot, Few, Kernel, Kernels, Many};
+use crate::layout::{BLOCK, Layout, PANEL};
+use crate::matrix::slice_blocks;
+use crate::recorder::{Grid, Params, VECTOR};
+use inferno_model::error::BackendError;
+
+/// What runs everywhere, and what others are compared with.
+pub(crate) const FEW: Few = Few { threads: 256, dot: Dot::Packed };
+pub(crate) const MANY: Many = Many::Dots(Dot::Packed);
+
+/// The matrix that is measured with.
+const OUTPUTS: usize = 2048;
+const N_BLOCKS: usize = 64;
+/// Rows of inputs, where there are many.
+const ROWS: usize = 64;
+/// Dispatches that are measured together, where rows are few and where they are many, and how often.
+const N_FEW: usize = 32;
+const N_MANY: usize = 4;
+const N_TIMES: usize = 3;
+
+/// The variants in use.
+#[derive(Debug, Default)]
+pub(crate) struct Tuning {
+    few: HashMap<Layout, Few>,
+    many: HashMap<Layout, Many>,
+    /// Instead of the fastest: for tests of all.
+    pub(crate) fixed: Option<(Few, Many)>,
+}
+
+impl Tuning {
+    /// For few rows.
+    pub(crate) fn few(&mut self, gpu: &mut Gpu, kernels: &mut Kernels, layout: Layout) -> Few {
+        if let Some((few, _)) = self.fixed {
+            return few;
+        }
+        *self.few.entry(layout).or_insert_with(|| {
+            if gpu.is_processor() {
+                return FEW;
+            }
+            fastest(gpu, kernels, layout, 1, few_variants(gpu, layout), |few| {
+                (Kernel::MatmulFew(layout, 1, few), Grid::Groups(OUTPUTS / PANEL), N_FEW)
+            })
+        })
+    }
+
+    /// For many.
+    pub(crate) fn many(&mut self, gpu: &mut Gpu, kernels: &mut Kernels, layout: Layout) -> Many {
+        if let Some((_, many)) = self.fixed {
+            return many;
+        }
+        *self.many.entry(layout).or_insert_with(|| {
+            if gpu.is_processor() {
+                return MANY;
+            }
+            fastest(gpu, kernels, layout, ROWS, many_variants(gpu, layout), |many| {
+                (Kernel::MatmulMany(layout, many), many.grid(OUTPUTS, ROWS), N_MANY)
+            })
+        })
+    }
+}
+
+/// Those that this device can run, the first of which it certainly can.
+pub(crate) fn few_variants(gpu: &Gpu, layout: Layout) -> Vec<Few> {
+    let mut all = vec![FEW];
+    let threads = [128, 64, 32].into_iter().filter(|&n| n >= gpu.subgroup_size());
+    all.extend(threads.map(|threads| Few { threads, ..FEW }));
+    if let Layout::Integers(_) = layout {
+        all.extend(all.clone().into_iter().map(|few| Few { dot: Dot::Floats, ..few }));
+    }
+    all
+}
+
+/// Likewise.
+pub(crate) fn many_variants(gpu: &Gpu, layout: Layout) -> Vec<Many> {
+    let mut all = vec![MANY];
+    if let Layout::Integers(_) = layout {
+        all.push(Many::Dots(Dot::Floats));
+        all.extend(gpu.matrices.map(Many::Matrices));
+    }
+    all
+}
+
+fn fastest<V: Copy>(
+    gpu: &mut Gpu,
+    kernels: &mut Kernels,
+    layout: Layout,
+    n_rows: usize,
+    variants: Vec<V>,
+    shape: impl Fn(V) -> (Kernel, Grid, usize),
+) -> V {
+    let first = variants[0];
+    // Without memory for this there will be none for anything.
+    let Ok(trial) = Trial::new(gpu, layout, OUTPUTS, n_rows) else { return first };
+    let mut best: Option<(V, Duration)> = None;
+    let mut expected = None;
+    for variant in variants {
+        let (kernel, grid, n) = shape(variant);
+        if !kernels.try_get(gpu, kernel) {
+            continue;
+        }
+        let times = (0..N_TIMES).map(|_| trial.time(gpu, kernels, kernel, &grid, n));
+        let time = times.min().unwrap_or_default();
+        let found = trial.output(gpu);
+        if *expected.get_or_insert_with(|| found.clone()) == found
+            && best.is_none_or(|(_, least)| time < least)
+        {
+            best = Some((variant, time));
+        }
+    }
+    trial.end(gpu);
+    best.map_or(first, |(variant, _)| variant)
+}
+
+/// A product that kernels are tried with.
+pub(crate) struct Trial {
+    layout: Layout,
+    n_outputs: usize,
+    n_rows: usize,
+    weights: Storage,
+    out: Storage,
+    /// Floats, or quants and scales.
+    inputs: Vec<Storage>,
+    readback: wgpu::Buffer,
+}
+
+impl Trial {
+    /// Noise for weights and for rows.
+    pub(crate) fn new(
+        gpu: &mut Gpu,
+        layout: Layout,
+        n_outputs: usize,
+        n_rows: usize,
+    ) -> Result<Trial, BackendError> {
+        let mut state = 1u32;
+        let mut noise = || {
+            // Xorshift (https://www.jstatsoft.org/article/view/v008i14).
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state
+        };
+        // Whatever of it is a scale is one below 2.
+        let n_words = 4 * layout.panel_len(N_BLOCKS * BLOCK) * n_outputs / PANEL;
+        let weights: Vec<u32> = (0..n_words).map(|_| noise() & 0x3fff_3fff).collect();
+        let quants: Vec<i8> = (0..n_rows * N_BLOCKS * BLOCK).map(|_| (noise() as i8).max(-127)).collect();
+        let inputs: Vec<Vec<u32>> = match layout {
+            Layout::Floats(_) => vec![quants.iter().map(|&q| f32::from(q).to_bits()).collect()],
+            Layout::Integers(_) => {
+                let halves = quants.chunks_exact(BLOCK / 2);
+                let sums: Vec<i32> = halves.map(|half| half.iter().map(|&q| i32::from(q)).sum()).collect();
+                let scales = sums.chunks_exact(2).flat_map(|sums| {
+                    let scale = 0.01 + (sums[0] as f32 / 1e4).abs();
+                    [scale.to_bits(), sums[0] as u32 & 0xffff | (sums[1] as u32) << 16]
+                });
+                vec![bytemuck::cast_slice(&quants).to_vec(), scales.collect()]
+            }
+        };
+        let mut place = |words: &[u32]| {
+            let storage = gpu.storage(4 * words.len() as u64, &|| "a trial of kernels".into())?;
+            gpu.queue.write_buffer(&storage.buffer, 0, bytemuck::cast_slice(words));
+            Ok(storage)
+        };
+        let weights = place(&weights)?;
+        let inputs: Result<Vec<Storage>, BackendError> = inputs.iter().map(|words| place(words)).collect();
+        let out = gpu.storage((4 * n_rows * n_outputs) as u64, &|| "a trial of kernels".into())?;
+        let readback = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: out.n_bytes,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Ok(Trial { layout, n_outputs, n_rows, weights, out, inputs: inputs?, readback })
+    }
+
+    /// What `n` dispatches take.
+    pub(crate) fn time(
+        &self,
+        gpu: &Gpu,
+        kernels: &mut Kernels,
+        kernel: Kernel,
+        grid: &Grid,
+        n: usize,
+    ) -> Duration {
+        let pipeline = kernels.get(gpu, kernel);
+        let buffers = [&self.weights, &self.out].into_iter().chain(&self.inputs);
+        let group = pipeline.bind(gpu, buffers);
+        let params = Params::default()
+            .uint(N_BLOCKS)
+            .uint(slice_blocks(N_BLOCKS))
+            .uint(self.layout.panel_len(N_BLOCKS * BLOCK))
+            .uint(self.n_rows)
+            .uint(0)
+            .uint(self.n_outputs)
+            .uint(0)
+            .uint(self.n_outputs)
+            .uint(N_BLOCKS * BLOCK / VECTOR);
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, &group, &[]);
+        pass.set_immediates(0, params.bytes());
+        let [x, y, z] = grid.size();
+        (0..n).for_each(|_| pass.dispatch_workgroups(x, y, z));
+        drop(pass);
+        let commands = encoder.finish();
+        let start = Instant::now();
+        gpu.queue.submit([commands]);
+        gpu.wait();
+        start.elapsed()
+    }
+
+    /// The bits of the last product, which are forgotten on the device.
+    pub(crate) fn output(&self, gpu: &Gpu) -> Vec<u32> {
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(&self.out.buffer, 0, &self.readback, 0, self.out.n_bytes);
+        encoder.clear_buffer(&self.out.buffer, 0, None);
+        gpu.queue.submit([encoder.finish()]);
+        let slice = self.readback.slice(..);
+        let failure = gpu.failure.clone();
+        slice.map_async(wgpu::MapMode::Read, move |result| {
+            if let Err(e) = result {
+                failure.note(e.to_string());
+            }
+        });
+        gpu.wait();
+        let bits = slice
+            .get_mapped_range()
+            .map_or_else(|_| Vec::new(), |bytes| bytemuck::pod_collect_to_vec(&bytes));
+        self.readback.unmap();
+        bits
+    }
+
+    fn end(self, gpu: &mut Gpu) {
+        [self.weights, self.out].into_iter().chain(self.inputs).for_each(|storage| gpu.release(storage));
+    }
+}
+
+#[cfg(test)]
+mod tests;
