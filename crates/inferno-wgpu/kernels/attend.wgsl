@@ -5,7 +5,6 @@
 // It goes through the keys a page at a time, of all partitions in turn; or, where IS_SPLIT, of one partition, and
 // `attend_merge` puts them together. A query's numbers come about in the same order in every tile: equal bits.
 
-const THREADS = 128u;
 const PAGE_LEN = 32u;
 const PAGES = 16u;
 const QUADS = (HEAD_DIM + 3u) / 4u;
@@ -61,7 +60,7 @@ struct Tile {
     n_heads: u32,
 }
 
-fn query_row(t: Tile, query: u32) -> u32 {
+fn query_row(query: u32) -> u32 {
     return query / p.n_heads_here;
 }
 
@@ -70,7 +69,7 @@ fn query_head(t: Tile, query: u32) -> u32 {
 }
 
 fn is_query(t: Tile, query: u32) -> bool {
-    return query < QUERIES && query_row(t, query) < t.n_rows && query % p.n_heads_here < t.n_heads;
+    return query < QUERIES && query_row(query) < t.n_rows && query % p.n_heads_here < t.n_heads;
 }
 
 // The positions that a query sees, from and to; none for what is no query.
@@ -78,7 +77,7 @@ fn visible(t: Tile, query: u32) -> vec2<u32> {
     if !is_query(t, query) {
         return vec2(0u, 0u);
     }
-    let end = t.position + query_row(t, query) + 1u;
+    let end = t.position + query_row(query) + 1u;
     return vec2(select(0u, end - min(end, p.window), p.window > 0u), end);
 }
 
@@ -109,7 +108,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let query = i / QUADS;
         var quad = vec4<f32>();
         if is_query(t, query) {
-            let start = (t.row + query_row(t, query)) * p.stride + query_head(t, query) * HEAD_DIM;
+            let start = (t.row + query_row(query)) * p.stride + query_head(t, query) * HEAD_DIM;
             for (var j = 0u; j < 4u; j++) {
                 let dim = i % QUADS * 4u + j;
                 if dim < HEAD_DIM {
@@ -269,28 +268,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     for (var j = 0u; j < VALUE_STEPS; j++) {
         let query = value_row + VALUE_ROWS * j;
-        if quad >= QUADS || !is_query(t, query) {
-            continue;
-        }
-        let row = t.row + query_row(t, query);
+        let is_there = quad < QUADS && is_query(t, query);
+        let row = t.row + query_row(query);
         let head = query_head(t, query);
         if IS_SPLIT {
             let n_heads = p.n_kv_heads * p.n_heads_each;
             let to = ((row * n_heads + head) * p.n_parts + group.z) * (4u + 4u * QUADS);
-            if quad == 0u {
+            if is_there && quad == 0u {
                 out[to] = total_largest[j];
                 out[to + 1u] = total_sum[j];
             }
-            for (var i = 0u; i < 4u; i++) {
+            for (var i = 0u; i < 4u && is_there; i++) {
                 out[to + 4u + 4u * quad + i] = total[j][i];
             }
         } else {
             let whole = total[j] / total_sum[j];
-            for (var i = 0u; i < 4u; i++) {
+            let to = row * p.stride + head * HEAD_DIM + 4u * quad;
+            for (var i = 0u; i < 4u && is_there; i++) {
                 if 4u * quad + i < HEAD_DIM {
-                    out[row * p.stride + head * HEAD_DIM + 4u * quad + i] = whole[i];
+                    out[to + i] = whole[i];
                 }
             }
+            quantize_quad(to / 4u, whole, is_there, thread);
         }
     }
 }

@@ -22,15 +22,16 @@ var<immediate> p: Params;
 @group(0) @binding(2) var<storage, read> uploads: array<u32>;
 
 @compute @workgroup_size(GROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = element(group, local);
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let i = element(group, thread);
     let quad = i % QUADS;
     let head = i / QUADS % p.n_heads;
     let row = i / (QUADS * p.n_heads);
-    if row >= p.n_rows {
-        return;
+    let is_there = row < p.n_rows;
+    var end = 0u;
+    if is_there {
+        end = uploads[p.positions + row] + 1u;
     }
-    let end = uploads[p.positions + row] + 1u;
     let start = select(0u, end - min(end, p.window), p.window > 0u);
     var total = vec4<f32>();
     var total_largest = LOWEST;
@@ -43,9 +44,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         total = fma(parts[at + 1u + quad], vec4(w.second), total * w.first);
     }
     let whole = total / total_sum;
-    for (var i = 0u; i < 4u; i++) {
+    let to = row * p.stride + head * HEAD_DIM + 4u * quad;
+    for (var i = 0u; i < 4u && is_there; i++) {
         if 4u * quad + i < HEAD_DIM {
-            out[row * p.stride + head * HEAD_DIM + 4u * quad + i] = whole[i];
+            out[to + i] = whole[i];
         }
     }
+    quantize_quad(to / 4u, whole, is_there, thread);
 }

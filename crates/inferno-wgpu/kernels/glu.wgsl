@@ -1,9 +1,8 @@
-// gate = activation(gate) * up, and the same quantized. A workgroup has a row.
+// gate = activation(gate) * up, and the same quantized. A thread has four numbers.
 
 struct Params {
-    n_rows: u32,
-    // Vectors from a row to the next.
-    stride: u32,
+    // Vectors of all rows.
+    n: u32,
     is_gelu: u32,
 }
 
@@ -29,27 +28,13 @@ fn activated(v: vec4<f32>) -> vec4<f32> {
     return vec4(silu(v.x), silu(v.y), silu(v.z), silu(v.w));
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let row = group.y * 65535u + group.x;
-    if row >= p.n_rows {
-        return;
+    let i = element(group, thread);
+    var y = vec4<f32>();
+    if i < p.n {
+        y = activated(gate[i]) * up[i];
+        gate[i] = y;
     }
-    var is_whole = true;
-    // A block of 32 each.
-    for (var i = 8u * thread; i < p.stride; i += 8u * THREADS) {
-        for (var j = row * p.stride + i; j < row * p.stride + i + 8u; j++) {
-            let y = activated(gate[j]) * up[j];
-            gate[j] = y;
-            is_whole = is_whole && is_finite_quad(y);
-        }
-    }
-    let is_finite_row = all_agree(is_whole, thread);
-    for (var i = 8u * thread; i < p.stride; i += 8u * THREADS) {
-        var quads: array<vec4<f32>, 8>;
-        for (var j = 0u; j < 8u; j++) {
-            quads[j] = gate[row * p.stride + i + j];
-        }
-        quantize_block((row * p.stride + i) / 8u, quads, is_finite_row);
-    }
+    quantize_quad(i, y, i < p.n, thread);
 }

@@ -11,8 +11,7 @@ struct Params {
 var<immediate> p: Params;
 
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> weight: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> weight: array<vec4<f32>>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -23,25 +22,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum = 0.0;
     for (var i = thread; i < p.stride; i += THREADS) {
         // What fills up a row is zero.
-        let v = x[row * p.stride + i];
+        let v = first_look(row * p.stride + i);
         sum = fma(v.x, v.x, fma(v.y, v.y, fma(v.z, v.z, fma(v.w, v.w, sum))));
     }
     let scale = 1.0 / sqrt(sum_of_all(sum, thread) / f32(p.width) + p.eps);
-    var is_whole = true;
-    // A block of 32 each.
-    for (var i = 8u * thread; i < p.stride; i += 8u * THREADS) {
-        for (var j = i; j < i + 8u; j++) {
-            let y = (x[row * p.stride + j] * scale) * weight[j];
-            out[row * p.stride + j] = y;
-            is_whole = is_whole && is_finite_quad(y);
+    for (var start = 0u; start < p.stride; start += THREADS) {
+        let at = row * p.stride + start + thread;
+        let is_there = start + thread < p.stride;
+        var y = vec4<f32>();
+        if is_there {
+            y = (x[at] * scale) * weight[start + thread];
+            out[at] = y;
         }
-    }
-    let is_finite_row = all_agree(is_whole, thread);
-    for (var i = 8u * thread; i < p.stride; i += 8u * THREADS) {
-        var quads: array<vec4<f32>, 8>;
-        for (var j = 0u; j < 8u; j++) {
-            quads[j] = out[row * p.stride + i + j];
-        }
-        quantize_block((row * p.stride + i) / 8u, quads, is_finite_row);
+        quantize_quad(at, y, is_there, thread);
     }
 }

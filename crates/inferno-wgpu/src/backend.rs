@@ -14,7 +14,7 @@ use crate::batch::{PARTITION_LEN, Placed};
 pub use crate::buffer::Buffer;
 use crate::buffer::storages;
 use crate::device::Gpu;
-use crate::kernels::{Kernel, queries};
+use crate::kernels::{Kernel, attend_quantizes, queries};
 pub use crate::kv::KvPool;
 use crate::layout::{BLOCK, PANEL};
 use crate::matmul::{Chosen, FEW_ROWS, Inputs};
@@ -183,8 +183,8 @@ impl Backend for Wgpu {
         let [quants, scales] = s.inputs.room(gpu, recorder, x);
         let (out, from) = storages!(out, x);
         let params = Params::default().uint(x.n_rows).uint(x.width).uint(x.stride() / VECTOR).float(eps);
-        let buffers = [quants, scales, Some(out), Some(from), Some(weight.vector())];
-        recorder.dispatch(gpu, Kernel::RmsNorm, &buffers, &params, &Grid::Groups(x.n_rows));
+        let buffers = [quants, scales, Some(out), Some(weight.vector()), Some(from)];
+        recorder.dispatch(gpu, Kernel::RmsNorm(false), &buffers, &params, &Grid::Groups(x.n_rows));
         recorder.note_quantized(out);
     }
 
@@ -290,23 +290,31 @@ impl Backend for Wgpu {
             .uint(n_parts);
         let keys = &pool.layers[attention.layer.layer];
         let kernel = Kernel::Attend(pool.layout, n_queries as u32, is_split);
-        if !is_split {
-            let buffers = [Some(keys), Some(from), None, Some(out_storage)];
-            return recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Box(tiles.n, n_groups, 1));
+        let quantizes = attend_quantizes(pool.layout.head_dim);
+        let room = s.inputs.room(gpu, recorder, out);
+        let quantized = if quantizes { &room[..] } else { &[] };
+        if is_split {
+            let parts = storages!(s.parts);
+            let buffers = [Some(keys), Some(from), None, Some(parts)];
+            recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Box(tiles.n, n_groups, n_parts));
+            let params = Params::default()
+                .uint(q.n_rows)
+                .uint(n_heads)
+                .uint(q.stride())
+                .uint(window)
+                .uint(n_parts)
+                .uint(placed.positions);
+            let grid = Grid::Threads(q.n_rows * n_heads * head_dim.div_ceil(VECTOR));
+            let kernel = Kernel::AttendMerge(pool.layout.head_dim);
+            let buffers = [&[Some(out_storage), Some(parts), None], quantized].concat();
+            recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
+        } else {
+            let buffers = [&[Some(keys), Some(from), None, Some(out_storage)], quantized].concat();
+            recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Box(tiles.n, n_groups, 1));
         }
-        let parts = storages!(s.parts);
-        let buffers = [Some(keys), Some(from), None, Some(parts)];
-        recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Box(tiles.n, n_groups, n_parts));
-        let params = Params::default()
-            .uint(q.n_rows)
-            .uint(n_heads)
-            .uint(q.stride())
-            .uint(window)
-            .uint(n_parts)
-            .uint(placed.positions);
-        let grid = Grid::Threads(q.n_rows * n_heads * head_dim.div_ceil(VECTOR));
-        let kernel = Kernel::AttendMerge(pool.layout.head_dim);
-        recorder.dispatch(gpu, kernel, &[Some(out_storage), Some(parts), None], &params, &grid);
+        if quantizes {
+            recorder.note_quantized(out_storage);
+        }
     }
 
     fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {
@@ -462,8 +470,9 @@ fn glu(
     let [quants, scales] = inputs.room(gpu, recorder, gate);
     let (to, from) = storages!(gate, up);
     let is_gelu = usize::from(activation == Activation::GeluTanh);
-    let params = Params::default().uint(gate.n_rows).uint(gate.stride() / VECTOR).uint(is_gelu);
+    let n = gate.len() / VECTOR;
+    let params = Params::default().uint(n).uint(is_gelu);
     let buffers = [quants, scales, Some(to), Some(from)];
-    recorder.dispatch(gpu, Kernel::Glu, &buffers, &params, &Grid::Groups(gate.n_rows));
+    recorder.dispatch(gpu, Kernel::Glu, &buffers, &params, &Grid::Threads(n));
     recorder.note_quantized(to);
 }

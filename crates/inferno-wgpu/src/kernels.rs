@@ -7,11 +7,12 @@ use inferno_model::backend::KvType;
 
 use crate::device::{Gpu, IMMEDIATE_BYTES, Storage};
 use crate::kv::KvLayout;
-use crate::layout::{Floats, Integers, Layout, Quants, Scales};
+use crate::layout::{BLOCK, Floats, Integers, Layout, Quants, Scales};
 use crate::recorder::Grid;
 
-/// Threads of a workgroup that has a row or a head.
-const REDUCING_THREADS: u32 = 128;
+/// Threads of a workgroup that has a row, and of one that has a head.
+const NORM_THREADS: u32 = 256;
+const HEAD_THREADS: u32 = 128;
 /// Experts of a layer, at most: as many as a file may have.
 const MOST_EXPERTS: u32 = 4096;
 /// Threads of the workgroups of `element.wgsl`.
@@ -19,7 +20,7 @@ pub(crate) const GROUP: u32 = 256;
 /// Bytes that the workgroup of `attend` may keep of its queries.
 const QUERY_BYTES: usize = 8 << 10;
 /// Threads of `attend`.
-const ATTEND_THREADS: usize = 128;
+const ATTEND_THREADS: u32 = 128;
 
 /// One pipeline each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +29,8 @@ pub(crate) enum Kernel {
     /// Of tokens that `Choose` chose.
     EmbedChosen(Layout),
     Choose,
-    RmsNorm,
+    /// With something added to the rows first?
+    RmsNorm(bool),
     Quantize,
     /// Rows at a time.
     MatmulFew(Layout, u32, Few),
@@ -134,16 +136,15 @@ impl Kernel {
                 text.files(&[file!("choose")]);
                 ("choose", 0b001, 3)
             }
-            Kernel::RmsNorm => {
-                text.constant("THREADS", REDUCING_THREADS);
-                text.math();
-                text.files(&[file!("quantized_rows"), file!("reduce"), file!("rms_norm")]);
-                ("rms_norm", 0b00111, 5)
+            Kernel::RmsNorm(adds) => {
+                text.quantized(0, NORM_THREADS);
+                text.files(&[file!("reduce"), file!("rms_norm")]);
+                text.files(&[if adds { file!("rows/with_others_added") } else { file!("rows/as_they_are") }]);
+                ("rms_norm", if adds { 0b010111 } else { 0b00111 }, if adds { 6 } else { 5 })
             }
             Kernel::Quantize => {
-                text.constant("THREADS", REDUCING_THREADS);
-                text.math();
-                text.files(&[file!("quantized_rows"), file!("quantize")]);
+                text.quantized(0, GROUP);
+                text.element(&[file!("quantize")]);
                 ("quantize", 0b011, 3)
             }
             Kernel::MatmulFew(layout, rows, few) => {
@@ -181,7 +182,7 @@ impl Kernel {
                 ("add_bias", 0b01, 2)
             }
             Kernel::HeadNorm => {
-                text.constant("THREADS", REDUCING_THREADS);
+                text.constant("THREADS", HEAD_THREADS);
                 text.files(&[file!("reduce"), file!("head_norm")]);
                 ("head_norm", 0b01, 2)
             }
@@ -212,20 +213,29 @@ impl Kernel {
                     KvType::Bf16 => &[file!("formats/bf16"), file!("kv/pairs")],
                     KvType::Q8_0 => &[file!("kv/q8_0")],
                 });
-                text.math();
                 text.files(&[file!("softmax"), file!("attend")]);
-                ("attend", 0b1000, 4)
+                if !is_split && attend_quantizes(kv.head_dim) {
+                    text.quantized(4, ATTEND_THREADS);
+                    ("attend", 0b111000, 6)
+                } else {
+                    text.not_quantized(ATTEND_THREADS);
+                    ("attend", 0b1000, 4)
+                }
             }
             Kernel::AttendMerge(head_dim) => {
                 text.constant("HEAD_DIM", head_dim);
-                text.math();
                 text.element(&[file!("softmax"), file!("attend_merge")]);
-                ("attend_merge", 0b001, 3)
+                if attend_quantizes(head_dim) {
+                    text.quantized(3, GROUP);
+                    ("attend_merge", 0b11001, 5)
+                } else {
+                    text.not_quantized(GROUP);
+                    ("attend_merge", 0b001, 3)
+                }
             }
             Kernel::Glu => {
-                text.constant("THREADS", REDUCING_THREADS);
-                text.math();
-                text.files(&[file!("quantized_rows"), file!("glu")]);
+                text.quantized(0, GROUP);
+                text.element(&[file!("glu")]);
                 ("glu", 0b0111, 4)
             }
             Kernel::Route => {
@@ -257,7 +267,12 @@ impl Kernel {
 }
 
 /// The largest heads that `attend` takes.
-pub(crate) const MOST_HEAD_DIM: usize = 4 * ATTEND_THREADS;
+pub(crate) const MOST_HEAD_DIM: usize = 4 * ATTEND_THREADS as usize;
+
+/// Does a head have whole blocks, so that attention leaves them quantized?
+pub(crate) fn attend_quantizes(head_dim: u32) -> bool {
+    head_dim.is_multiple_of(BLOCK as u32)
+}
 
 /// How many queries are in a small tile of `attend` and in a large one.
 pub(crate) fn queries(head_dim: usize) -> [u32; 2] {
@@ -297,6 +312,22 @@ impl Text {
             Halves::ByBits => file!("halves/by_bits"),
             Halves::ByDevice => file!("halves/by_device"),
         }]);
+    }
+
+    /// A kernel that quantizes what it computes, into the buffers from `binding` on.
+    fn quantized(&mut self, binding: u32, threads: u32) {
+        self.constant("THREADS", threads);
+        self.constant("QUANTS_BINDING", binding);
+        self.constant("SCALES_BINDING", binding + 1);
+        self.math();
+        self.files(&[file!("rows/quantized")]);
+    }
+
+    /// One that would, were its blocks whole.
+    fn not_quantized(&mut self, threads: u32) {
+        self.constant("THREADS", threads);
+        self.math();
+        self.files(&[file!("rows/plain")]);
     }
 
     fn kv(&mut self, kv: KvLayout) {

@@ -50,10 +50,9 @@ impl Inputs {
             return;
         }
         let [quants, scales] = self.room(gpu, recorder, x);
-        let n_blocks = x.stride() / BLOCK;
-        let params = Params::default().uint(x.n_rows).uint(n_blocks).uint(x.stride() / VECTOR);
+        let n = x.len() / VECTOR;
         let buffers = [quants, scales, Some(storage)];
-        recorder.dispatch(gpu, Kernel::Quantize, &buffers, &params, &Grid::Groups(x.n_rows));
+        recorder.dispatch(gpu, Kernel::Quantize, &buffers, &Params::default().uint(n), &Grid::Threads(n));
         recorder.note_quantized(storage);
     }
 

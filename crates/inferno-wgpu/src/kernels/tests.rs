@@ -8,13 +8,15 @@ use super::*;
 
 fn all() -> Vec<Kernel> {
     let mut all = vec![
-        Kernel::RmsNorm,
+        Kernel::RmsNorm(false),
+        Kernel::RmsNorm(true),
         Kernel::Quantize,
         Kernel::Add,
         Kernel::AddBias,
         Kernel::HeadNorm,
         Kernel::Rope,
         Kernel::AttendMerge(80),
+        Kernel::AttendMerge(128),
         Kernel::Glu,
         Kernel::Route,
         Kernel::Combine,
