@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = thread; i < p.head_dim; i += THREADS) {
         sum = fma(x[at + i], x[at + i], sum);
     }
-    let scale = 1.0 / sqrt(sum_of_all(sum, thread) / f32(p.head_dim) + p.eps);
+    let scale = rms_scale(sum_of_all(sum, thread), p.head_dim, p.eps);
     for (var i = thread; i < p.head_dim; i += THREADS) {
         x[at + i] = (x[at + i] * scale) * weight[i];
     }

@@ -13,3 +13,8 @@ fn sum_of_all(mine: f32, thread: u32) -> f32 {
     workgroupBarrier();
     return parts[0];
 }
+
+// What the numbers of an RMS norm are multiplied with, if that is the sum of `n` squares.
+fn rms_scale(sum: f32, n: u32, eps: f32) -> f32 {
+    return 1.0 / sqrt(sum / f32(n) + eps);
+}

@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let v = first_look(row * p.stride + i);
         sum = fma(v.x, v.x, fma(v.y, v.y, fma(v.z, v.z, fma(v.w, v.w, sum))));
     }
-    let scale = 1.0 / sqrt(sum_of_all(sum, thread) / f32(p.width) + p.eps);
+    let scale = rms_scale(sum_of_all(sum, thread), p.width, p.eps);
     for (var start = 0u; start < p.stride; start += THREADS) {
         let at = row * p.stride + start + thread;
         let is_there = start + thread < p.stride;

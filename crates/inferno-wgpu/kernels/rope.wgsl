@@ -30,12 +30,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let at = row * p.stride + head * p.head_dim;
-    let a = at + select(pair, 2u * pair, p.is_adjacent == 1u);
-    let b = select(a + p.n_pairs, a + 1u, p.is_adjacent == 1u);
+    let places = at + places_of(pair, p.n_pairs, p.is_adjacent == 1u);
     let cos = bitcast<f32>(uploads[p.cos + row * p.n_pairs + pair]);
     let sin = bitcast<f32>(uploads[p.sin + row * p.n_pairs + pair]);
-    let u = x[a];
-    let v = x[b];
-    x[a] = fma(u, cos, -(v * sin));
-    x[b] = fma(u, sin, v * cos);
+    let rotated = rotate(vec2(x[places.x], x[places.y]), cos, sin);
+    x[places.x] = rotated.x;
+    x[places.y] = rotated.y;
 }

@@ -14,6 +14,7 @@ use crate::batch::{PARTITION_LEN, Placed};
 pub use crate::buffer::Buffer;
 use crate::buffer::storages;
 use crate::device::Gpu;
+use crate::fusion::{Fusion, Heads, Op, Rotation};
 use crate::kernels::{Kernel, attend_quantizes, queries};
 pub use crate::kv::KvPool;
 use crate::layout::{BLOCK, PANEL};
@@ -35,6 +36,7 @@ pub struct Wgpu {
     /// Cosines and sines that are uploaded, and where.
     angles: Vec<(Angles, [usize; 2])>,
     angles_generation: u64,
+    fusion: Fusion,
     s: Scratch,
 }
 
@@ -66,8 +68,14 @@ impl Wgpu {
             placed: Placed::default(),
             angles: Vec::new(),
             angles_generation: 0,
+            fusion: Fusion::default(),
             s: Scratch::default(),
         })
+    }
+
+    /// Records what waits: what comes next is no part of it.
+    fn settle(&mut self) {
+        self.fusion.settle(&self.gpu, &mut self.recorder);
     }
 
     /// out = the rows of the table for tokens among the uploads, or those chosen.
@@ -135,6 +143,7 @@ impl Backend for Wgpu {
     }
 
     fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
+        self.settle();
         let at = self.recorder.upload(&mut self.gpu, tokens);
         self.embed_from(out, table, None, at..at + tokens.len(), scale);
     }
@@ -144,6 +153,7 @@ impl Backend for Wgpu {
     }
 
     fn choose(&mut self, out: &mut Buffer, first: usize, total: usize, x: &Buffer, picks: &[Pick]) {
+        self.settle();
         out.resize(&mut self.gpu, &mut self.recorder, total);
         let words = |pick: &Pick| {
             let SampleSpec { top_p, min_p, temperature, .. } = pick.spec;
@@ -174,21 +184,29 @@ impl Backend for Wgpu {
         rows: Range<usize>,
         scale: f32,
     ) {
+        self.settle();
         self.embed_from(out, table, Some(chosen), rows, scale);
     }
 
     fn rms_norm(&mut self, out: &mut Buffer, x: &Buffer, weight: &Weight, eps: f32) {
-        let Wgpu { gpu, recorder, s, .. } = self;
+        let Wgpu { gpu, recorder, fusion, s, .. } = self;
         out.resize(gpu, recorder, x.n_rows);
         let [quants, scales] = s.inputs.room(gpu, recorder, x);
         let (out, from) = storages!(out, x);
+        let added = fusion.take_addend(from, out);
+        if added.is_none() {
+            fusion.settle(gpu, recorder);
+        }
         let params = Params::default().uint(x.n_rows).uint(x.width).uint(x.stride() / VECTOR).float(eps);
-        let buffers = [quants, scales, Some(out), Some(weight.vector()), Some(from)];
-        recorder.dispatch(gpu, Kernel::RmsNorm(false), &buffers, &params, &Grid::Groups(x.n_rows));
+        let buffers = [quants, scales, Some(out), Some(weight.vector()), Some(from), added.as_ref()];
+        let kernel = Kernel::RmsNorm(added.is_some());
+        let n_buffers = if added.is_some() { 6 } else { 5 };
+        recorder.dispatch(gpu, kernel, &buffers[..n_buffers], &params, &Grid::Groups(x.n_rows));
         recorder.note_quantized(out);
     }
 
     fn matmul(&mut self, outs: &mut [&mut Buffer], weights: &[&Weight], x: &Buffer) {
+        self.settle();
         let Wgpu { gpu, recorder, s, .. } = self;
         s.inputs.prepare(gpu, recorder, x, weights);
         for (out, weight) in outs.iter_mut().zip(weights) {
@@ -199,11 +217,13 @@ impl Backend for Wgpu {
     fn add(&mut self, x: &mut Buffer, y: &Buffer) {
         let (to, from) = storages!(x, y);
         let n = x.len() / VECTOR;
-        let params = Params::default().uint(n);
-        self.recorder.dispatch(&self.gpu, Kernel::Add, &[Some(to), Some(from)], &params, &Grid::Threads(n));
+        let (params, grid) = (Params::default().uint(n), Grid::Threads(n));
+        let alone = (Kernel::Add, to, Some(from));
+        self.fusion.wait((&self.gpu, &mut self.recorder), Op::Add, alone, params, grid);
     }
 
     fn add_bias(&mut self, x: &mut Buffer, bias: &Weight) {
+        self.settle();
         let to = storages!(x);
         let n = x.len() / VECTOR;
         let params = Params::default().uint(n).uint(x.stride() / VECTOR);
@@ -216,15 +236,16 @@ impl Backend for Wgpu {
         let n_heads = x.width / weight.cols;
         let params =
             Params::default().uint(x.n_rows).uint(n_heads).uint(weight.cols).uint(x.stride()).float(eps);
-        let buffers = [Some(to), Some(weight.vector())];
+        let alone = (Kernel::HeadNorm, to, Some(weight.vector()));
         let grid = Grid::Groups(x.n_rows * n_heads);
-        self.recorder.dispatch(&self.gpu, Kernel::HeadNorm, &buffers, &params, &grid);
+        self.fusion.wait((&self.gpu, &mut self.recorder), Op::HeadNorm { eps }, alone, params, grid);
     }
 
     fn rope(&mut self, x: &mut Buffer, head_dim: usize, angles: &Angles) {
         let [cos, sin] = self.place_angles(angles);
         let to = storages!(x);
         let (n_heads, n_pairs) = (x.width / head_dim, angles.dims / 2);
+        let is_adjacent = angles.pairing == Pairing::Adjacent;
         let params = Params::default()
             .uint(x.n_rows)
             .uint(n_heads)
@@ -233,26 +254,49 @@ impl Backend for Wgpu {
             .uint(x.stride())
             .uint(cos)
             .uint(sin)
-            .uint(usize::from(angles.pairing == Pairing::Adjacent));
+            .uint(usize::from(is_adjacent));
+        let rotation = Rotation { n_rows: x.n_rows, head_dim, n_pairs, cos, sin, is_adjacent };
+        let op = Op::Rope { stride: x.stride(), n_heads, rotation };
         let grid = Grid::Threads(x.n_rows * n_heads * n_pairs);
-        self.recorder.dispatch(&self.gpu, Kernel::Rope, &[Some(to), None], &params, &grid);
+        self.fusion.wait((&self.gpu, &mut self.recorder), op, (Kernel::Rope, to, None), params, grid);
     }
 
     fn store_kv(&mut self, pool: &mut KvPool, layer: LayerIdx, k: &Buffer, v: &Buffer, batch: &Batch) {
-        self.placed.place(&mut self.recorder, &mut self.gpu, batch, pool.groups.len());
+        let Wgpu { gpu, recorder, placed, fusion, .. } = self;
+        placed.place(recorder, gpu, batch, pool.groups.len());
         let (keys, values) = storages!(k, v);
-        let params = Params::default()
-            .uint(k.n_rows)
-            .uint(pool.n_kv_heads)
-            .uint(k.stride())
-            .uint(self.placed.slots(layer.group));
-        let n_blocks = (pool.layout.head_dim as usize).div_ceil(BLOCK);
-        let grid = Grid::Threads(k.n_rows * 2 * pool.n_kv_heads * n_blocks);
-        let buffers = [Some(&pool.layers[layer.layer]), Some(keys), Some(values), None];
-        self.recorder.dispatch(&self.gpu, Kernel::StoreKv(pool.layout), &buffers, &params, &grid);
+        let (storage, slots) = (&pool.layers[layer.layer], placed.slots(layer.group));
+        let head_dim = pool.layout.head_dim as usize;
+        if let Some(heads) = fusion.take_heads(keys) {
+            let Heads { q, q_stride, n_q_heads, rotation: r, norm } = heads;
+            assert_eq!((r.n_rows, r.head_dim), (k.n_rows, head_dim), "keys are stored as they were rotated");
+            let params = Params::default()
+                .uint(k.n_rows)
+                .uint(n_q_heads)
+                .uint(pool.n_kv_heads)
+                .uint(q_stride)
+                .uint(k.stride())
+                .uint(r.n_pairs)
+                .uint(r.cos)
+                .uint(r.sin)
+                .uint(usize::from(r.is_adjacent))
+                .uint(slots)
+                .float(norm.as_ref().map_or(0.0, |(_, _, eps)| *eps));
+            let [q_norm, k_norm] = norm.as_ref().map_or([None; 2], |(q, k, _)| [Some(q), Some(k)]);
+            let buffers = [Some(storage), Some(&q), Some(keys), Some(values), q_norm, k_norm, None];
+            let kernel = Kernel::Heads(pool.layout, norm.is_some());
+            let grid = Grid::Groups(k.n_rows * (n_q_heads + 2 * pool.n_kv_heads));
+            return recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
+        }
+        fusion.settle(gpu, recorder);
+        let params = Params::default().uint(k.n_rows).uint(pool.n_kv_heads).uint(k.stride()).uint(slots);
+        let grid = Grid::Threads(k.n_rows * 2 * pool.n_kv_heads * head_dim.div_ceil(BLOCK));
+        let buffers = [Some(storage), Some(keys), Some(values), None];
+        recorder.dispatch(gpu, Kernel::StoreKv(pool.layout), &buffers, &params, &grid);
     }
 
     fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, attention: &Attention) {
+        self.settle();
         let Wgpu { gpu, recorder, placed, s, .. } = self;
         placed.place(recorder, gpu, batch, pool.groups.len());
         out.resize(gpu, recorder, q.n_rows);
@@ -318,6 +362,7 @@ impl Backend for Wgpu {
     }
 
     fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {
+        self.settle();
         let Wgpu { gpu, recorder, s, .. } = self;
         glu(recorder, gpu, &mut s.inputs, (gate, up), activation);
     }
@@ -331,6 +376,7 @@ impl Backend for Wgpu {
         routing: &Routing,
         activation: Activation,
     ) {
+        self.settle();
         let Wgpu { gpu, recorder, s, .. } = self;
         let Scratch { inputs, chosen, shares, order, groups, gate, up, down, .. } = s;
         let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps } = weights;
@@ -378,6 +424,7 @@ impl Backend for Wgpu {
     }
 
     fn take_rows(&mut self, out: &mut Buffer, x: &Buffer, rows: &[usize]) {
+        self.settle();
         out.resize(&mut self.gpu, &mut self.recorder, rows.len());
         let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
         let at = self.recorder.upload(&mut self.gpu, &rows);
@@ -389,12 +436,14 @@ impl Backend for Wgpu {
     }
 
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
+        self.settle();
         let to = storages!(x);
         let params = Params::default().uint(x.len()).float(cap);
         self.recorder.dispatch(&self.gpu, Kernel::Softcap, &[Some(to)], &params, &Grid::Threads(x.len()));
     }
 
     fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
+        self.settle();
         x.resize(&mut self.gpu, &mut self.recorder, numbers.len() / x.width);
         let storage = storages!(x);
         let mut filled = vec![0.0f32; x.len()];
@@ -408,6 +457,7 @@ impl Backend for Wgpu {
     }
 
     fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
+        self.settle();
         out.clear();
         let Some(storage) = x.storage() else {
             return self.gpu.failure.get().map_or(Ok(()), |what| Err(StepError { what }));
@@ -429,10 +479,12 @@ impl Backend for Wgpu {
     }
 
     fn finish(&mut self) -> Result<(), StepError> {
+        self.settle();
         self.recorder.finish(&mut self.gpu)
     }
 
     fn copy_page(&mut self, pool: &mut KvPool, group: usize, from: PageId, to: PageId) {
+        self.settle();
         for &layer in &pool.groups[group] {
             let (storage, n) = (&pool.layers[layer], pool.page_bytes());
             self.recorder.copy(&self.gpu, (storage, pool.page_at(from)), (&pool.between, 0), n);
@@ -441,6 +493,7 @@ impl Backend for Wgpu {
     }
 
     fn read_page(&mut self, pool: &KvPool, group: usize, page: PageId) -> Result<Vec<u8>, StepError> {
+        self.settle();
         let mut bytes = Vec::new();
         for &layer in &pool.groups[group] {
             let range = (pool.page_at(page), pool.page_bytes());
@@ -451,6 +504,7 @@ impl Backend for Wgpu {
     }
 
     fn write_page(&mut self, pool: &mut KvPool, group: usize, page: PageId, bytes: &[u8]) {
+        self.settle();
         // What was recorded before sees what was there before.
         self.recorder.submit(&self.gpu);
         let layers = pool.groups[group].iter().zip(bytes.chunks_exact(pool.page_bytes() as usize));

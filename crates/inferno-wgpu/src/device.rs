@@ -289,8 +289,8 @@ impl PipelineFile {
     }
 }
 
-/// A buffer on the device.
-#[derive(Debug)]
+/// A buffer on the device, or another hold on it.
+#[derive(Debug, Clone)]
 pub(crate) struct Storage {
     pub(crate) buffer: wgpu::Buffer,
     /// No other one has it.

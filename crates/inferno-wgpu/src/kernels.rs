@@ -44,6 +44,8 @@ pub(crate) enum Kernel {
     HeadNorm,
     Rope,
     StoreKv(KvLayout),
+    /// Those three in one; with a norm?
+    Heads(KvLayout, bool),
     /// Queries in a tile; in parts that are merged?
     Attend(KvLayout, u32, bool),
     /// head_dim
@@ -187,20 +189,20 @@ impl Kernel {
                 ("head_norm", 0b01, 2)
             }
             Kernel::Rope => {
-                text.element(&[file!("rope")]);
+                text.element(&[file!("rotate"), file!("rope")]);
                 ("rope", 0b01, 2)
             }
             Kernel::StoreKv(kv) => {
-                text.kv(kv);
-                text.files(match kv.kv_type {
-                    KvType::F32 => &[file!("kv/store_f32")],
-                    KvType::F16 => &[file!("kv/narrow_f16"), file!("kv/store_pairs")],
-                    KvType::Bf16 => &[file!("kv/narrow_bf16"), file!("kv/store_pairs")],
-                    KvType::Q8_0 => &[file!("kv/store_q8_0")],
-                });
-                text.math();
+                text.store(kv);
                 text.element(&[file!("store_kv")]);
                 ("store_kv", 0b0001, 4)
+            }
+            Kernel::Heads(kv, is_normed) => {
+                text.store(kv);
+                text.constant("THREADS", HEAD_THREADS);
+                let _ = writeln!(text.wgsl, "const NORMED = {is_normed};");
+                text.files(&[file!("reduce"), file!("rotate"), file!("heads")]);
+                ("heads", 0b000_0111, 7)
             }
             Kernel::Attend(kv, queries, is_split) => {
                 text.kv(kv);
@@ -335,6 +337,18 @@ impl Text {
         self.constant("RECORD", kv.record_len() as u32);
         self.constant("SCALES", kv.n_quant_vectors() as u32);
         self.files(&[file!("kv/record")]);
+    }
+
+    /// How keys and values are stored.
+    fn store(&mut self, kv: KvLayout) {
+        self.kv(kv);
+        self.math();
+        self.files(match kv.kv_type {
+            KvType::F32 => &[file!("kv/store_f32")],
+            KvType::F16 => &[file!("kv/narrow_f16"), file!("kv/store_pairs")],
+            KvType::Bf16 => &[file!("kv/narrow_bf16"), file!("kv/store_pairs")],
+            KvType::Q8_0 => &[file!("kv/store_q8_0")],
+        });
     }
 
     fn few(&mut self, layout: Layout, few: Few) {

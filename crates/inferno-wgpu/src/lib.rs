@@ -15,6 +15,7 @@
 //! tuning.rs     which variant of a product's kernel is the fastest
 //! batch.rs      what attention has to know of a batch
 //! kv.rs         the pool of keys and values
+//! fusion.rs     operations that are one dispatch together
 //! stopwatch.rs  how long kernels take
 //! copying.rs    how fast the device copies
 //! backend.rs    the operations
@@ -31,6 +32,7 @@ mod batch;
 mod buffer;
 mod copying;
 pub mod device;
+mod fusion;
 mod kernels;
 mod kv;
 mod layout;

@@ -44,6 +44,7 @@ impl Params {
 }
 
 /// How many workgroups.
+#[derive(Debug)]
 pub(crate) enum Grid {
     /// One thread for each of so many.
     Threads(usize),
@@ -68,7 +69,7 @@ impl Grid {
 }
 
 /// Buffers of a kernel, at most.
-pub(crate) const MOST_BUFFERS: usize = 6;
+pub(crate) const MOST_BUFFERS: usize = 7;
 
 /// Of the buffers that a kernel binds; 0 for none.
 type Ids = [u32; MOST_BUFFERS];

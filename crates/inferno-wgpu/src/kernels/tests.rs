@@ -43,6 +43,7 @@ fn all() -> Vec<Kernel> {
         for head_dim in [7, 64, 128, 256, 512] {
             let kv = KvLayout { kv_type, head_dim };
             all.push(Kernel::StoreKv(kv));
+            all.extend([false, true].map(|is_normed| Kernel::Heads(kv, is_normed)));
             for n in queries(head_dim as usize) {
                 all.extend([false, true].map(|is_split| Kernel::Attend(kv, n, is_split)));
             }

@@ -3,6 +3,7 @@
 
 mod attention;
 mod conformance;
+mod fusion;
 mod goldens;
 mod lost;
 

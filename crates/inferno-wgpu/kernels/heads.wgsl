@@ -1,0 +1,104 @@
+// What happens to heads before attention, in one: queries and keys are normed, if NORMED, and rotated, keys and values are
+// stored. A workgroup has a head of a row. The bits are those of `head_norm`, `rope` and `store_kv` one after the other.
+
+struct Params {
+    n_rows: u32,
+    // Of queries.
+    n_heads: u32,
+    // Of keys, and of values.
+    n_kv_heads: u32,
+    // Numbers from a row to the next.
+    q_stride: u32,
+    kv_stride: u32,
+    n_pairs: u32,
+    // Where cosines and sines are in `uploads`, (n_rows, n_pairs) each.
+    cos: u32,
+    sin: u32,
+    // Are pairs neighbours, or are they half of what rotates apart?
+    is_adjacent: u32,
+    // Where the rows' slots are in `uploads`.
+    slots: u32,
+    eps: f32,
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read_write> pool: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> q: array<f32>;
+@group(0) @binding(2) var<storage, read_write> k: array<f32>;
+@group(0) @binding(3) var<storage, read> v: array<f32>;
+@group(0) @binding(4) var<storage, read> q_weight: array<f32>;
+@group(0) @binding(5) var<storage, read> k_weight: array<f32>;
+@group(0) @binding(6) var<storage, read> uploads: array<u32>;
+
+const N_BLOCKS = (HEAD_DIM + 31u) / 32u;
+
+// The last block filled up.
+var<workgroup> head: array<f32, 32u * N_BLOCKS>;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let n_all = p.n_heads + 2u * p.n_kv_heads;
+    let number = group.y * 65535u + group.x;
+    let row = number / n_all;
+    if row >= p.n_rows {
+        return;
+    }
+    // Queries first, then keys, then values.
+    let i = number % n_all;
+    let is_query = i < p.n_heads;
+    let is_value = i >= p.n_heads + p.n_kv_heads;
+    let kv_head = (i - p.n_heads) % p.n_kv_heads;
+    let at = select(row * p.kv_stride + kv_head * HEAD_DIM, row * p.q_stride + i * HEAD_DIM, is_query);
+
+    for (var j = thread; j < 32u * N_BLOCKS; j += THREADS) {
+        var x = 0.0;
+        if j < HEAD_DIM {
+            if is_query {
+                x = q[at + j];
+            } else if is_value {
+                x = v[at + j];
+            } else {
+                x = k[at + j];
+            }
+        }
+        head[j] = x;
+    }
+    if NORMED && !is_value {
+        var sum = 0.0;
+        for (var j = thread; j < HEAD_DIM; j += THREADS) {
+            sum = fma(head[j], head[j], sum);
+        }
+        let scale = rms_scale(sum_of_all(sum, thread), HEAD_DIM, p.eps);
+        for (var j = thread; j < HEAD_DIM; j += THREADS) {
+            let weight = select(k_weight[j], q_weight[j], is_query);
+            head[j] = (head[j] * scale) * weight;
+        }
+    }
+    workgroupBarrier();
+    if !is_value {
+        for (var pair = thread; pair < p.n_pairs; pair += THREADS) {
+            let places = places_of(pair, p.n_pairs, p.is_adjacent == 1u);
+            let cos = bitcast<f32>(uploads[p.cos + row * p.n_pairs + pair]);
+            let sin = bitcast<f32>(uploads[p.sin + row * p.n_pairs + pair]);
+            let rotated = rotate(vec2(head[places.x], head[places.y]), cos, sin);
+            head[places.x] = rotated.x;
+            head[places.y] = rotated.y;
+        }
+        workgroupBarrier();
+        for (var j = thread; j < HEAD_DIM; j += THREADS) {
+            if is_query {
+                q[at + j] = head[j];
+            } else {
+                k[at + j] = head[j];
+            }
+        }
+    }
+    if !is_query && thread < N_BLOCKS {
+        var x: array<f32, 32>;
+        for (var j = 0u; j < 32u; j++) {
+            x[j] = head[32u * thread + j];
+        }
+        store(record(uploads[p.slots + row], select(0u, 1u, is_value), kv_head), thread, x);
+    }
+}
