@@ -255,6 +255,10 @@ pub trait Backend {
 
     /// Reads and packs a tensor: nothing borrows from the file afterwards.
     fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Self::Weight, LoadError>;
+    /// The same for matrices that are multiplied with the same input by one call: a device may keep them together.
+    fn upload_together(&mut self, tensors: &[HostTensor<'_>]) -> Result<Vec<Self::Weight>, LoadError> {
+        tensors.iter().map(|tensor| self.upload(tensor)).collect()
+    }
     /// A buffer of rows of `width`; it grows to the largest batch seen.
     fn buffer(&mut self, width: usize) -> Result<Self::Buffer, BackendError>;
     /// How this device attends to keys and values of that type.

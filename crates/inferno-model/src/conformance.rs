@@ -103,20 +103,27 @@ fn matmul<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
     for (n_rows, rows, cols) in
         [(1, 40, 256), (2, 19, odd), (7, 19, odd), (3, 17, 512), (33, 24, 768), (9, 13, 2304), (16, 70, 256)]
     {
-        let [first, second] = [rows, 2 * rows + 3].map(|rows| noise.tensor(b, dtype, [1, rows, cols]));
+        // Together as the layers' matrices are, and one on its own.
+        let widths = [rows, 2 * rows + 3, 5];
+        let weights = noise.tensors(b, dtype, &widths, cols);
         let mut data = noise.numbers(n_rows * cols);
         if n_rows == 33 {
             data[5 * cols + 7] = f32::INFINITY;
             data[6 * cols..7 * cols].fill(0.0);
         }
         let x = upload_rows(b, cols, data);
-        let [mut y, mut z] = [rows, 2 * rows + 3].map(|rows| buffer(b, rows));
-        b.matmul(&mut [&mut y, &mut z], &[&first, &second], &x);
-        for (out, rows) in [(&y, rows), (&z, 2 * rows + 3)] {
-            all.push((format!("matmul {dtype} {n_rows}x{rows}x{cols}"), rows, read(b, out)));
+        let [mut y, mut z, mut v] = widths.map(|width| buffer(b, width));
+        let [first, second, third] = weights.each_ref();
+        b.matmul(&mut [&mut y, &mut z, &mut v], &[first, second, third], &x);
+        for (out, width) in [&y, &z, &v].into_iter().zip(widths) {
+            all.push((format!("matmul {dtype} {n_rows}x{width}x{cols}"), width, read(b, out)));
+        }
+        if [1, 33].contains(&n_rows) {
+            b.matmul(&mut [&mut z], &[second], &x);
+            all.push((format!("matmul {dtype} {n_rows}x{}x{cols} alone", widths[1]), widths[1], read(b, &z)));
         }
         let mut embedded = buffer(b, cols);
-        b.embed(&mut embedded, &second, &[2, 0, rows as u32], 0.7);
+        b.embed(&mut embedded, second, &[2, 0, rows as u32], 0.7);
         all.push((format!("embed {dtype}"), cols, read(b, &embedded)));
     }
 }
@@ -385,13 +392,16 @@ impl Noise {
         (0..n).map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
     }
 
-    /// A tensor of random numbers. Quantized ones are random bytes, block by block, so that every bit pattern
-    /// of quants and scales occurs, leaving out blocks with huge, tiny or non-finite values.
     fn tensor<B: Backend>(&mut self, b: &mut B, dtype: DType, shape: [usize; 3]) -> B::Weight {
-        let n = shape.iter().product();
+        let bytes = self.bytes(dtype, shape.iter().product());
+        upload(b, dtype, shape, bytes)
+    }
+
+    /// The bytes of random numbers. Quantized ones are random bytes, block by block, so that every bit pattern
+    /// of quants and scales occurs, leaving out blocks with huge, tiny or non-finite values.
+    fn bytes(&mut self, dtype: DType, n: usize) -> Vec<u8> {
         if dtype.is_float() {
-            let bytes = quantize(dtype, &self.numbers(n)).expect("floats are written as they are");
-            return upload(b, dtype, shape, bytes);
+            return quantize(dtype, &self.numbers(n)).expect("floats are written as they are");
         }
         let mut values = vec![0.0; dtype.block_len()];
         let mut bytes = vec![0; dtype.row_bytes(n).expect("whole blocks")];
@@ -404,6 +414,23 @@ impl Noise {
                 }
             }
         }
-        upload(b, dtype, shape, bytes)
+        bytes
+    }
+
+    /// Matrices of so many rows each, uploaded together.
+    fn tensors<B: Backend, const N: usize>(
+        &mut self,
+        b: &mut B,
+        dtype: DType,
+        rows: &[usize; N],
+        cols: usize,
+    ) -> [B::Weight; N] {
+        let bytes = rows.map(|rows| self.bytes(dtype, rows * cols));
+        let tensors = std::array::from_fn::<_, N, _>(|i| {
+            let source = Source::Memory(&bytes[i]);
+            HostTensor { name: "noise".into(), dtype, n_experts: 1, rows: rows[i], cols, source }
+        });
+        let weights = b.upload_together(&tensors).expect("small tensors");
+        weights.try_into().ok().expect("a weight for every tensor")
     }
 }

@@ -126,6 +126,10 @@ impl<B: Backend> Backend for Profiled<B> {
         self.inner.upload(tensor)
     }
 
+    fn upload_together(&mut self, tensors: &[HostTensor<'_>]) -> Result<Vec<Self::Weight>, LoadError> {
+        self.inner.upload_together(tensors)
+    }
+
     fn buffer(&mut self, width: usize) -> Result<Self::Buffer, BackendError> {
         Ok(Buffer { inner: self.inner.buffer(width)?, width, n_rows: 0 })
     }

@@ -162,6 +162,14 @@ impl<A: Backend, B: Backend> Backend for Split<A, B> {
         })
     }
 
+    fn upload_together(&mut self, tensors: &[HostTensor<'_>]) -> Result<Vec<Self::Weight>, LoadError> {
+        // They are of one layer.
+        Ok(match self.side_of_tensor(&tensors[0].name) {
+            Side::First => self.first.upload_together(tensors)?.into_iter().map(Weight::First).collect(),
+            Side::Second => self.second.upload_together(tensors)?.into_iter().map(Weight::Second).collect(),
+        })
+    }
+
     fn buffer(&mut self, width: usize) -> Result<Self::Buffer, BackendError> {
         Ok(Buffer {
             first: RefCell::new(self.first.buffer(width)?),

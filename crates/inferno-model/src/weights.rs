@@ -126,11 +126,10 @@ impl<'a, B: Backend> Loader<'a, B> {
 
         let [attn_q, attn_k, attn_v] = match self.file.tensor(&blk("attn_qkv.weight")) {
             Some(_) => self.cut(&blk("attn_qkv.weight"), [q_dim, kv_dim, kv_dim], dim)?,
-            None => [
-                self.matrix(&blk("attn_q.weight"), q_dim, dim)?,
-                self.matrix(&blk("attn_k.weight"), kv_dim, dim)?,
-                self.matrix(&blk("attn_v.weight"), kv_dim, dim)?,
-            ],
+            None => {
+                let names = ["attn_q.weight", "attn_k.weight", "attn_v.weight"].map(blk);
+                self.matrices(&names, [q_dim, kv_dim, kv_dim], dim)?
+            }
         };
         Ok(LayerWeights {
             attn_norm: self.vector(&blk("attn_norm.weight"), dim)?,
@@ -161,9 +160,7 @@ impl<'a, B: Backend> Loader<'a, B> {
                     && self.file.tensor(&up).is_some_and(|t| t.n_rows() == 2 * ffn_dim);
                 let [ffn_gate, ffn_up] = match fused {
                     true => self.cut(&up, [ffn_dim, ffn_dim], dim)?,
-                    false => {
-                        [self.matrix(&blk("ffn_gate.weight"), ffn_dim, dim)?, self.matrix(&up, ffn_dim, dim)?]
-                    }
+                    false => self.matrices(&[blk("ffn_gate.weight"), up], [ffn_dim, ffn_dim], dim)?,
                 };
                 let ffn_down = self.matrix(&blk("ffn_down.weight"), dim, ffn_dim)?;
                 Ok(Ffn::Dense { ffn_gate, ffn_up, ffn_down })
@@ -183,6 +180,21 @@ impl<'a, B: Backend> Loader<'a, B> {
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<B::Weight, LoadError> {
         let entry = self.entry(name, &[cols, rows])?;
         self.upload(entry, 1, rows, cols)
+    }
+
+    /// Matrices that have the same input.
+    fn matrices<const N: usize>(
+        &mut self,
+        names: &[String; N],
+        rows: [usize; N],
+        cols: usize,
+    ) -> Result<[B::Weight; N], LoadError> {
+        let mut tensors = Vec::new();
+        for (name, rows) in names.iter().zip(rows) {
+            let entry = self.entry(name, &[cols, rows])?;
+            tensors.push(self.tensor(name.clone(), [1, rows, cols], vec![(entry, 0)]));
+        }
+        self.upload_together(&tensors)
     }
 
     /// The matrices of all experts of layer `i`: in one tensor, or one each as older files have them
@@ -228,12 +240,12 @@ impl<'a, B: Backend> Loader<'a, B> {
     ) -> Result<[B::Weight; N], LoadError> {
         let entry = self.entry(name, &[cols, rows.iter().sum()])?;
         let mut start = 0;
-        let mut parts = Vec::new();
+        let mut tensors = Vec::new();
         for rows in rows {
-            parts.push(self.upload_parts(name.into(), [1, rows, cols], vec![(entry, start)])?);
+            tensors.push(self.tensor(name.into(), [1, rows, cols], vec![(entry, start)]));
             start += rows;
         }
-        Ok(parts.try_into().ok().expect("one part per length"))
+        self.upload_together(&tensors)
     }
 
     /// The tensor `name`, marked as used, if it has these dimensions and a type we compute with.
@@ -261,12 +273,28 @@ impl<'a, B: Backend> Loader<'a, B> {
     fn upload_parts(
         &mut self,
         name: String,
-        [n_experts, rows, cols]: [usize; 3],
+        shape: [usize; 3],
         parts: Vec<(&'a TensorEntry, usize)>,
     ) -> Result<B::Weight, LoadError> {
+        self.backend.upload(&self.tensor(name, shape, parts))
+    }
+
+    fn upload_together<const N: usize>(
+        &mut self,
+        tensors: &[HostTensor<'a>],
+    ) -> Result<[B::Weight; N], LoadError> {
+        let weights = self.backend.upload_together(tensors)?;
+        Ok(weights.try_into().ok().expect("a weight for every tensor"))
+    }
+
+    fn tensor(
+        &self,
+        name: String,
+        [n_experts, rows, cols]: [usize; 3],
+        parts: Vec<(&'a TensorEntry, usize)>,
+    ) -> HostTensor<'a> {
         let dtype = parts[0].0.dtype;
-        let source = Source::File { file: self.file, parts };
-        self.backend.upload(&HostTensor { name, dtype, n_experts, rows, cols, source })
+        HostTensor { name, dtype, n_experts, rows, cols, source: Source::File { file: self.file, parts } }
     }
 
     /// Refuses tensors that found no use, and a file that changed while it was read.

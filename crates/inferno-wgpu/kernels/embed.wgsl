@@ -6,6 +6,8 @@ struct Params {
     n_rows: u32,
     n_blocks: u32,
     panel_len: u32,
+    // Where the table's panels begin.
+    first_panel: u32,
     // Which rows of the table are here.
     first: u32,
     n_here: u32,
@@ -28,7 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if token >= p.n_here {
         return;
     }
-    let at = token / 8u * p.panel_len;
+    let at = (p.first_panel + token / 8u) * p.panel_len;
     for (var quad = 0u; quad < 8u; quad++) {
         out[8u * i + quad] = value_quad(at, block, quad, token % 8u) * p.scale;
     }

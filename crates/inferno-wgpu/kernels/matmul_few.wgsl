@@ -16,9 +16,8 @@ var<workgroup> sums: array<f32, ROWS * LANES * SLICES>;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let lane = thread % LANES;
     let panel = group.y * 65535u + group.x;
-    let n_outputs = select(0u, p.n_outputs, is_here(group.z));
-    let is_mine = panel * LANES < n_outputs;
-    let at = (matrix_of(group.z) + panel) * p.panel_len;
+    let is_mine = is_here(group.z) && panel < p.n_panels;
+    let at = (p.first_panel + matrix_of(group.z) + panel) * p.panel_len;
 
     var rows: array<u32, ROWS>;
     for (var i = 0u; i < ROWS; i++) {
@@ -45,16 +44,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     workgroupBarrier();
 
-    let output = panel * LANES + lane;
     let n_slices = (p.n_blocks + p.slice_blocks - 1u) / p.slice_blocks;
-    for (var i = thread / LANES; i < ROWS && output < n_outputs; i += AT_ONCE) {
+    for (var i = thread / LANES; i < ROWS && is_mine; i += AT_ONCE) {
         let row = row_of(group.z, i);
         if row != NO_ROW {
             var total = 0.0;
             for (var slice = 0u; slice < n_slices; slice++) {
                 total += sums[(i * SLICES + slice) * LANES + lane];
             }
-            out[row * p.out_stride + p.first_output + output] = total;
+            write(row, panel * LANES + lane, total);
         }
     }
 }

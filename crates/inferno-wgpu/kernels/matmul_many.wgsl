@@ -34,8 +34,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if thread < BLOCKS * TILE {
             let output = first_output + brought;
             var w = Block();
-            if output < p.n_outputs && block < p.n_blocks {
-                w = load(output / 8u * p.panel_len, block, output % 8u);
+            if output / 8u < p.n_panels && block < p.n_blocks {
+                w = load((p.first_panel + output / 8u) * p.panel_len, block, output % 8u);
             }
             tile_quants[at] = vec4(w.quants[0], w.quants[1], w.quants[2], w.quants[3]);
             tile_quants[at + TILE] = vec4(w.quants[4], w.quants[5], w.quants[6], w.quants[7]);
@@ -87,8 +87,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let output = first_output + my_output + 16u * j;
         for (var i = 0u; i < 4u; i++) {
             let row = first_row + my_row + 16u * i;
-            if output < p.n_outputs && row < p.n_rows {
-                out[row * p.out_stride + p.first_output + output] = total[4u * j + i];
+            if row < p.n_rows && output / 8u < p.n_panels {
+                write(row, output, total[4u * j + i]);
             }
         }
     }

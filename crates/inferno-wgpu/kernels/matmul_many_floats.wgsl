@@ -26,8 +26,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let output = first_output + brought;
         let row = first_row + brought;
         var w = vec4<f32>();
-        if output < p.n_outputs {
-            w = weight_quad(output / 8u * p.panel_len, block, quad, output % 8u);
+        if output / 8u < p.n_panels {
+            w = weight_quad((p.first_panel + output / 8u) * p.panel_len, block, quad, output % 8u);
         }
         var x = vec4<f32>();
         if row < p.n_rows {
@@ -62,8 +62,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let output = first_output + my_output + 16u * j;
         for (var i = 0u; i < 4u; i++) {
             let row = first_row + my_row + 16u * i;
-            if output < p.n_outputs && row < p.n_rows {
-                out[row * p.out_stride + p.first_output + output] = total[4u * j + i];
+            if row < p.n_rows && output / 8u < p.n_panels {
+                write(row, output, total[4u * j + i]);
             }
         }
     }

@@ -45,8 +45,8 @@ fn main(
         if thread < OUTPUTS {
             let output = first_output + thread;
             var w = Block();
-            if output < p.n_outputs {
-                w = load(output / 8u * p.panel_len, block, output % 8u);
+            if output / 8u < p.n_panels {
+                w = load((p.first_panel + output / 8u) * p.panel_len, block, output % 8u);
             }
             for (var i = 0u; i < 8u; i++) {
                 let q = unpack4xI8(w.quants[i]) - vec4(OFFSET);
@@ -125,8 +125,8 @@ fn main(
         let output = first_output + my_output + 32u * j;
         for (var i = 0u; i < 8u; i++) {
             let row = first_row + my_row + 4u * i;
-            if output < p.n_outputs && row < p.n_rows {
-                out[row * p.out_stride + p.first_output + output] = total[8u * j + i];
+            if row < p.n_rows && output / 8u < p.n_panels {
+                write(row, output, total[8u * j + i]);
             }
         }
     }

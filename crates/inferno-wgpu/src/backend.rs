@@ -98,6 +98,7 @@ impl Wgpu {
                 .uint(tokens.len())
                 .uint(table.n_blocks())
                 .uint(table.panel_len())
+                .uint(part.first)
                 .uint(part.panels.start * PANEL)
                 .uint(part.panels.len() * PANEL)
                 .uint(tokens.start)
@@ -132,6 +133,10 @@ impl Backend for Wgpu {
 
     fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
         Weight::new(&mut self.gpu, tensor)
+    }
+
+    fn upload_together(&mut self, tensors: &[HostTensor<'_>]) -> Result<Vec<Weight>, LoadError> {
+        Weight::several(&mut self.gpu, tensors)
     }
 
     fn buffer(&mut self, width: usize) -> Result<Buffer, BackendError> {
@@ -209,9 +214,7 @@ impl Backend for Wgpu {
         self.settle();
         let Wgpu { gpu, recorder, s, .. } = self;
         s.inputs.prepare(gpu, recorder, x, weights);
-        for (out, weight) in outs.iter_mut().zip(weights) {
-            s.inputs.multiply(gpu, recorder, (out, weight, x), None);
-        }
+        s.inputs.multiply(gpu, recorder, (outs, weights, x));
     }
 
     fn add(&mut self, x: &mut Buffer, y: &Buffer) {
@@ -408,12 +411,12 @@ impl Backend for Wgpu {
         inputs.prepare(gpu, recorder, x, &[ffn_gate_exps, ffn_up_exps]);
         for (y, weight) in [(&mut *gate, ffn_gate_exps), (&mut *up, ffn_up_exps)] {
             y.reshape(gpu, recorder, weight.rows, n);
-            inputs.multiply(gpu, recorder, (y, weight, x), Some(&chosen(n_used)));
+            inputs.multiply_chosen(gpu, recorder, (y, weight, x), &chosen(n_used));
         }
         glu(recorder, gpu, inputs, (gate, up), activation);
         inputs.prepare(gpu, recorder, gate, &[ffn_down_exps]);
         down.reshape(gpu, recorder, ffn_down_exps.rows, n);
-        inputs.multiply(gpu, recorder, (down, ffn_down_exps, gate), Some(&chosen(1)));
+        inputs.multiply_chosen(gpu, recorder, (down, ffn_down_exps, gate), &chosen(1));
 
         out.resize(gpu, recorder, x.n_rows);
         let (to, from) = storages!(out, down);

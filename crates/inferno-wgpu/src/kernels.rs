@@ -32,9 +32,9 @@ pub(crate) enum Kernel {
     /// With something added to the rows first?
     RmsNorm(bool),
     Quantize,
-    /// Rows at a time.
-    MatmulFew(Layout, u32, Few),
-    MatmulMany(Layout, Many),
+    /// Rows at a time. With so many matrices at once.
+    MatmulFew(Layout, u32, Few, u8),
+    MatmulMany(Layout, Many, u8),
     /// Of chosen experts, so many rows at a time.
     MatmulChosen(Layout, u32, Few),
     /// So many rows together.
@@ -149,15 +149,17 @@ impl Kernel {
                 text.element(&[file!("quantize")]);
                 ("quantize", 0b011, 3)
             }
-            Kernel::MatmulFew(layout, rows, few) => {
+            Kernel::MatmulFew(layout, rows, few, n_matrices) => {
                 text.constant("ROWS", rows);
                 text.few(layout, few);
                 text.files(&[file!("products/every_row"), file!("matmul_few")]);
-                ("matmul_few", 0b010, product_buffers(layout))
+                let (written, n_buffers) = text.outs(layout, n_matrices);
+                ("matmul_few", written, n_buffers)
             }
-            Kernel::MatmulMany(layout, many) => {
+            Kernel::MatmulMany(layout, many, n_matrices) => {
                 text.many(layout, many);
-                ("matmul_many", 0b010, product_buffers(layout))
+                let (written, n_buffers) = text.outs(layout, n_matrices);
+                ("matmul_many", written, n_buffers)
             }
             Kernel::MatmulChosen(layout, rows, few) => {
                 let n_buffers = product_buffers(layout);
@@ -165,7 +167,7 @@ impl Kernel {
                 text.constant("ORDER_BINDING", n_buffers.into());
                 text.constant("GROUPS_BINDING", u32::from(n_buffers) + 1);
                 text.few(layout, few);
-                text.files(&[file!("products/chosen_experts"), file!("matmul_few")]);
+                text.files(&[file!("products/chosen_experts"), file!("matmul_few"), file!("outs/one")]);
                 ("matmul_chosen", 0b010, n_buffers + 2)
             }
             Kernel::Group(rows) => {
@@ -379,6 +381,23 @@ impl Text {
                 self.files(&[file!("matmul_many_matrices")]);
             }
         }
+    }
+
+    /// Where outputs of so many matrices go to: which buffers are written, and how many there are. The second and the third
+    /// output are the last ones.
+    fn outs(&mut self, layout: Layout, n_matrices: u8) -> (u8, u8) {
+        let n = product_buffers(layout);
+        if n_matrices > 1 {
+            self.constant("SECOND_BINDING", n.into());
+            self.constant("THIRD_BINDING", u32::from(n) + 1);
+        }
+        self.files(&[match n_matrices {
+            1 => file!("outs/one"),
+            2 => file!("outs/two"),
+            _ => file!("outs/three"),
+        }]);
+        let others = (1 << (n_matrices - 1)) - 1;
+        (0b010 | others << n, n + n_matrices - 1)
     }
 
     /// Without a way to multiply bytes for a kernel that has one of its own.

@@ -2,9 +2,9 @@
 
 use crate::buffer::{Buffer, storages};
 use crate::device::{Gpu, Storage};
-use crate::kernels::Kernel;
+use crate::kernels::{Few, Kernel, Many};
 use crate::layout::{BLOCK, Layout, PANEL};
-use crate::matrix::{Part, Weight, slice_blocks};
+use crate::matrix::{MOST_TOGETHER, Part, Weight, slice_blocks};
 use crate::recorder::{Grid, MOST_GROUPS, Params, Recorder, VECTOR};
 use crate::tuning::Tuning;
 
@@ -17,6 +17,12 @@ pub(crate) struct Inputs {
     quants: Buffer,
     scales: Buffer,
     pub(crate) tuning: Tuning,
+}
+
+/// How a product is taken.
+enum Way {
+    Few(Few),
+    Many(Many),
 }
 
 /// Which experts serve which rows.
@@ -69,83 +75,136 @@ impl Inputs {
         [self.quants.storage(), self.scales.storage()]
     }
 
-    /// out (n, rows of the matrix) = x × its transpose; or each row of that with a matrix of its own. `x` is prepared.
+    /// Every out (n, rows of its matrix) = x × its matrix transposed. `x` is prepared.
     pub(crate) fn multiply(
         &mut self,
         gpu: &mut Gpu,
         recorder: &mut Recorder,
-        (out, weight, x): (&mut Buffer, &Weight, &Buffer),
-        chosen: Option<&Chosen<'_>>,
+        (outs, weights, x): (&mut [&mut Buffer], &[&Weight], &Buffer),
     ) {
-        assert_eq!((x.width, out.width), (weight.cols, weight.rows), "shape of `{}`", weight.name);
-        out.resize(gpu, recorder, chosen.map_or(x.n_rows, |chosen| chosen.n));
-        let (to, from) = storages!(out, x);
-        let Recorder { kernels, .. } = recorder;
-        let few = self.tuning.few(gpu, kernels, weight.layout);
+        let (mut outs, mut weights) = (outs, weights);
+        while !weights.is_empty() {
+            let go_on = weights.windows(2).take_while(|pair| pair[0].goes_on_with(pair[1]));
+            let n = (1 + go_on.count()).min(MOST_TOGETHER);
+            let (outs_now, outs_later) = outs.split_at_mut(n);
+            let (weights_now, weights_later) = weights.split_at(n);
+            self.multiply_together(gpu, recorder, (outs_now, weights_now, x));
+            (outs, weights) = (outs_later, weights_later);
+        }
+    }
+
+    /// The same for one matrix, or for several whose panels follow each other.
+    fn multiply_together(
+        &mut self,
+        gpu: &mut Gpu,
+        recorder: &mut Recorder,
+        (outs, weights, x): (&mut [&mut Buffer], &[&Weight], &Buffer),
+    ) {
+        for (out, weight) in outs.iter_mut().zip(weights) {
+            check_shape(out, weight, x);
+            out.resize(gpu, recorder, x.n_rows);
+        }
+        let (out, weight) = (&*outs[0], weights[0]);
+        let (layout, n_matrices) = (weight.layout, weights.len() as u8);
+        let way = match x.n_rows {
+            ..=FEW_ROWS => Way::Few(self.tuning.few(gpu, &mut recorder.kernels, layout)),
+            _ => Way::Many(self.tuning.many(gpu, &mut recorder.kernels, layout)),
+        };
         for part in &weight.parts {
-            let mut buffers = vec![Some(&part.storage), Some(to)];
-            match weight.layout {
-                Layout::Floats(_) => buffers.push(Some(from)),
-                Layout::Integers(_) => buffers.extend([self.quants.storage(), self.scales.storage()]),
+            let Some(mut buffers) = self.buffers(out, weight, part, x) else { return };
+            let others = weights[1..].iter().zip(&outs[1..]);
+            let n_panels = part.panels.len() + others.clone().map(|(w, _)| w.n_panels()).sum::<usize>();
+            let n_outputs = weight.rows.min(part.panels.end * PANEL) - part.panels.start * PANEL;
+            let mut params = params(weight, part, n_panels, (x, x.n_rows, 0))
+                .uint(n_outputs)
+                .uint(part.panels.start * PANEL)
+                .uint(out.stride())
+                .uints(&[0; 3]);
+            for (weight, out) in others {
+                let start = weight.parts[0].first - part.first;
+                params = params.uint(start).uint(weight.rows).uint(out.stride());
+                buffers.push(Some(storages!(out)));
             }
-            let shape = |first_group| params(weight, part, (out, x), first_group, chosen.is_some());
-            match chosen {
-                Some(chosen) => {
-                    buffers.extend([Some(chosen.order), Some(chosen.groups)]);
-                    let matrices = weight.n_panels();
-                    for first in (0..chosen.n_groups).step_by(MOST_GROUPS) {
-                        let params = shape(first)
-                            .uint(matrices)
-                            .uint(part.panels.start / matrices)
-                            .uint(part.panels.len() / matrices)
-                            .uint(chosen.n_each);
-                        let grid = Grid::Stacked(matrices, MOST_GROUPS.min(chosen.n_groups - first));
-                        let kernel = Kernel::MatmulChosen(weight.layout, chosen.rows as u32, few);
-                        recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
-                    }
-                }
-                None if x.n_rows <= FEW_ROWS => {
-                    let grid = Grid::Groups(part.panels.len());
+            let (kernel, grid) = match way {
+                Way::Few(few) => {
                     let rows = x.n_rows.next_power_of_two() as u32;
-                    let kernel = Kernel::MatmulFew(weight.layout, rows, few);
-                    recorder.dispatch(gpu, kernel, &buffers, &shape(0), &grid);
+                    (Kernel::MatmulFew(layout, rows, few, n_matrices), Grid::Groups(n_panels))
                 }
-                None => {
-                    let many = self.tuning.many(gpu, &mut recorder.kernels, weight.layout);
-                    let grid = many.grid(outputs(weight, part), x.n_rows);
-                    let kernel = Kernel::MatmulMany(weight.layout, many);
-                    recorder.dispatch(gpu, kernel, &buffers, &shape(0), &grid);
+                Way::Many(many) => {
+                    (Kernel::MatmulMany(layout, many, n_matrices), many.grid(n_panels * PANEL, x.n_rows))
                 }
+            };
+            recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
+        }
+    }
+
+    /// Every row of out, so many to a row of `x`, with the matrix of its expert. `x` is prepared.
+    pub(crate) fn multiply_chosen(
+        &mut self,
+        gpu: &mut Gpu,
+        recorder: &mut Recorder,
+        (out, weight, x): (&mut Buffer, &Weight, &Buffer),
+        chosen: &Chosen<'_>,
+    ) {
+        check_shape(out, weight, x);
+        out.resize(gpu, recorder, chosen.n);
+        let few = self.tuning.few(gpu, &mut recorder.kernels, weight.layout);
+        let kernel = Kernel::MatmulChosen(weight.layout, chosen.rows as u32, few);
+        for part in &weight.parts {
+            let Some(mut buffers) = self.buffers(out, weight, part, x) else { return };
+            buffers.extend([Some(chosen.order), Some(chosen.groups)]);
+            let matrix = weight.n_panels();
+            for first in (0..chosen.n_groups).step_by(MOST_GROUPS) {
+                let params = params(weight, part, matrix, (x, chosen.n, first))
+                    .uint(weight.rows)
+                    .uint(0)
+                    .uint(out.stride())
+                    .uint(part.panels.start / matrix)
+                    .uint(part.panels.len() / matrix)
+                    .uint(chosen.n_each);
+                let grid = Grid::Stacked(matrix, MOST_GROUPS.min(chosen.n_groups - first));
+                recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
             }
         }
     }
+
+    /// Of a product with one output; `None` if some have found no memory.
+    fn buffers<'a>(
+        &'a self,
+        out: &'a Buffer,
+        weight: &Weight,
+        part: &'a Part,
+        x: &'a Buffer,
+    ) -> Option<Vec<Option<&'a Storage>>> {
+        let mut buffers = vec![Some(&part.storage), Some(out.storage()?)];
+        match weight.layout {
+            Layout::Floats(_) => buffers.push(Some(x.storage()?)),
+            Layout::Integers(_) => {
+                buffers.extend([Some(self.quants.storage()?), Some(self.scales.storage()?)])
+            }
+        }
+        Some(buffers)
+    }
 }
 
-/// Of a part of a matrix.
-fn outputs(weight: &Weight, part: &Part) -> usize {
-    weight.rows.min(part.panels.end * PANEL) - part.panels.start * PANEL
+fn check_shape(out: &Buffer, weight: &Weight, x: &Buffer) {
+    assert_eq!((x.width, out.width), (weight.cols, weight.rows), "shape of `{}`", weight.name);
 }
 
-/// `products/params.wgsl`, up to what experts need.
+/// `products/params.wgsl`, up to what is said of outputs.
 fn params(
     weight: &Weight,
     part: &Part,
-    (out, x): (&Buffer, &Buffer),
-    first_group: usize,
-    is_whole: bool,
+    n_panels: usize,
+    (x, n_rows, first_group): (&Buffer, usize, usize),
 ) -> Params {
-    let (n_outputs, first_output) = match is_whole {
-        true => (weight.rows, 0),
-        false => (outputs(weight, part), part.panels.start * PANEL),
-    };
     Params::default()
         .uint(weight.n_blocks())
         .uint(slice_blocks(weight.n_blocks()))
         .uint(weight.panel_len())
-        .uint(out.n_rows)
+        .uint(part.first)
+        .uint(n_panels)
+        .uint(n_rows)
         .uint(first_group)
-        .uint(n_outputs)
-        .uint(first_output)
-        .uint(out.stride())
         .uint(x.stride() / VECTOR)
 }

@@ -13,6 +13,8 @@ use crate::layout::{BLOCK, Floats, Layout, PANEL, pack_blocks, pack_floats};
 
 /// Inputs are cut into so many slices at most, each summed up by a thread of `matmul_few`.
 const SLICES: usize = 32;
+/// Tensors that share a storage, at most: as many as a kernel has outputs for.
+pub(crate) const MOST_TOGETHER: usize = 3;
 /// Bytes that are packed and sent at a time.
 const CHUNK_BYTES: usize = 32 << 20;
 
@@ -35,6 +37,8 @@ pub struct Weight {
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) storage: Storage,
+    /// The panel of the storage where they begin: behind those of other tensors that share it.
+    pub(crate) first: usize,
     /// Counted over all matrices.
     pub(crate) panels: Range<usize>,
 }
@@ -42,13 +46,7 @@ pub(crate) struct Part {
 impl Weight {
     /// Reads and packs a tensor on all processors.
     pub(crate) fn new(gpu: &mut Gpu, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
-        let name = &tensor.name;
-        let layout = Layout::of(tensor.dtype).ok_or_else(|| BackendError {
-            what: format!(
-                "tensor `{name}` has type {}, which this backend cannot compute with",
-                tensor.dtype
-            ),
-        })?;
+        let (name, layout) = (&tensor.name, layout(tensor)?);
         let panel_bytes = 16 * layout.panel_len(tensor.cols);
         let panels_each = tensor.rows.div_ceil(PANEL);
         // Matrices of experts are not cut.
@@ -69,26 +67,61 @@ impl Weight {
             let panels = start..n_panels.min(start + most);
             let n_bytes = (panels.len() * panel_bytes) as u64;
             let storage = gpu.storage(n_bytes, &|| format!("tensor `{name}`"))?;
-            let mut chunk = Vec::new();
-            let at_once = (CHUNK_BYTES / panel_bytes).max(1);
-            for first in panels.clone().step_by(at_once) {
-                let panels_now = first..panels.end.min(first + at_once);
-                chunk.clear();
-                chunk.resize(panels_now.len() * panel_bytes / 4, 0u32);
-                pack(tensor, layout, panels_now, &mut chunk)?;
-                let at = ((first - panels.start) * panel_bytes) as u64;
-                gpu.queue.write_buffer(&storage.buffer, at, bytemuck::cast_slice(&chunk));
-                // What was written is copied by then, and its memory free.
-                gpu.queue.submit([]);
-                gpu.wait();
-            }
-            parts.push(Part { storage, panels });
-        }
-        if let Some(what) = gpu.failure.get() {
-            return Err(BackendError { what }.into());
+            fill(gpu, &storage, 0, (tensor, layout), panels.clone())?;
+            parts.push(Part { storage, first: 0, panels });
         }
         let vector = if tensor.n_rows() == 1 { Some(vector(gpu, tensor)?) } else { None };
         Ok(Weight { name: name.clone(), layout, rows: tensor.rows, cols: tensor.cols, parts, vector })
+    }
+
+    /// The same for several. Those that follow each other with the same layout share a storage, if it may be as large.
+    pub(crate) fn several(gpu: &mut Gpu, tensors: &[HostTensor<'_>]) -> Result<Vec<Weight>, LoadError> {
+        let mut weights = Vec::new();
+        let mut rest = tensors;
+        while let Some(first) = rest.first() {
+            let layout = layout(first)?;
+            let panel_bytes = 16 * layout.panel_len(first.cols) as u64;
+            let mut n_bytes = 0;
+            let n = rest.iter().take(MOST_TOGETHER).take_while(|tensor| {
+                n_bytes += tensor.rows.div_ceil(PANEL) as u64 * panel_bytes;
+                let is_alike = Layout::of(tensor.dtype) == Some(layout) && tensor.cols == first.cols;
+                is_alike && tensor.n_experts == 1 && n_bytes <= gpu.part_bytes
+            });
+            let (now, later) = rest.split_at(n.count().max(1));
+            match now {
+                [tensor] => weights.push(Weight::new(gpu, tensor)?),
+                now => weights.extend(Weight::together(gpu, now, layout)?),
+            }
+            rest = later;
+        }
+        Ok(weights)
+    }
+
+    fn together(gpu: &mut Gpu, tensors: &[HostTensor<'_>], layout: Layout) -> Result<Vec<Weight>, LoadError> {
+        let n_panels: usize = tensors.iter().map(|tensor| tensor.rows.div_ceil(PANEL)).sum();
+        let n_bytes = 16 * (layout.panel_len(tensors[0].cols) * n_panels) as u64;
+        let storage = gpu.storage(n_bytes, &|| format!("tensor `{}` and those with it", tensors[0].name))?;
+        let mut first = 0;
+        let mut weights = Vec::new();
+        for tensor in tensors {
+            let panels = 0..tensor.rows.div_ceil(PANEL);
+            fill(gpu, &storage, first, (tensor, layout), panels.clone())?;
+            let parts = vec![Part { storage: storage.clone(), first, panels: panels.clone() }];
+            let (name, rows, cols) = (tensor.name.clone(), tensor.rows, tensor.cols);
+            weights.push(Weight { name, layout, rows, cols, parts, vector: None });
+            first += panels.len();
+        }
+        Ok(weights)
+    }
+
+    /// Do the panels of `next` follow those of this one?
+    pub(crate) fn goes_on_with(&self, next: &Weight) -> bool {
+        match (self.parts.as_slice(), next.parts.as_slice()) {
+            ([part], [after]) => {
+                part.storage.id == after.storage.id && part.first + part.panels.len() == after.first
+            }
+            _ => false,
+        }
     }
 
     /// A norm's weight or a bias.
@@ -113,6 +146,38 @@ impl Weight {
 /// Blocks of a row that are summed up before they are added to others.
 pub(crate) fn slice_blocks(n_blocks: usize) -> usize {
     n_blocks.div_ceil(SLICES)
+}
+
+fn layout(tensor: &HostTensor<'_>) -> Result<Layout, BackendError> {
+    let HostTensor { name, dtype, .. } = tensor;
+    Layout::of(*dtype).ok_or_else(|| BackendError {
+        what: format!("tensor `{name}` has type {dtype}, which this backend cannot compute with"),
+    })
+}
+
+/// Packs some panels of a tensor into a storage, from its panel `first` on.
+fn fill(
+    gpu: &Gpu,
+    storage: &Storage,
+    first: usize,
+    (tensor, layout): (&HostTensor<'_>, Layout),
+    panels: Range<usize>,
+) -> Result<(), LoadError> {
+    let panel_bytes = 16 * layout.panel_len(tensor.cols);
+    let mut chunk = Vec::new();
+    let at_once = (CHUNK_BYTES / panel_bytes).max(1);
+    for start in panels.clone().step_by(at_once) {
+        let panels_now = start..panels.end.min(start + at_once);
+        chunk.clear();
+        chunk.resize(panels_now.len() * panel_bytes / 4, 0u32);
+        pack(tensor, layout, panels_now, &mut chunk)?;
+        let at = ((first + start - panels.start) * panel_bytes) as u64;
+        gpu.queue.write_buffer(&storage.buffer, at, bytemuck::cast_slice(&chunk));
+        // What was written is copied by then, and its memory free.
+        gpu.queue.submit([]);
+        gpu.wait();
+    }
+    gpu.failure.get().map_or(Ok(()), |what| Err(BackendError { what }.into()))
 }
 
 fn vector(gpu: &mut Gpu, tensor: &HostTensor<'_>) -> Result<Storage, LoadError> {

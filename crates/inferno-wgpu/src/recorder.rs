@@ -32,6 +32,10 @@ impl Params {
         self
     }
 
+    pub(crate) fn uints(self, values: &[usize]) -> Params {
+        values.iter().fold(self, |params, &value| params.uint(value))
+    }
+
     pub(crate) fn float(mut self, value: f32) -> Params {
         self.words[self.n] = value.to_bits();
         self.n += 1;

@@ -47,7 +47,7 @@ impl Tuning {
                 return FEW;
             }
             fastest(gpu, kernels, layout, 1, few_variants(gpu, layout), |few| {
-                (Kernel::MatmulFew(layout, 1, few), Grid::Groups(OUTPUTS / PANEL), N_FEW)
+                (Kernel::MatmulFew(layout, 1, few, 1), Grid::Groups(OUTPUTS / PANEL), N_FEW)
             })
         })
     }
@@ -62,7 +62,7 @@ impl Tuning {
                 return MANY;
             }
             fastest(gpu, kernels, layout, ROWS, many_variants(gpu, layout), |many| {
-                (Kernel::MatmulMany(layout, many), many.grid(OUTPUTS, ROWS), N_MANY)
+                (Kernel::MatmulMany(layout, many, 1), many.grid(OUTPUTS, ROWS), N_MANY)
             })
         })
     }
@@ -197,12 +197,14 @@ impl Trial {
             .uint(N_BLOCKS)
             .uint(slice_blocks(N_BLOCKS))
             .uint(self.layout.panel_len(N_BLOCKS * BLOCK))
+            .uint(0)
+            .uint(self.n_outputs / PANEL)
             .uint(self.n_rows)
             .uint(0)
+            .uint(N_BLOCKS * BLOCK / VECTOR)
             .uint(self.n_outputs)
             .uint(0)
-            .uint(self.n_outputs)
-            .uint(N_BLOCKS * BLOCK / VECTOR);
+            .uint(self.n_outputs);
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         pass.set_pipeline(&pipeline.pipeline);

@@ -32,11 +32,14 @@ fn all() -> Vec<Kernel> {
         for dot in [Dot::Packed, Dot::Floats] {
             let few = |threads| Few { threads, dot };
             all.extend([1, 8].map(|rows| Kernel::MatmulChosen(layout, rows, few(64))));
-            all.extend([1, 2, 4, 8].map(|rows| Kernel::MatmulFew(layout, rows, few(32 * rows))));
-            all.push(Kernel::MatmulMany(layout, Many::Dots(dot)));
+            all.extend([1, 2, 4, 8].map(|rows| Kernel::MatmulFew(layout, rows, few(32 * rows), 1)));
+            for n in [1, 2, 3] {
+                all.push(Kernel::MatmulFew(layout, 1, few(256), n));
+                all.push(Kernel::MatmulMany(layout, Many::Dots(dot), n));
+            }
         }
         if let Layout::Integers(_) = layout {
-            all.extend([8, 16].map(|size| Kernel::MatmulMany(layout, Many::Matrices(size))));
+            all.extend([8, 16].map(|size| Kernel::MatmulMany(layout, Many::Matrices(size), 1)));
         }
     }
     for kv_type in KvType::ALL {
@@ -66,7 +69,7 @@ fn every_kernel_is_valid_and_translates() {
         let module = naga::front::wgsl::parse_str(&wgsl)
             .unwrap_or_else(|e| panic!("{kernel:?}:\n{}", e.emit_to_string(&wgsl)));
         let mut capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-        if let Kernel::MatmulMany(_, Many::Matrices(_)) = kernel {
+        if let Kernel::MatmulMany(_, Many::Matrices(_), _) = kernel {
             capabilities |=
                 Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
             // Arithmetic across a subgroup beside matrices crashes a driver.

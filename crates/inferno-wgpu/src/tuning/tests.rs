@@ -20,11 +20,11 @@ fn all_variants_give_the_same_bits() {
         let trial = Trial::new(&mut gpu, layout, N, FEW_ROWS).unwrap();
         let few = few_variants(&gpu, layout)
             .into_iter()
-            .map(|few| (Kernel::MatmulFew(layout, FEW_ROWS as u32, few), Grid::Groups(N / PANEL)));
+            .map(|few| (Kernel::MatmulFew(layout, FEW_ROWS as u32, few, 1), Grid::Groups(N / PANEL)));
         // The first rows of a tile.
         let many = many_variants(&gpu, layout)
             .into_iter()
-            .map(|many| (Kernel::MatmulMany(layout, many), many.grid(N, FEW_ROWS)));
+            .map(|many| (Kernel::MatmulMany(layout, many, 1), many.grid(N, FEW_ROWS)));
         let mut expected = Vec::new();
         for (kernel, grid) in few.chain(many) {
             assert!(kernels.try_get(&gpu, kernel), "{kernel:?}");
@@ -48,7 +48,7 @@ fn the_fastest_is_one_of_them() {
     let Some(mut gpu) = gpu() else { return };
     let layout = Layout::of(DType::Q6_K).unwrap();
     let variants = many_variants(&gpu, layout);
-    let shape = |many: Many| (Kernel::MatmulMany(layout, many), many.grid(OUTPUTS, ROWS), 1);
+    let shape = |many: Many| (Kernel::MatmulMany(layout, many, 1), many.grid(OUTPUTS, ROWS), 1);
     let found = fastest(&mut gpu, &mut Kernels::default(), layout, ROWS, variants.clone(), shape);
     assert!(variants.contains(&found));
     assert!(gpu.failure.get().is_none());
