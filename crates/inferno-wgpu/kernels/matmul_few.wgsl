@@ -23,7 +23,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 0u; i < ROWS; i++) {
         rows[i] = row_of(group.z, i);
     }
-    for (var slice = thread / LANES; slice < SLICES; slice += AT_ONCE) {
+    for (var turn = 0u; turn < SLICES / AT_ONCE; turn++) {
+        let slice = turn * AT_ONCE + thread / LANES;
         let start = slice * p.slice_blocks;
         let end = select(start, min(start + p.slice_blocks, p.n_blocks), is_mine);
         var acc: array<f32, ROWS>;
@@ -45,9 +46,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
 
     let n_slices = (p.n_blocks + p.slice_blocks - 1u) / p.slice_blocks;
-    for (var i = thread / LANES; i < ROWS && is_mine; i += AT_ONCE) {
+    for (var turn = 0u; turn < (ROWS + AT_ONCE - 1u) / AT_ONCE; turn++) {
+        let i = turn * AT_ONCE + thread / LANES;
         let row = row_of(group.z, i);
-        if row != NO_ROW {
+        if i < ROWS && is_mine && row != NO_ROW {
             var total = 0.0;
             for (var slice = 0u; slice < n_slices; slice++) {
                 total += sums[(i * SLICES + slice) * LANES + lane];
