@@ -73,6 +73,11 @@ impl Wgpu {
         })
     }
 
+    /// Takes the last variants of kernels instead of the fastest: for tests of what comes then.
+    pub fn take_last_variants(&mut self) {
+        self.s.inputs.tuning.takes_last = true;
+    }
+
     /// Records what waits: what comes next is no part of it.
     fn settle(&mut self) {
         self.fusion.settle(&self.gpu, &mut self.recorder);

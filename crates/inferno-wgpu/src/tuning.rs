@@ -32,61 +32,67 @@ const N_TIMES: usize = 3;
 pub(crate) struct Tuning {
     few: HashMap<Layout, Few>,
     many: HashMap<Layout, Many>,
-    /// Instead of the fastest: for tests of all.
-    pub(crate) fixed: Option<(Few, Many)>,
+    /// The last ones instead of the fastest: for tests.
+    pub(crate) takes_last: bool,
 }
 
 impl Tuning {
     /// For few rows.
     pub(crate) fn few(&mut self, gpu: &mut Gpu, kernels: &mut Kernels, layout: Layout) -> Few {
-        if let Some((few, _)) = self.fixed {
-            return few;
-        }
         *self.few.entry(layout).or_insert_with(|| {
+            if self.takes_last {
+                let few = few_variants(gpu).pop().unwrap_or(FEW);
+                return Few { dot: dots(layout)[dots(layout).len() - 1], ..few };
+            }
             if gpu.is_processor() {
                 return FEW;
             }
-            fastest(gpu, kernels, layout, 1, few_variants(gpu, layout), |few| {
-                (Kernel::MatmulFew(layout, 1, few, 1), Grid::Groups(OUTPUTS / PANEL), N_FEW)
-            })
+            let shape = |few| (Kernel::MatmulFew(layout, 1, few, 1), Grid::Groups(OUTPUTS / PANEL), N_FEW);
+            // Threads first, then how they multiply: fewer kernels to make than all of both.
+            let few = fastest(gpu, kernels, layout, 1, few_variants(gpu), shape);
+            let dots = dots(layout).iter().map(|&dot| Few { dot, ..few }).collect();
+            fastest(gpu, kernels, layout, 1, dots, shape)
         })
     }
 
     /// For many.
     pub(crate) fn many(&mut self, gpu: &mut Gpu, kernels: &mut Kernels, layout: Layout) -> Many {
-        if let Some((_, many)) = self.fixed {
-            return many;
-        }
         *self.many.entry(layout).or_insert_with(|| {
+            let variants = many_variants(gpu, layout);
+            if self.takes_last {
+                return *variants.last().expect("one that certainly runs");
+            }
             if gpu.is_processor() {
                 return MANY;
             }
-            fastest(gpu, kernels, layout, ROWS, many_variants(gpu, layout), |many| {
+            fastest(gpu, kernels, layout, ROWS, variants, |many| {
                 (Kernel::MatmulMany(layout, many, 1), many.grid(OUTPUTS, ROWS), N_MANY)
             })
         })
     }
 }
 
-/// Those that this device can run, the first of which it certainly can.
-pub(crate) fn few_variants(gpu: &Gpu, layout: Layout) -> Vec<Few> {
-    let mut all = vec![FEW];
+/// Those that this device can run, the first of which it certainly can; they multiply as they may.
+pub(crate) fn few_variants(gpu: &Gpu) -> Vec<Few> {
     let threads = [128, 64, 32].into_iter().filter(|&n| n >= gpu.subgroup_size());
-    all.extend(threads.map(|threads| Few { threads, ..FEW }));
-    if let Layout::Integers(_) = layout {
-        all.extend(all.clone().into_iter().map(|few| Few { dot: Dot::Floats, ..few }));
-    }
-    all
+    [FEW].into_iter().chain(threads.map(|threads| Few { threads, ..FEW })).collect()
 }
 
 /// Likewise.
 pub(crate) fn many_variants(gpu: &Gpu, layout: Layout) -> Vec<Many> {
-    let mut all = vec![MANY];
+    let mut all: Vec<Many> = dots(layout).iter().map(|&dot| Many::Dots(dot)).collect();
     if let Layout::Integers(_) = layout {
-        all.push(Many::Dots(Dot::Floats));
         all.extend(gpu.matrices.map(Many::Matrices));
     }
     all
+}
+
+/// Ways to multiply bytes, if there are some.
+pub(crate) fn dots(layout: Layout) -> &'static [Dot] {
+    match layout {
+        Layout::Integers(_) => &[Dot::Packed, Dot::Floats],
+        Layout::Floats(_) => &[Dot::Packed],
+    }
 }
 
 fn fastest<V: Copy>(

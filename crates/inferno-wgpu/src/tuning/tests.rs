@@ -3,11 +3,11 @@
 use inferno_format::DType;
 
 use super::*;
-use crate::matmul::FEW_ROWS;
 use crate::tests::gpu;
 
-/// Outputs: two tiles, one of them not full.
+/// Outputs, two tiles of which one is not full, and rows.
 const N: usize = 104;
+const ROWS_HERE: usize = 2;
 
 #[test]
 fn all_variants_give_the_same_bits() {
@@ -17,14 +17,15 @@ fn all_variants_give_the_same_bits() {
     }
     for layout in DType::ALL.iter().filter_map(|&dtype| Layout::of(dtype)) {
         let mut kernels = Kernels::default();
-        let trial = Trial::new(&mut gpu, layout, N, FEW_ROWS).unwrap();
-        let few = few_variants(&gpu, layout)
+        let trial = Trial::new(&mut gpu, layout, N, ROWS_HERE).unwrap();
+        let few = few_variants(&gpu)
             .into_iter()
-            .map(|few| (Kernel::MatmulFew(layout, FEW_ROWS as u32, few, 1), Grid::Groups(N / PANEL)));
+            .flat_map(|few| dots(layout).iter().map(move |&dot| Few { dot, ..few }))
+            .map(|few| (Kernel::MatmulFew(layout, ROWS_HERE as u32, few, 1), Grid::Groups(N / PANEL)));
         // The first rows of a tile.
         let many = many_variants(&gpu, layout)
             .into_iter()
-            .map(|many| (Kernel::MatmulMany(layout, many, 1), many.grid(N, FEW_ROWS)));
+            .map(|many| (Kernel::MatmulMany(layout, many, 1), many.grid(N, ROWS_HERE)));
         let mut expected = Vec::new();
         for (kernel, grid) in few.chain(many) {
             assert!(kernels.try_get(&gpu, kernel), "{kernel:?}");

@@ -12,7 +12,7 @@ use crate::{backend, choice};
 const CLOSE: Promise = Promise { operations: Precision::Close(4e-6), attention: Precision::Close(2e-5) };
 
 #[test]
-fn tensors_in_parts_are_near_the_reference() {
+fn tensors_in_parts_and_other_variants_are_near_the_reference() {
     if backend().is_none() {
         return;
     }
@@ -20,7 +20,9 @@ fn tensors_in_parts_are_near_the_reference() {
         let mut gpu = Gpu::open(&choice()).unwrap();
         // An expert of the largest type is as large.
         gpu.cut_tensors_at(256 << 10);
-        Wgpu::new(gpu).unwrap()
+        let mut backend = Wgpu::new(gpu).unwrap();
+        backend.take_last_variants();
+        backend
     };
     check(cut, CLOSE, &[]);
 }
