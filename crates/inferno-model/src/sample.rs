@@ -13,7 +13,7 @@ mod select;
 mod tests;
 
 use head::Crossing;
-pub use pick::{MOST_CANDIDATES, Pick};
+pub use pick::{MOST_CANDIDATES, Pick, as_share};
 pub use select::{argmax, logsumexp, top_k};
 use select::{at_least, rank};
 

@@ -1,80 +1,19 @@
-// Chooses a token from a row of logits, as `inferno_model::sample::Pick` has it. A workgroup has a row: first the best of each of
+// Chooses a token from a row of logits, as `inferno_model::sample::Pick` has it, from its best few candidates: first the best of each of
 // 1024 chunks (chunk c has every 1024th logit from c on), then the best of all, as often as there are candidates; the chunk it
 // came from looks for its next best one. Then one thread filters and draws.
 
-const THREADS = 256u;
 const CHUNKS = 1024u;
-// What is no number counts as less than all that are.
-const NONE = 0xffffffffu;
-
-struct Params {
-    n_picks: u32,
-    vocab_size: u32,
-    // Numbers from a row of logits to the next.
-    stride: u32,
-    // Where picks are in `uploads`: row, candidates, greedy or not, top_p, min_p, temperature, number.
-    picks: u32,
-    // Where the first token goes to, and numbers from one to the next.
-    first: u32,
-    out_stride: u32,
-}
-
-var<immediate> p: Params;
-
-@group(0) @binding(0) var<storage, read_write> out: array<f32>;
-@group(0) @binding(1) var<storage, read> logits: array<f32>;
-@group(0) @binding(2) var<storage, read> uploads: array<u32>;
-
-struct Candidate {
-    // An order of floats as integers.
-    key: u32,
-    token: u32,
-}
 
 var<workgroup> chunks: array<Candidate, CHUNKS>;
-var<workgroup> bests: array<Candidate, THREADS>;
 var<workgroup> candidates: array<Candidate, 64>;
-
-// Larger logits have larger keys; NaN has 1, and nothing 0.
-fn key_of(x: f32) -> u32 {
-    let bits = bitcast<u32>(x);
-    if (bits & 0x7fffffffu) > 0x7f800000u {
-        return 1u;
-    }
-    // -0 is 0.
-    let ordered = select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u && bits != 0x80000000u);
-    return select(ordered, 0x80000000u, bits == 0x80000000u);
-}
-
-fn logit_of(key: u32) -> f32 {
-    return bitcast<f32>(select(~key, key & 0x7fffffffu, (key & 0x80000000u) != 0u));
-}
-
-fn is_better(a: Candidate, b: Candidate) -> bool {
-    return a.key > b.key || (a.key == b.key && a.token < b.token);
-}
-
-// The best of all threads' candidates.
-fn best_of_all(mine: Candidate, thread: u32) -> Candidate {
-    workgroupBarrier();
-    bests[thread] = mine;
-    for (var n = THREADS / 2u; n > 0u; n /= 2u) {
-        workgroupBarrier();
-        if thread < n && is_better(bests[thread + n], bests[thread]) {
-            bests[thread] = bests[thread + n];
-        }
-    }
-    workgroupBarrier();
-    return bests[0];
-}
 
 fn draw(n_candidates: u32, at: u32) -> u32 {
     let best = logit_of(candidates[0].key);
-    if uploads[at + 2u] == 1u || !is_finite(best) {
+    if uploads[at + 3u] == 1u || !is_finite(best) {
         return candidates[0].token;
     }
     var n = n_candidates;
-    let top_p = bitcast<f32>(uploads[at + 3u]);
+    let top_p = bitcast<f32>(uploads[at + 4u]);
     if top_p < 1.0 {
         var total = 0.0;
         for (var i = 0u; i < n_candidates; i++) {
@@ -89,7 +28,7 @@ fn draw(n_candidates: u32, at: u32) -> u32 {
             }
         }
     }
-    let min_p = bitcast<f32>(uploads[at + 4u]);
+    let min_p = bitcast<f32>(uploads[at + 5u]);
     if min_p > 0.0 {
         var kept = 0u;
         while kept < n && (candidates[kept].key == candidates[0].key || weight(candidates[kept].key, best, 1.0) >= min_p) {
@@ -97,7 +36,7 @@ fn draw(n_candidates: u32, at: u32) -> u32 {
         }
         n = kept;
     }
-    let temperature = bitcast<f32>(uploads[at + 5u]);
+    let temperature = bitcast<f32>(uploads[at + 6u]);
     var total = 0.0;
     var last = 0u;
     for (var i = 0u; i < n; i++) {
@@ -105,7 +44,7 @@ fn draw(n_candidates: u32, at: u32) -> u32 {
         total += w;
         last = select(last, i, w > 0.0);
     }
-    var left = bitcast<f32>(uploads[at + 6u]) * total;
+    var left = bitcast<f32>(uploads[at + 7u]) * total;
     for (var i = 0u; i < n; i++) {
         left -= weight(candidates[i].key, best, temperature);
         if left < 0.0 {
@@ -129,9 +68,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if pick >= p.n_picks {
         return;
     }
-    let at = p.picks + 7u * pick;
-    let row = uploads[at] * p.stride;
-    let n_candidates = min(uploads[at + 1u], p.vocab_size);
+    let at = p.picks + PICK_WORDS * pick;
+    let row = uploads[at + 1u] * p.stride;
+    let n_candidates = min(uploads[at + 2u], p.vocab_size);
 
     for (var chunk = thread; chunk < CHUNKS; chunk += THREADS) {
         var best = Candidate(0u, NONE);
@@ -174,6 +113,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if candidates[0].key > 1u {
             chosen = f32(draw(n_candidates, at));
         }
-        out[(p.first + pick) * p.out_stride] = chosen;
+        out[uploads[at] * p.out_stride] = chosen;
     }
 }

@@ -8,7 +8,7 @@ use inferno_model::backend::{Attention, Backend, ExpertWeights, HostTensor, KvSh
 use inferno_model::batch::{Batch, PageId};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::rope::{Angles, Pairing};
-use inferno_model::sample::{Pick, SampleSpec};
+use inferno_model::sample::{Pick, SampleSpec, as_share};
 
 use crate::batch::{PARTITION_LEN, Placed};
 pub use crate::buffer::Buffer;
@@ -165,25 +165,24 @@ impl Backend for Wgpu {
     fn choose(&mut self, out: &mut Buffer, first: usize, total: usize, x: &Buffer, picks: &[Pick]) {
         self.settle();
         out.resize(&mut self.gpu, &mut self.recorder, total);
-        let words = |pick: &Pick| {
+        let words = |(i, pick): (usize, &Pick)| {
             let SampleSpec { top_p, min_p, temperature, .. } = pick.spec;
-            let [row, n] = [pick.row, pick.spec.n_candidates()].map(|n| n as u32);
+            let ints = [first + i, pick.row, pick.spec.n_candidates().unwrap_or(0)].map(|n| n as u32);
             let floats = [top_p, min_p, temperature, pick.number].map(f32::to_bits);
-            let [top_p, min_p, temperature, number] = floats;
-            [row, n, u32::from(pick.spec.is_greedy()), top_p, min_p, temperature, number]
+            let shares = [top_p, pick.number].map(as_share);
+            [&ints[..], &[u32::from(pick.spec.is_greedy())], &floats, &shares].concat()
         };
-        let words: Vec<u32> = picks.iter().flat_map(words).collect();
-        let at = self.recorder.upload(&mut self.gpu, &words);
         let (to, from) = storages!(out, x);
-        let params = Params::default()
-            .uint(picks.len())
-            .uint(x.width)
-            .uint(x.stride())
-            .uint(at)
-            .uint(first)
-            .uint(out.stride());
-        let buffers = [Some(to), Some(from), None];
-        self.recorder.dispatch(&self.gpu, Kernel::Choose, &buffers, &params, &Grid::Groups(picks.len()));
+        for (kernel, is_from_all) in [(Kernel::Choose, false), (Kernel::ChooseFromAll, true)] {
+            let of_kind = |(_, pick): &(usize, &Pick)| pick.spec.n_candidates().is_none() == is_from_all;
+            let picks: Vec<(usize, &Pick)> = picks.iter().enumerate().filter(of_kind).collect();
+            let n = picks.len();
+            let words: Vec<u32> = picks.into_iter().flat_map(words).collect();
+            let at = self.recorder.upload(&mut self.gpu, &words);
+            let params = Params::default().uint(n).uint(x.width).uint(x.stride()).uint(at).uint(out.stride());
+            let buffers = [Some(to), Some(from), None];
+            self.recorder.dispatch(&self.gpu, kernel, &buffers, &params, &Grid::Groups(n));
+        }
     }
 
     fn embed_chosen(

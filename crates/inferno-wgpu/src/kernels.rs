@@ -13,6 +13,8 @@ use crate::recorder::Grid;
 /// Threads of a workgroup that has a row, and of one that has a head.
 const NORM_THREADS: u32 = 256;
 const HEAD_THREADS: u32 = 128;
+/// Threads of one that chooses a token.
+const CHOOSE_THREADS: u32 = 256;
 /// Experts of a layer, at most: as many as a file may have.
 const MOST_EXPERTS: u32 = 4096;
 /// Threads of the workgroups of `element.wgsl`.
@@ -29,6 +31,7 @@ pub(crate) enum Kernel {
     /// Of tokens that `Choose` chose.
     EmbedChosen(Layout),
     Choose,
+    ChooseFromAll,
     /// With something added to the rows first?
     RmsNorm(bool),
     Quantize,
@@ -134,9 +137,14 @@ impl Kernel {
                 ("embed", 0b010, 3)
             }
             Kernel::Choose => {
-                text.math();
+                text.choosing();
                 text.files(&[file!("choose")]);
                 ("choose", 0b001, 3)
+            }
+            Kernel::ChooseFromAll => {
+                text.choosing();
+                text.files(&[file!("choose_from_all")]);
+                ("choose_from_all", 0b001, 3)
             }
             Kernel::RmsNorm(adds) => {
                 text.quantized(0, NORM_THREADS);
@@ -316,6 +324,12 @@ impl Text {
             Halves::ByBits => file!("halves/by_bits"),
             Halves::ByDevice => file!("halves/by_device"),
         }]);
+    }
+
+    fn choosing(&mut self) {
+        self.constant("THREADS", CHOOSE_THREADS);
+        self.math();
+        self.files(&[file!("choosing/picks")]);
     }
 
     /// A kernel that quantizes what it computes, into the buffers from `binding` on.

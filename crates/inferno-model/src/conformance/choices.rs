@@ -26,12 +26,13 @@ pub(super) fn choices<B: Backend>(b: &mut B) {
         data[5 * vocab_size..5 * vocab_size + 20].fill(f32::NAN);
         let x = upload_rows(b, vocab_size, data.clone());
         let mut picks = Vec::new();
-        for (i, row) in [5, 0, 1, 0, 2, 3, 4, 0, 0, 5, 1, 0].into_iter().enumerate() {
+        for i in 0..48 {
+            let row = [5, 0, 1, 0, 2, 3, 4, 0, 0, 5, 1][i % 11];
             let spec = SampleSpec {
-                top_k: [0, 40, 2, 64, 1, 7][i % 6],
-                top_p: if i % 4 == 3 { 0.7 } else { 1.0 },
-                min_p: if i % 5 == 3 { 0.1 } else { 0.0 },
-                temperature: if i % 6 == 0 { 0.0 } else { 0.3 + 0.2 * i as f32 },
+                top_k: [0, 40, 2, 0, 64, 1, 0, 7][i % 8],
+                top_p: if i % 5 == 3 { 0.7 } else { 1.0 },
+                min_p: if i % 7 == 3 { 0.1 } else { 0.0 },
+                temperature: if i % 6 == 0 { 0.0 } else { 0.3 + 0.05 * i as f32 },
                 seed: 11 * i as u64,
                 choice_idx: 0,
             };
@@ -74,8 +75,8 @@ pub(super) fn chains_choose_what_steps_do<B: Backend + Send>(
         let mut noise = Noise(3);
         let pages: Vec<[PageId; 2]> = (0..STARTS.len() as u32).map(|i| [PageId(i), PageId(i + 3)]).collect();
         let want = |i: usize| {
-            let (top_k, temperature) = if i == 1 { (0, 0.0) } else { (40, 0.8) };
-            Want::Sample(SampleSpec { top_k, temperature, seed: i as u64, ..SampleSpec::GREEDY })
+            let (top_k, temperature, top_p) = [(0, 0.8, 0.9), (0, 0.0, 1.0), (40, 0.8, 1.0)][i];
+            Want::Sample(SampleSpec { top_k, temperature, top_p, seed: i as u64, ..SampleSpec::GREEDY })
         };
         let mut batch = Batch::default();
         for (i, (&n, table)) in STARTS.iter().zip(&pages).enumerate() {

@@ -24,6 +24,7 @@ fn all() -> Vec<Kernel> {
         Kernel::Softcap,
         Kernel::CheckHalves,
         Kernel::Choose,
+        Kernel::ChooseFromAll,
         Kernel::Group(1),
         Kernel::Group(8),
     ];

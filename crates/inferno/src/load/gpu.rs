@@ -152,11 +152,12 @@ impl Placement {
 /// work shows.
 fn warm_up(model: &mut dyn Model) -> Result<(), StepError> {
     let n_groups = model.architecture().cache_groups.len();
-    let spec = SampleSpec { top_k: 40, temperature: 1.0, ..SampleSpec::GREEDY };
-    for n_rows in [1, PAGE_LEN.min(model.architecture().context_len)] {
+    let spec = SampleSpec { temperature: 1.0, ..SampleSpec::GREEDY };
+    for (n_rows, top_k) in [(1, 40), (PAGE_LEN.min(model.architecture().context_len), 0)] {
         let mut batch = Batch::default();
         let table: &[PageId] = &[PageId(0)];
-        batch.push(&vec![0; n_rows], 0, &vec![table; n_groups], Want::Sample(spec));
+        let want = Want::Sample(SampleSpec { top_k, ..spec });
+        batch.push(&vec![0; n_rows], 0, &vec![table; n_groups], want);
         model.step(&batch)?;
     }
     Ok(())
