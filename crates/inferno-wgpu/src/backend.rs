@@ -10,12 +10,12 @@ use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::rope::{Angles, Pairing};
 use inferno_model::sample::{Pick, SampleSpec, as_share};
 
-use crate::batch::{PARTITION_LEN, Placed};
+use crate::batch::Placed;
 pub use crate::buffer::Buffer;
 use crate::buffer::storages;
 use crate::device::Gpu;
 use crate::fusion::{Fusion, Heads, Op, Rotation};
-use crate::kernels::{Kernel, attend_quantizes, queries};
+use crate::kernels::Kernel;
 pub use crate::kv::KvPool;
 use crate::layout::{BLOCK, PANEL};
 use crate::matmul::{Chosen, FEW_ROWS, Inputs};
@@ -23,10 +23,7 @@ pub use crate::matrix::Weight;
 use crate::recorder::{Grid, Params, Recorder, VECTOR};
 use crate::stopwatch::Stopwatch;
 
-/// Bytes that split attention may take for its parts; beyond them partitions are gone through one after the other.
-const PART_BYTES: usize = 64 << 20;
-/// Workgroups of `attend` from which on the device is busy without splitting.
-const BUSY_GROUPS: usize = 512;
+mod attention;
 
 /// One model's GPU.
 pub struct Wgpu {
@@ -304,68 +301,7 @@ impl Backend for Wgpu {
 
     fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, attention: &Attention) {
         self.settle();
-        let Wgpu { gpu, recorder, placed, s, .. } = self;
-        placed.place(recorder, gpu, batch, pool.groups.len());
-        out.resize(gpu, recorder, q.n_rows);
-        let (n_heads, head_dim) = (attention.n_heads, attention.head_dim);
-        let n_heads_each = n_heads / attention.n_kv_heads;
-
-        // Tiles of many rows where a sequence has many.
-        let [few, many] = queries(head_dim).map(|n| n as usize);
-        let longest = batch.spans().iter().map(|span| span.rows.len()).max().unwrap_or(0);
-        let n_queries = if longest * n_heads_each > few { many } else { few };
-        let n_heads_here = n_heads_each.min(n_queries);
-        let tiles = placed.tiles(recorder, gpu, attention.layer.group, n_queries / n_heads_here);
-        let n_groups = attention.n_kv_heads * n_heads_each.div_ceil(n_heads_here);
-
-        // In partitions at the same time where few workgroups would have long ways to go.
-        let end = batch.positions().iter().max().map_or(0, |&p| p as usize + 1);
-        let n_parts = end.div_ceil(PARTITION_LEN);
-        let part_words = 4 + head_dim.next_multiple_of(VECTOR);
-        let part_bytes = 4 * q.n_rows * n_heads * n_parts * part_words;
-        let is_split = n_parts > 1 && tiles.n * n_groups < BUSY_GROUPS && part_bytes <= PART_BYTES;
-        if is_split {
-            s.parts.reserve(gpu, recorder, part_bytes / 4);
-        }
-        let (out_storage, from) = storages!(out, q);
-        let window = attention.window.unwrap_or(0);
-        let params = Params::default()
-            .uint(tiles.at)
-            .uint(attention.n_kv_heads)
-            .uint(n_heads_each)
-            .uint(n_heads_here)
-            .uint(q.stride())
-            .float(attention.scale)
-            .float(attention.softcap.unwrap_or(0.0))
-            .uint(window)
-            .uint(n_parts);
-        let keys = &pool.layers[attention.layer.layer];
-        let kernel = Kernel::Attend(pool.layout, n_queries as u32, is_split);
-        let quantizes = attend_quantizes(pool.layout.head_dim);
-        let room = s.inputs.room(gpu, recorder, out);
-        let quantized = if quantizes { &room[..] } else { &[] };
-        if is_split {
-            let parts = storages!(s.parts);
-            let buffers = [Some(keys), Some(from), None, Some(parts)];
-            recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Box(tiles.n, n_groups, n_parts));
-            let params = Params::default()
-                .uint(q.n_rows)
-                .uint(n_heads)
-                .uint(q.stride())
-                .uint(window)
-                .uint(n_parts)
-                .uint(placed.positions);
-            let grid = Grid::Threads(q.n_rows * n_heads * head_dim.div_ceil(VECTOR));
-            let kernel = Kernel::AttendMerge(pool.layout.head_dim);
-            let buffers = [&[Some(out_storage), Some(parts), None], quantized].concat();
-            recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
-        } else {
-            let buffers = [&[Some(keys), Some(from), None, Some(out_storage)], quantized].concat();
-            recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Box(tiles.n, n_groups, 1));
-        }
-        if quantizes {
-            recorder.note_quantized(out_storage);
-        }
+        self.attend_to(out, q, pool, batch, attention);
     }
 
     fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {

@@ -7,7 +7,8 @@
 //! device.rs     adapters, and one of them opened: buffers, errors, what it can do
 //! memory.rs     how much of it there is
 //! layout.rs     weights as the kernels read them, still quantized
-//! kernels.rs    from the files in `kernels/` to pipelines
+//! kernels.rs    from the files in `kernels/` to kernels
+//! pipelines.rs  kernels that are ready to run
 //! recorder.rs   a step's dispatches and what it uploads
 //! buffer.rs     activations
 //! matrix.rs     weights
@@ -18,7 +19,7 @@
 //! fusion.rs     operations that are one dispatch together
 //! stopwatch.rs  how long kernels take
 //! copying.rs    how fast the device copies
-//! backend.rs    the operations
+//! backend.rs    the operations; attention.rs has the longest
 //! ```
 //!
 //! **Numerics.** The definitions are those of `inferno_model::reference`, products in integers included, but for the order
@@ -39,6 +40,7 @@ mod layout;
 mod matmul;
 mod matrix;
 mod memory;
+mod pipelines;
 mod recorder;
 mod stopwatch;
 mod tuning;

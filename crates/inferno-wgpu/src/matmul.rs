@@ -107,8 +107,8 @@ impl Inputs {
         let (out, weight) = (&*outs[0], weights[0]);
         let (layout, n_matrices) = (weight.layout, weights.len() as u8);
         let way = match x.n_rows {
-            ..=FEW_ROWS => Way::Few(self.tuning.few(gpu, &mut recorder.kernels, layout)),
-            _ => Way::Many(self.tuning.many(gpu, &mut recorder.kernels, layout)),
+            ..=FEW_ROWS => Way::Few(self.tuning.few(gpu, &mut recorder.pipelines, layout)),
+            _ => Way::Many(self.tuning.many(gpu, &mut recorder.pipelines, layout)),
         };
         for part in &weight.parts {
             let Some(mut buffers) = self.buffers(out, weight, part, x) else { return };
@@ -148,7 +148,7 @@ impl Inputs {
     ) {
         check_shape(out, weight, x);
         out.resize(gpu, recorder, chosen.n);
-        let few = self.tuning.few(gpu, &mut recorder.kernels, weight.layout);
+        let few = self.tuning.few(gpu, &mut recorder.pipelines, weight.layout);
         let kernel = Kernel::MatmulChosen(weight.layout, chosen.rows as u32, few);
         for part in &weight.parts {
             let Some(mut buffers) = self.buffers(out, weight, part, x) else { return };

@@ -6,7 +6,8 @@ use half::f16;
 use inferno_model::error::{BackendError, StepError};
 
 use crate::device::{Gpu, IMMEDIATE_BYTES, Storage};
-use crate::kernels::{GROUP, Halves, Kernel, Kernels, LayoutKey};
+use crate::kernels::{GROUP, Halves, Kernel};
+use crate::pipelines::{LayoutKey, Pipelines};
 use crate::stopwatch::Stopwatch;
 
 /// Bytes of the first buffer of uploads.
@@ -80,13 +81,13 @@ type Ids = [u32; MOST_BUFFERS];
 
 /// The commands of a step.
 pub(crate) struct Recorder {
-    pub(crate) kernels: Kernels,
+    pub(crate) pipelines: Pipelines,
     commands: Option<Commands>,
     /// Keyed by layout and the buffers' ids.
     groups: HashMap<(LayoutKey, Ids), wgpu::BindGroup>,
     uploads: Uploads,
     readback: Option<wgpu::Buffer>,
-    /// Kernels that the file of pipelines has.
+    /// Pipelines that the file of pipelines has.
     n_saved: usize,
     /// The buffer whose rows are quantized, until it is written again.
     quantized: Option<u32>,
@@ -116,7 +117,7 @@ impl Recorder {
     pub(crate) fn new(storage: Storage) -> Recorder {
         let uploads = Uploads { storage, words: Vec::new(), n_sent: 0, outgrown: Vec::new(), generation: 0 };
         Recorder {
-            kernels: Kernels::default(),
+            pipelines: Pipelines::default(),
             commands: None,
             groups: HashMap::new(),
             uploads,
@@ -135,7 +136,7 @@ impl Recorder {
     /// Lets the device widen half precision, if it knows all numbers of it.
     pub(crate) fn choose_halves(&mut self, gpu: &mut Gpu) -> Result<(), BackendError> {
         if gpu.widens_halves && !self.widens_rightly(gpu, Halves::ByDevice)? {
-            self.kernels = Kernels::default();
+            self.pipelines = Pipelines::default();
         }
         Ok(())
     }
@@ -143,8 +144,8 @@ impl Recorder {
     /// Widens all numbers in half precision in that way, which stays in use: whether it is right.
     pub(crate) fn widens_rightly(&mut self, gpu: &mut Gpu, halves: Halves) -> Result<bool, BackendError> {
         const ALL: usize = 1 << 16;
-        self.kernels = Kernels::new(halves);
-        if !self.kernels.try_get(gpu, Kernel::CheckHalves) {
+        self.pipelines = Pipelines::new(halves);
+        if !self.pipelines.try_get(gpu, Kernel::CheckHalves) {
             return Ok(false);
         }
         let numbers = gpu.storage(4 * ALL as u64, &|| "a trial of half precision".into())?;
@@ -222,7 +223,7 @@ impl Recorder {
             return;
         }
         let buffers = buffers.iter().map(|b| b.unwrap_or(&self.uploads.storage));
-        let pipeline = self.kernels.get(gpu, kernel);
+        let pipeline = self.pipelines.get(gpu, kernel);
         let mut ids = [0; MOST_BUFFERS];
         ids.iter_mut().zip(buffers.clone()).for_each(|(id, b)| *id = b.id);
         let is_written = |(i, id): (usize, &u32)| pipeline.key.1 >> i & 1 == 1 && Some(*id) == self.quantized;
@@ -293,8 +294,8 @@ impl Recorder {
         if let Some(stopwatch) = &mut self.stopwatch {
             stopwatch.read(gpu);
         }
-        if self.n_saved < self.kernels.n() {
-            self.n_saved = self.kernels.n();
+        if self.n_saved < self.pipelines.n() {
+            self.n_saved = self.pipelines.n();
             if let Some(file) = &gpu.pipelines {
                 file.save();
             }

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::device::{Gpu, Storage};
-use crate::kernels::{Dot, Few, Kernel, Kernels, Many};
+use crate::kernels::{Dot, Few, Kernel, Many};
 use crate::layout::{BLOCK, Layout, PANEL};
 use crate::matrix::slice_blocks;
+use crate::pipelines::Pipelines;
 use crate::recorder::{Grid, Params, VECTOR};
 use inferno_model::error::BackendError;
 
@@ -38,7 +39,7 @@ pub(crate) struct Tuning {
 
 impl Tuning {
     /// For few rows.
-    pub(crate) fn few(&mut self, gpu: &mut Gpu, kernels: &mut Kernels, layout: Layout) -> Few {
+    pub(crate) fn few(&mut self, gpu: &mut Gpu, pipelines: &mut Pipelines, layout: Layout) -> Few {
         *self.few.entry(layout).or_insert_with(|| {
             if self.takes_last {
                 let few = few_variants(gpu).pop().unwrap_or(FEW);
@@ -49,14 +50,14 @@ impl Tuning {
             }
             let shape = |few| (Kernel::MatmulFew(layout, 1, few, 1), Grid::Groups(OUTPUTS / PANEL), N_FEW);
             // Threads first, then how they multiply: fewer kernels to make than all of both.
-            let few = fastest(gpu, kernels, layout, 1, few_variants(gpu), shape);
+            let few = fastest(gpu, pipelines, layout, 1, few_variants(gpu), shape);
             let dots = dots(layout).iter().map(|&dot| Few { dot, ..few }).collect();
-            fastest(gpu, kernels, layout, 1, dots, shape)
+            fastest(gpu, pipelines, layout, 1, dots, shape)
         })
     }
 
     /// For many.
-    pub(crate) fn many(&mut self, gpu: &mut Gpu, kernels: &mut Kernels, layout: Layout) -> Many {
+    pub(crate) fn many(&mut self, gpu: &mut Gpu, pipelines: &mut Pipelines, layout: Layout) -> Many {
         *self.many.entry(layout).or_insert_with(|| {
             let variants = many_variants(gpu, layout);
             if self.takes_last {
@@ -65,7 +66,7 @@ impl Tuning {
             if gpu.is_processor() {
                 return MANY;
             }
-            fastest(gpu, kernels, layout, ROWS, variants, |many| {
+            fastest(gpu, pipelines, layout, ROWS, variants, |many| {
                 (Kernel::MatmulMany(layout, many, 1), many.grid(OUTPUTS, ROWS), N_MANY)
             })
         })
@@ -97,7 +98,7 @@ pub(crate) fn dots(layout: Layout) -> &'static [Dot] {
 
 fn fastest<V: Copy>(
     gpu: &mut Gpu,
-    kernels: &mut Kernels,
+    pipelines: &mut Pipelines,
     layout: Layout,
     n_rows: usize,
     variants: Vec<V>,
@@ -110,10 +111,10 @@ fn fastest<V: Copy>(
     let mut expected = None;
     for variant in variants {
         let (kernel, grid, n) = shape(variant);
-        if !kernels.try_get(gpu, kernel) {
+        if !pipelines.try_get(gpu, kernel) {
             continue;
         }
-        let times = (0..N_TIMES).map(|_| trial.time(gpu, kernels, kernel, &grid, n));
+        let times = (0..N_TIMES).map(|_| trial.time(gpu, pipelines, kernel, &grid, n));
         let time = times.min().unwrap_or_default();
         let found = trial.output(gpu);
         if *expected.get_or_insert_with(|| found.clone()) == found
@@ -191,12 +192,12 @@ impl Trial {
     pub(crate) fn time(
         &self,
         gpu: &Gpu,
-        kernels: &mut Kernels,
+        pipelines: &mut Pipelines,
         kernel: Kernel,
         grid: &Grid,
         n: usize,
     ) -> Duration {
-        let pipeline = kernels.get(gpu, kernel);
+        let pipeline = pipelines.get(gpu, kernel);
         let buffers = [&self.weights, &self.out].into_iter().chain(&self.inputs);
         let group = pipeline.bind(gpu, buffers);
         let params = Params::default()

@@ -16,7 +16,7 @@ fn all_variants_give_the_same_bits() {
         xtask::testing::skip("matrices", &format!("`{}` has no cooperative matrices", gpu.name()));
     }
     for layout in DType::ALL.iter().filter_map(|&dtype| Layout::of(dtype)) {
-        let mut kernels = Kernels::default();
+        let mut pipelines = Pipelines::default();
         let trial = Trial::new(&mut gpu, layout, N, ROWS_HERE).unwrap();
         let few = few_variants(&gpu)
             .into_iter()
@@ -28,8 +28,8 @@ fn all_variants_give_the_same_bits() {
             .map(|many| (Kernel::MatmulMany(layout, many, 1), many.grid(N, ROWS_HERE)));
         let mut expected = Vec::new();
         for (kernel, grid) in few.chain(many) {
-            assert!(kernels.try_get(&gpu, kernel), "{kernel:?}");
-            trial.time(&gpu, &mut kernels, kernel, &grid, 1);
+            assert!(pipelines.try_get(&gpu, kernel), "{kernel:?}");
+            trial.time(&gpu, &mut pipelines, kernel, &grid, 1);
             let found = trial.output(&gpu);
             if expected.is_empty() {
                 assert!(found.iter().all(|&bits| f32::from_bits(bits).is_finite()), "{kernel:?}");
@@ -50,7 +50,7 @@ fn the_fastest_is_one_of_them() {
     let layout = Layout::of(DType::Q6_K).unwrap();
     let variants = many_variants(&gpu, layout);
     let shape = |many: Many| (Kernel::MatmulMany(layout, many, 1), many.grid(OUTPUTS, ROWS), 1);
-    let found = fastest(&mut gpu, &mut Kernels::default(), layout, ROWS, variants.clone(), shape);
+    let found = fastest(&mut gpu, &mut Pipelines::default(), layout, ROWS, variants.clone(), shape);
     assert!(variants.contains(&found));
     assert!(gpu.failure.get().is_none());
 }

@@ -1,0 +1,127 @@
+//! Kernels that are ready to run.
+
+use std::collections::HashMap;
+
+use crate::device::{Gpu, IMMEDIATE_BYTES, Storage};
+use crate::kernels::{Halves, Kernel};
+
+/// A kernel that is ready to run.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+    /// Of its layout.
+    pub(crate) key: LayoutKey,
+    pub(crate) name: &'static str,
+}
+
+impl Pipeline {
+    /// Its buffers, in order.
+    pub(crate) fn bind<'a>(&self, gpu: &Gpu, buffers: impl Iterator<Item = &'a Storage>) -> wgpu::BindGroup {
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
+            .zip(0..)
+            .map(|(b, binding)| wgpu::BindGroupEntry { binding, resource: b.buffer.as_entire_binding() })
+            .collect();
+        let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &self.layout, entries: &entries };
+        gpu.device.create_bind_group(&descriptor)
+    }
+}
+
+/// Number of buffers, and which are written.
+pub(crate) type LayoutKey = (u8, u8);
+
+/// The pipelines so far, made when they are first needed.
+#[derive(Debug, Default)]
+pub(crate) struct Pipelines {
+    halves: Halves,
+    pipelines: HashMap<Kernel, Pipeline>,
+    layouts: HashMap<LayoutKey, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
+}
+
+impl Pipelines {
+    pub(crate) fn new(halves: Halves) -> Pipelines {
+        Pipelines { halves, ..Pipelines::default() }
+    }
+
+    /// How many there are.
+    pub(crate) fn n(&self) -> usize {
+        self.pipelines.len()
+    }
+
+    /// Makes one that a driver may refuse: whether it did not.
+    pub(crate) fn try_get(&mut self, gpu: &Gpu, kernel: Kernel) -> bool {
+        let filters =
+            [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory];
+        let scopes = filters.map(|filter| gpu.device.push_error_scope(filter));
+        self.get(gpu, kernel);
+        // The last one was pushed on top.
+        let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
+        let is_made = errors.filter(Option::is_some).count() == 0;
+        if !is_made {
+            self.pipelines.remove(&kernel);
+        }
+        is_made
+    }
+
+    pub(crate) fn get(&mut self, gpu: &Gpu, kernel: Kernel) -> &Pipeline {
+        self.pipelines.entry(kernel).or_insert_with(|| {
+            let source = kernel.source(self.halves);
+            let key = (source.n_buffers, source.written);
+            let (layout, pipeline_layout) =
+                self.layouts.entry(key).or_insert_with(|| layouts(&gpu.device, key)).clone();
+            let descriptor = wgpu::ShaderModuleDescriptor {
+                label: Some(source.name),
+                source: wgpu::ShaderSource::Wgsl(source.wgsl.into()),
+            };
+            let module = module(&gpu.device, descriptor);
+            let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(source.name),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
+                cache: gpu.pipelines.as_ref().map(|file| &file.cache),
+            });
+            Pipeline { pipeline, layout, key, name: source.name }
+        })
+    }
+}
+
+/// With every check in debug builds, so that tests would find a read or a write past an end.
+fn module(device: &wgpu::Device, descriptor: wgpu::ShaderModuleDescriptor<'_>) -> wgpu::ShaderModule {
+    if cfg!(debug_assertions) {
+        return device.create_shader_module(descriptor);
+    }
+    // SAFETY: the text is ours; its reads and writes are within its buffers, its loops end and its divisors are not zero.
+    // Tests run the same text with checks.
+    unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+}
+
+fn layouts(
+    device: &wgpu::Device,
+    (n_buffers, written): LayoutKey,
+) -> (wgpu::BindGroupLayout, wgpu::PipelineLayout) {
+    let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..u32::from(n_buffers))
+        .map(|binding| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Storage { read_only: written >> binding & 1 == 0 },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        })
+        .collect();
+    let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
+    let layout = device.create_bind_group_layout(&descriptor);
+    let pipeline = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: None,
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: IMMEDIATE_BYTES,
+    });
+    (layout, pipeline)
+}
