@@ -5,9 +5,29 @@ use inferno_format::DType;
 use super::*;
 use crate::tests::gpu;
 
-/// Outputs, two tiles of which one is not full, and rows.
+/// Outputs: two tiles, one of them not full.
 const N: usize = 104;
-const ROWS_HERE: usize = 2;
+
+/// Makes sure that all kernels give the same bits, which are numbers and not just zeros.
+fn compare(gpu: &mut Gpu, layout: Layout, n_rows: usize, kernels: impl Iterator<Item = (Kernel, Grid)>) {
+    let mut pipelines = Pipelines::default();
+    let trial = Trial::new(gpu, layout, N, n_rows).unwrap();
+    let mut expected = Vec::new();
+    for (kernel, grid) in kernels {
+        assert!(pipelines.try_get(gpu, kernel), "{kernel:?}");
+        trial.time(gpu, &mut pipelines, kernel, &grid, 1);
+        let found = trial.output(gpu);
+        if expected.is_empty() {
+            assert!(found.iter().all(|&bits| f32::from_bits(bits).is_finite()), "{kernel:?}");
+            let n = found.iter().filter(|&&bits| bits == 0).count();
+            assert!(n < found.len() / 100, "{kernel:?}: {n} of {} are zero", found.len());
+            expected = found;
+        } else {
+            assert!(expected == found, "{n_rows} rows: {kernel:?}");
+        }
+    }
+    trial.end(gpu);
+}
 
 #[test]
 fn all_variants_give_the_same_bits() {
@@ -16,31 +36,16 @@ fn all_variants_give_the_same_bits() {
         xtask::testing::skip("matrices", &format!("`{}` has no cooperative matrices", gpu.name()));
     }
     for layout in DType::ALL.iter().filter_map(|&dtype| Layout::of(dtype)) {
-        let mut pipelines = Pipelines::default();
-        let trial = Trial::new(&mut gpu, layout, N, ROWS_HERE).unwrap();
-        let few = few_variants(&gpu)
-            .into_iter()
-            .flat_map(|few| dots(layout).iter().map(move |&dot| Few { dot, ..few }))
-            .map(|few| (Kernel::MatmulFew(layout, ROWS_HERE as u32, few, 1), Grid::Groups(N / PANEL)));
-        // The first rows of a tile.
-        let many = many_variants(&gpu, layout)
-            .into_iter()
-            .map(|many| (Kernel::MatmulMany(layout, many, 1), many.grid(N, ROWS_HERE)));
-        let mut expected = Vec::new();
-        for (kernel, grid) in few.chain(many) {
-            assert!(pipelines.try_get(&gpu, kernel), "{kernel:?}");
-            trial.time(&gpu, &mut pipelines, kernel, &grid, 1);
-            let found = trial.output(&gpu);
-            if expected.is_empty() {
-                assert!(found.iter().all(|&bits| f32::from_bits(bits).is_finite()), "{kernel:?}");
-                let n = found.iter().filter(|&&bits| bits == 0).count();
-                assert!(n < found.len() / 100, "{kernel:?}: {n} of {} are zero", found.len());
-                expected = found;
-            } else {
-                assert!(expected == found, "{kernel:?}");
-            }
-        }
-        trial.end(&mut gpu);
+        let with_dots = |few| dots(layout).iter().map(move |&dot| Few { dot, ..few });
+        let few = few_variants(&gpu).into_iter().flat_map(with_dots);
+        let few = few.map(|few| (Kernel::MatmulFew(layout, 2, few, 1), Grid::Groups(N / PANEL)));
+        let many = many_variants(&gpu, layout);
+        let many = |n_rows| {
+            let kernel = move |&many: &Many| (Kernel::MatmulMany(layout, many, 1), many.grid(N, n_rows));
+            many.iter().map(kernel)
+        };
+        compare(&mut gpu, layout, 2, few.chain(many(2)));
+        compare(&mut gpu, layout, 37, many(37));
     }
 }
 
