@@ -330,21 +330,30 @@ impl Gpu {
         let limits = found.adapter.limits();
         let wanted =
             Features::TIMESTAMP_QUERY | Features::TIMESTAMP_QUERY_INSIDE_PASSES | Features::PIPELINE_CACHE;
-        let mut descriptor = wgpu::DeviceDescriptor {
+        let plain = wgpu::DeviceDescriptor {
             label: Some("inferno"),
             required_features: Features::IMMEDIATES | found.adapter.features() & wanted,
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
-        let matrices = found.matrices();
-        if matrices.is_some() {
+        let request = |descriptor: &_| pollster::block_on(found.adapter.request_device(descriptor));
+        let mut matrices = found.matrices();
+        let with_matrices = matrices.and_then(|_| {
+            let mut descriptor = plain.clone();
             descriptor.required_features |= MATRIX_FEATURES;
             // SAFETY: an experimental feature may have bugs. One kernel makes use of this one, which keeps to what is known
             // to work, and is tried and compared with another one before it is used.
             descriptor.experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
-        }
-        let opened = pollster::block_on(found.adapter.request_device(&descriptor));
+            request(&descriptor).ok()
+        });
+        let opened = match with_matrices {
+            Some(opened) => Ok(opened),
+            None => {
+                matrices = None;
+                request(&plain)
+            }
+        };
         let (device, queue) = opened.map_err(|e| AdapterError::Refused { name, why: e.to_string() })?;
         let failure = Failure::default();
         let (noted, lost) = (failure.clone(), failure.clone());
