@@ -81,16 +81,38 @@ pub(crate) struct Few {
 /// How one with many rows is taken. All ways give the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Many {
-    Dots(Dot),
+    Dots(Dot, Tile),
     /// By cooperative matrices of so many rows and columns; of integers only.
     Matrices(u32),
+}
+
+/// What a workgroup computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Tile {
+    /// 64 outputs of 64 rows.
+    Large,
+    /// 16 outputs of 32 rows: more workgroups for fewer rows.
+    Small,
+}
+
+impl Tile {
+    /// Outputs and rows, and those of a thread.
+    fn shape(self) -> [u32; 4] {
+        match self {
+            Tile::Large => [64, 64, 4, 4],
+            Tile::Small => [16, 32, 2, 2],
+        }
+    }
 }
 
 impl Many {
     /// Its workgroups.
     pub(crate) fn grid(self, n_outputs: usize, n_rows: usize) -> Grid {
-        let rows_each = if let Many::Matrices(_) = self { 32 } else { 64 };
-        Grid::Box(n_outputs.div_ceil(64), n_rows.div_ceil(rows_each), 1)
+        let [outputs, rows] = match self {
+            Many::Matrices(_) => [64, 32],
+            Many::Dots(_, tile) => [0, 1].map(|i| tile.shape()[i] as usize),
+        };
+        Grid::Box(n_outputs.div_ceil(outputs), n_rows.div_ceil(rows), 1)
     }
 }
 
@@ -371,16 +393,17 @@ impl Text {
     }
 
     fn many(&mut self, layout: Layout, many: Many) {
-        match (layout, many) {
-            (Layout::Floats(_), _) => {
-                self.product(layout, None);
-                self.files(&[file!("matmul_many_floats")]);
-            }
-            (Layout::Integers(_), Many::Dots(dot)) => {
+        match many {
+            Many::Dots(dot, tile) => {
+                let names = ["OUTPUTS", "ROWS", "WIDE", "TALL"];
+                names.into_iter().zip(tile.shape()).for_each(|(name, n)| self.constant(name, n));
                 self.product(layout, Some(dot));
-                self.files(&[file!("matmul_many")]);
+                self.files(&[match layout {
+                    Layout::Floats(_) => file!("matmul_many_floats"),
+                    Layout::Integers(_) => file!("matmul_many"),
+                }]);
             }
-            (Layout::Integers(_), Many::Matrices(size)) => {
+            Many::Matrices(size) => {
                 // What is enabled comes first.
                 self.files(&["enable f16;\nenable wgpu_cooperative_matrix;\n"]);
                 self.constant("SIZE", size);

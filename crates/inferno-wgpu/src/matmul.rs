@@ -108,7 +108,7 @@ impl Inputs {
         let (layout, n_matrices) = (weight.layout, weights.len() as u8);
         let way = match x.n_rows {
             ..=FEW_ROWS => Way::Few(self.tuning.few(gpu, &mut recorder.pipelines, layout)),
-            _ => Way::Many(self.tuning.many(gpu, &mut recorder.pipelines, layout)),
+            _ => Way::Many(self.tuning.many(gpu, &mut recorder.pipelines, layout, x.n_rows)),
         };
         for part in &weight.parts {
             let Some(mut buffers) = self.buffers(out, weight, part, x) else { return };

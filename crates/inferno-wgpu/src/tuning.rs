@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::device::{Gpu, Storage};
-use crate::kernels::{Dot, Few, Kernel, Many};
+use crate::kernels::{Dot, Few, Kernel, Many, Tile};
 use crate::layout::{BLOCK, Layout, PANEL};
 use crate::matrix::slice_blocks;
 use crate::pipelines::Pipelines;
@@ -16,13 +16,14 @@ use inferno_model::error::BackendError;
 
 /// What runs everywhere, and what others are compared with.
 pub(crate) const FEW: Few = Few { threads: 256, dot: Dot::Packed };
-pub(crate) const MANY: Many = Many::Dots(Dot::Packed);
 
+/// Rows up to which small tiles are taken.
+pub(crate) const SOME_ROWS: usize = 32;
 /// The matrix that is measured with.
 const OUTPUTS: usize = 2048;
 const N_BLOCKS: usize = 64;
 /// Rows of inputs, where there are many.
-const ROWS: usize = 64;
+const MANY_ROWS: usize = 256;
 /// Dispatches that are measured together, where rows are few and where they are many, and how often.
 const N_FEW: usize = 32;
 const N_MANY: usize = 4;
@@ -32,7 +33,8 @@ const N_TIMES: usize = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Tuning {
     few: HashMap<Layout, Few>,
-    many: HashMap<Layout, Many>,
+    /// For small tiles, or large ones.
+    many: HashMap<(Layout, Tile), Many>,
     /// The last ones instead of the fastest: for tests.
     pub(crate) takes_last: bool,
 }
@@ -56,18 +58,28 @@ impl Tuning {
         })
     }
 
-    /// For many.
-    pub(crate) fn many(&mut self, gpu: &mut Gpu, pipelines: &mut Pipelines, layout: Layout) -> Many {
-        *self.many.entry(layout).or_insert_with(|| {
-            let variants = many_variants(gpu, layout);
+    /// For so many, which are more than few.
+    pub(crate) fn many(
+        &mut self,
+        gpu: &mut Gpu,
+        pipelines: &mut Pipelines,
+        layout: Layout,
+        n_rows: usize,
+    ) -> Many {
+        let (tile, n_rows) = match n_rows {
+            ..=SOME_ROWS => (Tile::Small, SOME_ROWS),
+            _ => (Tile::Large, MANY_ROWS),
+        };
+        *self.many.entry((layout, tile)).or_insert_with(|| {
+            let variants = many_variants(gpu, layout, tile);
             if self.takes_last {
                 return *variants.last().expect("one that certainly runs");
             }
             if gpu.is_processor() {
-                return MANY;
+                return variants[0];
             }
-            fastest(gpu, pipelines, layout, ROWS, variants, |many| {
-                (Kernel::MatmulMany(layout, many, 1), many.grid(OUTPUTS, ROWS), N_MANY)
+            fastest(gpu, pipelines, layout, n_rows, variants, |many| {
+                (Kernel::MatmulMany(layout, many, 1), many.grid(OUTPUTS, n_rows), N_MANY)
             })
         })
     }
@@ -80,8 +92,8 @@ pub(crate) fn few_variants(gpu: &Gpu) -> Vec<Few> {
 }
 
 /// Likewise.
-pub(crate) fn many_variants(gpu: &Gpu, layout: Layout) -> Vec<Many> {
-    let mut all: Vec<Many> = dots(layout).iter().map(|&dot| Many::Dots(dot)).collect();
+pub(crate) fn many_variants(gpu: &Gpu, layout: Layout, tile: Tile) -> Vec<Many> {
+    let mut all: Vec<Many> = dots(layout).iter().map(|&dot| Many::Dots(dot, tile)).collect();
     if let Layout::Integers(_) = layout {
         all.extend(gpu.matrices.map(Many::Matrices));
     }

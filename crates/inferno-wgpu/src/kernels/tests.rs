@@ -36,7 +36,8 @@ fn all() -> Vec<Kernel> {
             all.extend([1, 2, 4, 8].map(|rows| Kernel::MatmulFew(layout, rows, few(32 * rows), 1)));
             for n in [1, 2, 3] {
                 all.push(Kernel::MatmulFew(layout, 1, few(256), n));
-                all.push(Kernel::MatmulMany(layout, Many::Dots(dot), n));
+                let tiles = [Tile::Large, Tile::Small];
+                all.extend(tiles.map(|tile| Kernel::MatmulMany(layout, Many::Dots(dot, tile), n)));
             }
         }
         if let Layout::Integers(_) = layout {

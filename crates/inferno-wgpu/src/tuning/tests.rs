@@ -9,13 +9,17 @@ use crate::tests::gpu;
 const N: usize = 104;
 
 /// Makes sure that all kernels give the same bits, which are numbers and not just zeros.
-fn compare(gpu: &mut Gpu, layout: Layout, n_rows: usize, kernels: impl Iterator<Item = (Kernel, Grid)>) {
-    let mut pipelines = Pipelines::default();
+fn compare(
+    (gpu, pipelines): (&mut Gpu, &mut Pipelines),
+    layout: Layout,
+    n_rows: usize,
+    kernels: impl Iterator<Item = (Kernel, Grid)>,
+) {
     let trial = Trial::new(gpu, layout, N, n_rows).unwrap();
     let mut expected = Vec::new();
     for (kernel, grid) in kernels {
         assert!(pipelines.try_get(gpu, kernel), "{kernel:?}");
-        trial.time(gpu, &mut pipelines, kernel, &grid, 1);
+        trial.time(gpu, pipelines, kernel, &grid, 1);
         let found = trial.output(gpu);
         if expected.is_empty() {
             assert!(found.iter().all(|&bits| f32::from_bits(bits).is_finite()), "{kernel:?}");
@@ -36,16 +40,18 @@ fn all_variants_give_the_same_bits() {
         xtask::testing::skip("matrices", &format!("`{}` has no cooperative matrices", gpu.name()));
     }
     for layout in DType::ALL.iter().filter_map(|&dtype| Layout::of(dtype)) {
-        let with_dots = |few| dots(layout).iter().map(move |&dot| Few { dot, ..few });
-        let few = few_variants(&gpu).into_iter().flat_map(with_dots);
-        let few = few.map(|few| (Kernel::MatmulFew(layout, 2, few, 1), Grid::Groups(N / PANEL)));
-        let many = many_variants(&gpu, layout);
+        let mut pipelines = Pipelines::default();
+        let mut few = few_variants(&gpu);
+        few.extend(dots(layout).iter().map(|&dot| Few { dot, ..FEW }));
+        let few = few.into_iter().map(|few| (Kernel::MatmulFew(layout, 2, few, 1), Grid::Groups(N / PANEL)));
+        let mut many = many_variants(&gpu, layout, Tile::Large);
+        many.extend(dots(layout).iter().map(|&dot| Many::Dots(dot, Tile::Small)));
         let many = |n_rows| {
             let kernel = move |&many: &Many| (Kernel::MatmulMany(layout, many, 1), many.grid(N, n_rows));
             many.iter().map(kernel)
         };
-        compare(&mut gpu, layout, 2, few.chain(many(2)));
-        compare(&mut gpu, layout, 37, many(37));
+        compare((&mut gpu, &mut pipelines), layout, 2, few.chain(many(2)));
+        compare((&mut gpu, &mut pipelines), layout, 37, many(37));
     }
 }
 
@@ -53,9 +59,9 @@ fn all_variants_give_the_same_bits() {
 fn the_fastest_is_one_of_them() {
     let Some(mut gpu) = gpu() else { return };
     let layout = Layout::of(DType::Q6_K).unwrap();
-    let variants = many_variants(&gpu, layout);
-    let shape = |many: Many| (Kernel::MatmulMany(layout, many, 1), many.grid(OUTPUTS, ROWS), 1);
-    let found = fastest(&mut gpu, &mut Pipelines::default(), layout, ROWS, variants.clone(), shape);
+    let variants = many_variants(&gpu, layout, Tile::Small);
+    let shape = |many: Many| (Kernel::MatmulMany(layout, many, 1), many.grid(OUTPUTS, SOME_ROWS), 1);
+    let found = fastest(&mut gpu, &mut Pipelines::default(), layout, SOME_ROWS, variants.clone(), shape);
     assert!(variants.contains(&found));
     assert!(gpu.failure.get().is_none());
 }

@@ -138,7 +138,8 @@ impl Placement {
             n if n == all => opened.load(arch, Wgpu::new(gpu)?, room, profile)?,
             n => opened.load(arch, Split::new(cpu()?, Wgpu::new(gpu)?, all - n), room, profile)?,
         };
-        warm_up(&mut *model).map_err(|e| BackendError { what: e.to_string() })?;
+        let n_pages = room.n_pages.iter().copied().min().unwrap_or(0);
+        warm_up(&mut *model, n_pages).map_err(|e| BackendError { what: e.to_string() })?;
         Ok(model)
     }
 
@@ -148,16 +149,18 @@ impl Placement {
     }
 }
 
-/// A step with one row, and one with many: the driver compiles the kernels now and not when somebody waits, and what does not
-/// work shows.
-fn warm_up(model: &mut dyn Model) -> Result<(), StepError> {
+/// A step with one row, one with some and one with many: the driver compiles the kernels now and not when somebody waits, and
+/// what does not work shows.
+fn warm_up(model: &mut dyn Model, n_pages: usize) -> Result<(), StepError> {
     let n_groups = model.architecture().cache_groups.len();
+    let most = model.architecture().context_len.min(PAGE_LEN * n_pages);
+    let table = [PageId(0), PageId(1)];
     let spec = SampleSpec { temperature: 1.0, ..SampleSpec::GREEDY };
-    for (n_rows, top_k) in [(1, 40), (PAGE_LEN.min(model.architecture().context_len), 0)] {
+    for (n_rows, top_k) in [(1, 40), (PAGE_LEN, 0), (PAGE_LEN + 1, 0)] {
+        let n_rows = n_rows.min(most);
         let mut batch = Batch::default();
-        let table: &[PageId] = &[PageId(0)];
-        let want = Want::Sample(SampleSpec { top_k, ..spec });
-        batch.push(&vec![0; n_rows], 0, &vec![table; n_groups], want);
+        let tables = vec![&table[..n_rows.div_ceil(PAGE_LEN)]; n_groups];
+        batch.push(&vec![0; n_rows], 0, &tables, Want::Sample(SampleSpec { top_k, ..spec }));
         model.step(&batch)?;
     }
     Ok(())
