@@ -12,37 +12,36 @@ const AT_ONCE = THREADS / LANES;
 
 var<workgroup> sums: array<f32, ROWS * LANES * SLICES>;
 
+// The sums of a slice, for all rows. Registers are indexed in loops that compilers unroll, which they do where loops are not
+// nested deeper: `sum_slices` calls this once for each of a thread's slices.
+fn sum_slice(slice: u32, lane: u32, panel: u32, together: u32, is_mine: bool) {
+    let at = (p.first_panel + matrix_of(together) + panel) * p.panel_len;
+    let start = slice * p.slice_blocks;
+    let end = select(start, min(start + p.slice_blocks, p.n_blocks), is_mine);
+    var rows: array<u32, ROWS>;
+    var acc: array<f32, ROWS>;
+    for (var i = 0u; i < ROWS; i++) {
+        rows[i] = row_of(together, i);
+    }
+    for (var block = start; block < end; block++) {
+        let w = load(at, block, lane);
+        for (var i = 0u; i < ROWS; i++) {
+            if rows[i] != NO_ROW {
+                acc[i] = add(acc[i], w, input_of(rows[i]), block);
+            }
+        }
+    }
+    for (var i = 0u; i < ROWS; i++) {
+        sums[(i * SLICES + slice) * LANES + lane] = acc[i];
+    }
+}
+
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let lane = thread % LANES;
     let panel = group.y * 65535u + group.x;
     let is_mine = is_here(group.z) && panel < p.n_panels;
-    let at = (p.first_panel + matrix_of(group.z) + panel) * p.panel_len;
-
-    var rows: array<u32, ROWS>;
-    for (var i = 0u; i < ROWS; i++) {
-        rows[i] = row_of(group.z, i);
-    }
-    for (var turn = 0u; turn < SLICES / AT_ONCE; turn++) {
-        let slice = turn * AT_ONCE + thread / LANES;
-        let start = slice * p.slice_blocks;
-        let end = select(start, min(start + p.slice_blocks, p.n_blocks), is_mine);
-        var acc: array<f32, ROWS>;
-        for (var i = 0u; i < ROWS; i++) {
-            acc[i] = 0.0;
-        }
-        for (var block = start; block < end; block++) {
-            let w = load(at, block, lane);
-            for (var i = 0u; i < ROWS; i++) {
-                if rows[i] != NO_ROW {
-                    acc[i] = add(acc[i], w, input_of(rows[i]), block);
-                }
-            }
-        }
-        for (var i = 0u; i < ROWS; i++) {
-            sums[(i * SLICES + slice) * LANES + lane] = acc[i];
-        }
-    }
+    sum_slices(thread / LANES, lane, panel, group.z, is_mine);
     workgroupBarrier();
 
     let n_slices = (p.n_blocks + p.slice_blocks - 1u) / p.slice_blocks;

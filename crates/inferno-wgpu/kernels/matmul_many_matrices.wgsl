@@ -101,15 +101,18 @@ fn main(
             workgroupBarrier();
             for (var j = 0u; j < 2u; j++) {
                 let output = my_output + 32u * j;
-                let both = tile_scales[output];
-                let scales = Scales(both.xy, both.zw);
+                // Scales of the runs, and minima.
+                let scales = tile_scales[output];
+                let scale = select(scales.x, scales.y, run == 1u);
+                let minimum = select(scales.z, scales.w, run == 1u);
                 for (var i = 0u; i < 8u; i++) {
                     let row = my_row + 4u * i;
                     let s = tile_input_scales[row];
                     let x_sums = half_sums(s.y);
                     let x_sum = select(x_sums.x + x_sums.y, x_sums[run], HALVES);
                     let products = sums[row * OUTPUTS + output];
-                    acc[8u * j + i] = add_run(acc[8u * j + i], run, products, scales, bitcast<f32>(s.x), x_sum);
+                    let sum = acc[8u * j + i];
+                    acc[8u * j + i] = add_run(sum, products, scale, minimum, bitcast<f32>(s.x), x_sum);
                 }
             }
         }

@@ -70,9 +70,9 @@ impl Wgpu {
         })
     }
 
-    /// Takes the last variants of kernels instead of the fastest: for tests of what comes then.
-    pub fn take_last_variants(&mut self) {
-        self.s.inputs.tuning.takes_last = true;
+    /// Takes variants of kernels that are seldom the fastest: for tests of what comes then.
+    pub fn take_other_variants(&mut self) {
+        self.s.inputs.tuning.takes_others = true;
     }
 
     /// Records what waits: what comes next is no part of it.

@@ -9,7 +9,7 @@ use crate::layout::{BLOCK, Floats, Integers, Layout, Quants, Scales};
 use crate::recorder::Grid;
 
 /// Threads of a workgroup that has a row, and of one that has a head.
-const NORM_THREADS: u32 = 256;
+const NORM_THREADS: u32 = 128;
 const HEAD_THREADS: u32 = 128;
 /// Threads of one that chooses a token.
 const CHOOSE_THREADS: u32 = 256;
@@ -387,9 +387,15 @@ impl Text {
         });
     }
 
+    /// With the calls for a thread's slices, of which there are 32 for 8 outputs.
     fn few(&mut self, layout: Layout, few: Few) {
         self.constant("THREADS", few.threads);
         self.product(layout, Some(few.dot));
+        let (at_once, n_slices) = (few.threads / 8, 32);
+        let call = |first| format!("    sum_slice({first}u + slice, lane, panel, together, is_mine);\n");
+        let calls: String = (0..n_slices).step_by(at_once as usize).map(call).collect();
+        let head = "fn sum_slices(slice: u32, lane: u32, panel: u32, together: u32, is_mine: bool)";
+        let _ = write!(self.wgsl, "{head} {{\n{calls}}}\n");
     }
 
     fn many(&mut self, layout: Layout, many: Many) {

@@ -11,11 +11,13 @@ fn add_block(
         - Sum(OFFSET * x_sums.x);
     let second = dot_bytes(w[4], x[4]) + dot_bytes(w[5], x[5]) + dot_bytes(w[6], x[6]) + dot_bytes(w[7], x[7])
         - Sum(OFFSET * x_sums.y);
+    let scale = scales.scale;
+    let minimum = scales.minimum;
     if HALVES {
-        let half = add_run(sum, 0u, f32(first), scales, x_scale, x_sums.x);
-        return add_run(half, 1u, f32(second), scales, x_scale, x_sums.y);
+        let half = add_run(sum, f32(first), scale.x, minimum.x, x_scale, x_sums.x);
+        return add_run(half, f32(second), scale.y, minimum.y, x_scale, x_sums.y);
     }
-    return add_run(sum, 0u, f32(first + second), scales, x_scale, x_sums.x + x_sums.y);
+    return add_run(sum, f32(first + second), scale.x, minimum.x, x_scale, x_sums.x + x_sums.y);
 }
 
 fn add(sum: f32, w: Block, row: u32, block: u32) -> f32 {

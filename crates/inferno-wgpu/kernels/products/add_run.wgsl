@@ -6,11 +6,11 @@ fn half_sums(packed: u32) -> vec2<i32> {
     return vec2(extractBits(i32(packed), 0u, 16u), extractBits(i32(packed), 16u, 16u));
 }
 
-// `products` is the sum of a run's products, `x_sum` that of its inputs.
-fn add_run(acc: f32, run: u32, products: f32, scales: Scales, x_scale: f32, x_sum: i32) -> f32 {
-    var sum = fma(products, scales.scale[run] * x_scale, acc);
+// `products` is the sum of a run's products, `x_sum` that of its inputs; `scale` and `minimum` are the run's.
+fn add_run(acc: f32, products: f32, scale: f32, minimum: f32, x_scale: f32, x_sum: i32) -> f32 {
+    let sum = fma(products, scale * x_scale, acc);
     if MINIMUMS {
-        sum = fma(x_scale * f32(x_sum), -scales.minimum[run], sum);
+        return fma(x_scale * f32(x_sum), -minimum, sum);
     }
     return sum;
 }

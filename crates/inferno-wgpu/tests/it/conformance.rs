@@ -21,7 +21,7 @@ fn tensors_in_parts_and_other_variants_are_near_the_reference() {
         // An expert of the largest type is as large.
         gpu.cut_tensors_at(256 << 10);
         let mut backend = Wgpu::new(gpu).unwrap();
-        backend.take_last_variants();
+        backend.take_other_variants();
         backend
     };
     check(cut, CLOSE, &[]);
