@@ -120,7 +120,7 @@ fn bucket_sum(i: u32) -> vec2<u32> {
     return vec2(atomicLoad(&lows[i]), atomicLoad(&highs[i]));
 }
 
-// The rank of the first token at which the sum exceeds that share of the total; or reaches it, if REACHES.
+// The rank of the first token at which the sum exceeds that share of the total; or at which it `reaches` it.
 fn crossing(w: Weighing, share: u32, reaches: bool, thread: u32) -> vec2<u32> {
     var rank = vec2<u32>();
     for (var i = 0u; i < N_DIGITS; i++) {

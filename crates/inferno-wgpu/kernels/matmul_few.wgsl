@@ -5,8 +5,6 @@
 // end the slices are added up in order. `matmul_many` adds in the same order: both give the same bits, with however many
 // THREADS.
 
-const LANES = 8u;
-const SLICES = 32u;
 // Slices that are summed up at the same time.
 const AT_ONCE = THREADS / LANES;
 

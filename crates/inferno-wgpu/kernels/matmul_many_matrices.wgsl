@@ -3,9 +3,6 @@
 // so that the bits are those of `matmul_many`. In a module of its own, without arithmetic across a subgroup, and with more
 // than one subgroup: there are drivers that fail otherwise (docs/gpu.md).
 
-const OUTPUTS = 64u;
-const ROWS = 32u;
-const THREADS = 128u;
 // What a subgroup multiplies at a time, in squares.
 const TALL = 16u / SIZE;
 const WIDE = 32u / SIZE;

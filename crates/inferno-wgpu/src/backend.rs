@@ -22,6 +22,7 @@ use crate::matmul::{Chosen, FEW_ROWS, Inputs};
 pub use crate::matrix::Weight;
 use crate::recorder::{Grid, Params, Recorder, VECTOR};
 use crate::stopwatch::Stopwatch;
+use crate::tuning::choose_halves;
 
 mod attention;
 
@@ -58,7 +59,7 @@ impl Wgpu {
     pub fn new(mut gpu: Gpu) -> Result<Wgpu, BackendError> {
         let uploads = Recorder::first_uploads(&mut gpu)?;
         let mut recorder = Recorder::new(uploads);
-        recorder.choose_halves(&mut gpu)?;
+        choose_halves(&mut gpu, &mut recorder)?;
         Ok(Wgpu {
             gpu,
             recorder,

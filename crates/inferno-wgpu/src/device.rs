@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::kernels::MATRIX_THREADS;
 use crate::memory::free_bytes;
 use crate::recorder::MOST_BUFFERS;
 use inferno_model::error::BackendError;
@@ -21,7 +22,6 @@ const GROUP_BYTES: u32 = 24 << 10;
 const MATRIX_FEATURES: Features =
     Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16).union(Features::SUBGROUP);
 const MATRIX_BYTES: u32 = 16 << 10;
-const MATRIX_THREADS: u32 = 128;
 
 /// A GPU, or what acts as one, that this machine has.
 #[derive(Debug)]

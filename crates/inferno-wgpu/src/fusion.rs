@@ -33,8 +33,8 @@ pub(crate) enum Op {
     HeadNorm {
         eps: f32,
     },
-    /// Numbers from a row to the next.
     Rope {
+        /// Numbers from a row to the next.
         stride: usize,
         n_heads: usize,
         rotation: Rotation,

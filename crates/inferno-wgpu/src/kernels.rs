@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use inferno_model::backend::KvType;
 
 use crate::kv::KvLayout;
-use crate::layout::{BLOCK, Floats, Integers, Layout, Quants, Scales};
+use crate::layout::{BLOCK, Floats, Integers, Layout, PANEL, Quants, Scales};
+use crate::matrix::SLICES;
 use crate::recorder::Grid;
 
 /// Threads of a workgroup that has a row, and of one that has a head.
@@ -19,6 +20,9 @@ const MOST_EXPERTS: u32 = 4096;
 pub(crate) const GROUP: u32 = 256;
 /// Bytes that the workgroup of `attend` may keep of its queries.
 const QUERY_BYTES: usize = 8 << 10;
+/// Outputs and rows of a workgroup with cooperative matrices, and its threads.
+const MATRIX_TILE: [u32; 2] = [64, 32];
+pub(crate) const MATRIX_THREADS: u32 = 128;
 /// Threads of `attend`.
 const ATTEND_THREADS: u32 = 128;
 
@@ -109,10 +113,10 @@ impl Many {
     /// Its workgroups.
     pub(crate) fn grid(self, n_outputs: usize, n_rows: usize) -> Grid {
         let [outputs, rows] = match self {
-            Many::Matrices(_) => [64, 32],
-            Many::Dots(_, tile) => [0, 1].map(|i| tile.shape()[i] as usize),
+            Many::Matrices(_) => MATRIX_TILE,
+            Many::Dots(_, tile) => [0, 1].map(|i| tile.shape()[i]),
         };
-        Grid::Box(n_outputs.div_ceil(outputs), n_rows.div_ceil(rows), 1)
+        Grid::Box(n_outputs.div_ceil(outputs as usize), n_rows.div_ceil(rows as usize), 1)
     }
 }
 
@@ -387,13 +391,15 @@ impl Text {
         });
     }
 
-    /// With the calls for a thread's slices, of which there are 32 for 8 outputs.
+    /// With the calls for a thread's slices.
     fn few(&mut self, layout: Layout, few: Few) {
+        let (lanes, n_slices) = (PANEL as u32, SLICES as u32);
         self.constant("THREADS", few.threads);
+        self.constant("LANES", lanes);
+        self.constant("SLICES", n_slices);
         self.product(layout, Some(few.dot));
-        let (at_once, n_slices) = (few.threads / 8, 32);
         let call = |first| format!("    sum_slice({first}u + slice, lane, panel, together, is_mine);\n");
-        let calls: String = (0..n_slices).step_by(at_once as usize).map(call).collect();
+        let calls: String = (0..n_slices).step_by((few.threads / lanes) as usize).map(call).collect();
         let head = "fn sum_slices(slice: u32, lane: u32, panel: u32, together: u32, is_mine: bool)";
         let _ = write!(self.wgsl, "{head} {{\n{calls}}}\n");
     }
@@ -413,6 +419,9 @@ impl Text {
                 // What is enabled comes first.
                 self.files(&["enable f16;\nenable wgpu_cooperative_matrix;\n"]);
                 self.constant("SIZE", size);
+                self.constant("OUTPUTS", MATRIX_TILE[0]);
+                self.constant("ROWS", MATRIX_TILE[1]);
+                self.constant("THREADS", MATRIX_THREADS);
                 for (name, number, role) in
                     [("Inputs", "f16", "A"), ("Outputs", "f16", "B"), ("Sums", "f32", "C")]
                 {

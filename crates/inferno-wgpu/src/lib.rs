@@ -13,7 +13,7 @@
 //! buffer.rs     activations
 //! matrix.rs     weights
 //! matmul.rs     products of the two
-//! tuning.rs     which variant of a product's kernel is the fastest
+//! tuning.rs     trials: half precision, and which variant of a product's kernel is the fastest
 //! batch.rs      what attention has to know of a batch
 //! kv.rs         the pool of keys and values
 //! fusion.rs     operations that are one dispatch together

@@ -12,7 +12,7 @@ use crate::device::{Gpu, Storage};
 use crate::layout::{BLOCK, Floats, Layout, PANEL, pack_blocks, pack_floats};
 
 /// Inputs are cut into so many slices at most, each summed up by a thread of `matmul_few`.
-const SLICES: usize = 32;
+pub(crate) const SLICES: usize = 32;
 /// Tensors that share a storage, at most: as many as a kernel has outputs for.
 pub(crate) const MOST_TOGETHER: usize = 3;
 /// Bytes that are packed and sent at a time.

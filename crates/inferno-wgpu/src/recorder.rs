@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use half::f16;
 use inferno_model::error::{BackendError, StepError};
 
 use crate::device::{Gpu, IMMEDIATE_BYTES, Storage};
-use crate::kernels::{GROUP, Halves, Kernel};
+use crate::kernels::{GROUP, Kernel};
 use crate::pipelines::{LayoutKey, Pipelines};
 use crate::stopwatch::Stopwatch;
 
@@ -131,39 +130,6 @@ impl Recorder {
     /// Room for the first uploads.
     pub(crate) fn first_uploads(gpu: &mut Gpu) -> Result<Storage, BackendError> {
         gpu.storage(UPLOAD_BYTES, &|| "a step's input".into())
-    }
-
-    /// Lets the device widen half precision, if it knows all numbers of it.
-    pub(crate) fn choose_halves(&mut self, gpu: &mut Gpu) -> Result<(), BackendError> {
-        if gpu.widens_halves && !self.widens_rightly(gpu, Halves::ByDevice)? {
-            self.pipelines = Pipelines::default();
-        }
-        Ok(())
-    }
-
-    /// Widens all numbers in half precision in that way, which stays in use: whether it is right.
-    pub(crate) fn widens_rightly(&mut self, gpu: &mut Gpu, halves: Halves) -> Result<bool, BackendError> {
-        const ALL: usize = 1 << 16;
-        self.pipelines = Pipelines::new(halves);
-        if !self.pipelines.try_get(gpu, Kernel::CheckHalves) {
-            return Ok(false);
-        }
-        let numbers = gpu.storage(4 * ALL as u64, &|| "a trial of half precision".into())?;
-        let params = Params::default();
-        self.dispatch(gpu, Kernel::CheckHalves, &[Some(&numbers)], &params, &Grid::Threads(ALL));
-        let mut is_right = false;
-        let check = |bytes: &[u8]| {
-            let found: &[f32] = bytemuck::cast_slice(bytes);
-            is_right = found.iter().zip(0..=u16::MAX).all(|(&found, bits)| {
-                let number = f16::from_bits(bits).to_f32();
-                found.to_bits() == number.to_bits() || found.is_nan() && number.is_nan()
-            });
-        };
-        let read = self.read(gpu, &numbers, (0, numbers.n_bytes), check);
-        self.forget(numbers.id);
-        gpu.release(numbers);
-        read.map_err(|StepError { what }| BackendError { what })?;
-        Ok(is_right)
     }
 
     /// Puts words where kernels find them: the index of the first one.
@@ -368,17 +334,5 @@ impl Uploads {
         self.n_sent = 0;
         self.generation += 1;
         self.outgrown.drain(..).for_each(|old| gpu.release(old));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_in_half_precision_are_widened_rightly_bit_by_bit() {
-        let Some(mut gpu) = crate::tests::gpu() else { return };
-        let uploads = Recorder::first_uploads(&mut gpu).unwrap();
-        assert!(Recorder::new(uploads).widens_rightly(&mut gpu, Halves::ByBits).unwrap());
     }
 }

@@ -1,4 +1,5 @@
-//! Which variant of a product's kernel is the fastest on this device.
+//! What this device is tried for before it is used: whether it widens half precision rightly, and which variant of a
+//! product's kernel is the fastest on it.
 //!
 //! All variants of a kernel add in the same order, so that whichever is chosen, the bits are the same. A device is measured
 //! when it first multiplies with a layout; a variant whose bits differ there, or that its driver refuses, is out.
@@ -7,12 +8,13 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::device::{Gpu, Storage};
-use crate::kernels::{Dot, Few, Kernel, Many, Tile};
+use crate::kernels::{Dot, Few, Halves, Kernel, Many, Tile};
 use crate::layout::{BLOCK, Layout, PANEL};
 use crate::matrix::slice_blocks;
 use crate::pipelines::Pipelines;
-use crate::recorder::{Grid, Params, VECTOR};
-use inferno_model::error::BackendError;
+use crate::recorder::{Grid, Params, Recorder, VECTOR};
+use half::f16;
+use inferno_model::error::{BackendError, StepError};
 
 /// What runs everywhere, and what others are compared with.
 pub(crate) const FEW: Few = Few { threads: 256, dot: Dot::Packed };
@@ -28,6 +30,39 @@ const MANY_ROWS: usize = 256;
 const N_FEW: usize = 32;
 const N_MANY: usize = 4;
 const N_TIMES: usize = 3;
+
+/// Lets the device widen half precision, if it knows all numbers of it.
+pub(crate) fn choose_halves(gpu: &mut Gpu, recorder: &mut Recorder) -> Result<(), BackendError> {
+    if gpu.widens_halves && !widens_rightly(gpu, recorder, Halves::ByDevice)? {
+        recorder.pipelines = Pipelines::default();
+    }
+    Ok(())
+}
+
+/// Widens all numbers in half precision in that way, which stays in use: whether it is right.
+fn widens_rightly(gpu: &mut Gpu, recorder: &mut Recorder, halves: Halves) -> Result<bool, BackendError> {
+    const ALL: usize = 1 << 16;
+    recorder.pipelines = Pipelines::new(halves);
+    if !recorder.pipelines.try_get(gpu, Kernel::CheckHalves) {
+        return Ok(false);
+    }
+    let numbers = gpu.storage(4 * ALL as u64, &|| "a trial of half precision".into())?;
+    let params = Params::default();
+    recorder.dispatch(gpu, Kernel::CheckHalves, &[Some(&numbers)], &params, &Grid::Threads(ALL));
+    let mut is_right = false;
+    let check = |bytes: &[u8]| {
+        let found: &[f32] = bytemuck::cast_slice(bytes);
+        is_right = found.iter().zip(0..=u16::MAX).all(|(&found, bits)| {
+            let number = f16::from_bits(bits).to_f32();
+            found.to_bits() == number.to_bits() || found.is_nan() && number.is_nan()
+        });
+    };
+    let read = recorder.read(gpu, &numbers, (0, numbers.n_bytes), check);
+    recorder.forget(numbers.id);
+    gpu.release(numbers);
+    read.map_err(|StepError { what }| BackendError { what })?;
+    Ok(is_right)
+}
 
 /// The variants in use.
 #[derive(Debug, Default)]

@@ -65,3 +65,10 @@ fn the_fastest_is_one_of_them() {
     assert!(variants.contains(&found));
     assert!(gpu.failure.get().is_none());
 }
+
+#[test]
+fn numbers_in_half_precision_are_widened_rightly_bit_by_bit() {
+    let Some(mut gpu) = gpu() else { return };
+    let mut recorder = Recorder::new(Recorder::first_uploads(&mut gpu).unwrap());
+    assert!(widens_rightly(&mut gpu, &mut recorder, Halves::ByBits).unwrap());
+}
