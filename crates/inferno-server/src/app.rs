@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use inferno_engine::{Handle, Refusal};
-use inferno_text::{ChatTemplate, Tokenizer};
+use inferno_text::{ChatRenderer, Tokenizer};
 use tokio::sync::Semaphore;
 
 use crate::drain::Drain;
@@ -25,7 +25,7 @@ pub struct Parts {
     /// The model's vocabulary.
     pub tokenizer: Tokenizer,
     /// Its chat template, if it has one.
-    pub template: Option<ChatTemplate>,
+    pub template: Option<Arc<dyn ChatRenderer>>,
     /// What it is called and what it is.
     pub card: Card,
     /// Pages of the KV pool.
@@ -67,7 +67,7 @@ impl Card {
 #[derive(Debug)]
 pub(crate) struct Text {
     pub(crate) tokenizer: Arc<Tokenizer>,
-    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) template: Option<Arc<dyn ChatRenderer>>,
     pub(crate) context_len: usize,
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inferno_engine::{Distribution, Logprobs};
-use inferno_text::{ChatTemplate, RenderOptions, TemplateError, Tokenizer};
+use inferno_text::{ChatRenderer, RenderOptions, Rendered, TemplateError};
 use serde_json::{Map, Value};
 
 use crate::app::{App, Text};
@@ -88,7 +88,7 @@ impl Conversation {
             let message = format!("`messages` has {} messages, expected 1 to {most}", messages.len());
             return Err(ApiError::invalid("messages", message));
         }
-        let read = |(i, message)| self::message(i, message, text.template.as_ref());
+        let read = |(i, message)| self::message(i, message, text.template.as_deref());
         let messages = messages.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
         Ok(Conversation { messages, add_generation_prompt, variables, limits: Limits::of(settings) })
     }
@@ -108,20 +108,16 @@ impl Conversation {
 
     /// The prompt as tokens.
     pub(crate) fn tokens(&self, text: &Text) -> Result<Vec<u32>, ApiError> {
-        self.render(text, ChatTemplate::render_tokens)
+        self.render(text).map(|rendered| text.tokenizer.encode_rendered(&rendered))
     }
 
     /// The prompt as text, to look at.
     pub(crate) fn text(&self, text: &Text) -> Result<String, ApiError> {
-        self.render(text, ChatTemplate::render_text)
+        self.render(text).map(|rendered| rendered.text(&text.tokenizer))
     }
 
-    fn render<T>(
-        &self,
-        text: &Text,
-        render: impl Fn(&ChatTemplate, &Tokenizer, &[Value], &RenderOptions) -> Result<T, TemplateError>,
-    ) -> Result<T, ApiError> {
-        let template = text.template.as_ref().ok_or_else(|| {
+    fn render(&self, text: &Text) -> Result<Rendered, ApiError> {
+        let template = text.template.as_deref().ok_or_else(|| {
             ApiError::bad_request("the model has no chat template: use `/v1/completions` with a text")
         })?;
         let options = RenderOptions {
@@ -130,7 +126,7 @@ impl Conversation {
             max_bytes: 4 * text.context_len + self.size(),
             ..RenderOptions::default()
         };
-        let render = |messages: &[Value]| render(template, &text.tokenizer, messages, &options);
+        let render = |messages: &[Value]| template.render(messages, &options);
         // Most templates write arguments as JSON themselves, some paste them in as the text that clients send.
         let with_objects = match calls::with_objects(&self.messages, self.limits) {
             Some(messages) => match render(&messages) {
@@ -181,7 +177,7 @@ fn variables(fields: &mut Fields, settings: &Settings) -> Result<Map<String, Val
 }
 
 /// Checks a message, and brings it into the form that templates know.
-fn message(i: usize, message: Value, template: Option<&ChatTemplate>) -> Result<Value, ApiError> {
+fn message(i: usize, message: Value, template: Option<&dyn ChatRenderer>) -> Result<Value, ApiError> {
     let path = |name: &str| format!("messages[{i}].{name}");
     let Value::Object(mut message) = message else {
         return Err(expected_at(&format!("messages[{i}]"), &message, "an object with `role` and `content`"));
@@ -193,7 +189,7 @@ fn message(i: usize, message: Value, template: Option<&ChatTemplate>) -> Result<
             return Err(expected_at(&path("role"), found, &format!("one of {}", ROLES.join(", "))));
         }
     };
-    if role == "developer" && !template.is_some_and(|t| t.mentions("developer")) {
+    if role == "developer" && !template.is_some_and(|t| t.profile().takes_developer) {
         message.insert("role".into(), "system".into());
     }
     let calls = message.get("tool_calls").filter(|calls| !calls.is_null());

@@ -27,6 +27,9 @@ pub use detokenizer::{ControlTokens, Detokenizer};
 pub use error::TokenizerError;
 pub use special::Special;
 pub use stop::{StopStrings, StopText};
-pub use template::{ChatTemplate, RenderOptions, TemplateError, message};
+pub use template::{
+    ArgumentsForm, ChatRenderer, ChatTemplate, ContentForm, RenderOptions, Rendered, RenderedPart,
+    TemplateError, TemplateProfile, TemplateTokens, message, template_source,
+};
 pub use tokenizer::Tokenizer;
 pub use vocab::TokenKind;

@@ -9,7 +9,7 @@
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use crate::error::TokenizerError;
-use crate::template::{MARK, Reserved};
+use crate::template::MARK;
 use crate::vocab::{TokenKind, Vocab};
 
 /// Whether control tokens are recognised in a text.
@@ -33,10 +33,8 @@ const ALL: usize = 1 << 20;
 pub(crate) struct SpecialTokens {
     all: Set,
     user_defined: Set,
-    /// Control and unknown tokens.
-    reserved: Set,
-    /// Their texts, which must not arise from a user's text.
-    pub(crate) reserved_texts: Reserved,
+    /// After which tokens white space is dropped, ascending.
+    strip_right: Vec<u32>,
 }
 
 /// A part of a text.
@@ -47,7 +45,7 @@ pub(crate) enum Part<'t> {
 }
 
 #[derive(Debug)]
-struct Set {
+pub(crate) struct Set {
     /// Longest text first; of equals the lowest id.
     tokens: Vec<Token>,
     /// Finds them; pattern `i` is token `i`. `None` if there are none.
@@ -74,15 +72,11 @@ impl SpecialTokens {
             let ids = vocab.ids().filter(|&id| vocab.kind(id).is_some_and(|kind| kinds.contains(&kind)));
             Set::new(vocab, ids, &strips_right)
         };
-        let reserved = set(&[TokenKind::Control, TokenKind::Unknown]);
-        Ok(SpecialTokens {
-            all: set(&[TokenKind::Control, TokenKind::Unknown, TokenKind::UserDefined]),
-            user_defined: set(&[TokenKind::UserDefined]),
-            reserved_texts: Reserved::new(
-                reserved.tokens.iter().filter_map(|t| std::str::from_utf8(t.finder.needle()).ok()),
-            ),
-            reserved,
-        })
+        let all = set(&[TokenKind::Control, TokenKind::Unknown, TokenKind::UserDefined]);
+        let mut strip_right: Vec<u32> =
+            all.tokens.iter().filter(|token| token.strips_right).map(|token| token.id).collect();
+        strip_right.sort_unstable();
+        Ok(SpecialTokens { all, user_defined: set(&[TokenKind::UserDefined]), strip_right })
     }
 
     /// The parts of `text`, in order. No part is empty.
@@ -93,9 +87,9 @@ impl SpecialTokens {
         }
     }
 
-    /// The parts of a template's output, in which messages are marked: control tokens, and the text between.
-    pub(crate) fn partition_reserved<'t>(&self, text: &'t str) -> Vec<Part<'t>> {
-        self.reserved.partition(text)
+    /// Whether white space after this token is dropped.
+    pub(crate) fn strips_right(&self, id: u32) -> bool {
+        self.strip_right.binary_search(&id).is_ok()
     }
 }
 
@@ -133,7 +127,22 @@ impl Set {
         Set { tokens: ids.into_iter().map(token).collect(), automaton }
     }
 
-    fn partition<'t>(&self, text: &'t str) -> Vec<Part<'t>> {
+    /// Tokens of these texts, after none of which white space is dropped.
+    pub(crate) fn of_texts<'t>(texts: impl Iterator<Item = (u32, &'t str)>) -> Set {
+        let mut texts: Vec<(u32, &str)> = texts.collect();
+        texts.sort_by_key(|&(id, text)| (std::cmp::Reverse(text.len()), id));
+        let automaton = (!texts.is_empty()).then(|| automaton(texts.iter().map(|(_, text)| text.as_bytes())));
+        let token = |(id, text): (u32, &str)| Token {
+            id,
+            finder: memchr::memmem::Finder::new(text).into_owned(),
+            strips_right: false,
+            is_one_char: text.chars().nth(1).is_none(),
+        };
+        Set { tokens: texts.into_iter().map(token).collect(), automaton }
+    }
+
+    /// The parts of `text`, in order. No part is empty.
+    pub(crate) fn partition<'t>(&self, text: &'t str) -> Vec<Part<'t>> {
         let Some(automaton) = self.automaton.as_ref().filter(|a| a.is_match(text)) else {
             return if text.is_empty() { Vec::new() } else { vec![Part::Text(text)] };
         };
@@ -205,6 +214,11 @@ fn automaton<'t>(texts: impl Iterator<Item = &'t [u8]>) -> AhoCorasick {
         .expect("their bytes are few enough to be counted")
 }
 
+/// `text` without the white space at its start, as tokens that drop it see it.
+pub(crate) fn without_leading_space(text: &str) -> &str {
+    text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b')
+}
+
 impl Token {
     fn len(&self) -> usize {
         self.finder.needle().len()
@@ -230,7 +244,7 @@ impl Token {
         if !self.strips_right {
             return after;
         }
-        after.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b')
+        without_leading_space(after)
     }
 
     /// Whether an occurrence is a message's, by what comes after it in a template's output. A mark within a token

@@ -12,20 +12,26 @@ mod error;
 mod functions;
 mod json;
 mod mark;
+mod profile;
 mod source;
+mod tokens;
 
 use std::collections::HashSet;
+use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use inferno_format::Metadata;
+use inferno_format::{Metadata, MetadataError};
 use minijinja::{Environment, Value, value::ValueKind};
+use serde::{Deserialize, Serialize};
 
 use crate::error::printable;
-use crate::special::{Part, Special};
-use crate::tokenizer::Tokenizer;
+use crate::special::{Part, Set};
 pub use error::TemplateError;
-use mark::Marker;
-pub(crate) use mark::{MARK, Reserved};
+pub(crate) use mark::MARK;
+use mark::{Marker, Reserved};
+pub use profile::{ArgumentsForm, ContentForm, TemplateProfile};
+pub use tokens::{Rendered, RenderedPart, TemplateTokens};
 
 /// Steps a template may take.
 const FUEL: u64 = 5_000_000;
@@ -34,10 +40,33 @@ const RECURSION: usize = 100;
 /// Roles that a template may make control tokens of without naming them (`'<|' ~ role ~ '|>'`).
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
+/// Renders messages as a model's prompt: a [`ChatTemplate`], or a process that runs one.
+pub trait ChatRenderer: Debug + Send + Sync {
+    /// What the template expects of messages.
+    fn profile(&self) -> &TemplateProfile;
+
+    /// The prompt for `messages`: objects with at least `role`, mostly also `content`. Only the template's own text
+    /// becomes control tokens.
+    ///
+    /// # Errors
+    /// The template refuses the messages, fails on them, or exceeds a limit.
+    fn render(
+        &self,
+        messages: &[serde_json::Value],
+        options: &RenderOptions,
+    ) -> Result<Rendered, TemplateError>;
+}
+
 /// A chat template, parsed.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    tokens: Arc<TemplateTokens>,
+    /// Finds control tokens.
+    reserved: Set,
+    /// Their texts, which must not arise from a message.
+    reserved_texts: Reserved,
+    profile: TemplateProfile,
     /// The string constants in it: what it may look for in a message.
     literals: Vec<String>,
     /// Those, the names it may ask a message for, and roles, in lower case.
@@ -45,7 +74,7 @@ pub struct ChatTemplate {
 }
 
 /// What goes into a prompt besides the messages.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RenderOptions {
     /// Ends the prompt with the start of the model's answer.
     pub add_generation_prompt: bool,
@@ -76,15 +105,20 @@ pub fn message(role: &str, content: &str) -> serde_json::Value {
     serde_json::json!({ "role": role, "content": content })
 }
 
-impl ChatTemplate {
-    /// The template of a file (`tokenizer.chat_template`), if it has one that is not empty.
-    pub fn from_metadata(m: &Metadata) -> Result<Option<ChatTemplate>, TemplateError> {
-        let source = m.opt_str("tokenizer.chat_template")?.filter(|source| !source.is_empty());
-        source.map(ChatTemplate::from_source).transpose()
-    }
+/// The source of a file's chat template (`tokenizer.chat_template`), if it has one that is not empty.
+///
+/// # Errors
+/// The key is not a string.
+pub fn template_source(m: &Metadata) -> Result<Option<&str>, MetadataError> {
+    Ok(m.opt_str("tokenizer.chat_template")?.filter(|source| !source.is_empty()))
+}
 
-    /// Parses a template.
-    pub fn from_source(source: &str) -> Result<ChatTemplate, TemplateError> {
+impl ChatTemplate {
+    /// Parses a template, and renders probe messages to find its [`profile`](Self::profile).
+    ///
+    /// # Errors
+    /// The template does not parse.
+    pub fn new(source: &str, tokens: Arc<TemplateTokens>) -> Result<ChatTemplate, TemplateError> {
         if source.contains(MARK) {
             return Err(TemplateError::Noncharacter);
         }
@@ -100,69 +134,30 @@ impl ChatTemplate {
         let literals = source::string_literals(source);
         let words = literals.iter().map(String::as_str).chain(source::attributes(source)).chain(ROLES);
         let words = words.map(str::to_lowercase).collect();
+        let takes_developer = literals.iter().any(|literal| literal.contains("developer"));
         environment.add_template_owned("chat", source::without_generation_tags(source)).map_err(|error| {
             TemplateError::Syntax { line: error.line().unwrap_or(0), reason: reason(&error) }
         })?;
-        Ok(ChatTemplate { environment, literals, words })
-    }
-
-    /// Whether a string constant of the template is or holds `word`. So it tells of a role, which templates compare
-    /// with constants.
-    pub fn mentions(&self, word: &str) -> bool {
-        self.literals.iter().any(|literal| literal.contains(word))
-    }
-
-    /// The prompt for `messages` (objects with at least `role`, mostly also `content`), as tokens. The template's own
-    /// text may hold control tokens; nothing else can. A BOS token goes in front if the model wants one and
-    /// the template does not write it.
-    pub fn render_tokens(
-        &self,
-        tokenizer: &Tokenizer,
-        messages: &[serde_json::Value],
-        options: &RenderOptions,
-    ) -> Result<Vec<u32>, TemplateError> {
-        let marked = self.render_marked(tokenizer, messages, options)?;
-        let parts = tokenizer.special.partition_reserved(&marked);
-        let plain: Vec<(Option<u32>, String)> = parts
-            .into_iter()
-            .map(|part| match part {
-                Part::Token(id) => (Some(id), String::new()),
-                Part::Text(text) => (None, text.replace(MARK, "")),
-            })
-            .collect();
-        let parts: Vec<Part<'_>> = plain
-            .iter()
-            .flat_map(|(id, text)| match *id {
-                Some(id) => vec![Part::Token(id)],
-                None => tokenizer.special.partition(text, Special::AsText),
-            })
-            .collect();
-        let mut ids = Vec::with_capacity(marked.len() / 3 + 1);
-        ids.extend(
-            tokenizer.bos().filter(|&bos| tokenizer.add_bos() && parts.first() != Some(&Part::Token(bos))),
-        );
-        tokenizer.encode_parts(&parts, &mut ids);
-        Ok(ids)
-    }
-
-    /// The prompt as text, to look at. Turned into tokens it may differ from
-    /// [`render_tokens`](Self::render_tokens): it does not show which control tokens are the template's.
-    pub fn render_text(
-        &self,
-        tokenizer: &Tokenizer,
-        messages: &[serde_json::Value],
-        options: &RenderOptions,
-    ) -> Result<String, TemplateError> {
-        Ok(self.render_marked(tokenizer, messages, options)?.replace(MARK, ""))
+        let reserved = || tokens.reserved.iter().map(|(id, text)| (*id, text.as_str()));
+        let mut template = ChatTemplate {
+            environment,
+            reserved: Set::of_texts(reserved()),
+            reserved_texts: Reserved::new(reserved().map(|(_, text)| text)),
+            tokens: Arc::clone(&tokens),
+            profile: TemplateProfile::default(),
+            literals,
+            words,
+        };
+        template.profile = profile::probe(&template, takes_developer);
+        Ok(template)
     }
 
     fn render_marked(
         &self,
-        tokenizer: &Tokenizer,
         messages: &[serde_json::Value],
         options: &RenderOptions,
     ) -> Result<String, TemplateError> {
-        let context = self.context(tokenizer, messages, options)?;
+        let context = self.context(messages, options)?;
         let template = self.environment.get_template("chat").expect("it was added when this was made");
         let mut out = functions::Bounded { text: Vec::new(), left: options.max_bytes, is_full: false };
         let result = template.render_captured_to(context, &mut out).map(drop);
@@ -175,11 +170,10 @@ impl ChatTemplate {
 
     fn context(
         &self,
-        tokenizer: &Tokenizer,
         messages: &[serde_json::Value],
         options: &RenderOptions,
     ) -> Result<Value, TemplateError> {
-        let marker = Marker::new(&tokenizer.special.reserved_texts, &self.literals, &self.words);
+        let marker = Marker::new(&self.reserved_texts, &self.literals, &self.words);
         let mut variables: Vec<(String, Value)> = Vec::new();
         let mut all = Vec::with_capacity(messages.len());
         for (index, message) in messages.iter().enumerate() {
@@ -193,13 +187,12 @@ impl ChatTemplate {
         let tools = options.tools.as_ref().map(|tools| json::to_value(tools, &marker)).transpose()?;
         variables.push(("tools".into(), tools.unwrap_or_else(|| Value::from(()))));
         let named = [
-            ("bos_token", tokenizer.bos()),
-            ("eos_token", tokenizer.eos()),
-            ("unk_token", tokenizer.unknown()),
+            ("bos_token", &self.tokens.bos),
+            ("eos_token", &self.tokens.eos),
+            ("unk_token", &self.tokens.unknown),
         ];
-        for (name, id) in named {
-            let text = id.and_then(|id| tokenizer.token_text(id));
-            variables.extend(text.map(|text| (name.into(), text.into())));
+        for (name, text) in named {
+            variables.extend(text.as_deref().map(|text| (name.into(), text.into())));
         }
         variables.push((functions::NOW.into(), functions::seconds(options.now).into()));
         let taken = |name: &str| {
@@ -218,6 +211,31 @@ impl ChatTemplate {
         }
         variables.extend(extra);
         Ok(Value::from_pairs(variables))
+    }
+}
+
+impl ChatRenderer for ChatTemplate {
+    fn profile(&self) -> &TemplateProfile {
+        &self.profile
+    }
+
+    fn render(
+        &self,
+        messages: &[serde_json::Value],
+        options: &RenderOptions,
+    ) -> Result<Rendered, TemplateError> {
+        let marked = self.render_marked(messages, options)?;
+        let mut rendered = Rendered::default();
+        for part in self.reserved.partition(&marked) {
+            match part {
+                Part::Token(id) => rendered.parts.push(RenderedPart::Token(id)),
+                Part::Text(text) => match text.replace(MARK, "") {
+                    text if text.is_empty() => {}
+                    text => rendered.parts.push(RenderedPart::Text(text)),
+                },
+            }
+        }
+        Ok(rendered)
     }
 }
 

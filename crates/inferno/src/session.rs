@@ -2,13 +2,14 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use inferno_engine::{Config, Engine, Limits, Request, Sampling};
 use inferno_model::batch::PAGE_LEN;
 use inferno_model::sample::SampleSpec;
-use inferno_text::{ChatTemplate, RenderOptions, Tokenizer};
+use inferno_text::{ChatRenderer, ChatTemplate, RenderOptions, Tokenizer, template_source};
 
 use crate::answer::{Answer, Stop, stream};
 use crate::cli::Answering;
@@ -129,24 +130,35 @@ impl<'a> Session<'a> {
 ///
 /// # Errors
 /// It has none, or none that can be used.
-pub(crate) fn template(opened: &Opened) -> Result<ChatTemplate> {
-    ChatTemplate::from_metadata(opened.file.metadata())
-        .with_context(|| format!("cannot use the chat template of `{}`", opened.name))?
-        .with_context(|| {
-            format!("`{}` has no chat template, `inferno run --raw` continues text without", opened.name)
-        })
+pub(crate) fn template(opened: &Opened, tokenizer: &Tokenizer) -> Result<Arc<dyn ChatRenderer>> {
+    file_template(opened, tokenizer)?.with_context(|| {
+        format!("`{}` has no chat template, `inferno run --raw` continues text without", opened.name)
+    })
+}
+
+/// The chat template of a file, if it has one.
+///
+/// # Errors
+/// It does not parse.
+pub(crate) fn file_template(opened: &Opened, tokenizer: &Tokenizer) -> Result<Option<Arc<dyn ChatRenderer>>> {
+    let context = || format!("cannot use the chat template of `{}`", opened.name);
+    let Some(source) = template_source(opened.file.metadata()).with_context(context)? else {
+        return Ok(None);
+    };
+    let tokens = Arc::new(tokenizer.template_tokens());
+    Ok(Some(Arc::new(ChatTemplate::new(source, tokens).with_context(context)?)))
 }
 
 /// A conversation as the prompt of the next answer.
 pub(crate) fn render(
-    template: &ChatTemplate,
+    template: &dyn ChatRenderer,
     tokenizer: &Tokenizer,
     messages: &[serde_json::Value],
 ) -> Result<Vec<u32>> {
     let n_bytes: usize = messages.iter().filter_map(|m| m["content"].as_str()).map(str::len).sum();
     // Room for any prompt that is read: whether it fits the context is said in tokens.
     let options = RenderOptions { max_bytes: 4 * n_bytes + (4 << 20), ..RenderOptions::default() };
-    template
-        .render_tokens(tokenizer, messages, &options)
-        .context("the chat template does not take this prompt")
+    let rendered =
+        template.render(messages, &options).context("the chat template does not take this prompt")?;
+    Ok(tokenizer.encode_rendered(&rendered))
 }

@@ -16,7 +16,7 @@ use inferno_model::heartbeat::Heartbeat;
 use inferno_model::output::Output;
 use inferno_model::reference::Reference;
 use inferno_model::transformer::{KvRoom, Model, Transformer};
-use inferno_text::{ChatTemplate, Tokenizer};
+use inferno_text::{ChatTemplate, Tokenizer, template_source};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -107,10 +107,13 @@ pub(super) fn start_with(settings: Settings, change: impl FnOnce(&mut Config)) -
     let faults = Arc::<Faults>::default();
     let engine =
         Engine::start(Box::new(Faulty { model: Box::new(model), faults: Arc::clone(&faults) }), config);
+    let tokenizer = Tokenizer::from_metadata(EMBER.metadata()).unwrap();
+    let source = template_source(EMBER.metadata()).unwrap().unwrap();
+    let template = ChatTemplate::new(source, Arc::new(tokenizer.template_tokens())).unwrap();
     let parts = Parts {
         engine: engine.handle(),
-        tokenizer: Tokenizer::from_metadata(EMBER.metadata()).unwrap(),
-        template: ChatTemplate::from_metadata(EMBER.metadata()).unwrap(),
+        tokenizer,
+        template: Some(Arc::new(template)),
         card: Card {
             names: vec!["ember".into(), "alias".into()],
             context_train: 1024,

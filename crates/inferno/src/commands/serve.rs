@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, ensure};
 use inferno_engine::{Config, Engine, Limits, Micros};
 use inferno_server::{Card, Ended, Parts, Server};
-use inferno_text::{ChatTemplate, Tokenizer};
+use inferno_text::{ChatRenderer, Tokenizer};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
@@ -113,10 +113,9 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts)> {
     Ok((engine, parts))
 }
 
-fn text(opened: &Opened) -> Result<(Tokenizer, Option<ChatTemplate>)> {
+fn text(opened: &Opened) -> Result<(Tokenizer, Option<Arc<dyn ChatRenderer>>)> {
     let tokenizer = opened.tokenizer()?;
-    let template = ChatTemplate::from_metadata(opened.file.metadata())
-        .with_context(|| format!("cannot use the chat template of `{}`", opened.name))?;
+    let template = crate::session::file_template(opened, &tokenizer)?;
     Ok((tokenizer, template))
 }
 

@@ -17,11 +17,9 @@ fn render(call: &str, arguments: &Value) -> Result<String, ApiError> {
     let ember = xtask::testing::root().join("crates/inferno/models/ember/ember-q8_0.gguf");
     let template =
         format!("{{% for m in messages %}}{{% for c in m.tool_calls %}}{call}{{% endfor %}}{{% endfor %}}");
-    let text = Text {
-        tokenizer: Arc::new(Tokenizer::from_metadata(Gguf::open(&ember).unwrap().metadata()).unwrap()),
-        template: Some(ChatTemplate::from_source(&template).unwrap()),
-        context_len: 1024,
-    };
+    let tokenizer = Tokenizer::from_metadata(Gguf::open(&ember).unwrap().metadata()).unwrap();
+    let template = ChatTemplate::new(&template, Arc::new(tokenizer.template_tokens())).unwrap();
+    let text = Text { tokenizer: Arc::new(tokenizer), template: Some(Arc::new(template)), context_len: 1024 };
     let calls = json!([{ "function": { "name": "f", "arguments": arguments } }]);
     let body = json!({ "messages": [{ "role": "assistant", "content": "", "tool_calls": calls }] });
     let mut fields = Fields::new(body.as_object().unwrap().clone());
