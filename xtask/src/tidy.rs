@@ -90,11 +90,15 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<File>) -> io::Result<()>
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
+        // A folder, or in a linked worktree a file.
+        if name == ".git" {
+            continue;
+        }
         let path = format!("{prefix}{name}");
         let meta = entry.metadata()?;
         if meta.is_dir() {
             let is_built = name == "target" && !prefix.contains("src/");
-            if name != ".git" && !is_built {
+            if !is_built {
                 collect(&entry.path(), &format!("{path}/"), files)?;
             }
         } else if meta.is_file() && meta.len() <= MAX_TEXT_BYTES {
