@@ -66,7 +66,8 @@ pub(crate) async fn serve(
         let is_draining = !drain.is_serving();
         let busy = Busy::new(&progress, &drain);
         async move {
-            let mut request = request.map(Body::new);
+            let progress = Arc::clone(&busy.progress);
+            let mut request = request.map(|body| Body::new(Asking { body, progress }));
             request.extensions_mut().insert(Peer(peer));
             let mut response = door.answer(request).await;
             if is_draining {
@@ -119,6 +120,40 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.progress.enter(if self.drain.is_serving() { Stage::Idle } else { Stage::Closing });
+    }
+}
+
+/// A request's body. Its connection knows when more of it is waited for.
+struct Asking {
+    body: Incoming,
+    progress: Arc<Progress>,
+}
+
+impl HttpBody for Asking {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.progress.body(frame.is_pending());
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.progress.body(false);
     }
 }
 

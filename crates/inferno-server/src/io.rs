@@ -27,6 +27,8 @@ pub(crate) enum Stage {
     Head,
     /// A request is being answered.
     Busy,
+    /// A request's head is here, and its body is waited for.
+    Body,
     /// Between two requests.
     Idle,
     /// Its last answer is being sent.
@@ -43,13 +45,16 @@ pub(crate) struct Progress {
 struct Inside {
     stage: Stage,
     since: Instant,
+    /// Start of the write that the client has taken nothing of yet.
+    stalled: Option<Instant>,
     /// Of a reader that waits without a time, as a request is answered.
     reader: Option<Waker>,
 }
 
 impl Default for Progress {
     fn default() -> Progress {
-        Progress { inside: Mutex::new(Inside { stage: Stage::New, since: Instant::now(), reader: None }) }
+        let inside = Inside { stage: Stage::New, since: Instant::now(), stalled: None, reader: None };
+        Progress { inside: Mutex::new(inside) }
     }
 }
 
@@ -66,6 +71,23 @@ impl Progress {
         drop(inside);
         // What it waits for from now on has a time: hyper would not ask again by itself.
         reader.into_iter().for_each(Waker::wake);
+    }
+
+    /// Start of the write that waits for the client, if one does.
+    pub(crate) fn stalled(&self) -> Option<Instant> {
+        self.lock().stalled
+    }
+
+    /// Waits for more of a request's body, or has it. A connection that is past the answer stays so.
+    pub(crate) fn body(&self, is_missing: bool) {
+        let (from, to) = match is_missing {
+            true => (Stage::Busy, Stage::Body),
+            false => (Stage::Body, Stage::Busy),
+        };
+        let mut inside = self.lock();
+        if inside.stage == from {
+            (inside.stage, inside.since) = (to, Instant::now());
+        }
     }
 
     /// Bytes have come.
@@ -141,13 +163,20 @@ impl Watched {
     /// A write took bytes, or waits for the client to take some.
     fn written<T>(&mut self, result: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if result.is_ready() {
-            self.writing.stop();
+            if self.writing.is_running {
+                self.writing.stop();
+                self.progress.lock().stalled = None;
+            }
             return result;
         }
         // From the first time it waited on.
         let deadline = match &self.writing.sleep {
             Some(sleep) if self.writing.is_running => sleep.deadline(),
-            _ => Instant::now() + self.times.write,
+            _ => {
+                let now = Instant::now();
+                self.progress.lock().stalled = Some(now);
+                now + self.times.write
+            }
         };
         match self.writing.has_passed(deadline, cx) {
             true => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing"))),
@@ -173,7 +202,7 @@ impl Read for Watched {
                 let time = match stage {
                     Stage::New | Stage::Head => this.times.header,
                     Stage::Idle => this.times.idle,
-                    Stage::Busy | Stage::Closing => {
+                    Stage::Busy | Stage::Body | Stage::Closing => {
                         this.progress.waits(cx);
                         return Poll::Pending;
                     }

@@ -9,20 +9,25 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout};
 
 use crate::connection::{self, Door};
+use crate::descriptors;
 use crate::drain::Drain;
+use crate::eviction::{self, Waiting};
 use crate::io::{Progress, Stage};
 use crate::settings::Settings;
 
 /// Bytes that the system keeps for a client that does not read; the rest stays with us, where it is counted.
 const SEND_BUFFER: u32 = 128 << 10;
 const BACKLOG: u32 = 1024;
-/// Of one address that is not this machine's own, if nothing is set.
-const PER_ADDRESS: usize = 256;
-/// After an accept that failed, as there are no descriptors left.
+/// Longest wait for a free descriptor before the next try to accept.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Interval between warnings about connections that cannot be accepted.
+const WARNING: Duration = Duration::from_secs(10);
+/// Connections that are told at once that there is no room; further ones are closed without a word.
+const TURNED_AWAY: usize = 64;
 
 /// Takes an address.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -33,9 +38,6 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
-
-/// A connection that has not brought a request yet is left alone for this part of the time it has for it.
-const YOUNG: u32 = 5;
 
 /// What a connection is told for which there is no room.
 const FULL_BODY: &str = concat!(
@@ -62,7 +64,12 @@ pub(crate) struct Acceptor {
     pub(crate) settings: Arc<Settings>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) traffic: Arc<Traffic>,
+    /// Places for connections: those set, or fewer where the process may open fewer files.
+    n_places: usize,
     open: Mutex<Open>,
+    /// Told of every connection that is closed.
+    closed: Notify,
+    turned_away: Semaphore,
 }
 
 /// All connections.
@@ -83,19 +90,43 @@ struct Connection {
 impl Acceptor {
     pub(crate) fn new(settings: Arc<Settings>, drain: Arc<Drain>) -> Acceptor {
         let (door, traffic) = (Arc::default(), Arc::default());
-        Acceptor { door, settings, drain, traffic, open: Mutex::default() }
+        let n_places = descriptors::places(settings.connections);
+        if n_places + descriptors::RESERVED < settings.connections {
+            tracing::warn!(
+                connections = n_places,
+                "the limit on open files allows fewer connections than `--connections` (raise it with `ulimit -n`)"
+            );
+        }
+        let turned_away = Semaphore::new(TURNED_AWAY);
+        let (open, closed) = (Mutex::default(), Notify::new());
+        Acceptor { door, settings, drain, traffic, n_places, open, closed, turned_away }
     }
 
     /// Accepts until it is dropped.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+        let mut warned: Option<Instant> = None;
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => self.take(stream, peer),
+                Ok((stream, peer)) => {
+                    if self.take(stream, peer) {
+                        // The connection that made room is closed, and what was accepted before is read, before the
+                        // next one is let in.
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    // Most likely there are no descriptors left: those that wait can wait a little longer.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    self.evict();
-                    tokio::time::sleep(PAUSE).await;
+                    if warned.is_none_or(|at| at.elapsed() >= WARNING) {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        warned = Some(Instant::now());
+                    }
+                    // Most likely there are no descriptors left: a connection without a request gives its own.
+                    let closed = self.closed.notified();
+                    if self.evict(None) {
+                        let _ = timeout(PAUSE, closed).await;
+                    } else {
+                        tokio::time::sleep(PAUSE).await;
+                    }
                 }
             }
         }
@@ -104,24 +135,34 @@ impl Acceptor {
     /// Connections with a request, or with an answer on its way.
     pub(crate) fn n_busy(&self) -> usize {
         let open = self.lock();
-        let is_busy = |c: &&Connection| matches!(c.progress.get().0, Stage::Busy | Stage::Closing);
+        let is_busy =
+            |c: &&Connection| matches!(c.progress.get().0, Stage::Busy | Stage::Body | Stage::Closing);
         open.all.values().filter(is_busy).count()
     }
 
-    fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    /// Serves a connection, or turns it away. True if another one made room for it.
+    fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) -> bool {
         self.traffic.accepted.fetch_add(1, Ordering::Relaxed);
         let address = peer.ip().to_canonical();
-        let most = match self.settings.connections_per_address {
-            Some(most) => most,
-            None if address.is_loopback() => usize::MAX,
-            None => PER_ADDRESS,
+        let (is_full, is_greedy) = {
+            let open = self.lock();
+            let n = open.per_address.get(&address).copied().unwrap_or(0);
+            let is_greedy = self.settings.connections_per_address.is_some_and(|most| n >= most);
+            (open.all.len() >= self.n_places, is_greedy)
         };
-        let is_full = self.lock().all.len() >= self.settings.connections;
-        let is_greedy = self.lock().per_address.get(&address).is_some_and(|&n| n >= most);
-        if is_greedy || is_full && !self.evict() {
-            self.traffic.refused.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(turn_away(stream));
-            return;
+        let mut has_evicted = false;
+        if is_greedy || is_full {
+            has_evicted = self.evict(is_greedy.then_some(address));
+            if !has_evicted {
+                self.traffic.refused.fetch_add(1, Ordering::Relaxed);
+                let acceptor = Arc::clone(self);
+                tokio::spawn(async move {
+                    if let Ok(_place) = acceptor.turned_away.try_acquire() {
+                        turn_away(stream).await;
+                    }
+                });
+                return false;
+            }
         }
         let (progress, make_room) = (Arc::<Progress>::default(), Arc::<Notify>::default());
         let connection =
@@ -134,19 +175,19 @@ impl Acceptor {
             let _place = place;
             connection::serve(stream, peer, door, settings, drain, (progress, make_room)).await;
         });
+        has_evicted
     }
 
-    /// Ends the connection that has been without a request for the longest; false if all have one.
-    fn evict(&self) -> bool {
-        let young = self.settings.header_time / YOUNG;
+    /// Ends a connection that waits for its client, of `address` alone if one is given; false if there is none.
+    fn evict(&self, address: Option<IpAddr>) -> bool {
         let mut open = self.lock();
-        let waiting = open.all.iter().filter_map(|(number, c)| match c.progress.get() {
-            (Stage::Idle, since) => Some((since, *number)),
-            // A request may have come that nobody has had the time to read.
-            (Stage::New | Stage::Head, since) => (since.elapsed() >= young).then_some((since, *number)),
-            (Stage::Busy | Stage::Closing, _) => None,
+        let candidates = open.all.iter().filter(|(_, c)| address.is_none_or(|address| c.peer == address));
+        let waiting = candidates.filter_map(|(&number, c)| {
+            let (stage, since) = c.progress.get();
+            Waiting::new(number, c.peer, stage, since, c.progress.stalled())
         });
-        let Some((_, number)) = waiting.min() else { return false };
+        let victim = eviction::victim(waiting, Instant::now(), self.settings.header_time);
+        let Some(number) = victim else { return false };
         if let Some(connection) = open.leave(number) {
             connection.make_room.notify_one();
             self.traffic.evicted.fetch_add(1, Ordering::Relaxed);
@@ -190,7 +231,14 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.acceptor.lock().leave(self.number);
         self.acceptor.traffic.connections.fetch_sub(1, Ordering::Relaxed);
+        self.acceptor.closed.notify_waiters();
     }
+}
+
+/// Errors of the connection that was about to be accepted, which say nothing about the next one.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 /// Says that there is no room, to whoever listens, and closes.
@@ -200,6 +248,6 @@ async fn turn_away(mut stream: TcpStream) {
          connection: close\r\ncontent-length: {}\r\n\r\n{FULL_BODY}",
         FULL_BODY.len()
     );
-    let _ = tokio::time::timeout(PAUSE, stream.write_all(head.as_bytes())).await;
+    let _ = timeout(PAUSE, stream.write_all(head.as_bytes())).await;
     let _ = stream.shutdown().await;
 }

@@ -44,7 +44,8 @@ pub struct Settings {
     pub write_time: Duration,
     /// Connections at once.
     pub connections: usize,
-    /// Of one address; `None` is no limit for this machine itself and 256 for others.
+    /// Of one address. `None`: no limit, but where all places are taken, the address with the most silent connections
+    /// gives way first.
     pub connections_per_address: Option<usize>,
 
     /// How deep JSON may nest.

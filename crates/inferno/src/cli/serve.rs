@@ -187,11 +187,12 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "SECONDS", env = "INFERNO_KEEP_ALIVE", hide_env = true, default_value = "5", value_parser = seconds)]
     pub(crate) keep_alive: Duration,
 
-    /// Connections at once; idle ones make room for new ones
+    /// Connections at once; those without a request make room for new ones
     #[arg(long, value_name = "N", env = "INFERNO_CONNECTIONS", hide_env = true, default_value = "1024")]
     pub(crate) connections: NonZero<usize>,
 
-    /// Connections of one address; default: 256, and no limit for this machine itself
+    /// Connections of one address; default: no limit, but when all places are taken, the address with the most silent
+    /// connections gives way first
     #[arg(long, value_name = "N", env = "INFERNO_CONNECTIONS_PER_ADDRESS", hide_env = true)]
     pub(crate) connections_per_address: Option<NonZero<usize>>,
 

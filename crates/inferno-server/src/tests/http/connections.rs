@@ -22,6 +22,16 @@ fn ask(stream: &mut BufReader<TcpStream>) {
     assert_eq!(read_reply(stream).unwrap().status, 200);
 }
 
+/// A connection with a request: the server has asked for its body.
+fn busy(server: &Server) -> BufReader<TcpStream> {
+    let mut stream = BufReader::new(server.connect());
+    let head =
+        "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 15\r\n\r\n";
+    stream.get_mut().write_all(head.as_bytes()).unwrap();
+    assert_eq!(read_head(&mut stream).unwrap().status, 100);
+    stream
+}
+
 #[test]
 fn a_thousand_requests_in_a_row_are_answered_in_order() {
     let server = start(Settings::default());
@@ -62,17 +72,11 @@ fn idle_connections_make_room_for_new_ones() {
 
 #[test]
 fn busy_connections_make_room_for_nobody() {
-    let server = start(Settings { connections: 2, ..Settings::default() });
+    // A body that is a fifth of this late has stopped.
+    let header_time = Duration::from_secs(600);
+    let server = start(Settings { connections: 2, header_time, ..Settings::default() });
     server.wait_until(|server| server.metric("inferno_connections") == 1.0);
-    // The server asks for the body: so it is busy with the request.
-    let busy = || {
-        let mut stream = BufReader::new(server.connect());
-        let head = "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 15\r\n\r\n";
-        stream.get_mut().write_all(head.as_bytes()).unwrap();
-        assert_eq!(read_head(&mut stream).unwrap().status, 100);
-        stream
-    };
-    let mut all = [busy(), busy()];
+    let mut all = [busy(&server), busy(&server)];
     for _ in 0..3 {
         assert_eq!(outcome(reply(server.connect()).as_ref()), Ok(Error(503, "connections_full")));
     }
@@ -91,26 +95,88 @@ fn reply_to_health(server: &Server) -> Option<super::super::harness::Reply> {
 
 #[test]
 fn an_address_has_so_many_connections_and_no_more() {
-    let server = start(Settings { connections_per_address: Some(3), ..Settings::default() });
+    let header_time = Duration::from_secs(600);
+    let settings = Settings { connections_per_address: Some(3), header_time, ..Settings::default() };
+    let server = start(settings);
     server.wait_until(|server| server.metric("inferno_connections") == 1.0);
-    let mut all: Vec<_> = (0..2).map(|_| idle(&server)).collect();
+    let mut all: Vec<_> = (0..3).map(|_| idle(&server)).collect();
+    // Its own connections make room for its next one.
     all.push(idle(&server));
+    assert_eq!(all[0].read(&mut [0; 16]).unwrap(), 0);
+    all[1..].iter_mut().for_each(ask);
+    drop(all);
+    // Three that are at work do not.
+    let mut all: Vec<_> = (0..3).map(|_| busy(&server)).collect();
     let found = outcome(reply(server.connect()).as_ref());
     assert_eq!(found, Ok(Error(503, "connections_full")));
-    all.iter_mut().for_each(ask);
-    all.pop();
-    server.wait_until(|server| outcome(reply_to_health(server).as_ref()) == Ok(super::Fine(200)));
+    for stream in &mut all {
+        stream.get_mut().write_all(b"{\"content\":\"a\"}").unwrap();
+        assert_eq!(read_reply(stream).unwrap().status, 200);
+    }
 }
 
 #[test]
-fn a_connection_makes_room_only_after_it_had_time_to_ask() {
-    let settings = Settings { connections: 2, header_time: Duration::from_secs(3), ..Settings::default() };
-    let server = start(settings);
+fn connections_that_ask_nothing_keep_nobody_out() {
+    let server = start(Settings { connections: 40, ..Settings::default() });
+    let mut patient = idle(&server);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let is_over = || stop.load(std::sync::atomic::Ordering::Relaxed);
+    let begin = |bytes: &[u8]| {
+        let mut stream = server.connect();
+        let _ = stream.write_all(bytes);
+        stream
+    };
+    // Silent ones and halves of a head, renewed all the time.
+    let begun: [&[u8]; 2] = [b"", b"POST /v1/completions HT"];
+    std::thread::scope(|scope| {
+        for bytes in begun {
+            scope.spawn(|| {
+                while !is_over() {
+                    let _flood: Vec<TcpStream> = (0..100).map(|_| begin(bytes)).collect();
+                    std::thread::sleep(Duration::from_millis(300));
+                }
+            });
+        }
+        let good: Vec<_> = (0..100)
+            .map(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                outcome(reply_to_health(&server).as_ref())
+            })
+            .collect();
+        // One that asked before the flood and kept its connection is still there.
+        ask(&mut patient);
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(good.iter().all(|found| *found == Ok(super::Fine(200))), "{good:?}");
+    });
+}
+
+#[test]
+fn bodies_that_never_come_keep_nobody_out() {
+    let server =
+        start(Settings { connections: 4, header_time: Duration::from_secs(1), ..Settings::default() });
+    let begun = b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{";
+    let mut all: Vec<TcpStream> = (0..4).map(|_| server.connect()).collect();
+    for stream in &mut all {
+        stream.write_all(begun).unwrap();
+    }
+    // A fifth of the time for a head later they have stopped.
+    std::thread::sleep(Duration::from_millis(400));
+    for _ in 0..3 {
+        assert_eq!(outcome(reply_to_health(&server).as_ref()), Ok(super::Fine(200)));
+    }
+}
+
+#[test]
+fn a_connection_whose_request_is_on_its_way_outlives_a_flood() {
+    let server = start(Settings { connections: 40, ..Settings::default() });
     server.wait_until(|server| server.metric("inferno_connections") == 1.0);
-    let young = [server.connect(), server.connect()];
-    assert_eq!(outcome(reply(server.connect()).as_ref()), Ok(Error(503, "connections_full")));
-    std::thread::sleep(Duration::from_secs(1));
-    let mut later = BufReader::new(server.connect());
-    ask(&mut later);
-    drop(young);
+    let mut flood: Vec<TcpStream> = (0..40).map(|_| server.connect()).collect();
+    for _ in 0..20 {
+        let mut slow = BufReader::new(server.connect());
+        slow.get_mut().write_all(&ASK[..10]).unwrap();
+        flood.extend((0..10).map(|_| server.connect()));
+        std::thread::sleep(Duration::from_millis(20));
+        slow.get_mut().write_all(&ASK[10..]).unwrap();
+        assert_eq!(read_reply(&mut slow).unwrap().status, 200);
+    }
 }
