@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use inferno_engine::{Finish, TokenLogprob};
-use inferno_text::{ControlTokens, Detokenizer, StopStrings, Tokenizer};
+use inferno_text::{ControlTokens, SpanDetokenizer, StopStrings, TokenSpan, Tokenizer};
 
 use crate::error::ApiError;
 use crate::options::Options;
@@ -17,14 +17,29 @@ pub(crate) enum FinishReason {
     Length,
 }
 
+/// The stop condition that ended a choice, as vLLM reports it: a stop string, or a token of `stop_token_ids`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub(crate) enum StopReason {
+    String(String),
+    Token(u32),
+}
+
+/// The end of a choice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) reason: FinishReason,
+    /// `None` at the model's own end and at the greatest length.
+    pub(crate) stop: Option<StopReason>,
+}
+
 /// A token that may be shown.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shown {
-    pub(crate) id: u32,
+    /// Its place in the choice's text.
+    pub(crate) span: TokenSpan,
     /// If asked for.
     pub(crate) logprob: Option<TokenLogprob>,
-    /// The byte of the choice's text behind it.
-    end: usize,
 }
 
 /// What of a choice is new and may be shown.
@@ -38,17 +53,28 @@ pub(crate) struct Delta {
 /// A choice while it grows.
 #[derive(Debug)]
 pub(crate) struct Choice {
-    detokenizer: Detokenizer<Arc<Tokenizer>>,
+    detokenizer: SpanDetokenizer<Arc<Tokenizer>>,
     stops: StopStrings,
+    stop_strings: Arc<[String]>,
     min_tokens: usize,
     /// Tokens that end it and are no text.
     silent: Vec<u32>,
+    /// The model's own ends.
+    ends: Vec<u32>,
     n_tokens: usize,
-    /// Bytes of its text so far, and those of them that were shown.
-    n_decoded: usize,
+    /// Bytes of its text that were shown, and characters.
     n_shown: usize,
+    n_chars: usize,
+    /// The detokenizer's latest output; buffers reused from token to token.
+    text: String,
+    spans: Vec<TokenSpan>,
+    /// Log-probabilities of tokens whose place in the text is not known yet.
+    unplaced: VecDeque<Option<TokenLogprob>>,
     /// Tokens whose text is held back.
     held: VecDeque<Shown>,
+    /// The silent token that has come.
+    end: Option<(u32, Option<TokenLogprob>)>,
+    last: Option<u32>,
     has_ended: bool,
 }
 
@@ -60,29 +86,37 @@ impl Choice {
             silent.extend_from_slice(tokenizer.end_of_generation());
         }
         Choice {
-            detokenizer: Detokenizer::after(Arc::clone(tokenizer), prompt, options.control()),
+            detokenizer: SpanDetokenizer::after(Arc::clone(tokenizer), prompt, options.control()),
             stops: options.stops.clone(),
+            stop_strings: Arc::clone(&options.stop_strings),
             min_tokens: sampling.min_tokens,
             silent,
+            ends: sampling.eos_tokens.clone(),
             n_tokens: 0,
-            n_decoded: 0,
             n_shown: 0,
+            n_chars: 0,
+            text: String::new(),
+            spans: Vec::new(),
+            unplaced: VecDeque::new(),
             held: VecDeque::new(),
+            end: None,
+            last: None,
             has_ended: false,
         }
     }
 
-    /// Takes a token. Nothing of it may be shown yet: see [`Choice::shown`].
+    /// Takes a token. Not all of it may be shown yet.
     pub(crate) fn push(&mut self, id: u32, logprob: Option<TokenLogprob>, delta: &mut Delta) {
         self.n_tokens += 1;
+        self.last = Some(id);
         if self.silent.contains(&id) {
+            self.end = Some((id, logprob));
             return;
         }
-        let text = self.detokenizer.push(id).expect("the engine's tokens are the vocabulary's");
-        self.add(&text, delta);
-        // A token that ends within a character is shown with it.
-        let end = self.n_decoded + usize::from(self.detokenizer.n_pending() > 0);
-        self.held.push_back(Shown { id, logprob, end });
+        self.unplaced.push_back(logprob);
+        let Choice { detokenizer, text, spans, .. } = self;
+        detokenizer.push(id, text, spans).expect("the engine's tokens are the vocabulary's");
+        self.add(delta);
         self.release(delta);
     }
 
@@ -90,8 +124,9 @@ impl Choice {
     ///
     /// # Errors
     /// It did not end well.
-    pub(crate) fn finish(&mut self, finish: Finish, delta: &mut Delta) -> Result<FinishReason, ApiError> {
+    pub(crate) fn finish(&mut self, finish: Finish, delta: &mut Delta) -> Result<Ending, ApiError> {
         self.has_ended = true;
+        let is_token = finish == Finish::Stop;
         let reason = match finish {
             Finish::Stop | Finish::Constraint => FinishReason::Stop,
             Finish::Length => FinishReason::Length,
@@ -99,36 +134,60 @@ impl Choice {
             Finish::Deadline => return Err(ApiError::deadline()),
             Finish::Failed(why) => return Err(ApiError::internal(why)),
         };
-        let rest = self.detokenizer.finish();
-        self.add(&rest, delta);
+        self.detokenizer.finish(&mut self.text, &mut self.spans);
+        self.add(delta);
         let held = self.stops.finish();
-        self.n_shown += held.len();
-        delta.text.push_str(&held);
+        self.show(&held, delta);
         self.release(delta);
-        Ok(reason)
+        if let Some((id, logprob)) = self.end.take() {
+            // It counts, but is no text: it stands behind all that is.
+            let span =
+                TokenSpan { token: id, bytes: self.n_shown..self.n_shown, chars: self.n_chars..self.n_chars };
+            delta.tokens.push(Shown { span, logprob });
+        }
+        Ok(Ending { reason, stop: self.stop_reason(is_token) })
+    }
+
+    fn stop_reason(&self, is_token: bool) -> Option<StopReason> {
+        match (self.stops.matched(), self.last) {
+            (Some(i), _) => Some(StopReason::String(self.stop_strings[i].clone())),
+            (None, Some(id)) if is_token && !self.ends.contains(&id) => Some(StopReason::Token(id)),
+            _ => None,
+        }
     }
 
     pub(crate) fn n_tokens(&self) -> usize {
         self.n_tokens
     }
 
-    fn add(&mut self, text: &str, delta: &mut Delta) {
-        self.n_decoded += text.len();
+    /// Takes the text that was decoded, and the tokens whose place in it is known now.
+    fn add(&mut self, delta: &mut Delta) {
+        for span in self.spans.drain(..) {
+            let logprob = self.unplaced.pop_front().flatten();
+            self.held.push_back(Shown { span, logprob });
+        }
+        let text = std::mem::take(&mut self.text);
         if self.n_tokens <= self.min_tokens && !self.has_ended {
             // As in the engine: no stop string begins or ends before the least number of tokens.
-            self.n_shown += text.len();
-            delta.text.push_str(text);
-            return;
+            self.show(&text, delta);
+        } else {
+            let shown = self.stops.push(&text);
+            self.show(&shown, delta);
         }
-        let shown = self.stops.push(text);
-        self.n_shown += shown.len();
-        delta.text.push_str(&shown);
+        self.text = text;
+        self.text.clear();
+    }
+
+    fn show(&mut self, text: &str, delta: &mut Delta) {
+        self.n_shown += text.len();
+        self.n_chars += text.chars().count();
+        delta.text.push_str(text);
     }
 
     /// Shows the tokens whose text has been.
     fn release(&mut self, delta: &mut Delta) {
-        while self.held.front().is_some_and(|token| token.end <= self.n_shown) {
-            delta.tokens.extend(self.held.pop_front());
+        while let Some(token) = self.held.pop_front_if(|token| token.span.bytes.end <= self.n_shown) {
+            delta.tokens.push(token);
         }
     }
 }

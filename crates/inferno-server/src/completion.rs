@@ -5,6 +5,7 @@ use inferno_text::{Special, Tokenizer};
 use serde_json::{Map, Value};
 
 use crate::app::App;
+use crate::echo::Echo;
 use crate::error::ApiError;
 use crate::fields::{self, Fields, expected_at};
 use crate::options::{self, Options};
@@ -25,19 +26,6 @@ pub(crate) struct Completion {
 pub(crate) enum Prompt {
     Text(String),
     Tokens(Vec<u32>),
-}
-
-impl Prompt {
-    /// As a completion's text starts with it.
-    pub(crate) fn text(&self, tokenizer: &Tokenizer) -> String {
-        match self {
-            Prompt::Text(text) => text.clone(),
-            Prompt::Tokens(tokens) => {
-                let bytes = tokenizer.decode(tokens).expect("the tokens are checked");
-                String::from_utf8_lossy(&bytes).into_owned()
-            }
-        }
-    }
 }
 
 /// Log-probabilities of prompts that an answer in one piece may hold; each takes a hundred bytes or so. It is a prompt of
@@ -62,7 +50,9 @@ impl Completion {
             return Err(ApiError::invalid("max_tokens", message));
         }
         let add_special = fields.boolean("add_special_tokens")?.unwrap_or(true);
-        let prompts = prompts(&mut fields, settings.prompts, tokenizer.vocab_size())?;
+        // An empty text is the start token alone, where the model wants one.
+        let takes_empty = add_special && tokenizer.add_bos();
+        let prompts = prompts(&mut fields, settings.prompts, tokenizer.vocab_size(), takes_empty)?;
         let n = prompts.len() * options.n as usize;
         if n > settings.prompts.max(settings.n) {
             let most = settings.prompts.max(settings.n);
@@ -93,6 +83,12 @@ impl Completion {
             Prompt::Tokens(tokens) => tokens.clone(),
         };
         self.prompts.iter().map(tokens).collect()
+    }
+
+    /// The echoed prompts; empty without `echo`.
+    pub(crate) fn echoes(&self, tokenizer: &Tokenizer, tokens: &[Vec<u32>]) -> Vec<Echo> {
+        let all = self.prompts.iter().zip(tokens).filter(|_| self.echo);
+        all.map(|(prompt, tokens)| Echo::new(tokenizer, prompt, tokens)).collect()
     }
 
     /// Is there room for the log-probabilities of prompts with so many tokens?
@@ -138,10 +134,19 @@ fn top(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
 }
 
 /// A string, strings, tokens, or several of those.
-fn prompts(fields: &mut Fields, most: usize, vocab_size: usize) -> Result<Vec<Prompt>, ApiError> {
+fn prompts(
+    fields: &mut Fields,
+    most: usize,
+    vocab_size: usize,
+    takes_empty: bool,
+) -> Result<Vec<Prompt>, ApiError> {
     const EXPECTED: &str = "a string, an array of strings, an array of token ids, or an array of those";
+    let text = |path: &str, text: String| match text.is_empty() && !takes_empty {
+        true => Err(empty(path, "no start token is put in front of it, so there is nothing to go on from")),
+        false => Ok(Prompt::Text(text)),
+    };
     let items = match fields.take("prompt") {
-        Some(Value::String(text)) => return Ok(vec![not_empty("prompt", Prompt::Text(text))?]),
+        Some(Value::String(prompt)) => return Ok(vec![text("prompt", prompt)?]),
         Some(Value::Array(items)) => items,
         Some(other) => return Err(fields.expected("prompt", &other, EXPECTED)),
         None => return Err(ApiError::missing("prompt", format!("`prompt` is missing: {EXPECTED}"))),
@@ -156,19 +161,15 @@ fn prompts(fields: &mut Fields, most: usize, vocab_size: usize) -> Result<Vec<Pr
     let prompt = |(i, item): (usize, Value)| {
         let path = format!("prompt[{i}]");
         match item {
-            Value::String(text) => not_empty(&path, Prompt::Text(text)),
-            Value::Array(ids) => not_empty(&path, Prompt::Tokens(fields::tokens(&path, &ids, vocab_size)?)),
+            Value::String(prompt) => text(&path, prompt),
+            Value::Array(ids) if ids.is_empty() => Err(empty(&path, "there is nothing to go on from")),
+            Value::Array(ids) => Ok(Prompt::Tokens(fields::tokens(&path, &ids, vocab_size)?)),
             other => Err(expected_at(&path, &other, "a string or an array of token ids")),
         }
     };
     items.into_iter().enumerate().map(prompt).collect()
 }
 
-fn not_empty(path: &str, prompt: Prompt) -> Result<Prompt, ApiError> {
-    match &prompt {
-        Prompt::Text(text) if text.is_empty() => {}
-        Prompt::Tokens(tokens) if tokens.is_empty() => {}
-        _ => return Ok(prompt),
-    }
-    Err(ApiError::invalid(path, format!("`{path}` is empty, expected at least one token")))
+fn empty(path: &str, why: &str) -> ApiError {
+    ApiError::invalid(path, format!("`{path}` is empty, expected at least one token: {why}"))
 }

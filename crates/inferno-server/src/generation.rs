@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use inferno_engine::{Constraint, Event, Miss, Request, RequestId, TokenLogprob, Usage};
 
 use crate::app::App;
-use crate::choice::{Choice, Delta, FinishReason};
+use crate::choice::{Choice, Delta, Ending};
 use crate::error::ApiError;
 use crate::inbox::Inbox;
 use crate::keys::{Caller, Pass};
@@ -33,7 +33,7 @@ pub(crate) enum Update {
     /// More of a choice.
     Text { choice: usize, delta: Delta },
     /// The end of a choice, with the last of it.
-    Finished { choice: usize, delta: Delta, reason: FinishReason },
+    Finished { choice: usize, delta: Delta, ending: Ending },
     /// The end of everything.
     Failed(ApiError),
 }
@@ -54,6 +54,8 @@ pub(crate) struct Generation {
     n_left: usize,
     options: Options,
     started: Instant,
+    /// When the first choice got its first place in a step.
+    begun: Option<Instant>,
     first_token: Option<Instant>,
 }
 
@@ -104,6 +106,7 @@ impl Generation {
             n_left: jobs.len() * n,
             options,
             started: Instant::now(),
+            begun: None,
             first_token: None,
         };
         let salt =
@@ -165,6 +168,7 @@ impl Generation {
         let number = |choice_idx: u32| prompt_idx * self.n + choice_idx as usize;
         match event {
             Event::Started { choice_idx: 0, n_cached, miss } => {
+                self.begun.get_or_insert_with(Instant::now);
                 self.prompts[prompt_idx].cached = Some((n_cached, miss));
                 updates.push(Update::Progress { prompt_idx, n_done: n_cached });
             }
@@ -194,16 +198,16 @@ impl Generation {
             Event::Finished { choice_idx, finish, usage } => {
                 let choice = number(choice_idx);
                 let mut delta = Delta::default();
-                let reason = self.choices[choice].finish(finish, &mut delta);
+                let ending = self.choices[choice].finish(finish, &mut delta);
                 let prompt = &mut self.prompts[prompt_idx];
                 if choice_idx == 0 {
                     prompt.usage = Some(usage);
                 }
                 prompt.n_left -= 1;
                 self.n_left -= 1;
-                self.app.metrics.finish_choice(reason.as_ref().ok().copied(), &usage);
-                updates.push(match reason {
-                    Ok(reason) => Update::Finished { choice, delta, reason },
+                self.app.metrics.finish_choice(ending.as_ref().ok().map(|e| e.reason), &usage);
+                updates.push(match ending {
+                    Ok(ending) => Update::Finished { choice, delta, ending },
                     Err(error) => Update::Failed(error),
                 });
             }
@@ -222,6 +226,11 @@ impl Generation {
     /// Has any choice a token?
     pub(crate) fn has_begun(&self) -> bool {
         self.first_token.is_some()
+    }
+
+    /// Tokens that a choice has made so far.
+    pub(crate) fn n_tokens(&self, choice: usize) -> usize {
+        self.choices[choice].n_tokens()
     }
 
     pub(crate) fn n_choices(&self) -> usize {
@@ -276,6 +285,21 @@ impl Generation {
             totals.decode = totals.decode.max(usage.decode);
         }
         totals
+    }
+}
+
+impl Generation {
+    /// The totals so far; times are the server's own until the engine reports them.
+    pub(crate) fn totals_so_far(&self) -> Totals {
+        let totals = self.totals();
+        let Some(begun) = self.begun.filter(|_| !self.has_ended()) else { return totals };
+        let first_token = self.first_token.unwrap_or_else(Instant::now);
+        Totals {
+            queued: begun - self.started,
+            prefill: first_token - begun,
+            decode: first_token.elapsed(),
+            ..totals
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod completion;
 mod connection;
 mod descriptors;
 mod drain;
+mod echo;
 mod error;
 mod eviction;
 mod exposition;

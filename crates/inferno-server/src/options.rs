@@ -24,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) sampling: Sampling,
     /// Not yet looked at any text: every choice has clones.
     pub(crate) stops: StopStrings,
+    /// The strings that `stops` searches for.
+    pub(crate) stop_strings: Arc<[String]>,
     pub(crate) keep_stop: bool,
     /// Control tokens are part of the text.
     pub(crate) show_control: bool,
@@ -32,13 +34,19 @@ pub(crate) struct Options {
     pub(crate) cache_salt: Option<String>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) return_token_ids: bool,
+    /// Tokens are called `token_id:7` in log-probabilities.
+    pub(crate) tokens_as_ids: bool,
 }
 
 /// How a stream is wanted.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct StreamOptions {
     pub(crate) include_usage: bool,
+    /// Every event has the usage so far; only beside `include_usage`, as vLLM has it.
+    pub(crate) continuous_usage: bool,
     pub(crate) return_progress: bool,
+    /// Every event has times, as llama.cpp has it.
+    pub(crate) timings_per_token: bool,
 }
 
 /// Priorities that a request may ask for; lower ones go first.
@@ -82,12 +90,14 @@ impl Options {
         let deadline = deadline.map(|ms| Duration::from_millis(ms as u64));
         let keep_stop = fields.boolean("include_stop_str_in_output")?.unwrap_or(false);
         let stop_text = if keep_stop { StopText::Kept } else { StopText::Dropped };
+        let stop_strings = stops(fields, settings)?;
         Ok(Options {
             model: fields.string("model", NAME_BYTES)?,
             n: n as u32,
             max_tokens,
             sampling,
-            stops: StopStrings::new(stops(fields, settings)?, stop_text),
+            stops: StopStrings::new(Arc::clone(&stop_strings), stop_text),
+            stop_strings,
             keep_stop,
             show_control: !fields.boolean("skip_special_tokens")?.unwrap_or(true),
             stream: stream(fields)?,
@@ -95,6 +105,7 @@ impl Options {
             cache_salt: salt,
             deadline: [deadline, settings.deadline].into_iter().flatten().min(),
             return_token_ids: fields.boolean("return_token_ids")?.unwrap_or(false),
+            tokens_as_ids: fields.boolean("return_tokens_as_token_ids")?.unwrap_or(false),
         })
     }
 }
@@ -236,6 +247,8 @@ fn stops(fields: &mut Fields, settings: &Settings) -> Result<Arc<[String]>, ApiE
 fn stream(fields: &mut Fields) -> Result<Option<StreamOptions>, ApiError> {
     let is_stream = fields.boolean("stream")?.unwrap_or(false);
     let return_progress = fields.boolean("return_progress")?.unwrap_or(false);
+    // A whole answer has its times anyway.
+    let timings_per_token = fields.boolean("timings_per_token")?.unwrap_or(false);
     let options = fields.object("stream_options")?;
     if !is_stream {
         if options.is_some() || return_progress {
@@ -244,11 +257,14 @@ fn stream(fields: &mut Fields) -> Result<Option<StreamOptions>, ApiError> {
         }
         return Ok(None);
     }
-    let include_usage = match options {
-        Some(mut options) => options.boolean("include_usage")?.unwrap_or(false),
-        None => false,
+    let (include_usage, continuous_usage) = match options {
+        Some(mut options) => (
+            options.boolean("include_usage")?.unwrap_or(false),
+            options.boolean("continuous_usage_stats")?.unwrap_or(false),
+        ),
+        None => (false, false),
     };
-    Ok(Some(StreamOptions { include_usage, return_progress }))
+    Ok(Some(StreamOptions { include_usage, continuous_usage, return_progress, timings_per_token }))
 }
 
 fn response_format(format: &Value) -> Result<(), ApiError> {

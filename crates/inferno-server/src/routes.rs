@@ -13,7 +13,8 @@ use tower::util::option_layer;
 
 use crate::app::App;
 use crate::chat::{self, Chat};
-use crate::completion::{Completion, Prompt};
+use crate::completion::Completion;
+use crate::echo::Echo;
 use crate::error::ApiError;
 use crate::generation::{Generation, Job};
 use crate::keys::{Caller, Keyring};
@@ -107,9 +108,10 @@ async fn completions(
     check_model(completion.options.model.as_deref(), &app.card, &app.settings)?;
     let pass = admit(&app, &caller, &completion.options, completion.prompts.len())?;
     let text = Arc::clone(&app.text);
-    let (completion, prompts) = body::off_thread(completion.size(), move || {
+    let (completion, prompts, echo) = body::off_thread(completion.size(), move || {
         let prompts = completion.tokens(&text.tokenizer);
-        Ok((completion, prompts))
+        let echo = completion.echoes(&text.tokenizer, &prompts);
+        Ok((completion, prompts, echo))
     })
     .await?;
     if app.settings.log_text {
@@ -130,7 +132,6 @@ async fn completions(
         let max_tokens = completion.max_tokens(room(&app, &tokens, completion.options.max_tokens)?);
         jobs.push(Job { tokens, max_tokens, prompt_logprobs });
     }
-    let echo = if completion.echo { completion.prompts } else { Vec::new() };
     let ask = Ask { route: "/v1/completions", dialect: Dialect::Completion, echo, request_id, pass };
     ask.answer(&app, caller, jobs, completion.options).await
 }
@@ -160,7 +161,7 @@ fn room(app: &App, tokens: &[u32], asked: Option<usize>) -> Result<usize, ApiErr
 struct Ask {
     route: &'static str,
     dialect: Dialect,
-    echo: Vec<Prompt>,
+    echo: Vec<Echo>,
     request_id: Arc<str>,
     pass: crate::keys::Pass,
 }

@@ -17,7 +17,7 @@ use inferno_engine::RequestId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use crate::completion::Prompt;
+use crate::echo::Echo;
 use crate::error::ApiError;
 use crate::generation::{Generation, Update};
 use crate::meter::caught;
@@ -35,7 +35,7 @@ pub(crate) async fn respond(
     generation: Generation,
     label: Label,
     dialect: Dialect,
-    echo: Vec<Prompt>,
+    echo: Vec<Echo>,
 ) -> Result<Response, ApiError> {
     let (head, opened) = oneshot::channel();
     let (pieces, body) = mpsc::channel(PIECES);

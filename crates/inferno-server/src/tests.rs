@@ -5,6 +5,7 @@ mod access;
 mod basics;
 mod choices;
 mod content;
+mod ends;
 mod faults;
 mod harness;
 mod held;

@@ -25,7 +25,7 @@ const SAMPLER: &str = "this sampler is not there yet: leave it out";
 const LENGTH: &str = "the name here is `max_completion_tokens` or `max_tokens`";
 
 /// Name, the value that does nothing, and what to do instead.
-const KNOWN: [(&str, Neutral, &str); 60] = [
+const KNOWN: [(&str, Neutral, &str); 59] = [
     ("tools", Empty, TOOLS),
     ("functions", Empty, TOOLS),
     ("tool_choice", Text(&["none", "auto"]), TOOLS),
@@ -79,7 +79,6 @@ const KNOWN: [(&str, Neutral, &str); 60] = [
     ("logprob_token_ids", Empty, "use `top_logprobs`"),
     ("prompt_logprobs", Empty, "use `/v1/completions` with `echo` and `logprobs`"),
     ("post_sampling_probs", Empty, "log-probabilities are the model's own, before anything"),
-    ("return_tokens_as_token_ids", Empty, "use `return_token_ids`"),
     // Those that only one of the endpoints reads.
     ("echo", Empty, "use `/v1/completions`"),
     ("top_logprobs", Empty, "the name here is `logprobs`, a number"),

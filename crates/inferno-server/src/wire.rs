@@ -1,17 +1,18 @@
 //! What an answer looks like on the wire: OpenAI's objects, with a few members more that their clients ignore.
 
-use std::collections::BTreeMap;
-
 use axum::body::Body;
 use axum::response::Response;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use inferno_engine::{Miss, TokenLogprob};
+use inferno_engine::Miss;
 use inferno_text::Tokenizer;
 use serde::Serialize;
 
-use crate::choice::{FinishReason, Shown};
+use crate::choice::{FinishReason, StopReason};
 use crate::generation::{Generation, Totals};
+
+mod logprobs;
+pub(crate) use logprobs::{ChatLogprobs, Names, TextLogprobs};
 
 /// Whose objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,9 @@ pub(crate) struct Object<'a, C> {
     pub(crate) created: u64,
     pub(crate) model: &'a str,
     pub(crate) system_fingerprint: &'a str,
+    /// Of a chat, as vLLM has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt_token_ids: Option<&'a [u32]>,
     pub(crate) choices: &'a [C],
     /// Left out, null, or there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +66,8 @@ pub(crate) struct ChatChoice {
     pub(crate) message: Message,
     pub(crate) logprobs: Option<ChatLogprobs>,
     pub(crate) finish_reason: FinishReason,
+    /// vLLM's.
+    pub(crate) stop_reason: Option<StopReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_ids: Option<Vec<u32>>,
 }
@@ -79,6 +85,9 @@ pub(crate) struct ChatChunkChoice<'a> {
     pub(crate) delta: ChatDelta<'a>,
     pub(crate) logprobs: Option<ChatLogprobs>,
     pub(crate) finish_reason: Option<FinishReason>,
+    /// Left out before the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stop_reason: Option<Option<StopReason>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_ids: Option<Vec<u32>>,
 }
@@ -97,8 +106,13 @@ pub(crate) struct TextChoice<'a> {
     pub(crate) text: &'a str,
     pub(crate) logprobs: Option<TextLogprobs>,
     pub(crate) finish_reason: Option<FinishReason>,
+    /// Left out of events before the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stop_reason: Option<Option<StopReason>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_ids: Option<Vec<u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt_token_ids: Option<&'a [u32]>,
 }
 
 #[derive(Debug, Serialize)]
@@ -129,9 +143,11 @@ pub(crate) struct Timings {
     cache_n: usize,
     prompt_n: usize,
     prompt_ms: f64,
+    prompt_per_token_ms: f64,
     prompt_per_second: f64,
     predicted_n: usize,
     predicted_ms: f64,
+    predicted_per_token_ms: f64,
     predicted_per_second: f64,
     draft_n: usize,
     draft_n_accepted: usize,
@@ -158,34 +174,33 @@ pub(crate) struct PromptProgress {
     pub(crate) time_ms: u64,
 }
 
-#[derive(Debug, Serialize)]
-pub(crate) struct ChatLogprobs {
-    content: Vec<ChatLogprob>,
-    refusal: Option<Vec<ChatLogprob>>,
+impl<'a> ChatChunkChoice<'a> {
+    /// A part of a choice with nothing beside it.
+    pub(crate) fn new(index: usize, delta: ChatDelta<'a>) -> ChatChunkChoice<'a> {
+        ChatChunkChoice {
+            index,
+            delta,
+            logprobs: None,
+            finish_reason: None,
+            stop_reason: None,
+            token_ids: None,
+        }
+    }
 }
 
-#[derive(Debug, Serialize)]
-struct ChatLogprob {
-    token: String,
-    logprob: f32,
-    bytes: Vec<u8>,
-    top_logprobs: Vec<TopLogprob>,
-}
-
-#[derive(Debug, Serialize)]
-struct TopLogprob {
-    token: String,
-    logprob: f32,
-    bytes: Vec<u8>,
-}
-
-/// The shape that completions have had since before there were chats.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct TextLogprobs {
-    tokens: Vec<String>,
-    token_logprobs: Vec<Option<f32>>,
-    top_logprobs: Vec<Option<BTreeMap<String, f32>>>,
-    text_offset: Vec<usize>,
+impl<'a> TextChoice<'a> {
+    /// A part of a choice with nothing beside it.
+    pub(crate) fn new(index: usize, text: &'a str) -> TextChoice<'a> {
+        TextChoice {
+            index,
+            text,
+            logprobs: None,
+            finish_reason: None,
+            stop_reason: None,
+            token_ids: None,
+            prompt_token_ids: None,
+        }
+    }
 }
 
 impl UsageBody {
@@ -212,16 +227,21 @@ impl Timings {
             seconds if seconds > 0.0 => (n as f64 / seconds * 1e3).round() / 1e3,
             _ => 0.0,
         };
+        let each = |n: usize, time: std::time::Duration| ms(time.checked_div(n as u32).unwrap_or_default());
         let n_computed = totals.n_prompt - totals.n_cached;
+        // The first token of a completion comes with the prompt.
+        let n_decoded = totals.n_completion.saturating_sub(1);
         Timings {
             queue_ms: ms(totals.queued),
             cache_n: totals.n_cached,
             prompt_n: n_computed,
             prompt_ms: ms(totals.prefill),
+            prompt_per_token_ms: each(n_computed, totals.prefill),
             prompt_per_second: rate(n_computed, totals.prefill),
             predicted_n: totals.n_completion,
             predicted_ms: ms(totals.decode),
-            predicted_per_second: rate(totals.n_completion.saturating_sub(1), totals.decode),
+            predicted_per_token_ms: each(n_decoded, totals.decode),
+            predicted_per_second: rate(n_decoded, totals.decode),
             draft_n: totals.n_drafted,
             draft_n_accepted: totals.n_accepted,
         }
@@ -256,78 +276,6 @@ pub(crate) fn closing(generation: &Generation) -> More {
         timings: Some(Timings::new(&generation.totals())),
         prefix_cache: PrefixCache::new(generation, &generation.app().text.tokenizer),
         prompt_progress: None,
-    }
-}
-
-/// JSON has no infinity: OpenAI writes this.
-const LEAST_LOGPROB: f32 = -9999.0;
-
-impl ChatLogprobs {
-    pub(crate) fn new(tokens: &[Shown], tokenizer: &Tokenizer) -> ChatLogprobs {
-        let content = tokens.iter().filter_map(|token| {
-            let logprob = token.logprob.as_ref()?;
-            let bytes = tokenizer.piece(token.id).unwrap_or_default().to_vec();
-            let top = |&(id, logprob): &(u32, f32)| {
-                let bytes = tokenizer.piece(id).unwrap_or_default().to_vec();
-                TopLogprob { token: lossy(&bytes), logprob: logprob.max(LEAST_LOGPROB), bytes }
-            };
-            Some(ChatLogprob {
-                token: lossy(&bytes),
-                logprob: logprob.logprob.max(LEAST_LOGPROB),
-                bytes,
-                top_logprobs: logprob.top.iter().map(top).collect(),
-            })
-        });
-        ChatLogprobs { content: content.collect(), refusal: None }
-    }
-}
-
-impl TextLogprobs {
-    /// Adds a token; the first of a prompt has no log-probability. `offset` is in characters of the choice's text, and
-    /// goes on behind the token.
-    pub(crate) fn push(
-        &mut self,
-        id: u32,
-        logprob: Option<&TokenLogprob>,
-        offset: &mut usize,
-        tokenizer: &Tokenizer,
-    ) {
-        let name = |id: u32| named(tokenizer.piece(id).unwrap_or_default());
-        self.tokens.push(name(id));
-        self.token_logprobs.push(logprob.map(|l| l.logprob.max(LEAST_LOGPROB)));
-        self.top_logprobs.push(logprob.map(|l| {
-            let top = l.top.iter().copied().chain([(id, l.logprob)]);
-            top.map(|(id, logprob)| (name(id), logprob.max(LEAST_LOGPROB))).collect()
-        }));
-        self.text_offset.push(*offset);
-        *offset += lossy(tokenizer.piece(id).unwrap_or_default()).chars().count();
-    }
-}
-
-impl TextLogprobs {
-    /// Adds a prompt; `logprobs` are those of its tokens but the first.
-    pub(crate) fn push_prompt(
-        &mut self,
-        prompt: &[u32],
-        logprobs: &[TokenLogprob],
-        offset: &mut usize,
-        tokenizer: &Tokenizer,
-    ) {
-        for (i, &id) in prompt.iter().enumerate() {
-            self.push(id, i.checked_sub(1).and_then(|i| logprobs.get(i)), offset, tokenizer);
-        }
-    }
-}
-
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A token as a key: what is no text by itself is written in bytes.
-fn named(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => bytes.iter().fold("bytes:".to_owned(), |name, b| name + &format!("\\x{b:02x}")),
     }
 }
 

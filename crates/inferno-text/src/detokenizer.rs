@@ -24,7 +24,7 @@ pub struct Detokenizer<T> {
     tokenizer: T,
     control: ControlTokens,
     /// The start of a character whose rest has not come yet: at most three bytes between calls.
-    pending: Vec<u8>,
+    pub(crate) pending: Vec<u8>,
     /// The next token starts a text, or follows a special token.
     is_start: bool,
 }
@@ -63,16 +63,22 @@ impl<T: Deref<Target = Tokenizer>> Detokenizer<T> {
 
     /// Takes the next token and writes the text that is now complete to the end of `out`.
     pub fn push_to(&mut self, id: u32, out: &mut String) -> Result<(), TokenizerError> {
+        self.append(id)?;
+        self.take_complete(out);
+        Ok(())
+    }
+
+    /// Takes the next token, of which nothing is decoded yet; returns the bytes that it adds.
+    pub(crate) fn append(&mut self, id: u32) -> Result<usize, TokenizerError> {
         let piece = self.tokenizer.piece(id);
         let piece = piece.ok_or(TokenizerError::UnknownId { id, vocab_size: self.tokenizer.vocab_size() })?;
         let hidden = matches!(self.tokenizer.token_kind(id), Some(TokenKind::Control | TokenKind::Unknown))
             && self.control == ControlTokens::Hidden;
-        if !hidden {
-            self.pending.extend_from_slice(self.tokenizer.without_prefix(piece, self.is_start));
-        }
+        let piece = if hidden { b"" } else { self.tokenizer.without_prefix(piece, self.is_start) };
+        self.pending.extend_from_slice(piece);
+        let n = piece.len();
         self.is_start = self.tokenizer.is_special(id);
-        self.take_complete(out);
-        Ok(())
+        Ok(n)
     }
 
     /// Bytes of a character whose rest has not come yet.
@@ -87,26 +93,31 @@ impl<T: Deref<Target = Tokenizer>> Detokenizer<T> {
         text
     }
 
-    fn take_complete(&mut self, out: &mut String) {
-        let mut used = 0;
-        loop {
-            match std::str::from_utf8(&self.pending[used..]) {
-                Ok(rest) => {
-                    out.push_str(rest);
-                    used = self.pending.len();
-                    break;
-                }
-                Err(error) => {
-                    let valid = used + error.valid_up_to();
-                    out.push_str(std::str::from_utf8(&self.pending[used..valid]).unwrap_or_default());
-                    used = valid;
-                    // No error length: the bytes may yet become a character.
-                    let Some(len) = error.error_len() else { break };
-                    out.push('\u{fffd}');
-                    used += len;
-                }
-            }
-        }
+    /// Decodes what is complete.
+    pub(crate) fn take_complete(&mut self, out: &mut String) {
+        let used = complete(&self.pending, |run, _| out.push_str(run));
         self.pending.drain(..used);
+    }
+}
+
+/// Decodes `bytes` up to a character whose rest is missing, and returns where that is. `each` is given runs of text and how
+/// many of the bytes they stand for: those that are valid, and U+FFFD for as many as can be no character.
+pub(crate) fn complete(bytes: &[u8], mut each: impl FnMut(&str, usize)) -> usize {
+    let mut used = 0;
+    loop {
+        let error = match std::str::from_utf8(&bytes[used..]) {
+            Ok(rest) => {
+                each(rest, rest.len());
+                return bytes.len();
+            }
+            Err(error) => error,
+        };
+        let valid = &bytes[used..used + error.valid_up_to()];
+        each(std::str::from_utf8(valid).unwrap_or_default(), valid.len());
+        used += valid.len();
+        // No error length: the bytes may yet become a character.
+        let Some(len) = error.error_len() else { return used };
+        each("\u{fffd}", len);
+        used += len;
     }
 }

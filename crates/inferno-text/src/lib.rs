@@ -2,7 +2,7 @@
 //! Strings and tokens: what a model's file says about turning one into the other.
 //!
 //! It knows the `tokenizer.*` keys of a GGUF file and nothing else of it: tokenizers ([`Tokenizer`]), text that
-//! arrives token by token ([`Detokenizer`]), strings that end it ([`StopStrings`]), and chat templates
+//! arrives token by token ([`Detokenizer`], and [`SpanDetokenizer`], which also says where each token is), strings that end it ([`StopStrings`]), and chat templates
 //! ([`ChatTemplate`]).
 //! It must not know of weights, of the engine, of HTTP, or of who asks: everything here is a function of its
 //! arguments, and all text but a template's is a stranger's.
@@ -14,6 +14,7 @@ mod bpe;
 mod class;
 mod detokenizer;
 mod error;
+mod spans;
 mod special;
 mod split;
 mod spm;
@@ -25,6 +26,7 @@ mod vocab;
 
 pub use detokenizer::{ControlTokens, Detokenizer};
 pub use error::TokenizerError;
+pub use spans::{SpanDetokenizer, TokenSpan};
 pub use special::Special;
 pub use stop::{StopStrings, StopText};
 pub use template::{

@@ -6,15 +6,15 @@ use inferno_engine::TokenLogprob;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::choice::{Delta, FinishReason};
-use crate::completion::Prompt;
+use crate::choice::{Delta, Ending};
+use crate::echo::Echo;
 use crate::error::ApiError;
-use crate::generation::{Generation, Update};
+use crate::generation::{Generation, Totals, Update};
 use crate::options::StreamOptions;
 use crate::places::Place;
 use crate::wire::{
-    self, ChatChunkChoice, ChatDelta, ChatLogprobs, Dialect, Label, More, Object, PromptProgress, TextChoice,
-    TextLogprobs, UsageBody,
+    self, ChatChunkChoice, ChatDelta, ChatLogprobs, Dialect, Label, More, Names, Object, PromptProgress,
+    TextChoice, TextLogprobs, Timings, UsageBody,
 };
 
 /// Writes the events of one answer.
@@ -23,18 +23,26 @@ pub(super) struct Frames {
     dialect: Dialect,
     wants: StreamOptions,
     /// The prompts, if completions start with them.
-    echo: Vec<Prompt>,
-    /// Of each choice, for `text_offset`.
-    offsets: Vec<usize>,
-    /// Tokens of each choice's prompt that were told.
-    told: Vec<usize>,
+    echo: Vec<Echo>,
+    /// One entry per choice.
+    told: Vec<Told>,
+}
+
+/// The part of a choice that earlier events carried.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    /// Tokens of its prompt, with their log-probabilities.
+    n_scored: usize,
+    /// Tokens of the completion.
+    n_tokens: usize,
+    /// The prompt's token ids.
+    has_prompt: bool,
 }
 
 impl Frames {
-    pub(super) fn new(label: Label, dialect: Dialect, generation: &Generation, echo: Vec<Prompt>) -> Frames {
+    pub(super) fn new(label: Label, dialect: Dialect, generation: &Generation, echo: Vec<Echo>) -> Frames {
         let wants = generation.options().stream.unwrap_or_default();
-        let zeros = vec![0; generation.n_choices()];
-        Frames { label, dialect, wants, echo, offsets: zeros.clone(), told: zeros }
+        Frames { label, dialect, wants, echo, told: vec![Told::default(); generation.n_choices()] }
     }
 
     pub(super) fn wants_progress(&self) -> bool {
@@ -47,16 +55,16 @@ impl Frames {
             match self.dialect {
                 Dialect::Chat => {
                     let delta = ChatDelta { role: Some("assistant"), content: Some("") };
-                    self.chat(choice, delta, None, None, More::default(), out);
+                    self.chat(generation, ChatChunkChoice::new(choice, delta), More::default(), out);
                 }
                 Dialect::Completion => {
-                    let prompt = self.echo.get(choice / generation.n());
-                    let text = prompt.map(|prompt| prompt.text(&generation.app().text.tokenizer));
+                    let text = self.echo.get(choice / generation.n()).map(|echo| echo.text().to_owned());
                     if text.is_some() || generation.n_choices() > 1 {
                         // The first token of a prompt has no probability, so no event brings it.
-                        let first = self.scored(generation, choice, &[None]).filter(|_| text.is_some());
+                        let logprobs = self.scored(generation, choice, &[None]).filter(|_| text.is_some());
                         let text = text.unwrap_or_default();
-                        self.text(choice, &text, first, None, None, More::default(), out);
+                        let choice = TextChoice { logprobs, ..TextChoice::new(choice, &text) };
+                        self.text(generation, choice, More::default(), out);
                     }
                 }
             }
@@ -68,21 +76,18 @@ impl Frames {
             Update::Progress { prompt_idx, n_done } => self.progress(generation, prompt_idx, n_done, out),
             Update::Prompt { choice, logprobs } => self.prompt(generation, choice, &logprobs, out),
             Update::Text { choice, delta } => self.delta(generation, choice, &delta, None, out),
-            Update::Finished { choice, delta, reason } => {
-                self.delta(generation, choice, &delta, Some(reason), out);
+            Update::Finished { choice, delta, ending } => {
+                self.delta(generation, choice, &delta, Some(ending), out);
             }
             Update::Failed(_) => unreachable!("whoever writes frames sees to errors"),
         }
     }
 
-    /// Usage, if it is wanted, and the end.
+    /// Usage and what is told of the whole beside it, if it is wanted, and the end.
     pub(super) fn end(&mut self, generation: &Generation, out: &mut Vec<u8>) {
         if self.wants.include_usage {
             let usage = Some(Some(UsageBody::new(&generation.totals())));
-            match self.dialect {
-                Dialect::Chat => self.object::<ChatChunkChoice<'_>>(&[], usage, More::default(), out),
-                Dialect::Completion => self.object::<TextChoice<'_>>(&[], usage, More::default(), out),
-            }
+            self.event_without_choices(usage, wire::closing(generation), out);
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
     }
@@ -110,10 +115,7 @@ impl Frames {
             time_ms: generation.elapsed().as_millis() as u64,
         };
         let more = More { prompt_progress: Some(progress), ..More::default() };
-        match self.dialect {
-            Dialect::Chat => self.object::<ChatChunkChoice<'_>>(&[], self.no_usage(), more, out),
-            Dialect::Completion => self.object::<TextChoice<'_>>(&[], self.no_usage(), more, out),
-        }
+        self.event_without_choices(self.usage(generation), more, out);
     }
 
     /// Log-probabilities of a prompt that is echoed. They come in order.
@@ -124,9 +126,10 @@ impl Frames {
         logprobs: &[TokenLogprob],
         out: &mut Vec<u8>,
     ) {
-        let logprobs: Vec<Option<&TokenLogprob>> = logprobs.iter().map(Some).collect();
-        if let Some(body) = self.scored(generation, choice, &logprobs).filter(|_| !self.echo.is_empty()) {
-            self.text(choice, "", Some(body), None, None, More::default(), out);
+        let scores: Vec<Option<&TokenLogprob>> = logprobs.iter().map(Some).collect();
+        if let Some(body) = self.scored(generation, choice, &scores).filter(|_| !self.echo.is_empty()) {
+            let choice = TextChoice { logprobs: Some(body), ..TextChoice::new(choice, "") };
+            self.text(generation, choice, More::default(), out);
         }
     }
 
@@ -138,13 +141,14 @@ impl Frames {
         logprobs: &[Option<&TokenLogprob>],
     ) -> Option<TextLogprobs> {
         generation.options().sampling.logprobs?;
-        let tokenizer = &generation.app().text.tokenizer;
         let prompt = generation.prompt_tokens(choice / generation.n());
+        let echo = self.echo.get(choice / generation.n());
         let mut body = TextLogprobs::default();
+        let told = &mut self.told[choice];
         for logprob in logprobs {
-            let id = prompt[self.told[choice]];
-            body.push(id, *logprob, &mut self.offsets[choice], tokenizer);
-            self.told[choice] += 1;
+            let offset = echo.map_or(0, |echo| echo.offset(told.n_scored));
+            body.push(prompt[told.n_scored], *logprob, offset, Names::of(generation));
+            told.n_scored += 1;
         }
         Some(body)
     }
@@ -154,86 +158,112 @@ impl Frames {
         generation: &Generation,
         choice: usize,
         delta: &Delta,
-        reason: Option<FinishReason>,
+        ending: Option<Ending>,
         out: &mut Vec<u8>,
     ) {
         let options = generation.options();
-        let tokenizer = &generation.app().text.tokenizer;
+        let names = Names::of(generation);
+        let (reason, stop) = ending.map_or((None, None), |e| (Some(e.reason), Some(e.stop)));
         let has_more = !delta.text.is_empty() || !delta.tokens.is_empty();
-        let token_ids = || options.return_token_ids.then(|| delta.tokens.iter().map(|t| t.id).collect());
-        // All has ended with this one: what there is to tell of the whole goes with it.
-        let closing = || match generation.has_ended() && reason.is_some() {
-            true => wire::closing(generation),
-            false => More::default(),
-        };
+        self.told[choice].n_tokens += delta.tokens.len();
+        let ids = options.return_token_ids.then(|| delta.tokens.iter().map(|t| t.span.token).collect());
+        // All has ended with this one: what there is to tell of the whole goes with it, or with the usage.
+        let is_last = generation.has_ended() && reason.is_some() && !self.wants.include_usage;
+        let closing = if is_last { wire::closing(generation) } else { More::default() };
         match self.dialect {
             Dialect::Chat => {
                 if has_more {
-                    let logprobs =
-                        options.sampling.logprobs.map(|_| ChatLogprobs::new(&delta.tokens, tokenizer));
                     let text = ChatDelta { role: None, content: Some(&delta.text) };
-                    let choice = ChatChunkChoice {
-                        index: choice,
-                        delta: text,
-                        logprobs,
-                        finish_reason: None,
-                        token_ids: token_ids(),
-                    };
-                    self.object(&[choice], self.no_usage(), More::default(), out);
+                    let logprobs = options.sampling.logprobs.map(|_| ChatLogprobs::new(&delta.tokens, names));
+                    let part =
+                        ChatChunkChoice { logprobs, token_ids: ids, ..ChatChunkChoice::new(choice, text) };
+                    self.chat(generation, part, More::default(), out);
                 }
                 if reason.is_some() {
-                    self.chat(choice, ChatDelta::default(), None, reason, closing(), out);
+                    self.told[choice].n_tokens = generation.n_tokens(choice);
+                    let last = ChatChunkChoice {
+                        finish_reason: reason,
+                        stop_reason: stop,
+                        ..ChatChunkChoice::new(choice, ChatDelta::default())
+                    };
+                    self.chat(generation, last, closing, out);
                 }
             }
             Dialect::Completion if has_more || reason.is_some() => {
+                if reason.is_some() {
+                    self.told[choice].n_tokens = generation.n_tokens(choice);
+                }
                 let logprobs = options.sampling.logprobs.map(|_| {
                     let mut body = TextLogprobs::default();
-                    for token in &delta.tokens {
-                        body.push(token.id, token.logprob.as_ref(), &mut self.offsets[choice], tokenizer);
-                    }
+                    body.push_all(&delta.tokens, self.echo.get(choice / generation.n()), names);
                     body
                 });
-                self.text(choice, &delta.text, logprobs, token_ids(), reason, closing(), out);
+                let part = TextChoice {
+                    logprobs,
+                    finish_reason: reason,
+                    stop_reason: stop,
+                    token_ids: ids,
+                    ..TextChoice::new(choice, &delta.text)
+                };
+                self.text(generation, part, closing, out);
             }
             Dialect::Completion => {}
         }
     }
 
-    fn chat(
-        &self,
-        index: usize,
-        delta: ChatDelta<'_>,
-        logprobs: Option<ChatLogprobs>,
-        finish_reason: Option<FinishReason>,
+    fn chat(&mut self, generation: &Generation, choice: ChatChunkChoice<'_>, more: More, out: &mut Vec<u8>) {
+        // vLLM has the prompt's tokens in the first event of a chat, and beside the first text of a completion.
+        let tells = generation.options().return_token_ids && !self.told[0].has_prompt;
+        self.told[0].has_prompt = true;
+        let prompt = tells.then(|| generation.prompt_tokens(0));
+        self.object(prompt, &[choice], self.usage(generation), self.timed(generation, more), out);
+    }
+
+    fn text<'g>(
+        &mut self,
+        generation: &'g Generation,
+        mut choice: TextChoice<'g>,
         more: More,
         out: &mut Vec<u8>,
     ) {
-        let choice = ChatChunkChoice { index, delta, logprobs, finish_reason, token_ids: None };
-        self.object(&[choice], self.no_usage(), more, out);
+        if generation.options().return_token_ids {
+            choice.token_ids.get_or_insert_default();
+            let told = &mut self.told[choice.index];
+            if !std::mem::replace(&mut told.has_prompt, true) {
+                choice.prompt_token_ids = Some(generation.prompt_tokens(choice.index / generation.n()));
+            }
+        }
+        self.object(None, &[choice], self.usage(generation), self.timed(generation, more), out);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the members of the object")]
-    fn text(
-        &self,
-        index: usize,
-        text: &str,
-        logprobs: Option<TextLogprobs>,
-        token_ids: Option<Vec<u32>>,
-        finish_reason: Option<FinishReason>,
-        more: More,
-        out: &mut Vec<u8>,
-    ) {
-        let choice = TextChoice { index, text, logprobs, finish_reason, token_ids };
-        self.object(&[choice], self.no_usage(), more, out);
+    /// With the times so far, if every event is to have them.
+    fn timed(&self, generation: &Generation, more: More) -> More {
+        match (self.wants.timings_per_token, more.timings) {
+            (true, None) => More { timings: Some(Timings::new(&generation.totals_so_far())), ..more },
+            (_, timings) => More { timings, ..more },
+        }
     }
 
-    /// Where usage is wanted it is null in all chunks but the last.
-    fn no_usage(&self) -> Option<Option<UsageBody>> {
-        self.wants.include_usage.then_some(None)
+    /// Usage is null in all events but the last, or what events have told so far.
+    fn usage(&self, generation: &Generation) -> Option<Option<UsageBody>> {
+        let StreamOptions { include_usage, continuous_usage, .. } = self.wants;
+        let so_far = || {
+            let n_completion = self.told.iter().map(|told| told.n_tokens).sum();
+            UsageBody::new(&Totals { n_completion, ..generation.totals() })
+        };
+        include_usage.then(|| continuous_usage.then(so_far))
+    }
+
+    fn event_without_choices(&self, usage: Option<Option<UsageBody>>, more: More, out: &mut Vec<u8>) {
+        match self.dialect {
+            Dialect::Chat => self.object::<ChatChunkChoice<'_>>(None, &[], usage, more, out),
+            Dialect::Completion => self.object::<TextChoice<'_>>(None, &[], usage, more, out),
+        }
     }
 
     fn object<C: Serialize>(
         &self,
+        prompt_token_ids: Option<&[u32]>,
         choices: &[C],
         usage: Option<Option<UsageBody>>,
         more: More,
@@ -245,7 +275,20 @@ impl Frames {
             Dialect::Completion => "text_completion",
         };
         let (created, system_fingerprint) = (*created, fingerprint);
-        event(&Object { id, object, created, model, system_fingerprint, choices, usage, more }, out);
+        event(
+            &Object {
+                id,
+                object,
+                created,
+                model,
+                system_fingerprint,
+                prompt_token_ids,
+                choices,
+                usage,
+                more,
+            },
+            out,
+        );
     }
 }
 

@@ -152,3 +152,46 @@ fn what_an_operator_set_is_shown_as_it_was_set() {
     let defaults = server.get("/server_info").json()["sampling_defaults"].to_string();
     assert_eq!(defaults, r#"{"temperature":0.6,"top_k":40,"top_p":1.0,"min_p":0.05}"#);
 }
+
+#[test]
+fn offsets_count_characters_of_the_text_also_where_tokens_share_one() {
+    let server = start(Settings::default());
+    let prompt = "naïve 日本 dog 🎉!";
+    let body = json!({ "prompt": prompt, "echo": true, "logprobs": 1, "max_tokens": 3, "temperature": 0, "ignore_eos": true });
+    let choice = server.post("/v1/completions", &body).json()["choices"][0].clone();
+    let text: Vec<char> = choice["text"].as_str().unwrap().chars().collect();
+    let scores = &choice["logprobs"];
+    let tokens: Vec<&str> = scores["tokens"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let offsets: Vec<usize> = numbers(&scores["text_offset"]).into_iter().map(|x| x as usize).collect();
+    assert!(tokens.iter().any(|t| t.starts_with("bytes:")), "{tokens:?}");
+    assert!(offsets.is_sorted() && offsets.len() == tokens.len());
+    let mut n_whole = 0;
+    for (token, &offset) in tokens.iter().zip(&offsets).filter(|t| !t.0.starts_with("bytes:")) {
+        let at: String = text[offset..].iter().take(token.chars().count()).collect();
+        assert_eq!(at, **token, "{tokens:?} {offsets:?}");
+        n_whole += 1;
+    }
+    assert!(n_whole > 5 && text[*offsets.last().unwrap()..].len() == tokens.last().unwrap().chars().count());
+    // Without the prompt they count from the completion's start.
+    let mut body = body;
+    body["echo"] = json!(false);
+    let alone = server.post("/v1/completions", &body).json()["choices"][0]["logprobs"]["text_offset"].clone();
+    let start = prompt.chars().count();
+    let expected: Vec<usize> = offsets[offsets.len() - 3..].iter().map(|o| o - start).collect();
+    assert_eq!(alone, json!(expected));
+}
+
+#[test]
+fn the_best_tokens_of_a_completion_come_by_probability() {
+    let server = start(Settings::default());
+    let members = json!({ "logprobs": 5, "temperature": 2, "seed": 3, "top_k": 0, "min_p": 0, "echo": true });
+    let choice = completion(&server, &members);
+    let all = choice["logprobs"]["top_logprobs"].as_array().unwrap();
+    let mut n_beside = 0;
+    for best in all.iter().filter_map(Value::as_object) {
+        let logprobs: Vec<f64> = best.values().map(|l| l.as_f64().unwrap()).collect();
+        assert!(logprobs.is_sorted_by(|a, b| a >= b), "{best:?}");
+        n_beside += usize::from(logprobs.len() == 6);
+    }
+    assert!(n_beside > 0, "some token is not among the best: {all:?}");
+}

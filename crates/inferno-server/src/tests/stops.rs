@@ -119,14 +119,16 @@ fn before_the_least_number_of_tokens_no_stop_counts() {
     assert!(early.n_completion < 8, "{first:?} ends it at {}", early.n_completion);
     let late = ask(&server, &json!({ "stop": first, "min_tokens": 8 }));
     assert!(late.n_completion > 8 && late.text.starts_with(&full.text[..early.text.len() + 1]));
-    // A stop token ends it too, and is not shown.
+    // A stop token ends it too. It counts, but is no text.
     let token = full.ids[3];
     let at = full.ids.iter().position(|id| *id == token).unwrap();
     let stopped = ask(&server, &json!({ "stop_token_ids": [token] }));
     assert_eq!((stopped.reason.as_str(), stopped.n_completion), ("stop", at as u64 + 1));
-    assert_eq!(stopped.ids, full.ids[..at]);
+    assert_eq!(stopped.ids, full.ids[..=at]);
+    assert!(stopped.tokens.starts_with(&stopped.text) && stopped.tokens.len() > stopped.text.len());
     let kept = ask(&server, &json!({ "stop_token_ids": [token], "include_stop_str_in_output": true }));
     assert_eq!(kept.ids, full.ids[..=at]);
+    assert_eq!(kept.tokens, kept.text);
     let late = ask(&server, &json!({ "stop_token_ids": [token], "min_tokens": 12 }));
     assert!(late.n_completion >= 12 && !late.ids[..12].contains(&token));
 }

@@ -7,6 +7,7 @@ mod encode;
 mod malformed;
 mod real_templates;
 mod roundtrip;
+mod spans;
 mod templates;
 mod vectors;
 mod vocab;

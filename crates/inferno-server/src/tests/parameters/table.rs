@@ -121,7 +121,10 @@ fn numbers() -> Vec<Row> {
 
 fn booleans() -> Vec<Row> {
     vec![
-        boolean("", "stream ignore_eos include_stop_str_in_output skip_special_tokens return_token_ids"),
+        boolean(
+            "",
+            "stream ignore_eos include_stop_str_in_output skip_special_tokens return_token_ids return_tokens_as_token_ids timings_per_token",
+        ),
         boolean(CHAT, "logprobs enable_thinking add_generation_prompt"),
         boolean(TEXT, "echo add_special_tokens"),
         ("", "return_progress", list(json!([false])), no_booleans(), "true or false"),

@@ -60,7 +60,6 @@ fn parameters_that_are_missing_here_are_refused_by_name_with_a_way_out() {
         ("n_discard", json!(-1), "never shifted"),
         ("truncate_prompt_tokens", json!(-1), "shorten the prompt"),
         ("documents", json!([{ "text": "x" }]), "the messages"),
-        ("return_tokens_as_token_ids", json!(true), "`return_token_ids`"),
         ("post_sampling_probs", json!(true), "the model's own"),
         ("modalities", json!(["text", "audio"]), "text only"),
     ] {
