@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inferno_engine::{Distribution, Logprobs};
-use inferno_text::{ChatRenderer, RenderOptions, Rendered, TemplateError};
+use inferno_text::{ArgumentsForm, ChatRenderer, ContentForm, RenderOptions, Rendered, TemplateError};
 use serde_json::{Map, Value};
 
 use crate::app::{App, Text};
@@ -32,6 +32,9 @@ pub(crate) struct Chat {
     pub(crate) conversation: Conversation,
     pub(crate) options: Options,
 }
+
+/// Bytes of text per token, at most.
+const LONGEST_TOKEN: usize = 1024;
 
 /// Who may speak. `developer` is the newer name of `system`.
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
@@ -123,19 +126,30 @@ impl Conversation {
         let options = RenderOptions {
             add_generation_prompt: self.add_generation_prompt,
             extra: self.variables.clone(),
-            max_bytes: 4 * text.context_len + self.size(),
+            max_bytes: self.most_bytes(text.context_len),
             ..RenderOptions::default()
         };
         let render = |messages: &[Value]| template.render(messages, &options);
-        // Most templates write arguments as JSON themselves, some paste them in as the text that clients send.
-        let with_objects = match calls::with_objects(&self.messages, self.limits) {
-            Some(messages) => match render(&messages) {
-                Err(TemplateError::Stopped { .. } | TemplateError::Refused { .. }) => None,
-                done => Some(done),
-            },
-            None => None,
+        // Most templates write arguments as JSON themselves, some paste the text that clients send.
+        let wants = template.profile().arguments;
+        let converted = match wants {
+            ArgumentsForm::Object => calls::with_objects(&self.messages, self.limits),
+            ArgumentsForm::Text => calls::with_texts(&self.messages),
         };
-        with_objects.unwrap_or_else(|| render(&self.messages)).map_err(|e| ApiError::template(&e))
+        let first = converted.as_deref().map(render);
+        let rendered = match first {
+            Some(Err(TemplateError::Stopped { .. } | TemplateError::Refused { .. })) | None => {
+                render(&self.messages)
+            }
+            Some(done) => done,
+        };
+        rendered.map_err(|e| ApiError::template(&e, text.context_len))
+    }
+
+    /// Limit of a prompt's text: more than any prompt that fits the context has, and room to show a longer one.
+    fn most_bytes(&self, context_len: usize) -> usize {
+        let fits = context_len.saturating_mul(LONGEST_TOKEN).min(32 << 20);
+        fits.max(4 * self.size() + (4 << 20))
     }
 }
 
@@ -189,44 +203,71 @@ fn message(i: usize, message: Value, template: Option<&dyn ChatRenderer>) -> Res
             return Err(expected_at(&path("role"), found, &format!("one of {}", ROLES.join(", "))));
         }
     };
-    if role == "developer" && !template.is_some_and(|t| t.profile().takes_developer) {
-        message.insert("role".into(), "system".into());
-    }
+    let profile = template.map(ChatRenderer::profile);
+    let is_system = role == "developer" && !profile.is_some_and(|profile| profile.takes_developer);
+    let role = if is_system { "system" } else { role.as_str() };
     let calls = message.get("tool_calls").filter(|calls| !calls.is_null());
     if let Some(calls) = calls {
         calls::check(&path("tool_calls"), calls)?;
     }
-    let has_calls = calls.is_some() || message.get("function_call").is_some_and(|call| !call.is_null());
-    let content = match message.remove("content") {
-        Some(Value::String(text)) => Value::String(text),
-        Some(Value::Array(parts)) => Value::String(joined(&path("content"), parts)?),
-        None | Some(Value::Null) if role == "assistant" && has_calls => Value::String(String::new()),
-        // What OpenAI's models say when they say no.
-        None | Some(Value::Null)
-            if role == "assistant" && message.get("refusal").is_some_and(Value::is_string) =>
-        {
-            message.remove("refusal").unwrap_or_default()
+    let form = profile.map_or(ContentForm::Text, |profile| profile.content(role));
+    let refusal = message.get("refusal").filter(|refusal| refusal.is_string()).cloned();
+    let content = match (message.get_mut("content").map(Value::take), refusal) {
+        (Some(Value::String(text)), _) => as_content(text, form),
+        (Some(Value::Array(parts)), _) => {
+            let texts = texts(&path("content"), parts)?;
+            match form {
+                ContentForm::Text => Value::String(texts.join("\n")),
+                ContentForm::Parts | ContentForm::Both => texts.into_iter().map(part).collect(),
+            }
         }
-        None | Some(Value::Null) => {
+        // The words in which OpenAI's models decline.
+        (None | Some(Value::Null), Some(Value::String(refusal))) if role == "assistant" => {
+            message.insert("refusal".into(), Value::Null);
+            as_content(refusal, form)
+        }
+        // An answer of calls alone, of thoughts alone, or of nothing.
+        (None | Some(Value::Null), _) if role == "assistant" => match form {
+            ContentForm::Text | ContentForm::Both => "".into(),
+            ContentForm::Parts => Value::Array(Vec::new()),
+        },
+        (None | Some(Value::Null), _) => {
             let message = format!("`{}` is missing: a string, or an array of text parts", path("content"));
             return Err(ApiError::missing(path("content"), message));
         }
-        Some(other) => {
+        (Some(other), _) => {
             return Err(expected_at(&path("content"), &other, "a string or an array of text parts"));
         }
     };
+    message.insert("role".into(), role.into());
     message.insert("content".into(), content);
-    // Two names for what an assistant thought; templates know the longer one.
-    if let Some(reasoning) = message.remove("reasoning") {
-        message.entry("reasoning_content").or_insert(reasoning);
-    }
-    message.retain(|_, value| !value.is_null());
-    Ok(Value::Object(message))
+    // Keys keep their order, which templates that write a whole message show. Of the two names for an assistant's
+    // thoughts templates know the longer one.
+    let has_both = message.get("reasoning_content").is_some_and(|thoughts| !thoughts.is_null());
+    let known =
+        message.into_iter().filter(|(key, value)| !(value.is_null() || has_both && key == "reasoning"));
+    let renamed = known.map(|(key, value)| match key.as_str() {
+        "reasoning" => ("reasoning_content".to_owned(), value),
+        _ => (key, value),
+    });
+    Ok(Value::Object(renamed.collect()))
 }
 
-/// The text of parts, a line each.
-fn joined(path: &str, parts: Vec<Value>) -> Result<String, ApiError> {
-    let mut text = String::new();
+/// A text in the form in which the template takes content.
+fn as_content(text: String, form: ContentForm) -> Value {
+    match form {
+        ContentForm::Text | ContentForm::Both => Value::String(text),
+        ContentForm::Parts => Value::Array(vec![part(text)]),
+    }
+}
+
+fn part(text: String) -> Value {
+    serde_json::json!({ "type": "text", "text": text })
+}
+
+/// The texts of parts.
+fn texts(path: &str, parts: Vec<Value>) -> Result<Vec<String>, ApiError> {
+    let mut texts = Vec::with_capacity(parts.len());
     for (i, part) in parts.into_iter().enumerate() {
         let kind = part["type"].as_str().unwrap_or_default();
         let found = match (kind, &part["text"], &part["refusal"]) {
@@ -244,10 +285,7 @@ fn joined(path: &str, parts: Vec<Value>) -> Result<String, ApiError> {
                 return Err(expected_at(&format!("{path}[{i}]"), &part, expected));
             }
         };
-        if i > 0 {
-            text.push('\n');
-        }
-        text.push_str(found);
+        texts.push(found.clone());
     }
-    Ok(text)
+    Ok(texts)
 }

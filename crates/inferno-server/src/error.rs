@@ -207,11 +207,22 @@ impl ApiError {
     }
 
     /// The template does not take the messages.
-    pub(crate) fn template(error: &TemplateError) -> ApiError {
+    pub(crate) fn template(error: &TemplateError, context_len: usize) -> ApiError {
         match error {
             TemplateError::Variable { .. } => ApiError::invalid("chat_template_kwargs", error.to_string()),
-            TemplateError::OutOfFuel | TemplateError::OutputTooLong { .. } => {
+            TemplateError::OutOfFuel => {
                 ApiError { code: Some("template_limit"), ..ApiError::invalid("messages", error.to_string()) }
+            }
+            TemplateError::OutputTooLong { limit } => {
+                let message = format!(
+                    "the prompt is too long: with the chat template it has more than {limit} bytes of text, and this \
+                     model's maximum context length is {context_len} tokens; shorten the messages"
+                );
+                ApiError {
+                    code: Some("context_length_exceeded"),
+                    extra: vec![("n_ctx", context_len.into())],
+                    ..ApiError::invalid("messages", message)
+                }
             }
             _ => ApiError::invalid("messages", error.to_string()),
         }

@@ -53,3 +53,21 @@ pub(super) fn with_objects(messages: &[Value], limits: Limits) -> Option<Vec<Val
     }
     changed.then_some(messages)
 }
+
+/// The messages with `arguments` as texts that came as objects; `None` if there are none.
+pub(super) fn with_texts(messages: &[Value]) -> Option<Vec<Value>> {
+    if !messages.iter().any(|message| message["tool_calls"].is_array()) {
+        return None;
+    }
+    let mut messages = messages.to_vec();
+    let mut changed = false;
+    let calls = messages.iter_mut().filter_map(|message| message.get_mut("tool_calls")?.as_array_mut());
+    for call in calls.flatten() {
+        let Some(arguments) = call.get_mut("function").and_then(|f| f.get_mut("arguments")) else { continue };
+        if arguments.is_object() {
+            *arguments = Value::String(arguments.to_string());
+            changed = true;
+        }
+    }
+    changed.then_some(messages)
+}

@@ -14,16 +14,63 @@ use crate::fields::Fields;
 
 /// Renders one call with these arguments.
 fn render(call: &str, arguments: &Value) -> Result<String, ApiError> {
-    let ember = xtask::testing::root().join("crates/inferno/models/ember/ember-q8_0.gguf");
     let template =
         format!("{{% for m in messages %}}{{% for c in m.tool_calls %}}{call}{{% endfor %}}{{% endfor %}}");
-    let tokenizer = Tokenizer::from_metadata(Gguf::open(&ember).unwrap().metadata()).unwrap();
-    let template = ChatTemplate::new(&template, Arc::new(tokenizer.template_tokens())).unwrap();
-    let text = Text { tokenizer: Arc::new(tokenizer), template: Some(Arc::new(template)), context_len: 1024 };
     let calls = json!([{ "function": { "name": "f", "arguments": arguments } }]);
-    let body = json!({ "messages": [{ "role": "assistant", "content": "", "tool_calls": calls }] });
+    render_all(&template, &json!([{ "role": "assistant", "content": "", "tool_calls": calls }]))
+}
+
+fn render_all(template: &str, messages: &Value) -> Result<String, ApiError> {
+    let ember = xtask::testing::root().join("crates/inferno/models/ember/ember-q8_0.gguf");
+    let tokenizer = Tokenizer::from_metadata(Gguf::open(&ember).unwrap().metadata()).unwrap();
+    let template = ChatTemplate::new(template, Arc::new(tokenizer.template_tokens())).unwrap();
+    let text = Text { tokenizer: Arc::new(tokenizer), template: Some(Arc::new(template)), context_len: 1024 };
+    let body = json!({ "messages": messages });
     let mut fields = Fields::new(body.as_object().unwrap().clone());
     Conversation::read(&mut fields, &Settings::default(), &text)?.text(&text)
+}
+
+#[test]
+fn content_comes_in_the_form_the_template_takes() {
+    const PARTS: &str = "{% for m in messages %}{{ m.role }}:{% for p in m.content %}{% if p.type == 'text' %}{{ p.text }}{% endif %}\
+                         {% endfor %};{% endfor %}";
+    const TEXT: &str = "{% for m in messages %}{{ m.role }}:{{ m.content + ';' }}{% endfor %}";
+    const BOTH: &str = "{% for m in messages %}{{ m.role }}:{% if m.content is string %}'{{ m.content }}'{% else %}\
+                        {% for p in m.content %}{{ p.text }}|{% endfor %}{% endif %};{% endfor %}";
+    // Parts from the system, text from others.
+    const MIXED: &str = "{% for m in messages %}{{ m.role }}:{% if m.role == 'system' %}{{ m.content[0].text }}{% else %}\
+                         {{ m.content | trim }}{% endif %};{% endfor %}";
+    let text = json!([{ "role": "system", "content": "s" }, { "role": "user", "content": "a b" }]);
+    let part = |text: &str| json!({ "type": "text", "text": text });
+    let parts = json!([{ "role": "system", "content": [part("s")] }, { "role": "user", "content": [part("a "), part("b")] }]);
+    for (template, of_text, of_parts) in [
+        (PARTS, "system:s;user:a b;", "system:s;user:a b;"),
+        (TEXT, "system:s;user:a b;", "system:s;user:a \nb;"),
+        (BOTH, "system:'s';user:'a b';", "system:s|;user:a |b|;"),
+        (MIXED, "system:s;user:a b;", "system:s;user:a \nb;"),
+    ] {
+        assert_eq!(render_all(template, &text).unwrap(), of_text, "{template}");
+        assert_eq!(render_all(template, &parts).unwrap(), of_parts, "{template}");
+    }
+    // No text is none in either form.
+    let silent = json!([{ "role": "user", "content": "a" }, { "role": "assistant", "content": null }, { "role": "assistant" }]);
+    assert_eq!(render_all(PARTS, &silent).unwrap(), "user:a;assistant:;assistant:;");
+    assert_eq!(render_all(TEXT, &silent).unwrap(), "user:a;assistant:;assistant:;");
+    assert_eq!(render_all(BOTH, &silent).unwrap(), "user:'a';assistant:'';assistant:'';");
+}
+
+#[test]
+fn messages_keep_the_order_of_their_keys() {
+    let message = json!({ "name": "n", "reasoning": "r", "role": "developer", "content": "c", "z": 1, "y": null, "a": 2 });
+    let shown = "{\"name\": \"n\", \"reasoning_content\": \"r\", \"role\": \"system\", \"content\": \"c\", \"z\": 1, \"a\": 2}";
+    assert_eq!(render_all("{{ messages[0] | tojson }}", &json!([message])).unwrap(), shown);
+}
+
+#[test]
+fn arguments_become_text_where_the_template_takes_no_objects() {
+    let object = json!({ "b": 1, "a": "x" });
+    assert_eq!(render(TEXT, &object).unwrap(), "f={\"b\":1,\"a\":\"x\"}");
+    assert_eq!(render("{{ c.function.arguments }}", &json!("{\"b\": 1}")).unwrap(), "{\"b\": 1}");
 }
 
 /// Only takes objects, as Qwen3-Coder's and GLM's.
