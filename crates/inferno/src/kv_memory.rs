@@ -16,7 +16,7 @@ pub(crate) struct KvMemory {
     pub(crate) sequences: std::num::NonZero<usize>,
 
     /// Memory for keys and values, cached prefixes included, like 512MiB or 8GiB; default: what that many sequences of
-    /// full length need, and at most half of the memory that is available, or what a GPU has left
+    /// full length need, and at most half of the memory that the weights leave, or what a GPU has left
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) kv_memory: Option<u64>,
 }
@@ -33,8 +33,8 @@ pub(crate) struct KvPlan {
 
 impl std::fmt::Display for KvPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (n, gib) = (self.n_pages * PAGE_LEN, self.bytes as f64 / f64::from(1 << 30));
-        write!(f, "keys and values: room for {n} positions in {gib:.2} GiB, {}", self.why)
+        let (n, size) = (self.n_pages * PAGE_LEN, shown(self.bytes));
+        write!(f, "keys and values: room for {n} positions in {size}, {}", self.why)
     }
 }
 
@@ -44,18 +44,33 @@ pub(crate) struct KvSpace {
     pub(crate) bytes: u64,
     /// Where the number comes from.
     pub(crate) why: &'static str,
+    /// What can be asked for, and what is free now; `None` if the system does not say.
+    pub(crate) most: Option<MostMemory>,
+}
+
+/// Limits of `--kv-memory`: bytes that a machine has beside the weights of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MostMemory {
+    /// With nothing else on it.
+    pub(crate) total: u64,
+    /// At this moment.
+    pub(crate) free: u64,
 }
 
 impl KvSpace {
-    /// Of the processor's memory, if the system says how much there is.
-    pub(crate) fn of_processor() -> Option<KvSpace> {
-        available().map(|bytes| KvSpace { bytes: bytes / 2, why: "half of the memory that is available" })
+    /// Of the processor's memory, if the system says how much there is. The weights take `tensor_bytes` of it.
+    pub(crate) fn of_processor(tensor_bytes: u64) -> Option<KvSpace> {
+        let available = available()?;
+        // Loading says it if the weights alone are too much.
+        let free = available.saturating_sub(tensor_bytes).max(available / 8);
+        let most = total().map(|total| MostMemory { total: total.saturating_sub(tensor_bytes), free });
+        Some(KvSpace { bytes: free / 2, why: "half of the memory that the weights leave", most })
     }
 }
 
 impl KvMemory {
     /// # Errors
-    /// The memory holds no sequence at all.
+    /// The memory holds no sequence at all, or is more than the machine has.
     pub(crate) fn plan(
         &self,
         arch: &Architecture,
@@ -71,12 +86,35 @@ impl KvMemory {
         };
         ensure!(
             n_pages > 0,
-            "{} bytes are not enough for keys and values: a page of {PAGE_LEN} positions takes {page_bytes}",
-            self.kv_memory.or(space.map(|space| space.bytes)).unwrap_or_default(),
+            "{} is not enough for keys and values: a page of {PAGE_LEN} positions takes {}",
+            shown(self.kv_memory.or(space.map(|space| space.bytes)).unwrap_or_default()),
+            shown(page_bytes),
         );
+        if let (Some(bytes), Some(most)) = (self.kv_memory, space.and_then(|space| space.most)) {
+            ensure!(
+                bytes <= most.total,
+                "`--kv-memory` asks for {}, but this machine has {} beside the model's weights: ask for at most \
+                 {}, which is free now, or leave the option out",
+                shown(bytes),
+                shown(most.total),
+                shown(most.free),
+            );
+        }
         // Slots are numbered by 32 bits.
         let n_pages = n_pages.min(u64::from(u32::MAX) / PAGE_LEN as u64);
         Ok(KvPlan { n_pages: n_pages as usize, bytes: n_pages * page_bytes, why })
+    }
+}
+
+/// Bytes for people: whole bytes below 1 KiB, else one or two digits after the point.
+pub(crate) fn shown(bytes: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    match units.into_iter().find(|(_, shift)| bytes >> shift > 0) {
+        Some((unit, shift)) => {
+            let n = bytes as f64 / (1_u64 << shift) as f64;
+            if n < 10.0 { format!("{n:.2} {unit}") } else { format!("{n:.1} {unit}") }
+        }
+        None => format!("{bytes} bytes"),
     }
 }
 
@@ -107,21 +145,41 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 
 /// Bytes that can be had without taking them from others; `None` if the system does not say.
 fn available() -> Option<u64> {
-    let read = |path: &Path| std::fs::read_to_string(path).ok();
-    let machine = read(Path::new("/proc/meminfo")).as_deref().and_then(mem_available).or_else(total_memory);
-    let group = read(Path::new("/proc/self/cgroup")).and_then(|text| group_available(&text, &read));
-    [machine, group].into_iter().flatten().min()
+    let machine = read(Path::new("/proc/meminfo")).as_deref().and_then(|text| meminfo(text, "MemAvailable:"));
+    [machine.or_else(total_memory), own_group().map(|group| group.left)].into_iter().flatten().min()
 }
 
-/// `MemAvailable` of `/proc/meminfo`.
-fn mem_available(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+/// Bytes that this process can have if nobody else has any; `None` if the system does not say.
+fn total() -> Option<u64> {
+    let machine = read(Path::new("/proc/meminfo")).as_deref().and_then(|text| meminfo(text, "MemTotal:"));
+    [machine.or_else(total_memory), own_group().map(|group| group.limit)].into_iter().flatten().min()
+}
+
+fn read(path: &Path) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+/// A line of `/proc/meminfo`, in bytes.
+fn meminfo(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
-/// What the control groups of this process leave: version 2's `memory.max`, or version 1's limit, of each group up to the
-/// root, less what is in use and cannot be given back.
-fn group_available(cgroup: &str, read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
+/// Memory of control groups, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Group {
+    limit: u64,
+    /// The limit less what is in use and cannot be given back.
+    left: u64,
+}
+
+fn own_group() -> Option<Group> {
+    read(Path::new("/proc/self/cgroup")).and_then(|text| group(&text, &read))
+}
+
+/// The control groups of this process: version 2's `memory.max`, or version 1's limit, the tightest of each group up to the
+/// root.
+fn group(cgroup: &str, read: &dyn Fn(&Path) -> Option<String>) -> Option<Group> {
     let (folder, path, limit, usage) = cgroup.lines().find_map(|line| {
         let (_, rest) = line.split_once(':')?;
         match rest.split_once(':')? {
@@ -133,7 +191,7 @@ fn group_available(cgroup: &str, read: &dyn Fn(&Path) -> Option<String>) -> Opti
         }
     })?;
     let own = Path::new(path.trim_start_matches('/'));
-    let left = |group: &Path| {
+    let one = |group: &Path| {
         let file = |name: &str| read(&Path::new(folder).join(group).join(name));
         let number = |text: String| text.trim().parse::<u64>().ok();
         let limit = number(file(limit)?)?;
@@ -143,9 +201,11 @@ fn group_available(cgroup: &str, read: &dyn Fn(&Path) -> Option<String>) -> Opti
             ("active_file" | "inactive_file", n) => n.parse::<u64>().ok(),
             _ => None,
         });
-        Some(limit.saturating_sub(used.saturating_sub(cached.sum())))
+        Some(Group { limit, left: limit.saturating_sub(used.saturating_sub(cached.sum())) })
     };
-    own.ancestors().filter_map(left).min()
+    own.ancestors()
+        .filter_map(one)
+        .reduce(|a, b| Group { limit: a.limit.min(b.limit), left: a.left.min(b.left) })
 }
 
 /// All memory of a Mac: what of it is free changes by the second.
@@ -159,6 +219,8 @@ fn total_memory() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZero;
+
     use super::*;
 
     #[test]
@@ -185,10 +247,14 @@ mod tests {
             };
             Some(text.to_owned())
         };
-        assert_eq!(group_available("0::/a/b\n", &files), Some(600));
-        assert_eq!(group_available("3:cpu:/x\n2:memory:/x\n", &files), Some(5000));
-        assert_eq!(group_available("0::/\n", &files), None);
-        assert_eq!(mem_available("MemTotal: 9 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
+        assert_eq!(group("0::/a/b\n", &files), Some(Group { limit: 1000, left: 600 }));
+        assert_eq!(group("3:cpu:/x\n2:memory:/x\n", &files), Some(Group { limit: 5000, left: 5000 }));
+        assert_eq!(group("0::/\n", &files), None);
+        let text = "MemTotal: 9 kB\nMemAvailable:   2048 kB\n";
+        assert_eq!(
+            (meminfo(text, "MemAvailable:"), meminfo(text, "MemTotal:")),
+            (Some(2 << 20), Some(9 << 10))
+        );
     }
 
     #[test]
@@ -199,7 +265,7 @@ mod tests {
         let needed = 4 * arch.context_len.div_ceil(PAGE_LEN);
         let plan = |kv_memory, available: Option<u64>| {
             let memory = KvMemory { sequences: std::num::NonZero::new(4).unwrap(), kv_memory };
-            let space = available.map(|bytes| KvSpace { bytes: bytes / 2, why: "half" });
+            let space = available.map(|bytes| KvSpace { bytes: bytes / 2, why: "half", most: None });
             memory.plan(&arch, KvType::F16, space).map(|plan| (plan.n_pages, plan.bytes))
         };
         assert_eq!(plan(None, None).unwrap(), (needed, needed as u64 * page));
@@ -209,5 +275,29 @@ mod tests {
         assert!(
             plan(Some(page - 1), None).unwrap_err().to_string().contains("not enough for keys and values")
         );
+    }
+
+    #[test]
+    fn more_than_the_machine_has_is_refused_with_what_fits() {
+        let arch = crate::load::open(None).unwrap().architecture(None).unwrap();
+        let most = MostMemory { total: 20 << 30, free: 12 << 30 };
+        let space = Some(KvSpace { bytes: 6 << 30, why: "half", most: Some(most) });
+        let plan = |kv_memory: u64| {
+            let memory = KvMemory { sequences: NonZero::<usize>::MIN, kv_memory: Some(kv_memory) };
+            memory.plan(&arch, KvType::F16, space)
+        };
+        // Others may give back what they have until it is needed.
+        assert!(plan(20 << 30).is_ok());
+        let refusal = plan(900 << 30).unwrap_err().to_string();
+        for part in ["900.0 GiB", "20.0 GiB", "at most 12.0 GiB"] {
+            assert!(refusal.contains(part), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_in_the_unit_that_suits_them() {
+        let sizes = [0, 1023, 1024, 3_670_016, 12 << 20, (3 << 30) + (1 << 29), 2 << 40];
+        let expected = ["0 bytes", "1023 bytes", "1.00 KiB", "3.50 MiB", "12.0 MiB", "3.50 GiB", "2.00 TiB"];
+        assert_eq!(sizes.map(shown), expected);
     }
 }

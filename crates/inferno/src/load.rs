@@ -274,11 +274,11 @@ impl Target {
 
     /// What keys and values may have of the memory where they will be.
     pub(crate) fn kv_space(&self, opened: &Opened, arch: &Architecture) -> Option<KvSpace> {
+        let tensor_bytes = opened.file.tensors().iter().map(|t| t.n_bytes).sum();
         match &self.device {
-            Device::Cpu { .. } => KvSpace::of_processor(),
+            Device::Cpu { .. } => KvSpace::of_processor(tensor_bytes),
             Device::Gpu(gpu) => {
-                let tensor_bytes = opened.file.tensors().iter().map(|t| t.n_bytes).sum();
-                gpu.kv_space(arch, tensor_bytes).or_else(KvSpace::of_processor)
+                gpu.kv_space(arch, tensor_bytes).or_else(|| KvSpace::of_processor(tensor_bytes))
             }
         }
     }

@@ -17,7 +17,7 @@ use inferno_wgpu::{AdapterError, Choice, Found, Gpu, Wgpu, adapters};
 
 use super::{BackendChoice, Compute, GpuLayers, Opened};
 use crate::commands::note;
-use crate::kv_memory::KvSpace;
+use crate::kv_memory::{KvSpace, MostMemory};
 
 /// A GPU that is open, and how it was chosen.
 pub(crate) struct Opening {
@@ -48,9 +48,15 @@ impl Opening {
         let bytes = kv_bytes(self.gpu.free_bytes()?, tensor_bytes, (here, all));
         // A layer's are one buffer.
         let bytes = bytes.min(self.gpu.binding_bytes().saturating_mul(all) / 8 * 7);
-        let space = KvSpace { bytes, why: "what the GPU's memory leaves" };
+        let processor = KvSpace::of_processor(tensor_bytes);
+        // With more for keys and values fewer layers are on the GPU.
+        let most = processor.and_then(|processor| processor.most).map(|most| MostMemory {
+            total: most.total.saturating_add(bytes),
+            free: most.free.saturating_add(bytes),
+        });
+        let space = KvSpace { bytes, why: "what the GPU's memory leaves", most };
         // Those of other layers take the processor's memory.
-        let other = KvSpace::of_processor().filter(|_| here < all);
+        let other = processor.filter(|_| here < all);
         Some(other.filter(|other| other.bytes < bytes).unwrap_or(space))
     }
 
