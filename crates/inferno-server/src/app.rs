@@ -68,6 +68,7 @@ impl Card {
 pub(crate) struct Text {
     pub(crate) tokenizer: Arc<Tokenizer>,
     pub(crate) template: Option<Arc<dyn ChatRenderer>>,
+    /// Positions that a request may have: the model's context, or the KV pool where that is smaller.
     pub(crate) context_len: usize,
 }
 
@@ -111,7 +112,7 @@ impl App {
             text: Arc::new(Text {
                 tokenizer: Arc::new(parts.tokenizer),
                 template: parts.template,
-                context_len: parts.engine.shape().context_len,
+                context_len: parts.engine.shape().context_len.min(parts.engine.shape().pool_len),
             }),
             engine: parts.engine,
             card: parts.card,

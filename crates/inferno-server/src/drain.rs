@@ -41,6 +41,10 @@ impl Drain {
         *self.phase.borrow() == Phase::Serving
     }
 
+    pub(crate) fn is_over(&self) -> bool {
+        *self.phase.borrow() == Phase::Over
+    }
+
     pub(crate) fn begin(&self) {
         self.advance(Phase::Draining);
     }

@@ -8,25 +8,30 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
-use hyper::header::{HOST, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Method, StatusCode, Uri, Version};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::app::App;
 use crate::connection::Peer;
 use crate::error::{ApiError, shown};
-use crate::keys::Caller;
+use crate::keys::{Caller, Role};
 use crate::settings::Settings;
 
 /// Routes that need no key: whoever starts and stops servers has none.
 const OPEN: [&str; 7] = ["/health", "/healthz", "/live", "/livez", "/ready", "/readyz", "/ping"];
 /// Routes for operators.
 const ADMIN: [&str; 3] = ["/admin/", "/v1/loads", "/server_info"];
+/// The route for scrape keys.
+const METRICS: &str = "/metrics";
 
 /// A page on a stranger's site can make its name mean this machine (DNS rebinding): so the name must be ours. And it can
 /// send requests without asking first: so pages must be invited.
 pub(crate) async fn origin(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match check_host(&request, &app.settings).and_then(|()| check_origin(request.headers(), &app.settings)) {
+    let checked = check_doubles(request.headers())
+        .and_then(|()| check_host(&request, &app.settings))
+        .and_then(|()| check_origin(request.headers(), &app.settings));
+    match checked {
         Ok(()) => next.run(request).await,
         Err(error) => turn_away(request, error).await,
     }
@@ -44,6 +49,15 @@ async fn turn_away(request: Request, error: ApiError) -> Response {
 const UNWANTED: usize = 64 << 10;
 /// See above.
 const UNWANTED_TIME: Duration = Duration::from_millis(500);
+
+/// Two programs on a request's way may each believe another one of two headers.
+fn check_doubles(headers: &HeaderMap) -> Result<(), ApiError> {
+    let names = [AUTHORIZATION, HeaderName::from_static("x-api-key"), TRANSFER_ENCODING];
+    match names.into_iter().find(|name| headers.get_all(name).iter().nth(1).is_some()) {
+        Some(name) => Err(ApiError::bad_request(format!("the header `{name}` is there twice"))),
+        None => Ok(()),
+    }
+}
 
 fn check_host(request: &Request, settings: &Settings) -> Result<(), ApiError> {
     let mut hosts = request.headers().get_all(HOST).iter();
@@ -118,16 +132,21 @@ pub(crate) fn cors(settings: &Settings) -> Option<CorsLayer> {
     Some(layer)
 }
 
-/// Every route but those of [`OPEN`] needs a key, if there are keys; what is for operators needs an operator's.
+/// Every route except those of [`OPEN`] needs a key, if there are keys; operators' routes and `/metrics` need one of their
+/// own roles.
 pub(crate) async fn key(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if OPEN.contains(&path) {
         return next.run(request).await;
     }
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    let is_admin = ADMIN.iter().any(|admin| path.starts_with(admin));
     let allowed = app.keyring.caller(request.headers()).and_then(|caller| {
-        if is_admin {
+        if path == METRICS {
+            check_scrape(&app, &caller)?;
+        } else if caller.role == Role::Scrape {
+            return Err(ApiError::forbidden("scrape_only", "this key reads `/metrics` and nothing else"));
+        }
+        if ADMIN.iter().any(|admin| path.starts_with(admin)) {
             check_admin(&app, &caller, peer, request.headers())?;
         }
         Ok(caller)
@@ -141,6 +160,21 @@ pub(crate) async fn key(State(app): State<Arc<App>>, mut request: Request, next:
     }
 }
 
+/// Counters move with each request, so that they tell one key about another's.
+fn check_scrape(app: &App, caller: &Caller) -> Result<(), ApiError> {
+    match caller.role {
+        Role::Scrape | Role::Admin => Ok(()),
+        Role::User if !app.keyring.has_keys() => Ok(()),
+        Role::User if !app.keyring.is_needed() => {
+            Err(ApiError::unauthorized("`/metrics` needs a scrape key here (`--metrics-key`)"))
+        }
+        Role::User => Err(ApiError::forbidden(
+            "scrape_only",
+            "`/metrics` needs a scrape key (`--metrics-key`, or `scrape` in the key file) or an admin key",
+        )),
+    }
+}
+
 fn check_admin(
     app: &App,
     caller: &Caller,
@@ -148,9 +182,11 @@ fn check_admin(
     headers: &HeaderMap,
 ) -> Result<(), ApiError> {
     if app.keyring.is_needed() {
-        return match caller.is_admin {
-            true => Ok(()),
-            false => Err(ApiError::forbidden("admin_only", "this needs an admin key (`--admin-key`)")),
+        return match caller.role {
+            Role::Admin => Ok(()),
+            Role::User | Role::Scrape => {
+                Err(ApiError::forbidden("admin_only", "this needs an admin key (`--admin-key`)"))
+            }
         };
     }
     // Behind a proxy everybody comes from this machine.

@@ -42,11 +42,11 @@ pub(crate) async fn server_info(State(app): State<Arc<App>>) -> Response {
         "model": card.id(),
         "aliases": card.names[1..],
         "system_fingerprint": card.fingerprint,
-        "context_length": shape.context_len,
+        "context_length": app.text.context_len,
         "vocab_size": shape.vocab_size,
         "has_chat_template": app.text.template.is_some(),
         "kv_pool": { "pages": app.n_pages, "positions": shape.pool_len },
-        "keys": settings.keys.len(),
+        "keys": app.keyring.n_keys(),
         "uptime_s": app.started.elapsed().as_secs(),
         "limits": {
             "body_bytes": settings.body_bytes,

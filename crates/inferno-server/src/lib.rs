@@ -57,6 +57,6 @@ mod wire;
 
 pub use app::{Card, Parts};
 pub use drain::Ended;
-pub use keys::{Key, KeyError, KeyLimits, read_keys};
-pub use server::{Server, Serving};
+pub use keys::{Key, KeyChanges, KeyError, KeyLimits, Role, check_keys, read_keys};
+pub use server::{Control, Server, Serving};
 pub use settings::{Defaults, Settings};

@@ -1,7 +1,10 @@
-//! Log lines, as text or as JSON, to stderr. Nobody waits for whoever reads them: if they do not, lines are dropped and
-//! counted.
+//! Log lines, as text or as JSON, to stderr or to a file. Requests never wait for the log's reader: lines that it does not
+//! take in time, and lines that cannot be written, are dropped and counted.
 
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -23,31 +26,62 @@ const AT_ONCE: usize = 16 << 10;
 const WAITING: usize = 4096;
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
+static LOG: OnceLock<Log> = OnceLock::new();
 
-/// Lines that nobody took.
+/// Lines that were not written.
 pub(crate) fn n_dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// Sends all that is logged from now on to stderr, through a thread of its own.
+/// The log of this process.
+#[derive(Debug)]
+struct Log {
+    file: Option<PathBuf>,
+    messages: SyncSender<Message>,
+}
+
+/// What the log's thread is sent.
+#[derive(Debug)]
+enum Message {
+    Line(Vec<u8>),
+    /// Lines go here from now on.
+    File(File),
+    /// All lines before are written once this is dropped.
+    Flush(#[expect(dead_code, reason = "its end is the message")] SyncSender<()>),
+}
+
+/// Sends all that is logged from now on to `file`, which is appended to, or to stderr, through a thread of its own.
 ///
 /// # Errors
-/// There is no thread to be had, or the log is kept already.
-pub fn start(format: Format, level: Level) -> io::Result<()> {
-    let (lines, received) = sync_channel::<Vec<u8>>(WAITING);
+/// The file cannot be opened, no thread can be started, or the log has been started before.
+pub fn start(format: Format, level: Level, file: Option<&Path>) -> io::Result<()> {
+    let mut out: Box<dyn Write + Send> = match file {
+        Some(path) => Box::new(open(path)?),
+        None => Box::new(io::stderr()),
+    };
+    let (messages, received) = sync_channel::<Message>(WAITING);
     std::thread::Builder::new().name("log".into()).spawn(move || {
-        while let Ok(mut lines) = received.recv() {
-            // What has come meanwhile goes with it.
-            while lines.len() < AT_ONCE
-                && let Ok(line) = received.try_recv()
-            {
+        let mut lines = Vec::new();
+        while let Ok(message) = received.recv() {
+            let mut next = Some(message);
+            // Lines that have come meanwhile go with it.
+            while let Some(Message::Line(line)) = next {
                 lines.extend(line);
+                next = if lines.len() < AT_ONCE { received.try_recv().ok() } else { None };
             }
-            let _ = io::stderr().write_all(&lines);
+            write(&mut out, &lines);
+            lines.clear();
+            match next {
+                Some(Message::File(file)) => out = Box::new(file),
+                Some(Message::Line(_) | Message::Flush(_)) | None => {}
+            }
         }
     })?;
+    let lines = Lines(messages.clone());
+    let log = Log { file: file.map(Path::to_owned), messages };
+    LOG.set(log).map_err(|_| io::Error::other("the log has been started before"))?;
     let builder = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false);
-    let builder = builder.with_writer(Lines(lines));
+    let builder = builder.with_writer(lines);
     let result = match format {
         Format::Text => builder.try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),
@@ -55,19 +89,59 @@ pub fn start(format: Format, level: Level) -> io::Result<()> {
     result.map_err(io::Error::other)
 }
 
-struct Lines(SyncSender<Vec<u8>>);
+/// Opens the log's file again, for programs that move it away (`logrotate`); its path, or `None` if the log has no file.
+///
+/// # Errors
+/// The file cannot be opened; lines go on to the old one.
+pub fn reopen() -> io::Result<Option<&'static Path>> {
+    let Some(Log { file: Some(path), messages }) = LOG.get() else { return Ok(None) };
+    let file = open(path)?;
+    messages.send(Message::File(file)).map_err(io::Error::other)?;
+    Ok(Some(path))
+}
+
+/// Waits until the lines so far are written, for `time` at most. For the end of the program.
+pub fn flush(time: std::time::Duration) {
+    let Some(log) = LOG.get() else { return };
+    let (sender, written) = sync_channel(0);
+    if log.messages.try_send(Message::Flush(sender)).is_ok() {
+        let _ = written.recv_timeout(time);
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// Writes whole lines; those that cannot be written are counted.
+fn write(out: &mut dyn Write, lines: &[u8]) {
+    let mut left = lines;
+    while !left.is_empty() {
+        match out.write(left) {
+            Ok(n) if n > 0 => left = &left[n..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => {
+                let n_lost = left.iter().filter(|byte| **byte == b'\n').count();
+                DROPPED.fetch_add(n_lost as u64, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}
+
+struct Lines(SyncSender<Message>);
 
 /// A line that is sent when it is whole.
 pub struct Line<'a> {
     bytes: Vec<u8>,
-    lines: &'a SyncSender<Vec<u8>>,
+    messages: &'a SyncSender<Message>,
 }
 
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line { bytes: Vec::new(), lines: &self.0 }
+        Line { bytes: Vec::new(), messages: &self.0 }
     }
 }
 
@@ -84,8 +158,37 @@ impl Write for Line<'_> {
 
 impl Drop for Line<'_> {
     fn drop(&mut self) {
-        if self.lines.try_send(std::mem::take(&mut self.bytes)).is_err() {
+        if self.messages.try_send(Message::Line(std::mem::take(&mut self.bytes))).is_err() {
             DROPPED.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes, and then no more.
+    struct Full(usize);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let n = bytes.len().min(self.0);
+            self.0 -= n;
+            if n == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(n) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted() {
+        let before = n_dropped();
+        write(&mut Full(100), b"one\ntwo\n");
+        assert_eq!(n_dropped() - before, 0);
+        write(&mut Full(5), b"one\ntwo\nthree\n");
+        assert_eq!(n_dropped() - before, 2);
     }
 }

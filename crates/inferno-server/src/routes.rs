@@ -150,7 +150,7 @@ fn admit(
 
 /// Positions that a prompt leaves for what follows: at least one, unless none is asked for, and all that are.
 fn room(app: &App, tokens: &[u32], asked: Option<usize>) -> Result<usize, ApiError> {
-    let most = app.text.context_len.min(app.engine.shape().pool_len);
+    let most = app.text.context_len;
     match most.checked_sub(tokens.len()) {
         Some(room) if asked.unwrap_or(1) <= room => Ok(room),
         _ => Err(ApiError::context(tokens.len(), asked, most)),

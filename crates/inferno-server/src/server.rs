@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::app::{App, Parts};
 use crate::drain::{Drain, Ended, LAST_WORDS};
+use crate::keys::{Key, KeyChanges};
 use crate::listener::{self, Acceptor};
 use crate::routes::router;
 use crate::settings::Settings;
@@ -23,9 +24,11 @@ pub struct Server {
     settings: Arc<Settings>,
     drain: Arc<Drain>,
     acceptor: Arc<Acceptor>,
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
+/// Time for the last event of streams that are cut off at once.
+const CUT_OFF: Duration = Duration::from_millis(200);
 /// How often the end is looked for.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -35,15 +38,41 @@ impl Server {
     /// # Errors
     /// The address cannot be had.
     pub fn bind(address: SocketAddr, settings: Settings) -> io::Result<Server> {
-        let listener: TcpListener = listener::bind(address)?;
-        let address = listener.local_addr()?;
+        Server::bind_all(&[address], settings)
+    }
+
+    /// The same at several addresses, as a name may have. Port 0 is one free port for all. Addresses that this machine does
+    /// not have are left out if it has another one.
+    ///
+    /// # Errors
+    /// One of the addresses is taken, or none can be had.
+    pub fn bind_all(addresses: &[SocketAddr], settings: Settings) -> io::Result<Server> {
+        let mut listeners: Vec<TcpListener> = Vec::new();
+        let mut missing = io::Error::new(io::ErrorKind::AddrNotAvailable, "there is no address");
+        let mut port = None;
+        for address in addresses {
+            let address = SocketAddr::new(address.ip(), port.unwrap_or(address.port()));
+            match listener::bind(address) {
+                Ok(listener) => {
+                    port = Some(listener.local_addr()?.port());
+                    listeners.push(listener);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+                Err(error) => missing = error,
+            }
+        }
+        let address = match listeners.first() {
+            Some(listener) => listener.local_addr()?,
+            None => return Err(missing),
+        };
         let (settings, drain) = (Arc::new(settings), Arc::<Drain>::default());
         let acceptor = Arc::new(Acceptor::new(Arc::clone(&settings), Arc::clone(&drain)));
-        let accepting = tokio::spawn(Arc::clone(&acceptor).run(listener));
+        let accept = |listener| tokio::spawn(Arc::clone(&acceptor).run(listener));
+        let accepting = listeners.into_iter().map(accept).collect();
         Ok(Server { address, settings, drain, acceptor, accepting })
     }
 
-    /// Where it listens.
+    /// Where it listens, the first of its addresses.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -61,7 +90,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.accepting.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -73,7 +102,32 @@ pub struct Serving {
     _watchdog: Watchdog,
 }
 
+/// Changes to a server that runs.
+#[derive(Debug, Clone)]
+pub struct Control {
+    app: Arc<App>,
+    drain: Arc<Drain>,
+}
+
+impl Control {
+    /// Replaces all keys. Requests that run go on; an owner that is still there keeps its account and its cached prefixes.
+    pub fn replace_keys(&self, keys: Vec<Key>) -> KeyChanges {
+        self.app.keyring.replace(keys)
+    }
+
+    /// Ends all requests with an error: a drain that goes on is over.
+    pub fn cut_off(&self) {
+        self.drain.begin();
+        self.drain.end();
+    }
+}
+
 impl Serving {
+    /// For changes while the server runs.
+    pub fn control(&self) -> Control {
+        Control { app: Arc::clone(&self.app), drain: Arc::clone(&self.server.drain) }
+    }
+
     /// Until `stop` is ready or the engine is broken; then what runs may finish for a while.
     pub async fn until(self, stop: impl Future<Output = ()>) -> Ended {
         let engine = self.app.engine.clone();
@@ -90,16 +144,33 @@ impl Serving {
         ended
     }
 
-    /// Nothing new; what runs has its time; then it is told that it is over.
+    /// Takes no new requests, gives those that run their time, and then ends them with an error. Logs the server's last line.
     async fn end(&self, ended: Ended) {
         let Server { settings, drain, acceptor, .. } = &self.server;
         let time = if ended == Ended::Drained { settings.drain } else { LAST_WORDS };
-        tracing::info!(busy = acceptor.n_busy(), "no new requests are taken");
+        tracing::info!(busy = acceptor.n_busy(), "draining: no new requests are taken");
         drain.begin();
-        if !self.is_quiet_by(Instant::now() + time).await {
-            tracing::warn!(busy = acceptor.n_busy(), "what still runs is ended");
+        let is_quiet = tokio::select! {
+            is_quiet = self.is_quiet_by(Instant::now() + time) => is_quiet,
+            () = drain.ended() => false,
+        };
+        let (n_busy, is_cut_off) = (acceptor.n_busy(), drain.is_over());
+        if !is_quiet {
             drain.end();
-            self.is_quiet_by(Instant::now() + LAST_WORDS).await;
+            self.is_quiet_by(Instant::now() + if is_cut_off { CUT_OFF } else { LAST_WORDS }).await;
+        }
+        let uptime_s = self.app.started.elapsed().as_secs();
+        match (ended, is_quiet) {
+            (Ended::EngineStopped, _) => {
+                tracing::error!(uptime_s, cut_off = n_busy, "stopped: the engine is broken");
+            }
+            (Ended::Drained, true) => tracing::info!(uptime_s, "stopped: every request was answered"),
+            (Ended::Drained, false) if is_cut_off => {
+                tracing::warn!(uptime_s, cut_off = n_busy, "stopped: at once, as told");
+            }
+            (Ended::Drained, false) => {
+                tracing::warn!(uptime_s, cut_off = n_busy, "stopped: the time to drain (`--drain`) was over");
+            }
         }
     }
 

@@ -4,21 +4,27 @@
 //! Any subcommand with a `config` argument has it. A key is the long name of a flag, with `-` or `_`; tables are headings
 //! and mean nothing. A value is what stands behind the flag, or `true`; a flag that may be repeated takes an array.
 
+mod environment;
+mod print;
 mod settings;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, Error, Id, Parser};
 
+pub(crate) use environment::unknown_variables;
 use settings::{Setting, settings};
 
 /// The argument that names the file.
 const CONFIG: &str = "config";
+/// The argument that prints such a file.
+const PRINT: &str = "print_config";
 
-/// Parses the command line, and the file that it or the environment names.
+/// Parses the command line, and the file that it or the environment names. `--print-config` prints one and ends the program.
 ///
 /// # Errors
 /// The command line, the environment or the file is wrong; or help is asked for. [`Error::exit`] tells the user.
@@ -28,11 +34,20 @@ pub(crate) fn parse<C: Parser>(args: impl IntoIterator<Item = OsString>) -> Resu
     let first = C::command().ignore_errors(true).try_get_matches_from(&args)?;
     let (path, given) = innermost(&first);
     let file = given.try_get_one::<PathBuf>(CONFIG).ok().flatten();
-    let mut command = match file {
-        Some(file) => with_file(C::command(), &path, given, file)?,
-        None => C::command(),
+    let make = || match file {
+        Some(file) => with_file(C::command(), &path, given, file),
+        None => Ok(C::command()),
     };
-    let mut matches = command.try_get_matches_from_mut(args)?;
+    let mut command = make()?;
+    let mut matches = match command.try_get_matches_from_mut(&args) {
+        Ok(matches) => matches,
+        Err(error) => return Err(environment::named(error, &command, make()?, (&path, &args))),
+    };
+    if let Some(text) = print::asked(&C::command(), &matches) {
+        // Nobody may read it any more.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        std::process::exit(0);
+    }
     C::from_arg_matches_mut(&mut matches).map_err(|e| e.format(&mut command))
 }
 

@@ -4,10 +4,12 @@ use serde_json::{Value, json};
 
 use super::harness::{Reply, Server, start};
 use super::raw::check_well;
-use crate::{Key, KeyLimits, Settings};
+use crate::keys::tests::named;
+use crate::{Key, KeyLimits, Role, Settings};
 
 fn key(secret: &str, is_admin: bool, limits: Option<KeyLimits>) -> Key {
-    Key { secret: secret.into(), name: format!("{secret}'s name"), is_admin, limits }
+    let role = if is_admin { Role::Admin } else { Role::User };
+    Key { limits, ..named(secret, &format!("{secret}'s name"), role) }
 }
 
 fn bearer(key: &str) -> String {
@@ -220,4 +222,48 @@ fn an_answer_says_what_was_cached_and_why_not_more() {
     salted["cache_salt"] = "z".into();
     let third = server.post("/v1/completions", &salted).json();
     assert_eq!(third["prefix_cache"], first["prefix_cache"]);
+}
+
+#[test]
+fn a_header_with_a_key_is_there_once() {
+    for keys in [vec![], vec![key("sk-a", false, None), key("sk-b", false, None)]] {
+        let server = start(Settings { keys, ..Settings::default() });
+        let status = |headers: &str| get(&server, "/v1/models", headers).status;
+        assert_eq!(status(&format!("{}{}", bearer("sk-a"), bearer("sk-b"))), 400);
+        assert_eq!(status(&format!("{}{}", bearer("sk-a"), bearer("sk-a"))), 400);
+        assert_eq!(status("x-api-key: sk-a\r\nX-API-Key: sk-a\r\n"), 400);
+        assert_eq!(status(&format!("{}x-api-key: sk-b\r\n", bearer("sk-a"))), 400);
+        assert_eq!(status(&format!("{}x-api-key: sk-a\r\n", bearer("sk-a"))), 200);
+        let doubled = "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n";
+        let reply = server.raw(format!(
+            "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n{doubled}{}\r\n0\r\n\r\n",
+            bearer("sk-a")
+        ));
+        assert_eq!(reply.status, 400);
+    }
+}
+
+#[test]
+fn metrics_are_for_scrape_keys_and_these_for_nothing_else() {
+    let keys = vec![key("sk-a", false, None), key("sk-root", true, None), named("sk-m", "m", Role::Scrape)];
+    let server = start(Settings { keys, ..Settings::default() });
+    let status = |path: &str, headers: &str| get(&server, path, headers).status;
+    assert_eq!(status("/metrics", ""), 401);
+    let refused = get(&server, "/metrics", &bearer("sk-a"));
+    assert_eq!(refused.error(), (403, "scrape_only".into(), "null".into()));
+    assert_eq!(status("/metrics", &bearer("sk-root")), 200);
+    assert_eq!(status("/metrics", &bearer("sk-m")), 200);
+    for path in ["/v1/models", "/version", "/v1/loads", "/admin/requests", "/server_info", "/nowhere"] {
+        assert_eq!(status(path, &bearer("sk-m")), 403, "{path}");
+    }
+    assert_eq!(server.post_with("/v1/completions", &bearer("sk-m"), &ask(1)).status, 403);
+    assert_eq!(server.post_with("/tokenize", &bearer("sk-m"), &json!({ "content": "a" })).status, 403);
+
+    // A scrape key alone closes the metrics and nothing else.
+    let keys = vec![named("sk-m", "m", Role::Scrape)];
+    let server = start(Settings { keys, ..Settings::default() });
+    let status = |path: &str, headers: &str| get(&server, path, headers).status;
+    assert_eq!((status("/metrics", ""), status("/metrics", &bearer("sk-m"))), (401, 200));
+    assert_eq!((status("/v1/models", ""), status("/v1/models", &bearer("sk-m"))), (200, 403));
+    assert_eq!(status("/v1/loads", ""), 200);
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::harness::{Reply, Server, read_reply, start, start_with};
 use super::raw::check_well;
-use crate::{Key, Settings};
+use crate::{Role, Settings};
 
 fn story(max_tokens: usize) -> Value {
     json!({ "prompt": "Once upon a time", "max_tokens": max_tokens, "ignore_eos": true, "seed": 5 })
@@ -181,7 +181,7 @@ impl Write for Lines {
 fn the_log_tells_of_requests_and_not_of_texts() {
     let level = crate::log::Level::TRACE;
     tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(|| Lines).init();
-    let key = Key { secret: "sk-hush".into(), name: "ann".into(), is_admin: false, limits: None };
+    let key = crate::keys::tests::named("sk-hush", "ann", Role::User);
     let said = |log_text: bool, word: &str| {
         let settings = Settings {
             log_text,

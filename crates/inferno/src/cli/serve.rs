@@ -1,6 +1,5 @@
 //! What `inferno serve` accepts.
 
-use std::net::IpAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,13 +17,18 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", env = "INFERNO_CONFIG", hide_env = true)]
     pub(crate) config: Option<PathBuf>,
 
+    /// Print all settings as a file for `--config` and exit: those that are set with their values, the others as comments
+    /// with their defaults
+    #[arg(long)]
+    pub(crate) print_config: bool,
+
     /// GGUF file (any file of a split model); default: Ember, the small model inside the program
     #[arg(long, value_name = "FILE", env = "INFERNO_MODEL", hide_env = true, short)]
     pub(crate) model: Option<PathBuf>,
 
-    /// Address to listen on; 0.0.0.0 and :: are all of this machine's
+    /// Address or name to listen on; 0.0.0.0 and :: are all addresses of this machine
     #[arg(long, value_name = "ADDRESS", env = "INFERNO_HOST", hide_env = true, default_value = "127.0.0.1")]
-    pub(crate) host: IpAddr,
+    pub(crate) host: String,
 
     /// Port to listen on; 0: any that is free
     #[arg(long, value_name = "PORT", env = "INFERNO_PORT", hide_env = true, default_value = "8080", short)]
@@ -100,10 +104,11 @@ pub(crate) struct Engine {
 }
 
 /// Who may ask.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Access")]
 pub(crate) struct Access {
-    /// Keys, one of which every request must have (`Authorization: Bearer KEY`); but for health checks
+    /// API keys; every request except health checks must have one (`Authorization: Bearer KEY`). Other users of the machine
+    /// see them in the list of processes: prefer `--api-key-file`. Default: none, requests need no key
     #[arg(
         long,
         value_name = "KEY,..",
@@ -114,7 +119,8 @@ pub(crate) struct Access {
     )]
     pub(crate) api_key: Vec<String>,
 
-    /// Keys that may also see and end what others do; without any the machine itself may, if there are no keys at all
+    /// Admin keys: may also list and cancel anyone's requests. If no keys of any kind are set, requests from this machine
+    /// are admin. Prefer `--api-key-file`, as for `--api-key`
     #[arg(
         long,
         value_name = "KEY,..",
@@ -125,8 +131,19 @@ pub(crate) struct Access {
     )]
     pub(crate) admin_key: Vec<String>,
 
-    /// File with a key per line, and behind it any of `name=NAME`, `admin`, `concurrent=N`, `requests-per-minute=N`,
-    /// `tokens-per-minute=N`
+    /// Scrape keys: may read `/metrics` and nothing else. If any keys are set, `/metrics` needs one, or an admin key
+    #[arg(
+        long,
+        value_name = "KEY,..",
+        env = "INFERNO_METRICS_KEY",
+        hide_env = true,
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub(crate) metrics_key: Vec<String>,
+
+    /// File with a key per line, and behind it any of `name=NAME`, `admin` or `scrape`, `concurrent=N`,
+    /// `requests-per-minute=N`, `tokens-per-minute=N`. SIGHUP reads it again
     #[arg(long, value_name = "FILE", env = "INFERNO_API_KEY_FILE", hide_env = true)]
     pub(crate) api_key_file: Option<PathBuf>,
 
@@ -316,7 +333,7 @@ pub(crate) struct Defaults {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logs and metrics")]
 pub(crate) struct Logs {
-    /// How lines are written
+    /// Format of log lines: text, or json for an object a line
     #[arg(
         long,
         value_name = "FORMAT",
@@ -327,7 +344,7 @@ pub(crate) struct Logs {
     )]
     pub(crate) log_format: LogFormat,
 
-    /// What is written
+    /// Least severe lines that are logged: off, error, warn, info (every request) or debug (health checks too)
     #[arg(
         long,
         value_name = "LEVEL",
@@ -338,7 +355,11 @@ pub(crate) struct Logs {
     )]
     pub(crate) log_level: LogLevel,
 
-    /// Write prompts too: they are somebody's text
+    /// File that log lines are appended to; SIGHUP opens it again. Default: stderr
+    #[arg(long, value_name = "FILE", env = "INFERNO_LOG_FILE", hide_env = true)]
+    pub(crate) log_file: Option<PathBuf>,
+
+    /// Log prompts too, which are users' texts
     #[arg(long, env = "INFERNO_LOG_PROMPTS", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) log_prompts: bool,
 

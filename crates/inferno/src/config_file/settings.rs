@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, Command, Id};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::CONFIG;
+use super::{CONFIG, PRINT};
 
 /// A flag's value in the file.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) struct Wrong {
 pub(super) fn is_refused(arg: &Arg) -> bool {
     use ArgAction::{Help, HelpLong, HelpShort, Version};
     let shows = matches!(arg.get_action(), Help | HelpLong | HelpShort | Version);
-    arg.is_positional() || shows || arg.get_id() == CONFIG
+    arg.is_positional() || shows || arg.get_id() == CONFIG || arg.get_id() == PRINT
 }
 
 /// The settings of a file for the flags of `command`.
@@ -100,7 +100,7 @@ fn find<'a>(command: &'a Command, key: &str) -> Result<&'a Arg, String> {
 }
 
 /// Letters to change, add or drop until `a` is `b` (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
+pub(super) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     // row: (b.len() + 1,), from the beginning of `a` so far to each beginning of `b`
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -129,16 +129,22 @@ fn values(arg: &Arg, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, String
     }
 }
 
-fn is_repeatable(arg: &Arg) -> bool {
+pub(super) fn is_repeatable(arg: &Arg) -> bool {
     let takes_many = arg.get_num_args().is_some_and(|range| range.max_values() > 1);
     takes_many || arg.get_value_delimiter().is_some() || matches!(arg.get_action(), ArgAction::Append)
+}
+
+/// Whether a flag's values are strings, and never numbers.
+pub(super) fn takes_words(arg: &Arg) -> bool {
+    let parsed = arg.get_value_parser().type_id();
+    let words = [TypeId::of::<String>(), TypeId::of::<OsString>(), TypeId::of::<PathBuf>()];
+    words.iter().any(|word| parsed == *word)
 }
 
 /// One value as text, if it is of a type that the flag may have.
 fn text(arg: &Arg, value: &DeValue<'_>) -> Result<String, String> {
     let parsed = arg.get_value_parser().type_id();
-    let words = [TypeId::of::<String>(), TypeId::of::<OsString>(), TypeId::of::<PathBuf>()];
-    let takes_words = words.iter().any(|word| parsed == *word);
+    let takes_words = takes_words(arg);
     let expected = match arg.get_action() {
         ArgAction::SetTrue | ArgAction::SetFalse => "true or false",
         ArgAction::Count => "a number",

@@ -20,7 +20,7 @@ struct Served {
     /// Host and port.
     address: String,
     stderr: Arc<Mutex<String>>,
-    _stdout: BufReader<ChildStdout>,
+    stdout: BufReader<ChildStdout>,
 }
 
 /// Starts a server on any free port.
@@ -64,7 +64,7 @@ fn unread(mut command: Command) -> (Served, std::process::ChildStderr) {
         let _ = stderr.read_to_string(&mut said);
         panic!("it does not serve: {said}");
     };
-    (Served { child, address, stderr: Arc::default(), _stdout: stdout }, stderr)
+    (Served { child, address, stderr: Arc::default(), stdout }, stderr)
 }
 
 impl Served {
@@ -99,6 +99,12 @@ impl Served {
         stream
     }
 
+    /// Waits until its log has these words; the log goes another way than answers.
+    #[track_caller]
+    fn says(&self, words: &str) {
+        wait_until(|| self.stderr.lock().unwrap().contains(words));
+    }
+
     /// Waits for the end.
     fn ended(&mut self) -> ExitStatus {
         let start = Instant::now();
@@ -115,6 +121,16 @@ impl Served {
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+}
+
+/// Waits for something that will be so before long.
+#[track_caller]
+fn wait_until(is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it is still not so");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

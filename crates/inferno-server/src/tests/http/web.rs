@@ -80,7 +80,7 @@ fn a_preflight_says_who_may_ask() {
         .into_bytes()
     };
     // Keys are asked for later: a preflight has none.
-    let key = crate::Key { secret: "k".into(), name: "k".into(), is_admin: false, limits: None };
+    let key = crate::keys::tests::named("k", "k", crate::Role::User);
     let closed = start(Settings { keys: vec![key.clone()], ..Settings::default() });
     let refused = talk(&closed, &preflight("https://chat.example")).unwrap();
     assert_eq!(refused.status, 403);

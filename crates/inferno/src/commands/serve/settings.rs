@@ -1,10 +1,11 @@
 //! From the command line to the server's settings.
 
 use std::num::NonZero;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use inferno_server::log::{self, Format, Level};
-use inferno_server::{Defaults, Key, KeyLimits, Settings, read_keys};
+use inferno_server::{Defaults, Key, KeyLimits, Role, Settings, check_keys, read_keys};
 
 use crate::cli::{self, LogFormat, LogLevel};
 
@@ -61,36 +62,47 @@ pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
     })
 }
 
-/// All keys. What is wrong with one is said without it.
-fn keys(access: &cli::Access) -> Result<Vec<Key>> {
-    let named = |kind: &str, secrets: &[String], is_admin: bool| -> Vec<Key> {
+/// All keys, those of the file read now.
+///
+/// # Errors
+/// The file cannot be read, keys are malformed, or the file leaves no key that may ask. No message holds a secret.
+pub(super) fn keys(access: &cli::Access) -> Result<Vec<Key>> {
+    let named = |kind: &'static str, secrets: &[String], role: Role| -> Vec<Key> {
         let key = |(i, secret): (usize, &String)| Key {
             secret: secret.clone(),
             name: format!("{kind}-{}", i + 1),
-            is_admin,
+            is_named: false,
+            role,
             limits: None,
         };
         secrets.iter().enumerate().map(key).collect()
     };
-    let mut keys = named("key", &access.api_key, false);
-    keys.extend(named("admin", &access.admin_key, true));
+    let mut keys = named("key", &access.api_key, Role::User);
+    keys.extend(named("admin", &access.admin_key, Role::Admin));
+    keys.extend(named("scrape", &access.metrics_key, Role::Scrape));
     if let Some(file) = &access.api_key_file {
         let more = read_keys(file)?;
         ensure!(!more.is_empty(), "`{}` has no keys, expected one a line", file.display());
         keys.extend(more);
+        // Without any the server would be open to everybody.
+        let may_ask = keys.iter().any(|key| key.role != Role::Scrape);
+        ensure!(may_ask, "`{}` has scrape keys alone, expected one or more that may ask", file.display());
     }
-    for (i, key) in keys.iter().enumerate() {
-        let is_sound = !key.secret.is_empty() && key.secret.bytes().all(|b| b.is_ascii_graphic());
-        ensure!(
-            is_sound,
-            "key `{}` must be visible ASCII without spaces, of one character or more",
-            key.name
-        );
-        if let Some(other) = keys[..i].iter().find(|other| other.secret == key.secret) {
-            anyhow::bail!("the keys `{}` and `{}` are the same", other.name, key.name);
-        }
-    }
+    check_keys(&keys)?;
     Ok(keys)
+}
+
+/// Whether any user of the machine can read the file.
+#[cfg(unix)]
+pub(super) fn is_open_to_others(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+/// Whether any user of the machine can read the file, as far as that is known.
+#[cfg(not(unix))]
+pub(super) fn is_open_to_others(_: &Path) -> bool {
+    false
 }
 
 pub(super) fn start_log(args: &cli::Serve) -> Result<()> {
@@ -105,5 +117,9 @@ pub(super) fn start_log(args: &cli::Serve) -> Result<()> {
         LogLevel::Info => Level::INFO,
         LogLevel::Debug => Level::DEBUG,
     };
-    log::start(format, level).context("cannot keep a log")
+    let file = args.logs.log_file.as_deref();
+    log::start(format, level, file).with_context(|| match file {
+        Some(file) => format!("cannot log to `{}` (`--log-file`)", file.display()),
+        None => "cannot start the log".into(),
+    })
 }

@@ -80,3 +80,140 @@ fn a_config_file_with_an_unknown_key_is_an_error() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && stderr.contains("aliass"), "{stderr}");
 }
+
+fn print_config(args: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inferno"));
+    let output = command.arg("serve").args(args).arg("--print-config").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_printed_config_is_read_back_and_has_every_setting() {
+    let plain = print_config(&[]);
+    let keys = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter_map(|line| {
+            let line = line.strip_prefix("# No default: ").or(line.strip_prefix('#')).unwrap_or(line);
+            Some(line.split_once(" = ")?.0.to_owned())
+        });
+        lines.filter(|key| !key.contains(' ')).collect()
+    };
+    let help = Command::new(env!("CARGO_BIN_EXE_inferno")).args(["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let flags = help.lines().filter_map(|line| line.trim().split("--").nth(1)?.split([' ', '=']).next());
+    let known = keys(&plain);
+    for flag in flags.filter(|flag| !["help", "version", "config", "print-config", ""].contains(flag)) {
+        if help.contains(&format!("      --{flag}")) || help.contains(&format!(", --{flag}")) {
+            assert!(known.contains(&flag.to_owned()), "{flag} is missing");
+        }
+    }
+    assert!(known.len() > 50, "{known:?}");
+
+    // As it is it sets nothing; with every default uncommented it means the same.
+    let is_setting = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line != "#";
+    let all: Vec<&str> = plain.lines().map(|line| if is_setting(line) { &line[1..] } else { line }).collect();
+    for text in [plain.clone(), all.join("\n")] {
+        let config = file(&text);
+        assert_eq!(print_config(&["--config", config.path().to_str().unwrap()]), plain);
+    }
+
+    // What is set stands there as it is, and a secret does not.
+    let set = print_config(&["--port", "9000", "--any-model", "--alias", "a\"b,c", "--api-key", "sk-hush"]);
+    for line in ["port = 9000", "any-model = true", "alias = [\"a\\\"b\", \"c\"]"] {
+        assert!(set.lines().any(|found| found == line), "{set}");
+    }
+    assert!(!set.contains("sk-hush"));
+    let config = file(&set);
+    assert_eq!(
+        print_config(&["--config", config.path().to_str().unwrap()]),
+        set.replace(
+            "# api-key is set; its value is a secret and not shown",
+            "# No default: api-key = KEY,.."
+        )
+    );
+}
+
+#[test]
+fn a_wrong_variable_is_named_and_an_unknown_one_warned_of() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inferno"));
+    let output = command.args(["serve"]).env("INFERNO_PORT", "abc").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("`INFERNO_PORT` has the value 'abc'"), "{stderr}");
+    // A flag's own fault is the flag's.
+    let stderr = inferno(&["serve", "--port", "abc"]).stderr;
+    assert!(stderr.contains("--port") && !stderr.contains("INFERNO_PORT"), "{stderr}");
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inferno"));
+    command.args(["serve", "--port", "0"]).env("INFERNO_PROT", "1").env("INFERNO_TEST_X", "1");
+    let served = listening(command);
+    served.says("`INFERNO_PROT` sets nothing, is it `INFERNO_PORT`?");
+    served.says("keys and values: room for");
+    assert!(!served.stderr.lock().unwrap().contains("INFERNO_TEST_X"));
+}
+
+#[test]
+fn a_name_is_an_address_too() {
+    let served = serve(&["--host", "localhost"]);
+    assert_eq!(served.get("/health").0, 200);
+    let error = inferno(&["serve", "--port", "0", "--host", "no.such.name.invalid"]).error();
+    assert!(error.contains("`no.such.name.invalid`"), "{error}");
+}
+
+#[test]
+fn the_context_that_memory_leaves_is_what_everybody_is_told() {
+    let served = serve(&["--kv-memory", "1MiB"]);
+    let body = served.get("/v1/models").1;
+    let models: serde_json::Value = serde_json::from_str(body.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let told = models["data"][0]["max_model_len"].as_u64().unwrap();
+    assert!(told < 1024 && models["data"][0]["meta"]["n_ctx"] == told, "{models}");
+    served.says(&format!("requests may have {told} tokens"));
+    let prompt = "a b c d e ".repeat(400);
+    let request = format!(
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{{\"prompt\": \"{prompt}\"}}",
+        prompt.len() + 14
+    );
+    let (status, answer) = served.ask(&request);
+    assert!(status == 400 && answer.contains(&format!("maximum context length is {told}")), "{answer}");
+    let error = inferno(&["serve", "--port", "0", "--kv-memory", "900TiB"]).error();
+    assert!(error.contains("900.0 TiB") && error.contains("ask for at most"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_key_file_that_all_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    for (mode, is_open) in [(0o644, true), (0o640, false), (0o600, false)] {
+        let keys = file("sk-a\n");
+        std::fs::set_permissions(keys.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let served = serve(&["--api-key-file", keys.path().to_str().unwrap()]);
+        served.says("keys and values: room for");
+        let said = served.stderr.lock().unwrap();
+        assert_eq!(
+            said.contains("every user of this machine can read the keys"),
+            is_open,
+            "{mode:o}: {said}"
+        );
+    }
+}
+
+#[test]
+fn the_printed_command_works_as_it_is() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        return xtask::testing::skip("curl", "there is no curl");
+    }
+    for key in [None, Some("sk-a'b")] {
+        let args = key.map_or(vec![], |key| vec!["--api-key", key]);
+        let mut served = serve(&args);
+        let mut printed = String::new();
+        // The shell of whoever pastes it has the key.
+        while !printed.trim_end().ends_with('\'') {
+            assert!(std::io::BufRead::read_line(&mut served.stdout, &mut printed).unwrap() > 0, "{printed}");
+        }
+        assert!(!printed.contains("sk-a"), "{printed}");
+        let printed = printed.replacen("curl ", "curl -s -w '%{http_code}' ", 1);
+        let mut shell = Command::new("sh");
+        let output = shell.args(["-c", &printed]).env("INFERNO_API_KEY", key.unwrap_or("")).output().unwrap();
+        let answer = String::from_utf8(output.stdout).unwrap();
+        assert!(answer.ends_with("200"), "{printed}\n{answer}");
+    }
+}

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Served, listening, serve, serve_at, unread};
+use super::{Served, listening, serve, serve_at, unread, wait_until};
 
 /// Work for some seconds.
 fn busy(served: &Served) -> Vec<std::net::TcpStream> {
@@ -161,4 +161,103 @@ fn a_log_whose_reader_is_gone_ends_nothing() {
     }
     served.signal("TERM");
     assert_eq!(served.ended().code(), Some(0));
+}
+
+#[test]
+fn a_hangup_reads_the_keys_and_opens_the_log_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (keys, log) = (folder.path().join("keys"), folder.path().join("log"));
+    std::fs::write(&keys, "sk-old name=ann\nsk-root admin\n").unwrap();
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+    let served = serve(&["--api-key-file", keys.to_str().unwrap(), "--log-file", log.to_str().unwrap()]);
+    let status = |key: &str| served.get_with("/v1/models", &format!("Authorization: Bearer {key}\r\n")).0;
+    assert_eq!((status("sk-old"), status("sk-new")), (200, 401));
+
+    std::fs::write(&keys, "sk-new name=ann\nsk-root admin\n").unwrap();
+    let moved = folder.path().join("log.1");
+    std::fs::rename(&log, &moved).unwrap();
+    served.signal("HUP");
+    wait_until(|| status("sk-new") == 200);
+    assert_eq!((status("sk-old"), status("sk-root")), (401, 200));
+    wait_until(|| read(&log).contains("SIGHUP: read the keys again"));
+    assert!(read(&log).contains("added=1 removed=1"), "{}", read(&log));
+    assert!(read(&moved).contains("loaded the model"), "{}", read(&moved));
+
+    // A file that is wrong changes nothing, and the log says so without a key.
+    for wrong in ["sk-bad color=blue\n", "", "sk-bad scrape\n"] {
+        std::fs::write(&keys, wrong).unwrap();
+        let n = read(&log).matches("the keys are unchanged").count();
+        served.signal("HUP");
+        wait_until(|| read(&log).matches("the keys are unchanged").count() > n);
+        assert_eq!((status("sk-new"), status("sk-bad")), (200, 401), "{wrong}");
+    }
+    assert!(!read(&log).contains("sk-"), "{}", read(&log));
+    assert!(served.stderr.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_stream_of_a_revoked_key_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "sk-old name=ann\nsk-root admin\n").unwrap();
+    let served = serve(&["--api-key-file", keys.to_str().unwrap()]);
+    let mut stream = served.connect();
+    let header = "Host: localhost\r\nAuthorization: Bearer sk-old\r\n";
+    stream.write_all(super::story(8, 400).replace("Host: localhost\r\n", header).as_bytes()).unwrap();
+    stream.read_exact(&mut [0; 300]).unwrap();
+    std::fs::write(&keys, "sk-root admin\n").unwrap();
+    served.signal("HUP");
+    wait_until(|| served.get_with("/v1/models", "Authorization: Bearer sk-old\r\n").0 == 401);
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("data: [DONE]\n\n\r\n0\r\n\r\n"), "{rest}");
+}
+
+#[test]
+fn a_second_signal_still_tells_streams_that_they_are_cut_off() {
+    let mut served = serve(&[]);
+    let mut stream = served.stream(16, 1000);
+    served.signal("TERM");
+    wait_until(|| served.get("/ready").0 == 503);
+    served.signal("TERM");
+    let mut rest = String::new();
+    let _ = stream.read_to_string(&mut rest);
+    assert!(rest.contains("shutting_down"), "{rest}");
+    assert_eq!(served.ended().code(), Some(143));
+}
+
+#[test]
+fn the_log_begins_with_facts_and_ends_with_one_line() {
+    let mut served = serve(&[]);
+    served.signal("TERM");
+    assert_eq!(served.ended().code(), Some(0));
+    wait_until(|| served.stderr.lock().unwrap().contains("stopped: every request was answered"));
+    let said = served.stderr.lock().unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].contains("loading the model version=") && lines[0].contains("file="), "{said}");
+    for part in ["loaded the model", "device=", "threads=", "seconds="] {
+        assert!(lines[1].contains(part), "{said}");
+    }
+    for part in ["context=1024", "room=", "sequences=32", "keys and values: room for"] {
+        assert!(lines[2].contains(part), "{said}");
+    }
+    assert!(lines.last().unwrap().contains("stopped: "), "{said}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn lines_for_a_full_disk_are_counted() {
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_inferno");
+    command.args(["-c", "exec \"$0\" serve --port 0 2>/dev/full", program]);
+    let served = listening(command);
+    for _ in 0..5 {
+        assert_eq!(served.get("/version").0, 200);
+    }
+    let dropped = || -> u64 {
+        let metrics = served.get("/metrics").1;
+        let name = "inferno_log_lines_dropped_total ";
+        metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
+    };
+    wait_until(|| dropped() >= 5);
 }
