@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::foreign::Foreign;
+
 /// The file an error is about: its path, or nothing for a model held in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileName(Option<PathBuf>);
@@ -55,6 +57,14 @@ pub enum FormatError {
         file: FileName,
         /// What is there instead.
         found: &'static str,
+    },
+    /// The file is of another format.
+    #[error("{file}: {found}")]
+    NotGguf {
+        /// The file.
+        file: FileName,
+        /// What it is instead.
+        found: Foreign,
     },
     /// The file ends before something that it announces.
     #[error("{file}: {field} at byte {offset} needs {needed} bytes, {left} are left")]

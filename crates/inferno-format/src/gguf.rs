@@ -131,6 +131,12 @@ impl Gguf {
         &self.metadata
     }
 
+    /// The metadata, to change what this model says of itself before anything reads it. The file stays as it is, and
+    /// tensors stay where they are.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+
     /// The version of the format, 2 or 3.
     pub fn version(&self) -> u32 {
         self.version

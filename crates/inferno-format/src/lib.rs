@@ -13,6 +13,7 @@
 
 mod dtype;
 mod error;
+mod foreign;
 mod gguf;
 mod metadata;
 mod quant;
@@ -21,6 +22,7 @@ mod writer;
 
 pub use dtype::{DType, UnknownDType};
 pub use error::{FileName, FormatError};
+pub use foreign::Foreign;
 pub use gguf::{Gguf, TensorEntry};
 pub use metadata::{Array, Metadata, MetadataError, Strings, Value};
 pub use quant::{Block32, QuantError, dequantize, quantize, unpack_row};

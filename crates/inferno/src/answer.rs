@@ -1,14 +1,16 @@
 //! An answer on its way from the engine to stdout.
 
+use std::io::IsTerminal;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
-use inferno_engine::{Event, Finish, Handle, Request, Ticket};
+use inferno_engine::{Event, Finish, Handle, Request, Ticket, Usage};
 use inferno_text::{ControlTokens, Tokenizer};
 
 use crate::commands::print;
 use crate::interrupt;
+use crate::terminal::Filter;
 
 /// How soon Ctrl-C is seen.
 const INTERRUPT_POLL: Duration = Duration::from_millis(20);
@@ -22,37 +24,59 @@ pub(crate) enum Stop {
     Interrupted,
 }
 
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Stop::EndOfAnswer => "the model ended its answer",
+            Stop::MaxTokens => "the answer reached `--max-tokens`",
+            Stop::ContextFull => "the context is full",
+            Stop::Interrupted => "interrupted",
+        })
+    }
+}
+
 /// An answer that has been printed.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) stop: Stop,
-    pub(crate) n_tokens: usize,
-    pub(crate) logits_hash: Option<u64>,
-    n_prompt: usize,
-    n_cached: usize,
-    /// Until the first token, if it came, and from there to the last.
-    prefill: Option<Duration>,
-    decode: Duration,
+    /// The engine's own counts and times.
+    pub(crate) usage: Usage,
 }
 
 impl Answer {
-    /// How long prompt and answer were, and how fast; cached tokens took no time.
+    /// How long prompt and answer were, and how fast; cached tokens took no time. The times are the engine's: tokens may be
+    /// received faster than they were computed.
     pub(crate) fn speeds(&self) -> String {
-        let rate = |n: usize, time: Duration| n as f64 / time.as_secs_f64().max(1e-9);
-        let cached = match self.n_cached {
+        let usage = &self.usage;
+        let cached = match usage.n_cached {
             0 => String::new(),
             n => format!(" ({n} cached)"),
         };
-        let mut line = format!("prompt: {} tokens{cached}, ", self.n_prompt);
-        let Some(prefill) = self.prefill else { return line + "not finished" };
-        line += &format!("{:.1} tok/s", rate(self.n_prompt - self.n_cached, prefill));
-        if self.n_tokens > 1 {
-            let decode = rate(self.n_tokens - 1, self.decode);
-            line += &format!("; decode: {} tokens, {decode:.1} tok/s", self.n_tokens);
+        let mut line = format!("prompt: {} tokens{cached}, ", usage.n_prompt);
+        if usage.n_completion == 0 {
+            return line + "not finished";
+        }
+        line += &rate(usage.n_prompt - usage.n_cached, usage.prefill);
+        if usage.n_completion > 1 {
+            let decode = rate(usage.n_completion - 1, usage.decode);
+            line += &format!("; decode: {} tokens, {decode}", usage.n_completion);
         }
         line
     }
+}
+
+/// Tokens per second; times too short to be measured have none.
+fn rate(n: usize, time: Duration) -> String {
+    match per_second(n, time) {
+        Some(rate) => format!("{rate:.1} tok/s"),
+        None => "too short to measure".into(),
+    }
+}
+
+/// `n` tokens in `time` as a speed; `None` below a clock's resolution.
+pub(crate) fn per_second(n: usize, time: Duration) -> Option<f64> {
+    (time >= Duration::from_micros(1)).then(|| n as f64 / time.as_secs_f64())
 }
 
 /// Streams the answer to a request to stdout, with a newline at its end. `limit` is what it means if the answer has as many
@@ -66,9 +90,13 @@ pub(crate) fn stream(
     tokenizer: &Tokenizer,
     limit: Stop,
 ) -> Result<Answer> {
-    let start = Instant::now();
-    let (mut first, mut last) = (None, None);
     let mut text = String::new();
+    let mut filter = std::io::stdout().is_terminal().then(Filter::default);
+    // Into pipes and files the text goes as it is.
+    let mut show = move |piece: &str| match &mut filter {
+        Some(filter) => print(filter.push(piece).as_bytes()),
+        None => print(piece.as_bytes()),
+    };
     let mut detokenizer = tokenizer.detokenizer_after(&request.prompt, ControlTokens::Hidden);
     let Ticket { id, events } = engine.submit(request)?;
     let mut was_cancelled = false;
@@ -79,33 +107,22 @@ pub(crate) fn stream(
         }
         match events.recv_timeout(INTERRUPT_POLL) {
             Ok(Event::Token { token, .. }) => {
-                last = Some(start.elapsed());
-                first = first.or(last);
                 if !tokenizer.is_end_of_generation(token) {
                     let piece = detokenizer.push(token)?;
-                    print(piece.as_bytes())?;
+                    show(&piece)?;
                     text += &piece;
                 }
             }
             Ok(Event::Finished { finish, usage, .. }) => {
                 let end = detokenizer.finish();
-                print(format!("{end}\n").as_bytes())?;
+                show(&format!("{end}\n"))?;
                 let stop = match finish {
                     Finish::Stop => Stop::EndOfAnswer,
                     Finish::Length => limit,
                     Finish::Failed(why) => bail!(why),
                     Finish::Cancelled | Finish::Constraint | Finish::Deadline => Stop::Interrupted,
                 };
-                return Ok(Answer {
-                    text: text + &end,
-                    stop,
-                    n_tokens: usage.n_completion,
-                    logits_hash: usage.logits_hash,
-                    n_prompt: usage.n_prompt,
-                    n_cached: usage.n_cached,
-                    prefill: first,
-                    decode: last.unwrap_or_default() - first.unwrap_or_default(),
-                });
+                return Ok(Answer { text: text + &end, stop, usage });
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => bail!("the engine has stopped"),

@@ -29,8 +29,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Answer a prompt, streaming the text to stdout
     ///
-    /// The prompt is the argument, or stdin if that is piped (one newline at its end is dropped). The last line,
-    /// on stderr, has the speeds. Ctrl-C stops the answer; a second Ctrl-C the program.
+    /// The prompt is the arguments, then each `--file`, then what is piped in, with a blank line between them (one newline at
+    /// the end of a file and of stdin is dropped): `inferno run "Summarise this" <notes.md`. With a prompt, a pipe that
+    /// brings nothing for 30 seconds is an error; `</dev/null` answers the prompt alone. The last line, on stderr, has the
+    /// speeds. Ctrl-C stops the answer, a second one ends the program.
     Run(Run),
     /// Talk with a model: each line is a turn, answered before the next
     ///
@@ -48,13 +50,13 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     /// Show what is in a model file: metadata, hyperparameters, tensors, the memory it needs
     Inspect(Inspect),
-    /// Turn text from stdin into token ids on one line
+    /// Turn text into token ids on one line
     ///
-    /// Trims nothing and adds no BOS or EOS. Needs a vocabulary, no tensors.
+    /// The text is the argument, or stdin without one. Trims nothing and adds no BOS or EOS. Needs a vocabulary, no tensors.
     Tokenize(Tokenize),
-    /// Turn token ids from stdin into text
+    /// Turn token ids into text
     ///
-    /// Ids are separated by spaces, commas or newlines; a JSON array serves too. Adds no newline.
+    /// The ids are the arguments, or stdin without one. They are separated by spaces, commas or newlines; a JSON array serves too. Adds no newline.
     Detokenize(Detokenize),
     /// Print logits as one JSON object, position to array, for comparing with other engines
     Logits(Logits),
@@ -69,6 +71,9 @@ pub(crate) enum Command {
     Doctor,
     /// Write a model of true shape with random weights, for benchmarks and tests
     Synth(Synth),
+    /// Print the version
+    #[command(hide = true)]
+    Version,
 }
 
 /// The model a command works on.
@@ -96,6 +101,10 @@ pub(crate) struct Inspect {
 
 #[derive(Debug, Args)]
 pub(crate) struct Tokenize {
+    /// Text; several words are joined by spaces. Default: stdin
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) text: Vec<String>,
+
     #[command(flatten)]
     pub(crate) model: ModelFile,
 
@@ -110,6 +119,10 @@ pub(crate) struct Tokenize {
 
 #[derive(Debug, Args)]
 pub(crate) struct Detokenize {
+    /// Token ids. Default: stdin
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) ids: Vec<String>,
+
     #[command(flatten)]
     pub(crate) model: ModelFile,
 }

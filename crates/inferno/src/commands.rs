@@ -13,12 +13,13 @@ mod tokenize;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::cli::Command;
+use crate::terminal;
 
 /// Longer prompts fit no context.
-const MAX_PROMPT_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_PROMPT_BYTES: u64 = 16 << 20;
 
 pub(crate) fn execute(command: Command) -> Result<ExitCode> {
     match command {
@@ -32,22 +33,23 @@ pub(crate) fn execute(command: Command) -> Result<ExitCode> {
         Command::Bench(args) => return bench::bench(&args),
         Command::Doctor => doctor::doctor()?,
         Command::Synth(args) => return synth::synth(&args),
+        Command::Version => print(format!("inferno {}\n", env!("CARGO_PKG_VERSION")).as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// All of stdin up to `limit` bytes, which must be UTF-8.
-fn read_stdin(limit: u64) -> Result<String> {
+/// All of stdin, which must be UTF-8.
+fn read_stdin() -> Result<String> {
     let mut bytes = Vec::new();
-    std::io::stdin().take(limit.saturating_add(1)).read_to_end(&mut bytes).context("cannot read stdin")?;
-    ensure!(bytes.len() as u64 <= limit, "stdin has more than {limit} bytes");
+    std::io::stdin().read_to_end(&mut bytes).context("cannot read stdin")?;
     String::from_utf8(bytes)
         .map_err(|e| anyhow::anyhow!("stdin is not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
 }
 
-/// Writes a line to stderr. If nobody reads it, nobody is told.
-pub(crate) fn note(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+/// Writes text and a newline to stderr, with its control characters made visible: names and messages of a file are part of
+/// it. If nobody reads it, nobody is told.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", terminal::visible(text));
 }
 
 /// Writes to stdout at once.

@@ -1,5 +1,6 @@
 //! From a path to a model on a device. The one place that chooses a backend, and the one that knows of features.
 
+mod advice;
 #[cfg(any(feature = "wgpu", target_os = "macos"))]
 mod gpu;
 #[cfg(not(any(feature = "wgpu", target_os = "macos")))]
@@ -11,7 +12,7 @@ pub(crate) use gpu::{Copying, copying, devices};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use inferno_cpu::{Cpu, Isa};
 use inferno_format::{DType, Gguf};
 use inferno_model::architecture::Architecture;
@@ -164,7 +165,7 @@ pub(crate) fn open(path: Option<&Path>) -> Result<Opened> {
         // The errors of a file name it themselves.
         Some(path) => Ok(Opened {
             name: path.display().to_string(),
-            file: Gguf::open(path)?,
+            file: Gguf::open(path).map_err(|e| advice::with_advice(path, e))?,
             path: Some(path.to_owned()),
         }),
         None => built_in(),
@@ -178,7 +179,7 @@ fn built_in() -> Result<Opened> {
 
 #[cfg(not(feature = "ember"))]
 fn built_in() -> Result<Opened> {
-    anyhow::bail!("this build has no model inside, name a GGUF file (`-m FILE`)")
+    bail!("this build has no model inside, name a GGUF file (`-m FILE`)")
 }
 
 impl Opened {
@@ -188,8 +189,33 @@ impl Opened {
     }
 
     pub(crate) fn architecture(&self, context_len: Option<usize>) -> Result<Architecture> {
-        Architecture::read(&self.file, context_len)
-            .with_context(|| format!("cannot use `{}` as a model", self.name))
+        let arch = self.is_model().and_then(|()| Ok(Architecture::read(&self.file, context_len)?));
+        let arch = arch.and_then(|arch| {
+            let is_empty = self.file.tensors().is_empty();
+            ensure!(
+                !is_empty,
+                "it has a vocabulary and no weights: it serves `tokenize`, and tests of tokenizers"
+            );
+            Ok(arch)
+        });
+        arch.with_context(|| format!("cannot use `{}` as a model", self.name))
+    }
+
+    /// Refuses GGUF files that go with a model and are none.
+    fn is_model(&self) -> Result<()> {
+        let metadata = self.file.metadata();
+        let text = |key| metadata.opt_str(key).ok().flatten().unwrap_or_default();
+        match (text("general.type"), text("general.architecture")) {
+            ("adapter", _) => {
+                bail!("it is a LoRA adapter, and adapters are not supported: merge it into its model")
+            }
+            ("mmproj", _) | (_, "clip") => bail!(
+                "it is a multimodal projector (`mmproj`), which goes with a model: name the model's file. Images are not \
+                 supported yet"
+            ),
+            ("imatrix", _) => bail!("it is an importance matrix for quantization: name the model's file"),
+            _ => Ok(()),
+        }
     }
 
     /// Loads the weights, with room for `n_pages` of keys and values. Every operation is timed if there is a profile

@@ -10,13 +10,26 @@ mod ember;
 mod interrupt;
 mod kv_memory;
 mod load;
+mod misspelt;
+mod names;
+mod prompt;
 mod session;
+mod terminal;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli: cli::Cli = config_file::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
+    let cli: cli::Cli = match config_file::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(e) => match misspelt::hint(&e) {
+            None => e.exit(),
+            Some(hint) => {
+                commands::note(&hint);
+                return ExitCode::from(2);
+            }
+        },
+    };
     match commands::execute(cli.command) {
         Ok(code) => code,
         // The reader of our output has gone (`inferno run … | head -1`): nothing is left to say, and to whom.

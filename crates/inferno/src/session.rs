@@ -119,8 +119,9 @@ impl<'a> Session<'a> {
             note(&format!("stopped: the context of {} positions is full", self.context_len));
         }
         if self.args.verbose {
-            let hash = answer.logits_hash.map_or(String::new(), |hash| format!(", logits hash {hash:016x}"));
-            note(&format!("stopped by {:?}{hash}", answer.stop));
+            let hash =
+                answer.usage.logits_hash.map_or(String::new(), |hash| format!(", logits hash {hash:016x}"));
+            note(&format!("stopped: {}{hash}", answer.stop));
         }
         Ok(answer)
     }

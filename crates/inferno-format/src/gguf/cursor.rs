@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 
-use crate::error::{FormatError, shown};
+use crate::error::{FileName, FormatError, shown};
 use crate::source::Source;
 
 const BUFFER: usize = 64 << 10;
@@ -84,6 +84,20 @@ impl<'a> Cursor<'a> {
     /// How many bytes the file has from here.
     pub(crate) fn left(&self) -> u64 {
         self.source.len().saturating_sub(self.pos)
+    }
+
+    /// For error messages.
+    pub(crate) fn file(&self) -> FileName {
+        self.source.name()
+    }
+
+    /// The first `n` bytes of the file, or all if it has fewer; none if they cannot be read.
+    pub(crate) fn head(&self, n: usize) -> Vec<u8> {
+        let mut head = vec![0; self.source.len().min(n as u64) as usize];
+        match self.source.read_exact_at(&mut head, 0) {
+            Ok(()) => head,
+            Err(_) => Vec::new(),
+        }
     }
 
     pub(crate) fn u8(&mut self, field: Field) -> Result<u8, FormatError> {

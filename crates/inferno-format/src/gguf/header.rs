@@ -8,6 +8,7 @@ use super::cursor::{Cursor, Field};
 use super::limits::*;
 use crate::dtype::DType;
 use crate::error::{FormatError, shown};
+use crate::foreign::{Foreign, HEAD};
 use crate::metadata::{Array, Metadata, Strings, Value};
 use crate::source::Source;
 
@@ -89,6 +90,9 @@ impl Reader<'_> {
     fn version(&mut self) -> Result<u32, FormatError> {
         let magic: [u8; 4] = self.at.array(Field::file("magic"))?;
         if &magic != b"GGUF" {
+            if let Some(found) = Foreign::of(&self.at.head(HEAD)) {
+                return Err(FormatError::NotGguf { file: self.at.file(), found });
+            }
             return Err(self.at.invalid(Field::file("magic"), 0, "`GGUF`", "something else"));
         }
         let field = Field::file("version");

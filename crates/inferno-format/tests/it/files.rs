@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use inferno_format::{DType, FormatError, Gguf, GgufWriter, Metadata, NewTensor};
+use inferno_format::{DType, Foreign, FormatError, Gguf, GgufWriter, Metadata, NewTensor, Value};
 use tempfile::TempDir;
 
 /// A model of two tensors of 4,000 bytes.
@@ -133,4 +133,24 @@ fn a_file_cut_short_after_it_was_opened_is_a_short_read() {
 fn a_model_in_memory_never_changes() {
     let (_dir, path) = model();
     Gguf::from_bytes(fs::read(path).unwrap()).unwrap().verify_unchanged().unwrap();
+}
+
+#[test]
+fn a_file_of_another_format_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n").unwrap();
+    let e = Gguf::open(&path).unwrap_err();
+    assert!(matches!(e, FormatError::NotGguf { found: Foreign::LfsPointer, .. }), "{e:?}");
+    let text = format!("`{}`: a Git LFS pointer, not a GGUF model; ", path.display());
+    assert!(e.to_string().starts_with(&text), "{e}");
+}
+
+#[test]
+fn metadata_can_be_changed_in_memory() {
+    let (_dir, path) = model();
+    let mut gguf = Gguf::open(&path).unwrap();
+    gguf.metadata_mut().set("key", Value::U32(7));
+    assert_eq!(gguf.metadata().opt_u32("key").unwrap(), Some(7));
+    gguf.verify_unchanged().unwrap();
 }

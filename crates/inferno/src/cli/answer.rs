@@ -1,5 +1,7 @@
 //! What `inferno run` and `inferno chat` accept.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::{ModelFile, number};
@@ -7,8 +9,18 @@ use crate::load::Compute;
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// What to answer; `-` reads stdin
-    pub(crate) prompt: Option<String>,
+    /// Prompt; several words are joined by spaces. Text on stdin follows it after a blank line; `-` as the last word waits
+    /// for it
+    #[arg(value_name = "PROMPT", allow_negative_numbers = true)]
+    pub(crate) words: Vec<String>,
+
+    /// Prompt, taken as it is even if it looks like the name of a model
+    #[arg(value_name = "PROMPT", last = true)]
+    pub(crate) literal: Vec<String>,
+
+    /// Text file put behind the prompt after a blank line; may be repeated
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
 
     /// Continue the prompt as it is, without the chat template; control tokens in it are recognised
     #[arg(long, conflicts_with = "system")]

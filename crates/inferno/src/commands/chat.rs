@@ -123,7 +123,7 @@ impl Chat<'_> {
         if self.is_verbose {
             note(&answer.speeds());
         }
-        if answer.stop == Stop::Interrupted && answer.n_tokens == 0 {
+        if answer.stop == Stop::Interrupted && answer.usage.n_completion == 0 {
             note("nothing was answered: this turn is not kept");
             return Ok(None);
         }

@@ -10,10 +10,7 @@ use crate::{cli, commands::print, load};
 pub(crate) fn inspect(args: &cli::Inspect) -> Result<()> {
     let opened = load::open(args.file.as_deref().or(args.model.as_deref()))?;
     // A file of a family we do not know, or a mere vocabulary, still has something to show.
-    let arch = match opened.architecture(None) {
-        Ok(_) if opened.file.tensors().is_empty() => Err("the file has no tensors".to_owned()),
-        arch => arch.map_err(|e| format!("{:#}", e.root_cause())),
-    };
+    let arch = opened.architecture(None).map_err(|e| format!("{:#}", e.root_cause()));
     if args.json {
         print(format!("{:#}\n", to_json(&opened, &arch)).as_bytes())
     } else {

@@ -1,19 +1,28 @@
 //! `inferno run`: one prompt, one answer, streamed.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 use inferno_text::{Special, Tokenizer, message};
 
 use crate::answer::Stop;
-use crate::commands::{MAX_PROMPT_BYTES, note, read_stdin};
+use crate::commands::note;
 use crate::load::Opened;
+use crate::names::{self, Named};
+use crate::prompt::Parts;
 use crate::session::{Session, render, template};
 use crate::{cli, interrupt};
 
+/// The exit code for a command line that is not understood.
+const USAGE: u8 = 2;
+
 pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
-    let text = prompt_text(args)?;
+    if let Some(question) = model_in_place_of_prompt(args) {
+        note(&question);
+        return Ok(ExitCode::from(USAGE));
+    }
+    let words = [&args.words[..], &args.literal[..]].concat();
+    let text = Parts { words: &words, files: &args.file }.text()?;
     let (session, prompt) =
         Session::start(&args.answering, |opened, tokenizer| prompt_tokens(args, opened, tokenizer, &text))?;
     session.check("the prompt", &prompt)?;
@@ -25,20 +34,51 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
     })
 }
 
-/// The argument, or stdin if that is piped.
-fn prompt_text(args: &cli::Run) -> Result<String> {
-    let text = match args.prompt.as_deref() {
-        Some(text) if text != "-" => text.to_owned(),
-        None if std::io::stdin().is_terminal() => {
-            bail!("there is no prompt: give one as an argument (`inferno run \"Hello\"`) or pipe it in")
+/// A question back, if the words are a model's name in place of a prompt, or begin with one as other programs have it
+/// (`run qwen3:0.6b "Hello"`).
+fn model_in_place_of_prompt(args: &cli::Run) -> Option<String> {
+    if args.raw || !args.literal.is_empty() {
+        return None;
+    }
+    let word = match &args.words[..] {
+        [word] => word,
+        // A file's name may well begin a sentence; a quoted prompt behind it is no sentence's end.
+        [word, prompt] if prompt.contains(char::is_whitespace) => word,
+        [word, _, ..] if word.contains([':', '/']) || word.to_ascii_lowercase().ends_with(".gguf") => word,
+        _ => return None,
+    };
+    let named = names::named(word)?;
+    let shown: String = word.trim().chars().flat_map(char::escape_debug).collect();
+    let (what, ask) = match named {
+        Named::File if word.to_ascii_lowercase().ends_with(".gguf") => {
+            ("looks like a model", format!("  inferno run -m {shown} \"your prompt\"     to ask the model\n"))
         }
-        _ => {
-            let text = read_stdin(MAX_PROMPT_BYTES)?;
-            text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)).to_owned()
+        Named::File => {
+            let file = format!("  inferno run --file {shown} \"your question\"     to ask about the file\n");
+            (
+                "is a file",
+                file + &format!(
+                    "  inferno run -m {shown} \"your prompt\"     to ask it, if it is a GGUF model\n"
+                ),
+            )
+        }
+        Named::Repository | Named::Alias => {
+            let get = names::how_to_get(word)
+                .replace("`-m FILE.gguf`", "`inferno run -m FILE.gguf \"your prompt\"`");
+            ("looks like the name of a model", format!("{get}\n"))
         }
     };
-    ensure!(!text.is_empty(), "the prompt is empty");
-    Ok(text)
+    let literal = args.words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    Some(format!(
+        "error: `{shown}` {what}, and `run` takes a prompt\n\n{ask}  inferno run -- {literal}     to send it as the prompt"
+    ))
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let shown: String = word.chars().flat_map(char::escape_debug).collect();
+    let is_plain = |c: char| c.is_alphanumeric() || "._-/:+@%,".contains(c);
+    if shown.chars().all(is_plain) { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) }
 }
 
 fn prompt_tokens(args: &cli::Run, opened: &Opened, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {

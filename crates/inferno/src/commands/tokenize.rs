@@ -1,16 +1,23 @@
 //! `inferno tokenize` and `inferno detokenize`: text to ids and back.
 
+use std::io::IsTerminal;
+
 use anyhow::{Context, Result};
 use inferno_text::Special;
 use serde_json::{Value, json};
 
 use crate::commands::{print, read_stdin};
-use crate::{cli, load};
+use crate::{cli, load, terminal};
 
 pub(crate) fn tokenize(args: &cli::Tokenize) -> Result<()> {
     let tokenizer = load::open(args.model.model.as_deref())?.tokenizer()?;
     let special = if args.special { Special::Recognise } else { Special::AsText };
-    let ids = tokenizer.encode(&read_stdin(u64::MAX)?, special);
+    let text = match &args.text[..] {
+        [] => read_stdin()?,
+        [text] if text == "-" => read_stdin()?,
+        words => words.join(" "),
+    };
+    let ids = tokenizer.encode(&text, special);
     let line = if args.json {
         let piece = |&id: &u32| {
             let bytes = tokenizer.piece(id).expect("an id of this vocabulary");
@@ -25,7 +32,11 @@ pub(crate) fn tokenize(args: &cli::Tokenize) -> Result<()> {
 
 pub(crate) fn detokenize(args: &cli::Detokenize) -> Result<()> {
     let tokenizer = load::open(args.model.model.as_deref())?.tokenizer()?;
-    let input = read_stdin(u64::MAX)?;
+    let input = match &args.ids[..] {
+        [] => read_stdin()?,
+        [ids] if ids == "-" => read_stdin()?,
+        ids => ids.join(" "),
+    };
     let input = input.trim();
     // A JSON array, or the same without its brackets.
     let list = input.strip_prefix('[').and_then(|list| list.strip_suffix(']')).unwrap_or(input);
@@ -37,5 +48,9 @@ pub(crate) fn detokenize(args: &cli::Detokenize) -> Result<()> {
             id.parse().with_context(|| format!("`{shown}` is not a token id"))
         })
         .collect::<Result<_>>()?;
-    print(&tokenizer.decode(&ids)?)
+    let bytes = tokenizer.decode(&ids)?;
+    if std::io::stdout().is_terminal() {
+        return print(terminal::visible(&String::from_utf8_lossy(&bytes)).as_bytes());
+    }
+    print(&bytes)
 }

@@ -176,7 +176,7 @@ fn ctrl_c_stops_an_answer_which_is_kept_and_at_the_prompt_the_program() {
             std::thread::sleep(Duration::from_millis(1));
         }
         interrupt(&child);
-        line_with("stopped by Interrupted");
+        line_with("stopped: interrupted");
         prompts.push(n_prompt(line_with("prompt: ")));
     }
     assert!(prompts[1] > prompts[0] + 10, "{prompts:?}");

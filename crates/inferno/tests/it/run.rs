@@ -41,7 +41,7 @@ fn a_seed_repeats_its_text_and_another_gives_another() {
 fn verbose_shows_seed_stop_and_a_hash_that_repeats() {
     let hash = || {
         let stderr = run(&[&GREEDY[..], &["-v", "--seed", "3", "Hi"]].concat()).stderr;
-        assert!(stderr.contains("seed 3, loaded in ") && stderr.contains("stopped by "), "{stderr}");
+        assert!(stderr.contains("seed 3, loaded in ") && stderr.contains("stopped: "), "{stderr}");
         stderr.lines().find(|l| l.contains("logits hash ")).expect("a hash").to_owned()
     };
     assert_eq!(hash(), hash());
@@ -75,6 +75,8 @@ fn control_tokens_in_a_prompt_stay_text() {
 #[test]
 fn unfit_prompts_are_refused_with_what_to_do() {
     assert_eq!(run(&[""]).error(), "the prompt is empty");
+    assert_eq!(run(&["   "]).error(), "the prompt is empty");
+    assert_eq!(pipe(" \n\n", &["run"]).error(), "the prompt is empty");
     assert_eq!(run(&[]).error(), "the prompt is empty");
     assert_eq!(pipe([b'a', 0xff], &["run"]).error(), "stdin is not UTF-8 at byte 1");
     let long = "word ".repeat(2000);
@@ -123,9 +125,9 @@ fn a_reader_that_leaves_ends_the_program_quietly() {
 fn limits_are_told_apart() {
     let prompt = "Tell me a story about a dragon.";
     let both = run(&["-c", "20", "-n", "4", "-t", "0", "-v", prompt]).stderr;
-    assert!(both.contains("stopped by MaxTokens"), "{both}");
+    assert!(both.contains("stopped: the answer reached `--max-tokens`"), "{both}");
     let context = run(&["-c", "20", "-n", "5", "-t", "0", "-v", prompt]).stderr;
-    assert!(context.contains("stopped by ContextFull"), "{context}");
+    assert!(context.contains("stopped: the context is full"), "{context}");
 }
 
 #[cfg(unix)]
@@ -184,4 +186,130 @@ fn ctrl_c_stops_the_answer_cleanly() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{stderr}");
     assert!(rest.ends_with(b"\n") && stderr.lines().last().unwrap().starts_with("prompt: "), "{stderr}");
+}
+
+/// Tokens of the prompt.
+fn n_prompt(ran: &crate::Ran) -> usize {
+    let count = ran.stderr.split("prompt: ").nth(1).unwrap_or_else(|| panic!("{}", ran.stderr));
+    count.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn prompt_files_and_piped_text_are_all_used_in_this_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (one, two) = (file("one.txt", "The first file.\n"), file("two.txt", "The second file.\r\n"));
+    let args = ["run", "-n", "1", "-t", "0", "-v", "Summarise", "this:"];
+    let whole = "Summarise this:\n\nThe first file.\n\nThe second file.\n\nThe piped text.";
+    let hash = |ran: &crate::Ran| ran.stderr.split("logits hash ").nth(1).expect("a hash")[..16].to_owned();
+    let expected = run(&["-n", "1", "-t", "0", "-v", whole]);
+    let ran = pipe("The piped text.\n", &[&args[..], &["--file", &one, "-f", &two]].concat());
+    assert_eq!((n_prompt(&ran), hash(&ran)), (n_prompt(&expected), hash(&expected)), "{}", ran.stderr);
+    // `-` stands for what is read anyway.
+    let ran = pipe("The piped text.", &[&args[..], &["-", "--file", &one, "--file", &two]].concat());
+    assert_eq!(hash(&ran), hash(&expected));
+    // A pipe with nothing in it adds nothing.
+    let alone = run(&["-n", "1", "-t", "0", "-v", "Summarise this:"]);
+    for nothing in ["", "\n", " \r\n\n"] {
+        assert_eq!(hash(&pipe(nothing, &args)), hash(&alone), "{nothing:?}");
+    }
+    let ran = start(&args, Stdio::null()).wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&ran.stderr).contains(&hash(&alone)));
+}
+
+#[test]
+fn files_that_are_no_prompt_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bytes.txt");
+    std::fs::write(&path, [b'a', 0xff]).unwrap();
+    let (path, folder) = (path.to_str().unwrap(), folder.path().to_str().unwrap());
+    assert_eq!(run(&["--file", path, "Hi"]).error(), format!("`{path}` is not UTF-8 at byte 1"));
+    assert_eq!(
+        run(&["--file", folder, "Hi"]).error(),
+        format!("`{folder}` is a directory, expected a text file")
+    );
+    assert!(run(&["--file", "no such file", "Hi"]).error().starts_with("`no such file`: cannot open: "));
+}
+
+#[test]
+fn a_pipe_that_brings_nothing_is_said_and_its_end_ends_the_wait() {
+    let mut child = start(&["run", "-n", "1", "-t", "0", "Hello"], Stdio::piped());
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = stderr.next().unwrap().unwrap();
+    assert!(line.starts_with("waiting for text from stdin") && line.contains("</dev/null"), "{line}");
+    drop(child.stdin.take());
+    let line = stderr.next().unwrap().unwrap();
+    assert!(line.starts_with("prompt: "), "{line}");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_name_of_a_model_is_no_prompt() {
+    for args in [
+        &["qwen3:0.6b"][..],
+        &["Qwen/Qwen3-0.6B-GGUF"],
+        &["hf.co/Qwen/Qwen3-0.6B-GGUF:Q8_0"],
+        &["x.gguf"],
+        &["llama3"],
+        &["qwen3:0.6b", "Why is the sky blue?"],
+        &["x.gguf", "Hello"],
+        &[concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")],
+    ] {
+        let ran = run(args);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("-m ") && ran.stderr.contains("inferno run -- "), "{}", ran.stderr);
+    }
+    let ran = run(&["Qwen/Qwen3-0.6B-GGUF"]);
+    let url = "curl -L -O https://huggingface.co/Qwen/Qwen3-0.6B-GGUF/resolve/main/";
+    assert!(ran.stderr.contains(url), "{}", ran.stderr);
+    // It can be sent all the same.
+    for args in [&["-n", "1", "--", "llama3"][..], &["-n", "1", "--raw", "llama3"]] {
+        run(args).ok();
+    }
+    pipe("llama3", &["run", "-n", "1"]).ok();
+    for word in ["hi", "Hello!", "fox/dog", "12:30", "llama"] {
+        run(&["-n", "1", word]).ok();
+    }
+}
+
+#[test]
+fn words_are_joined() {
+    let ran = |args: &[&str]| run(&[&["-n", "5", "-t", "0"], args].concat());
+    assert_eq!(ran(&["tell", "me", "a", "story"]).ok(), ran(&["tell me a story"]).ok());
+    assert_eq!(n_prompt(&ran(&["what", "is", "5", "-", "-3", "?"])), n_prompt(&ran(&["what is 5 - -3 ?"])));
+    assert_eq!(n_prompt(&ran(&["is", "--", "--this", "a flag?"])), n_prompt(&ran(&["is --this a flag?"])));
+}
+
+#[test]
+fn a_name_behind_m_says_how_to_get_the_file() {
+    let error = run(&["-m", "qwen3:0.6b", "Hello"]).error();
+    assert!(
+        error.starts_with("`qwen3:0.6b`: cannot open: ") && error.contains("cannot be fetched by name yet"),
+        "{error}"
+    );
+    let error = run(&["-m", "Qwen/Qwen3-0.6B-GGUF", "Hello"]).error();
+    assert!(
+        error.contains("curl -L -O https://huggingface.co/Qwen/Qwen3-0.6B-GGUF/resolve/main/FILE.gguf"),
+        "{error}"
+    );
+}
+
+#[test]
+fn commands_of_other_programs_get_a_hint() {
+    for (args, part) in [
+        (&["pull", "qwen3"][..], "curl -L -O"),
+        (&["list"], "inferno inspect"),
+        (&["rnu", "Hello"], "did you mean `run`?"),
+        (&["chat", "qwen3:0.6b"], "-m FILE.gguf"),
+        (&["serve", "x.gguf"], "`-m x.gguf`"),
+    ] {
+        let ran = inferno(args);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
+        assert!(ran.stderr.starts_with("error: ") && ran.stderr.contains(part), "{}", ran.stderr);
+    }
+    assert_eq!(inferno(&["version"]).ok(), inferno(&["--version"]).ok());
 }

@@ -12,6 +12,16 @@ fn text_becomes_ids_and_ids_become_the_text() {
 }
 
 #[test]
+fn text_and_ids_are_taken_as_arguments_too() {
+    let ids = inferno(&["tokenize", "Once upon", "a time"]).ok();
+    assert_eq!(ids, pipe("Once upon a time", &["tokenize"]).ok());
+    let ids: Vec<&str> = ids.split_whitespace().collect();
+    assert_eq!(inferno(&[&["detokenize"], &ids[..]].concat()).ok(), "Once upon a time");
+    assert_eq!(inferno(&["detokenize", &ids.join(",")]).ok(), "Once upon a time");
+    assert_eq!(pipe("Hi", &["tokenize", "-"]).ok(), pipe("Hi", &["tokenize"]).ok());
+}
+
+#[test]
 fn no_text_is_no_ids() {
     assert_eq!(inferno(&["tokenize"]).ok(), "\n");
     assert_eq!(inferno(&["tokenize", "--json"]).ok(), "[]\n");
@@ -108,6 +118,6 @@ fn a_file_that_is_no_model_is_refused() {
     for command in [&["inspect"][..], &["tokenize", "-m"], &["run", "Hello", "-m"]] {
         let error =
             inferno(&[command, &[concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]].concat()).error();
-        assert!(error.contains("magic"), "{error}");
+        assert!(error.contains("a text file, not a GGUF model"), "{error}");
     }
 }

@@ -1,0 +1,92 @@
+//! What to do about a path that leads to no model.
+
+use std::path::Path;
+
+use anyhow::{Error, anyhow};
+use inferno_format::FormatError;
+
+use crate::names;
+
+/// How many files of a folder are listed.
+const LISTED: usize = 5;
+
+/// The error of opening `path`, with what to do about it where that can be guessed.
+pub(super) fn with_advice(path: &Path, e: FormatError) -> Error {
+    let advice = match &e {
+        FormatError::Io { action: "open", source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            missing(path)
+        }
+        FormatError::NotAFile { found: "a directory", .. } => inside(path),
+        FormatError::Truncated { .. } => Some(unfinished(path)),
+        // A count that is larger than what is left of the file.
+        FormatError::Invalid { field, expected, .. }
+            if field.ends_with(" count") && expected.contains("fit the") =>
+        {
+            Some(unfinished(path))
+        }
+        _ => None,
+    };
+    let by_name = has_unfinished_name(path).then(|| "by its name it is an unfinished download".to_owned());
+    let error = match e {
+        // Its display leaves out what the system said.
+        FormatError::Io { .. } => anyhow!("{:#}", Error::new(e)),
+        e => Error::new(e),
+    };
+    match advice.or(by_name) {
+        Some(advice) => anyhow!("{error:#}: {advice}"),
+        None => error,
+    }
+}
+
+/// What it means that a file ends too early.
+fn unfinished(path: &Path) -> String {
+    match std::fs::metadata(path).map(|meta| meta.len()) {
+        Ok(0) => "the file is empty, probably an unfinished download".into(),
+        _ => "the file is shorter than its header says: probably an unfinished download, get the rest (`curl -L -C - -O URL`)".into(),
+    }
+}
+
+/// What programs add to the names of files that they are still writing.
+fn has_unfinished_name(path: &Path) -> bool {
+    let endings = ["part", "incomplete", "crdownload", "download", "aria2", "tmp", "partial", "downloading"];
+    path.extension()
+        .and_then(|e| e.to_str())
+        .is_some_and(|e| endings.contains(&e.to_ascii_lowercase().as_str()))
+}
+
+fn missing(path: &Path) -> Option<String> {
+    let text = path.to_str()?;
+    if names::named(text).is_some_and(|named| named != names::Named::File) {
+        return Some(names::how_to_get(text));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let files = models(folder)?;
+    Some(format!("the folder has {files}"))
+}
+
+fn inside(folder: &Path) -> Option<String> {
+    if let Some(files) = models(folder) {
+        return Some(format!("name a file in it, it has {files}"));
+    }
+    let has_safetensors = names_in(folder).iter().any(|name| name.ends_with(".safetensors"));
+    has_safetensors.then(|| {
+        "it has a safetensors model: download the GGUF of it, or convert it with llama.cpp's `convert_hf_to_gguf.py`".into()
+    })
+}
+
+/// The GGUF files of a folder, if it has some.
+fn models(folder: &Path) -> Option<String> {
+    let mut names = names_in(folder);
+    names.retain(|name| name.to_ascii_lowercase().ends_with(".gguf"));
+    names.sort_unstable();
+    let mut list = names.iter().take(LISTED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if names.len() > LISTED {
+        list += &format!(" and {} more", names.len() - LISTED);
+    }
+    (!names.is_empty()).then_some(list)
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}

@@ -1,0 +1,147 @@
+//! What to type in place of a command line that other programs would understand.
+
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+
+use crate::names::{self, Named};
+
+/// Commands of other programs, and what there is here.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (
+        &["pull", "download", "get", "fetch", "push", "import"],
+        "models cannot be fetched by name yet: download a GGUF file,\n  \
+         curl -L -O https://huggingface.co/OWNER/NAME-GGUF/resolve/main/FILE.gguf\nand give its path to any command: \
+         `inferno run -m FILE.gguf \"Hello\"`",
+    ),
+    (
+        &["list", "ls", "models", "rm", "remove", "delete", "cp", "copy"],
+        "models are GGUF files wherever you keep them, as no library of models is kept yet: `ls *.gguf` lists those of a \
+         folder, `inferno inspect FILE` shows what one is",
+    ),
+    (
+        &["ps", "stop", "kill"],
+        "models are loaded by `run`, `chat` and `serve`, and go with them: Ctrl-C ends one of these. What a server does is at \
+         its `/health` and `/metrics`",
+    ),
+    (&["show", "info", "metadata"], "`inferno inspect FILE` shows what is in a model file"),
+    (
+        &["create", "convert", "quantize"],
+        "models are taken as they are: llama.cpp's tools convert and quantize them",
+    ),
+    (&["server", "start", "api"], "`inferno serve` serves a model over HTTP"),
+    (&["generate", "complete", "ask", "prompt", "cli"], "`inferno run \"PROMPT\"` answers a prompt"),
+    (&["benchmark"], "`inferno bench` measures speed"),
+    (&["perplexity"], "there is no measurement of perplexity"),
+];
+
+/// Our own, as a misspelt word may mean one.
+const HERE: &[&str] = &[
+    "run",
+    "chat",
+    "serve",
+    "inspect",
+    "tokenize",
+    "detokenize",
+    "logits",
+    "bench",
+    "doctor",
+    "synth",
+    "help",
+];
+
+/// A message in place of clap's, where one can say more.
+pub(crate) fn hint(e: &Error) -> Option<String> {
+    let text = |kind| match e.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    match e.kind() {
+        ErrorKind::InvalidSubcommand => command(text(ContextKind::InvalidSubcommand)?),
+        // `chat` and `serve` take no such argument; `-m` does.
+        ErrorKind::UnknownArgument => {
+            let argument = text(ContextKind::InvalidArg)?;
+            let shown: String = argument.chars().flat_map(char::escape_debug).collect();
+            match names::named(argument)? {
+                Named::File => {
+                    Some(format!("error: unexpected argument `{shown}`; a model is given by `-m {shown}`"))
+                }
+                Named::Alias | Named::Repository => {
+                    Some(format!("error: unexpected argument `{shown}`; {}", names::how_to_get(argument)))
+                }
+            }
+        }
+        _ => None,
+    }
+}
+
+fn command(word: &str) -> Option<String> {
+    let shown: String = word.chars().flat_map(char::escape_debug).collect();
+    let lower = word.to_ascii_lowercase();
+    if let Some((_, what)) = ELSEWHERE.iter().find(|(words, _)| words.contains(&&*lower)) {
+        return Some(format!("error: no command `{shown}` here; {what}"));
+    }
+    let near = HERE.iter().map(|name| (edits(&lower, name), name)).min()?;
+    let advice = match near {
+        (1, name) => format!("did you mean `{name}`?"),
+        (2, name) if name.len() > 4 => format!("did you mean `{name}`?"),
+        _ if names::named(word).is_some() => {
+            "a model is given by `-m FILE`, as in `inferno run -m FILE \"Hello\"`".into()
+        }
+        _ => "`inferno run \"PROMPT\"` answers a prompt, `inferno --help` lists the commands".into(),
+    };
+    Some(format!("error: no command `{shown}`; {advice}"))
+}
+
+/// Letters to change, add, drop or swap with the next one until `a` is `b` (optimal string alignment).
+pub(crate) fn edits(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
+    // rows: (a.len() + 1, b.len() + 1), from the beginning of `a` up to a letter to each beginning of `b`
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i.max(j)
+            } else {
+                let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                let best = changed.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+                let is_swap = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                if is_swap { best.min(rows[i - 2][j - 2] + 1) } else { best }
+            };
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_of_other_programs_and_misspelt_ones_get_a_hint() {
+        for (word, part) in [
+            ("pull", "curl -L -O"),
+            ("list", "inferno inspect"),
+            ("ps", "Ctrl-C"),
+            ("show", "inferno inspect"),
+            ("rnu", "did you mean `run`?"),
+            ("rum", "did you mean `run`?"),
+            ("caht", "did you mean `chat`?"),
+            ("tokenise", "did you mean `tokenize`?"),
+            ("qwen3:0.6b", "`-m FILE`"),
+            ("hello", "answers a prompt"),
+        ] {
+            let hint = command(word).unwrap();
+            assert!(
+                hint.starts_with(&format!("error: no command `{word}`")) && hint.contains(part),
+                "{hint}"
+            );
+        }
+    }
+
+    #[test]
+    fn edits_count_swaps_once() {
+        assert_eq!(edits("rnu", "run"), 1);
+        assert_eq!(edits("", "run"), 3);
+        assert_eq!(edits("serve", "serve"), 0);
+        assert_eq!(edits("servre", "server"), 1);
+    }
+}

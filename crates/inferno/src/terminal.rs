@@ -1,0 +1,78 @@
+//! What a terminal may be sent: a model's text and a file's names are not ours.
+
+/// A character that stands for `c` where a terminal would act on `c`; `None` if it only shows it.
+fn visible_char(c: char) -> Option<char> {
+    Some(match c {
+        '\n' | '\t' => return None,
+        // The pictures of the C0 controls.
+        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c))?,
+        '\x7f' => '\u{2421}',
+        // C1 controls, some of which begin sequences; and what reverses the order of the letters that follow.
+        '\u{80}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        _ => return None,
+    })
+}
+
+/// `text` with every control character but newline and tab in a visible form: none moves the cursor, sets colours or a
+/// title, or turns the order of letters. The carriage return of `\r\n` goes.
+pub(crate) fn visible(text: &str) -> String {
+    let mut filter = Filter::default();
+    let mut shown = filter.push(text);
+    shown += filter.finish();
+    shown
+}
+
+/// The same for text that comes in pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    /// The last piece ended with a carriage return.
+    has_return: bool,
+}
+
+impl Filter {
+    /// What of `piece`, and of the piece before, can be shown now.
+    pub(crate) fn push(&mut self, piece: &str) -> String {
+        let mut shown = String::with_capacity(piece.len());
+        for c in piece.chars() {
+            if std::mem::take(&mut self.has_return) && c != '\n' {
+                shown.push('\u{240d}');
+            }
+            match c {
+                '\r' => self.has_return = true,
+                c => shown.push(visible_char(c).unwrap_or(c)),
+            }
+        }
+        shown
+    }
+
+    /// What is left at the end.
+    pub(crate) fn finish(&mut self) -> &'static str {
+        if std::mem::take(&mut self.has_return) { "\u{240d}" } else { "" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_become_visible_and_text_stays() {
+        for (text, shown) in [
+            ("Grüße, 你好 🐉\n\tx", "Grüße, 你好 🐉\n\tx"),
+            ("a\x1b[31mb\x1b]0;t\x07", "a␛[31mb␛]0;t␇"),
+            ("\u{9b}2J\u{85}", "\u{fffd}2J\u{fffd}"),
+            ("a\r\nb\rc\r", "a\nb␍c␍"),
+            ("\r\r\n", "␍\n"),
+            ("x\x08\x7f\0", "x␈␡␀"),
+            ("\u{202e}abc\u{2066}", "\u{fffd}abc\u{fffd}"),
+            ("👩\u{200d}👩", "👩\u{200d}👩"),
+        ] {
+            assert_eq!(visible(text), shown);
+            // In whatever pieces it comes.
+            let mut filter = Filter::default();
+            let mut pieces: String = text.chars().map(|c| filter.push(&c.to_string())).collect();
+            pieces += filter.finish();
+            assert_eq!(pieces, shown);
+        }
+    }
+}
