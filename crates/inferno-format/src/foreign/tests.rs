@@ -1,3 +1,5 @@
+#![allow(clippy::indexing_slicing, reason = "a test may panic")]
+
 use super::*;
 
 /// The first bytes of files, and what they are.
