@@ -158,12 +158,11 @@ fn is_path_to_file(word: &str) -> bool {
 
 /// `qwen`, `qwen3`, `qwen2.5-coder`, `phi-4`; not `philosophy`.
 fn is_family(name: &str) -> bool {
-    let version = |rest: &str| rest.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit());
-    let plain = |rest: &str| rest.is_empty() || rest.starts_with('-') || version(rest);
-    let is = |list: &[&str], fits: fn(&str, &dyn Fn(&str) -> bool) -> bool, test: &dyn Fn(&str) -> bool| {
-        list.iter().filter_map(|family| name.strip_prefix(family)).any(|rest| fits(rest, test))
-    };
-    is(FAMILIES, |rest, test| test(rest), &plain) || is(WORDS, |rest, test| test(rest), &version)
+    let has_version = |rest: &str| rest.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit());
+    let behind =
+        |families: &'static [&'static str]| families.iter().filter_map(|family| name.strip_prefix(family));
+    behind(FAMILIES).any(|rest| rest.is_empty() || rest.starts_with('-') || has_version(rest))
+        || behind(WORDS).any(has_version)
 }
 
 /// A part like `7b`, `0.6b`, `8x7b`, `a3b`, `e4b` or `270m`, or a quantization like `q4_k_m`, behind something else.
