@@ -12,7 +12,7 @@ import urllib.request
 URL = os.environ["INFERNO_URL"]
 MODEL = "ember"
 # The context of the built-in model.
-CONTEXT = 1024
+CONTEXT = 2048
 STORY = [{"role": "user", "content": "Tell me a story about a dragon."}]
 # Slow on every machine: what is ended early would not have ended by itself.
 SLOW = ("--threads", "1", "--isa", "scalar")

@@ -117,7 +117,7 @@ fn bias_and_lists_decide_which_tokens_come() {
 #[test]
 fn an_answer_is_as_long_as_it_was_told_to_be() {
     let server = start(Settings::default());
-    let eos = json!({ "4089": 100 });
+    let eos = json!({ "5113": 100 });
     let members = |more: Value| {
         let mut members = json!({ "temperature": 0, "logit_bias": eos });
         members.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -130,12 +130,12 @@ fn an_answer_is_as_long_as_it_was_told_to_be() {
         ids(&answer)
     };
     // It is no text, but it counts.
-    assert_eq!(check(json!({}), 1, "stop"), [4089]);
+    assert_eq!(check(json!({}), 1, "stop"), [5113]);
     assert_eq!(texts(&ask(&server, &members(json!({})))), [""]);
     let shown = json!({ "skip_special_tokens": false });
-    assert_eq!(check(shown.clone(), 1, "stop"), [4089]);
+    assert_eq!(check(shown.clone(), 1, "stop"), [5113]);
     assert_eq!(texts(&ask(&server, &members(shown))), ["<|im_end|>"]);
-    assert!(!check(json!({ "ignore_eos": true }), 8, "length").contains(&4089));
+    assert!(!check(json!({ "ignore_eos": true }), 8, "length").contains(&5113));
     check(json!({ "min_tokens": 5 }), 6, "stop");
     check(json!({ "min_tokens": 8 }), 8, "length");
     check(json!({ "ignore_eos": true, "max_tokens": 1 }), 1, "length");

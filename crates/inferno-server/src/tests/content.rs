@@ -15,8 +15,8 @@ mod messages;
 const CONTROL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 const WRITTEN: [&str; 6] =
     ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"];
-const FIRST_CONTROL: u64 = 4087;
-const LAST_CONTROL: u64 = 4089;
+const FIRST_CONTROL: u64 = 5111;
+const LAST_CONTROL: u64 = 5113;
 
 fn user(text: &str) -> Value {
     json!({ "messages": [{ "role": "user", "content": text }] })

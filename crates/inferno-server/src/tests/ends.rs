@@ -9,7 +9,7 @@ use crate::Settings;
 const TEXT: &str = "/v1/completions";
 const CHAT: &str = "/v1/chat/completions";
 /// Ember's end of a turn.
-const END: u32 = 4089;
+const END: u32 = 5113;
 
 fn with(mut body: Value, members: &Value) -> Value {
     for (name, value) in members.as_object().unwrap() {

@@ -116,9 +116,9 @@ pub(super) fn start_with(settings: Settings, change: impl FnOnce(&mut Config)) -
         template: Some(Arc::new(template)),
         card: Card {
             names: vec!["ember".into(), "alias".into()],
-            context_train: 1024,
-            n_params: 3_410_688,
-            n_bytes: 3_764_288,
+            context_train: 2048,
+            n_params: 8_394_624,
+            n_bytes: 9_106_176,
             dim: 256,
             dtype: "Q8_0".into(),
             family: "qwen3".into(),

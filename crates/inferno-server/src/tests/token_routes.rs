@@ -16,8 +16,8 @@ fn text_becomes_tokens_and_text_again_in_both_dialects() {
     let text = "Once upon a time 👍 é<|im_end|>";
     let plain = ask("/tokenize", json!({ "content": text }));
     assert_eq!(plain["count"], plain["tokens"].as_array().unwrap().len());
-    assert_eq!(plain["max_model_len"], 1024);
-    assert_eq!(plain["tokens"].as_array().unwrap().last().unwrap(), 4089);
+    assert_eq!(plain["max_model_len"], 2048);
+    assert_eq!(plain["tokens"].as_array().unwrap().last().unwrap(), 5113);
     let same =
         [json!({ "prompt": text }), json!({ "prompt": text, "add_special_tokens": false, "model": "alias" })];
     for body in same {
@@ -80,7 +80,7 @@ fn what_is_no_text_and_no_token_is_refused() {
         ("/tokenize", json!({ "messages": [] }), 400, "invalid_value", "messages"),
         ("/detokenize", json!({}), 400, "missing_required_parameter", "tokens"),
         ("/detokenize", json!({ "tokens": "a" }), 400, "invalid_value", "tokens"),
-        ("/detokenize", json!({ "tokens": [4096] }), 400, "invalid_value", "tokens[0]"),
+        ("/detokenize", json!({ "tokens": [5120] }), 400, "invalid_value", "tokens[0]"),
         ("/detokenize", json!({ "tokens": [1, -1] }), 400, "invalid_value", "tokens[1]"),
         ("/detokenize", json!({ "tokens": [0.5] }), 400, "invalid_value", "tokens[0]"),
         ("/apply-template", json!({}), 400, "missing_required_parameter", "messages"),

@@ -106,8 +106,8 @@ fn a_line_on_stdin_is_a_repeat() {
 fn what_cannot_be_measured_is_refused() {
     let error = |args: &[&str]| inferno(&[&["bench"], args].concat()).error();
     for (args, expected) in [
-        (&["-p", "2000"][..], "`prompt 2000` takes 2000 positions, and the model's context is 1024"),
-        (&["-d", "1000"], "`decode 128 at 1000` takes 1128 positions, and the model's context is 1024"),
+        (&["-p", "3000"][..], "`prompt 3000` takes 3000 positions, and the model's context is 2048"),
+        (&["-d", "2000"], "`decode 128 at 2000` takes 2128 positions, and the model's context is 2048"),
         (&["-p", "0", "-n", "0"], "there is nothing to measure: no prompt and no decode has a length"),
         (&["-p", "5,6,5"], "`prompt 5` is asked for twice"),
         (&["--sequences", "1,0"], "a step of 0 sequences has nothing to measure"),
@@ -162,14 +162,14 @@ fn operations_are_shown_on_request() {
         let operations = m["profile"].as_array().unwrap();
         let calls =
             |name: &str| operations.iter().find(|o| o["operation"] == name).unwrap()["calls"].as_u64();
-        // Four layers, over two repeats of one step or of two.
+        // Nine layers, over two repeats of one step or of two.
         let n_steps = if m["kind"] == "prompt" { 2 } else { 4 };
-        assert_eq!((calls("attend"), calls("embed")), (Some(4 * n_steps), Some(n_steps)), "{m}");
+        assert_eq!((calls("attend"), calls("embed")), (Some(9 * n_steps), Some(n_steps)), "{m}");
         let total: f64 = m["seconds"].as_array().unwrap().iter().map(|s| s.as_f64().unwrap()).sum();
         let parts: f64 = operations.iter().map(|o| o["seconds"].as_f64().unwrap()).sum();
         assert!(parts > 0.0 && parts <= total, "{parts} of {total}");
     }
     let text = inferno(&[&QUICK[..], &["-p", "3", "-n", "0", "--profile"]].concat()).ok();
     assert!(text.contains("prompt 3: where the time goes") && text.contains("between operations"), "{text}");
-    assert!(text.contains("matmul 256 → 1024"), "{text}");
+    assert!(text.contains("matmul 256 → 1536"), "{text}");
 }

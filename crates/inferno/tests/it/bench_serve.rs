@@ -55,11 +55,11 @@ fn every_variant_serves_the_same_tokens() {
 #[test]
 fn a_trace_is_told_by_its_content_and_what_does_not_fit_is_left_out() {
     let azure = trace(
-        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6,100,20\n2023-11-16 18:15:47.6,5000,20\n\
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6,100,20\n2023-11-16 18:15:47.6,9000,20\n\
          2023-11-16 18:15:48.6,300,4\n",
     );
     let report =
-        json(&["--trace", azure.path().to_str().unwrap(), "--length-scale", "0.25", "--kv-memory", "128KiB"]);
+        json(&["--trace", azure.path().to_str().unwrap(), "--length-scale", "0.25", "--kv-memory", "288KiB"]);
     let workload = &report["workload"];
     assert_eq!((&workload["requests"], &workload["prompt_tokens"]), (&1.into(), &25.into()), "{workload}");
     assert_eq!(workload["left_out"], serde_json::json!({ "beyond_context": 1, "beyond_kv_pool": 1 }));
@@ -126,12 +126,12 @@ fn what_cannot_be_sent_is_refused() {
     let expected = format!("{path}:1: expected `input_length` of 1 or more, found 0");
     assert_eq!(error(&["--trace", path]), expected);
     assert_eq!(
-        error(&["--kv-memory", "64KiB"]),
-        "none of the requests fits the context of 1024 positions and a KV pool of 32: `--length-scale` makes them shorter"
+        error(&["--kv-memory", "144KiB"]),
+        "none of the requests fits the context of 2048 positions and a KV pool of 32: `--length-scale` makes them shorter"
     );
     assert_eq!(
-        error(&["--closed", "2", "--closed-tokens", "1024"]),
-        "a prompt of 1 token and 1024 of completion are more than the context of 1024"
+        error(&["--closed", "2", "--closed-tokens", "2048"]),
+        "a prompt of 1 token and 2048 of completion are more than the context of 2048"
     );
     for args in [
         &["--compare", "--no-batching"][..],

@@ -103,11 +103,11 @@ fn an_unknown_command_is_told_what_there_is_and_is_no_turn() {
 
 #[test]
 fn what_does_not_fit_is_refused_and_the_next_turn_is_as_if_it_had_not_been() {
-    let long = "word ".repeat(2000);
+    let long = "word ".repeat(3000);
     let ran = chat(&["Hello!", &long, "Hello!"], &["-v"]);
-    let refusal = "tokens and the context 1024 positions: it must leave room for an answer; this turn is not kept, \
+    let refusal = "tokens and the context 2048 positions: it must leave room for an answer; this turn is not kept, \
                    `/reset` forgets those before it\n";
-    assert!(ran.stderr.contains("the conversation has 2") && ran.stderr.contains(refusal), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the conversation has 3") && ran.stderr.contains(refusal), "{}", ran.stderr);
     let without = chat(&["Hello!", "Hello!"], &["-v"]);
     assert_eq!(prompts(&ran), prompts(&without));
     assert_eq!(ran.ok(), without.ok());

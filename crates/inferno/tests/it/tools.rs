@@ -39,7 +39,7 @@ fn pieces_come_as_json() {
 
 #[test]
 fn control_tokens_are_recognised_on_request_only() {
-    assert_eq!(pipe("<|im_end|>", &["tokenize", "--special"]).ok(), "4089\n");
+    assert_eq!(pipe("<|im_end|>", &["tokenize", "--special"]).ok(), "5113\n");
     assert!(pipe("<|im_end|>", &["tokenize"]).ok().split(' ').count() > 2);
 }
 
@@ -52,8 +52,8 @@ fn what_is_not_text_or_not_an_id_is_refused() {
         assert!(pipe(unfit, &["detokenize"]).error().contains("is not a token id"), "{unfit}");
     }
     assert!(pipe("12 x", &["detokenize"]).error().starts_with("`x` is not a token id"));
-    let error = pipe("4096", &["detokenize"]).error();
-    assert!(error.contains("4096"), "{error}");
+    let error = pipe("5120", &["detokenize"]).error();
+    assert!(error.contains("5120"), "{error}");
 }
 
 #[test]
@@ -71,17 +71,18 @@ fn logits_come_as_one_json_object_in_position_order() {
 #[test]
 fn logits_of_what_is_not_there_are_refused() {
     let logits = |args: &[&str]| inferno(&[&["logits"], args].concat());
-    assert_eq!(logits(&["--tokens", "1,4096"]).error(), "token 4096 is not in the vocabulary of 4096 tokens");
+    assert_eq!(logits(&["--tokens", "1,5120"]).error(), "token 5120 is not in the vocabulary of 5120 tokens");
     assert_eq!(logits(&["--tokens", "1", "--at", "1"]).error(), "--at 1 is past the last position, 0");
-    let many = vec!["1"; 1025].join(",");
-    assert_eq!(logits(&["--tokens", &many]).error(), "1025 tokens are more than the model's context of 1024");
+    let many = vec!["1"; 2049].join(",");
+    assert_eq!(logits(&["--tokens", &many]).error(), "2049 tokens are more than the model's context of 2048");
     assert_eq!(logits(&[]).code, Some(2));
 }
 
 #[test]
 fn a_file_is_shown_to_people_and_to_programs() {
     let text = inferno(&["inspect"]).ok();
-    for part in ["general.name", "Ember", "HYPERPARAMETERS", "n_layers           4", "TENSORS (46)", "MEMORY"]
+    for part in
+        ["general.name", "Ember", "HYPERPARAMETERS", "n_layers           9", "TENSORS (101)", "MEMORY"]
     {
         assert!(text.contains(part), "no `{part}` in {text}");
     }
@@ -89,10 +90,10 @@ fn a_file_is_shown_to_people_and_to_programs() {
     assert_eq!(inferno(&["inspect", &model]).ok(), inferno(&["inspect", "-m", &model]).ok());
     let json: serde_json::Value = serde_json::from_str(&inferno(&["inspect", "--json"]).ok()).unwrap();
     assert_eq!(json["hyperparameters"]["dim"], 256);
-    assert_eq!(json["metadata"]["tokenizer.ggml.tokens"].as_array().unwrap().len(), 4096);
+    assert_eq!(json["metadata"]["tokenizer.ggml.tokens"].as_array().unwrap().len(), 5120);
     assert_eq!(json["tensors"][0]["type"], "Q8_0");
     // In half precision.
-    assert_eq!(json["memory"]["kv_bytes_per_position"], 2 * 4 * 2 * 64 * 2);
+    assert_eq!(json["memory"]["kv_bytes_per_position"], 2 * 9 * 2 * 64 * 2);
 }
 
 #[test]

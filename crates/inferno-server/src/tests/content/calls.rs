@@ -24,7 +24,7 @@ fn render_all(template: &str, messages: &Value) -> Result<String, ApiError> {
     let ember = xtask::testing::root().join("crates/inferno/models/ember/ember-q8_0.gguf");
     let tokenizer = Tokenizer::from_metadata(Gguf::open(&ember).unwrap().metadata()).unwrap();
     let template = ChatTemplate::new(template, Arc::new(tokenizer.template_tokens())).unwrap();
-    let text = Text { tokenizer: Arc::new(tokenizer), template: Some(Arc::new(template)), context_len: 1024 };
+    let text = Text { tokenizer: Arc::new(tokenizer), template: Some(Arc::new(template)), context_len: 2048 };
     let body = json!({ "messages": messages });
     let mut fields = Fields::new(body.as_object().unwrap().clone());
     Conversation::read(&mut fields, &Settings::default(), &text)?.text(&text)

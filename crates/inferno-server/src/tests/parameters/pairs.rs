@@ -27,8 +27,8 @@ fn pairs_that_make_no_sense_are_refused_and_the_rest_is_taken() {
         ("", json!({ "logit_bias": { "7": true } }), "logit_bias.7", "a number from -100 to 100"),
         ("", json!({ "logit_bias": { "7": null } }), "logit_bias.7", "a number from -100 to 100"),
         ("", json!({ "logit_bias": [[1]] }), "logit_bias[0]", "a pair of token id and bias"),
-        ("", json!({ "stop_token_ids": [1, 4096] }), "stop_token_ids[1]", "a token id from 0 to 4095"),
-        ("", json!({ "allowed_token_ids": [-1] }), "allowed_token_ids[0]", "a token id from 0 to 4095"),
+        ("", json!({ "stop_token_ids": [1, 5120] }), "stop_token_ids[1]", "a token id from 0 to 5119"),
+        ("", json!({ "allowed_token_ids": [-1] }), "allowed_token_ids[0]", "a token id from 0 to 5119"),
         (
             "",
             json!({ "allowed_token_ids": [5], "logit_bias": { "5": false } }),
@@ -37,7 +37,7 @@ fn pairs_that_make_no_sense_are_refused_and_the_rest_is_taken() {
         ),
         (
             "",
-            json!({ "allowed_token_ids": [4089], "ignore_eos": true }),
+            json!({ "allowed_token_ids": [5113], "ignore_eos": true }),
             "allowed_token_ids",
             "no token is left",
         ),
@@ -97,7 +97,7 @@ fn pairs_that_make_no_sense_are_refused_and_the_rest_is_taken() {
         json!({ "stream": true, "stream_options": { "include_obfuscation": true }, "return_progress": true }),
         json!({ "max_tokens": null, "max_completion_tokens": 1 }),
         json!({ "max_tokens": 4000000000_u32, "max_completion_tokens": 1 }),
-        json!({ "allowed_token_ids": [4089], "ignore_eos": false }),
+        json!({ "allowed_token_ids": [5113], "ignore_eos": false }),
         json!({ "allowed_token_ids": [5], "logit_bias": { "5": -100 } }),
         json!({ "temperature": 0, "frequency_penalty": 2, "presence_penalty": -2, "repeat_penalty": 10 }),
         json!({ "temperature": 2, "top_k": 1, "top_p": 0, "min_p": 1, "repeat_penalty": 0.01 }),
@@ -124,11 +124,11 @@ fn prompts_are_checked_for_type_emptiness_and_vocabulary() {
         (json!([""]), "prompt[0]", "expected at least one token"),
         (json!(["a", []]), "prompt[1]", "expected at least one token"),
         (json!(["a", 1]), "prompt[1]", "a string or an array of token ids"),
-        (json!([1, "a"]), "prompt[1]", "a token id from 0 to 4095"),
-        (json!([[1], [1, 4096]]), "prompt[1][1]", "a token id from 0 to 4095"),
-        (json!([4096]), "prompt[0]", "a token id from 0 to 4095"),
-        (json!([-1]), "prompt[0]", "a token id from 0 to 4095"),
-        (json!([1.5]), "prompt[0]", "a token id from 0 to 4095"),
+        (json!([1, "a"]), "prompt[1]", "a token id from 0 to 5119"),
+        (json!([[1], [1, 5120]]), "prompt[1][1]", "a token id from 0 to 5119"),
+        (json!([5120]), "prompt[0]", "a token id from 0 to 5119"),
+        (json!([-1]), "prompt[0]", "a token id from 0 to 5119"),
+        (json!([1.5]), "prompt[0]", "a token id from 0 to 5119"),
         (json!([null]), "prompt[0]", "a string or an array of token ids"),
     ] {
         check_refused(&server, TEXT, &json!({ "prompt": prompt }), "invalid_value", param, words);
@@ -138,7 +138,7 @@ fn prompts_are_checked_for_type_emptiness_and_vocabulary() {
     for prompt in [
         json!("<|endoftext|>"),
         json!("<|im_start|><|im_end|>"),
-        json!([4087, 4088]),
+        json!([5111, 5112]),
         json!([0]),
         json!(["a", [5, 6]]),
         json!(" "),
@@ -176,7 +176,7 @@ fn a_prompt_may_fill_the_context_but_for_one_token() {
         (97, json!({ "max_tokens": 0, "echo": true })),
         (1, json!({ "max_tokens": 96 })),
         (1, json!({ "max_tokens": 4294967295_u32 })),
-        (1023, json!({ "max_tokens": 1 })),
+        (2047, json!({ "max_tokens": 1 })),
     ] {
         let reply = send(n, &members);
         let expected = (400, "context_length_exceeded".into(), "null".into());
@@ -194,8 +194,8 @@ fn the_context_of_the_model_is_a_limit_to_the_token() {
         let mut stream = server.open_stream(TEXT, &with(TEXT, &members));
         read_head(&mut stream).unwrap().status
     };
-    assert_eq!((status(1023, 1), status(1023, 2)), (200, 400));
-    assert_eq!((status(1, 1023), status(1, 1024)), (200, 400));
-    assert_eq!(status(1024, 1), 400);
+    assert_eq!((status(2047, 1), status(2047, 2)), (200, 400));
+    assert_eq!((status(1, 2047), status(1, 2048)), (200, 400));
+    assert_eq!(status(2048, 1), 400);
     server.wait_until(Server::is_idle);
 }

@@ -194,7 +194,7 @@ fn tokens() -> Vec<Row> {
         (
             "",
             "stop_token_ids allowed_token_ids",
-            list(json!([[0], [4095], [1, 1]])),
+            list(json!([[0], [5119], [1, 1]])),
             list(json!([1, "1", true, {}])),
             "an array of token ids",
         ),
@@ -204,7 +204,7 @@ fn tokens() -> Vec<Row> {
             "",
             "logit_bias",
             list(
-                json!([{}, { "0": 100, "4095": -100 }, { "5": 0.5 }, { "5": false }, [], [[5, 1], [6, false]]]),
+                json!([{}, { "0": 100, "5119": -100 }, { "5": 0.5 }, { "5": false }, [], [[5, 1], [6, false]]]),
             ),
             list(json!([1, "1", true])),
             "an object from token id to a number",
@@ -214,9 +214,9 @@ fn tokens() -> Vec<Row> {
             "logit_bias",
             Vec::new(),
             list(
-                json!([{ "4096": 1 }, { "-1": 1 }, { "x": 1 }, { "": 1 }, { "1.5": 1 }, { "18446744073709551616": 1 }, [[4096, 1]], [[null, 1]]]),
+                json!([{ "5120": 1 }, { "-1": 1 }, { "x": 1 }, { "": 1 }, { "1.5": 1 }, { "18446744073709551616": 1 }, [[5120, 1]], [[null, 1]]]),
             ),
-            "token ids from 0 to 4095 as keys",
+            "token ids from 0 to 5119 as keys",
         ),
     ]
 }

@@ -41,7 +41,7 @@ const TINY: Preset = Preset {
     n_kv_heads: 2,
     head_dim: 64,
     ffn_dim: 512,
-    vocab_size: 4096,
+    vocab_size: 5120,
     context_len: 2048,
     theta: 10_000.0,
     window: None,

@@ -238,7 +238,7 @@ fn the_log_begins_with_facts_and_ends_with_one_line() {
     for part in ["loaded the model", "device=", "threads=", "seconds="] {
         assert!(lines[1].contains(part), "{said}");
     }
-    for part in ["context=1024", "room=", "sequences=32", "keys and values: room for"] {
+    for part in ["context=2048", "room=", "sequences=32", "keys and values: room for"] {
         assert!(lines[2].contains(part), "{said}");
     }
     assert!(lines.last().unwrap().contains("stopped: "), "{said}");
