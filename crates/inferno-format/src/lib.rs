@@ -24,6 +24,6 @@ pub use dtype::{DType, UnknownDType};
 pub use error::{FileName, FormatError};
 pub use foreign::Foreign;
 pub use gguf::{Gguf, TensorEntry};
-pub use metadata::{Array, Metadata, MetadataError, Strings, Value};
+pub use metadata::{Array, ByteStrings, Metadata, MetadataError, Strings, Value};
 pub use quant::{Block32, QuantError, dequantize, quantize, unpack_row};
 pub use writer::{GgufWriter, NewTensor, WriteError};

@@ -43,6 +43,8 @@ pub enum Value {
     F32(f32),
     Bool(bool),
     String(String),
+    /// A string that is not UTF-8: kept as it is, and no text to whoever asks for one.
+    Bytes(Vec<u8>),
     Array(Array),
     U64(u64),
     I64(i64),
@@ -62,6 +64,8 @@ pub enum Array {
     F32(Vec<f32>),
     Bool(Vec<bool>),
     String(Strings),
+    /// Strings of which at least one is not UTF-8.
+    Bytes(ByteStrings),
     U64(Vec<u64>),
     I64(Vec<i64>),
     F64(Vec<f64>),
@@ -111,6 +115,50 @@ impl Strings {
     }
 }
 
+/// Many byte strings in one allocation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ByteStrings {
+    bytes: Vec<u8>,
+    /// End of string `i` in `bytes`; it starts where the one before ends.
+    ends: Vec<u32>,
+}
+
+impl ByteStrings {
+    /// Strings laid end to end; ends ascend to the length of `bytes`.
+    pub(crate) fn from_parts(bytes: Vec<u8>, ends: Vec<u32>) -> ByteStrings {
+        debug_assert!(ends.is_sorted() && ends.last().is_none_or(|&end| end as usize == bytes.len()));
+        ByteStrings { bytes, ends }
+    }
+
+    /// How many strings there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// String `i`, or `None` past the end.
+    pub fn get(&self, i: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(i)? as usize;
+        let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };
+        Some(&self.bytes[start..end])
+    }
+}
+
+impl<S: AsRef<[u8]>> FromIterator<S> for ByteStrings {
+    fn from_iter<I: IntoIterator<Item = S>>(strings: I) -> Self {
+        let mut all = ByteStrings::default();
+        for s in strings {
+            all.bytes.extend_from_slice(s.as_ref());
+            all.ends.push(u32::try_from(all.bytes.len()).expect("string arrays are limited to 4 GiB"));
+        }
+        all
+    }
+}
+
 impl<S: AsRef<str>> FromIterator<S> for Strings {
     fn from_iter<I: IntoIterator<Item = S>>(strings: I) -> Self {
         let mut all = Strings::default();
@@ -134,6 +182,7 @@ impl Array {
             Array::F32(v) => v.len(),
             Array::Bool(v) => v.len(),
             Array::String(v) => v.len(),
+            Array::Bytes(v) => v.len(),
             Array::U64(v) => v.len(),
             Array::I64(v) => v.len(),
             Array::F64(v) => v.len(),
@@ -156,7 +205,7 @@ impl Array {
             Array::I32(v) => v.get(i).map(|&x| x.into()),
             Array::U64(v) => v.get(i).and_then(|&x| x.try_into().ok()),
             Array::I64(v) => v.get(i).copied(),
-            Array::F32(_) | Array::F64(_) | Array::Bool(_) | Array::String(_) => None,
+            Array::F32(_) | Array::F64(_) | Array::Bool(_) | Array::String(_) | Array::Bytes(_) => None,
         }
     }
 
@@ -171,6 +220,7 @@ impl Array {
             Array::F32(_) => "f32",
             Array::Bool(_) => "bool",
             Array::String(_) => "string",
+            Array::Bytes(_) => "string, not all UTF-8",
             Array::U64(_) => "u64",
             Array::I64(_) => "i64",
             Array::F64(_) => "f64",
@@ -211,6 +261,7 @@ impl fmt::Display for Value {
             Value::I64(x) => write!(f, "i64 {x}"),
             Value::F64(x) => write!(f, "f64 {x}"),
             Value::String(s) => write!(f, "a string of {} bytes", s.len()),
+            Value::Bytes(s) => write!(f, "a string of {} bytes that is not UTF-8", s.len()),
             Value::Array(a) => write!(f, "an array of {} {}", a.len(), a.type_name()),
         }
     }

@@ -146,12 +146,12 @@ fn header_bytes(metadata: &Metadata, tensors: &[NewTensor], alignment: u64) -> R
     out.count(tensors.len());
     out.count(metadata.len());
     for (key, value) in metadata.iter() {
-        out.string(key);
+        out.string(key.as_bytes());
         out.value(value);
     }
     let mut offset = 0u64;
     for t in tensors {
-        out.string(&t.name);
+        out.string(t.name.as_bytes());
         out.put(&(t.dims.len() as u32).to_le_bytes());
         t.dims.iter().for_each(|&dim| out.count(dim));
         out.put(&t.dtype.ggml_id().to_le_bytes());
@@ -178,9 +178,9 @@ impl Header {
         self.put(&(n as u64).to_le_bytes());
     }
 
-    fn string(&mut self, s: &str) {
+    fn string(&mut self, s: &[u8]) {
         self.count(s.len());
-        self.put(s.as_bytes());
+        self.put(s);
     }
 
     fn value(&mut self, value: &Value) {
@@ -194,7 +194,8 @@ impl Header {
             Value::I32(x) => self.put(&x.to_le_bytes()),
             Value::F32(x) => self.put(&x.to_le_bytes()),
             Value::Bool(x) => self.put(&[u8::from(*x)]),
-            Value::String(s) => self.string(s),
+            Value::String(s) => self.string(s.as_bytes()),
+            Value::Bytes(s) => self.string(s),
             Value::Array(a) => self.array(a),
             Value::U64(x) => self.put(&x.to_le_bytes()),
             Value::I64(x) => self.put(&x.to_le_bytes()),
@@ -214,7 +215,8 @@ impl Header {
             Array::I32(v) => v.iter().for_each(|x| self.put(&x.to_le_bytes())),
             Array::F32(v) => v.iter().for_each(|x| self.put(&x.to_le_bytes())),
             Array::Bool(v) => v.iter().for_each(|&x| self.put(&[u8::from(x)])),
-            Array::String(v) => v.iter().for_each(|s| self.string(s)),
+            Array::String(v) => v.iter().for_each(|s| self.string(s.as_bytes())),
+            Array::Bytes(v) => (0..v.len()).filter_map(|i| v.get(i)).for_each(|s| self.string(s)),
             Array::U64(v) => v.iter().for_each(|x| self.put(&x.to_le_bytes())),
             Array::I64(v) => v.iter().for_each(|x| self.put(&x.to_le_bytes())),
             Array::F64(v) => v.iter().for_each(|x| self.put(&x.to_le_bytes())),
@@ -232,7 +234,7 @@ fn type_id(value: &Value) -> u32 {
         Value::I32(_) => 5,
         Value::F32(_) => 6,
         Value::Bool(_) => 7,
-        Value::String(_) => 8,
+        Value::String(_) | Value::Bytes(_) => 8,
         Value::Array(_) => 9,
         Value::U64(_) => 10,
         Value::I64(_) => 11,
@@ -250,7 +252,7 @@ fn element_type_id(array: &Array) -> u32 {
         Array::I32(_) => 5,
         Array::F32(_) => 6,
         Array::Bool(_) => 7,
-        Array::String(_) => 8,
+        Array::String(_) | Array::Bytes(_) => 8,
         Array::U64(_) => 10,
         Array::I64(_) => 11,
         Array::F64(_) => 12,

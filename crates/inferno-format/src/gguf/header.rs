@@ -9,7 +9,7 @@ use super::limits::*;
 use crate::dtype::DType;
 use crate::error::{FormatError, shown};
 use crate::foreign::{Foreign, HEAD};
-use crate::metadata::{Array, Metadata, Strings, Value};
+use crate::metadata::{Array, ByteStrings, Metadata, Strings, Value};
 use crate::source::Source;
 
 /// What one file's header says.
@@ -151,10 +151,9 @@ impl Reader<'_> {
             6 => Value::F32(f32::from_le_bytes(self.at.array(field)?)),
             7 => Value::Bool(self.bool(field)?),
             8 => {
-                let offset = self.at.pos().saturating_add(8);
                 let mut text = Vec::new();
                 self.string(key, &mut text)?;
-                Value::String(String::from_utf8(text).map_err(|_| self.not_utf8(field, offset))?)
+                String::from_utf8(text).map_or_else(|e| Value::Bytes(e.into_bytes()), Value::String)
             }
             9 => Value::Array(self.array_value(key)?),
             10 => Value::U64(self.at.u64(field)?),
@@ -186,7 +185,7 @@ impl Reader<'_> {
                 }
                 Array::Bool(bools)
             }
-            8 => Array::String(self.strings(key, n, count_at)?),
+            8 => self.strings(key, n, count_at)?,
             9 => {
                 let found = "an array of arrays";
                 return Err(self.at.unsupported(field, type_at, "numbers, bools or strings", found));
@@ -225,12 +224,11 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn strings(&mut self, key: &str, n: u64, count_at: u64) -> Result<Strings, FormatError> {
+    fn strings(&mut self, key: &str, n: u64, count_at: u64) -> Result<Array, FormatError> {
         let length_bytes = n.saturating_mul(8);
         let field = Field::key("array", key);
         self.at.expect(length_bytes, field)?;
         self.charge_string(length_bytes, field, count_at)?;
-        let start = self.at.pos();
         let mut text = Vec::new();
         let mut ends = Vec::with_capacity(n as usize);
         for _ in 0..n {
@@ -242,9 +240,9 @@ impl Reader<'_> {
             let whole = ends.iter().all(|&end| text.is_char_boundary(end as usize));
             if whole { Ok(text) } else { Err(text.into_bytes()) }
         });
-        text.map(|text| Strings::from_parts(text, ends.clone())).map_err(|text| {
-            let offset = start.saturating_add(offset_of_bad_string(&text, &ends));
-            self.not_utf8(Field::key("string", key), offset)
+        Ok(match text {
+            Ok(text) => Array::String(Strings::from_parts(text, ends)),
+            Err(bytes) => Array::Bytes(ByteStrings::from_parts(bytes, ends)),
         })
     }
 
@@ -377,19 +375,4 @@ impl Reader<'_> {
             self.at.invalid(field, dims_at, expected, "more")
         })
     }
-}
-
-/// Where the first string that is not text starts, from the start of the array; each has its length before it.
-fn offset_of_bad_string(text: &[u8], ends: &[u32]) -> u64 {
-    let (mut start, mut offset) = (0, 0u64);
-    for &end in ends {
-        offset = offset.saturating_add(8);
-        let string = text.get(start..end as usize).unwrap_or_default();
-        if std::str::from_utf8(string).is_err() {
-            break;
-        }
-        start = end as usize;
-        offset = offset.saturating_add(string.len() as u64);
-    }
-    offset
 }

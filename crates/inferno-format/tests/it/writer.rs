@@ -33,6 +33,7 @@ fn every_kind_of_value() -> Metadata {
         ("f32", Value::F32(1.5e-40)),
         ("bool", Value::Bool(true)),
         ("string", Value::String("zwölf \0 🔥".into())),
+        ("bytes", Value::Bytes(b"caf\xe9".to_vec())),
         ("u64", Value::U64(u64::MAX)),
         ("i64", Value::I64(i64::MIN)),
         ("f64", Value::F64(-1e300)),
@@ -45,6 +46,13 @@ fn every_kind_of_value() -> Metadata {
         ("a.f32", Value::Array(Array::F32(vec![0.1, f32::INFINITY]))),
         ("a.bool", Value::Array(Array::Bool(vec![true, false]))),
         ("a.string", Value::Array(Array::String(["", "a", "ß"].into_iter().collect()))),
+        // A character cut in two: the whole is UTF-8, its parts are not.
+        (
+            "a.bytes",
+            Value::Array(Array::Bytes(
+                ["a", ""].map(str::as_bytes).iter().chain(&[&b"\xc3"[..], b"\xa9"]).collect(),
+            )),
+        ),
         ("a.u64", Value::Array(Array::U64(vec![1 << 63]))),
         ("a.i64", Value::Array(Array::I64(vec![-1]))),
         ("a.f64", Value::Array(Array::F64(vec![0.1]))),
@@ -52,6 +60,21 @@ fn every_kind_of_value() -> Metadata {
         m.set(key, value);
     }
     m
+}
+
+#[test]
+fn a_string_that_is_not_utf8_is_kept_and_is_no_text_to_whoever_needs_one() {
+    let m = every_kind_of_value();
+    let gguf = Gguf::from_bytes(write(&m, &[]).unwrap()).unwrap();
+    let m = gguf.metadata();
+    assert_eq!(m.get("bytes"), Some(&Value::Bytes(vec![0x63, 0x61, 0x66, 0xe9])));
+    let error = m.str("bytes").unwrap_err().to_string();
+    assert_eq!(error, "metadata key `bytes` is a string of 4 bytes that is not UTF-8, expected a string");
+    let error = m.opt_strings("a.bytes").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "metadata key `a.bytes` is an array of 4 string, not all UTF-8, expected an array of strings"
+    );
 }
 
 #[test]

@@ -118,6 +118,7 @@ fn value(v: &Value) -> Json {
         Value::F64(x) => (*x).into(),
         Value::Bool(x) => (*x).into(),
         Value::String(s) => s.as_str().into(),
+        Value::Bytes(s) => String::from_utf8_lossy(s).into(),
         Value::Array(a) => (0..a.len()).map(|i| element(a, i)).collect(),
     }
 }
@@ -129,6 +130,7 @@ fn element(array: &Array, i: usize) -> Json {
         Array::Bool(x) => x[i].into(),
         Array::U64(x) => x[i].into(),
         Array::String(x) => x.get(i).into(),
+        Array::Bytes(x) => String::from_utf8_lossy(x.get(i).unwrap_or_default()).into(),
         _ => array.integer(i).into(),
     }
 }
@@ -187,6 +189,7 @@ fn cut(text: &str) -> String {
 fn short(v: &Value) -> String {
     match v {
         Value::String(s) => cut(s),
+        Value::Bytes(s) => cut(&escaped(s)),
         Value::Array(a) => {
             let first = (0..a.len().min(4)).map(|i| short_element(a, i)).collect::<Vec<_>>().join(", ");
             let dots = if a.len() > 4 { ", …" } else { "" };
@@ -199,8 +202,17 @@ fn short(v: &Value) -> String {
 fn short_element(array: &Array, i: usize) -> String {
     match array {
         Array::String(strings) => format!("\"{}\"", cut(strings.get(i).unwrap_or_default())),
+        Array::Bytes(strings) => format!("\"{}\"", cut(&escaped(strings.get(i).unwrap_or_default()))),
         _ => element(array, i).to_string(),
     }
+}
+
+/// Bytes that are not UTF-8 as `\xe9`, the rest as text.
+fn escaped(bytes: &[u8]) -> String {
+    let chunk = |chunk: std::str::Utf8Chunk<'_>| {
+        chunk.invalid().iter().fold(chunk.valid().to_owned(), |text, b| text + &format!("\\x{b:02x}"))
+    };
+    bytes.utf8_chunks().map(chunk).collect()
 }
 
 fn bytes(n: u64) -> String {
