@@ -197,6 +197,11 @@ impl Architecture {
             known: FAMILIES.iter().map(|f| f.name).collect::<Vec<_>>().join(", "),
         })?;
         let keys = Keys { metadata: file.metadata(), family: family.name };
+        if keys.metadata.opt_bool(&keys.key("attention.causal"))? == Some(false) {
+            const EXPECTED: &str = "true: a model whose attention is not causal is an encoder (for embeddings, say) and \
+                                    cannot generate text";
+            return Err(keys.unfit_text("attention.causal", EXPECTED));
+        }
 
         let n_layers = keys.count("block_count", MAX_LAYERS)?;
         let dim = keys.count("embedding_length", MAX_WIDTH)?;

@@ -231,6 +231,19 @@ fn an_unknown_family_is_refused_with_the_known_ones() {
 }
 
 #[test]
+fn attention_that_is_not_causal_is_refused() {
+    key_refused(
+        "llama.attention.causal",
+        Value::Bool(false),
+        "metadata key `llama.attention.causal` is bool false, expected true: a model whose attention is not causal is an \
+         encoder (for embeddings, say) and cannot generate text",
+    );
+    let mut parts = Parts::of("llama");
+    parts.metadata.set("llama.attention.causal", Value::Bool(true));
+    assert!(run::load(&parts.file(), 64).is_ok());
+}
+
+#[test]
 fn unknown_scaling_and_routing_are_refused() {
     key_refused(
         "llama.rope.scaling.type",
