@@ -8,7 +8,7 @@
 //! A token is a function of (logits, [`Sampling`], [`History`], mask, position): how sequences are batched, preempted or
 //! resumed has no part in it.
 
-use inferno_model::sample::{Sampler, logsumexp, top_k};
+use inferno_model::sample::{Sampler, argmax, logsumexp, top_k};
 
 mod history;
 mod mask;
@@ -50,6 +50,9 @@ pub enum SampleError {
         /// Of the row whose logits were to be sampled.
         position: u32,
     },
+    /// A logit is +∞, or none is a finite number.
+    #[error("the model's logits are not finite: its weights are damaged, or overflow")]
+    NotFinite,
 }
 
 /// Room to choose in, shared by all sequences of a thread. Once it has seen each kind of request it allocates nothing but
@@ -74,7 +77,7 @@ impl Chooser {
     /// -∞ the lowest is chosen.
     ///
     /// # Errors
-    /// When no token is allowed.
+    /// When no token is allowed, and when the model's own logits are not finite: whatever is allowed, they mean nothing.
     pub fn choose(
         &mut self,
         logits: &[f32],
@@ -104,6 +107,9 @@ impl Chooser {
         if has_mask && !self.permitted.is_allowed(token) {
             token = self.permitted.first_allowed().ok_or(SampleError::NothingAllowed { position })?;
         }
+        if is_broken(logits, token, mask, sampling, n_completed) {
+            return Err(SampleError::NotFinite);
+        }
         let logprob = sampling.logprobs.map(|Logprobs { top, of }| match of {
             Distribution::Raw => of_logits(logits, token, top, &mut self.best),
             Distribution::Filtered => self.filtered(logits, is_adjusted, token, top, sampling),
@@ -113,8 +119,21 @@ impl Chooser {
 
     /// The logarithm of the probability of a prompt's `token`, given the `logits` of the row before it, and the `top`
     /// most probable tokens there. Of the model's own distribution.
-    pub fn prompt_logprob(&mut self, logits: &[f32], token: u32, top: usize) -> TokenLogprob {
-        of_logits(logits, token, top, &mut self.best)
+    ///
+    /// # Errors
+    /// When the logits are not finite.
+    pub fn prompt_logprob(
+        &mut self,
+        logits: &[f32],
+        token: u32,
+        top: usize,
+    ) -> Result<TokenLogprob, SampleError> {
+        let logprob = of_logits(logits, token, top, &mut self.best);
+        // A probability says that there is a sum: only where there is none all logits are looked at.
+        match logprob.logprob.is_finite() && logits[token as usize].is_finite() || has_finite_best(logits) {
+            true => Ok(logprob),
+            false => Err(SampleError::NotFinite),
+        }
     }
 
     /// Notes which of `n_tokens` tokens may be chosen.
@@ -159,6 +178,26 @@ impl Chooser {
         let logprob = all.find(|c| c.0 == token).map_or(f32::NEG_INFINITY, |c| c.1);
         TokenLogprob { logprob, top }
     }
+}
+
+/// Is the best of the model's own logits not finite? `token` was chosen; a row is read again only where that leaves doubt.
+fn is_broken(
+    logits: &[f32],
+    token: u32,
+    mask: Option<&TokenMask>,
+    sampling: &Sampling,
+    n_completed: usize,
+) -> bool {
+    let is_restricted = mask.is_some() || sampling.allowed.is_some();
+    if is_restricted || !logits[token as usize].is_finite() {
+        return !has_finite_best(logits);
+    }
+    // Of all that are not excluded +∞ would have been chosen.
+    sampling.banned_now(n_completed).any(|banned| logits[banned as usize] == f32::INFINITY)
+}
+
+fn has_finite_best(logits: &[f32]) -> bool {
+    logits[argmax(logits) as usize].is_finite()
 }
 
 /// Probabilities by a softmax of `logits`. `best` is room.

@@ -132,7 +132,8 @@ pub(crate) fn alone(request: &Request, choice_idx: u32) -> Told {
         hash = fake::hash(hash, token);
         fake::logits(hash, token, &mut logits);
         if let (Some(top), Some(&next)) = (request.prompt_logprobs, request.prompt.get(i + 1)) {
-            told.prompt_logprobs.push(chooser.prompt_logprob(&logits, next, top).logprob.to_bits());
+            let scored = chooser.prompt_logprob(&logits, next, top).expect("finite logits");
+            told.prompt_logprobs.push(scored.logprob.to_bits());
         }
     }
     let mut finish = Finish::Length;

@@ -9,7 +9,7 @@ var<workgroup> candidates: array<Candidate, 64>;
 
 fn draw(n_candidates: u32, at: u32) -> u32 {
     let best = logit_of(candidates[0].key);
-    if uploads[at + 3u] == 1u || !is_finite(best) {
+    if uploads[at + 3u] == 1u {
         return candidates[0].token;
     }
     var n = n_candidates;
@@ -110,7 +110,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     if thread == 0u {
         var chosen = -1.0;
-        if candidates[0].key > 1u {
+        // Nothing is chosen where one is +∞, or none is a finite number.
+        if is_finite(logit_of(candidates[0].key)) {
             chosen = f32(draw(n_candidates, at));
         }
         out[uploads[at] * p.out_stride] = chosen;

@@ -209,10 +209,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     let best = best_of_all(mine, thread);
-    var chosen = f32(best.token);
-    if best.key <= 1u {
-        chosen = -1.0;
-    }
+    // Nothing is chosen where one is +∞, or none is a finite number.
+    var chosen = -1.0;
     if is_finite(logit_of(best.key)) {
         var w = Weighing(row, logit_of(best.key), 1.0, 0.0, vec2(0u, NONE));
         if bitcast<f32>(uploads[at + 4u]) < 1.0 {

@@ -71,13 +71,11 @@ impl Core {
         let sequence = self.scheduler.get(span.id)?;
         let live = self.live.get_mut(&span.id)?;
         let row_of = |position: usize| first_row + position - span.rows.start;
-        live.score(
-            span,
-            sequence.tokens.as_slice(),
-            sequence.n_prompt,
-            &|p| output.logits(row_of(p)),
-            chooser,
-        );
+        let logits = |position: usize| output.logits(row_of(position));
+        let scored = live.score(span, sequence.tokens.as_slice(), sequence.n_prompt, &logits, chooser);
+        if let Err(finish) = scored {
+            return Some(finish);
+        }
 
         chosen.clear();
         let is_last = span.rows.end == sequence.tokens.len();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::request::{Event, Finish, Micros, RequestId, Usage};
-use crate::sampler::{Chooser, Constraint, History, Sampling, TokenLogprob, TokenMask};
+use crate::sampler::{Chooser, Constraint, History, SampleError, Sampling, TokenLogprob, TokenMask};
 use crate::scheduler::PlanSpan;
 
 use super::Sink;
@@ -56,6 +56,9 @@ impl Live {
     }
 
     /// Tells the log-probabilities of the prompt's tokens that follow this step's rows.
+    ///
+    /// # Errors
+    /// When logits are not finite.
     pub(super) fn score<'a>(
         &mut self,
         span: &PlanSpan,
@@ -63,20 +66,22 @@ impl Live {
         n_prompt: usize,
         logits: &dyn Fn(usize) -> Option<&'a [f32]>,
         chooser: &mut Chooser,
-    ) {
-        let Some(top) = self.prompt_logprobs else { return };
+    ) -> Result<(), Finish> {
+        let Some(top) = self.prompt_logprobs else { return Ok(()) };
         let positions = (self.n_scored - 1).max(span.rows.start)..span.rows.end.min(n_prompt - 1);
         if positions.is_empty() {
-            return;
+            return Ok(());
         }
         self.n_scored = positions.end + 1;
-        let logprobs = positions
+        let logprobs: Result<_, _> = positions
             .map(|p| {
                 let logits = logits(p).expect("a row that wants logits has them");
                 chooser.prompt_logprob(logits, tokens[p + 1], top)
             })
             .collect();
+        let logprobs = logprobs.map_err(failed)?;
         (self.sink)(Event::Prompt { choice_idx: self.choice_idx, logprobs });
+        Ok(())
     }
 
     /// May a device choose its tokens? It depends on the request alone, so that its tokens do not depend on the load.
@@ -89,7 +94,7 @@ impl Live {
 
     /// A device has chosen that token; `None` if there was none to be chosen.
     pub(super) fn take(&mut self, token: Option<u32>) -> Result<u32, Finish> {
-        let token = token.ok_or_else(no_numbers)?;
+        let token = token.ok_or(SampleError::NotFinite).map_err(failed)?;
         self.history.push(token);
         self.usage.n_completion += 1;
         Ok(token)
@@ -102,9 +107,6 @@ impl Live {
         position: usize,
         chooser: &mut Chooser,
     ) -> Result<(u32, Option<TokenLogprob>), Finish> {
-        if logits[0].is_nan() && logits.iter().all(|x| x.is_nan()) {
-            return Err(no_numbers());
-        }
         let mut mask = None;
         if let Some((constraint, allowed)) = &mut self.constraint {
             if constraint.finished() {
@@ -117,7 +119,7 @@ impl Live {
         let position = u32::try_from(position).expect("positions fit u32");
         let chosen = chooser
             .choose(logits, position, &self.sampling, &self.history, mask, self.usage.n_completion)
-            .map_err(|e| Finish::Failed(e.to_string()))?;
+            .map_err(failed)?;
         self.history.push(chosen.token);
         self.usage.n_completion += 1;
         if let Some((constraint, _)) = &mut self.constraint {
@@ -138,6 +140,6 @@ impl Live {
     }
 }
 
-fn no_numbers() -> Finish {
-    Finish::Failed("the model's logits are no numbers: its weights are damaged, or overflow".into())
+fn failed(error: SampleError) -> Finish {
+    Finish::Failed(error.to_string())
 }

@@ -86,12 +86,16 @@ impl Case {
     }
 
     /// The definition.
-    fn naive_token(&self) -> Option<u32> {
-        let token = Sampler::default().sample(&self.adjusted(), &self.sampling.spec, self.position);
-        if self.is_allowed(token) {
-            return Some(token);
+    fn naive_token(&self) -> Result<u32, SampleError> {
+        let mut all = 0..self.logits.len() as u32;
+        let first = all.find(|&token| self.is_allowed(token));
+        let first = first.ok_or(SampleError::NothingAllowed { position: self.position })?;
+        let best = self.logits.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
+        if !best.is_finite() {
+            return Err(SampleError::NotFinite);
         }
-        (0..self.logits.len() as u32).find(|&token| self.is_allowed(token))
+        let token = Sampler::default().sample(&self.adjusted(), &self.sampling.spec, self.position);
+        Ok(if self.is_allowed(token) { token } else { first })
     }
 }
 

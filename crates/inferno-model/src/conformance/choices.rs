@@ -14,7 +14,7 @@ use crate::transformer::{KvRoom, Model, Transformer};
 pub(super) fn choices<B: Backend>(b: &mut B) {
     let mut noise = Noise(9);
     for vocab_size in [40, 900, 5003] {
-        let n_rows = 6;
+        let n_rows = 7;
         let mut data = noise.numbers(n_rows * vocab_size);
         data.iter_mut().for_each(|x| *x *= 9.0);
         // Ties, infinities and what is no number.
@@ -24,10 +24,12 @@ pub(super) fn choices<B: Backend>(b: &mut B) {
         data[3 * vocab_size..4 * vocab_size].fill(f32::NAN);
         data[4 * vocab_size + 1..5 * vocab_size].fill(f32::NEG_INFINITY);
         data[5 * vocab_size..5 * vocab_size + 20].fill(f32::NAN);
+        data[6 * vocab_size..].fill(f32::NEG_INFINITY);
+        data[6 * vocab_size] = f32::NAN;
         let x = upload_rows(b, vocab_size, data.clone());
         let mut picks = Vec::new();
-        for i in 0..48 {
-            let row = [5, 0, 1, 0, 2, 3, 4, 0, 0, 5, 1][i % 11];
+        for i in 0..60 {
+            let row = [5, 0, 1, 0, 2, 3, 4, 0, 6, 5, 1, 0, 2][i % 13];
             let spec = SampleSpec {
                 top_k: [0, 40, 2, 0, 64, 1, 0, 7][i % 8],
                 top_p: if i % 5 == 3 { 0.7 } else { 1.0 },

@@ -53,16 +53,17 @@ impl Pick {
         Pick { row, spec, number }
     }
 
-    /// The token for a row with these `logits` (vocab_size,); `None` if none of them is a number.
+    /// The token for a row with these `logits` (vocab_size,); `None` if the best of them is not finite: one is +∞, or none is
+    /// a finite number. NaN counts as -∞.
     pub fn choose(&self, logits: &[f32]) -> Option<u32> {
         let SampleSpec { top_p, min_p, temperature, .. } = self.spec;
-        if logits.iter().all(|x| x.is_nan()) {
-            return None;
-        }
         let mut candidates = Vec::new();
         top_k(logits, self.spec.n_candidates().unwrap_or(1), &mut candidates);
         let best = candidates[0].1;
-        if self.spec.is_greedy() || !best.is_finite() {
+        if !best.is_finite() {
+            return None;
+        }
+        if self.spec.is_greedy() {
             return Some(candidates[0].0);
         }
         if self.spec.top_k == 0 {
@@ -179,9 +180,12 @@ mod tests {
         let pick = Pick::new(0, SampleSpec { top_k: 3, temperature: 1.0, ..SampleSpec::GREEDY }, 0);
         assert_eq!(pick.choose(&[f32::NAN; 4]), None);
         assert_eq!(pick.choose(&[f32::NAN, f32::NEG_INFINITY, 1.0, f32::NAN]), Some(2));
-        assert_eq!(pick.choose(&[0.0, f32::INFINITY, 1.0]), Some(1));
+        assert_eq!(pick.choose(&[0.0, f32::INFINITY, 1.0]), None);
+        assert_eq!(pick.choose(&[f32::NEG_INFINITY; 4]), None);
+        assert_eq!(pick.choose(&[f32::NEG_INFINITY, f32::NAN]), None);
         let greedy = Pick::new(0, SampleSpec::GREEDY, 0);
         assert_eq!(greedy.choose(&[1.0, 3.0, f32::NAN, 3.0]), Some(1));
+        assert_eq!(greedy.choose(&[1.0, f32::INFINITY]), None);
         let all = SampleSpec { temperature: 1.0, ..SampleSpec::GREEDY };
         for position in 0..200 {
             let pick = Pick::new(0, all, position);

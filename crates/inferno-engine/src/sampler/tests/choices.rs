@@ -8,13 +8,7 @@ proptest! {
     #[test]
     fn a_choice_is_that_of_the_naive_definition(case in case()) {
         prop_assert_eq!(case.sampling.validate(case.logits.len()), Ok(()));
-        match (case.choose(), case.naive_token()) {
-            (Ok(chosen), naive) => prop_assert_eq!(Some(chosen.token), naive),
-            (Err(e), naive) => {
-                prop_assert_eq!(naive, None);
-                prop_assert_eq!(e, SampleError::NothingAllowed { position: case.position });
-            }
-        }
+        prop_assert_eq!(case.choose().map(|chosen| chosen.token), case.naive_token());
     }
 
     #[test]
@@ -184,18 +178,44 @@ fn a_plain_choice_copies_nothing_and_others_only_the_first_time() {
 fn a_prompts_logprobs_are_the_models_own() {
     let logits = [0.0, 1.0, f32::NAN, 3.0];
     let sum = logsumexp(&logits);
-    let found = Chooser::default().prompt_logprob(&logits, 1, 2);
+    let found = Chooser::default().prompt_logprob(&logits, 1, 2).unwrap();
     assert_eq!(found, TokenLogprob { logprob: 1.0 - sum, top: vec![(3, 3.0 - sum), (1, 1.0 - sum)] });
-    assert_eq!(Chooser::default().prompt_logprob(&logits, 2, 9).logprob, f32::NEG_INFINITY);
-    assert_eq!(Chooser::default().prompt_logprob(&logits, 2, 9).top.len(), 3);
+    let of_nan = Chooser::default().prompt_logprob(&logits, 2, 9).unwrap();
+    assert_eq!((of_nan.logprob, of_nan.top.len()), (f32::NEG_INFINITY, 3));
 }
 
 #[test]
-fn logprobs_of_infinite_logits_are_numbers() {
-    let logits = [1.0, f32::INFINITY, f32::NEG_INFINITY];
-    let of = |token| Chooser::default().prompt_logprob(&logits, token, 3);
-    assert_eq!(of(1), TokenLogprob { logprob: 0.0, top: vec![(1, 0.0)] });
-    assert_eq!((of(0).logprob, of(2).logprob), (f32::NEG_INFINITY, f32::NEG_INFINITY));
-    let none = Chooser::default().prompt_logprob(&[f32::NAN; 3], 0, 3);
-    assert_eq!(none, TokenLogprob { logprob: f32::NEG_INFINITY, top: vec![] });
+fn logits_that_are_not_finite_are_an_error_whatever_is_allowed() {
+    const INF: f32 = f32::INFINITY;
+    let rows = [[1.0, INF, -INF, 2.0], [-INF; 4], [f32::NAN; 4], [f32::NAN, -INF, -INF, f32::NAN], [INF; 4]];
+    for logits in rows {
+        for temperature in [0.0, 1.0] {
+            let mut case = Case::of(&logits);
+            case.sampling.spec.temperature = temperature;
+            assert_eq!(case.choose(), Err(SampleError::NotFinite), "{logits:?}");
+            for hide in [
+                |s: &mut Sampling| s.banned = vec![1],
+                |s: &mut Sampling| s.allowed = Some(vec![0, 3]),
+                |s: &mut Sampling| (s.eos_tokens, s.ignore_eos) = (vec![1], true),
+                |s: &mut Sampling| (s.stop_tokens, s.min_tokens) = (vec![1], 1),
+                |s: &mut Sampling| s.logit_bias = vec![(1, -100.0)],
+            ] {
+                let mut case = case.clone();
+                hide(&mut case.sampling);
+                assert_eq!(case.choose(), Err(SampleError::NotFinite), "{logits:?} {:?}", case.sampling);
+            }
+            let mut mask = TokenMask::new(4);
+            mask.ban(1);
+            case.mask = Some(mask);
+            assert_eq!(case.choose(), Err(SampleError::NotFinite), "{logits:?}");
+        }
+        for token in 0..4 {
+            let found = Chooser::default().prompt_logprob(&logits, token, 2);
+            assert_eq!(found, Err(SampleError::NotFinite), "{logits:?}");
+        }
+    }
+    // Banned and unlikely tokens are no fault of the model's.
+    let mut case = Case::of(&[-INF, f32::NAN, 0.5, -INF]);
+    case.sampling.banned = vec![0];
+    assert_eq!(case.token(), 2);
 }
