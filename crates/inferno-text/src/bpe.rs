@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use foldhash::fast::RandomState;
 use inferno_format::{Metadata, MetadataError, Strings};
 
+use crate::bounds::{Meter, Reach, Stopped};
 use crate::error::{TokenizerError, printable};
 use crate::split::{self, Pre};
 use crate::text_map::{TextMap, Texts};
@@ -43,6 +44,9 @@ struct Merge {
 const NOT_ASKED: u8 = 0;
 const WHOLE: u8 = 1;
 const NOT_WHOLE: u8 = 2;
+
+/// Words of more bytes are checked before they are merged.
+const LONG_WORD: usize = 1 << 14;
 
 impl Bpe {
     /// Reads pre-tokenizer and merges, and completes the kinds of `vocab`.
@@ -108,24 +112,64 @@ impl Bpe {
         self.pre.add_bos
     }
 
-    /// Appends the tokens of `text`.
-    pub(crate) fn encode(&self, vocab: &Vocab, text: &str, out: &mut Vec<u32>) {
+    /// What cannot be covered by fewer tokens.
+    pub(crate) fn limit(&self, reach: &mut Reach) {
+        let n_tokens = self.whole.len() as u32;
+        for byte in 0..=255 {
+            if self.bytes[usize::from(byte)] >= n_tokens && self.unknown.is_none() {
+                reach.vanishes(byte);
+            }
+        }
+    }
+
+    /// Appends the tokens of `text`, or as many as `meter` lets through.
+    pub(crate) fn encode(
+        &self,
+        (vocab, reach): (&Vocab, &Reach),
+        text: &str,
+        meter: &mut Meter<'_>,
+        out: &mut Vec<u32>,
+    ) {
         let mut merger = merge::Merger::default();
-        self.pre.splitter.split(text, &mut |word| self.encode_word(vocab, word.as_bytes(), &mut merger, out));
+        self.pre.splitter.split(text, &mut |word| {
+            if !meter.goes_on(out.len()) {
+                return;
+            }
+            if word.len() > LONG_WORD {
+                let at_least = out.len() + reach.least(word);
+                if at_least > out.len() + meter.left(out.len()) {
+                    meter.stop(Stopped::TooMany { at_least });
+                    return;
+                }
+                if !meter.takes_word(word.len()) {
+                    return;
+                }
+            }
+            self.encode_word(vocab, word.as_bytes(), (&mut merger, meter), out);
+        });
     }
 
     #[inline]
-    fn encode_word(&self, vocab: &Vocab, word: &[u8], merger: &mut merge::Merger, out: &mut Vec<u32>) {
+    fn encode_word(
+        &self,
+        vocab: &Vocab,
+        word: &[u8],
+        (merger, meter): (&mut merge::Merger, &mut Meter<'_>),
+        out: &mut Vec<u32>,
+    ) {
         let Some(id) = self.words.get(&vocab.pieces, word) else {
-            return self.merge_word(word, merger, out);
+            return self.merge_word(word, (merger, meter), out);
         };
         let whole = &self.whole[id as usize];
         match whole.load(Ordering::Relaxed) {
             WHOLE => out.push(id),
-            NOT_WHOLE => self.merge_word(word, merger, out),
+            NOT_WHOLE => self.merge_word(word, (merger, meter), out),
             _ => {
                 let start = out.len();
-                self.merge_word(word, merger, out);
+                self.merge_word(word, (merger, meter), out);
+                if meter.has_stopped() {
+                    return;
+                }
                 if self.pre.ignore_merges {
                     out.truncate(start);
                     out.push(id);
@@ -136,9 +180,14 @@ impl Bpe {
         }
     }
 
-    fn merge_word(&self, word: &[u8], merger: &mut merge::Merger, out: &mut Vec<u32>) {
+    fn merge_word(
+        &self,
+        word: &[u8],
+        (merger, meter): (&mut merge::Merger, &mut Meter<'_>),
+        out: &mut Vec<u32>,
+    ) {
         let n_tokens = self.whole.len() as u32;
-        for &symbol in merger.merge(self, word) {
+        for &symbol in merger.merge(self, word, meter) {
             if symbol < n_tokens {
                 out.push(symbol);
                 continue;

@@ -10,6 +10,7 @@
 //! Start reading at `tokenizer.rs`; `bpe.rs` and `spm.rs` are the two ways to merge, `split.rs` is where words
 //! are cut before the first, and `special.rs` is what keeps control tokens out of users' text.
 
+mod bounds;
 mod bpe;
 mod class;
 mod detokenizer;
@@ -24,6 +25,7 @@ mod text_map;
 mod tokenizer;
 mod vocab;
 
+pub use bounds::{Bounds, Stopped};
 pub use detokenizer::{ControlTokens, Detokenizer};
 pub use error::TokenizerError;
 pub use spans::{SpanDetokenizer, TokenSpan};

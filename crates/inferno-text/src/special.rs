@@ -8,6 +8,7 @@
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
+use crate::bounds::{Bounds, Meter, Stopped, reserve};
 use crate::error::TokenizerError;
 use crate::template::MARK;
 use crate::vocab::{TokenKind, Vocab};
@@ -27,6 +28,11 @@ const LONGEST: usize = 1 << 10;
 /// The most bytes of all of them. Real ones have some hundreds, where tokens are kept for later use 75 KiB, and
 /// where those stand for sounds 600 KiB. An automaton takes some 60 times that to build.
 const ALL: usize = 1 << 20;
+
+/// Occurrences that are kept at once, of 8 bytes. Where there are more, each token is searched on its own.
+const OCCURRENCES: usize = 2 << 20;
+/// Occurrences between two questions whether the text is still wanted.
+const WANTED: usize = 1 << 20;
 
 /// The special tokens of a vocabulary, ready to be searched.
 #[derive(Debug)]
@@ -81,10 +87,25 @@ impl SpecialTokens {
 
     /// The parts of `text`, in order. No part is empty.
     pub(crate) fn partition<'t>(&self, text: &'t str, special: Special) -> Vec<Part<'t>> {
+        self.partition_within(text, special, &mut Meter::new(Bounds::NONE))
+    }
+
+    /// The same, or nothing of use once `meter` has stopped.
+    pub(crate) fn partition_within<'t>(
+        &self,
+        text: &'t str,
+        special: Special,
+        meter: &mut Meter<'_>,
+    ) -> Vec<Part<'t>> {
         match special {
-            Special::Recognise => self.all.partition(text),
-            Special::AsText => self.user_defined.partition(text),
+            Special::Recognise => self.all.partition_within(text, meter),
+            Special::AsText => self.user_defined.partition_within(text, meter),
         }
+    }
+
+    /// Whether white space is dropped after any token.
+    pub(crate) fn strips_any(&self) -> bool {
+        !self.strip_right.is_empty()
     }
 
     /// Whether white space after this token is dropped.
@@ -143,31 +164,58 @@ impl Set {
 
     /// The parts of `text`, in order. No part is empty.
     pub(crate) fn partition<'t>(&self, text: &'t str) -> Vec<Part<'t>> {
+        self.partition_within(text, &mut Meter::new(Bounds::NONE))
+    }
+
+    /// The same, or nothing of use once `meter` has stopped.
+    pub(crate) fn partition_within<'t>(&self, text: &'t str, meter: &mut Meter<'_>) -> Vec<Part<'t>> {
         let Some(automaton) = self.automaton.as_ref().filter(|a| a.is_match(text)) else {
             return if text.is_empty() { Vec::new() } else { vec![Part::Text(text)] };
         };
-        let most = 64 + text.len() * 4;
-        let mut found = Vec::new();
-        for m in automaton.find_overlapping_iter(text) {
-            if found.len() == most {
-                return self.partition_one_by_one(text);
+        let most = (64 + text.len() * 4).min(OCCURRENCES);
+        let mut found: Vec<(u32, u32)> = Vec::new();
+        let mut is_crowded = text.len() > u32::MAX as usize;
+        let mut occurring = vec![false; self.tokens.len()];
+        for (i, m) in automaton.find_overlapping_iter(text).enumerate() {
+            if i % WANTED == WANTED - 1 && !meter.is_wanted() {
+                return Vec::new();
             }
-            found.push((m.pattern().as_u32(), m.start()));
+            occurring[m.pattern().as_usize()] = true;
+            is_crowded |= found.len() == most;
+            if is_crowded {
+                continue;
+            }
+            if !reserve(&mut found, 1, meter) {
+                return Vec::new();
+            }
+            found.push((m.pattern().as_u32(), m.start() as u32));
+        }
+        if is_crowded {
+            drop(found);
+            return self.partition_one_by_one(text, &occurring, meter);
         }
         found.sort_unstable();
-        self.grant(text, &found)
+        self.grant(text, &found, meter)
     }
 
     /// Grants the occurrences, which are in the order of their claims.
-    fn grant<'t>(&self, text: &'t str, found: &[(u32, usize)]) -> Vec<Part<'t>> {
-        let mut taken = vec![false; text.len()];
+    fn grant<'t>(&self, text: &'t str, found: &[(u32, u32)], meter: &mut Meter<'_>) -> Vec<Part<'t>> {
+        let mut taken = Vec::new();
+        if !reserve(&mut taken, text.len(), meter) {
+            return Vec::new();
+        }
+        taken.resize(text.len(), false);
         let mut granted = Vec::new();
         for &(index, start) in found {
-            let token = &self.tokens[index as usize];
+            let (token, start) = (&self.tokens[index as usize], start as usize);
             let mut end = start + token.len();
             // What was granted before is no shorter: if it overlaps, it has one of the ends.
             if taken[start] || taken[end - 1] || token.is_marked(&text[end..]) {
                 continue;
+            }
+            if granted.len() >= meter.left(0) {
+                meter.stop(Stopped::TooMany { at_least: granted.len() + 1 });
+                return Vec::new();
             }
             let after = token.stripped(&text[end..]);
             let mut free = text.as_bytes()[end..text.len() - after.len()].iter().zip(&taken[end..]);
@@ -175,6 +223,7 @@ impl Set {
             taken[start..end].fill(true);
             granted.push((start, end, token.id));
         }
+        drop(taken);
         granted.sort_unstable();
         let mut parts = Vec::with_capacity(granted.len() * 2 + 1);
         let mut pos = 0;
@@ -187,10 +236,15 @@ impl Set {
         parts
     }
 
-    /// The definition, in so many words.
-    fn partition_one_by_one<'t>(&self, text: &'t str) -> Vec<Part<'t>> {
+    /// The definition, of the tokens that occur at all.
+    fn partition_one_by_one<'t>(
+        &self,
+        text: &'t str,
+        occurring: &[bool],
+        meter: &mut Meter<'_>,
+    ) -> Vec<Part<'t>> {
         let mut parts = vec![Part::Text(text)];
-        for token in self.tokens.iter().filter(|token| token.finder.find(text.as_bytes()).is_some()) {
+        for (token, _) in self.tokens.iter().zip(occurring).filter(|(_, occurs)| **occurs) {
             let mut next = Vec::with_capacity(parts.len());
             for part in parts {
                 match part {
@@ -198,9 +252,17 @@ impl Set {
                     Part::Token(_) => next.push(part),
                 }
             }
+            next.retain(|part| *part != Part::Text(""));
             parts = next;
+            // Tokens and the texts between them.
+            let n_tokens = parts.len() / 2;
+            if n_tokens > meter.left(0) {
+                meter.stop(Stopped::TooMany { at_least: n_tokens });
+            }
+            if meter.has_stopped() || !meter.is_wanted() {
+                return Vec::new();
+            }
         }
-        parts.retain(|part| *part != Part::Text(""));
         parts
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 
 use inferno_format::Metadata;
 
+use crate::bounds::{Meter, Reach, Stopped, reserve};
 use crate::error::TokenizerError;
 use crate::text_map::TextMap;
 use crate::vocab::{TokenKind, Vocab, parse_byte, token_scores};
@@ -50,6 +51,12 @@ const NONE: u32 = u32::MAX;
 /// The most bytes that are merged at a time. No request is as long.
 const PART: usize = 1 << 30;
 
+/// Parts of more bytes are checked before they are merged.
+const LONG_PART: usize = 1 << 14;
+
+/// Merges between two questions whether the text is still wanted, which is some milliseconds.
+const MERGES: u32 = 1 << 16;
+
 /// Where the first word of `text` ends, with the spaces in front of it: before the first space behind another
 /// character.
 fn word_end(text: &str) -> usize {
@@ -88,9 +95,34 @@ impl Spm {
         Ok(Spm { words, scores, bytes, longest, by_words, add_space_prefix })
     }
 
-    /// Appends the tokens of `text`, which follows nothing or a special token if `is_start`.
-    pub(crate) fn encode(&self, vocab: &Vocab, text: &str, is_start: bool, out: &mut Vec<u32>) {
-        let mut escaped = String::with_capacity(text.len() + text.len() / 2 + 3);
+    /// What cannot be covered by fewer tokens.
+    pub(crate) fn limit(&self, vocab: &Vocab, reach: &mut Reach) {
+        // A byte for each of its own three.
+        reach.stretches("\u{2581}");
+        if self.add_space_prefix {
+            for piece in vocab.ids().filter_map(|id| vocab.pieces.get(id)?.strip_prefix(b" ")) {
+                reach.add(piece);
+            }
+        }
+        for byte in (0..=255).filter(|&byte| self.bytes[usize::from(byte)].is_none()) {
+            reach.vanishes(byte);
+        }
+    }
+
+    /// Appends the tokens of `text`, which follows nothing or a special token if `is_start`, or as many as `meter` lets
+    /// through.
+    pub(crate) fn encode(
+        &self,
+        (vocab, reach): (&Vocab, &Reach),
+        (text, is_start): (&str, bool),
+        meter: &mut Meter<'_>,
+        out: &mut Vec<u32>,
+    ) {
+        let mut escaped = String::new();
+        if escaped.try_reserve(text.len() + text.len() / 2 + 3).is_err() {
+            meter.stop(Stopped::OutOfMemory);
+            return;
+        }
         if self.add_space_prefix && is_start {
             escaped.push('\u{2581}');
         }
@@ -101,17 +133,28 @@ impl Spm {
             }
         }
         let mut rest = escaped.as_str();
-        while !rest.is_empty() {
+        while !rest.is_empty() && meter.goes_on(out.len()) {
             let end = if self.by_words { word_end(rest) } else { rest.len() };
             let (part, after) = rest.split_at(rest.floor_char_boundary(end.min(PART)));
-            self.encode_part(vocab, part, out);
+            if part.len() > LONG_PART {
+                // The prefix may be a token that stands for nothing in the text, and spaces are three bytes here.
+                let at_least = out.len() + reach.least(&part.replace('\u{2581}', " ")).saturating_sub(1);
+                if at_least > out.len() + meter.left(out.len()) {
+                    meter.stop(Stopped::TooMany { at_least });
+                    return;
+                }
+                if !meter.takes_word(part.len()) {
+                    return;
+                }
+            }
+            self.encode_part(vocab, part, meter, out);
             rest = after;
         }
     }
 
     /// Appends the tokens of a part that no token reaches out of.
-    fn encode_part(&self, vocab: &Vocab, text: &str, out: &mut Vec<u32>) {
-        for symbol in self.merge(vocab, text).iter().filter(|s| s.len > 0) {
+    fn encode_part(&self, vocab: &Vocab, text: &str, meter: &mut Meter<'_>, out: &mut Vec<u32>) {
+        for symbol in self.merge(vocab, text, meter).iter().filter(|s| s.len > 0) {
             let text = &text.as_bytes()[symbol.start as usize..][..symbol.len as usize];
             match self.words.get(&vocab.texts, text) {
                 Some(id) => out.push(id),
@@ -120,23 +163,31 @@ impl Spm {
         }
     }
 
-    fn merge(&self, vocab: &Vocab, text: &str) -> Vec<Symbol> {
-        let mut symbols: Vec<Symbol> = (0u32..)
-            .zip(text.char_indices())
-            .map(|(i, (start, c))| Symbol {
-                start: start as u32,
-                len: c.len_utf8() as u32,
-                prev: i.wrapping_sub(1),
-                next: i + 1,
-            })
-            .collect();
+    /// The symbols that `text` merges to; none if `meter` stops it.
+    fn merge(&self, vocab: &Vocab, text: &str, meter: &mut Meter<'_>) -> Vec<Symbol> {
+        let (mut symbols, mut pairs) = (Vec::new(), Vec::new());
+        let n_chars = if text.len() > LONG_PART { text.chars().count() } else { text.len() };
+        if !reserve(&mut symbols, n_chars, meter) || !reserve(&mut pairs, n_chars, meter) {
+            return Vec::new();
+        }
+        symbols.extend((0u32..).zip(text.char_indices()).map(|(i, (start, c))| Symbol {
+            start: start as u32,
+            len: c.len_utf8() as u32,
+            prev: i.wrapping_sub(1),
+            next: i + 1,
+        }));
         if let Some(last) = symbols.last_mut() {
             last.next = NONE;
         }
         let n = symbols.len() as u32;
-        let mut pairs: BinaryHeap<Pair> =
-            (0..n).filter_map(|i| self.pair(vocab, text, &symbols, i)).collect::<Vec<_>>().into();
+        pairs.extend((0..n).filter_map(|i| self.pair(vocab, text, &symbols, i)));
+        let mut pairs: BinaryHeap<Pair> = pairs.into();
+        let mut n_merges: u32 = 0;
         while let Some(Pair { order, len }) = pairs.pop() {
+            n_merges += 1;
+            if n_merges.is_multiple_of(MERGES) && !meter.is_wanted() {
+                return Vec::new();
+            }
             let left = !(order as u32);
             let Symbol { len: left_len, prev, next: right, .. } = symbols[left as usize];
             if left_len == 0 || right == NONE || left_len + symbols[right as usize].len != len {

@@ -2,6 +2,7 @@
 
 use inferno_format::Metadata;
 
+use crate::bounds::{Bounds, Meter, Reach, Stopped, reserve};
 use crate::bpe::Bpe;
 use crate::error::{TokenizerError, printable};
 use crate::special::{Part, Special, SpecialTokens};
@@ -13,6 +14,7 @@ use crate::vocab::{Spelling, TokenKind, Vocab};
 pub struct Tokenizer {
     pub(crate) vocab: Vocab,
     pub(crate) special: SpecialTokens,
+    pub(crate) reach: Reach,
     model: Model,
     add_bos: bool,
     add_eos: bool,
@@ -43,8 +45,11 @@ impl Tokenizer {
             }
             other => return Err(TokenizerError::UnsupportedModel { found: printable(other) }),
         };
+        let special = SpecialTokens::new(&vocab, right_strip(m, &vocab))?;
+        let reach = reach(&vocab, &model, &special);
         Ok(Tokenizer {
-            special: SpecialTokens::new(&vocab, right_strip(m, &vocab))?,
+            special,
+            reach,
             add_bos: m.opt_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(default_add_bos)
                 && vocab.bos.is_some(),
             add_eos: m.opt_bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false) && vocab.eos.is_some(),
@@ -57,18 +62,65 @@ impl Tokenizer {
     /// The tokens of `text`. Nothing is added in front or behind, and nothing trimmed.
     pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 3);
-        self.encode_parts(&self.special.partition(text, special), &mut ids);
+        let parts = self.special.partition(text, special);
+        let mut meter = Meter::new(Bounds::NONE);
+        self.encode_parts(&parts, &mut meter, &mut ids);
         ids
     }
 
-    pub(crate) fn encode_parts(&self, parts: &[Part<'_>], ids: &mut Vec<u32>) {
+    /// The tokens of a stranger's `text`, as [`encode`](Self::encode) has them, within `bounds`.
+    ///
+    /// # Errors
+    /// The text has more tokens or a longer word than `bounds` allows, which is often known before any of it is encoded;
+    /// or the encoding was cancelled, or has no memory.
+    pub fn encode_within(
+        &self,
+        text: &str,
+        special: Special,
+        bounds: Bounds<'_>,
+    ) -> Result<Vec<u32>, Stopped> {
+        let mut meter = Meter::new(bounds);
+        let mut ids = Vec::new();
+        if self.begin(text.len(), || self.reach.least(text), &mut meter, &mut ids) {
+            let parts = self.special.partition_within(text, special, &mut meter);
+            self.encode_parts(&parts, &mut meter, &mut ids);
+            meter.goes_on(ids.len());
+        }
+        meter.finish().map(|()| ids)
+    }
+
+    /// Checks what can be known of a text of `n_bytes` with `least` tokens, and makes room for those it may have.
+    pub(crate) fn begin(
+        &self,
+        n_bytes: usize,
+        least: impl FnOnce() -> usize,
+        meter: &mut Meter<'_>,
+        ids: &mut Vec<u32>,
+    ) -> bool {
+        let most = meter.left(0);
+        if n_bytes > most {
+            let at_least = least();
+            if at_least > most {
+                return meter.stop(Stopped::TooMany { at_least });
+            }
+        }
+        // Most texts have three bytes a token or more.
+        reserve(ids, (n_bytes / 3).min(most.saturating_add(1)), meter) && meter.goes_on(0)
+    }
+
+    /// Appends the tokens of `parts`, or as many as `meter` lets through.
+    pub(crate) fn encode_parts(&self, parts: &[Part<'_>], meter: &mut Meter<'_>, ids: &mut Vec<u32>) {
+        let vocab = (&self.vocab, &self.reach);
         let mut is_start = true;
         for part in parts {
+            if !meter.goes_on(ids.len()) {
+                return;
+            }
             match *part {
                 Part::Token(id) => ids.push(id),
                 Part::Text(text) => match &self.model {
-                    Model::Bpe(bpe) => bpe.encode(&self.vocab, text, ids),
-                    Model::Spm(spm) => spm.encode(&self.vocab, text, is_start, ids),
+                    Model::Bpe(bpe) => bpe.encode(vocab, text, meter, ids),
+                    Model::Spm(spm) => spm.encode(vocab, (text, is_start), meter, ids),
                 },
             }
             is_start = matches!(part, Part::Token(_));
@@ -171,6 +223,21 @@ impl Tokenizer {
         let prefixed = is_start && matches!(&self.model, Model::Spm(spm) if spm.add_space_prefix);
         piece.strip_prefix(b" ").filter(|_| prefixed).unwrap_or(piece)
     }
+}
+
+/// How few tokens can cover a text.
+fn reach(vocab: &Vocab, model: &Model, special: &SpecialTokens) -> Reach {
+    // Special tokens cover their names, others what they stand for.
+    let texts = vocab.ids().flat_map(|id| [vocab.pieces.get(id), vocab.texts.get(id)]).flatten();
+    let mut reach = Reach::new(texts);
+    match model {
+        Model::Bpe(bpe) => bpe.limit(&mut reach),
+        Model::Spm(spm) => spm.limit(vocab, &mut reach),
+    }
+    if special.strips_any() {
+        reach.blind();
+    }
+    reach
 }
 
 /// Phi-3 drops white space after its special tokens, which only its name tells.

@@ -4,9 +4,16 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::Bpe;
+use crate::bounds::{Meter, reserve};
 
 /// Words up to this length are merged by scanning for the lowest rank, which beats a heap by its simplicity.
 const SHORT: usize = 48;
+
+/// Merges between two questions whether the word is still wanted, which is some milliseconds.
+const MERGES: u32 = 1 << 16;
+
+/// Room that is kept from word to word, in bytes of a word.
+const KEPT: usize = 1 << 16;
 
 const NO_RANK: u32 = u32::MAX;
 const NONE: u32 = u32::MAX;
@@ -26,9 +33,29 @@ pub(super) struct Merger {
 }
 
 impl Merger {
-    /// The symbols that `word` merges to.
-    pub(super) fn merge(&mut self, bpe: &Bpe, word: &[u8]) -> &[u32] {
+    /// The symbols that `word` merges to; none if `meter` stops it.
+    pub(super) fn merge(&mut self, bpe: &Bpe, word: &[u8], meter: &mut Meter<'_>) -> &[u32] {
+        if self.symbols.capacity() > KEPT {
+            *self = Merger::default();
+        }
         self.symbols.clear();
+        if word.len() <= KEPT || self.has_room(word.len(), meter) {
+            self.merge_all(bpe, word, meter);
+        }
+        &self.symbols
+    }
+
+    /// Makes room for `n` symbols, if there is memory.
+    fn has_room(&mut self, n: usize, meter: &mut Meter<'_>) -> bool {
+        let mut heap = std::mem::take(&mut self.heap).into_vec();
+        heap.clear();
+        let has_heap = reserve(&mut heap, n, meter);
+        self.heap = heap.into();
+        let vectors = [&mut self.symbols, &mut self.ranks, &mut self.merged, &mut self.prev, &mut self.next];
+        has_heap && vectors.into_iter().all(|vector| reserve(vector, n, meter))
+    }
+
+    fn merge_all(&mut self, bpe: &Bpe, word: &[u8], meter: &mut Meter<'_>) {
         self.symbols.extend(word.iter().map(|&b| bpe.bytes[usize::from(b)]));
         self.ranks.clear();
         self.merged.clear();
@@ -41,9 +68,8 @@ impl Merger {
         if word.len() <= SHORT || word.len() >= NONE as usize {
             self.merge_short(bpe)
         } else {
-            self.merge_long(bpe)
+            self.merge_long(bpe, meter)
         }
-        &self.symbols
     }
 
     /// Time: quadratic in the length.
@@ -71,7 +97,7 @@ impl Merger {
     }
 
     /// Time: n log n in the length.
-    fn merge_long(&mut self, bpe: &Bpe) {
+    fn merge_long(&mut self, bpe: &Bpe, meter: &mut Meter<'_>) {
         let n = self.symbols.len() as u32;
         self.prev.clear();
         self.prev.extend((0..n).map(|i| i.wrapping_sub(1)));
@@ -82,7 +108,13 @@ impl Merger {
         let pairs = (0..).zip(&self.ranks).filter(|&(_, &rank)| rank != NO_RANK);
         start.extend(pairs.map(|(at, &rank)| entry(rank, at)));
         self.heap = start.into();
+        let mut n_merges = 0;
         while let Some(Reverse(lowest)) = self.heap.pop() {
+            n_merges += 1;
+            if n_merges.is_multiple_of(MERGES) && !meter.is_wanted() {
+                self.symbols.clear();
+                return;
+            }
             let at = lowest as u32;
             let place = at as usize;
             if self.ranks[place] != (lowest >> 32) as u32 {

@@ -2,6 +2,7 @@ use inferno_format::{Array, Gguf, Strings, Value};
 use xtask::testing::Random;
 
 use super::*;
+use crate::bounds::Bounds;
 use crate::vocab::Spelling;
 
 fn metadata(tokens: &[(&str, f32)]) -> Metadata {
@@ -24,7 +25,8 @@ fn check(m: &Metadata, alphabet: &str) {
         let mut encode = |by_words| {
             spm.by_words = by_words;
             let mut ids = Vec::new();
-            spm.encode(&vocab, &text, len % 2 == 0, &mut ids);
+            let reach = Reach::new(std::iter::empty());
+            spm.encode((&vocab, &reach), (&text, len % 2 == 0), &mut Meter::new(Bounds::NONE), &mut ids);
             ids
         };
         assert_eq!(encode(true), encode(false), "{text:?}");
@@ -55,6 +57,7 @@ fn a_token_over_a_word_boundary_keeps_words_together() {
     let spm = Spm::from_metadata(&m, &mut vocab).unwrap();
     assert!(!spm.by_words);
     let mut ids = Vec::new();
-    spm.encode(&vocab, "a a", false, &mut ids);
+    let reach = Reach::new(std::iter::empty());
+    spm.encode((&vocab, &reach), ("a a", false), &mut Meter::new(Bounds::NONE), &mut ids);
     assert_eq!(ids, [2, 1]);
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounds::{Bounds, Meter, Stopped};
 use crate::special::{Part, Special};
 use crate::tokenizer::Tokenizer;
 use crate::vocab::TokenKind;
@@ -91,6 +92,38 @@ impl Tokenizer {
     /// Tokens of a prompt. [`bos`](Self::bos) is added in front if the model wants one and the template did not
     /// write it.
     pub fn encode_rendered(&self, rendered: &Rendered) -> Vec<u32> {
+        let no_limit = self.encode_rendered_within(rendered, Bounds::NONE);
+        no_limit.expect("it has no limits but memory, without which nothing goes on")
+    }
+
+    /// Tokens of a prompt, as [`encode_rendered`](Self::encode_rendered) has them, within `bounds`.
+    ///
+    /// # Errors
+    /// Those of [`encode_within`](Self::encode_within).
+    pub fn encode_rendered_within(
+        &self,
+        rendered: &Rendered,
+        bounds: Bounds<'_>,
+    ) -> Result<Vec<u32>, Stopped> {
+        let mut meter = Meter::new(bounds);
+        let mut ids = Vec::new();
+        let least = || {
+            let least = |part: &RenderedPart| match part {
+                RenderedPart::Token(_) => 1,
+                RenderedPart::Text(text) => self.least_tokens(text),
+            };
+            rendered.parts.iter().map(least).sum()
+        };
+        if self.begin(rendered.n_bytes(self), least, &mut meter, &mut ids) {
+            let parts = self.parts(rendered, &mut meter);
+            ids.extend(self.bos().filter(|&bos| self.add_bos() && parts.first() != Some(&Part::Token(bos))));
+            self.encode_parts(&parts, &mut meter, &mut ids);
+            meter.goes_on(ids.len());
+        }
+        meter.finish().map(|()| ids)
+    }
+
+    fn parts<'r>(&self, rendered: &'r Rendered, meter: &mut Meter<'_>) -> Vec<Part<'r>> {
         let mut parts = Vec::with_capacity(rendered.parts.len());
         let mut strips = false;
         for part in &rendered.parts {
@@ -101,14 +134,11 @@ impl Tokenizer {
                 }
                 RenderedPart::Text(text) => {
                     let text = if strips { crate::special::without_leading_space(text) } else { text };
-                    parts.extend(self.special.partition(text, Special::AsText));
+                    parts.extend(self.special.partition_within(text, Special::AsText, meter));
                     strips = false;
                 }
             }
         }
-        let mut ids = Vec::with_capacity(self.vocab.len().min(1024));
-        ids.extend(self.bos().filter(|&bos| self.add_bos() && parts.first() != Some(&Part::Token(bos))));
-        self.encode_parts(&parts, &mut ids);
-        ids
+        parts
     }
 }
