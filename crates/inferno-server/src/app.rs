@@ -6,7 +6,6 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use inferno_engine::{Handle, Refusal};
 use inferno_text::{ChatRenderer, Tokenizer};
-use tokio::sync::Semaphore;
 
 use crate::drain::Drain;
 use crate::error::ApiError;
@@ -15,7 +14,9 @@ use crate::listener::Traffic;
 use crate::metrics::Metrics;
 use crate::places::Places;
 use crate::registry::Registry;
+use crate::room::Room;
 use crate::settings::Settings;
+use crate::workers::Workers;
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -86,8 +87,10 @@ pub(crate) struct App {
     pub(crate) places: Arc<Places>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) n_pages: usize,
-    /// A KiB of bodies each.
-    pub(crate) body_room: Arc<Semaphore>,
+    /// Memory for bodies and answers.
+    pub(crate) room: Arc<Room>,
+    /// Read large requests.
+    pub(crate) workers: Workers,
     /// A step has not moved for too long.
     pub(crate) stalled: AtomicBool,
     pub(crate) started: Instant,
@@ -123,7 +126,8 @@ impl App {
             places: Arc::default(),
             drain,
             n_pages: parts.n_pages,
-            body_room: Arc::new(Semaphore::new((settings.bodies_bytes >> 10).min(Semaphore::MAX_PERMITS))),
+            room: Room::new(settings.bodies_bytes),
+            workers: Workers::new(),
             stalled: AtomicBool::new(false),
             started: Instant::now(),
             created: since_1970.as_secs(),
@@ -131,6 +135,11 @@ impl App {
             n_ids: AtomicU64::new(0),
             settings,
         }
+    }
+
+    /// Tokens that a prompt and what follows it may have together.
+    pub(crate) fn most_tokens(&self) -> usize {
+        self.text.context_len.min(self.engine.shape().pool_len)
     }
 
     /// An id that no other answer has.

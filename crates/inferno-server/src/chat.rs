@@ -7,12 +7,15 @@ use inferno_text::{ArgumentsForm, ChatRenderer, ContentForm, RenderOptions, Rend
 use serde_json::{Map, Value};
 
 use crate::app::{App, Text};
+use crate::body::{self, Reading};
+use crate::completion;
 use crate::error::ApiError;
 use crate::fields::{Fields, expected_at};
 use crate::json::Limits;
 use crate::options::{self, Options};
 use crate::settings::Settings;
 use crate::unsupported;
+use crate::workers::Cancel;
 
 mod calls;
 
@@ -109,11 +112,6 @@ impl Conversation {
         self.messages.iter().map(size).sum()
     }
 
-    /// The prompt as tokens.
-    pub(crate) fn tokens(&self, text: &Text) -> Result<Vec<u32>, ApiError> {
-        self.render(text).map(|rendered| text.tokenizer.encode_rendered(&rendered))
-    }
-
     /// The prompt as text, to look at.
     pub(crate) fn text(&self, text: &Text) -> Result<String, ApiError> {
         self.render(text).map(|rendered| rendered.text(&text.tokenizer))
@@ -153,18 +151,23 @@ impl Conversation {
     }
 }
 
-/// Renders and tokenizes on a thread of its own if that may take long.
+/// The prompt as tokens, of which `most_tokens` are of use: more are counted up to twice as many.
 pub(crate) async fn prompt(
     conversation: Conversation,
-    text: &Arc<Text>,
+    app: &App,
+    reading: &Reading,
+    most_tokens: usize,
 ) -> Result<(Conversation, Vec<u32>), ApiError> {
-    let size = conversation.size();
-    let text = Arc::clone(text);
-    crate::body::off_thread(size, move || {
-        let tokens = conversation.tokens(&text)?;
+    let (text, size) = (Arc::clone(&app.text), conversation.size());
+    let work = move |cancel: &Cancel| {
+        let rendered = conversation.render(&text)?;
+        let is_cancelled = || cancel.is_set();
+        let bounds = body::bounds(completion::exact(most_tokens), &is_cancelled);
+        let tokens = text.tokenizer.encode_rendered_within(&rendered, bounds);
+        let tokens = tokens.map_err(|stopped| ApiError::stopped(stopped, "messages", most_tokens))?;
         Ok((conversation, tokens))
-    })
-    .await
+    };
+    reading.run(app, size, work).await
 }
 
 fn variables(fields: &mut Fields, settings: &Settings) -> Result<Map<String, Value>, ApiError> {

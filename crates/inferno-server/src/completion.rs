@@ -1,15 +1,17 @@
 //! `POST /v1/completions`: texts or tokens to go on from.
 
 use inferno_engine::{Distribution, Logprobs};
-use inferno_text::{Special, Tokenizer};
+use inferno_text::{Bounds, Special, Stopped, Tokenizer};
 use serde_json::{Map, Value};
 
 use crate::app::App;
+use crate::body;
 use crate::echo::Echo;
 use crate::error::ApiError;
 use crate::fields::{self, Fields, expected_at};
 use crate::options::{self, Options};
 use crate::unsupported;
+use crate::workers::Cancel;
 
 /// A completion request.
 #[derive(Debug)]
@@ -76,11 +78,27 @@ impl Completion {
         self.prompts.iter().map(size).sum()
     }
 
-    /// All prompts as tokens. Control tokens in a text are recognised: who writes the whole prompt writes them too.
-    pub(crate) fn tokens(&self, tokenizer: &Tokenizer) -> Vec<Vec<u32>> {
+    /// All prompts as tokens, each of which leaves room for one more among `most_tokens`. Control tokens in a text are
+    /// recognised: who writes the whole prompt writes them too.
+    pub(crate) fn tokens(
+        &self,
+        tokenizer: &Tokenizer,
+        most_tokens: usize,
+        cancel: &Cancel,
+    ) -> Result<Vec<Vec<u32>>, ApiError> {
+        let is_cancelled = || cancel.is_set();
+        let bounds = body::bounds(exact(most_tokens), &is_cancelled);
         let tokens = |prompt: &Prompt| match prompt {
-            Prompt::Text(text) => encode(tokenizer, text, self.add_special, Special::Recognise),
-            Prompt::Tokens(tokens) => tokens.clone(),
+            Prompt::Text(text) => {
+                let tokens = encode(tokenizer, text, self.add_special, (Special::Recognise, bounds))
+                    .map_err(|stopped| ApiError::stopped(stopped, "prompt", most_tokens))?;
+                // The others need not be encoded.
+                match tokens.len() > most_tokens {
+                    true => Err(ApiError::context(tokens.len(), None, most_tokens)),
+                    false => Ok(tokens),
+                }
+            }
+            Prompt::Tokens(tokens) => Ok(tokens.clone()),
         };
         self.prompts.iter().map(tokens).collect()
     }
@@ -110,15 +128,25 @@ impl Completion {
     }
 }
 
+/// Tokens to which a prompt that is too long is counted: it is worth knowing how much too long it is, but not at any price.
+pub(crate) fn exact(most_tokens: usize) -> usize {
+    most_tokens.saturating_mul(2)
+}
+
 /// A text's tokens, with a BOS in front if the model wants one.
-pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, add_bos: bool, special: Special) -> Vec<u32> {
-    let mut ids = tokenizer.encode(text, special);
+pub(crate) fn encode(
+    tokenizer: &Tokenizer,
+    text: &str,
+    add_bos: bool,
+    (special, bounds): (Special, Bounds<'_>),
+) -> Result<Vec<u32>, Stopped> {
+    let mut ids = tokenizer.encode_within(text, special, bounds)?;
     if let Some(bos) =
         tokenizer.bos().filter(|bos| add_bos && tokenizer.add_bos() && ids.first() != Some(bos))
     {
         ids.insert(0, bos);
     }
-    ids
+    Ok(ids)
 }
 
 /// A number of the best tokens; true is as good as 1, as llama.cpp has it.

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use inferno_engine::Refusal;
-use inferno_text::TemplateError;
+use inferno_text::{Stopped, TemplateError};
 use serde_json::{Map, Value, json};
 
 /// An error as the client gets it.
@@ -188,22 +188,57 @@ impl ApiError {
     /// 400: longer than the context. `max_tokens` is what was asked for.
     pub(crate) fn context(n_prompt: usize, max_tokens: Option<usize>, context_len: usize) -> ApiError {
         // Clients tell this error from others by the first words of either, or by the code in the text.
-        let message = match max_tokens {
-            Some(max_tokens) if n_prompt < context_len => format!(
-                "this model's maximum context length is {context_len} tokens, but the prompt has {n_prompt} and \
-                 {max_tokens} are asked for (context_length_exceeded): shorten the prompt or ask for at most {}",
-                context_len - n_prompt
-            ),
-            _ => format!(
-                "the prompt is too long: it has {n_prompt} tokens, and this model's maximum context length is \
-                 {context_len} tokens; shorten it, so that there is room for at least one more"
-            ),
-        };
+        match max_tokens {
+            Some(max_tokens) if n_prompt < context_len => {
+                let message = format!(
+                    "this model's maximum context length is {context_len} tokens, but the prompt has {n_prompt} and \
+                     {max_tokens} are asked for (context_length_exceeded): shorten the prompt or ask for at most {}",
+                    context_len - n_prompt
+                );
+                ApiError::context_exceeded(message, n_prompt, context_len)
+            }
+            _ => ApiError::too_long(&format!("{n_prompt} tokens"), n_prompt, context_len),
+        }
+    }
+
+    /// 400: a prompt that is longer than the context, with the length in words.
+    fn too_long(length: &str, n_prompt: usize, context_len: usize) -> ApiError {
+        let message = format!(
+            "the prompt is too long: it has {length}, and this model's maximum context length is \
+             {context_len} tokens; shorten it, so that there is room for at least one more"
+        );
+        ApiError::context_exceeded(message, n_prompt, context_len)
+    }
+
+    fn context_exceeded(message: String, n_prompt: usize, context_len: usize) -> ApiError {
         ApiError {
             code: Some("context_length_exceeded"),
             extra: vec![("n_prompt_tokens", n_prompt.into()), ("n_ctx", context_len.into())],
             ..ApiError::bad_request(message)
         }
+    }
+
+    /// The text in `param` was not encoded to its end. `context_len` is the limit on a prompt's tokens.
+    pub(crate) fn stopped(stopped: Stopped, param: &str, context_len: usize) -> ApiError {
+        match stopped {
+            Stopped::TooMany { at_least } => {
+                ApiError::too_long(&format!("at least {at_least} tokens"), at_least, context_len)
+            }
+            Stopped::Word { n_bytes, limit } => {
+                let message = format!(
+                    "`{param}` has a run of {n_bytes} bytes of one kind of characters, expected at most {limit}: \
+                     break it up"
+                );
+                ApiError::invalid(param, message)
+            }
+            Stopped::OutOfMemory => ApiError::out_of_memory(),
+            Stopped::Cancelled => ApiError::internal("the client has left"),
+        }
+    }
+
+    /// 503: the system has no memory for the request.
+    pub(crate) fn out_of_memory() -> ApiError {
+        ApiError::unavailable("out_of_memory", "there is not enough memory to read the request", 1)
     }
 
     /// The template does not take the messages.

@@ -53,9 +53,10 @@ impl Waiting {
     ) -> Option<Waiting> {
         let (kind, since) = match (stage, stalled) {
             (Stage::New | Stage::Head, _) => (Kind::Head, since),
-            (Stage::Idle, _) => (Kind::Next, since),
             (Stage::Body, _) => (Kind::Body, since),
-            (Stage::Busy | Stage::Closing, Some(stalled)) => (Kind::Reader, stalled),
+            // A request is done before the last of its answer is written.
+            (Stage::Idle | Stage::Busy | Stage::Closing, Some(stalled)) => (Kind::Reader, stalled),
+            (Stage::Idle, None) => (Kind::Next, since),
             (Stage::Busy | Stage::Closing, None) => return None,
         };
         Some(Waiting { number, peer, kind, since })

@@ -21,17 +21,18 @@ impl Limits {
     }
 }
 
-/// The object in `bytes`.
+/// The object in `bytes`, and how many values and keys it has.
 ///
 /// # Errors
 /// It is no JSON object, or too deep, or has too many parts.
-pub(crate) fn object(bytes: &[u8], settings: &Settings) -> Result<Map<String, Value>, ApiError> {
+pub(crate) fn object(bytes: &[u8], settings: &Settings) -> Result<(Map<String, Value>, usize), ApiError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(ApiError::bad_request("the body is empty, expected a JSON object"));
     }
     let limits = Limits::of(settings);
-    match bounded(bytes, &mut { limits.nodes }, limits) {
-        Ok(Value::Object(map)) => Ok(map),
+    let mut left = limits.nodes;
+    match bounded(bytes, &mut left, limits) {
+        Ok(Value::Object(map)) => Ok((map, limits.nodes - left)),
         Ok(_) => Err(ApiError::bad_request("the body is JSON but no object, expected `{…}`")),
         Err(e) => Err(ApiError {
             code: Some("invalid_json"),

@@ -15,6 +15,7 @@ use inferno_engine::panic_words;
 
 use crate::app::App;
 use crate::error::{ApiError, Reason};
+use crate::room;
 
 /// A request's name, the client's own if it has one.
 #[derive(Debug, Clone)]
@@ -43,6 +44,7 @@ pub(crate) async fn meter(State(app): State<Arc<App>>, mut request: Request, nex
             ApiError::internal("the server failed on this request").into_response()
         }
     };
+    response = room::counted(&app.room, response);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }

@@ -271,6 +271,8 @@ fn server(app: &App, page: &mut Page) {
     page.one("inferno_connections_refused_total", "counter", help, &[], load(&app.traffic.refused));
     let help = "Connections without a request that made room for others.";
     page.one("inferno_connections_evicted_total", "counter", help, &[], load(&app.traffic.evicted));
+    let help = "Bytes of requests that are being read and of answers that are being written.";
+    page.one("inferno_request_memory_bytes", "gauge", help, &[], app.room.used());
     let help = "Lines that were not written, as nobody took them.";
     page.one("inferno_log_lines_dropped_total", "counter", help, &[], crate::log::n_dropped());
     let inside = metrics.lock();

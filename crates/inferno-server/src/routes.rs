@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
-use hyper::{HeaderMap, Method, Uri};
+use hyper::{Method, Uri};
 use tower::util::option_layer;
 
 use crate::app::App;
+use crate::body::Unread;
 use crate::chat::{self, Chat};
 use crate::completion::Completion;
 use crate::echo::Echo;
@@ -22,6 +22,7 @@ use crate::meter::{Id, meter};
 use crate::options::{Options, check_model};
 use crate::registry::{Known, Registry};
 use crate::wire::{Dialect, Label};
+use crate::workers::Cancel;
 use crate::{admin, body, guard, health, metrics, models, stream, tokens, whole};
 
 /// All routes, with everything that stands before them.
@@ -78,14 +79,14 @@ async fn chat_completions(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Extension(Id(request_id)): Extension<Id>,
-    headers: HeaderMap,
-    body: Body,
+    unread: Unread,
 ) -> Result<Response, ApiError> {
-    let object = body::object(&app, &headers, body).await?;
+    let (object, reading) = body::object(&app, unread).await?;
     let Chat { conversation, options } = Chat::read(object, &app)?;
     check_model(options.model.as_deref(), &app.card, &app.settings)?;
     let pass = admit(&app, &caller, &options, 1)?;
-    let (conversation, tokens) = chat::prompt(conversation, &app.text).await?;
+    let (conversation, tokens) = chat::prompt(conversation, &app, &reading, app.most_tokens()).await?;
+    drop(reading);
     if app.settings.log_text {
         tracing::info!(request_id = &*request_id, messages = ?conversation, "asked");
     }
@@ -100,20 +101,21 @@ async fn completions(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Extension(Id(request_id)): Extension<Id>,
-    headers: HeaderMap,
-    body: Body,
+    unread: Unread,
 ) -> Result<Response, ApiError> {
-    let object = body::object(&app, &headers, body).await?;
+    let (object, reading) = body::object(&app, unread).await?;
     let completion = Completion::read(object, &app)?;
     check_model(completion.options.model.as_deref(), &app.card, &app.settings)?;
     let pass = admit(&app, &caller, &completion.options, completion.prompts.len())?;
     let text = Arc::clone(&app.text);
-    let (completion, prompts, echo) = body::off_thread(completion.size(), move || {
-        let prompts = completion.tokens(&text.tokenizer);
+    let (size, most_tokens) = (completion.size(), app.most_tokens());
+    let work = move |cancel: &Cancel| {
+        let prompts = completion.tokens(&text.tokenizer, most_tokens, cancel)?;
         let echo = completion.echoes(&text.tokenizer, &prompts);
         Ok((completion, prompts, echo))
-    })
-    .await?;
+    };
+    let (completion, prompts, echo) = reading.run(&app, size, work).await?;
+    drop(reading);
     if app.settings.log_text {
         tracing::info!(request_id = &*request_id, prompts = ?completion.prompts, "asked");
     }

@@ -38,8 +38,12 @@ pub struct Settings {
     pub body_bytes: usize,
     /// For a body of no length; a KiB adds a second.
     pub body_time: Duration,
-    /// Bytes of all bodies that are in memory at once.
+    /// Bytes of all bodies and answers that are in memory at once.
     pub bodies_bytes: usize,
+    /// Bytes of text that `/tokenize` takes.
+    pub tokenize_bytes: usize,
+    /// Tokens that `/detokenize` takes.
+    pub detokenize_tokens: usize,
     /// A connection that takes nothing for so long is closed, and its request cancelled.
     pub write_time: Duration,
     /// Connections at once.
@@ -128,6 +132,8 @@ impl Default for Settings {
             body_bytes: 8 << 20,
             body_time: seconds(30),
             bodies_bytes: 256 << 20,
+            tokenize_bytes: 4 << 20,
+            detokenize_tokens: 250_000,
             write_time: seconds(30),
             connections: 1024,
             connections_per_address: None,

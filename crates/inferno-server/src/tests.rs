@@ -10,6 +10,7 @@ mod faults;
 mod harness;
 mod held;
 mod http;
+mod large;
 mod operators;
 mod parameters;
 mod raw;

@@ -1,4 +1,5 @@
 use inferno_format::{Array, Metadata, Value};
+use inferno_text::{Bounds, Special};
 
 use super::*;
 
@@ -19,8 +20,8 @@ fn tokenizer(name: &str) -> Tokenizer {
 #[track_caller]
 fn check(name: &str, text: &str, tokens: &[u32], offsets: &[u32]) {
     let t = tokenizer(name);
-    let found = crate::completion::encode(&t, text, true, inferno_text::Special::Recognise);
-    assert_eq!(found, tokens, "{text:?}");
+    let found = crate::completion::encode(&t, text, true, (Special::Recognise, Bounds::NONE));
+    assert_eq!(found.as_deref(), Ok(tokens), "{text:?}");
     let echo = Echo::new(&t, &Prompt::Text(text.into()), tokens);
     assert_eq!((echo.text(), echo.n_chars()), (text, text.chars().count()));
     assert_eq!(echo.offsets, offsets, "{text:?}");

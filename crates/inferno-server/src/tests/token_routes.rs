@@ -92,3 +92,70 @@ fn what_is_no_text_and_no_token_is_refused() {
         assert_eq!(server.post(path, &body).status, 200);
     }
 }
+
+/// A text of more pieces than one, with characters that several tokens make up.
+fn long_text() -> String {
+    "Once upon a time \u{1f44d}\u{1f3fd} é\n\"\\\u{1} <|im_end|> ".repeat(4000)
+}
+
+#[test]
+fn long_answers_come_in_pieces_and_are_the_same() {
+    let server = start(Settings::default());
+    let text = long_text();
+    let plain = server.post("/tokenize", &json!({ "content": text }));
+    assert_eq!(plain.header("transfer-encoding"), Some("chunked"));
+    let plain = plain.json();
+    let tokens = plain["tokens"].as_array().unwrap();
+    assert_eq!(plain["count"], tokens.len());
+    let ask = json!({ "content": text, "with_pieces": true, "return_token_strs": true });
+    let pieces = server.post("/tokenize", &ask).json();
+    let ids: Vec<&Value> = pieces["tokens"].as_array().unwrap().iter().map(|token| &token["id"]).collect();
+    assert!(ids.iter().copied().eq(tokens));
+    assert_eq!(pieces["token_strs"].as_array().unwrap().len(), tokens.len());
+    let back = server.post("/detokenize", &json!({ "tokens": tokens }));
+    assert_eq!(back.header("transfer-encoding"), Some("chunked"));
+    assert_eq!(back.json(), json!({ "content": text, "prompt": text }));
+    // Half a character at the end, and short answers, which have a length.
+    let half: Vec<Value> = server.post("/tokenize", &json!({ "content": "é\u{1f44d}" })).json()["tokens"]
+        .as_array()
+        .unwrap()
+        .clone();
+    let reply = server.post("/detokenize", &json!({ "tokens": half[..half.len() - 1] }));
+    assert!(reply.header("content-length").is_some());
+    let reply = reply.json();
+    assert_eq!(reply["content"], reply["prompt"]);
+    assert_eq!(reply["content"], "é\u{fffd}");
+}
+
+#[test]
+fn texts_and_tokens_have_limits_of_their_own() {
+    let settings = Settings { tokenize_bytes: 100, detokenize_tokens: 5, ..Settings::default() };
+    let server = start(settings);
+    for (n, status) in [(99, 200), (100, 200), (101, 400)] {
+        for name in ["content", "prompt"] {
+            let reply = server.post("/tokenize", &json!({ name: "a".repeat(n) }));
+            assert_eq!(reply.status, status, "{n}");
+            if status == 400 {
+                assert_eq!(reply.error(), (400, "invalid_value".into(), name.into()));
+            }
+        }
+        // Names and roles count too.
+        let messages = json!([{ "role": "user", "content": "a".repeat(n) }]);
+        let reply = server.post("/tokenize", &json!({ "messages": messages }));
+        assert_eq!(reply.error(), (400, "invalid_value".into(), "messages".into()));
+    }
+    for (n, status) in [(4, 200), (5, 200), (6, 400)] {
+        assert_eq!(server.post("/detokenize", &json!({ "tokens": vec![1; n] })).status, status);
+    }
+}
+
+#[test]
+fn a_word_of_megabytes_is_refused_with_its_length() {
+    let server = start(Settings::default());
+    let reply = server.post("/tokenize", &json!({ "content": " ".repeat((1 << 20) + 1) }));
+    assert_eq!(reply.error(), (400, "invalid_value".into(), "content".into()));
+    assert!(reply.text().contains("1048577 bytes"), "{}", reply.text());
+    // In words there is no such limit.
+    let reply = server.post("/tokenize", &json!({ "content": "a 1 ".repeat(1 << 19) }));
+    assert_eq!(reply.status, 200);
+}

@@ -108,7 +108,7 @@ impl Merger {
         let pairs = (0..).zip(&self.ranks).filter(|&(_, &rank)| rank != NO_RANK);
         start.extend(pairs.map(|(at, &rank)| entry(rank, at)));
         self.heap = start.into();
-        let mut n_merges = 0;
+        let mut n_merges: u32 = 0;
         while let Some(Reverse(lowest)) = self.heap.pop() {
             n_merges += 1;
             if n_merges.is_multiple_of(MERGES) && !meter.is_wanted() {

@@ -237,9 +237,23 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "SECONDS", env = "INFERNO_BODY_TIME", hide_env = true, default_value = "30", value_parser = seconds)]
     pub(crate) body_time: Duration,
 
-    /// Size of all bodies in memory at once
+    /// Memory for the bodies of requests and for answers that are being written
     #[arg(long, value_name = "SIZE", env = "INFERNO_BODIES_BYTES", hide_env = true, default_value = "256MiB", value_parser = size)]
     pub(crate) bodies_bytes: u64,
+
+    /// Size of a text for /tokenize
+    #[arg(long, value_name = "SIZE", env = "INFERNO_TOKENIZE_BYTES", hide_env = true, default_value = "4MiB", value_parser = size)]
+    pub(crate) tokenize_bytes: u64,
+
+    /// Tokens for /detokenize
+    #[arg(
+        long,
+        value_name = "N",
+        env = "INFERNO_DETOKENIZE_TOKENS",
+        hide_env = true,
+        default_value = "250000"
+    )]
+    pub(crate) detokenize_tokens: NonZero<usize>,
 
     /// Seconds after which a client that takes nothing is given up
     #[arg(long, value_name = "SECONDS", env = "INFERNO_WRITE_TIME", hide_env = true, default_value = "30", value_parser = seconds)]

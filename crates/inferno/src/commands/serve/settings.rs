@@ -37,6 +37,8 @@ pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
         body_bytes: limits.body_bytes as usize,
         body_time: limits.body_time,
         bodies_bytes: limits.bodies_bytes as usize,
+        tokenize_bytes: limits.tokenize_bytes as usize,
+        detokenize_tokens: limits.detokenize_tokens.get(),
         write_time: limits.write_time,
         connections: limits.connections.get(),
         connections_per_address: limits.connections_per_address.map(NonZero::get),

@@ -1,0 +1,287 @@
+//! Threads that read large requests: their JSON, their tokens. Turns go fairly among those who ask, and to short requests
+//! before long ones.
+//!
+//! Every key, or without keys every address, has a line. The line that has had the least goes next, and in it the request
+//! that is due first: a byte is worth a microsecond, so that a long request waits for shorter ones, but not for ever. One
+//! thread is kept for short requests. Where too many wait, the longest line loses its last.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use inferno_engine::panic_words;
+use tokio::sync::oneshot;
+
+use crate::error::ApiError;
+
+/// Requests of fewer bytes are short.
+const SHORT: usize = 256 << 10;
+/// Requests that may wait.
+const WAITING: usize = 1024;
+/// The least that a turn counts for.
+const TURN: u64 = 4 << 10;
+/// Memory that must be there beside what a request itself may need.
+const HEADROOM: usize = 32 << 20;
+
+/// Whose turn a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Line {
+    /// A key's, by its tenant.
+    Key(u32),
+    /// An address's, where no keys are needed.
+    Address(IpAddr),
+    /// Everybody else's.
+    Other,
+}
+
+/// The threads, which end when this is dropped, and the requests that wait for them.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    shared: Arc<Shared>,
+}
+
+/// Whether a request's client has left.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    started: Instant,
+    most_threads: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    lines: HashMap<Line, Waiting>,
+    n_waiting: usize,
+    /// Number of the next job.
+    next_number: u64,
+    /// What the line that went last had had before.
+    clock: u64,
+    n_threads: usize,
+    n_long: usize,
+    is_closed: bool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: Vec<Job>,
+    /// Bytes that this line has had read, on the queue's clock.
+    had: u64,
+}
+
+struct Job {
+    number: u64,
+    n_bytes: usize,
+    /// Microseconds since the start.
+    due: u64,
+    work: Box<dyn FnOnce() + Send>,
+}
+
+impl Job {
+    fn is_long(&self) -> bool {
+        self.n_bytes >= SHORT
+    }
+}
+
+/// Takes a job out of the queue, or tells it, when its client has left.
+struct Leaver<'a> {
+    shared: &'a Shared,
+    line: Line,
+    number: u64,
+    cancel: Cancel,
+}
+
+impl Drop for Leaver<'_> {
+    fn drop(&mut self) {
+        self.cancel.0.store(true, Ordering::Relaxed);
+        let job = self.shared.lock().remove(self.line, self.number);
+        drop(job);
+    }
+}
+
+impl Workers {
+    /// Starts threads as they are needed.
+    pub(crate) fn new() -> Workers {
+        let n_processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let shared = Shared {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            started: Instant::now(),
+            most_threads: n_processors.clamp(2, 4),
+        };
+        Workers { shared: Arc::new(shared) }
+    }
+
+    /// Does `work` of about `n_bytes` when it is the turn of `line`. Work whose client has left is not begun.
+    ///
+    /// # Errors
+    /// Those of `work`; and 503 where too many wait, or there is no memory or no thread for it.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        line: Line,
+        n_bytes: usize,
+        work: impl FnOnce(&Cancel) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (done, result) = oneshot::channel();
+        let cancel = Cancel::default();
+        let told = cancel.clone();
+        let work = move || {
+            let result = match has_memory(n_bytes) {
+                true => catch_unwind(AssertUnwindSafe(|| work(&told))).unwrap_or_else(|panic| {
+                    tracing::error!(panic = panic_words(&*panic), "reading a request failed");
+                    Err(ApiError::internal("the server failed on this request"))
+                }),
+                false => Err(ApiError::out_of_memory()),
+            };
+            let _ = done.send(result);
+        };
+        let number = self.shared.submit(line, n_bytes, Box::new(work))?;
+        let _leaver = Leaver { shared: &self.shared, line, number, cancel };
+        // The queue is full, or the server ends.
+        result.await.unwrap_or_else(|_| Err(busy()))
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.is_closed = true;
+        let lines = std::mem::take(&mut queue.lines);
+        drop(queue);
+        drop(lines);
+        self.shared.changed.notify_all();
+    }
+}
+
+fn busy() -> ApiError {
+    ApiError::unavailable("reading_full", format!("{WAITING} large requests wait to be read already"), 1)
+}
+
+/// Whether there is memory to read a request of `n_bytes`: an allocation that fails later would end the program.
+fn has_memory(n_bytes: usize) -> bool {
+    let mut probe = Vec::<u8>::new();
+    let has_memory = probe.try_reserve_exact(n_bytes.saturating_mul(2).saturating_add(HEADROOM)).is_ok();
+    std::hint::black_box(&probe);
+    has_memory
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(
+        self: &Arc<Self>,
+        line: Line,
+        n_bytes: usize,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> Result<u64, ApiError> {
+        let due = self.started.elapsed().as_micros() as u64 + n_bytes as u64;
+        let mut queue = self.lock();
+        if queue.n_threads < self.most_threads {
+            let shared = Arc::clone(self);
+            match std::thread::Builder::new().name("reading".into()).spawn(move || shared.work()) {
+                Ok(_) => queue.n_threads += 1,
+                Err(_) if queue.n_threads > 0 => {}
+                Err(error) => {
+                    let message = format!("cannot start a thread to read the request: {error}");
+                    return Err(ApiError::unavailable("out_of_threads", message, 1));
+                }
+            }
+        }
+        let number = queue.next_number;
+        let dropped = queue.enter(line, Job { number, n_bytes, due, work });
+        drop(queue);
+        // Its client is told as it is dropped.
+        drop(dropped);
+        self.changed.notify_one();
+        Ok(number)
+    }
+
+    fn work(&self) {
+        let mut queue = self.lock();
+        while !queue.is_closed {
+            let may_be_long = queue.n_long + 1 < self.most_threads;
+            let Some(job) = queue.next(may_be_long) else {
+                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let is_long = job.is_long();
+            queue.n_long += usize::from(is_long);
+            drop(queue);
+            (job.work)();
+            queue = self.lock();
+            queue.n_long -= usize::from(is_long);
+            if is_long {
+                self.changed.notify_one();
+            }
+        }
+    }
+}
+
+impl Queue {
+    /// Puts a job into its line, and returns the one that has no place any more.
+    fn enter(&mut self, line: Line, job: Job) -> Option<Job> {
+        let clock = self.clock;
+        self.lines.retain(|_, waiting| !waiting.jobs.is_empty() || waiting.had > clock);
+        self.next_number += 1;
+        self.n_waiting += 1;
+        let waiting = self.lines.entry(line).or_default();
+        waiting.had = waiting.had.max(clock);
+        waiting.jobs.push(job);
+        if self.n_waiting <= WAITING {
+            return None;
+        }
+        self.n_waiting -= 1;
+        let longest = self.lines.values_mut().max_by_key(|waiting| waiting.jobs.len())?;
+        let last = (0..longest.jobs.len()).max_by_key(|&i| longest.jobs[i].due)?;
+        Some(longest.jobs.swap_remove(last))
+    }
+
+    /// The job whose turn it is.
+    fn next(&mut self, may_be_long: bool) -> Option<Job> {
+        let is_allowed = |job: &Job| may_be_long || !job.is_long();
+        let first = |waiting: &Waiting| {
+            let allowed = waiting.jobs.iter().enumerate().filter(|(_, job)| is_allowed(job));
+            allowed.min_by_key(|(_, job)| (job.due, job.number)).map(|(i, job)| (i, job.due))
+        };
+        let lines = self.lines.values_mut().filter_map(|waiting| {
+            let (i, due) = first(waiting)?;
+            Some((waiting, i, due))
+        });
+        let (waiting, i, _) = lines.min_by_key(|(waiting, _, due)| (waiting.had, *due))?;
+        self.clock = self.clock.max(waiting.had);
+        let job = waiting.jobs.swap_remove(i);
+        waiting.had += TURN.max(job.n_bytes as u64);
+        self.n_waiting -= 1;
+        Some(job)
+    }
+
+    fn remove(&mut self, line: Line, number: u64) -> Option<Job> {
+        let jobs = &mut self.lines.get_mut(&line)?.jobs;
+        let i = jobs.iter().position(|job| job.number == number)?;
+        self.n_waiting -= 1;
+        Some(jobs.swap_remove(i))
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let n_waiting = self.lock().n_waiting;
+        f.debug_struct("Shared").field("n_waiting", &n_waiting).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
