@@ -65,6 +65,10 @@ pub(crate) async fn server_info(State(app): State<Arc<App>>) -> Response {
             "top_k": settings.defaults.top_k,
             "top_p": short(settings.defaults.top_p),
             "min_p": short(settings.defaults.min_p),
+            "repetition_penalty": short(settings.defaults.repeat_penalty),
+            "repeat_last_n": settings.defaults.repeat_last_n.map_or(-1, |n| n as i64),
+            "presence_penalty": short(settings.defaults.presence_penalty),
+            "frequency_penalty": short(settings.defaults.frequency_penalty),
         },
     }))
 }

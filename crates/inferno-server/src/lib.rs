@@ -63,3 +63,4 @@ pub use drain::Ended;
 pub use keys::{Key, KeyChanges, KeyError, KeyLimits, Role, check_keys, read_keys};
 pub use server::{Control, Server, Serving};
 pub use settings::{Defaults, Settings};
+pub use stop::StopAtText;

@@ -133,10 +133,12 @@ fn sampling(fields: &mut Fields, settings: &Settings, tokenizer: &Tokenizer) -> 
     }
     let sampling = Sampling {
         spec,
-        repeat_penalty: repeat_penalty.unwrap_or(1.0),
-        repeat_last_n: last_n.filter(|&n| n >= 0).map(|n| n as usize),
-        frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
-        presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+        repeat_penalty: repeat_penalty.unwrap_or(defaults.repeat_penalty),
+        repeat_last_n: last_n.map_or(defaults.repeat_last_n, |n| usize::try_from(n).ok()),
+        frequency_penalty: fields
+            .number("frequency_penalty", -2.0..=2.0)?
+            .unwrap_or(defaults.frequency_penalty),
+        presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(defaults.presence_penalty),
         logit_bias,
         allowed,
         banned,

@@ -14,7 +14,7 @@ use crate::drain::{Drain, Ended, LAST_WORDS};
 use crate::keys::{Key, KeyChanges};
 use crate::listener::{self, Acceptor};
 use crate::routes::router;
-use crate::settings::Settings;
+use crate::settings::{Defaults, Settings};
 use crate::watchdog::Watchdog;
 
 /// A server that accepts. Until it is given a model it says that it loads one.
@@ -75,6 +75,12 @@ impl Server {
     /// Where it listens, the first of its addresses.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Replaces the settings' sampling defaults, as a model's file may have some of its own; before [`open`](Self::open).
+    pub fn set_defaults(&mut self, defaults: Defaults) {
+        let settings = Settings { defaults, ..Settings::clone(&self.settings) };
+        self.settings = Arc::new(settings);
     }
 
     /// Opens the door to a model: from here on requests are answered.

@@ -104,11 +104,28 @@ pub struct Defaults {
     pub top_p: f32,
     /// 0 keeps all.
     pub min_p: f32,
+    /// 1 is off.
+    pub repeat_penalty: f32,
+    /// Tokens that `repeat_penalty` looks back at; `None` is all of them, 0 is off.
+    pub repeat_last_n: Option<usize>,
+    /// 0 is off.
+    pub presence_penalty: f32,
+    /// 0 is off.
+    pub frequency_penalty: f32,
 }
 
 impl Default for Defaults {
     fn default() -> Defaults {
-        Defaults { temperature: 0.6, top_k: 40, top_p: 1.0, min_p: 0.05 }
+        Defaults {
+            temperature: 0.6,
+            top_k: 40,
+            top_p: 1.0,
+            min_p: 0.05,
+            repeat_penalty: 1.0,
+            repeat_last_n: None,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use inferno_engine::{Constraint, TokenMask};
 use inferno_text::{ControlTokens, Detokenizer, StopStrings, Tokenizer};
 
-/// Watches the text that tokens make.
-pub(crate) struct StopAtText {
+/// A constraint that ends a sequence where its text has a stop string.
+pub struct StopAtText {
     detokenizer: Detokenizer<Arc<Tokenizer>>,
     stops: StopStrings,
     /// Before so many tokens it may not end.
@@ -15,7 +15,8 @@ pub(crate) struct StopAtText {
 }
 
 impl StopAtText {
-    pub(crate) fn new(
+    /// For the completion of `prompt`. Stop strings that begin in its first `min_tokens` tokens do not count.
+    pub fn new(
         tokenizer: &Arc<Tokenizer>,
         prompt: &[u32],
         control: ControlTokens,

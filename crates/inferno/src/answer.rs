@@ -1,12 +1,14 @@
 //! An answer on its way from the engine to stdout.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use inferno_engine::{Event, Finish, Handle, Request, Ticket, Usage};
-use inferno_text::{ControlTokens, Tokenizer};
+use inferno_server::StopAtText;
+use inferno_text::{ControlTokens, StopStrings, StopText, Tokenizer};
 
 use crate::commands::print;
 use crate::interrupt;
@@ -16,29 +18,44 @@ use crate::terminal::Filter;
 const INTERRUPT_POLL: Duration = Duration::from_millis(20);
 
 /// Why an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stop {
     EndOfAnswer,
+    StopString(String),
     MaxTokens,
     ContextFull,
     Interrupted,
 }
 
-impl std::fmt::Display for Stop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Stop::EndOfAnswer => "the model ended its answer",
-            Stop::MaxTokens => "the answer reached `--max-tokens`",
-            Stop::ContextFull => "the context is full",
+impl Stop {
+    /// As OpenAI's API has it, and a word of ours for what cannot happen there.
+    pub(crate) fn finish_reason(&self) -> &'static str {
+        match self {
+            Stop::EndOfAnswer | Stop::StopString(_) => "stop",
+            Stop::MaxTokens | Stop::ContextFull => "length",
             Stop::Interrupted => "interrupted",
-        })
+        }
     }
 }
 
-/// An answer that has been printed.
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Stop::EndOfAnswer => f.write_str("the model ended its answer"),
+            Stop::StopString(text) => write!(f, "the stop string {text:?}"),
+            Stop::MaxTokens => f.write_str("the answer reached `--max-tokens`"),
+            Stop::ContextFull => f.write_str("the context is full"),
+            Stop::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+/// An answer that is complete.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) text: String,
+    /// All that were generated, the one that ended the answer included.
+    pub(crate) tokens: Vec<u32>,
     pub(crate) stop: Stop,
     /// The engine's own counts and times.
     pub(crate) usage: Usage,
@@ -79,24 +96,57 @@ pub(crate) fn per_second(n: usize, time: Duration) -> Option<f64> {
     (time >= Duration::from_micros(1)).then(|| n as f64 / time.as_secs_f64())
 }
 
-/// Streams the answer to a request to stdout, with a newline at its end. `limit` is what it means if the answer has as many
-/// tokens as were asked for. Ctrl-C ends the answer.
+/// What ends an answer beside the model, and what is done with its text meanwhile.
+pub(crate) struct Ending {
+    pub(crate) stops: Arc<[String]>,
+    /// What it means if the answer has as many tokens as were asked for.
+    pub(crate) limit: Stop,
+    /// Nothing is printed.
+    pub(crate) is_silent: bool,
+}
+
+/// Text that is printed as it comes, or not at all.
+struct Printer {
+    is_silent: bool,
+    /// Of a terminal: into pipes and files the text goes as it is.
+    filter: Option<Filter>,
+}
+
+impl Printer {
+    fn new(is_silent: bool) -> Printer {
+        Printer { is_silent, filter: std::io::stdout().is_terminal().then(Filter::default) }
+    }
+
+    fn print(&mut self, text: &str) -> Result<()> {
+        match &mut self.filter {
+            _ if self.is_silent => Ok(()),
+            Some(filter) => print(filter.push(text).as_bytes()),
+            None => print(text.as_bytes()),
+        }
+    }
+}
+
+/// Streams the answer to a request to stdout, with a newline at its end. Ctrl-C ends the answer.
 ///
 /// # Errors
 /// The engine does not take the request or fails, or stdout is closed.
 pub(crate) fn stream(
     engine: &Handle,
-    request: Request,
-    tokenizer: &Tokenizer,
-    limit: Stop,
+    mut request: Request,
+    tokenizer: &Arc<Tokenizer>,
+    ending: Ending,
 ) -> Result<Answer> {
+    let Ending { stops: strings, limit, is_silent } = ending;
+    let min_tokens = request.sampling.min_tokens;
+    let mut stops = StopStrings::new(Arc::clone(&strings), StopText::Dropped);
+    if !stops.is_empty() {
+        let (prompt, stops) = (&request.prompt, stops.clone());
+        let stop = StopAtText::new(tokenizer, prompt, ControlTokens::Hidden, stops, min_tokens);
+        request.constraints = vec![Box::new(stop)];
+    }
     let mut text = String::new();
-    let mut filter = std::io::stdout().is_terminal().then(Filter::default);
-    // Into pipes and files the text goes as it is.
-    let mut show = move |piece: &str| match &mut filter {
-        Some(filter) => print(filter.push(piece).as_bytes()),
-        None => print(piece.as_bytes()),
-    };
+    let mut tokens = Vec::new();
+    let mut printer = Printer::new(is_silent);
     let mut detokenizer = tokenizer.detokenizer_after(&request.prompt, ControlTokens::Hidden);
     let Ticket { id, events } = engine.submit(request)?;
     let mut was_cancelled = false;
@@ -107,22 +157,29 @@ pub(crate) fn stream(
         }
         match events.recv_timeout(INTERRUPT_POLL) {
             Ok(Event::Token { token, .. }) => {
+                tokens.push(token);
                 if !tokenizer.is_end_of_generation(token) {
                     let piece = detokenizer.push(token)?;
-                    show(&piece)?;
+                    // As in the engine, no stop string begins before the least number of tokens.
+                    let piece = if tokens.len() > min_tokens { stops.push(&piece) } else { piece };
+                    printer.print(&piece)?;
                     text += &piece;
                 }
             }
             Ok(Event::Finished { finish, usage, .. }) => {
-                let end = detokenizer.finish();
-                show(&format!("{end}\n"))?;
+                let end = stops.push(&detokenizer.finish()) + &stops.finish();
+                printer.print(&format!("{end}\n"))?;
                 let stop = match finish {
                     Finish::Stop => Stop::EndOfAnswer,
                     Finish::Length => limit,
                     Finish::Failed(why) => bail!(why),
-                    Finish::Cancelled | Finish::Constraint | Finish::Deadline => Stop::Interrupted,
+                    Finish::Constraint => match stops.matched() {
+                        Some(i) => Stop::StopString(strings[i].clone()),
+                        None => Stop::EndOfAnswer,
+                    },
+                    Finish::Cancelled | Finish::Deadline => Stop::Interrupted,
                 };
-                return Ok(Answer { text: text + &end, stop, usage });
+                return Ok(Answer { text: text + &end, tokens, stop, usage });
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => bail!("the engine has stopped"),

@@ -8,13 +8,16 @@ use clap::{Args, Parser, Subcommand};
 use inferno_format::{DType, UnknownDType};
 
 use crate::load::Compute;
+use crate::overrides::Overrides;
 
 mod answer;
 mod bench_serve;
+mod sampling;
 mod serve;
 
-pub(crate) use answer::{Answering, Chat, Run};
+pub(crate) use answer::{Answering, Chat, Run, Seed, max_tokens, seed};
 pub(crate) use bench_serve::{BenchServe, EngineKnobs, Rate};
+pub(crate) use sampling::Sampling;
 pub(crate) use serve::{Access, LogFormat, LogLevel, Serve};
 
 /// From a GGUF checkpoint to text.
@@ -36,10 +39,12 @@ pub(crate) enum Command {
     Run(Run),
     /// Talk with a model: each line is a turn, answered before the next
     ///
-    /// The whole conversation is the prompt of each answer; what the engine has computed of it is not computed again. A
-    /// line that begins with `/` is a command, `/help` lists them. Ctrl-C stops an answer and keeps what there is of it;
-    /// at the prompt it ends the program, as the end of stdin does. With `--seed N` the first answer is that of `run`,
-    /// the second one has the seed N + 1, and so on. If stdin is a pipe, stdout has the answers alone.
+    /// The whole conversation is the prompt of each answer; what the engine has computed of it is not computed again. When
+    /// it outgrows the context, its oldest turns are dropped, and that is said. A line that begins with `/` is a command,
+    /// `/help` lists them; `exit`, `quit` and `bye` end the program. Ctrl-C stops an answer and keeps what there is of it; at
+    /// the prompt it ends the program, as the end of stdin does. With `--seed N` the first answer is that of `run`, the
+    /// second one has the seed N + 1, and so on. If stdin is a pipe, stdout has the answers alone, and the exit code is 1 if
+    /// a turn was not answered.
     Chat(Chat),
     /// Serve a model over HTTP: an OpenAI-compatible API
     ///
@@ -139,6 +144,9 @@ pub(crate) struct Logits {
     /// Context length, which chooses between long and short RoPE factors; default: the model's own
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) context: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
 
     /// Positions to print, counted from 0; default: the last
     #[arg(long, value_name = "POSITIONS", value_delimiter = ',')]

@@ -9,6 +9,7 @@ mod gpu;
 
 pub(crate) use gpu::{Copying, copying, devices};
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -34,11 +35,10 @@ pub(crate) struct Compute {
     #[arg(
         long,
         value_name = "NAME",
-        value_enum,
-        default_value_t,
+        default_value = "auto",
+        value_parser = backend,
         env = "INFERNO_BACKEND",
-        hide_env_values = true,
-        hide_possible_values = true
+        hide_env_values = true
     )]
     pub(crate) backend: BackendChoice,
 
@@ -48,7 +48,15 @@ pub(crate) struct Compute {
 
     /// Layers on the GPU, counted from the last one, with embedding and output; the processor has those before: auto, or a
     /// number. auto is all, or as many as there is memory for
-    #[arg(long, value_name = "N", default_value_t, env = "INFERNO_GPU_LAYERS", hide_env_values = true)]
+    #[arg(
+        long,
+        alias = "n-gpu-layers",
+        value_name = "N",
+        default_value_t,
+        allow_negative_numbers = true,
+        env = "INFERNO_GPU_LAYERS",
+        hide_env_values = true
+    )]
     pub(crate) gpu_layers: GpuLayers,
 
     /// Instruction set: scalar, neon, avx2, avx-vnni, avx512 or amx; default: the best one this machine has
@@ -73,7 +81,7 @@ pub(crate) struct Compute {
 }
 
 /// Which backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum BackendChoice {
     /// A GPU if there is one.
     #[default]
@@ -82,6 +90,21 @@ pub(crate) enum BackendChoice {
     Cpu,
     /// A GPU.
     Wgpu,
+}
+
+fn backend(name: &str) -> Result<BackendChoice, String> {
+    match name {
+        "auto" => Ok(BackendChoice::Auto),
+        "cpu" => Ok(BackendChoice::Cpu),
+        "wgpu" => Ok(BackendChoice::Wgpu),
+        "cuda" | "vulkan" | "metal" | "rocm" | "hip" | "dx12" | "opencl" | "sycl" | "gpu" => {
+            let name = if name == "gpu" { "backend of that name" } else { &format!("{name} backend") };
+            Err(format!(
+                "no {name}: GPUs compute through wgpu, which is Metal, Vulkan or DX12 (`--backend wgpu`)"
+            ))
+        }
+        _ => Err("expected auto, cpu or wgpu".into()),
+    }
 }
 
 /// How much of a model a GPU gets.
@@ -100,7 +123,8 @@ impl std::str::FromStr for GpuLayers {
     fn from_str(text: &str) -> Result<GpuLayers, Self::Err> {
         match text.parse() {
             Ok(n) => Ok(GpuLayers::Last(n)),
-            Err(_) if text == "auto" => Ok(GpuLayers::Auto),
+            // llama.cpp's words for the same.
+            Err(_) if matches!(text, "auto" | "all" | "-1") => Ok(GpuLayers::Auto),
             Err(_) => Err("expected auto, or a number of layers"),
         }
     }
@@ -183,6 +207,31 @@ fn built_in() -> Result<Opened> {
 }
 
 impl Opened {
+    /// Number of parameters, and the type that most of them have.
+    pub(crate) fn size(&self) -> (u64, &'static str) {
+        let mut by_type: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for tensor in self.file.tensors() {
+            *by_type.entry(tensor.dtype.name()).or_default() += tensor.n_elements() as u64;
+        }
+        let most = by_type.iter().max_by_key(|(_, n)| **n).map_or(DType::F32.name(), |(name, _)| name);
+        (by_type.values().sum(), most)
+    }
+
+    /// The model on one line: name, family, parameters, type, context.
+    pub(crate) fn summary(&self, arch: &Architecture) -> String {
+        let own = self
+            .file
+            .metadata()
+            .opt_str("general.name")
+            .ok()
+            .flatten()
+            .filter(|name| !name.trim().is_empty());
+        let (n_params, dtype) = self.size();
+        let (family, context_len) = (arch.family, arch.context_len);
+        let name: String = own.unwrap_or(&self.name).chars().take(64).collect();
+        format!("{name}: {family}, {} parameters, {dtype}, context {context_len}", count(n_params))
+    }
+
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer> {
         Tokenizer::from_metadata(self.file.metadata())
             .with_context(|| format!("cannot use the vocabulary of `{}`", self.name))
@@ -252,6 +301,16 @@ impl Opened {
     }
 }
 
+/// A number of parameters, as models' names have it.
+pub(crate) fn count(n: u64) -> String {
+    match n {
+        0..1_000 => n.to_string(),
+        1_000..1_000_000 => format!("{:.1} K", n as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} M", n as f64 / 1e6),
+        _ => format!("{:.2} B", n as f64 / 1e9),
+    }
+}
+
 /// What a model is going to run on.
 pub(crate) struct Target {
     kv: KvChoice,
@@ -266,6 +325,13 @@ pub(crate) struct RunsOn {
     /// Of the processor, that compute.
     pub(crate) n_threads: usize,
     pub(crate) kv_type: KvType,
+}
+
+impl std::fmt::Display for RunsOn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let threads = if self.n_threads == 1 { "thread" } else { "threads" };
+        write!(f, "{}, {} {threads}, keys and values in {}", self.level, self.n_threads, self.kv_type.name())
+    }
 }
 
 enum Device {

@@ -7,12 +7,15 @@ mod commands;
 mod config_file;
 #[cfg(feature = "ember")]
 mod ember;
+mod habits;
 mod interrupt;
 mod kv_memory;
 mod load;
 mod misspelt;
 mod names;
+mod overrides;
 mod prompt;
+mod sampling;
 mod session;
 mod terminal;
 
@@ -20,7 +23,7 @@ use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli: cli::Cli = match config_file::parse(std::env::args_os()) {
+    let cli: cli::Cli = match config_file::parse(habits::written_out(std::env::args_os())) {
         Ok(cli) => cli,
         Err(e) => match misspelt::hint(&e) {
             None => e.exit(),

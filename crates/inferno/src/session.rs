@@ -2,30 +2,42 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use inferno_engine::{Config, Engine, Limits, Request, Sampling};
 use inferno_model::batch::PAGE_LEN;
 use inferno_model::sample::SampleSpec;
+use inferno_server::Defaults;
 use inferno_text::{ChatRenderer, ChatTemplate, RenderOptions, Tokenizer, template_source};
 
-use crate::answer::{Answer, Stop, stream};
-use crate::cli::Answering;
+use crate::answer::{Answer, Ending, Stop, stream};
+use crate::cli::{Answering, Seed};
 use crate::commands::note;
 use crate::interrupt;
 use crate::load::{self, Opened};
+use crate::sampling::FromFile;
+use crate::terminal::Loading;
 
 /// Rows of the prompt per step: enough that reading the weights costs little, few enough that Ctrl-C is answered soon.
 const CHUNK: usize = 128;
 
 /// A model with an engine for one sequence at a time, and how answers are made.
 pub(crate) struct Session<'a> {
-    pub(crate) tokenizer: Tokenizer,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) context_len: usize,
+    /// Of the first answer.
+    pub(crate) seed: u64,
+    pub(crate) sampling: Defaults,
+    /// `None`: as many as there is room for.
+    pub(crate) max_tokens: Option<usize>,
+    /// What messages call the model.
+    pub(crate) model: String,
+    pub(crate) load_time: Duration,
     args: &'a Answering,
-    context_len: usize,
-    seed: u64,
+    stops: Arc<[String]>,
     engine: Engine,
 }
 
@@ -36,13 +48,22 @@ impl<'a> Session<'a> {
         prepare: impl FnOnce(&Opened, &Tokenizer) -> Result<T> + Send,
     ) -> Result<(Session<'a>, T)> {
         let started = Instant::now();
-        let opened = load::open(args.model.model.as_deref())?;
-        let mut arch = opened.architecture(args.context.map(|n| n as usize))?;
+        let max_tokens = args.max_tokens();
+        if let Some(max_tokens) = max_tokens {
+            let min_tokens = args.min_tokens as usize;
+            ensure!(
+                min_tokens <= max_tokens,
+                "`--min-tokens {min_tokens}` is more than `--max-tokens {max_tokens}`"
+            );
+        }
+        let mut opened = load::open(args.model.as_deref())?;
+        args.overrides.apply(&mut opened.file, args.context())?;
+        let mut arch = opened.architecture(args.context().map(|n| n as usize))?;
         let target = args.compute.target()?;
         if let Some(most) = target.context_that_fits(&opened, &arch).filter(|&most| most < arch.context_len) {
             let whole = arch.context_len;
             ensure!(
-                args.context.is_none(),
+                args.context().is_none(),
                 "the GPU has memory for keys and values of {most} positions, not of {whole}: ask for less (`--context`), or \
                  for smaller ones (`--kv q8_0`)"
             );
@@ -53,6 +74,8 @@ impl<'a> Session<'a> {
         }
         let context_len = arch.context_len;
         let n_pages = context_len.div_ceil(PAGE_LEN);
+        let summary = format!("{}, {}", opened.summary(&arch), target.runs_on(&opened));
+        let loading = Loading::start(&opened.name);
         // While one thread makes the vocabulary ready, the others load the weights.
         let (text, model) = std::thread::scope(|scope| {
             let text = scope.spawn(|| -> Result<_> {
@@ -63,17 +86,33 @@ impl<'a> Session<'a> {
             let model = opened.model(arch, n_pages, target, None);
             (text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), model)
         });
+        loading.end(&summary);
         let ((tokenizer, prepared), model) = (text?, model?);
         let config = Config::new(n_pages);
         let limits = Limits { max_sequences: 1, max_rows: CHUNK, ..config.limits };
         let engine = Engine::start(model, Config { limits, ..config });
-        let loaded = started.elapsed();
-        let seed = args.sampling.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        let load_time = started.elapsed();
+        let seed = match args.seed {
+            Some(Seed::Of(seed)) => seed,
+            None | Some(Seed::Any) => RandomState::new().build_hasher().finish(),
+        };
         interrupt::listen()?;
         if args.verbose {
-            note(&format!("seed {seed}, loaded in {:.2} s", loaded.as_secs_f64()));
+            note(&format!("seed {seed}, loaded in {:.2} s", load_time.as_secs_f64()));
         }
-        Ok((Session { tokenizer, args, context_len, seed, engine }, prepared))
+        let session = Session {
+            tokenizer: Arc::new(tokenizer),
+            context_len,
+            seed,
+            sampling: sampling(args, &opened),
+            max_tokens,
+            model: opened.name,
+            load_time,
+            args,
+            stops: args.stop.clone().into(),
+            engine,
+        };
+        Ok((session, prepared))
     }
 
     /// Refuses a prompt that is empty or leaves no room for an answer; `what` is what the message calls it.
@@ -91,30 +130,48 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Streams the answer to a prompt that [`check`](Self::check) has passed. Its seed is the session's and `n_before`, the
-    /// number of answers before it.
-    pub(crate) fn answer(&self, prompt: Vec<u32>, n_before: u64) -> Result<Answer> {
+    /// Says that `--max-tokens` is more than can be generated behind a prompt of `n_prompt` tokens.
+    pub(crate) fn note_excess(&self, n_prompt: usize) {
+        let room = self.context_len.saturating_sub(n_prompt);
+        if let Some(n) = self.max_tokens.filter(|&n| n > room) {
+            let whole = self.context_len;
+            note(&format!(
+                "`--max-tokens {n}` is more than fits: {room} of the context's {whole} positions are left"
+            ));
+        }
+    }
+
+    /// Makes the answer to a prompt that [`check`](Self::check) has passed, and streams it to stdout unless it `is_silent`.
+    /// Its seed is the session's and `n_before`, the number of answers before it.
+    pub(crate) fn answer(&self, prompt: Vec<u32>, n_before: u64, is_silent: bool) -> Result<Answer> {
         let room = self.context_len - prompt.len();
-        let (max_tokens, limit) = match self.args.max_tokens {
-            Some(n) if n as usize <= room => (n as usize, Stop::MaxTokens),
+        let (max_tokens, limit) = match self.max_tokens {
+            Some(n) if n <= room => (n, Stop::MaxTokens),
             _ => (room, Stop::ContextFull),
         };
-        let sampling = &self.args.sampling;
+        let all = &self.sampling;
         let spec = SampleSpec {
-            top_k: sampling.top_k as usize,
-            top_p: sampling.top_p,
-            min_p: sampling.min_p,
-            temperature: sampling.temperature,
+            top_k: all.top_k,
+            top_p: all.top_p,
+            min_p: all.min_p,
+            temperature: all.temperature,
             seed: self.seed.wrapping_add(n_before),
             choice_idx: 0,
         };
-        let eos_tokens = self.tokenizer.end_of_generation().to_vec();
-        let request = Request {
-            sampling: Sampling { spec, eos_tokens, ..Sampling::default() },
-            hash_logits: self.args.verbose,
-            ..Request::new(prompt, max_tokens)
+        let sampling = Sampling {
+            spec,
+            repeat_penalty: all.repeat_penalty,
+            repeat_last_n: all.repeat_last_n,
+            presence_penalty: all.presence_penalty,
+            frequency_penalty: all.frequency_penalty,
+            min_tokens: (self.args.min_tokens as usize).min(max_tokens),
+            eos_tokens: self.tokenizer.end_of_generation().to_vec(),
+            ..Sampling::default()
         };
-        let answer = stream(&self.engine.handle(), request, &self.tokenizer, limit)?;
+        let request =
+            Request { sampling, hash_logits: self.args.verbose, ..Request::new(prompt, max_tokens) };
+        let ending = Ending { stops: Arc::clone(&self.stops), limit, is_silent };
+        let answer = stream(&self.engine.handle(), request, &self.tokenizer, ending)?;
         if answer.stop == Stop::ContextFull {
             note(&format!("stopped: the context of {} positions is full", self.context_len));
         }
@@ -125,6 +182,21 @@ impl<'a> Session<'a> {
         }
         Ok(answer)
     }
+}
+
+/// What flags and the file say. Values of the file are told where somebody looks on.
+fn sampling(args: &Answering, opened: &Opened) -> Defaults {
+    let flags = args.sampling.wishes();
+    if args.sampling.no_model_defaults {
+        return flags.resolve();
+    }
+    let FromFile { wishes, warnings } = FromFile::read(opened.file.metadata());
+    warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+    let taken = wishes.without(&flags).describe();
+    if !taken.is_empty() && (args.verbose || std::io::stderr().is_terminal()) {
+        note(&format!("sampling defaults of the model: {taken} (`--no-model-defaults` ignores them)"));
+    }
+    flags.or(&wishes).resolve()
 }
 
 /// The chat template of a file.

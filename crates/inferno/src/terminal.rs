@@ -1,5 +1,7 @@
 //! What a terminal may be sent: a model's text and a file's names are not ours.
 
+use std::io::{IsTerminal, Write};
+
 /// A character that stands for `c` where a terminal would act on `c`; `None` if it only shows it.
 fn visible_char(c: char) -> Option<char> {
     Some(match c {
@@ -49,6 +51,43 @@ impl Filter {
     pub(crate) fn finish(&mut self) -> &'static str {
         if std::mem::take(&mut self.has_return) { "\u{240d}" } else { "" }
     }
+}
+
+/// A line on the terminal while a model is loaded, which is replaced by what was loaded. Where stderr is no terminal there is
+/// none.
+pub(crate) struct Loading {
+    is_shown: bool,
+}
+
+impl Loading {
+    pub(crate) fn start(name: &str) -> Loading {
+        let is_shown = std::io::stderr().is_terminal();
+        if is_shown {
+            let _ = write!(std::io::stderr(), "loading {} …", visible(name));
+        }
+        Loading { is_shown }
+    }
+
+    pub(crate) fn end(self, summary: &str) {
+        if self.is_shown {
+            let _ = writeln!(std::io::stderr(), "\r{}{}", erase(), visible(summary));
+        }
+    }
+}
+
+/// Clears the rest of the line, where the terminal can do that.
+fn erase() -> &'static str {
+    if is_dumb() { "\n" } else { "\x1b[K" }
+}
+
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term == "dumb")
+}
+
+/// May stderr have colours? See <https://no-color.org>.
+pub(crate) fn has_colours() -> bool {
+    let refuses = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !refuses && !is_dumb()
 }
 
 #[cfg(test)]

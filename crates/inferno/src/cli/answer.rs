@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ModelFile, number};
+use super::Sampling;
+use crate::habits::Habits;
 use crate::load::Compute;
+use crate::overrides::Overrides;
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
@@ -26,6 +28,10 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with = "system")]
     pub(crate) raw: bool,
 
+    /// Print one JSON object at the end, with text, token ids, usage, times and finish reason
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
     pub(crate) answering: Answering,
 }
@@ -39,52 +45,84 @@ pub(crate) struct Chat {
 /// How answers are made.
 #[derive(Debug, Args)]
 pub(crate) struct Answering {
-    #[command(flatten)]
-    pub(crate) model: ModelFile,
+    /// GGUF file (any file of a split model); default: Ember, the small model inside the program
+    #[arg(short, long, value_name = "FILE", env = "INFERNO_MODEL", hide_env = true)]
+    pub(crate) model: Option<PathBuf>,
 
     /// System message put before the prompt
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, alias = "system-prompt", value_name = "TEXT")]
     pub(crate) system: Option<String>,
 
-    /// Most tokens of an answer; default: until the model ends it or the context is full
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_tokens: Option<u32>,
+    /// Maximum number of tokens to generate, -1 for no limit; default: until the model ends its answer or the context is full
+    #[arg(short = 'n', long, aliases = ["n-predict", "predict"], value_name = "N", allow_negative_numbers = true, value_parser = max_tokens)]
+    pub(crate) max_tokens: Option<i64>,
 
-    /// Context length; default: the model's own
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Minimum number of tokens to generate: the model cannot end its answer, and no stop string counts, before them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) min_tokens: u32,
+
+    /// Text that ends the answer and is not part of it; may be repeated
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) stop: Vec<String>,
+
+    /// Context length; default, and 0: the model's own
+    #[arg(short, long, alias = "ctx-size", value_name = "N", env = "INFERNO_CONTEXT", hide_env = true)]
     pub(crate) context: Option<u32>,
 
     /// Also print the seed, load time, speeds, why an answer stopped, and a hash of its last logits
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
-    #[command(flatten)]
+    /// Seed of the random numbers: the same seed, prompt and settings give the same text. Default, and -1: another one every
+    /// time
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = seed, help_heading = "Sampling")]
+    pub(crate) seed: Option<Seed>,
+
+    #[command(flatten, next_help_heading = "Sampling")]
     pub(crate) sampling: Sampling,
+
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+
+    #[command(flatten)]
+    pub(crate) habits: Habits,
 
     #[command(flatten)]
     pub(crate) compute: Compute,
 }
 
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Sampling")]
-pub(crate) struct Sampling {
-    /// Randomness, 0 to 100; 0 always takes the best token
-    #[arg(short, long, value_name = "T", default_value_t = 0.6, value_parser = number(0.0..=100.0))]
-    pub(crate) temperature: f32,
+impl Answering {
+    /// `None` is the model's own.
+    pub(crate) fn context(&self) -> Option<u32> {
+        self.context.filter(|&n| n > 0)
+    }
 
-    /// Choose among this many of the best tokens; 0: all
-    #[arg(long, value_name = "K", default_value_t = 40)]
-    pub(crate) top_k: u32,
+    /// `None` is no limit.
+    pub(crate) fn max_tokens(&self) -> Option<usize> {
+        self.max_tokens.and_then(|n| usize::try_from(n).ok())
+    }
+}
 
-    /// Choose among the best tokens that together have this probability, 0.000001 to 1
-    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = number(0.000_001..=1.0))]
-    pub(crate) top_p: f32,
+/// A seed, or any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seed {
+    /// Another one every time.
+    Any,
+    /// This one.
+    Of(u64),
+}
 
-    /// Leave out tokens less probable than this fraction of the best one, 0 to 1
-    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = number(0.0..=1.0))]
-    pub(crate) min_p: f32,
+/// -1 is any; other negative numbers are their bits, as in requests to a server.
+pub(crate) fn seed(text: &str) -> Result<Seed, &'static str> {
+    match (text.parse::<u64>(), text.parse::<i64>()) {
+        (Ok(seed), _) => Ok(Seed::Of(seed)),
+        (_, Ok(-1)) => Ok(Seed::Any),
+        (_, Ok(seed)) => Ok(Seed::Of(seed as u64)),
+        _ => Err("expected an integer of 64 bits, or -1 for another seed every time"),
+    }
+}
 
-    /// The same seed, prompt and settings give the same text; default: another one every time
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
+pub(crate) fn max_tokens(text: &str) -> Result<i64, &'static str> {
+    let n = text.parse::<i64>().ok().filter(|&n| n == -1 || (1..=i64::from(u32::MAX)).contains(&n));
+    n.ok_or("expected a number from 1 to 4294967295, or -1 for no limit")
 }

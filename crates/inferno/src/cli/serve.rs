@@ -7,9 +7,11 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
-use super::number;
+use super::Sampling;
+use crate::habits::Habits;
 use crate::kv_memory::size;
 use crate::load::Compute;
+use crate::overrides::Overrides;
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -42,8 +44,8 @@ pub(crate) struct Serve {
     #[arg(long, env = "INFERNO_ANY_MODEL", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) any_model: bool,
 
-    /// Context length; default: the model's own
-    #[arg(long, value_name = "N", env = "INFERNO_CONTEXT", hide_env = true, value_parser = clap::value_parser!(u32).range(1..), short)]
+    /// Context length; default, and 0: the model's own
+    #[arg(long, alias = "ctx-size", value_name = "N", env = "INFERNO_CONTEXT", hide_env = true, short)]
     pub(crate) context: Option<u32>,
 
     #[command(flatten)]
@@ -55,8 +57,14 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) limits: Limits,
 
+    #[command(flatten, next_help_heading = "Sampling, where a request does not say")]
+    pub(crate) defaults: Sampling,
+
     #[command(flatten)]
-    pub(crate) defaults: Defaults,
+    pub(crate) overrides: Overrides,
+
+    #[command(flatten)]
+    pub(crate) habits: Habits,
 
     #[command(flatten)]
     pub(crate) logs: Logs,
@@ -65,12 +73,26 @@ pub(crate) struct Serve {
     pub(crate) compute: Compute,
 }
 
+impl Serve {
+    /// `None` is the model's own.
+    pub(crate) fn context(&self) -> Option<u32> {
+        self.context.filter(|&n| n > 0)
+    }
+}
+
 /// How the engine runs.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Engine")]
 pub(crate) struct Engine {
     /// Sequences that run at once; more wait
-    #[arg(long, value_name = "N", env = "INFERNO_SEQUENCES", hide_env = true, default_value = "32")]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "INFERNO_SEQUENCES",
+        hide_env = true,
+        default_value = "32",
+        alias = "parallel"
+    )]
     pub(crate) sequences: NonZero<usize>,
 
     /// Memory for keys and values, cached prefixes included, like 512MiB or 8GiB; default: what that many sequences of
@@ -320,27 +342,6 @@ pub(crate) struct Limits {
     /// Seconds without progress in a step after which the program ends itself
     #[arg(long, value_name = "SECONDS", env = "INFERNO_HANG_TIME", hide_env = true, default_value = "60", value_parser = seconds)]
     pub(crate) hang_time: Duration,
-}
-
-/// How tokens are chosen where a request does not say.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Sampling, where a request does not say")]
-pub(crate) struct Defaults {
-    /// Randomness, 0 to 2; 0 always takes the best token
-    #[arg(long, value_name = "T", env = "INFERNO_TEMPERATURE", hide_env = true, default_value = "0.6", value_parser = number(0.0..=2.0))]
-    pub(crate) temperature: f32,
-
-    /// Choose among this many of the best tokens; 0: all
-    #[arg(long, value_name = "K", env = "INFERNO_TOP_K", hide_env = true, default_value = "40")]
-    pub(crate) top_k: u32,
-
-    /// Choose among the best tokens that together have this probability
-    #[arg(long, value_name = "P", env = "INFERNO_TOP_P", hide_env = true, default_value = "1", value_parser = number(0.0..=1.0))]
-    pub(crate) top_p: f32,
-
-    /// Leave out tokens less probable than this fraction of the best one
-    #[arg(long, value_name = "P", env = "INFERNO_MIN_P", hide_env = true, default_value = "0.05", value_parser = number(0.0..=1.0))]
-    pub(crate) min_p: f32,
 }
 
 /// What is told of it.

@@ -1,12 +1,14 @@
 //! `inferno run`: one prompt, one answer, streamed.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use inferno_text::{Special, Tokenizer, message};
+use serde_json::{Value as Json, json};
 
-use crate::answer::Stop;
-use crate::commands::note;
+use crate::answer::{Answer, Stop, per_second};
+use crate::commands::{note, print};
 use crate::load::Opened;
 use crate::names::{self, Named};
 use crate::prompt::Parts;
@@ -26,11 +28,52 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
     let (session, prompt) =
         Session::start(&args.answering, |opened, tokenizer| prompt_tokens(args, opened, tokenizer, &text))?;
     session.check("the prompt", &prompt)?;
-    let answer = session.answer(prompt, 0)?;
-    note(&answer.speeds());
+    session.note_excess(prompt.len());
+    let answer = session.answer(prompt, 0, args.json)?;
+    if args.json {
+        print(format!("{}\n", to_json(&session, &answer)).as_bytes())?;
+    } else {
+        note(&answer.speeds());
+    }
     Ok(match answer.stop {
         Stop::Interrupted => ExitCode::from(interrupt::EXIT_CODE),
         _ => ExitCode::SUCCESS,
+    })
+}
+
+/// The answer as one object: usage as in OpenAI's API, times as in llama.cpp's.
+fn to_json(session: &Session, answer: &Answer) -> Json {
+    let usage = &answer.usage;
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let n_computed = usage.n_prompt - usage.n_cached;
+    let n_decoded = usage.n_completion.saturating_sub(1);
+    let stop_reason = match &answer.stop {
+        Stop::StopString(text) => Some(text),
+        _ => None,
+    };
+    json!({
+        "model": session.model,
+        "text": answer.text,
+        "tokens": answer.tokens,
+        "finish_reason": answer.stop.finish_reason(),
+        "stop_reason": stop_reason,
+        "stopped": answer.stop.to_string(),
+        "seed": session.seed,
+        "usage": {
+            "prompt_tokens": usage.n_prompt,
+            "completion_tokens": usage.n_completion,
+            "total_tokens": usage.n_prompt + usage.n_completion,
+            "prompt_tokens_details": { "cached_tokens": usage.n_cached },
+        },
+        "timings": {
+            "load_ms": ms(session.load_time),
+            "prompt_n": n_computed,
+            "prompt_ms": ms(usage.prefill),
+            "prompt_per_second": per_second(n_computed, usage.prefill),
+            "predicted_n": usage.n_completion,
+            "predicted_ms": ms(usage.decode),
+            "predicted_per_second": per_second(n_decoded, usage.decode).filter(|_| n_decoded > 0),
+        },
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use inferno_engine::{Config, Engine, Limits, Micros};
-use inferno_server::{Ended, Parts, Role, Server, log};
+use inferno_server::{Defaults, Ended, Parts, Role, Server, log};
 use inferno_text::{ChatRenderer, Tokenizer};
 use tokio::runtime::{Builder, Runtime};
 
@@ -15,6 +15,7 @@ use crate::cli;
 use crate::commands::{note, print};
 use crate::kv_memory::KvMemory;
 use crate::load::{self, Opened};
+use crate::sampling::FromFile;
 
 mod card;
 mod settings;
@@ -49,10 +50,11 @@ pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
     let inside = runtime.enter();
     let signals = Signals::listen();
     // The address comes first: if it cannot be had, there is no use in loading.
-    let server = Server::bind_all(&addresses, settings).with_context(|| {
+    let mut server = Server::bind_all(&addresses, settings).with_context(|| {
         format!("cannot listen on {} port {} (`--port` chooses another one)", args.host, args.port)
     })?;
-    let (engine, parts) = load(args)?;
+    let (engine, parts, defaults) = load(args)?;
+    server.set_defaults(defaults);
     let announcement = start::announcement(server.address(), &parts, needs_key);
     let serving = server.open(parts);
     signals.serving(serving.control(), args);
@@ -104,17 +106,38 @@ fn runtime() -> Result<Runtime> {
         .context("cannot start threads")
 }
 
+/// How requests are sampled that do not say: by the flags, then by the model's file, which is told.
+fn defaults(args: &cli::Serve, opened: &Opened) -> Defaults {
+    let flags = args.defaults.wishes();
+    if args.defaults.no_model_defaults {
+        return flags.resolve();
+    }
+    let FromFile { wishes, warnings } = FromFile::read(opened.file.metadata());
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let taken = wishes.without(&flags).describe();
+    if !taken.is_empty() {
+        tracing::info!("sampling defaults of the model: {taken} (`--no-model-defaults` ignores them)");
+    }
+    flags.or(&wishes).resolve()
+}
+
 /// Loads the weights on all threads, while one makes the vocabulary ready.
-fn load(args: &cli::Serve) -> Result<(Engine, Parts)> {
+fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
     let began = Instant::now();
-    let opened = load::open(args.model.as_deref())?;
-    let arch = opened.architecture(args.context.map(|n| n as usize))?;
+    let mut opened = load::open(args.model.as_deref())?;
+    args.overrides.apply(&mut opened.file, args.context())?;
+    let defaults = defaults(args, &opened);
+    let arch = opened.architecture(args.context().map(|n| n as usize))?;
     let target = args.compute.target()?;
     let runs_on = target.runs_on(&opened);
     let (cli_engine, context_len) = (&args.engine, arch.context_len);
     let memory = KvMemory { sequences: cli_engine.sequences, kv_memory: cli_engine.kv_memory };
     let plan = memory.plan(&arch, runs_on.kv_type, target.kv_space(&opened, &arch))?;
-    let card = card::card(args, &opened, &arch, &format!("{} {}", runs_on.level, runs_on.kv_type.name()))?;
+    let mut level = format!("{} {}", runs_on.level, runs_on.kv_type.name());
+    if args.overrides.are_given() {
+        level += &format!(" {:?}", args.overrides);
+    }
+    let card = card::card(args, &opened, &arch, &level)?;
     start::loading(&opened);
     let (text, model) = std::thread::scope(|scope| {
         let text = scope.spawn(|| text(&opened));
@@ -143,7 +166,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts)> {
     };
     let engine = Engine::start(model, config);
     let parts = Parts { engine: engine.handle(), tokenizer, template, card, n_pages: plan.n_pages };
-    Ok((engine, parts))
+    Ok((engine, parts, defaults))
 }
 
 fn text(opened: &Opened) -> Result<(Tokenizer, Option<Arc<dyn ChatRenderer>>)> {

@@ -6,11 +6,12 @@ use inferno_model::error::LoadError;
 use inferno_model::profile::Profile;
 use inferno_model::transformer::{KvRoom, Model};
 
+use crate::commands::note;
 use crate::kv_memory::KvSpace;
 
 use super::{BackendChoice, Compute, GpuLayers, Opened};
 
-const LACK: &str = "this build uses no GPU: `--features wgpu` of cargo makes one that does";
+const LACK: &str = "this build uses no GPU, whether or not the machine has one: `--features wgpu` of cargo makes one that does";
 
 /// There is none.
 pub(crate) enum Opening {}
@@ -48,12 +49,12 @@ pub(crate) fn devices() -> Vec<String> {
 
 impl Compute {
     /// # Errors
-    /// A GPU is asked for.
+    /// A GPU is asked for. Mere numbers of layers on it are not enough to refuse, as in llama.cpp.
     pub(crate) fn open_gpu(&self) -> Result<Option<Opening>> {
-        let is_asked = self.backend == BackendChoice::Wgpu
-            || self.device.is_some()
-            || self.gpu_layers != GpuLayers::Auto;
-        ensure!(!is_asked, LACK);
+        ensure!(self.backend != BackendChoice::Wgpu && self.device.is_none(), LACK);
+        if matches!(self.gpu_layers, GpuLayers::Last(1..)) {
+            note(&format!("warning: {LACK}; all layers are computed by the processor"));
+        }
         Ok(None)
     }
 }

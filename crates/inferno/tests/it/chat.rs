@@ -94,40 +94,133 @@ fn the_system_message_can_be_set_and_removed() {
 #[test]
 fn an_unknown_command_is_told_what_there_is_and_is_no_turn() {
     let ran = chat(&["/tell me", "/help", "/reset all"], &["-v"]);
-    let list = "only /system TEXT, /reset, /help and /exit\n";
+    let list = "`/help` lists those that there are\n";
     assert!(ran.stderr.contains(&format!("there is no command `/tell`, {list}")), "{}", ran.stderr);
     assert!(ran.stderr.contains(&format!("there is no command `/reset all`, {list}")), "{}", ran.stderr);
-    assert!(ran.stderr.contains("/exit         end"), "{}", ran.stderr);
-    assert_eq!(ran.ok(), "");
+    assert!(ran.stderr.contains("/exit             end"), "{}", ran.stderr);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
 }
 
 #[test]
 fn what_does_not_fit_is_refused_and_the_next_turn_is_as_if_it_had_not_been() {
-    let long = "word ".repeat(3000);
+    let long = "word ".repeat(4000);
     let ran = chat(&["Hello!", &long, "Hello!"], &["-v"]);
-    let refusal = "tokens and the context 2048 positions: it must leave room for an answer; this turn is not kept, \
-                   `/reset` forgets those before it\n";
-    assert!(ran.stderr.contains("the conversation has 3") && ran.stderr.contains(refusal), "{}", ran.stderr);
+    let refusal =
+        "it must leave room for an answer; this turn is not kept, `/reset` forgets those before it\n";
+    assert!(ran.stderr.contains("the conversation has ") && ran.stderr.contains(refusal), "{}", ran.stderr);
     let without = chat(&["Hello!", "Hello!"], &["-v"]);
     assert_eq!(prompts(&ran), prompts(&without));
-    assert_eq!(ran.ok(), without.ok());
+    // A turn was not answered.
+    assert_eq!(ran.code, Some(1));
+    assert_eq!(ran.stdout, without.ok());
+}
+
+#[test]
+fn the_oldest_turns_make_room_and_that_is_said() {
+    let story = "Tell me a story about a dragon.";
+    let lines = [story, "Hello!", "Hello!", "Hello!", "Hello!"];
+    let ran = chat(&lines, &["-c", "128", "-v"]);
+    let forgotten = "the context of 128 positions is too short: the oldest ";
+    assert!(ran.stderr.contains(forgotten), "{}", ran.stderr);
+    let lengths: Vec<usize> = prompts(&ran).into_iter().map(|(n, _)| n).collect();
+    // Each leaves a quarter of the context for the answer.
+    assert!(lengths.len() == 5 && lengths.iter().all(|&n| n <= 96), "{lengths:?}");
+    assert_eq!(ran.ok().lines().filter(|line| !line.is_empty()).count(), 5);
 }
 
 #[test]
 fn an_answer_that_fills_the_context_says_so() {
     let story = "Tell me a story about a dragon.";
-    let ran = chat(&[story, story, "/reset", story], &["-c", "30"]);
-    let full = "stopped: the context of 30 positions is full\n`/reset` forgets the conversation\n";
-    assert_eq!(ran.stderr.matches(full).count(), 2, "{}", ran.stderr);
-    assert_eq!(ran.stderr.matches("this turn is not kept").count(), 1, "{}", ran.stderr);
-    assert_eq!(ran.ok().lines().count(), 2);
+    let ran = chat(&[story, story], &["-c", "30"]);
+    assert_eq!(
+        ran.stderr.matches("stopped: the context of 30 positions is full\n").count(),
+        2,
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.stderr.matches("the oldest 1 turn is forgotten").count(), 1, "{}", ran.stderr);
+    ran.ok();
 }
 
 #[test]
 fn a_line_that_is_no_text_is_refused() {
     let ran = pipe(b"a\xff\nHello!\n", &GREEDY);
     assert!(ran.stderr.contains("the line is not UTF-8 at byte 1: this turn is not kept"), "{}", ran.stderr);
-    assert_eq!(ran.ok().lines().count(), 1);
+    assert_eq!((ran.code, ran.stdout.lines().count()), (Some(1), 1));
+}
+
+#[test]
+fn turns_can_be_undone_and_answered_again() {
+    let flags = ["chat", "--seed", "7", "-n", "20", "-t", "1", "-v"];
+    let talk = |lines: &[&str]| pipe(lines.join("\n"), &flags);
+    let ran = talk(&["Hello!", "/regen", "/undo", "Hello!"]);
+    let lengths: Vec<usize> = prompts(&ran).into_iter().map(|(n, _)| n).collect();
+    assert!(lengths.len() == 3 && lengths.iter().all(|&n| n == lengths[0]), "{lengths:?}");
+    // Each has a seed of its own.
+    let twice = talk(&["Hello!", "/reset", "Hello!"]).ok();
+    assert_eq!(talk(&["Hello!", "/regen"]).ok(), twice);
+    ran.ok();
+    for command in ["/undo", "/regen"] {
+        assert_eq!(talk(&[command]).code, Some(1));
+    }
+}
+
+#[test]
+fn a_conversation_is_saved_and_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("talk.json");
+    let path = path.to_str().unwrap();
+    let save = format!("/save {path}");
+    let saved = chat(&["/system You are a pirate.", "Hello!", &save], &["-v"]);
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!((json.as_array().unwrap().len(), json[0]["content"].as_str()), (3, Some("You are a pirate.")));
+    let loaded = chat(&[&format!("/load {path}"), "Hello!"], &["-v"]);
+    let talked = chat(&["/system You are a pirate.", "Hello!", "Hello!"], &["-v"]);
+    assert_eq!(prompts(&loaded)[0].0, prompts(&talked)[1].0);
+    loaded.ok();
+    saved.ok();
+    // Nothing is overwritten.
+    let again = chat(&["Hello!", &save], &[]);
+    assert!(again.stderr.contains("exists and is kept"), "{}", again.stderr);
+    assert_eq!(again.code, Some(1));
+}
+
+#[test]
+fn settings_and_files_change_the_next_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    std::fs::write(&path, "The dragon is green.\n").unwrap();
+    let file = format!("/file {}", path.display());
+    let ran = chat(&[&file, "What colour is it?", "/stats", "/set"], &["-v"]);
+    let typed = inferno(&["run", "-t", "0", "-n", "40", "-v", "What colour is it?\n\nThe dragon is green."]);
+    assert_eq!(prompts(&ran)[0].0, prompts(&typed)[0].0);
+    assert!(ran.stderr.contains("1 turns in a context of"), "{}", ran.stderr);
+    assert_eq!(ran.ok(), typed.ok());
+    let ran = chat(
+        &["/set max-tokens 3", "/set temperature 0.5", "/set top_k -1", "Tell me a story.", "/set"],
+        &["-v"],
+    );
+    assert!(
+        ran.stderr.contains("temperature 0.5, top-k 0") && ran.stderr.contains("max-tokens 3"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("decode: 3 tokens"), "{}", ran.stderr);
+    ran.ok();
+    for bad in
+        ["/set heat 3", "/set temperature hot", "/set temperature -1", "/set max-tokens 0", "/set top-k"]
+    {
+        let ran = chat(&[bad], &[]);
+        assert_eq!(ran.code, Some(1), "{bad}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn words_that_end_a_conversation_do() {
+    for word in ["exit", "quit", "bye", "/quit", "/bye"] {
+        assert_eq!(chat(&[word, "Hello!"], &[]).ok(), "", "{word}");
+    }
+    assert_ne!(chat(&[" exit"], &[]).ok(), "");
 }
 
 #[test]
@@ -190,6 +283,7 @@ fn a_terminal_gets_a_prompt() {
     let program = env!("CARGO_BIN_EXE_inferno");
     let mut command = Command::new("script");
     command.args(["-qec", &format!("'{program}' chat -t 0 -n 5"), "/dev/null"]);
+    command.env("TERM", "xterm").env("NO_COLOR", "1");
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     let Ok(mut child) = child else { return xtask::testing::skip("script", "there is no `script`") };
     child.stdin.take().unwrap().write_all(b"Hello!\n/foo\n/exit\n").unwrap();

@@ -69,8 +69,26 @@ fn a_build_without_gpus_says_how_to_get_one_with_them() {
     if build_uses_gpus() {
         return;
     }
-    for args in [["--backend", "wgpu"], ["--device", "0"], ["--gpu-layers", "3"]] {
+    for args in [["--backend", "wgpu"], ["--device", "0"]] {
         let message = inferno(&[&["run", "hello"][..], &args].concat()).error();
         assert!(message.contains("--features wgpu"), "{message}");
     }
+    // As in llama.cpp, a number of layers alone is only warned of.
+    for (layers, is_warned) in [("99", true), ("0", false), ("auto", false), ("all", false), ("-1", false)] {
+        let ran = inferno(&["run", "-n", "1", "-ngl", layers, "hello"]);
+        assert_eq!(
+            ran.stderr.contains("all layers are computed by the processor"),
+            is_warned,
+            "{}",
+            ran.stderr
+        );
+        ran.ok();
+    }
+}
+
+#[test]
+fn backends_of_other_programs_are_explained() {
+    let ran = inferno(&["run", "--backend", "cuda", "hello"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("no cuda backend: GPUs compute through wgpu"), "{}", ran.stderr);
 }

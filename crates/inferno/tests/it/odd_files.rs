@@ -145,3 +145,64 @@ fn golden_vocabulary(folder: &Path) -> String {
     std::fs::write(&path, writer.finish().unwrap()).unwrap();
     path.to_str().unwrap().to_owned()
 }
+
+fn sampling(pairs: &'static [(&'static str, Value)]) -> impl FnOnce(&mut Metadata) {
+    move |m| pairs.iter().for_each(|(key, value)| m.set(format!("general.sampling.{key}"), value.clone()))
+}
+
+#[test]
+fn a_file_has_sampling_defaults_which_flags_replace() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = ember(folder.path(), sampling(&[("temp", Value::F32(0.0)), ("top_k", Value::U32(7))]));
+    let tell = |args: &[&str]| {
+        inferno(&[&["run", "-v", "-n", "30", "--seed", "3", "-m", &path, "Tell me a story."], args].concat())
+    };
+    let greedy = tell(&["-t", "0"]).ok();
+    let ran = tell(&[]);
+    assert!(ran.stderr.contains("sampling defaults of the model: temperature 0, top-k 7"), "{}", ran.stderr);
+    assert_eq!(ran.ok(), greedy);
+    let ran = tell(&["--temperature", "3"]);
+    assert!(!ran.stderr.contains("temperature 0") && ran.stderr.contains("top-k 7"), "{}", ran.stderr);
+    assert_ne!(ran.ok(), greedy);
+    let ran = tell(&["--no-model-defaults", "-t", "3"]);
+    assert!(!ran.stderr.contains("sampling defaults"), "{}", ran.stderr);
+    ran.ok();
+}
+
+#[test]
+fn bad_sampling_defaults_are_warned_of_and_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = &[("temp", Value::F32(f32::NAN)), ("top_p", Value::F32(7.0)), ("mirostat", Value::U32(2))];
+    let path = ember(folder.path(), sampling(bad));
+    let ran = inferno(&["run", "-n", "2", "-m", &path, "Hello!"]);
+    for key in ["temp", "top_p", "mirostat"] {
+        assert!(
+            ran.stderr.contains(&format!("warning: `general.sampling.{key}` of the model is ")),
+            "{}",
+            ran.stderr
+        );
+    }
+    ran.ok();
+}
+
+#[test]
+fn overridden_metadata_is_that_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let logits = |args: &[&str]| inferno(&[&["logits", "--tokens", "5,6,7,8,9,10"], args].concat());
+    let changed = ember(folder.path(), |m| m.set("qwen3.rope.freq_base", Value::F32(123.0)));
+    let expected = logits(&["-m", &changed]).ok();
+    assert_ne!(logits(&[]).ok(), expected);
+    assert_eq!(logits(&["--override-kv", "qwen3.rope.freq_base=float:123"]).ok(), expected);
+    assert_eq!(logits(&["--rope-freq-base", "123"]).ok(), expected);
+    let changed = ember(folder.path(), |m| {
+        let original = m.u32("qwen3.context_length").unwrap();
+        m.set("qwen3.rope.scaling.type", Value::String("yarn".into()));
+        m.set("qwen3.rope.scaling.factor", Value::F32(4.0));
+        m.set("qwen3.rope.scaling.original_context_length", Value::U32(original));
+        m.set("qwen3.context_length", Value::U32(2 * original));
+    });
+    let expected = logits(&["-m", &changed]).ok();
+    assert_eq!(logits(&["--rope-scaling", "yarn", "--rope-scale", "4"]).ok(), expected);
+    let error = logits(&["--override-kv", "general.alignment=int:8"]).error();
+    assert!(error.contains("where the file's tensors are"), "{error}");
+}

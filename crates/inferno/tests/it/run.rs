@@ -105,11 +105,18 @@ fn arguments_out_of_range_are_refused() {
     for args in [
         ["--temperature", "-1"],
         ["--temperature", "NaN"],
-        ["--top-p", "0"],
+        ["--top-p", "-0.1"],
         ["--top-p", "1.1"],
         ["--min-p", "2"],
         ["--max-tokens", "0"],
-        ["--seed", "-1"],
+        ["--max-tokens", "-2"],
+        ["--top-k", "-2"],
+        ["--seed", "x"],
+        ["--repeat-penalty", "0"],
+        ["--presence-penalty", "-3"],
+        ["--stop", ""],
+        ["--override-kv", "x"],
+        ["--rope-scaling", "longrope"],
     ] {
         let ran = run(&[&args[..], &["Hello"]].concat());
         assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.stderr);
@@ -323,4 +330,83 @@ fn commands_of_other_programs_get_a_hint() {
         assert!(ran.stderr.starts_with("error: ") && ran.stderr.contains(part), "{}", ran.stderr);
     }
     assert_eq!(inferno(&["version"]).ok(), inferno(&["--version"]).ok());
+}
+
+#[test]
+fn negative_numbers_mean_what_they_mean_elsewhere() {
+    let ran =
+        run(&["--top-k", "-1", "--seed", "-1", "-n", "-1", "-c", "20", "--repeat-last-n", "-1", "Hello!"]);
+    assert!(ran.stderr.contains("prompt: "), "{}", ran.stderr);
+    ran.ok();
+    let ran = run(&["--temperature", "-1", "Hello!"]);
+    assert!(ran.stderr.contains("expected a number from 0 to 100"), "{}", ran.stderr);
+    let seeded = |seed| run(&["--seed", seed, "-n", "20", "-t", "1", "Tell me a story."]).ok();
+    assert_eq!(seeded("-2"), seeded("18446744073709551614"));
+}
+
+#[test]
+fn more_tokens_than_fit_are_said() {
+    let ran = run(&["-c", "64", "-n", "999999999", "-t", "0", "Hello!"]);
+    assert!(ran.stderr.contains("`--max-tokens 999999999` is more than fits: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains(" of the context's 64 positions are left"), "{}", ran.stderr);
+    ran.ok();
+    // 0 is the model's own context, as in llama.cpp.
+    run(&["-c", "0", "-n", "2", "Hello!"]).ok();
+}
+
+#[test]
+fn a_stop_string_ends_the_answer_and_is_no_part_of_it() {
+    let tell = |args: &[&str]| {
+        run(&[&["-t", "0", "-n", "40", "-v", "Tell me a story about a dragon."], args].concat())
+    };
+    let whole = tell(&[]).ok();
+    let word = whole.split_whitespace().nth(4).unwrap();
+    let before = whole.split(word).next().unwrap();
+    let ran = tell(&["--stop", "never in it", "--stop", word]);
+    assert!(ran.stderr.contains(&format!("stopped: the stop string {word:?}")), "{}", ran.stderr);
+    assert_eq!(ran.ok(), format!("{before}\n"));
+    // Not before the minimum.
+    let ran = tell(&["--stop", word, "--min-tokens", "30"]);
+    assert!(ran.stdout.len() > before.len() + 30, "{}", ran.stdout);
+    assert_eq!(tell(&["--min-tokens", "41"]).code, Some(1));
+}
+
+#[test]
+fn an_answer_comes_as_json() {
+    let args = ["-t", "0", "-n", "12", "Tell me a story about a dragon."];
+    let text = run(&args).ok();
+    let ran = run(&[&["--json", "--seed", "5"], &args[..]].concat());
+    assert_eq!(ran.stderr, "");
+    let json: serde_json::Value = serde_json::from_str(&ran.ok()).unwrap();
+    assert_eq!(json["text"].as_str().unwrap(), text.strip_suffix('\n').unwrap());
+    assert_eq!((json["finish_reason"].as_str(), json["seed"].as_u64()), (Some("length"), Some(5)));
+    assert_eq!(json["tokens"].as_array().unwrap().len(), 12);
+    assert_eq!(json["usage"]["completion_tokens"], 12);
+    assert_eq!(json["usage"]["total_tokens"], 12 + json["usage"]["prompt_tokens"].as_u64().unwrap());
+    for time in ["load_ms", "prompt_ms", "predicted_ms", "prompt_per_second", "predicted_per_second"] {
+        assert!(json["timings"][time].as_f64().unwrap() > 0.0, "{time}: {json}");
+    }
+    // Speeds are possible ones: the times are those of the engine.
+    assert!(json["timings"]["predicted_per_second"].as_f64().unwrap() < 50_000.0, "{json}");
+}
+
+#[test]
+fn penalties_change_the_answer() {
+    let tell = |args: &[&str]| {
+        run(&[&["-t", "0", "-n", "60", "--min-tokens", "60", "--raw", "Once upon a time"], args].concat())
+            .ok()
+    };
+    let plain = tell(&[]);
+    assert_eq!(tell(&["--repeat-penalty", "1", "--presence-penalty", "0"]), plain);
+    assert_ne!(tell(&["--repeat-penalty", "5"]), plain);
+    assert_eq!(tell(&["--repeat-penalty", "5", "--repeat-last-n", "0"]), plain);
+    assert_ne!(tell(&["--frequency-penalty", "2", "--presence-penalty", "2"]), plain);
+}
+
+#[test]
+fn the_environment_gives_flags_their_defaults() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inferno"));
+    command.args(["run", "-n", "1", "Hello"]).stdin(Stdio::null()).env("INFERNO_MODEL", "no such file.gguf");
+    let output = command.output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("`no such file.gguf`: cannot open"));
 }

@@ -20,12 +20,34 @@ pub(super) enum Said<'a> {
     Turn(&'a str),
     System(&'a str),
     Reset,
+    Undo,
+    Regenerate,
+    Save(&'a str),
+    Load(&'a str),
+    File(&'a str),
+    /// Name and value; both are empty to show all.
+    Set(&'a str, &'a str),
+    Stats,
     Help,
     Exit,
     /// A command that there is not.
     Unknown(&'a str),
     /// A blank line.
     Nothing,
+}
+
+/// Bytes of a line that a terminal passes on: the rest of a longer line is lost before the program sees it.
+const TERMINAL_BYTES: usize = if cfg!(target_os = "macos") { 1023 } else { 4095 };
+
+/// Says that a line from a terminal may have been cut by it.
+pub(super) fn uncut(line: Line) -> Line {
+    match line {
+        Line::Text(text) if text.len() >= TERMINAL_BYTES => Line::Unfit(format!(
+            "the terminal passes on {TERMINAL_BYTES} bytes of a line at most, and the rest of this one may be lost: put long \
+             text into a file (`/file FILE`)"
+        )),
+        line => line,
+    }
 }
 
 /// Reads up to the end of a line, but does not hold more than a prompt may have.
@@ -52,14 +74,32 @@ impl Said<'_> {
     pub(super) fn of(line: &str) -> Said<'_> {
         let is_command = line.starts_with('/');
         let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        match (word, rest.trim()) {
+        let rest = rest.trim();
+        match (word, rest) {
             _ if line.trim().is_empty() => Said::Nothing,
+            (word, "") if ["exit", "quit", "bye"].iter().any(|end| word.eq_ignore_ascii_case(end)) => {
+                Said::Exit
+            }
             _ if !is_command => Said::Turn(line),
             ("/system", text) => Said::System(text),
-            ("/reset", "") => Said::Reset,
-            ("/help", "") => Said::Help,
-            ("/exit", "") => Said::Exit,
-            ("/reset" | "/help" | "/exit", _) => Said::Unknown(line.trim_end()),
+            ("/reset" | "/clear", "") => Said::Reset,
+            ("/undo", "") => Said::Undo,
+            ("/regen" | "/retry", "") => Said::Regenerate,
+            ("/stats", "") => Said::Stats,
+            ("/help" | "/?", "") => Said::Help,
+            ("/exit" | "/quit" | "/bye", "") => Said::Exit,
+            ("/save", file) if !file.is_empty() => Said::Save(file),
+            ("/load", file) if !file.is_empty() => Said::Load(file),
+            ("/file", file) if !file.is_empty() => Said::File(file),
+            ("/set", setting) => {
+                let (name, value) = setting.split_once(char::is_whitespace).unwrap_or((setting, ""));
+                Said::Set(name, value.trim())
+            }
+            (
+                "/reset" | "/clear" | "/undo" | "/regen" | "/retry" | "/stats" | "/help" | "/?" | "/exit"
+                | "/quit" | "/bye" | "/save" | "/load" | "/file",
+                _,
+            ) => Said::Unknown(line.trim_end()),
             _ => Said::Unknown(word),
         }
     }
@@ -84,9 +124,30 @@ mod tests {
             ("/systems x", Said::Unknown("/systems")),
             ("/exit now", Said::Unknown("/exit now")),
             ("/", Said::Unknown("/")),
+            ("exit", Said::Exit),
+            ("Bye ", Said::Exit),
+            (" quit", Said::Turn(" quit")),
+            ("exit the building", Said::Turn("exit the building")),
+            ("/quit", Said::Exit),
+            ("/regen", Said::Regenerate),
+            ("/undo", Said::Undo),
+            ("/save a b.json ", Said::Save("a b.json")),
+            ("/save", Said::Unknown("/save")),
+            ("/load x", Said::Load("x")),
+            ("/file notes.md", Said::File("notes.md")),
+            ("/set", Said::Set("", "")),
+            ("/set top-k  5", Said::Set("top-k", "5")),
+            ("/stats", Said::Stats),
         ] {
             assert_eq!(Said::of(line), said, "{line}");
         }
+    }
+
+    #[test]
+    fn a_line_as_long_as_a_terminal_takes_is_not_believed() {
+        let line = |n| uncut(Line::Text("x".repeat(n)));
+        assert!(matches!(line(TERMINAL_BYTES - 1), Line::Text(_)));
+        assert!(matches!(line(TERMINAL_BYTES), Line::Unfit(why) if why.contains("`/file FILE`")));
     }
 
     #[test]

@@ -1,9 +1,6 @@
 //! What a model's file says that clients are told.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
-use inferno_format::DType;
 use inferno_model::architecture::Architecture;
 use inferno_server::Card;
 
@@ -24,20 +21,15 @@ pub(super) fn card(args: &cli::Serve, opened: &Opened, arch: &Architecture, leve
     }
     let own = metadata.opt_str("general.name").ok().flatten().map(str::to_owned);
     names.extend(own.filter(|name| !name.is_empty() && !names.contains(name)));
-    let tensors = opened.file.tensors();
-    let mut by_type: BTreeMap<&str, u64> = BTreeMap::new();
-    for tensor in tensors {
-        *by_type.entry(tensor.dtype.name()).or_default() += tensor.n_elements() as u64;
-    }
-    let most = by_type.iter().max_by_key(|(_, n)| **n).map_or(DType::F32.name(), |(name, _)| name);
+    let (n_params, dtype) = opened.size();
     let family = metadata.opt_str("general.architecture").ok().flatten().unwrap_or_default();
     Ok(Card {
         names,
         context_train: opened.architecture(None)?.context_len,
-        n_params: by_type.values().sum(),
+        n_params,
         n_bytes: opened.file.file_bytes(),
         dim: arch.dim,
-        dtype: most.to_owned(),
+        dtype: dtype.to_owned(),
         family: family.to_owned(),
         fingerprint: fingerprint(opened, level)?,
     })

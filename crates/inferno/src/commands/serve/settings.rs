@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use inferno_server::log::{self, Format, Level};
-use inferno_server::{Defaults, Key, KeyLimits, Role, Settings, check_keys, read_keys};
+use inferno_server::{Key, KeyLimits, Role, Settings, check_keys, read_keys};
 
 use crate::cli::{self, LogFormat, LogLevel};
 
@@ -23,12 +23,7 @@ pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
         cors_origins: access.cors_origin.clone(),
         any_model: args.any_model,
         vllm_metrics: args.logs.metrics_compat.is_some(),
-        defaults: Defaults {
-            temperature: args.defaults.temperature,
-            top_k: args.defaults.top_k as usize,
-            top_p: args.defaults.top_p,
-            min_p: args.defaults.min_p,
-        },
+        defaults: args.defaults.wishes().resolve(),
         speculate: !args.engine.no_speculation,
         header_bytes: limits.header_bytes as usize,
         headers: limits.headers.get(),

@@ -217,3 +217,19 @@ fn the_printed_command_works_as_it_is() {
         assert!(answer.ends_with("200"), "{printed}\n{answer}");
     }
 }
+
+#[test]
+fn sampling_defaults_come_from_the_file_and_flags_replace_them() {
+    let defaults = |args: &[&str]| {
+        let served = serve(args);
+        let (_, body) = served.get("/server_info");
+        let json: serde_json::Value = serde_json::from_str(&body[body.find('{').unwrap()..]).unwrap();
+        json["sampling_defaults"].clone()
+    };
+    let found = defaults(&["--top-k", "-1", "--repeat-penalty", "1.5", "-np", "2", "-c", "0"]);
+    // Ember's own, but for what the flags say.
+    assert_eq!((&found["temperature"], &found["min_p"]), (&0.5.into(), &0.05.into()), "{found}");
+    assert_eq!((&found["top_k"], &found["repetition_penalty"]), (&0.into(), &1.5.into()), "{found}");
+    let found = defaults(&["--no-model-defaults"]);
+    assert_eq!((&found["temperature"], &found["top_k"]), (&0.6.into(), &40.into()), "{found}");
+}

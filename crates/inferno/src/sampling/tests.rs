@@ -1,0 +1,72 @@
+use super::*;
+
+fn file(pairs: &[(&str, Value)]) -> FromFile {
+    let mut metadata = Metadata::default();
+    pairs.iter().for_each(|(key, value)| metadata.set(*key, value.clone()));
+    FromFile::read(&metadata)
+}
+
+#[test]
+fn every_type_of_number_is_taken() {
+    let found = file(&[
+        ("general.sampling.temp", Value::F64(0.5)),
+        ("general.sampling.top_k", Value::U32(20)),
+        ("general.sampling.top_p", Value::F32(0.9)),
+        ("general.sampling.min_p", Value::I32(0)),
+        ("general.sampling.penalty_repeat", Value::String("1.1".into())),
+        ("general.sampling.penalty_freq", Value::F32(0.25)),
+        ("general.sampling.penalty_present", Value::F32(-0.5)),
+        ("general.sampling.mirostat", Value::I32(0)),
+        ("general.sampling.xtc_threshold", Value::F32(0.1)),
+        (
+            "general.sampling.sequence",
+            Value::String("penalties;dry;top_k;typ_p;top_p;min_p;xtc;temperature".into()),
+        ),
+        ("general.name", Value::String("x".into())),
+    ]);
+    assert_eq!(found.warnings, Vec::<String>::new());
+    let expected = "temperature 0.5, top-k 20, top-p 0.9, min-p 0, repeat-penalty 1.1, repeat-last-n 64, \
+                    presence-penalty -0.5, frequency-penalty 0.25";
+    assert_eq!(found.wishes.describe(), expected);
+}
+
+#[test]
+fn bad_values_are_named_and_ignored() {
+    for (key, value) in [
+        ("temp", Value::F32(f32::NAN)),
+        ("temp", Value::F32(f32::INFINITY)),
+        ("temp", Value::F32(-1.0)),
+        ("temp", Value::String("hot".into())),
+        ("temp", Value::Bool(true)),
+        ("top_k", Value::F32(0.5)),
+        ("top_k", Value::U64(u64::MAX)),
+        ("top_p", Value::F32(1.5)),
+        ("min_p", Value::I32(-1)),
+        ("penalty_repeat", Value::F32(0.0)),
+        ("penalty_last_n", Value::String(String::new())),
+        ("mirostat", Value::I32(2)),
+        ("xtc_probability", Value::F32(0.5)),
+        ("sequence", Value::String("temperature;top_k".into())),
+        ("heat", Value::F32(1.0)),
+    ] {
+        let found = file(&[(&format!("general.sampling.{key}"), value)]);
+        assert_eq!(found.wishes, Wishes::default(), "{key}");
+        let [warning] = &found.warnings[..] else { panic!("{key}: {:?}", found.warnings) };
+        assert!(warning.starts_with(&format!("`general.sampling.{key}` of the model is ")), "{warning}");
+        assert!(warning.contains(" and is ignored: "), "{warning}");
+    }
+}
+
+#[test]
+fn flags_count_more_than_the_file_and_that_more_than_our_own() {
+    let found = file(&[
+        ("general.sampling.temp", Value::F32(0.5)),
+        ("general.sampling.top_k", Value::I32(-1)),
+        ("general.sampling.penalty_last_n", Value::I32(-1)),
+    ]);
+    let flags = Wishes { temperature: Some(0.0), ..Wishes::default() };
+    let all = flags.or(&found.wishes).resolve();
+    assert_eq!((all.temperature, all.top_k, all.min_p, all.repeat_last_n), (0.0, 0, 0.05, None));
+    assert_eq!(Wishes::default().resolve(), Defaults::default());
+    assert_eq!(Wishes::from(&all).resolve(), all);
+}
