@@ -21,7 +21,7 @@ const INTERRUPT_POLL: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stop {
     EndOfAnswer,
-    StopString(String),
+    Text(String),
     MaxTokens,
     ContextFull,
     Interrupted,
@@ -31,7 +31,7 @@ impl Stop {
     /// As OpenAI's API has it, and a word of ours for what cannot happen there.
     pub(crate) fn finish_reason(&self) -> &'static str {
         match self {
-            Stop::EndOfAnswer | Stop::StopString(_) => "stop",
+            Stop::EndOfAnswer | Stop::Text(_) => "stop",
             Stop::MaxTokens | Stop::ContextFull => "length",
             Stop::Interrupted => "interrupted",
         }
@@ -42,7 +42,7 @@ impl std::fmt::Display for Stop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Stop::EndOfAnswer => f.write_str("the model ended its answer"),
-            Stop::StopString(text) => write!(f, "the stop string {text:?}"),
+            Stop::Text(text) => write!(f, "the stop string {text:?}"),
             Stop::MaxTokens => f.write_str("the answer reached `--max-tokens`"),
             Stop::ContextFull => f.write_str("the context is full"),
             Stop::Interrupted => f.write_str("interrupted"),
@@ -174,7 +174,7 @@ pub(crate) fn stream(
                     Finish::Length => limit,
                     Finish::Failed(why) => bail!(why),
                     Finish::Constraint => match stops.matched() {
-                        Some(i) => Stop::StopString(strings[i].clone()),
+                        Some(i) => Stop::Text(strings[i].clone()),
                         None => Stop::EndOfAnswer,
                     },
                     Finish::Cancelled | Finish::Deadline => Stop::Interrupted,

@@ -123,8 +123,10 @@ fn set(metadata: &mut Metadata, key: &str, value: Value) -> Result<()> {
         (Some(Value::Array(_)), _) => {
             bail!("it is an array in the file, and only single values can be replaced")
         }
-        (Some(old), Value::I64(x)) => integer_like(old, x)
-            .with_context(|| format!("it is {old} in the file, which {x} does not fit"))?,
+        (Some(old), Value::I64(x)) if old.integer().is_some() || matches!(old, Value::U64(_)) => {
+            integer_like(old, x)
+                .with_context(|| format!("it is {old} in the file, which {x} does not fit"))?
+        }
         (Some(old @ (Value::F32(_) | Value::F64(_))), Value::F32(x)) => match old {
             Value::F64(_) => Value::F64(x.into()),
             _ => Value::F32(x),

@@ -48,7 +48,7 @@ fn to_json(session: &Session, answer: &Answer) -> Json {
     let n_computed = usage.n_prompt - usage.n_cached;
     let n_decoded = usage.n_completion.saturating_sub(1);
     let stop_reason = match &answer.stop {
-        Stop::StopString(text) => Some(text),
+        Stop::Text(text) => Some(text),
         _ => None,
     };
     json!({

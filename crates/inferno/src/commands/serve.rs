@@ -126,7 +126,6 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
     let began = Instant::now();
     let mut opened = load::open(args.model.as_deref())?;
     args.overrides.apply(&mut opened.file, args.context())?;
-    let defaults = defaults(args, &opened);
     let arch = opened.architecture(args.context().map(|n| n as usize))?;
     let target = args.compute.target()?;
     let runs_on = target.runs_on(&opened);
@@ -152,6 +151,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
         );
     }
     start::loaded(&card, &runs_on, &plan, (context_len, cli_engine.sequences.get()), began.elapsed());
+    let defaults = defaults(args, &opened);
     let limits = Limits {
         max_sequences: cli_engine.sequences.get(),
         max_rows: cli_engine.budget.get(),
