@@ -3,6 +3,7 @@
 mod admission;
 mod chain;
 mod deliver;
+mod foresee;
 mod health;
 mod live;
 mod snapshot;
@@ -17,6 +18,7 @@ use inferno_model::batch::{Batch, PageId, Want};
 use inferno_model::transformer::Model;
 
 use crate::draft::{Drafts, Guesser, PromptLookup, StepCost};
+use crate::forecast::{Ending, Experience};
 use crate::metrics::Metrics;
 use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, SeqId, Usage};
 use crate::sampler::{Chooser, History, TokenLogprob, TokenMask};
@@ -51,6 +53,7 @@ pub(crate) struct Core {
     drafts: Drafts,
     scratch: Scratch,
     metrics: Metrics,
+    experience: Experience,
     /// Prompts that made a step fail, and until when they are refused.
     poisonous: HashMap<u64, Micros, RandomState>,
     /// The logits of [`self_test`] when all was well, if it has run and passed.
@@ -92,6 +95,7 @@ impl Core {
             drafts: Drafts::new(Box::new(PromptLookup)),
             scratch: Scratch::default(),
             metrics: Metrics::default(),
+            experience: Experience::default(),
             poisonous: HashMap::default(),
             healthy: None,
             is_tested: false,
@@ -249,7 +253,9 @@ impl Core {
                     self.deliver(&mut scratch, after);
                     let each = (after - before) / n as u64;
                     let took = ((self.clock)() - start) / n as u64;
-                    self.metrics.add_starts(scratch.plan.started.len(), took);
+                    self.metrics.busy_time += took * n as u64;
+                    let Plan { n_decoding, n_prompt_rows, .. } = scratch.plan;
+                    self.experience.speed.observe(n_decoding, n_prompt_rows, took);
                     for _ in 0..n {
                         self.scheduler.observe(&scratch.plan, each);
                         self.metrics.step_time.add(took);
@@ -277,6 +283,7 @@ impl Core {
         let Some((n_cached, miss)) = sequence.first_match else { return Ok(()) };
         live.usage.n_cached = n_cached;
         live.start(now);
+        self.experience.found(live.usage.n_prompt, n_cached);
         self.metrics.queue_time.add(now - live.submitted);
         tell(&live.sink, Event::Started { choice_idx: live.choice_idx, n_cached, miss })
     }
@@ -293,6 +300,11 @@ impl Core {
             }
         }
         live.end((self.clock)());
+        let n = live.usage.n_completion;
+        let has_ended = !matches!(finish, Finish::Length | Finish::Failed(_));
+        if has_ended && n > 0 && live.ending() == Ending::Anywhere {
+            self.experience.lengths.end(n);
+        }
         live.usage.n_preemptions = sequence.map_or(0, |s| s.n_preemptions);
         self.metrics.finished.add(&finish);
         let event = Event::Finished { choice_idx: live.choice_idx, finish, usage: live.usage };

@@ -12,7 +12,7 @@ use inferno_model::transformer::Model;
 use crate::core::{Broken, Core, Shape};
 use crate::draft::DraftModel;
 use crate::mailbox::{Letter, Mailbox, Post, Wait};
-use crate::request::Micros;
+use crate::request::{Micros, RequestId};
 use crate::scheduler::Limits;
 pub use handle::{Handle, Ticket};
 pub use pulse::Pulse;
@@ -27,6 +27,9 @@ pub struct Config {
     pub max_waiting: usize,
     /// Tokens of the prompts that wait, at most.
     pub max_waiting_tokens: usize,
+    /// Test the model and measure its steps before anything else, for estimates that are right from the first request on;
+    /// [`Engine::start`] waits for it. Else the model is tested when nothing has come for a second.
+    pub self_test: bool,
 }
 
 impl Config {
@@ -42,12 +45,15 @@ impl Config {
             aging: 10_000_000,
             prefix_cache: true,
         };
-        Config { limits, max_waiting: 1024, max_waiting_tokens: 4 << 20 }
+        Config { limits, max_waiting: 1024, max_waiting_tokens: 4 << 20, self_test: false }
     }
 }
 
 /// When nothing has come for so long, the engine notes how a healthy model computes.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Time between two forecasts: each is some microseconds of work for every sequence.
+const FORETELL: Micros = 50_000;
 
 /// A running engine. It ends when it is told to, or when it and all handles are gone.
 #[derive(Debug)]
@@ -104,7 +110,18 @@ impl Engine {
             max_waiting_tokens: config.max_waiting_tokens,
         };
         let thread = std::thread::Builder::new().name("engine".into());
-        let thread = thread.spawn(move || run(core, &mailbox, &vitals));
+        let (sender, is_ready) = std::sync::mpsc::sync_channel::<()>(1);
+        let thread = thread.spawn(move || {
+            if config.self_test {
+                let _step = vitals.step();
+                core.measure();
+            }
+            mailbox.foretell(core.forecast(RequestId(0)));
+            drop(sender);
+            run(core, &mailbox, &vitals)
+        });
+        // Its end is the message.
+        let _ = is_ready.recv();
         Engine { handle, thread: Some(thread.expect("the system has a thread for the engine")) }
     }
 
@@ -143,8 +160,14 @@ fn micros_since(began: Instant) -> Micros {
 fn run(mut core: Core, mailbox: &Mailbox, vitals: &Vitals) -> Result<Box<dyn Model>, Broken> {
     let _closer = Closer(mailbox);
     let mut letters = Vec::new();
+    let (mut last, mut foretold) = (RequestId(0), 0);
     let result = loop {
         mailbox.publish(core.metrics());
+        let now = core.now();
+        if core.is_idle() || now >= foretold + FORETELL {
+            mailbox.foretell(core.forecast(last));
+            foretold = now;
+        }
         let wait = match (core.is_idle(), core.is_tested()) {
             (false, _) => Wait::No,
             (true, false) => Wait::For(IDLE),
@@ -159,7 +182,10 @@ fn run(mut core: Core, mailbox: &Mailbox, vitals: &Vitals) -> Result<Box<dyn Mod
         }
         for letter in letters.drain(..) {
             match letter {
-                Letter::Request(id, request, at, sink) => core.submit(id, *request, at, sink),
+                Letter::Request(id, request, at, sink) => {
+                    last = id;
+                    core.submit(id, *request, at, sink);
+                }
                 Letter::Cancel(id) => core.cancel(id),
                 Letter::ClearCache => drop(core.clear_cache()),
                 Letter::Inspect(sender) => drop(sender.send(core.snapshot())),

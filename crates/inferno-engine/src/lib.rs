@@ -11,6 +11,7 @@ mod draft;
 mod engine;
 #[cfg(test)]
 mod fake;
+mod forecast;
 mod mailbox;
 mod metrics;
 mod pages;

@@ -1,5 +1,6 @@
 //! Between the engine's thread and all others: letters in, numbers out.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 #[cfg(loom)]
@@ -9,8 +10,9 @@ use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::core::{Sink, Snapshot};
+use crate::forecast::{Ending, Job, Places};
 use crate::metrics::Metrics;
-use crate::request::{Micros, Refusal, Request, RequestId};
+use crate::request::{Micros, Refusal, Request, RequestId, SeqId};
 
 /// What others ask of the engine.
 pub(crate) enum Letter {
@@ -46,8 +48,15 @@ pub(crate) struct Load {
     pub(crate) n_waiting: usize,
     pub(crate) n_waiting_tokens: usize,
     pub(crate) n_running: usize,
-    /// When there may be room again.
-    pub(crate) retry_after: Duration,
+}
+
+/// The engine's places with all that it knew of, as it told last.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Forecast {
+    pub(crate) at: Micros,
+    pub(crate) places: Places,
+    /// The last request that it knew of.
+    pub(crate) last: RequestId,
 }
 
 #[derive(Default)]
@@ -69,6 +78,9 @@ struct Inside {
     /// What the letters bring.
     waiting: Waiting,
     metrics: Metrics,
+    forecast: Forecast,
+    /// Of requests that came after the forecast was made, the sequences.
+    fresh: VecDeque<(RequestId, u32, Job)>,
     n_requests: u64,
     stop: bool,
     is_closed: bool,
@@ -80,15 +92,45 @@ impl Inside {
             return Err(Refusal::Stopped);
         }
         let waiting = self.metrics.sequences;
-        let n_waiting = self.waiting.n_sequences + waiting.waiting;
-        // Half of the queue has gone by then.
-        let retry_after = self.metrics.time_of_starts(n_waiting as f64 / 2.0).max(Duration::from_secs(1));
         Ok(Load {
-            n_waiting,
+            n_waiting: self.waiting.n_sequences + waiting.waiting,
             n_waiting_tokens: self.waiting.n_tokens + waiting.waiting_tokens,
             n_running: waiting.running,
-            retry_after,
         })
+    }
+
+    /// The engine's places, with all requests that were handed in.
+    fn places(&self, now: Micros) -> Places {
+        let mut places = self.forecast.places.clone();
+        places.pass(now.saturating_sub(self.forecast.at));
+        for (_, n, job) in &self.fresh {
+            for _ in 0..*n {
+                places.admit(job);
+            }
+        }
+        places
+    }
+
+    /// When all that wait now have started: whoever comes then finds an empty queue.
+    fn retry_after(&self, now: Micros) -> Duration {
+        Duration::from_micros(self.places(now).last_start()).max(Duration::from_secs(1))
+    }
+}
+
+impl Inside {
+    /// A sequence of a request that the engine has not seen yet.
+    fn job(&self, request: &Request) -> Job {
+        let n_tokens = request.prompt.len();
+        let has_end = request.sampling.has_end() || !request.constraints.is_empty();
+        Job {
+            // Of its own only as to how long it may be.
+            id: SeqId(self.n_requests),
+            n_rows: n_tokens as f64 * self.forecast.places.experience().share_to_compute(),
+            n_tokens,
+            n_completion: 0,
+            limit: request.max_tokens,
+            ending: if has_end { Ending::Anywhere } else { Ending::AtLimit },
+        }
     }
 }
 
@@ -99,29 +141,45 @@ impl std::fmt::Debug for Mailbox {
 }
 
 impl Mailbox {
-    /// Hands a request in, if `allow` does: it sees what waits.
+    /// Hands a request in, if `allow` does: it sees what waits, and can ask when all of it will have started.
     pub(crate) fn submit(
         &self,
         request: Request,
         now: Micros,
         sink: Sink,
-        allow: impl FnOnce(&Load) -> Result<(), Refusal>,
+        allow: impl FnOnce(&Load, &dyn Fn() -> Duration) -> Result<(), Refusal>,
     ) -> Result<RequestId, Refusal> {
         let mut inside = self.lock();
-        allow(&inside.load()?)?;
+        allow(&inside.load()?, &|| inside.retry_after(now))?;
         inside.waiting.n_sequences += request.n as usize;
         inside.waiting.n_tokens += request.n as usize * request.prompt.len();
         inside.n_requests += 1;
         let id = RequestId(inside.n_requests);
+        let job = inside.job(&request);
+        inside.fresh.push_back((id, request.n, job));
         inside.letters.push(Letter::Request(id, Box::new(request), now, sink));
         drop(inside);
         self.arrived.notify_one();
         Ok(id)
     }
 
-    /// What a request that comes now would find.
-    pub(crate) fn load(&self) -> Result<Load, Refusal> {
-        self.lock().load()
+    /// Asks `allow` of what a request that comes now would find.
+    pub(crate) fn ask(
+        &self,
+        now: Micros,
+        allow: impl FnOnce(&Load, &dyn Fn() -> Duration) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let inside = self.lock();
+        allow(&inside.load()?, &|| inside.retry_after(now))
+    }
+
+    /// Time until a short request that comes now would start.
+    pub(crate) fn wait_estimate(&self, now: Micros) -> Duration {
+        let inside = self.lock();
+        let places = inside.places(now);
+        let job = inside.job(&Request::new(vec![0], 1));
+        drop(inside);
+        Duration::from_micros(places.next_start(&job))
     }
 
     /// Any other letter; it is dropped if nobody is there to read it.
@@ -163,6 +221,15 @@ impl Mailbox {
     /// What the engine has done.
     pub(crate) fn publish(&self, metrics: Metrics) {
         self.lock().metrics = metrics;
+    }
+
+    /// What the engine foresees.
+    pub(crate) fn foretell(&self, forecast: Forecast) {
+        let mut inside = self.lock();
+        while inside.fresh.front().is_some_and(|(id, ..)| *id <= forecast.last) {
+            inside.fresh.pop_front();
+        }
+        inside.forecast = forecast;
     }
 
     pub(crate) fn metrics(&self) -> Metrics {

@@ -1,7 +1,5 @@
 //! What the engine has done, as plain numbers.
 
-use std::time::Duration;
-
 use crate::cache::CacheCounts;
 use crate::pages::PageCounts;
 use crate::request::{Finish, Micros};
@@ -94,9 +92,6 @@ pub struct FinishCounts {
     pub failed: u64,
 }
 
-/// Work of so many microseconds is what happened lately.
-const LATELY: Micros = 20_000_000;
-
 /// Counters since the start, and what is now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metrics {
@@ -108,8 +103,6 @@ pub struct Metrics {
     pub cache: CacheCounts,
     /// Microseconds spent in steps.
     pub busy_time: Micros,
-    /// Choices that got their first place in a step, per second of work, lately.
-    pub starts_per_second: f64,
     /// Steps.
     pub steps: u64,
     /// Those that followed another one on the device, without the engine between.
@@ -140,26 +133,6 @@ pub struct Metrics {
     pub inter_token_latency: Histogram<25>,
 }
 
-/// The longest time that is ever estimated.
-const MAX_ESTIMATE: f64 = 600.0;
-
-impl Metrics {
-    /// How long so many choices take to start, at the rate of lately; 10 minutes at most.
-    pub(crate) fn time_of_starts(&self, n: f64) -> Duration {
-        // Nothing is known before the first has started.
-        let seconds = n / self.starts_per_second.max(0.1);
-        Duration::from_secs_f64(seconds.clamp(0.0, MAX_ESTIMATE))
-    }
-
-    /// A step took so long, and so many choices got their first place in it.
-    pub(crate) fn add_starts(&mut self, n: usize, took: Micros) {
-        self.busy_time += took;
-        let share = (took as f64 / LATELY as f64).min(1.0);
-        let now = 1e6 * n as f64 / took.max(1) as f64;
-        self.starts_per_second += share * (now - self.starts_per_second);
-    }
-}
-
 impl Default for Metrics {
     fn default() -> Metrics {
         let time = Histogram::new(&TIME_BUCKETS);
@@ -168,7 +141,6 @@ impl Default for Metrics {
             pages: PageCounts::default(),
             cache: CacheCounts::default(),
             busy_time: 0,
-            starts_per_second: 0.0,
             steps: 0,
             chained_steps: 0,
             prompt_tokens: 0,
@@ -210,13 +182,5 @@ mod tests {
         [0, 1, 2, 3, 4, 2048, 2049].into_iter().for_each(|x| rows.add(x));
         assert_eq!((rows.counts[..3].to_vec(), rows.counts[11], rows.above), (vec![2, 1, 2], 1, 1));
         assert_eq!((rows.n(), rows.sum), (7, 4107));
-    }
-
-    #[test]
-    fn choices_start_at_the_rate_of_lately_as_far_as_it_is_known() {
-        let known = Metrics { starts_per_second: 4.0, ..Metrics::default() };
-        assert_eq!(known.time_of_starts(1.0), Duration::from_millis(250));
-        assert_eq!(known.time_of_starts(1e30), Duration::from_secs(600));
-        assert_eq!(Metrics::default().time_of_starts(3.0), Duration::from_secs(30));
     }
 }

@@ -4,7 +4,8 @@
 //! over, each tenant that waits gets a quantum more (Shreedhar and Varghese, "Efficient fair queuing using deficit round
 //! robin", 1995).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
@@ -12,6 +13,9 @@ use crate::request::{Micros, SeqId};
 
 /// Tokens a tenant gets in a round.
 const QUANTUM: i64 = 512;
+
+/// Tokens of a completion that are charged as they come, for orders foreseen.
+const TYPICAL_COMPLETION: usize = 128;
 
 /// What every tenant may still take. A tenant that has nothing left here is forgotten once it owes nothing: else one large
 /// request after the other would each begin without debts.
@@ -187,6 +191,24 @@ impl Queue {
                 self.classes.remove(&waiting.class);
             }
         }
+    }
+
+    /// Sequences in the order in which they will be next, about: class by class, and in it each time the tenant that had
+    /// least.
+    pub(crate) fn order(&self, deficits: &Deficits) -> Vec<SeqId> {
+        let mut order = Vec::with_capacity(self.n_sequences);
+        for class in self.classes.values() {
+            let credit = |(place, tenant): (usize, &u32)| (deficits.of(*tenant), Reverse(place), *tenant);
+            let mut tenants: BinaryHeap<_> = class.ring.iter().enumerate().map(credit).collect();
+            let mut lines: HashMap<u32, std::collections::vec_deque::Iter<'_, Waiting>> =
+                class.tenants.iter().map(|(tenant, line)| (*tenant, line.iter())).collect();
+            while let Some((credit, place, tenant)) = tenants.pop() {
+                let Some(next) = lines.get_mut(&tenant).and_then(Iterator::next) else { continue };
+                order.push(next.id);
+                tenants.push((credit - (next.n_tokens + TYPICAL_COMPLETION) as i64, place, tenant));
+            }
+        }
+        order
     }
 
     /// For every sequence how many there are before it in its class and in those before it, about.

@@ -132,6 +132,16 @@ impl Scheduler {
         over
     }
 
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Those that run, and those that wait in the order in which they will run, about.
+    pub(crate) fn line(&self) -> (Vec<&Sequence>, Vec<&Sequence>) {
+        let of = |ids: &[SeqId]| ids.iter().map(|id| &self.sequences[id]).collect();
+        (of(&self.running), of(&self.queue.order(&self.deficits)))
+    }
+
     /// All sequences in no order.
     pub(crate) fn sequences(&self) -> impl Iterator<Item = &Sequence> {
         self.sequences.values()

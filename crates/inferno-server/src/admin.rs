@@ -23,6 +23,7 @@ pub(crate) async fn requests(State(app): State<Arc<App>>) -> Result<Response, Ap
             "choice": s.choice_idx,
             "state": if s.place.is_some() { "waiting" } else { "running" },
             "queue_position": s.place.map(|place| place + 1),
+            "eta_ms": s.eta.map(|eta| eta.as_millis() as u64),
             "prompt_tokens": s.n_prompt,
             "cached_tokens": s.n_cached,
             "computed_tokens": s.n_computed,

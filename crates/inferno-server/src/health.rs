@@ -90,7 +90,7 @@ pub(crate) async fn loads(State(app): State<Arc<App>>) -> Response {
         "tokens_waiting": sequences.waiting_tokens,
         "kv_pages": { "free": pages.free, "cached": pages.cached, "held": pages.held, "total": app.n_pages },
         "kv_usage": pages.held as f64 / app.n_pages.max(1) as f64,
-        "wait_estimate_s": app.engine.wait_estimate(sequences.waiting).as_secs_f64(),
+        "wait_estimate_s": app.engine.wait_estimate().as_secs_f64(),
         "draining": !app.drain.is_serving(),
     }))
 }

@@ -14,7 +14,7 @@ pub(crate) struct Place {
     /// How many are before it.
     pub(crate) place: usize,
     pub(crate) n_waiting: usize,
-    /// When its turn may come.
+    /// Time until its first token, about.
     pub(crate) eta: Duration,
 }
 
@@ -28,8 +28,8 @@ pub(crate) struct Places {
 #[derive(Debug)]
 struct Look {
     at: Instant,
-    /// Of each request's first sequence that waits.
-    places: HashMap<RequestId, usize>,
+    /// Of each request's first sequence that waits: its place, and the time from then on to its first token.
+    places: HashMap<RequestId, (usize, Duration)>,
     n_waiting: usize,
 }
 
@@ -45,8 +45,8 @@ impl Places {
             self.look(engine).await;
         }
         let look = self.seen()?;
-        let place = *look.places.get(&id)?;
-        Some(Place { place, n_waiting: look.n_waiting, eta: engine.wait_estimate(place) })
+        let (place, eta) = *look.places.get(&id)?;
+        Some(Place { place, n_waiting: look.n_waiting, eta: eta.saturating_sub(look.at.elapsed()) })
     }
 
     /// Looks, unless somebody does.
@@ -57,11 +57,11 @@ impl Places {
         let (places, engine) = (Arc::clone(self), engine.clone());
         let look = tokio::task::spawn_blocking(move || {
             let snapshot = engine.snapshot();
-            let waiting = snapshot.sequences.iter().filter_map(|s| Some((s.request, s.place?)));
+            let waiting = snapshot.sequences.iter().filter_map(|s| Some((s.request, (s.place?, s.eta?))));
             let mut look = Look { at: Instant::now(), places: HashMap::new(), n_waiting: 0 };
             for (request, place) in waiting {
                 let first = look.places.entry(request).or_insert(place);
-                *first = place.min(*first);
+                *first = if place.0 < first.0 { place } else { *first };
                 look.n_waiting += 1;
             }
             *places.lock() = Some(Arc::new(look));

@@ -7,6 +7,7 @@ use inferno_model::output::RowOutput;
 
 use super::health::{logits_hash, words};
 use super::{Core, MAX_GROUPS, Scratch};
+use crate::forecast::Ending;
 use crate::request::{Event, Finish, Micros};
 use crate::scheduler::PlanSpan;
 
@@ -142,12 +143,21 @@ impl Core {
             let n_done = span.rows.end.min(live.usage.n_prompt);
             (live.sink)(Event::Progress { choice_idx: live.choice_idx, n_done });
         }
+        if !is_prefill && chain.is_empty() {
+            self.experience.speed.got(tokens.len());
+        }
+        let ending = live.ending();
+        let mut n_before = live.usage.n_completion - chosen.len();
         for (token, logprob) in chosen.drain(..) {
             match live.time_token(now) {
                 None => self.metrics.time_to_first_token.add(now - live.submitted),
                 Some(since) => self.metrics.inter_token_latency.add(since),
             }
             self.metrics.completion_tokens += 1;
+            n_before += 1;
+            if ending == Ending::Anywhere {
+                self.experience.lengths.token(n_before);
+            }
             (live.sink)(Event::Token { choice_idx: live.choice_idx, token, logprob });
         }
         finish

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::forecast::Ending;
 use crate::request::{Event, Finish, Micros, RequestId, Usage};
 use crate::sampler::{Chooser, Constraint, History, SampleError, Sampling, TokenLogprob, TokenMask};
 use crate::scheduler::PlanSpan;
@@ -44,6 +45,14 @@ impl Live {
             (None, None) => {}
         }
         since
+    }
+
+    /// How it can end before its limit.
+    pub(super) fn ending(&self) -> Ending {
+        match self.sampling.has_end() || self.constraint.is_some() {
+            true => Ending::Anywhere,
+            false => Ending::AtLimit,
+        }
     }
 
     /// It ends, and with it the time that it was in.

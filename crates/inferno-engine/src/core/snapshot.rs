@@ -1,6 +1,9 @@
 //! A look inside.
 
+use std::collections::HashMap;
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
 
 use super::Core;
 use crate::request::{RequestId, SeqId};
@@ -46,6 +49,8 @@ pub struct SequenceState {
     pub n_preemptions: u32,
     /// How long it has been here.
     pub age: Duration,
+    /// Time until its first token, about; `None` if it runs.
+    pub eta: Option<Duration>,
 }
 
 impl Core {
@@ -53,6 +58,10 @@ impl Core {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let now = (self.clock)();
         let places = self.scheduler.places();
+        let mut etas: HashMap<SeqId, Duration, RandomState> = HashMap::default();
+        self.foresee(|id, turn| {
+            etas.insert(id, Duration::from_micros(turn.first_token));
+        });
         let state = |s: &Sequence| {
             let live = &self.live[&s.id];
             SequenceState {
@@ -70,6 +79,7 @@ impl Core {
                 n_pages: s.table.len(),
                 n_preemptions: s.n_preemptions,
                 age: Duration::from_micros(now - live.submitted),
+                eta: etas.get(&s.id).copied(),
             }
         };
         let mut sequences: Vec<SequenceState> = self.scheduler.sequences().map(state).collect();

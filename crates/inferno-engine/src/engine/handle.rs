@@ -63,7 +63,7 @@ impl Handle {
             Asked { n: request.n, n_tokens: request.prompt.len(), n_constraints: request.constraints.len() };
         // The time until the engine reads it counts.
         let now = micros_since(self.began);
-        self.mailbox.submit(request, now, sink, |load| self.allow(load, &asked))
+        self.mailbox.submit(request, now, sink, |load, retry_after| self.allow(load, &asked, retry_after))
     }
 
     /// What [`Handle::submit_to`] would say of the queue now to `n` choices whose prompts have `n_tokens` each; 0 if that is
@@ -74,11 +74,12 @@ impl Handle {
     pub fn room(&self, n: u32, n_tokens: usize) -> Result<(), Refusal> {
         // Every prompt has a token.
         let asked = Asked { n, n_tokens: n_tokens.max(1), n_constraints: 0 };
-        self.allow(&self.mailbox.load()?, &asked)
+        let now = micros_since(self.began);
+        self.mailbox.ask(now, |load, retry_after| self.allow(load, &asked, retry_after))
     }
 
-    fn allow(&self, load: &Load, asked: &Asked) -> Result<(), Refusal> {
-        let Load { n_waiting, n_waiting_tokens, n_running, retry_after } = *load;
+    fn allow(&self, load: &Load, asked: &Asked, retry_after: &dyn Fn() -> Duration) -> Result<(), Refusal> {
+        let Load { n_waiting, n_waiting_tokens, n_running } = *load;
         let Asked { n, n_tokens, n_constraints } = *asked;
         if n as usize > self.max_waiting.saturating_add(self.max_sequences) {
             return Err(Refusal::Choices { n, n_constraints });
@@ -87,28 +88,27 @@ impl Handle {
         let n_waiting = (n_waiting + n_running).saturating_sub(self.max_sequences);
         let n_over = (load.n_waiting + n_running + n as usize).saturating_sub(self.max_sequences);
         if n_over > self.max_waiting {
-            return Err(Refusal::QueueFull { n_waiting, most: self.max_waiting, retry_after });
+            return Err(Refusal::QueueFull { n_waiting, most: self.max_waiting, retry_after: retry_after() });
         }
         let n_new = n_tokens.saturating_mul(n as usize);
         let is_alone = load.n_waiting + n as usize <= 1;
         if n_waiting_tokens.saturating_add(n_new) > self.max_waiting_tokens && !is_alone {
             let most = self.max_waiting_tokens;
-            return Err(Refusal::QueueTokens { n_tokens: n_waiting_tokens, most, retry_after });
+            return Err(Refusal::QueueTokens {
+                n_tokens: n_waiting_tokens,
+                most,
+                retry_after: retry_after(),
+            });
         }
         Ok(())
     }
 
-    /// How long it takes, about, until a sequence starts before which so many wait ([`SequenceState::place`]): at the rate
-    /// of lately, and 10 minutes at most.
+    /// Time until a request that is handed in now starts, about; 10 minutes at most. [`SequenceState::eta`] has it for those
+    /// that wait already.
     ///
-    /// [`SequenceState::place`]: crate::SequenceState::place
-    pub fn wait_estimate(&self, place: usize) -> Duration {
-        let metrics = self.mailbox.metrics();
-        if metrics.sequences.running + place < self.max_sequences {
-            return Duration::ZERO;
-        }
-        // Those before it start, then it does.
-        metrics.time_of_starts(place as f64 + 1.0)
+    /// [`SequenceState::eta`]: crate::SequenceState::eta
+    pub fn wait_estimate(&self) -> Duration {
+        self.mailbox.wait_estimate(micros_since(self.began))
     }
 
     /// Gives a request up: within one step it has ended and its pages are free.

@@ -9,7 +9,7 @@ use loom::thread;
 use super::*;
 
 fn submit(mailbox: &Mailbox) -> Result<RequestId, Refusal> {
-    mailbox.submit(Request::new(vec![1], 1), 0, StdArc::new(|_| {}), |_| Ok(()))
+    mailbox.submit(Request::new(vec![1], 1), 0, StdArc::new(|_| {}), |_, _| Ok(()))
 }
 
 fn n_requests(letters: &[Letter]) -> usize {

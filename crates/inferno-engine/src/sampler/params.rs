@@ -35,6 +35,13 @@ pub struct Sampling {
     pub logprobs: Option<Logprobs>,
 }
 
+impl Sampling {
+    /// Whether any token ends the completion before its limit.
+    pub(crate) fn has_end(&self) -> bool {
+        !self.stop_tokens.is_empty() || !self.ignore_eos && !self.eos_tokens.is_empty()
+    }
+}
+
 /// Which probabilities to tell beside a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Logprobs {

@@ -163,6 +163,8 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
         limits,
         max_waiting: cli_engine.queue.get(),
         max_waiting_tokens: cli_engine.queue_tokens.get(),
+        // Estimates of waits are right from the first request on.
+        self_test: true,
     };
     let engine = Engine::start(model, config);
     let parts = Parts { engine: engine.handle(), tokenizer, template, card, n_pages: plan.n_pages };

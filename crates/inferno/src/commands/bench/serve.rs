@@ -232,7 +232,7 @@ fn config(knobs: &EngineKnobs, n_pages: usize, n_sequences: usize, prefix_cache:
         prefix_cache,
         ..Config::new(n_pages).limits
     };
-    Config { limits, max_waiting: usize::MAX, max_waiting_tokens: usize::MAX }
+    Config { limits, max_waiting: usize::MAX, max_waiting_tokens: usize::MAX, self_test: true }
 }
 
 fn spec(args: &cli::BenchServe) -> SampleSpec {

@@ -1,0 +1,90 @@
+//! The queue as a forecast sees it, and what a step takes before there are requests.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
+
+use super::{Core, MAX_GROUPS};
+use crate::forecast::{Job, Places, Speed, Turn};
+use crate::mailbox::Forecast;
+use crate::request::{Micros, RequestId, SeqId};
+use crate::scheduler::Sequence;
+
+/// A measurement that took less is made twice, and the quicker one counts: the first may have had to get memory.
+const QUICK: Micros = 200_000;
+
+impl Core {
+    /// Runs the self-test, and measures what steps take: of one row, and of a page's worth.
+    pub(crate) fn measure(&mut self) {
+        self.self_test();
+        let Some(page) = self.scheduler.take_page_alone() else { return };
+        let n_rows = PAGE_LEN.min(self.model.architecture().context_len);
+        let one = self.time_step(page, 1);
+        let many = self.time_step(page, n_rows);
+        self.scheduler.give_page_back(page);
+        if let (Some(one), Some(many)) = (one, many) {
+            self.experience.speed = Speed::measured(one, many, n_rows);
+        }
+    }
+
+    fn time_step(&mut self, page: PageId, n_rows: usize) -> Option<Micros> {
+        let n_groups = self.model.architecture().cache_groups.len();
+        let mut batch = Batch::default();
+        let table: &[PageId] = &[page];
+        let wants = (0..n_rows).map(|row| if row + 1 == n_rows { Want::Logits } else { Want::Nothing });
+        let (tokens, wants) = (vec![0; n_rows], wants.collect::<Vec<Want>>());
+        batch.push_each(&tokens, 0, &[table; MAX_GROUPS][..n_groups], &wants);
+        let mut best: Option<Micros> = None;
+        while best.is_none_or(|took| took < QUICK) {
+            let before = (self.clock)();
+            // A model that fails here fails its requests, which say so.
+            catch_unwind(AssertUnwindSafe(|| self.model.step(&batch).is_ok())).ok().filter(|is_ok| *is_ok)?;
+            let took = (self.clock)() - before;
+            if let Some(first) = best {
+                return Some(first.min(took));
+            }
+            best = Some(took);
+        }
+        best
+    }
+
+    pub(crate) fn now(&self) -> Micros {
+        (self.clock)()
+    }
+
+    /// What is foreseen now, where `last` is the last request that was read.
+    pub(crate) fn forecast(&self, last: RequestId) -> Forecast {
+        Forecast { at: self.now(), places: self.foresee(|_, _| {}), last }
+    }
+
+    /// The engine's places with all sequences that run, and then with those that wait, each told to `turn`.
+    pub(crate) fn foresee(&self, mut turn: impl FnMut(SeqId, Turn)) -> Places {
+        let limits = self.scheduler.limits();
+        let mut places =
+            Places::new(self.experience, (limits.max_sequences, limits.max_rows), limits.n_pages);
+        let (mut running, waiting) = self.scheduler.line();
+        running.sort_unstable_by_key(|s| s.id);
+        running.iter().for_each(|s| places.run(&self.job(s)));
+        for s in waiting {
+            turn(s.id, places.admit(&self.job(s)));
+        }
+        places
+    }
+
+    fn job(&self, s: &Sequence) -> Job {
+        let live = &self.live[&s.id];
+        let n_tokens = s.tokens.len();
+        let n_rows = match s.n_computed {
+            0 => n_tokens as f64 * self.experience.share_to_compute(),
+            n_computed => (n_tokens - n_computed) as f64,
+        };
+        Job {
+            id: s.id,
+            n_rows,
+            n_tokens,
+            n_completion: n_tokens - s.n_prompt,
+            limit: s.max_len - s.n_prompt,
+            ending: live.ending(),
+        }
+    }
+}
