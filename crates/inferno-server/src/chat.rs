@@ -18,6 +18,7 @@ use crate::unsupported;
 use crate::workers::Cancel;
 
 mod calls;
+mod thinking;
 
 /// What a template is given.
 #[derive(Debug)]
@@ -61,7 +62,13 @@ impl Chat {
             _ => {}
         }
         let conversation = Conversation::read(&mut fields, &app.settings, &app.text)?;
-        unsupported::check(&fields.into_rest())?;
+        // The start token is there once, whether template or tokenizer writes it.
+        if fields.boolean("add_special_tokens")? == Some(false) && app.text.tokenizer.add_bos() {
+            let message = "`add_special_tokens` is false, which is not supported here: chats of this model begin with its \
+                           start token; use `/v1/completions`";
+            return Err(ApiError::unsupported("add_special_tokens", message));
+        }
+        unsupported::check_chat(&fields.into_rest())?;
         Ok(Chat { conversation, options })
     }
 }
@@ -74,14 +81,15 @@ impl Conversation {
         text: &Text,
     ) -> Result<Conversation, ApiError> {
         let mut variables = variables(fields, settings)?;
-        if let Some(effort) = fields.string("reasoning_effort", 32)? {
+        let (thinks, effort) = thinking::read(fields)?;
+        if let Some(effort) = effort {
             if effort == "none" {
                 variables.entry("enable_thinking").or_insert(Value::Bool(false));
             }
             variables.entry("reasoning_effort").or_insert(Value::String(effort));
         }
-        if let Some(think) = fields.boolean("enable_thinking")? {
-            variables.insert("enable_thinking".into(), think.into());
+        if let Some(thinks) = thinks {
+            variables.insert("enable_thinking".into(), thinks.into());
         }
         let add_generation_prompt = fields.boolean("add_generation_prompt")?.unwrap_or(true);
         let messages = match fields.take("messages") {
@@ -199,6 +207,16 @@ fn message(i: usize, message: Value, template: Option<&dyn ChatRenderer>) -> Res
     let Value::Object(mut message) = message else {
         return Err(expected_at(&format!("messages[{i}]"), &message, "an object with `role` and `content`"));
     };
+    // As DeepSeek, Mistral and Kimi ask that the answer go on from their words.
+    for name in ["prefix", "partial"] {
+        if message.get(name) == Some(&Value::Bool(true)) {
+            let path = path(name);
+            let message = format!(
+                "`{path}` is not supported: use `/v1/completions` with the text of `/apply-template`"
+            );
+            return Err(ApiError::unsupported(path, message));
+        }
+    }
     let role = match message.get("role") {
         Some(Value::String(role)) if ROLES.contains(&role.as_str()) => role.clone(),
         other => {
@@ -268,27 +286,43 @@ fn part(text: String) -> Value {
     serde_json::json!({ "type": "text", "text": text })
 }
 
+/// Kinds of parts that hold no text.
+const MEDIA: [&str; 16] = [
+    "image_url",
+    "image",
+    "input_image",
+    "image_file",
+    "image_embeds",
+    "audio",
+    "audio_url",
+    "input_audio",
+    "audio_embeds",
+    "video",
+    "video_url",
+    "input_video",
+    "file",
+    "input_file",
+    "file_url",
+    "document",
+];
+
 /// The texts of parts.
 fn texts(path: &str, parts: Vec<Value>) -> Result<Vec<String>, ApiError> {
-    let mut texts = Vec::with_capacity(parts.len());
-    for (i, part) in parts.into_iter().enumerate() {
-        let kind = part["type"].as_str().unwrap_or_default();
-        let found = match (kind, &part["text"], &part["refusal"]) {
-            ("text" | "input_text" | "output_text", Value::String(text), _) => text,
-            ("refusal", _, Value::String(text)) => text,
-            (
-                "image_url" | "input_image" | "input_audio" | "audio" | "video_url" | "file" | "input_file",
-                ..,
-            ) => {
-                let message = format!("`{path}[{i}]` is of type `{kind}`, which is not supported: text only");
-                return Err(ApiError::unsupported(format!("{path}[{i}]"), message));
-            }
-            _ => {
-                let expected = "a part like {\"type\": \"text\", \"text\": \"…\"}";
-                return Err(expected_at(&format!("{path}[{i}]"), &part, expected));
-            }
-        };
-        texts.push(found.clone());
-    }
-    Ok(texts)
+    let text = |(i, part): (usize, Value)| {
+        let path = format!("{path}[{i}]");
+        let kind = part["type"].as_str();
+        // Some clients leave the kind out, and name the member by it.
+        let keys = part.as_object().into_iter().flat_map(|part| part.keys().map(String::as_str));
+        if let Some(kind) = kind.into_iter().chain(keys).find(|kind| MEDIA.contains(kind)) {
+            let message =
+                format!("`{path}` is of type `{kind}`, which is not supported: the model reads text only");
+            return Err(ApiError::unsupported(path, message));
+        }
+        match (kind, &part["text"], &part["refusal"]) {
+            (Some("text" | "input_text" | "output_text"), Value::String(text), _)
+            | (Some("refusal"), _, Value::String(text)) => Ok(text.clone()),
+            _ => Err(expected_at(&path, &part, "a part like {\"type\": \"text\", \"text\": \"…\"}")),
+        }
+    };
+    parts.into_iter().enumerate().map(text).collect()
 }

@@ -65,7 +65,7 @@ impl Completion {
             );
             return Err(ApiError::invalid("n", message));
         }
-        unsupported::check(&fields.into_rest())?;
+        unsupported::check_completion(&fields.into_rest())?;
         Ok(Completion { prompts, options, echo, add_special })
     }
 
@@ -123,6 +123,9 @@ impl Completion {
 
     /// Tokens asked for, where a prompt leaves so much room.
     pub(crate) fn max_tokens(&self, room: usize) -> usize {
+        if self.options.is_unlimited {
+            return room;
+        }
         let default = DEFAULT_MAX_TOKENS.max(self.options.sampling.min_tokens);
         self.options.max_tokens.unwrap_or_else(|| default.min(room))
     }

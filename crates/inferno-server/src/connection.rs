@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use hyper::Uri;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
@@ -35,7 +36,10 @@ impl Door {
         let _ = self.router.set(router);
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, mut request: Request) -> Response {
+        if let Some(uri) = without_slash(request.uri()) {
+            *request.uri_mut() = uri;
+        }
         match self.router.get() {
             Some(router) => match router.clone().oneshot(request).await {
                 Ok(response) => response,
@@ -47,6 +51,22 @@ impl Door {
             None => ApiError::unavailable("model_loading", "Loading model", 1).into_response(),
         }
     }
+}
+
+/// The same without slashes at the path's end, if there are any: clients put them there, and every route is one with and
+/// without.
+fn without_slash(uri: &Uri) -> Option<Uri> {
+    let path = uri.path().trim_end_matches('/');
+    if path.is_empty() || path.len() == uri.path().len() {
+        return None;
+    }
+    let with_query = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(with_query.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// Serves a connection until its end, or until it is told to make room.

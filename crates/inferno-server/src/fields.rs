@@ -128,6 +128,26 @@ impl Fields {
     }
 }
 
+/// The value of a parameter that has several names; null is as good as none.
+///
+/// # Errors
+/// Two of them are there and differ.
+pub(crate) fn agreed<T: Copy + PartialEq + std::fmt::Display, const N: usize>(
+    values: [(&'static str, Option<T>); N],
+) -> Result<Option<T>, ApiError> {
+    let mut there = values.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let Some((first, value)) = there.next() else { return Ok(None) };
+    match there.find(|other| other.1 != value) {
+        None => Ok(Some(value)),
+        Some((name, other)) => {
+            let message = format!(
+                "`{name}` is {other} and `{first}` is {value}, which are two names of one parameter: expected one of them"
+            );
+            Err(ApiError::invalid(name, message))
+        }
+    }
+}
+
 /// Says that the value at `path` is not what it should be.
 pub(crate) fn expected_at(path: &str, found: &Value, expected: &str) -> ApiError {
     ApiError::invalid(path, format!("`{path}` is {}, expected {expected}", described(found)))

@@ -10,7 +10,7 @@ use inferno_text::{StopStrings, StopText, Tokenizer};
 use serde_json::Value;
 
 use crate::error::{ApiError, shown};
-use crate::fields::{Fields, expected_at, integer};
+use crate::fields::{Fields, agreed, expected_at, integer};
 use crate::settings::Settings;
 
 /// What a request asks for beside its prompt.
@@ -21,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) n: u32,
     /// `None`: as the endpoint has it.
     pub(crate) max_tokens: Option<usize>,
+    /// As many as fit the context: `max_tokens` was -1.
+    pub(crate) is_unlimited: bool,
     pub(crate) sampling: Sampling,
     /// Not yet looked at any text: every choice has clones.
     pub(crate) stops: StopStrings,
@@ -62,9 +64,7 @@ impl Options {
         settings: &Settings,
         tokenizer: &Tokenizer,
     ) -> Result<Options, ApiError> {
-        let most = u32::MAX as usize;
-        let old_name = fields.count("max_tokens", 0..=most)?;
-        let max_tokens = fields.count("max_completion_tokens", 0..=most)?.or(old_name);
+        let (max_tokens, is_unlimited) = max_tokens(fields)?;
         let sampling = sampling(fields, settings, tokenizer)?;
         if let Some(max_tokens) = max_tokens
             && sampling.min_tokens > max_tokens
@@ -75,7 +75,12 @@ impl Options {
                 format!("`min_tokens` is {min_tokens}, expected at most `max_tokens`, which is {max_tokens}"),
             ));
         }
-        let n = fields.count("n", 1..=settings.n)?.unwrap_or(1);
+        let mut count = |name| Ok((name, fields.count(name, 1..=settings.n)?));
+        let n = agreed([count("n")?, count("n_cmpl")?])?.unwrap_or(1);
+        // The best of as many as are told are all of them.
+        if fields.peek("best_of").and_then(Value::as_u64) == Some(n as u64) {
+            fields.take("best_of");
+        }
         if let Some(format) = fields.take("response_format") {
             response_format(&format)?;
         }
@@ -95,6 +100,7 @@ impl Options {
             model: fields.string("model", NAME_BYTES)?,
             n: n as u32,
             max_tokens,
+            is_unlimited,
             sampling,
             stops: StopStrings::new(Arc::clone(&stop_strings), stop_text),
             stop_strings,
@@ -115,15 +121,15 @@ fn sampling(fields: &mut Fields, settings: &Settings, tokenizer: &Tokenizer) -> 
     let defaults = settings.defaults;
     let top_k = fields.integer("top_k", -1..=i64::from(i32::MAX))?;
     let spec = SampleSpec {
-        temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(defaults.temperature),
+        temperature: temperature(fields)?.unwrap_or(defaults.temperature),
         top_k: top_k.map_or(defaults.top_k, |k| k.max(0) as usize),
         top_p: fields.number("top_p", 0.0..=1.0)?.unwrap_or(defaults.top_p),
         min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(defaults.min_p),
         seed: seed(fields)?,
         choice_idx: 0,
     };
-    let old_name = fields.number("repeat_penalty", 0.01..=10.0)?;
-    let repeat_penalty = fields.number("repetition_penalty", 0.01..=10.0)?.or(old_name);
+    let mut penalty = |name| Ok((name, fields.number(name, 0.01..=10.0)?));
+    let repeat_penalty = agreed([penalty("repetition_penalty")?, penalty("repeat_penalty")?])?;
     let last_n = fields.integer("repeat_last_n", -1..=i64::from(u32::MAX))?;
     let (logit_bias, banned) = logit_bias(fields, settings, vocab_size)?;
     let allowed = fields.tokens("allowed_token_ids", settings.token_lists, vocab_size)?;
@@ -167,10 +173,45 @@ fn leaves_nothing(sampling: &Sampling) -> bool {
     allowed.as_ref().is_some_and(|allowed| allowed.iter().all(excluded))
 }
 
-/// Another one for every request that names none; -1 is none, as llama.cpp has it.
+/// The most tokens of a completion, under each of its names, and whether it is as many as there is room for (-1, as
+/// llama.cpp has it).
+fn max_tokens(fields: &mut Fields) -> Result<(Option<usize>, bool), ApiError> {
+    let mut limit = |name| Ok((name, fields.integer(name, -1..=i64::from(u32::MAX))?));
+    let names = [limit("max_completion_tokens")?, limit("max_tokens")?, limit("n_predict")?];
+    let limit = agreed(names)?;
+    Ok((limit.and_then(|limit| usize::try_from(limit).ok()), limit == Some(-1)))
+}
+
+/// The temperature; `do_sample: false`, as transformers has it, is another way to ask for 0.
+fn temperature(fields: &mut Fields) -> Result<Option<f32>, ApiError> {
+    let temperature = fields.number("temperature", 0.0..=2.0)?;
+    match (fields.boolean("do_sample")?, temperature) {
+        (Some(false), Some(temperature)) if temperature > 0.0 => {
+            let message =
+                format!("`do_sample` is false and `temperature` is {temperature}, expected 0 or none");
+            Err(ApiError::invalid("do_sample", message))
+        }
+        (Some(true), Some(0.0)) => {
+            let message = "`do_sample` is true and `temperature` is 0, expected more or none";
+            Err(ApiError::invalid("do_sample", message))
+        }
+        (Some(false), _) => Ok(Some(0.0)),
+        (_, temperature) => Ok(temperature),
+    }
+}
+
+/// Another one for every request that names none; -1 is none, as llama.cpp has it. The 64 bits may be signed or not.
 fn seed(fields: &mut Fields) -> Result<u64, ApiError> {
-    let seed = fields.integer("seed", i64::MIN..=i64::MAX)?.filter(|&seed| seed != -1);
-    Ok(seed.map_or_else(|| RandomState::new().hash_one(()), |seed| seed as u64))
+    let Some(value) = fields.take("seed") else { return Ok(RandomState::new().hash_one(())) };
+    match (value.as_u64(), integer(&value)) {
+        (Some(seed), _) => Ok(seed),
+        (None, Some(-1)) => Ok(RandomState::new().hash_one(())),
+        (None, Some(seed)) => Ok(seed as u64),
+        (None, None) => {
+            let expected = format!("an integer of 64 bits, from {} to {}", i64::MIN, u64::MAX);
+            Err(fields.expected("seed", &value, &expected))
+        }
+    }
 }
 
 /// An object from token id to bias, or pairs of them; `false` bans the token.

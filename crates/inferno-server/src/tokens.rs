@@ -15,6 +15,7 @@ use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::listing::{Listing, Part, Shape};
 use crate::options::{NAME_BYTES, check_model};
+use crate::unsupported;
 use crate::wire::ok;
 use crate::workers::Cancel;
 
@@ -24,6 +25,7 @@ pub(crate) async fn tokenize(State(app): State<Arc<App>>, unread: Unread) -> Res
     let with_strings = fields.boolean("return_token_strs")?.unwrap_or(false);
     let tokens = if fields.peek("messages").is_some() {
         let conversation = Conversation::read(&mut fields, &app.settings, &app.text)?;
+        unsupported::check_prompt(&fields.into_rest())?;
         check_size("messages", conversation.size(), app.settings.tokenize_bytes)?;
         chat::prompt(conversation, &app, &reading, usize::MAX).await?.1
     } else {
@@ -116,6 +118,7 @@ pub(crate) async fn apply_template(
 ) -> Result<Response, ApiError> {
     let (mut fields, reading) = read(&app, unread).await?;
     let conversation = Conversation::read(&mut fields, &app.settings, &app.text)?;
+    unsupported::check_prompt(&fields.into_rest())?;
     let (text, size) = (Arc::clone(&app.text), conversation.size());
     let prompt = reading.run(&app, size, move |_| conversation.text(&text)).await?;
     Ok(ok(&json!({ "prompt": prompt })))

@@ -141,7 +141,7 @@ fn an_answer_is_as_long_as_it_was_told_to_be() {
     check(json!({ "ignore_eos": true, "max_tokens": 1 }), 1, "length");
     check(json!({ "ignore_eos": true, "max_tokens": null }), 16, "length");
     check(json!({ "min_tokens": 20, "max_tokens": null }), 20, "length");
-    check(json!({ "ignore_eos": true, "max_completion_tokens": 3 }), 3, "length");
+    check(json!({ "ignore_eos": true, "max_tokens": null, "max_completion_tokens": 3 }), 3, "length");
     check(json!({ "priority": -100, "cache_salt": "a", "deadline_ms": 60000, "user": "b" }), 1, "stop");
 }
 

@@ -139,6 +139,25 @@ fn messages_in_a_wrong_shape_are_refused_with_the_place() {
             "text only",
         ),
         (
+            json!({ "role": "user", "content": [{ "type": "video", "video": "x" }] }),
+            "unsupported_parameter",
+            "messages[0].content[0]",
+            "is of type `video`, which is not supported: the model reads text only",
+        ),
+        // The kind left out.
+        (
+            json!({ "role": "user", "content": [{ "image_url": { "url": "data:image/png;base64,AAAA" } }] }),
+            "unsupported_parameter",
+            "messages[0].content[0]",
+            "is of type `image_url`, which is not supported: the model reads text only",
+        ),
+        (
+            json!({ "role": "assistant", "content": "a", "prefix": true }),
+            "unsupported_parameter",
+            "messages[0].prefix",
+            "use `/v1/completions` with the text of `/apply-template`",
+        ),
+        (
             json!({ "role": "assistant", "tool_calls": {} }),
             "invalid_value",
             "messages[0].tool_calls",

@@ -12,7 +12,29 @@ fn pairs_that_make_no_sense_are_refused_and_the_rest_is_taken() {
     let server = start(Settings::default());
     let refused = [
         ("", json!({ "min_tokens": 3, "max_tokens": 2 }), "min_tokens", "at most `max_tokens`, which is 2"),
-        ("", json!({ "min_tokens": 3, "max_completion_tokens": 2 }), "min_tokens", "which is 2"),
+        (
+            "",
+            json!({ "min_tokens": 3, "max_tokens": null, "max_completion_tokens": 2 }),
+            "min_tokens",
+            "which is 2",
+        ),
+        (
+            "",
+            json!({ "max_tokens": 2, "max_completion_tokens": 1 }),
+            "max_tokens",
+            "two names of one parameter",
+        ),
+        ("", json!({ "max_tokens": 2, "n_predict": -1 }), "n_predict", "two names of one parameter"),
+        ("", json!({ "n": 2, "n_cmpl": 3 }), "n_cmpl", "`n_cmpl` is 3 and `n` is 2"),
+        ("", json!({ "repeat_penalty": 1.1, "repetition_penalty": 1.2 }), "repeat_penalty", "two names"),
+        ("", json!({ "do_sample": false, "temperature": 0.5 }), "do_sample", "expected 0 or none"),
+        ("", json!({ "do_sample": true, "temperature": 0 }), "do_sample", "expected more or none"),
+        (CHAT, json!({ "think": true, "enable_thinking": false }), "think", "two names of one parameter"),
+        (CHAT, json!({ "thinking": { "type": "disabled" }, "think": true }), "think", "two names"),
+        (CHAT, json!({ "think": "low", "reasoning_effort": "high" }), "think", "differ"),
+        (CHAT, json!({ "thinking": { "type": "x" } }), "thinking", "\"disabled\"}"),
+        (CHAT, json!({ "thinking": "x" }), "thinking", "\"disabled\"}"),
+        (CHAT, json!({ "think": 1 }), "think", "true, false, or a string"),
         ("", json!({ "stream_options": {} }), "stream_options", "only allowed with `stream: true`"),
         ("", json!({ "return_progress": true }), "return_progress", "only allowed with `stream: true`"),
         (
@@ -96,13 +118,16 @@ fn pairs_that_make_no_sense_are_refused_and_the_rest_is_taken() {
         json!({ "stream_options": null, "return_progress": false }),
         json!({ "stream": true, "stream_options": { "include_obfuscation": true }, "return_progress": true }),
         json!({ "max_tokens": null, "max_completion_tokens": 1 }),
-        json!({ "max_tokens": 4000000000_u32, "max_completion_tokens": 1 }),
+        json!({ "max_tokens": 1, "max_completion_tokens": 1, "n_predict": 1.0, "n": 2, "n_cmpl": 2 }),
+        json!({ "best_of": 2, "n": 2 }),
+        json!({ "do_sample": false, "temperature": 0 }),
+        json!({ "do_sample": true, "temperature": 0.5 }),
         json!({ "allowed_token_ids": [5113], "ignore_eos": false }),
         json!({ "allowed_token_ids": [5], "logit_bias": { "5": -100 } }),
         json!({ "temperature": 0, "frequency_penalty": 2, "presence_penalty": -2, "repeat_penalty": 10 }),
         json!({ "temperature": 2, "top_k": 1, "top_p": 0, "min_p": 1, "repeat_penalty": 0.01 }),
         json!({ "repeat_penalty": 1.1, "repeat_last_n": 0, "frequency_penalty": 1, "n": 2, "stream": true }),
-        json!({ "repeat_penalty": 1.1, "repetition_penalty": 1.2, "logit_bias": { "5": 100 }, "stop": ["a"] }),
+        json!({ "repeat_penalty": 1.1, "repetition_penalty": 1.1, "logit_bias": { "5": 100 }, "stop": ["a"] }),
     ];
     for members in taken {
         for path in [CHAT, TEXT] {
