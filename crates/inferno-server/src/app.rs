@@ -18,6 +18,9 @@ use crate::room::Room;
 use crate::settings::Settings;
 use crate::workers::Workers;
 
+/// Threads that render conversations: a template in child processes has as many of those.
+const RENDERS: usize = 2;
+
 /// What a server is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -25,12 +28,33 @@ pub struct Parts {
     pub engine: Handle,
     /// The model's vocabulary.
     pub tokenizer: Tokenizer,
-    /// Its chat template, if it has one.
-    pub template: Option<Arc<dyn ChatRenderer>>,
+    /// Its chat template.
+    pub template: Template,
     /// What it is called and what it is.
     pub card: Card,
     /// Pages of the KV pool.
     pub n_pages: usize,
+}
+
+/// The chat template of a model, or the reason for having none. Completions need no template.
+#[derive(Debug, Clone)]
+pub enum Template {
+    /// Renders chats. It is called on threads of its own, which may wait.
+    Usable(Arc<dyn ChatRenderer>),
+    /// There is one that cannot be used: the whole message for clients.
+    Unusable(String),
+    /// There is none: the reason as a clause.
+    Missing(String),
+}
+
+impl Template {
+    /// The renderer, if there is one.
+    pub fn renderer(&self) -> Option<&dyn ChatRenderer> {
+        match self {
+            Template::Usable(renderer) => Some(&**renderer),
+            Template::Unusable(_) | Template::Missing(_) => None,
+        }
+    }
 }
 
 /// What a model is called and what it is.
@@ -68,7 +92,7 @@ impl Card {
 #[derive(Debug)]
 pub(crate) struct Text {
     pub(crate) tokenizer: Arc<Tokenizer>,
-    pub(crate) template: Option<Arc<dyn ChatRenderer>>,
+    pub(crate) template: Template,
     /// Positions that a request may have: the model's context, or the KV pool where that is smaller.
     pub(crate) context_len: usize,
 }
@@ -91,6 +115,8 @@ pub(crate) struct App {
     pub(crate) room: Arc<Room>,
     /// Read large requests.
     pub(crate) workers: Workers,
+    /// Render conversations.
+    pub(crate) renders: Workers,
     /// A step has not moved for too long.
     pub(crate) stalled: AtomicBool,
     pub(crate) started: Instant,
@@ -110,6 +136,7 @@ impl App {
     ) -> App {
         use std::hash::{BuildHasher, RandomState};
         assert!(!parts.card.names.is_empty(), "a model has a name");
+        let n_processors = std::thread::available_parallelism().map_or(1, usize::from);
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         App {
             text: Arc::new(Text {
@@ -127,7 +154,8 @@ impl App {
             drain,
             n_pages: parts.n_pages,
             room: Room::new(settings.bodies_bytes),
-            workers: Workers::new(),
+            workers: Workers::new("reading", n_processors.clamp(2, 4)),
+            renders: Workers::new("template", RENDERS),
             stalled: AtomicBool::new(false),
             started: Instant::now(),
             created: since_1970.as_secs(),

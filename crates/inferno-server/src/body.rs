@@ -82,6 +82,17 @@ impl Reading {
             false => app.workers.run(self.line, n_bytes, work).await,
         }
     }
+
+    /// Does work that calls the chat template, on a thread for that when it is the request's turn. It takes any time,
+    /// however few the bytes.
+    pub(crate) async fn render<T: Send + 'static>(
+        &self,
+        app: &App,
+        n_bytes: usize,
+        work: impl FnOnce(&Cancel) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        app.renders.run(self.line, n_bytes, work).await
+    }
 }
 
 /// The JSON object that is a request's body.

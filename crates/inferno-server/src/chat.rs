@@ -6,7 +6,7 @@ use inferno_engine::{Distribution, Logprobs};
 use inferno_text::{ArgumentsForm, ChatRenderer, ContentForm, RenderOptions, Rendered, TemplateError};
 use serde_json::{Map, Value};
 
-use crate::app::{App, Text};
+use crate::app::{App, Template, Text};
 use crate::body::{self, Reading};
 use crate::completion;
 use crate::error::ApiError;
@@ -102,7 +102,7 @@ impl Conversation {
             let message = format!("`messages` has {} messages, expected 1 to {most}", messages.len());
             return Err(ApiError::invalid("messages", message));
         }
-        let read = |(i, message)| self::message(i, message, text.template.as_deref());
+        let read = |(i, message)| self::message(i, message, text.template.renderer());
         let messages = messages.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
         Ok(Conversation { messages, add_generation_prompt, variables, limits: Limits::of(settings) })
     }
@@ -120,15 +120,17 @@ impl Conversation {
         self.messages.iter().map(size).sum()
     }
 
-    /// The prompt as text, to look at.
-    pub(crate) fn text(&self, text: &Text) -> Result<String, ApiError> {
-        self.render(text).map(|rendered| rendered.text(&text.tokenizer))
-    }
-
-    fn render(&self, text: &Text) -> Result<Rendered, ApiError> {
-        let template = text.template.as_deref().ok_or_else(|| {
-            ApiError::bad_request("the model has no chat template: use `/v1/completions` with a text")
-        })?;
+    /// The prompt. It may take long: [`rendered`] has threads for it.
+    pub(crate) fn render(&self, text: &Text) -> Result<Rendered, ApiError> {
+        let template = match &text.template {
+            Template::Usable(template) => template,
+            Template::Unusable(reason) => return Err(ApiError::template_failed(reason)),
+            Template::Missing(reason) => {
+                let message =
+                    format!("there is no chat template: {reason}; use `/v1/completions` with a text");
+                return Err(ApiError::bad_request(message));
+            }
+        };
         let options = RenderOptions {
             add_generation_prompt: self.add_generation_prompt,
             extra: self.variables.clone(),
@@ -159,6 +161,20 @@ impl Conversation {
     }
 }
 
+/// The prompt as the template writes it, which is rendered on a thread for that when it is the request's turn.
+pub(crate) async fn rendered(
+    conversation: Conversation,
+    app: &App,
+    reading: &Reading,
+) -> Result<(Conversation, Rendered), ApiError> {
+    let (text, size) = (Arc::clone(&app.text), conversation.size());
+    let work = move |_: &Cancel| {
+        let rendered = conversation.render(&text)?;
+        Ok((conversation, rendered))
+    };
+    reading.render(app, size, work).await
+}
+
 /// The prompt as tokens, of which `most_tokens` are of use: more are counted up to twice as many.
 pub(crate) async fn prompt(
     conversation: Conversation,
@@ -166,16 +182,16 @@ pub(crate) async fn prompt(
     reading: &Reading,
     most_tokens: usize,
 ) -> Result<(Conversation, Vec<u32>), ApiError> {
+    let (conversation, rendered) = self::rendered(conversation, app, reading).await?;
     let (text, size) = (Arc::clone(&app.text), conversation.size());
     let work = move |cancel: &Cancel| {
-        let rendered = conversation.render(&text)?;
         let is_cancelled = || cancel.is_set();
         let bounds = body::bounds(completion::exact(most_tokens), &is_cancelled);
         let tokens = text.tokenizer.encode_rendered_within(&rendered, bounds);
-        let tokens = tokens.map_err(|stopped| ApiError::stopped(stopped, "messages", most_tokens))?;
-        Ok((conversation, tokens))
+        tokens.map_err(|stopped| ApiError::stopped(stopped, "messages", most_tokens))
     };
-    reading.run(app, size, work).await
+    let tokens = reading.run(app, size, work).await?;
+    Ok((conversation, tokens))
 }
 
 fn variables(fields: &mut Fields, settings: &Settings) -> Result<Map<String, Value>, ApiError> {

@@ -248,6 +248,13 @@ impl ApiError {
             TemplateError::OutOfFuel => {
                 ApiError { code: Some("template_limit"), ..ApiError::invalid("messages", error.to_string()) }
             }
+            TemplateError::OutOfMemory { .. }
+            | TemplateError::OutOfStack
+            | TemplateError::OutOfTime { .. }
+            | TemplateError::Crashed { .. } => ApiError::template_failed(&error.to_string()),
+            TemplateError::NoProcess { .. } => {
+                ApiError::unavailable("template_unavailable", error.to_string(), 1)
+            }
             TemplateError::OutputTooLong { limit } => {
                 let message = format!(
                     "the prompt is too long: with the chat template it has more than {limit} bytes of text, and this \
@@ -261,6 +268,11 @@ impl ApiError {
             }
             _ => ApiError::invalid("messages", error.to_string()),
         }
+    }
+
+    /// 400: the template does not work, whatever the messages are or for these.
+    pub(crate) fn template_failed(message: &str) -> ApiError {
+        ApiError { code: Some("template_failed"), ..ApiError::invalid("messages", message) }
     }
 
     /// OpenAI's error object.

@@ -44,7 +44,7 @@ pub(crate) async fn server_info(State(app): State<Arc<App>>) -> Response {
         "system_fingerprint": card.fingerprint,
         "context_length": app.text.context_len,
         "vocab_size": shape.vocab_size,
-        "has_chat_template": app.text.template.is_some(),
+        "has_chat_template": app.text.template.renderer().is_some(),
         "kv_pool": { "pages": app.n_pages, "positions": shape.pool_len },
         "keys": app.keyring.n_keys(),
         "uptime_s": app.started.elapsed().as_secs(),

@@ -58,7 +58,7 @@ mod whole;
 mod wire;
 mod workers;
 
-pub use app::{Card, Parts};
+pub use app::{Card, Parts, Template};
 pub use drain::Ended;
 pub use keys::{Key, KeyChanges, KeyError, KeyLimits, Role, check_keys, read_keys};
 pub use server::{Control, Server, Serving};

@@ -119,9 +119,8 @@ pub(crate) async fn apply_template(
     let (mut fields, reading) = read(&app, unread).await?;
     let conversation = Conversation::read(&mut fields, &app.settings, &app.text)?;
     unsupported::check_prompt(&fields.into_rest())?;
-    let (text, size) = (Arc::clone(&app.text), conversation.size());
-    let prompt = reading.run(&app, size, move |_| conversation.text(&text)).await?;
-    Ok(ok(&json!({ "prompt": prompt })))
+    let (_, rendered) = chat::rendered(conversation, &app, &reading).await?;
+    Ok(ok(&json!({ "prompt": rendered.text(&app.text.tokenizer) })))
 }
 
 async fn read(app: &App, unread: Unread) -> Result<(Fields, Reading), ApiError> {

@@ -1,8 +1,8 @@
-//! Threads that read large requests: their JSON, their tokens. Turns go fairly among those who ask, and to short requests
+//! Threads that read large requests (their JSON, their tokens), and others that render chats. Turns go fairly among those who ask, and to short requests
 //! before long ones.
 //!
 //! Every key, or without keys every address, has a line. The line that has had the least goes next, and in it the request
-//! that is due first: a byte is worth a microsecond, so that a long request waits for shorter ones, but not for ever. One
+//! that is due first. A byte is worth a microsecond, and work that takes longer counts for its time, so that a long request waits for shorter ones, but not for ever. One
 //! thread is kept for short requests. Where too many wait, the longest line loses its last.
 
 use std::collections::HashMap;
@@ -58,6 +58,8 @@ struct Shared {
     changed: Condvar,
     started: Instant,
     most_threads: usize,
+    /// Of the threads.
+    name: &'static str,
 }
 
 #[derive(Default)]
@@ -81,6 +83,7 @@ struct Waiting {
 }
 
 struct Job {
+    line: Line,
     number: u64,
     n_bytes: usize,
     /// Microseconds since the start.
@@ -91,6 +94,11 @@ struct Job {
 impl Job {
     fn is_long(&self) -> bool {
         self.n_bytes >= SHORT
+    }
+
+    /// Bytes that its turn counts for.
+    fn cost(&self) -> u64 {
+        TURN.max(self.n_bytes as u64)
     }
 }
 
@@ -111,14 +119,14 @@ impl Drop for Leaver<'_> {
 }
 
 impl Workers {
-    /// Starts threads as they are needed.
-    pub(crate) fn new() -> Workers {
-        let n_processors = std::thread::available_parallelism().map_or(1, usize::from);
+    /// Starts threads as they are needed, `most_threads` of them and two at least.
+    pub(crate) fn new(name: &'static str, most_threads: usize) -> Workers {
         let shared = Shared {
+            name,
             queue: Mutex::default(),
             changed: Condvar::new(),
             started: Instant::now(),
-            most_threads: n_processors.clamp(2, 4),
+            most_threads: most_threads.max(2),
         };
         Workers { shared: Arc::new(shared) }
     }
@@ -139,7 +147,7 @@ impl Workers {
         let work = move || {
             let result = match has_memory(n_bytes) {
                 true => catch_unwind(AssertUnwindSafe(|| work(&told))).unwrap_or_else(|panic| {
-                    tracing::error!(panic = panic_words(&*panic), "reading a request failed");
+                    tracing::error!(panic = panic_words(&*panic), "reading or rendering a request failed");
                     Err(ApiError::internal("the server failed on this request"))
                 }),
                 false => Err(ApiError::out_of_memory()),
@@ -165,7 +173,11 @@ impl Drop for Workers {
 }
 
 fn busy() -> ApiError {
-    ApiError::unavailable("reading_full", format!("{WAITING} large requests wait to be read already"), 1)
+    ApiError::unavailable(
+        "reading_full",
+        format!("{WAITING} requests wait to be read or rendered already"),
+        1,
+    )
 }
 
 /// Whether there is memory to read a request of `n_bytes`: an allocation that fails later would end the program.
@@ -191,17 +203,17 @@ impl Shared {
         let mut queue = self.lock();
         if queue.n_threads < self.most_threads {
             let shared = Arc::clone(self);
-            match std::thread::Builder::new().name("reading".into()).spawn(move || shared.work()) {
+            match std::thread::Builder::new().name(self.name.into()).spawn(move || shared.work()) {
                 Ok(_) => queue.n_threads += 1,
                 Err(_) if queue.n_threads > 0 => {}
                 Err(error) => {
-                    let message = format!("cannot start a thread to read the request: {error}");
+                    let message = format!("cannot start a thread for the request: {error}");
                     return Err(ApiError::unavailable("out_of_threads", message, 1));
                 }
             }
         }
         let number = queue.next_number;
-        let dropped = queue.enter(line, Job { number, n_bytes, due, work });
+        let dropped = queue.enter(Job { line, number, n_bytes, due, work });
         drop(queue);
         // Its client is told as it is dropped.
         drop(dropped);
@@ -217,11 +229,15 @@ impl Shared {
                 queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let is_long = job.is_long();
+            let (line, is_long) = (job.line, job.is_long());
+            let expected = job.cost();
             queue.n_long += usize::from(is_long);
             drop(queue);
+            let began = Instant::now();
             (job.work)();
+            let took = began.elapsed().as_micros() as u64;
             queue = self.lock();
+            queue.charge(line, took.saturating_sub(expected));
             queue.n_long -= usize::from(is_long);
             if is_long {
                 self.changed.notify_one();
@@ -232,12 +248,12 @@ impl Shared {
 
 impl Queue {
     /// Puts a job into its line, and returns the one that has no place any more.
-    fn enter(&mut self, line: Line, job: Job) -> Option<Job> {
+    fn enter(&mut self, job: Job) -> Option<Job> {
         let clock = self.clock;
         self.lines.retain(|_, waiting| !waiting.jobs.is_empty() || waiting.had > clock);
         self.next_number += 1;
         self.n_waiting += 1;
-        let waiting = self.lines.entry(line).or_default();
+        let waiting = self.lines.entry(job.line).or_default();
         waiting.had = waiting.had.max(clock);
         waiting.jobs.push(job);
         if self.n_waiting <= WAITING {
@@ -263,9 +279,15 @@ impl Queue {
         let (waiting, i, _) = lines.min_by_key(|(waiting, _, due)| (waiting.had, *due))?;
         self.clock = self.clock.max(waiting.had);
         let job = waiting.jobs.swap_remove(i);
-        waiting.had += TURN.max(job.n_bytes as u64);
+        waiting.had += job.cost();
         self.n_waiting -= 1;
         Some(job)
+    }
+
+    /// Counts what a job took longer than its bytes let expect, in microseconds.
+    fn charge(&mut self, line: Line, extra: u64) {
+        let waiting = self.lines.entry(line).or_default();
+        waiting.had = waiting.had.max(self.clock) + extra;
     }
 
     fn remove(&mut self, line: Line, number: u64) -> Option<Job> {

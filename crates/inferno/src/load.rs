@@ -176,10 +176,6 @@ pub(crate) struct Opened {
     pub(crate) name: String,
     pub(crate) file: Gguf,
     /// `None` for the model inside the program.
-    #[cfg_attr(
-        not(any(feature = "wgpu", target_os = "macos")),
-        expect(dead_code, reason = "only models on a GPU are loaded again")
-    )]
     path: Option<PathBuf>,
 }
 
@@ -207,6 +203,11 @@ fn built_in() -> Result<Opened> {
 }
 
 impl Opened {
+    /// Whether it is the model inside the program.
+    pub(crate) fn is_built_in(&self) -> bool {
+        self.path.is_none()
+    }
+
     /// Number of parameters, and the type that most of them have.
     pub(crate) fn size(&self) -> (u64, &'static str) {
         let mut by_type: BTreeMap<&'static str, u64> = BTreeMap::new();

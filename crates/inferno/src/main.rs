@@ -16,13 +16,18 @@ mod names;
 mod overrides;
 mod prompt;
 mod sampling;
+mod sandbox;
 mod session;
+mod template;
 mod terminal;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = sandbox::run_if_asked(sandbox::answerer()) {
+        return code;
+    }
     let cli: cli::Cli = match config_file::parse(habits::written_out(std::env::args_os())) {
         Ok(cli) => cli,
         Err(e) => match misspelt::hint(&e) {

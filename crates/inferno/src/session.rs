@@ -11,15 +11,15 @@ use inferno_engine::{Config, Engine, Limits, Request, Sampling};
 use inferno_model::batch::PAGE_LEN;
 use inferno_model::sample::SampleSpec;
 use inferno_server::Defaults;
-use inferno_text::{ChatRenderer, ChatTemplate, RenderOptions, Tokenizer, template_source};
+use inferno_text::{ChatRenderer, RenderOptions, Tokenizer};
 
 use crate::answer::{Answer, Ending, Stop, stream};
 use crate::cli::{Answering, Seed};
-use crate::commands::note;
-use crate::interrupt;
+use crate::commands::{MAX_PROMPT_BYTES, note};
 use crate::load::{self, Opened};
 use crate::sampling::FromFile;
 use crate::terminal::Loading;
+use crate::{interrupt, template};
 
 /// Rows of the prompt per step: enough that reading the weights costs little, few enough that Ctrl-C is answered soon.
 const CHUNK: usize = 128;
@@ -199,27 +199,16 @@ fn sampling(args: &Answering, opened: &Opened) -> Defaults {
     flags.or(&wishes).resolve()
 }
 
-/// The chat template of a file.
+/// The chat template for a conversation of what is read from stdin.
 ///
 /// # Errors
-/// It has none, or none that can be used.
-pub(crate) fn template(opened: &Opened, tokenizer: &Tokenizer) -> Result<Arc<dyn ChatRenderer>> {
-    file_template(opened, tokenizer)?.with_context(|| {
-        format!("`{}` has no chat template, `inferno run --raw` continues text without", opened.name)
-    })
-}
-
-/// The chat template of a file, if it has one.
-///
-/// # Errors
-/// It does not parse.
-pub(crate) fn file_template(opened: &Opened, tokenizer: &Tokenizer) -> Result<Option<Arc<dyn ChatRenderer>>> {
-    let context = || format!("cannot use the chat template of `{}`", opened.name);
-    let Some(source) = template_source(opened.file.metadata()).with_context(context)? else {
-        return Ok(None);
-    };
-    let tokens = Arc::new(tokenizer.template_tokens());
-    Ok(Some(Arc::new(ChatTemplate::new(source, tokens).with_context(context)?)))
+/// There is none, or none that can be used.
+pub(crate) fn template(
+    args: &Answering,
+    opened: &Opened,
+    tokenizer: &Tokenizer,
+) -> Result<Arc<dyn ChatRenderer>> {
+    template::find(args.chat_template.as_ref(), opened, tokenizer, MAX_PROMPT_BYTES as usize)?.wanted()
 }
 
 /// A conversation as the prompt of the next answer.

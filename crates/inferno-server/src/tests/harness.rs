@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
-use crate::{Card, Ended, Parts, Settings};
+use crate::{Card, Ended, Parts, Settings, Template};
 
 static EMBER: LazyLock<Gguf> = LazyLock::new(|| {
     Gguf::open(&xtask::testing::root().join("crates/inferno/models/ember/ember-q8_0.gguf")).unwrap()
@@ -113,7 +113,7 @@ pub(super) fn start_with(settings: Settings, change: impl FnOnce(&mut Config)) -
     let parts = Parts {
         engine: engine.handle(),
         tokenizer,
-        template: Some(Arc::new(template)),
+        template: Template::Usable(Arc::new(template)),
         card: Card {
             names: vec!["ember".into(), "alias".into()],
             context_train: 2048,

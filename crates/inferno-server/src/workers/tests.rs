@@ -7,15 +7,15 @@ const A: Line = Line::Key(1);
 const B: Line = Line::Key(2);
 const LONG: usize = 8 << 20;
 
-fn job(number: u64, n_bytes: usize) -> Job {
-    Job { number, n_bytes, due: number + n_bytes as u64, work: Box::new(|| ()) }
+fn job(line: Line, number: u64, n_bytes: usize) -> Job {
+    Job { line, number, n_bytes, due: number + n_bytes as u64, work: Box::new(|| ()) }
 }
 
 /// The order in which jobs go, given as `(line, bytes)`, by their numbers.
 fn order(jobs: &[(Line, usize)], may_be_long: bool) -> Vec<u64> {
     let mut queue = Queue::default();
     for (number, &(line, n_bytes)) in (0..).zip(jobs) {
-        assert!(queue.enter(line, job(number, n_bytes)).is_none());
+        assert!(queue.enter(job(line, number, n_bytes)).is_none());
     }
     std::iter::from_fn(|| queue.next(may_be_long)).map(|job| job.number).collect()
 }
@@ -31,8 +31,8 @@ fn short_requests_go_before_long_ones_of_the_same_line() {
 fn a_long_request_does_not_wait_for_ever() {
     // Short ones that come eight seconds later are due later.
     let mut queue = Queue::default();
-    queue.enter(A, job(0, LONG));
-    queue.enter(A, Job { due: 9_000_000 + 100, ..job(1, 100) });
+    queue.enter(job(A, 0, LONG));
+    queue.enter(Job { due: 9_000_000 + 100, ..job(A, 1, 100) });
     assert_eq!(queue.next(true).map(|job| job.number), Some(0));
 }
 
@@ -43,25 +43,36 @@ fn lines_take_turns_by_what_they_have_had() {
     assert_eq!(order(&jobs, true), [4, 0, 5, 3, 1, 2]);
     // Someone who was not there has no credit.
     let mut queue = Queue::default();
-    (0..4).for_each(|number| drop(queue.enter(A, job(number, LONG))));
+    (0..4).for_each(|number| drop(queue.enter(job(A, number, LONG))));
     assert_eq!(queue.next(true).map(|job| job.number), Some(0));
     assert_eq!(queue.next(true).map(|job| job.number), Some(1));
-    (4..8).for_each(|number| drop(queue.enter(B, job(number, LONG))));
+    (4..8).for_each(|number| drop(queue.enter(job(B, number, LONG))));
     let rest: Vec<u64> = std::iter::from_fn(|| queue.next(true)).map(|job| job.number).collect();
     assert_eq!(rest, [4, 2, 5, 3, 6, 7]);
     assert_eq!(queue.n_waiting, 0);
 }
 
 #[test]
+fn work_that_took_long_counts_for_its_time() {
+    let mut queue = Queue::default();
+    (0..3).for_each(|number| drop(queue.enter(job(A, number, 100))));
+    assert_eq!(queue.next(true).map(|job| job.number), Some(0));
+    (3..6).for_each(|number| drop(queue.enter(job(B, number, 100))));
+    queue.charge(A, 2_000_000);
+    let rest: Vec<u64> = std::iter::from_fn(|| queue.next(true)).map(|job| job.number).collect();
+    assert_eq!(rest, [3, 4, 5, 1, 2]);
+}
+
+#[test]
 fn where_too_many_wait_the_longest_line_loses_its_last() {
     let mut queue = Queue::default();
     for number in 0..WAITING as u64 {
-        assert!(queue.enter(A, job(number, 100)).is_none());
+        assert!(queue.enter(job(A, number, 100)).is_none());
     }
-    let dropped = queue.enter(B, job(5000, 100)).unwrap();
+    let dropped = queue.enter(job(B, 5000, 100)).unwrap();
     assert_eq!((dropped.number, queue.n_waiting), (WAITING as u64 - 1, WAITING));
     // Of its own line the newcomer is the last.
-    let dropped = queue.enter(A, job(5001, LONG)).unwrap();
+    let dropped = queue.enter(job(A, 5001, LONG)).unwrap();
     assert_eq!(dropped.number, 5001);
 }
 
@@ -71,7 +82,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn a_short_request_waits_for_no_long_one() {
-    let workers = Arc::new(Workers::new());
+    let workers = Arc::new(Workers::new("test", 4));
     block_on(async {
         let mut all = Vec::new();
         let mut releases = Vec::new();
@@ -98,7 +109,7 @@ fn a_short_request_waits_for_no_long_one() {
 
 #[test]
 fn work_whose_client_has_left_stops_and_is_not_begun() {
-    let workers = Arc::new(Workers::new());
+    let workers = Arc::new(Workers::new("test", 4));
     block_on(async {
         let (begin, mut begun) = tokio::sync::mpsc::unbounded_channel();
         let (end, ended) = channel();
@@ -146,7 +157,7 @@ fn unreachable_now() -> u8 {
 
 #[test]
 fn a_panic_is_the_error_of_its_own_request() {
-    let workers = Workers::new();
+    let workers = Workers::new("test", 4);
     block_on(async {
         let error = workers.run::<()>(B, LONG, |_| panic!("a fault")).await.unwrap_err();
         assert_eq!(error.status, 500);

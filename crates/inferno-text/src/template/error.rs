@@ -38,6 +38,33 @@ pub enum TemplateError {
         /// The most it may write.
         limit: usize,
     },
+    /// The process that rendered the template reached its limit of memory.
+    #[error("chat template takes more than {mib} MiB of memory")]
+    OutOfMemory {
+        /// The limit.
+        mib: u64,
+    },
+    /// The process that rendered the template reached the end of its stack.
+    #[error("chat template nests expressions or values too deep")]
+    OutOfStack,
+    /// The process that rendered the template was ended at its deadline.
+    #[error("chat template takes more than {seconds} s")]
+    OutOfTime {
+        /// The deadline.
+        seconds: u64,
+    },
+    /// The process that rendered the template ended, or gave an answer that is none.
+    #[error("the process that renders the chat template failed: {reason}")]
+    Crashed {
+        /// What it said last.
+        reason: String,
+    },
+    /// No process can be started to render the template in.
+    #[error("cannot start the process that renders the chat template: {reason}")]
+    NoProcess {
+        /// What the system says.
+        reason: String,
+    },
     /// The messages, tools or extra variables hold U+FDD0, a code point that is no character and is used here as a
     /// mark.
     #[error("the text holds U+FDD0, which is not a character")]

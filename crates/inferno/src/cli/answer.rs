@@ -8,6 +8,7 @@ use super::Sampling;
 use crate::habits::Habits;
 use crate::load::Compute;
 use crate::overrides::Overrides;
+use crate::template::Choice;
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
@@ -25,7 +26,7 @@ pub(crate) struct Run {
     pub(crate) file: Vec<PathBuf>,
 
     /// Continue the prompt as it is, without the chat template; control tokens in it are recognised
-    #[arg(long, conflicts_with = "system")]
+    #[arg(long, conflicts_with_all = ["system", "chat_template"])]
     pub(crate) raw: bool,
 
     /// Print one JSON object at the end, with text, token ids, usage, times and finish reason
@@ -52,6 +53,10 @@ pub(crate) struct Answering {
     /// System message put before the prompt
     #[arg(long, alias = "system-prompt", value_name = "TEXT")]
     pub(crate) system: Option<String>,
+
+    /// Chat template in place of the model's: a file with Jinja, `chatml`, or `none` for no chats
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chat_template: Option<Choice>,
 
     /// Maximum number of tokens to generate, -1 for no limit; default: until the model ends its answer or the context is full
     #[arg(short = 'n', long, aliases = ["n-predict", "predict"], value_name = "N", allow_negative_numbers = true, value_parser = max_tokens)]

@@ -12,6 +12,7 @@ use crate::habits::Habits;
 use crate::kv_memory::size;
 use crate::load::Compute;
 use crate::overrides::Overrides;
+use crate::template::Choice;
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -43,6 +44,10 @@ pub(crate) struct Serve {
     /// Take any model name in a request for the one there is
     #[arg(long, env = "INFERNO_ANY_MODEL", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) any_model: bool,
+
+    /// Chat template in place of the model's: a file with Jinja, `chatml`, or `none` for no chats
+    #[arg(long, value_name = "FILE", env = "INFERNO_CHAT_TEMPLATE", hide_env = true)]
+    pub(crate) chat_template: Option<Choice>,
 
     /// Context length; default, and 0: the model's own
     #[arg(long, alias = "ctx-size", value_name = "N", env = "INFERNO_CONTEXT", hide_env = true, short)]

@@ -52,7 +52,7 @@ struct Chat<'a> {
 
 pub(crate) fn chat(args: &cli::Chat) -> Result<ExitCode> {
     let args = &args.answering;
-    let (session, template) = Session::start(args, template)?;
+    let (session, template) = Session::start(args, |opened, tokenizer| template(args, opened, tokenizer))?;
     session.note_excess(0);
     interrupt::release();
     let mut chat = Chat {

@@ -131,5 +131,5 @@ fn prompt_tokens(args: &cli::Run, opened: &Opened, tokenizer: &Tokenizer, text: 
     }
     let system = args.answering.system.iter().map(|text| message("system", text));
     let messages: Vec<_> = system.chain([message("user", text)]).collect();
-    render(&*template(opened, tokenizer)?, tokenizer, &messages)
+    render(&*template(&args.answering, opened, tokenizer)?, tokenizer, &messages)
 }

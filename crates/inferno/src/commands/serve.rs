@@ -2,13 +2,12 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use inferno_engine::{Config, Engine, Limits, Micros};
-use inferno_server::{Defaults, Ended, Parts, Role, Server, log};
-use inferno_text::{ChatRenderer, Tokenizer};
+use inferno_server::{Defaults, Ended, Parts, Role, Server, Template, log};
+use inferno_text::Tokenizer;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cli;
@@ -16,6 +15,7 @@ use crate::commands::{note, print};
 use crate::kv_memory::KvMemory;
 use crate::load::{self, Opened};
 use crate::sampling::FromFile;
+use crate::template::{self, Found};
 
 mod card;
 mod settings;
@@ -35,6 +35,9 @@ const LAST_LINE: Duration = Duration::from_millis(200);
 const PROCESSORS_PER_HTTP_THREAD: usize = 8;
 /// Threads that read large requests, beside them.
 const READING_THREADS: usize = 4;
+
+/// What a server without a template does.
+const WITHOUT: &str = "`/v1/completions` works, `/v1/chat/completions` does not";
 
 pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
     let settings = settings::settings(args)?;
@@ -139,17 +142,23 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
     let card = card::card(args, &opened, &arch, &level)?;
     start::loading(&opened);
     let (text, model) = std::thread::scope(|scope| {
-        let text = scope.spawn(|| text(&opened));
+        let text = scope.spawn(|| text(args, &opened));
         let model = opened.model(arch, plan.n_pages, target, None);
         (text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), model)
     });
     let ((tokenizer, template), model) = (text?, model?);
     ensure!(tokenizer.vocab_size() > 0, "the vocabulary of `{}` is empty", opened.name);
-    if template.is_none() {
-        tracing::warn!(
-            "the model has no chat template: `/v1/completions` works, `/v1/chat/completions` does not"
-        );
-    }
+    let template = match template {
+        Found::Usable(template) => Template::Usable(template),
+        Found::Unusable(error) => {
+            tracing::warn!("{error:#}: {WITHOUT}");
+            Template::Unusable(format!("{error:#}"))
+        }
+        Found::Missing(reason) => {
+            tracing::warn!("there is no chat template: {reason}: {WITHOUT}");
+            Template::Missing(reason)
+        }
+    };
     start::loaded(&card, &runs_on, &plan, (context_len, cli_engine.sequences.get()), began.elapsed());
     let defaults = defaults(args, &opened);
     let limits = Limits {
@@ -171,8 +180,9 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
     Ok((engine, parts, defaults))
 }
 
-fn text(opened: &Opened) -> Result<(Tokenizer, Option<Arc<dyn ChatRenderer>>)> {
+fn text(args: &cli::Serve, opened: &Opened) -> Result<(Tokenizer, Found)> {
     let tokenizer = opened.tokenizer()?;
-    let template = crate::session::file_template(opened, &tokenizer)?;
+    let max_bytes = args.limits.body_bytes as usize;
+    let template = template::find(args.chat_template.as_ref(), opened, &tokenizer, max_bytes)?;
     Ok((tokenizer, template))
 }

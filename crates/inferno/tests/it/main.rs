@@ -6,6 +6,7 @@ mod bench_serve;
 mod chat;
 mod engine;
 mod gpu;
+mod hostile;
 mod odd_files;
 mod run;
 mod serve;

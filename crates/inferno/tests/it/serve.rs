@@ -10,6 +10,7 @@ mod curl;
 mod setup;
 #[cfg(unix)]
 mod signals;
+mod templates;
 
 /// Nothing a test waits for takes longer, unless it fails.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use inferno_text::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::Settings;
-use crate::app::Text;
+use crate::app::{Template, Text};
 use crate::chat::Conversation;
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -24,10 +24,15 @@ fn render_all(template: &str, messages: &Value) -> Result<String, ApiError> {
     let ember = xtask::testing::root().join("crates/inferno/models/ember/ember-q8_0.gguf");
     let tokenizer = Tokenizer::from_metadata(Gguf::open(&ember).unwrap().metadata()).unwrap();
     let template = ChatTemplate::new(template, Arc::new(tokenizer.template_tokens())).unwrap();
-    let text = Text { tokenizer: Arc::new(tokenizer), template: Some(Arc::new(template)), context_len: 2048 };
+    let text = Text {
+        tokenizer: Arc::new(tokenizer),
+        template: Template::Usable(Arc::new(template)),
+        context_len: 2048,
+    };
     let body = json!({ "messages": messages });
     let mut fields = Fields::new(body.as_object().unwrap().clone());
-    Conversation::read(&mut fields, &Settings::default(), &text)?.text(&text)
+    let conversation = Conversation::read(&mut fields, &Settings::default(), &text)?;
+    conversation.render(&text).map(|rendered| rendered.text(&text.tokenizer))
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub(super) fn announcement(mut address: SocketAddr, parts: &Parts, needs_key: bo
     }
     let Card { names, dtype, .. } = &parts.card;
     let name = &names[0];
-    let (path, body) = match &parts.template {
+    let (path, body) = match parts.template.renderer() {
         Some(_) => {
             let messages = r#""messages": [{"role": "user", "content": "Tell me a story about a dragon."}]"#;
             ("chat/completions", format!("{{\"model\": {}, {messages}}}", json(name)))

@@ -1,0 +1,226 @@
+//! Chat templates of files, in child processes of this program.
+//!
+//! A template is a program that came with a download. Parsing one can end a process (stack, panics of the Jinja
+//! library), and rendering one can take all memory or hours: its language bounds neither. So a template is parsed,
+//! probed and rendered in a child that has limits of memory and stack and is killed at its deadline. The request
+//! that made it fail gets the reason; everything else goes on.
+//!
+//! Where to start: [`Sandbox`] has at most two children, `process.rs` is the parent's side of one, `child.rs` is the
+//! child.
+
+mod child;
+mod frames;
+mod messages;
+mod process;
+
+use std::collections::HashSet;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use inferno_text::{
+    ChatRenderer, RenderOptions, Rendered, RenderedPart, TemplateError, TemplateProfile, TemplateTokens,
+};
+use serde_json::Value;
+
+pub(crate) use child::run_if_asked;
+use messages::Ask;
+pub(crate) use messages::answerer;
+use process::{Death, Process};
+
+/// Children at once: one that renders for hours, until it is killed, leaves the other to everyone else.
+const MAX_PROCESSES: usize = 2;
+/// Processor time to parse and probe a template.
+const LOAD_TIME: Duration = Duration::from_secs(5);
+/// Processor time to render a conversation, and more for each MiB of it.
+const RENDER_TIME: Duration = Duration::from_secs(1);
+const RENDER_TIME_PER_MIB: Duration = Duration::from_secs(1);
+/// Memory of a child for a conversation of a few KiB, and bytes more for each byte that a conversation may have.
+const MEMORY: u64 = 128 << 20;
+const MEMORY_PER_BYTE: u64 = 24;
+/// Bytes of a message from which on a child is not used again: it would keep the memory.
+const LARGE: usize = 1 << 20;
+/// Deaths in a row from which on the next child has to wait, for the first time and at most.
+const PATIENCE: u32 = 4;
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
+
+/// A chat template in child processes.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    /// The message that loads the template into a new child.
+    load: Vec<u8>,
+    /// Bytes a child may have.
+    memory: u64,
+    profile: TemplateProfile,
+    /// Control tokens a prompt may have.
+    reserved: HashSet<u32>,
+    children: Mutex<Children>,
+    freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Children {
+    idle: Vec<Process>,
+    n_busy: usize,
+    /// Deaths since the last answer.
+    n_deaths: u32,
+    last_death: Option<Instant>,
+}
+
+impl Sandbox {
+    /// Parses and probes a template in a child that stays for the first render. Conversations may have `max_bytes`.
+    ///
+    /// # Errors
+    /// The template does not parse or exceeds a limit, or no child can be started.
+    pub(crate) fn load(
+        source: &str,
+        tokens: &TemplateTokens,
+        max_bytes: usize,
+    ) -> Result<Sandbox, TemplateError> {
+        let mut sandbox = Sandbox {
+            load: Ask::Load { source, tokens }.to_bytes(),
+            memory: MEMORY + MEMORY_PER_BYTE * max_bytes as u64,
+            profile: TemplateProfile::default(),
+            reserved: tokens.reserved.iter().map(|&(id, _)| id).collect(),
+            children: Mutex::default(),
+            freed: Condvar::new(),
+        };
+        let (process, profile) = sandbox.start()?;
+        sandbox.profile = profile;
+        sandbox.children.get_mut().unwrap_or_else(PoisonError::into_inner).idle.push(process);
+        Ok(sandbox)
+    }
+
+    fn start(&self) -> Result<(Process, TemplateProfile), TemplateError> {
+        let no_process = |error: std::io::Error| TemplateError::NoProcess { reason: error.to_string() };
+        let mut process = Process::start(self.memory).map_err(no_process)?;
+        let answer = process.ask(self.load.clone(), LOAD_TIME);
+        let answer = answer.map_err(|death| self.error(death, LOAD_TIME))?;
+        let profile = messages::read(&answer).unwrap_or_else(|| Err(garbage()))?;
+        Ok((process, profile))
+    }
+
+    /// Sends a message to a child. One that died of something else than this message is replaced first.
+    fn ask(&self, message: &[u8], deadline: Duration) -> Result<Vec<u8>, TemplateError> {
+        let mut place = self.take_place();
+        if let Some(mut process) = place.process.take() {
+            let is_used = process.n_answers() > 1;
+            match process.ask(message.to_vec(), deadline) {
+                Ok(answer) => {
+                    place.process = Some(process);
+                    return Ok(place.done(answer, message.len()));
+                }
+                Err(Death::Killed(_)) => {}
+                Err(Death::OutOfMemory) if is_used => {}
+                Err(death) => return Err(place.failed(death, deadline)),
+            }
+        }
+        place.wait();
+        let mut process = match self.start() {
+            Ok((process, _)) => process,
+            Err(error) => {
+                place.count_death();
+                return Err(error);
+            }
+        };
+        match process.ask(message.to_vec(), deadline) {
+            Ok(answer) => {
+                place.process = Some(process);
+                Ok(place.done(answer, message.len()))
+            }
+            Err(death) => Err(place.failed(death, deadline)),
+        }
+    }
+
+    fn take_place(&self) -> Place<'_> {
+        let mut children = self.children();
+        while children.n_busy >= MAX_PROCESSES {
+            children = self.freed.wait(children).unwrap_or_else(PoisonError::into_inner);
+        }
+        children.n_busy += 1;
+        Place { sandbox: self, process: children.idle.pop() }
+    }
+
+    fn children(&self) -> MutexGuard<'_, Children> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn error(&self, death: Death, deadline: Duration) -> TemplateError {
+        match death {
+            Death::OutOfMemory => TemplateError::OutOfMemory { mib: self.memory >> 20 },
+            Death::OutOfStack => TemplateError::OutOfStack,
+            Death::OutOfTime => TemplateError::OutOfTime { seconds: deadline.as_secs() },
+            Death::Killed(reason) | Death::Other(reason) => TemplateError::Crashed { reason },
+        }
+    }
+}
+
+impl ChatRenderer for Sandbox {
+    fn profile(&self) -> &TemplateProfile {
+        &self.profile
+    }
+
+    fn render(&self, messages: &[Value], options: &RenderOptions) -> Result<Rendered, TemplateError> {
+        let ask = Ask::Render { messages, options }.to_bytes();
+        let deadline = RENDER_TIME + RENDER_TIME_PER_MIB * (ask.len() >> 20) as u32;
+        let answer = self.ask(&ask, deadline)?;
+        let rendered: Rendered = messages::read(&answer).unwrap_or_else(|| Err(garbage()))?;
+        let is_known = |part: &RenderedPart| match part {
+            RenderedPart::Token(id) => self.reserved.contains(id),
+            RenderedPart::Text(_) => true,
+        };
+        if rendered.parts.iter().all(is_known) { Ok(rendered) } else { Err(garbage()) }
+    }
+}
+
+/// One of the [`MAX_PROCESSES`], held during a message.
+struct Place<'a> {
+    sandbox: &'a Sandbox,
+    /// Goes back to the idle ones.
+    process: Option<Process>,
+}
+
+impl Place<'_> {
+    fn done(&mut self, answer: Vec<u8>, n_asked: usize) -> Vec<u8> {
+        if n_asked.max(answer.len()) >= LARGE {
+            self.process = None;
+        }
+        self.sandbox.children().n_deaths = 0;
+        answer
+    }
+
+    fn failed(&self, death: Death, deadline: Duration) -> TemplateError {
+        self.count_death();
+        self.sandbox.error(death, deadline)
+    }
+
+    fn count_death(&self) {
+        let mut children = self.sandbox.children();
+        children.n_deaths += 1;
+        children.last_death = Some(Instant::now());
+    }
+
+    /// Keeps a template that always dies from starting processes as fast as it can.
+    fn wait(&self) {
+        let children = self.sandbox.children();
+        let Some(n) = children.n_deaths.checked_sub(PATIENCE) else { return };
+        let wait = (FIRST_WAIT * 2u32.pow(n.min(8))).min(LONGEST_WAIT);
+        let since = children.last_death.map_or(wait, |death| death.elapsed());
+        drop(children);
+        std::thread::sleep(wait.saturating_sub(since));
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut children = self.sandbox.children();
+        children.n_busy -= 1;
+        children.idle.extend(self.process.take());
+        drop(children);
+        self.sandbox.freed.notify_one();
+    }
+}
+
+fn garbage() -> TemplateError {
+    TemplateError::Crashed { reason: "its answer makes no sense".into() }
+}

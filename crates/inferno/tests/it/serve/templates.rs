@@ -1,0 +1,223 @@
+//! Chat templates of files: what does not work fails the chats that need it, and nothing else.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use super::{Served, serve};
+
+/// A server with this template.
+fn serve_with(template: &str) -> Served {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(template.as_bytes()).unwrap();
+    serve(&["--chat-template", file.path().to_str().unwrap()])
+}
+
+/// Waits for a line on stderr, which another thread collects.
+fn warns(served: &Served, expected: &str) {
+    let begun = Instant::now();
+    while !served.stderr.lock().unwrap().contains(expected) {
+        assert!(begun.elapsed() < super::PATIENCE, "no warning: {expected}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn post(served: &Served, path: &str, body: &str) -> (u16, String) {
+    let length = body.len();
+    served.ask(&format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    ))
+}
+
+fn chat(served: &Served, content: &str) -> (u16, String) {
+    let body = format!(
+        "{{\"messages\": [{{\"role\": \"user\", \"content\": \"{content}\"}}], \"max_tokens\": 2, \"temperature\": 0}}"
+    );
+    post(served, "/v1/chat/completions", &body)
+}
+
+const COMPLETION: &str =
+    "{\"prompt\": \"Once\", \"max_tokens\": 40, \"temperature\": 0, \"ignore_eos\": true}";
+
+/// The text of a completion that always gives the same.
+fn completion(served: &Served) -> String {
+    let (status, answer) = post(served, "/v1/completions", COMPLETION);
+    assert_eq!(status, 200, "{answer}");
+    let text = answer.split_once("\"text\":").unwrap().1;
+    text.split_once("\",").unwrap().0.to_owned()
+}
+
+#[test]
+fn a_template_that_cannot_be_used_leaves_completions() {
+    let templates = [
+        ("{% trans %}hi{% endtrans %}", "unknown statement trans"),
+        ("{% import 'chat' as 'c' %}", "process that renders the chat template failed"),
+        (&format!("{{{{ {}1 }}}}", "-".repeat(20_000)), "too deep"),
+    ];
+    for (template, reason) in templates {
+        let served = serve_with(template);
+        warns(&served, reason);
+        completion(&served);
+        let messages = "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}";
+        for path in ["/v1/chat/completions", "/apply-template", "/tokenize"] {
+            let (status, answer) = post(&served, path, messages);
+            assert_eq!(status, 400, "{path}: {answer}");
+            assert!(answer.contains("template_failed") && answer.contains(reason), "{path}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn a_server_without_a_template_says_so() {
+    let served = serve(&["--chat-template", "none"]);
+    warns(&served, "`--chat-template none`");
+    let (status, answer) = chat(&served, "x");
+    assert!(status == 400 && answer.contains("--chat-template none"), "{answer}");
+    completion(&served);
+}
+
+/// Does its worst where a message says what.
+const HOSTILE: &str = "
+{%- set what = messages[0].content -%}
+{%- set ns = namespace(x='aaaaaaaaaaaaaaaa', l=[]) -%}
+{%- macro twice(x) %}{{ x }}{{ x }}{% endmacro -%}
+{%- macro again() %}{{ again() }}{% endmacro -%}
+{%- if what == 'deep' %}{% for i in range(32200) %}{% set ns.l = [ns.l] %}{% endfor -%}
+{%- elif what == 'deep-json' %}{% for i in range(32200) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l | tojson -}}
+{%- elif what == 'tilde' %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor -%}
+{%- elif what == 'plus' %}{% for i in range(40) %}{% set ns.x = ns.x + ns.x %}{% endfor -%}
+{%- elif what == 'macro' %}{% for i in range(40) %}{% set ns.x = twice(ns.x) %}{% endfor -%}
+{%- elif what == 'set' %}{% for i in range(40) %}{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endfor -%}
+{%- elif what == 'tuple' %}{% set a = (what,) * 100000000 -%}
+{%- elif what == 'search' %}{% set a = what * 9000000 %}{% for i in range(90000) %}{% if 'b' in a %}{% endif %}{% endfor -%}
+{%- elif what == 'compare' %}{% set a = what * 9000000 %}{% for i in range(90000) %}{% if a == a ~ '' %}{% endif %}{% endfor -%}
+{%- elif what == 'steps' %}{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor -%}
+{%- elif what == 'output' %}{% for i in range(99999) %}{{ 'a' * 99999 }}{% endfor -%}
+{%- elif what == 'recursion' %}{{ again() -}}
+{%- endif -%}
+{{ what }}";
+
+/// What it knows, with the reason that is given for each.
+const KINDS: [(&str, &str); 12] = [
+    ("deep", "too deep"),
+    ("deep-json", "deep"),
+    ("tilde", "MiB of memory"),
+    ("plus", "MiB of memory"),
+    ("macro", "MiB of memory"),
+    ("set", "MiB of memory"),
+    ("tuple", "MiB of memory"),
+    ("search", "more than 1 s"),
+    ("compare", "more than 1 s"),
+    ("steps", "steps"),
+    ("output", "bytes"),
+    ("recursion", "recursion"),
+];
+
+#[test]
+fn a_hostile_render_fails_alone() {
+    let served = serve_with(HOSTILE);
+    let alone = completion(&served);
+    let calm = chat(&served, "calm");
+    assert_eq!(calm.0, 200);
+    std::thread::scope(|scope| {
+        let hostile = scope.spawn(|| {
+            for (kind, reason) in KINDS {
+                let (status, answer) = chat(&served, kind);
+                assert_eq!(status, 400, "{kind}: {answer}");
+                assert!(answer.contains(reason), "{kind}: {answer}");
+            }
+        });
+        while !hostile.is_finished() {
+            assert_eq!(completion(&served), alone);
+            assert_eq!(chat(&served, "calm").0, 200);
+            let begun = Instant::now();
+            assert_eq!(served.get("/live").0, 200);
+            assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        }
+    });
+}
+
+#[cfg(target_os = "linux")]
+mod processes {
+    use super::*;
+
+    /// The server's children.
+    fn children(served: &Served) -> Vec<String> {
+        let pid = served.child.id();
+        let mut all = Vec::new();
+        for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+            let list = std::fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();
+            all.extend(list.split_whitespace().map(str::to_owned));
+        }
+        all
+    }
+
+    fn signal(name: &str, pid: &str) {
+        let status = std::process::Command::new("kill").args([&format!("-{name}"), pid]).status();
+        assert!(status.unwrap().success());
+    }
+
+    fn is_gone(pid: &str) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        status.map_or(true, |status| status.rsplit_once(')').unwrap().1.trim_start().starts_with('Z'))
+    }
+
+    #[test]
+    fn a_child_outlives_ctrl_c_and_is_replaced_when_it_dies() {
+        let served = serve_with("{{ messages[0].content }}");
+        let before = children(&served);
+        assert_eq!(before.len(), 1);
+        for name in ["INT", "TERM", "HUP"] {
+            signal(name, &before[0]);
+        }
+        assert_eq!(chat(&served, "x").0, 200);
+        assert_eq!(children(&served), before);
+        signal("KILL", &before[0]);
+        assert_eq!(chat(&served, "x").0, 200);
+        let after = children(&served);
+        assert!(after.len() == 1 && after != before);
+    }
+
+    #[test]
+    fn children_end_with_their_parent_even_while_they_render() {
+        let mut served = serve_with(HOSTILE);
+        let (idle, address) = (children(&served), served.address.clone());
+        assert_eq!(idle.len(), 1);
+        let body = "{\"messages\": [{\"role\": \"user\", \"content\": \"search\"}]}";
+        let request = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        served.child.kill().unwrap();
+        served.child.wait().unwrap();
+        let begun = Instant::now();
+        while !is_gone(&idle[0]) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it still runs");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_child_has_neither_secrets_nor_descriptors_of_the_server() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"{{ messages[0].content }}").unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_inferno"));
+        command.args(["serve", "--port", "0", "--chat-template", file.path().to_str().unwrap()]);
+        command.env("INFERNO_API_KEY", "sk-secret").env("OTHER_SECRET", "sk-secret");
+        let (served, _stderr) = super::super::unread(command);
+        let child = &children(&served)[0];
+        let environment = std::fs::read_to_string(format!("/proc/{child}/environ")).unwrap();
+        assert!(!environment.contains("secret") && !environment.contains("INFERNO"), "{environment}");
+        let open = std::fs::read_dir(format!("/proc/{child}/fd")).unwrap().count();
+        assert_eq!(open, 3);
+        let limits = std::fs::read_to_string(format!("/proc/{child}/limits")).unwrap();
+        let limit = |name: &str| {
+            let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.split_whitespace().next().unwrap().to_owned()
+        };
+        assert_eq!(limit("Max core file size"), "0");
+        assert!(limit("Max data size").parse::<u64>().unwrap() < 1 << 30);
+    }
+}
