@@ -53,7 +53,7 @@ pub(crate) enum Command {
     /// (`--config`), where a key is the flag's name: `port = 8080`. A flag counts more than a variable, and that more than
     /// the file.
     Serve(Box<Serve>),
-    /// Show what is in a model file: metadata, hyperparameters, tensors, the memory it needs
+    /// Show what is in a model file: a summary, the memory it needs, metadata, hyperparameters, tensors
     Inspect(Inspect),
     /// Turn text into token ids on one line
     ///
@@ -102,6 +102,10 @@ pub(crate) struct Inspect {
     /// One JSON object, with arrays in full
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// List the tensors too
+    #[arg(long)]
+    pub(crate) tensors: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,8 @@ use inferno_format::{Array, Value};
 use inferno_model::architecture::{Architecture, FfnShape};
 use serde_json::{Map, Value as Json, json};
 
+use crate::sampling::FromFile;
+use crate::terminal::visible;
 use crate::{cli, commands::print, load};
 
 pub(crate) fn inspect(args: &cli::Inspect) -> Result<()> {
@@ -14,7 +16,7 @@ pub(crate) fn inspect(args: &cli::Inspect) -> Result<()> {
     if args.json {
         print(format!("{:#}\n", to_json(&opened, &arch)).as_bytes())
     } else {
-        print(to_text(&opened, &arch).as_bytes())
+        print(to_text(&opened, &arch, args.tensors).as_bytes())
     }
 }
 
@@ -135,41 +137,91 @@ fn element(array: &Array, i: usize) -> Json {
     }
 }
 
-fn to_text(opened: &load::Opened, arch: &Result<Architecture, String>) -> String {
+/// What people look for first, then metadata and numbers; tensors are many, and listed on request.
+fn to_text(opened: &load::Opened, arch: &Result<Architecture, String>, lists_tensors: bool) -> String {
     let file = &opened.file;
     let mut out = String::new();
     let mut line = |text: String| out.extend([text.trim_end(), "\n"]);
-    line(format!("{}: GGUF version {}, {}", opened.name, file.version(), bytes(file.file_bytes())));
+    line(format!("{}: GGUF version {}, {}", visible(&opened.name), file.version(), bytes(file.file_bytes())));
+    line("\nSUMMARY".into());
+    summary(opened, arch).into_iter().for_each(|(name, value)| line(format!("  {name:19}  {}", cut(&value))));
+    match arch {
+        Ok(arch) => {
+            line("\nMEMORY".into());
+            Memory::of(opened, arch).lines(arch.context_len).into_iter().for_each(&mut line);
+        }
+        Err(why) => line(format!("\nCANNOT RUN: {why}")),
+    }
 
     line("\nMETADATA".into());
     let width = file.metadata().iter().map(|(k, _)| k.len()).max().unwrap_or(0).min(MAX_COLUMN);
     for (key, v) in file.metadata().iter() {
         line(format!("  {:width$}  {}", cut(key), short(v)));
     }
-    match arch {
-        Ok(arch) => {
-            line("\nHYPERPARAMETERS".into());
-            for (name, v) in hyperparameters(arch) {
-                line(format!("  {name:17}  {}", v.as_str().map_or(v.to_string(), String::from)));
-            }
+    if let Ok(arch) = arch {
+        line("\nHYPERPARAMETERS".into());
+        for (name, v) in hyperparameters(arch) {
+            line(format!("  {name:17}  {}", v.as_str().map_or(v.to_string(), String::from)));
         }
-        Err(why) => line(format!("\nCANNOT RUN: {why}")),
     }
-    line(format!("\nTENSORS ({})", file.tensors().len()));
+    let n_tensors = file.tensors().len();
+    if !lists_tensors {
+        line(format!("\nTENSORS ({n_tensors}), which `--tensors` lists"));
+        return out;
+    }
+    line(format!("\nTENSORS ({n_tensors})"));
     let width = file.tensors().iter().map(|t| t.name.len()).max().unwrap_or(0).min(MAX_COLUMN);
     for t in file.tensors() {
         let shape = t.dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
         line(format!("  {:width$}  {:7}  {shape:18}  {:>9}", cut(&t.name), t.dtype.name(), bytes(t.n_bytes)));
     }
-    if let Ok(arch) = arch {
-        let memory = Memory::of(opened, arch);
-        line("\nMEMORY".into());
-        line(format!("  weights              {}", bytes(memory.weights)));
-        line(format!("  keys and values      {} a position", bytes(memory.kv_per_position as u64)));
-        let full = bytes(memory.kv_at_full_context as u64);
-        line(format!("  at full context      {full} ({} positions)", arch.context_len));
-    }
     out
+}
+
+/// What the model is, by name and value.
+fn summary(opened: &load::Opened, arch: &Result<Architecture, String>) -> Vec<(&'static str, String)> {
+    let metadata = opened.file.metadata();
+    let text = |key| metadata.opt_str(key).ok().flatten().filter(|text| !text.trim().is_empty());
+    let mut rows = Vec::new();
+    let mut put = |name, value: Option<String>| rows.extend(value.map(|value| (name, value)));
+    put("model", text("general.name").map(str::to_owned));
+    put("family", text("general.architecture").map(str::to_owned));
+    let (n_params, dtype) = opened.size();
+    put("parameters", (n_params > 0).then(|| load::count(n_params)));
+    put("type", (n_params > 0).then(|| dtype.to_owned()));
+    put("context", arch.as_ref().ok().map(|arch| format!("{} positions", arch.context_len)));
+    put("vocabulary", arch.as_ref().ok().map(|arch| format!("{} tokens", arch.vocab_size)));
+    let has_template = text("tokenizer.chat_template").is_some();
+    put("chat template", Some(if has_template { "yes" } else { "none" }.into()));
+    let FromFile { wishes, warnings } = FromFile::read(metadata);
+    put("sampling defaults", Some(wishes.describe()).filter(|text| !text.is_empty()));
+    warnings.into_iter().for_each(|warning| put("warning", Some(warning)));
+    put("license", text("general.license").map(str::to_owned));
+    rows
+}
+
+/// Contexts whose memory is shown, beside the model's own.
+const CONTEXTS: [usize; 5] = [2048, 4096, 8192, 32_768, 131_072];
+
+impl Memory {
+    /// By context length, for one sequence.
+    fn lines(&self, context_len: usize) -> Vec<String> {
+        let mut lines = vec![
+            format!("  weights              {}", bytes(self.weights)),
+            format!("  keys and values      {} a position", bytes(self.kv_per_position as u64)),
+        ];
+        for n in CONTEXTS.into_iter().filter(|&n| n < context_len).chain([context_len]) {
+            let kv = (self.kv_per_position * n) as u64;
+            let name = if n == context_len { "at full context" } else { "at" };
+            let name = format!("{name} {n}");
+            lines.push(format!(
+                "  {name:19}  {} ({} of keys and values)",
+                bytes(self.weights + kv),
+                bytes(kv)
+            ));
+        }
+        lines
+    }
 }
 
 /// Names are padded to the longest, up to this.

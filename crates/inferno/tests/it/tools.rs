@@ -81,6 +81,16 @@ fn logits_of_what_is_not_there_are_refused() {
 #[test]
 fn a_file_is_shown_to_people_and_to_programs() {
     let text = inferno(&["inspect"]).ok();
+    assert!(text.lines().nth(2) == Some("SUMMARY") && text.find("MEMORY") < text.find("METADATA"), "{text}");
+    for part in [
+        "chat template        yes",
+        "context              2048 positions",
+        "sampling defaults    temperature 0.5",
+    ] {
+        assert!(text.contains(part), "no `{part}` in {text}");
+    }
+    assert!(!text.contains("blk.0.attn_q.weight"), "{text}");
+    assert!(inferno(&["inspect", "--tensors"]).ok().contains("  blk.0.attn_q.weight"));
     for part in
         ["general.name", "Ember", "HYPERPARAMETERS", "n_layers           9", "TENSORS (101)", "MEMORY"]
     {
