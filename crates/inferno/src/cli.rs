@@ -76,6 +76,15 @@ pub(crate) enum Command {
     Doctor,
     /// Write a model of true shape with random weights, for benchmarks and tests
     Synth(Synth),
+    /// Print a script that completes this command line in a shell
+    ///
+    /// For bash: `inferno completions bash >~/.local/share/bash-completion/completions/inferno`. For zsh, a file `_inferno` in
+    /// a folder of `$fpath`; for fish, `~/.config/fish/completions/inferno.fish`.
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        #[arg(value_enum, hide_possible_values = true)]
+        shell: clap_complete::Shell,
+    },
     /// Print the version
     #[command(hide = true)]
     Version,

@@ -14,8 +14,9 @@ use std::io::{Read, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::CommandFactory;
 
-use crate::cli::Command;
+use crate::cli::{Cli, Command};
 use crate::terminal;
 
 /// Longer prompts fit no context.
@@ -33,6 +34,11 @@ pub(crate) fn execute(command: Command) -> Result<ExitCode> {
         Command::Bench(args) => return bench::bench(&args),
         Command::Doctor => doctor::doctor()?,
         Command::Synth(args) => return synth::synth(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "inferno", &mut script);
+            print(&script)?;
+        }
         Command::Version => print(format!("inferno {}\n", env!("CARGO_PKG_VERSION")).as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)

@@ -331,7 +331,7 @@ pub(crate) struct RunsOn {
 impl std::fmt::Display for RunsOn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let threads = if self.n_threads == 1 { "thread" } else { "threads" };
-        write!(f, "{}, {} {threads}, keys and values in {}", self.level, self.n_threads, self.kv_type.name())
+        write!(f, "{} ({} {threads}, KV {})", self.level, self.n_threads, self.kv_type.name())
     }
 }
 

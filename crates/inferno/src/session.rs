@@ -194,7 +194,7 @@ fn sampling(args: &Answering, opened: &Opened) -> Defaults {
     warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     let taken = wishes.without(&flags).describe();
     if !taken.is_empty() && (args.verbose || std::io::stderr().is_terminal()) {
-        note(&format!("sampling defaults of the model: {taken} (`--no-model-defaults` ignores them)"));
+        note(&format!("sampling defaults of the model: {taken}"));
     }
     flags.or(&wishes).resolve()
 }

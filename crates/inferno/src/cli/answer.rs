@@ -18,7 +18,7 @@ pub(crate) struct Run {
     pub(crate) words: Vec<String>,
 
     /// Prompt, taken as it is even if it looks like the name of a model
-    #[arg(value_name = "PROMPT", last = true)]
+    #[arg(value_name = "LITERAL PROMPT", last = true)]
     pub(crate) literal: Vec<String>,
 
     /// Text file put behind the prompt after a blank line; may be repeated

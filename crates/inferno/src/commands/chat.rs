@@ -155,8 +155,8 @@ impl Chat<'_> {
     }
 
     fn stats(&self) -> String {
-        let n_turns = self.messages.len() / 2;
-        let mut text = format!("{n_turns} turns in a context of {} positions", self.session.context_len);
+        let turns = keep::turns(&self.messages);
+        let mut text = format!("{turns} in a context of {} positions", self.session.context_len);
         if let Some(answer) = &self.last {
             text += &format!("\n{}\nstopped: {}", answer.speeds(), answer.stop);
         }

@@ -212,8 +212,7 @@ impl Memory {
         ];
         for n in CONTEXTS.into_iter().filter(|&n| n < context_len).chain([context_len]) {
             let kv = (self.kv_per_position * n) as u64;
-            let name = if n == context_len { "at full context" } else { "at" };
-            let name = format!("{name} {n}");
+            let name = format!("at {n}{}", if n == context_len { ", the whole" } else { "" });
             lines.push(format!(
                 "  {name:19}  {} ({} of keys and values)",
                 bytes(self.weights + kv),

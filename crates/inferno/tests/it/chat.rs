@@ -194,7 +194,7 @@ fn settings_and_files_change_the_next_answer() {
     let ran = chat(&[&file, "What colour is it?", "/stats", "/set"], &["-v"]);
     let typed = inferno(&["run", "-t", "0", "-n", "40", "-v", "What colour is it?\n\nThe dragon is green."]);
     assert_eq!(prompts(&ran)[0].0, prompts(&typed)[0].0);
-    assert!(ran.stderr.contains("1 turns in a context of"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("1 turn in a context of"), "{}", ran.stderr);
     assert_eq!(ran.ok(), typed.ok());
     let ran = chat(
         &["/set max-tokens 3", "/set temperature 0.5", "/set top_k -1", "Tell me a story.", "/set"],

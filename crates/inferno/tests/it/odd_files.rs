@@ -206,3 +206,39 @@ fn overridden_metadata_is_that_of_the_file() {
     let error = logits(&["--override-kv", "general.alignment=int:8"]).error();
     assert!(error.contains("where the file's tensors are"), "{error}");
 }
+
+/// Ember, which says a control sequence in place of ` time`.
+#[cfg(target_os = "linux")]
+fn coloured(folder: &Path) -> String {
+    ember(folder, |m| {
+        let tokens = m.opt_strings("tokenizer.ggml.tokens").unwrap().unwrap();
+        // `\u{11b}` is the byte-level form of the escape character.
+        let tokens = tokens.iter().map(|t| if t == "\u{120}time" { "\u{120}\u{11b}[31mtime" } else { t });
+        let tokens = inferno_format::Array::String(tokens.collect());
+        // No merge makes the token that is gone.
+        let merges = m.opt_strings("tokenizer.ggml.merges").unwrap().unwrap();
+        let has = |merge: &str| {
+            merge.replace(' ', "") == "\u{120}time" || merge.split(' ').any(|part| part == "\u{120}time")
+        };
+        let merges = inferno_format::Array::String(merges.iter().filter(|merge| !has(merge)).collect());
+        m.set("tokenizer.ggml.tokens", Value::Array(tokens));
+        m.set("tokenizer.ggml.merges", Value::Array(merges));
+    })
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn control_characters_of_a_model_do_not_reach_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = coloured(folder.path());
+    let args = ["run", "-m", &path, "-t", "0", "--max-tokens", "200", "Tell me a story about a dragon."];
+    let piped = inferno(&args).ok();
+    assert!(piped.contains(" \u{1b}[31mtime"), "{piped}");
+    let mut command = std::process::Command::new("script");
+    let words: Vec<String> = args.iter().map(|arg| format!("'{arg}'")).collect();
+    let line = format!("'{}' {}", env!("CARGO_BIN_EXE_inferno"), words.join(" "));
+    command.args(["-qec", &line, "/dev/null"]).stdin(std::process::Stdio::null());
+    let Ok(output) = command.output() else { return xtask::testing::skip("script", "there is no `script`") };
+    let screen = String::from_utf8_lossy(&output.stdout);
+    assert!(screen.contains(" ␛[31mtime") && !screen.contains("\u{1b}[31m"), "{screen:?}");
+}

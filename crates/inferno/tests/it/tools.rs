@@ -132,3 +132,12 @@ fn a_file_that_is_no_model_is_refused() {
         assert!(error.contains("a text file, not a GGUF model"), "{error}");
     }
 }
+
+#[test]
+fn every_shell_gets_a_script_that_knows_the_flags() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = inferno(&["completions", shell]).ok();
+        assert!(script.contains("--no-model-defaults") || script.contains("no-model-defaults"), "{shell}");
+    }
+    assert_eq!(inferno(&["completions", "csh"]).code, Some(2));
+}

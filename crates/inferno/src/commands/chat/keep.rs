@@ -26,7 +26,7 @@ impl Chat<'_> {
             })?;
         file.write_all(format!("{:#}\n", Value::from(messages)).as_bytes())
             .with_context(|| format!("`{name}`: cannot write"))?;
-        Ok(format!("{} turns are in `{name}`", self.messages.len() / 2))
+        Ok(format!("saved {} in `{name}`", turns(&self.messages)))
     }
 
     /// Takes the conversation of a file in place of this one; what to say of it.
@@ -34,10 +34,17 @@ impl Chat<'_> {
         let name = path.display();
         let (system, messages) =
             conversation(&read_file(path)?).with_context(|| format!("`{name}` is no conversation"))?;
-        let n_turns = messages.len() / 2;
         self.system = system;
         self.messages = messages;
-        Ok(format!("{n_turns} turns of `{name}` are the conversation now"))
+        Ok(format!("loaded {} of `{name}`", turns(&self.messages)))
+    }
+}
+
+/// How many turns messages are, in words.
+pub(super) fn turns(messages: &[Value]) -> String {
+    match messages.len() / 2 {
+        1 => "1 turn".into(),
+        n => format!("{n} turns"),
     }
 }
 
