@@ -30,6 +30,13 @@ pub(crate) struct Conversation {
     limits: Limits,
 }
 
+impl Conversation {
+    /// The messages, for the log.
+    pub(crate) fn messages_shown(&self) -> Value {
+        Value::Array(self.messages.clone())
+    }
+}
+
 /// A chat request.
 #[derive(Debug)]
 pub(crate) struct Chat {

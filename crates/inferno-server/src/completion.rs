@@ -30,6 +30,17 @@ pub(crate) enum Prompt {
     Tokens(Vec<u32>),
 }
 
+impl Completion {
+    /// The prompts, for the log.
+    pub(crate) fn prompts_shown(&self) -> serde_json::Value {
+        let shown = |prompt: &Prompt| match prompt {
+            Prompt::Text(text) => text.as_str().into(),
+            Prompt::Tokens(tokens) => tokens.as_slice().into(),
+        };
+        self.prompts.iter().map(shown).collect::<Vec<serde_json::Value>>().into()
+    }
+}
+
 /// Log-probabilities of prompts that an answer in one piece may hold; each takes a hundred bytes or so. It is a prompt of
 /// 128 Ki tokens with twenty of the best of each.
 const SCORES: usize = 4_000_000;

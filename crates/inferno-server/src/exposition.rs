@@ -46,6 +46,17 @@ impl Page {
         scale: f64,
     ) {
         self.head(name, "histogram", help);
+        self.buckets(name, labels, histogram, scale);
+    }
+
+    /// The values of one histogram of a metric.
+    pub(crate) fn buckets<const N: usize>(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        histogram: &Histogram<N>,
+        scale: f64,
+    ) {
         let mut n = 0;
         for (end, count) in histogram.ends().iter().zip(&histogram.counts) {
             n += count;

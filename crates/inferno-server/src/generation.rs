@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use inferno_engine::{Constraint, Event, Miss, Request, RequestId, TokenLogprob, Usage};
 
+use crate::access::{AccessLine, Finishes, Generated};
 use crate::app::App;
-use crate::choice::{Choice, Delta, Ending};
-use crate::error::ApiError;
+use crate::choice::{Choice, Delta, Ending, FinishReason};
+use crate::error::{ApiError, shown};
 use crate::inbox::Inbox;
 use crate::keys::{Caller, Pass};
 use crate::options::Options;
@@ -45,6 +46,8 @@ pub(crate) struct Generation {
     inbox: Arc<Inbox>,
     events: Vec<(u32, Event)>,
     entry: Entry,
+    line: Arc<AccessLine>,
+    finish: Finishes,
     /// Counts against its key's limit until it ends.
     _pass: Pass,
     prompts: Vec<PromptState>,
@@ -86,7 +89,7 @@ impl Generation {
     pub(crate) fn submit(
         app: &Arc<App>,
         caller: Caller,
-        (entry, pass): (Entry, Pass),
+        (entry, pass, line): (Entry, Pass, Arc<AccessLine>),
         jobs: Vec<Job>,
         options: Options,
     ) -> Result<Generation, ApiError> {
@@ -99,6 +102,8 @@ impl Generation {
             inbox: Arc::clone(&inbox),
             events: Vec::new(),
             entry,
+            line,
+            finish: Finishes::default(),
             _pass: pass,
             prompts: Vec::with_capacity(jobs.len()),
             choices: Vec::with_capacity(jobs.len() * n),
@@ -206,6 +211,14 @@ impl Generation {
                 prompt.n_left -= 1;
                 self.n_left -= 1;
                 self.app.metrics.finish_choice(ending.as_ref().ok().map(|e| e.reason), &usage);
+                match &ending {
+                    Ok(ending) if ending.reason == FinishReason::Length => self.finish.length = true,
+                    Ok(_) => self.finish.stop = true,
+                    Err(error) => {
+                        self.finish.failed = true;
+                        self.line.failed(error.code.unwrap_or(error.kind));
+                    }
+                }
                 updates.push(match ending {
                     Ok(ending) => Update::Finished { choice, delta, ending },
                     Err(error) => Update::Failed(error),
@@ -314,19 +327,23 @@ impl Drop for Generation {
         }
         let totals = self.totals();
         let first_token = self.first_token.map(|at| at - self.started);
-        self.app.metrics.end(&totals, self.started.elapsed(), first_token, self.has_ended());
+        self.app.metrics.end(
+            &self.caller.name,
+            &totals,
+            self.started.elapsed(),
+            first_token,
+            self.has_ended(),
+        );
         self.app
             .keyring
             .spend(&self.caller, (totals.n_prompt - totals.n_cached + totals.n_completion) as u64);
-        tracing::info!(
-            request_id = self.entry.request_id(),
-            prompt_tokens = totals.n_prompt,
-            cached_tokens = totals.n_cached,
-            completion_tokens = totals.n_completion,
-            first_token_ms = first_token.map(|t| t.as_millis() as u64),
-            total_ms = self.started.elapsed().as_millis() as u64,
-            ended = self.has_ended(),
-            "generated"
-        );
+        let model = self.options.model.as_deref().map_or_else(|| self.app.card.id().to_owned(), shown);
+        self.line.generated(Generated {
+            model,
+            is_stream: self.options.stream.is_some(),
+            finish: Finishes { abandoned: !self.has_ended(), ..self.finish },
+            totals,
+            first_token,
+        });
     }
 }

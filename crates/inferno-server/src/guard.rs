@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::connection::Peer;
 use crate::error::{ApiError, shown};
 use crate::keys::{Caller, Role};
+use crate::meter::Id;
 use crate::settings::Settings;
 
 /// Routes that need no key: whoever starts and stops servers has none.
@@ -153,6 +154,9 @@ pub(crate) async fn key(State(app): State<Arc<App>>, mut request: Request, next:
     });
     match allowed {
         Ok(caller) => {
+            if let Some(Id(line)) = request.extensions().get::<Id>() {
+                line.set_key(&caller.name);
+            }
             request.extensions_mut().insert(caller);
             next.run(request).await
         }

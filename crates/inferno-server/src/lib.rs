@@ -13,6 +13,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod access;
 mod admin;
 mod app;
 mod body;

@@ -10,6 +10,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 pub use tracing::level_filters::LevelFilter as Level;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +35,27 @@ pub(crate) fn n_dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
+/// Logs a text of a user's, as JSON: as a value where lines are JSON.
+pub(crate) fn text(request_id: &str, name: &str, value: &serde_json::Value) {
+    match LOG.get() {
+        Some(Log { format: Format::Json, level, messages, .. }) if *level >= Level::INFO => {
+            let mut timestamp = String::new();
+            let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+            let line = serde_json::json!({
+                "timestamp": timestamp, "level": "INFO", "message": "asked", "request_id": request_id, name: value,
+            });
+            send(messages, format!("{line}\n").into_bytes());
+        }
+        Some(Log { format: Format::Json, .. }) => {}
+        _ => tracing::info!(request_id, "asked {name}={value}"),
+    }
+}
+
 /// The log of this process.
 #[derive(Debug)]
 struct Log {
+    format: Format,
+    level: Level,
     file: Option<PathBuf>,
     messages: SyncSender<Message>,
 }
@@ -78,7 +98,7 @@ pub fn start(format: Format, level: Level, file: Option<&Path>) -> io::Result<()
         }
     })?;
     let lines = Lines(messages.clone());
-    let log = Log { file: file.map(Path::to_owned), messages };
+    let log = Log { format, level, file: file.map(Path::to_owned), messages };
     LOG.set(log).map_err(|_| io::Error::other("the log has been started before"))?;
     let builder = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false);
     let builder = builder.with_writer(lines);
@@ -94,7 +114,7 @@ pub fn start(format: Format, level: Level, file: Option<&Path>) -> io::Result<()
 /// # Errors
 /// The file cannot be opened; lines go on to the old one.
 pub fn reopen() -> io::Result<Option<&'static Path>> {
-    let Some(Log { file: Some(path), messages }) = LOG.get() else { return Ok(None) };
+    let Some(Log { file: Some(path), messages, .. }) = LOG.get() else { return Ok(None) };
     let file = open(path)?;
     messages.send(Message::File(file)).map_err(io::Error::other)?;
     Ok(Some(path))
@@ -106,6 +126,13 @@ pub fn flush(time: std::time::Duration) {
     let (sender, written) = sync_channel(0);
     if log.messages.try_send(Message::Flush(sender)).is_ok() {
         let _ = written.recv_timeout(time);
+    }
+}
+
+/// Hands a line to the log's thread, or counts it if that has too many.
+fn send(messages: &SyncSender<Message>, line: Vec<u8>) {
+    if messages.try_send(Message::Line(line)).is_err() {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -158,9 +185,7 @@ impl Write for Line<'_> {
 
 impl Drop for Line<'_> {
     fn drop(&mut self) {
-        if self.messages.try_send(Message::Line(std::mem::take(&mut self.bytes))).is_err() {
-            DROPPED.fetch_add(1, Ordering::Relaxed);
-        }
+        send(self.messages, std::mem::take(&mut self.bytes));
     }
 }
 

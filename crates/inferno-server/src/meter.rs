@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -13,13 +12,14 @@ use axum::response::{IntoResponse, Response};
 use hyper::header::{HeaderName, HeaderValue};
 use inferno_engine::panic_words;
 
+use crate::access::AccessLine;
 use crate::app::App;
 use crate::error::{ApiError, Reason};
 use crate::room;
 
-/// A request's name, the client's own if it has one.
+/// A request's log line, with its name: the client's own if it has one.
 #[derive(Debug, Clone)]
-pub(crate) struct Id(pub(crate) Arc<str>);
+pub(crate) struct Id(pub(crate) Arc<AccessLine>);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -27,11 +27,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_ID: usize = 128;
 
 pub(crate) async fn meter(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let start = Instant::now();
     let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
     let given = given.filter(|id| (1..=LONGEST_ID).contains(&id.len()));
     let id: Arc<str> = given.map_or_else(|| app.new_id("req-").into(), Into::into);
-    request.extensions_mut().insert(Id(Arc::clone(&id)));
+    let line = Arc::new(AccessLine::new(Arc::clone(&id), &request));
+    request.extensions_mut().insert(Id(Arc::clone(&line)));
     // A path that nobody answers is not remembered by its name: there are too many.
     let route = request.extensions().get::<MatchedPath>().map_or("other", |path| path.as_str()).to_owned();
     let method = request.method().clone();
@@ -48,16 +48,9 @@ pub(crate) async fn meter(State(app): State<Arc<App>>, mut request: Request, nex
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    let (status, time) = (response.status().as_u16(), start.elapsed());
-    let reason = response.extensions().get::<Reason>().map(|reason| reason.0);
-    app.metrics.answer(&route, method.as_str(), status, time);
-    let ms = time.as_millis() as u64;
-    match route.as_str() {
-        "/health" | "/live" | "/ready" | "/metrics" => {
-            tracing::debug!(request_id = &*id, %method, route, status, ms, reason, "answered");
-        }
-        _ => tracing::info!(request_id = &*id, %method, route, status, ms, reason, "answered"),
-    }
+    let status = response.status().as_u16();
+    line.answered(status, response.extensions().get::<Reason>().map(|reason| reason.0));
+    app.metrics.answer(&route, method.as_str(), status, line.elapsed());
     response
 }
 

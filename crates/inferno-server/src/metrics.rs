@@ -16,6 +16,8 @@ use crate::choice::FinishReason;
 use crate::exposition::Page;
 use crate::generation::Totals;
 
+mod own;
+mod process;
 mod vllm;
 
 /// Tokens of prompts and completions.
@@ -23,6 +25,9 @@ pub(crate) const TOKEN_BUCKETS: [u64; 18] = [
     1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000,
     500_000,
 ];
+
+/// Reasons for which requests are refused, which have a sample before the first one.
+const REFUSALS: [&str; 3] = ["engine_stopped", "key_limit", "rate_limit_exceeded"];
 
 /// What the server has done.
 #[derive(Debug, Default)]
@@ -35,7 +40,10 @@ pub(crate) struct Metrics {
 struct Inside {
     /// Answers by (route, method, status).
     answers: BTreeMap<(String, String, u16), u64>,
-    answer_time: Histogram<25>,
+    /// By route.
+    answer_times: BTreeMap<String, Histogram<25>>,
+    /// By the name of a key: requests, prompt tokens computed and completion tokens.
+    keys: BTreeMap<Arc<str>, [u64; 3]>,
     /// Requests that were not taken, by reason.
     refused: BTreeMap<&'static str, u64>,
     generations: Generations,
@@ -65,7 +73,8 @@ impl Default for Inside {
         let (time, tokens) = (Histogram::new(&TIME_BUCKETS), Histogram::new(&TOKEN_BUCKETS));
         Inside {
             answers: BTreeMap::new(),
-            answer_time: time,
+            answer_times: BTreeMap::new(),
+            keys: BTreeMap::new(),
             refused: BTreeMap::new(),
             generations: Generations {
                 stop: 0,
@@ -105,7 +114,8 @@ impl Metrics {
         };
         let mut inside = self.lock();
         *inside.answers.entry((route.to_owned(), method.to_owned(), status)).or_default() += 1;
-        inside.answer_time.add(micros(time));
+        let times = inside.answer_times.entry(route.to_owned());
+        times.or_insert_with(|| Histogram::new(&TIME_BUCKETS)).add(micros(time));
     }
 
     /// A request was not taken.
@@ -137,12 +147,19 @@ impl Metrics {
     /// A request has ended, or nobody waits for it any more.
     pub(crate) fn end(
         &self,
+        key: &Arc<str>,
         totals: &Totals,
         time: Duration,
         first_token: Option<Duration>,
         has_ended: bool,
     ) {
-        let generations = &mut self.lock().generations;
+        let mut inside = self.lock();
+        let counts = inside.keys.entry(Arc::clone(key)).or_default();
+        let n_computed = totals.n_prompt.saturating_sub(totals.n_cached);
+        for (count, n) in counts.iter_mut().zip([1, n_computed as u64, totals.n_completion as u64]) {
+            *count += n;
+        }
+        let generations = &mut inside.generations;
         generations.abandoned += u64::from(!has_ended);
         generations.cached_tokens += totals.n_cached as u64;
         generations.completion_tokens.add(totals.n_completion as u64);
@@ -163,7 +180,8 @@ fn micros(time: Duration) -> u64 {
 pub(crate) async fn page(State(app): State<Arc<App>>) -> Response {
     let mut page = Page::default();
     let engine = app.engine.metrics();
-    own(&app, &engine, &mut page);
+    own::add(&app, &engine, &mut page);
+    process::add(&mut page);
     if app.settings.vllm_metrics {
         vllm::add(&app, &engine, &app.metrics.lock().generations, &mut page);
     }
@@ -174,130 +192,3 @@ pub(crate) async fn page(State(app): State<Arc<App>>) -> Response {
 }
 
 const MICROS: f64 = 1e6;
-
-fn own(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) {
-    let info = [("version", env!("CARGO_PKG_VERSION")), ("model", app.card.id())];
-    page.one("inferno_build_info", "gauge", "Always 1.", &info, 1);
-    page.one("inferno_uptime_seconds", "counter", "Since the start.", &[], app.started.elapsed().as_secs());
-    let is_healthy = u8::from(app.health().is_ok());
-    page.one("inferno_healthy", "gauge", "1 if the engine computes, or waits for work.", &[], is_healthy);
-    let is_ready = u8::from(app.drain.is_serving());
-    page.one("inferno_ready", "gauge", "1 if requests are taken.", &[], is_ready);
-
-    let sequences = engine.sequences;
-    page.one("inferno_sequences_running", "gauge", "Sequences that run.", &[], sequences.running);
-    page.one("inferno_sequences_waiting", "gauge", "Sequences that wait.", &[], sequences.waiting);
-    let help = "Prompt tokens of sequences that wait.";
-    page.one("inferno_waiting_tokens", "gauge", help, &[], sequences.waiting_tokens);
-    page.one(
-        "inferno_preemptions_total",
-        "counter",
-        "Sequences that lost their pages.",
-        &[],
-        sequences.preemptions,
-    );
-    page.head("inferno_kv_pages", "gauge", "Pages of keys and values.");
-    for (state, n) in
-        [("free", engine.pages.free), ("cached", engine.pages.cached), ("held", engine.pages.held)]
-    {
-        page.value("inferno_kv_pages", &[("state", state)], n);
-    }
-    let usage = engine.pages.held as f64 / app.n_pages.max(1) as f64;
-    page.one("inferno_kv_usage_ratio", "gauge", "Pages in use, of all.", &[], usage);
-    let cache = engine.cache;
-    let help = "Prompt tokens that were looked up in the prefix cache.";
-    page.one("inferno_prefix_cache_lookup_tokens_total", "counter", help, &[], cache.looked_up_tokens);
-    let help = "Prompt tokens that were found in the prefix cache.";
-    page.one("inferno_prefix_cache_hit_tokens_total", "counter", help, &[], cache.hit_tokens);
-    let help = "Cached pages that made room.";
-    page.one("inferno_prefix_cache_evicted_pages_total", "counter", help, &[], cache.evicted_pages);
-    page.one("inferno_prompt_tokens_total", "counter", "Prompt tokens computed.", &[], engine.prompt_tokens);
-    page.one("inferno_completion_tokens_total", "counter", "Tokens chosen.", &[], engine.completion_tokens);
-    page.one("inferno_drafted_tokens_total", "counter", "Guesses verified.", &[], engine.drafted_tokens);
-    page.one(
-        "inferno_accepted_tokens_total",
-        "counter",
-        "Guesses that were right.",
-        &[],
-        engine.accepted_tokens,
-    );
-    page.one("inferno_steps_total", "counter", "Steps of the engine.", &[], engine.steps);
-    let what = "Steps that followed another one on the device, without the engine between.";
-    page.one("inferno_chained_steps_total", "counter", what, &[], engine.chained_steps);
-    page.one("inferno_engine_restarts_total", "counter", "Steps that failed.", &[], engine.restarts);
-    page.head("inferno_finished_total", "counter", "Sequences by how they ended.");
-    let finished = engine.finished;
-    for (reason, n) in [
-        ("stop", finished.stop),
-        ("length", finished.length),
-        ("constraint", finished.constraint),
-        ("cancelled", finished.cancelled),
-        ("deadline", finished.deadline),
-        ("failed", finished.failed),
-    ] {
-        page.value("inferno_finished_total", &[("reason", reason)], n);
-    }
-    for (name, help, histogram) in [
-        ("inferno_step_seconds", "Steps.", &engine.step_time),
-        ("inferno_step_overhead_seconds", "Of a step what is not the model's.", &engine.overhead_time),
-        ("inferno_queue_seconds", "From submission to the first step.", &engine.queue_time),
-        (
-            "inferno_time_to_first_token_seconds",
-            "From submission to the first token.",
-            &engine.time_to_first_token,
-        ),
-        ("inferno_inter_token_seconds", "Between two tokens of a sequence.", &engine.inter_token_latency),
-    ] {
-        page.histogram(name, help, &[], histogram, MICROS);
-    }
-    page.histogram("inferno_step_rows", "Rows of a step.", &[], &engine.step_rows, 1.0);
-    server(app, page);
-}
-
-fn server(app: &App, page: &mut Page) {
-    let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
-    let metrics = &app.metrics;
-    let in_flight = load(&metrics.in_flight);
-    page.one("inferno_http_requests_in_flight", "gauge", "Requests without an answer.", &[], in_flight);
-    page.one("inferno_connections", "gauge", "Open connections.", &[], load(&app.traffic.connections));
-    page.one(
-        "inferno_connections_total",
-        "counter",
-        "Connections accepted.",
-        &[],
-        load(&app.traffic.accepted),
-    );
-    let help = "Connections closed at once, as there were too many.";
-    page.one("inferno_connections_refused_total", "counter", help, &[], load(&app.traffic.refused));
-    let help = "Connections without a request that made room for others.";
-    page.one("inferno_connections_evicted_total", "counter", help, &[], load(&app.traffic.evicted));
-    let help = "Bytes of requests that are being read and of answers that are being written.";
-    page.one("inferno_request_memory_bytes", "gauge", help, &[], app.room.used());
-    let help = "Lines that were not written, as nobody took them.";
-    page.one("inferno_log_lines_dropped_total", "counter", help, &[], crate::log::n_dropped());
-    let inside = metrics.lock();
-    page.head("inferno_http_requests_total", "counter", "Answers by route, method and status.");
-    for ((route, method, status), n) in &inside.answers {
-        let status = status.to_string();
-        let labels = [("route", route.as_str()), ("method", method), ("status", &status)];
-        page.value("inferno_http_requests_total", &labels, n);
-    }
-    let help = "Until the first line of an answer.";
-    page.histogram("inferno_http_request_seconds", help, &[], &inside.answer_time, MICROS);
-    page.head("inferno_refused_total", "counter", "Requests that were not taken.");
-    for (reason, n) in &inside.refused {
-        page.value("inferno_refused_total", &[("reason", reason)], n);
-    }
-    let g = &inside.generations;
-    let help = "Requests that nobody waited for any more.";
-    page.one("inferno_requests_abandoned_total", "counter", help, &[], g.abandoned);
-    page.histogram("inferno_request_seconds", "Requests in the engine.", &[], &g.total_time, MICROS);
-    page.histogram("inferno_request_prompt_tokens", "Tokens of prompts.", &[], &g.prompt_tokens, 1.0);
-    page.histogram(
-        "inferno_request_completion_tokens",
-        "Tokens of completions.",
-        &[],
-        &g.completion_tokens,
-        1.0,
-    );
-}

@@ -37,19 +37,17 @@ pub(crate) struct Known {
 pub(crate) struct Entry {
     app: Arc<crate::app::App>,
     number: u64,
-    request_id: Arc<str>,
 }
 
 impl Registry {
     /// Writes a request down.
     pub(crate) fn enter(app: &Arc<crate::app::App>, known: Known) -> Entry {
-        let request_id = Arc::clone(&known.request_id);
         let mut inside = app.registry.lock();
         inside.n += 1;
         let number = inside.n;
         inside.all.insert(number, known);
         drop(inside);
-        Entry { app: Arc::clone(app), number, request_id }
+        Entry { app: Arc::clone(app), number }
     }
 
     /// All, oldest first.
@@ -84,10 +82,6 @@ impl Entry {
         if let Some(known) = self.app.registry.lock().all.get_mut(&self.number) {
             known.engine_ids.push(id);
         }
-    }
-
-    pub(crate) fn request_id(&self) -> &str {
-        &self.request_id
     }
 }
 

@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use hyper::{Method, Uri};
 use tower::util::option_layer;
 
+use crate::access::AccessLine;
 use crate::app::App;
 use crate::body::Unread;
 use crate::chat::{self, Chat};
@@ -23,7 +24,7 @@ use crate::options::{Options, check_model};
 use crate::registry::{Known, Registry};
 use crate::wire::{Dialect, Label};
 use crate::workers::Cancel;
-use crate::{admin, body, guard, health, metrics, models, stream, tokens, whole};
+use crate::{admin, body, guard, health, log, metrics, models, stream, tokens, whole};
 
 /// All routes, with everything that stands before them.
 pub(crate) fn router(app: &Arc<App>) -> Router {
@@ -78,7 +79,7 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 async fn chat_completions(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
-    Extension(Id(request_id)): Extension<Id>,
+    Extension(Id(line)): Extension<Id>,
     unread: Unread,
 ) -> Result<Response, ApiError> {
     let (object, reading) = body::object(&app, unread).await?;
@@ -88,19 +89,18 @@ async fn chat_completions(
     let (conversation, tokens) = chat::prompt(conversation, &app, &reading, app.most_tokens()).await?;
     drop(reading);
     if app.settings.log_text {
-        tracing::info!(request_id = &*request_id, messages = ?conversation, "asked");
+        log::text(&line.request_id, "messages", &conversation.messages_shown());
     }
     let room = room(&app, &tokens, options.max_tokens)?;
     let job = Job { max_tokens: options.max_tokens.unwrap_or(room), tokens, prompt_logprobs: None };
-    let ask =
-        Ask { route: "/v1/chat/completions", dialect: Dialect::Chat, echo: Vec::new(), request_id, pass };
+    let ask = Ask { route: "/v1/chat/completions", dialect: Dialect::Chat, echo: Vec::new(), line, pass };
     ask.answer(&app, caller, vec![job], options).await
 }
 
 async fn completions(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
-    Extension(Id(request_id)): Extension<Id>,
+    Extension(Id(line)): Extension<Id>,
     unread: Unread,
 ) -> Result<Response, ApiError> {
     let (object, reading) = body::object(&app, unread).await?;
@@ -117,7 +117,7 @@ async fn completions(
     let (completion, prompts, echo) = reading.run(&app, size, work).await?;
     drop(reading);
     if app.settings.log_text {
-        tracing::info!(request_id = &*request_id, prompts = ?completion.prompts, "asked");
+        log::text(&line.request_id, "prompts", &completion.prompts_shown());
     }
     let sampling = &completion.options.sampling;
     let prompt_logprobs = match (completion.echo, sampling.logprobs, completion.options.max_tokens) {
@@ -134,7 +134,7 @@ async fn completions(
         let max_tokens = completion.max_tokens(room(&app, &tokens, completion.options.max_tokens)?);
         jobs.push(Job { tokens, max_tokens, prompt_logprobs });
     }
-    let ask = Ask { route: "/v1/completions", dialect: Dialect::Completion, echo, request_id, pass };
+    let ask = Ask { route: "/v1/completions", dialect: Dialect::Completion, echo, line, pass };
     ask.answer(&app, caller, jobs, completion.options).await
 }
 
@@ -164,7 +164,7 @@ struct Ask {
     route: &'static str,
     dialect: Dialect,
     echo: Vec<Echo>,
-    request_id: Arc<str>,
+    line: Arc<AccessLine>,
     pass: crate::keys::Pass,
 }
 
@@ -176,7 +176,7 @@ impl Ask {
         jobs: Vec<Job>,
         options: Options,
     ) -> Result<Response, ApiError> {
-        let Ask { route, dialect, echo, request_id, pass } = self;
+        let Ask { route, dialect, echo, line, pass } = self;
         let label = Label {
             id: app.new_id(if dialect == Dialect::Chat { "chatcmpl-" } else { "cmpl-" }),
             created: app.now(),
@@ -184,7 +184,7 @@ impl Ask {
             fingerprint: app.card.fingerprint.clone(),
         };
         let known = Known {
-            request_id,
+            request_id: Arc::clone(&line.request_id),
             id: label.id.clone(),
             route,
             key: Arc::clone(&caller.name),
@@ -194,7 +194,7 @@ impl Ask {
         };
         let entry = Registry::enter(app, known);
         let is_stream = options.stream.is_some();
-        let generation = Generation::submit(app, caller, (entry, pass), jobs, options)?;
+        let generation = Generation::submit(app, caller, (entry, pass, line), jobs, options)?;
         match is_stream {
             true => stream::respond(generation, label, dialect, echo).await,
             false => whole::respond(generation, &label, dialect, &echo).await,

@@ -11,18 +11,40 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, g: &Generations, 
     let labels = &labels[..];
     let sequences = engine.sequences;
     let usage = engine.pages.held as f64 / app.n_pages.max(1) as f64;
-    page.one("vllm:num_requests_running", "gauge", "Sequences that run.", labels, sequences.running);
-    page.one("vllm:num_requests_waiting", "gauge", "Sequences that wait.", labels, sequences.waiting);
-    page.head("vllm:num_requests_waiting_by_reason", "gauge", "Sequences that wait.");
+    page.one(
+        "vllm:num_requests_running",
+        "gauge",
+        "Sequences that run, under vLLM's name.",
+        labels,
+        sequences.running,
+    );
+    page.one(
+        "vllm:num_requests_waiting",
+        "gauge",
+        "Sequences that wait in the queue, under vLLM's name.",
+        labels,
+        sequences.waiting,
+    );
+    page.head(
+        "vllm:num_requests_waiting_by_reason",
+        "gauge",
+        "Sequences that wait in the queue, under vLLM's name.",
+    );
     for (reason, n) in [("capacity", sequences.waiting), ("deferred", 0)] {
         let labels = [labels[0], labels[1], ("reason", reason)];
         page.value("vllm:num_requests_waiting_by_reason", &labels, n);
     }
-    page.one("vllm:kv_cache_usage_perc", "gauge", "Pages in use, from 0 to 1.", labels, usage);
-    page.one("vllm:gpu_cache_usage_perc", "gauge", "The same, by its old name.", labels, usage);
+    page.one("vllm:kv_cache_usage_perc", "gauge", "Share of the KV pool in use, from 0 to 1.", labels, usage);
+    page.one(
+        "vllm:gpu_cache_usage_perc",
+        "gauge",
+        "Share of the KV pool in use, from 0 to 1, under its older name.",
+        labels,
+        usage,
+    );
     let (page_len, n_pages) = (PAGE_LEN.to_string(), app.n_pages.to_string());
     let config = [labels[0], labels[1], ("block_size", &page_len), ("num_gpu_blocks", &n_pages)];
-    page.one("vllm:cache_config_info", "gauge", "The KV pool.", &config, 1);
+    page.one("vllm:cache_config_info", "gauge", "Size of the KV pool; the value is always 1.", &config, 1);
     let prompt_tokens = engine.prompt_tokens + engine.cache.hit_tokens;
     for (name, value) in [
         ("vllm:prompt_tokens_total", prompt_tokens),
@@ -34,9 +56,9 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, g: &Generations, 
         ("vllm:spec_decode_num_draft_tokens_total", engine.drafted_tokens),
         ("vllm:spec_decode_num_accepted_tokens_total", engine.accepted_tokens),
     ] {
-        page.one(name, "counter", "As vLLM counts it.", labels, value);
+        page.one(name, "counter", "The count of this name in vLLM, of the same meaning.", labels, value);
     }
-    page.head("vllm:request_success_total", "counter", "Choices that ended well.");
+    page.head("vllm:request_success_total", "counter", "Choices that ended, by reason.");
     for (reason, n) in [("stop", g.stop), ("length", g.length), ("abort", g.abandoned), ("error", g.failed)] {
         let labels = [labels[0], labels[1], ("finished_reason", reason)];
         page.value("vllm:request_success_total", &labels, n);
@@ -50,7 +72,13 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, g: &Generations, 
         ("vllm:request_prefill_time_seconds", &g.prefill_time),
         ("vllm:request_decode_time_seconds", &g.decode_time),
     ] {
-        page.histogram(name, "As vLLM measures it.", labels, histogram, MICROS);
+        page.histogram(
+            name,
+            "The measure of this name in vLLM, of the same meaning and unit.",
+            labels,
+            histogram,
+            MICROS,
+        );
     }
     for (name, histogram) in [
         ("vllm:request_prompt_tokens", &g.prompt_tokens),
@@ -58,7 +86,12 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, g: &Generations, 
         ("vllm:request_params_max_tokens", &g.max_tokens),
         ("vllm:request_params_n", &g.n),
     ] {
-        page.histogram(name, "As vLLM measures it.", labels, histogram, 1.0);
+        page.histogram(
+            name,
+            "The measure of this name in vLLM, of the same meaning and unit.",
+            labels,
+            histogram,
+            1.0,
+        );
     }
-    page.histogram("vllm:iteration_tokens_total", "Rows of a step.", labels, &engine.step_rows, 1.0);
 }

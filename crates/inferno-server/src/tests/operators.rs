@@ -1,6 +1,7 @@
 //! What operators see and do: requests, metrics, log lines.
 
 use std::io::Write;
+use std::process::Stdio;
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
@@ -154,12 +155,61 @@ fn counters_move_under_our_names_and_under_vllms() {
         server.raw(request(&format!("M{i}"), "/nowhere"));
     }
     let page = server.get("/metrics").text();
-    assert_eq!(page.lines().filter(|l| l.contains("route=\"other\"")).count(), 2, "{page}");
+    let others = |l: &&str| l.starts_with("inferno_http_requests_total{route=\"other\"");
+    assert_eq!(page.lines().filter(others).count(), 2, "{page}");
     assert!(!page.contains("nowhere"));
     // A page that a scraper can read: every name has its type, once.
     let types: Vec<&str> = page.lines().filter_map(|l| l.strip_prefix("# TYPE ")).collect();
     assert_eq!(types.len(), types.iter().collect::<std::collections::HashSet<_>>().len());
     assert!(!start(Settings::default()).get("/metrics").text().contains("vllm:"));
+}
+
+/// What Debian's `promtool` has to say of a page, except that names with a colon, as vLLM's are, are for rules.
+fn linted(page: &str) -> Option<String> {
+    let mut command = std::process::Command::new("promtool");
+    let command = command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().ok()?;
+    child.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    Some(said.lines().filter(|line| !line.ends_with("should not contain ':'")).collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn metrics_pass_promtool() {
+    let server = start(Settings { vllm_metrics: true, ..Settings::default() });
+    server.post("/v1/completions", &story(3));
+    server.get("/nowhere");
+    let page = server.get("/metrics").text();
+    match linted(&page) {
+        Some(said) => assert_eq!(said, "", "{page}"),
+        None => xtask::testing::skip("promtool", "there is no promtool (Debian's package prometheus)"),
+    }
+}
+
+#[test]
+fn help_is_a_phrase_and_the_process_is_there() {
+    let server = start(Settings::default());
+    server.post("/v1/completions", &story(3));
+    server.wait_until(|server| server.metric("inferno_key_requests_total{key=\"anyone\"}") == 1.0);
+    assert_eq!(server.metric("inferno_key_completion_tokens_total{key=\"anyone\"}"), 3.0);
+    assert_eq!(server.metric("inferno_refused_total{reason=\"rate_limit_exceeded\"}"), 0.0);
+    let page = server.get("/metrics").text();
+    let helps = page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
+    for (name, help) in helps {
+        assert!(help.split(' ').count() > 1 && help.ends_with('.'), "{name}: {help}");
+        let is_of_time = name.contains("seconds") && !name.ends_with("_count");
+        assert!(!is_of_time || help.contains("seconds"), "{name}: {help}");
+        assert!(!name.ends_with("_bytes") || help.contains("bytes"), "{name}: {help}");
+    }
+    if cfg!(target_os = "linux") {
+        assert!(server.metric("process_resident_memory_bytes") > 1e6);
+        assert!(server.metric("process_open_fds") > 3.0 && server.metric("process_max_fds") > 3.0);
+        assert!(server.metric("process_cpu_seconds_total") > 0.0 && server.metric("process_threads") > 1.0);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let age = now - server.metric("process_start_time_seconds");
+        assert!((-2.0..3600.0).contains(&age), "{age}");
+    }
 }
 
 static LINES: LazyLock<Mutex<Vec<u8>>> = LazyLock::new(Mutex::default);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 mod curl;
+mod logs;
 mod setup;
 #[cfg(unix)]
 mod signals;
