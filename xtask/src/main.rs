@@ -13,7 +13,8 @@ chores of the tree
 usage: cargo xtask <command>
 
 commands:
-  tidy         check the rules that no compiler checks (also a test: `cargo test -p xtask`)
+  tidy         check the rules that no compiler checks (also a test: `cargo test -p xtask`);
+               `--baseline` removes lines that are gone from the list of lines older than the rule about language
   bench-peer   compare our speed with llama.cpp's, in alternating runs (`cargo xtask bench-peer --help`)
   bench-server compare our HTTP server with llama.cpp's, in alternating runs (`cargo xtask bench-server --help`)
   load         put a server under load: many clients, slow clients, too many, aborts (`cargo xtask load --help`)
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["tidy"] => tidy(),
+        ["tidy", "--baseline"] => exit_code(shrink_baseline()),
         ["bench-peer", "help" | "--help" | "-h"] => {
             print!("{}", peer::USAGE);
             ExitCode::SUCCESS
@@ -58,6 +60,12 @@ fn exit_code(outcome: Result<(), String>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn shrink_baseline() -> Result<(), String> {
+    let path = xtask::tidy::shrink_baseline(xtask::testing::root()).map_err(|e| e.to_string())?;
+    println!("wrote {path}");
+    Ok(())
 }
 
 fn tidy() -> ExitCode {

@@ -10,6 +10,7 @@ use std::path::Path;
 
 mod dependencies;
 mod imports;
+mod language;
 mod manifest;
 mod rust;
 mod source;
@@ -63,9 +64,22 @@ pub fn check(root: &Path) -> io::Result<Report> {
     Ok(check_files(&files))
 }
 
+/// Removes the lines that are gone from the list of lines older than the rule about language, or makes that list where
+/// there is none. Returns its path.
+///
+/// # Errors
+/// A folder or a file that cannot be read, or the list that cannot be written.
+pub fn shrink_baseline(root: &Path) -> io::Result<&'static str> {
+    let mut files = Vec::new();
+    collect(root, "", &mut files)?;
+    std::fs::write(root.join(language::BASELINE), language::baseline(&files))?;
+    Ok(language::BASELINE)
+}
+
 fn check_files(files: &[File]) -> Report {
     let mut report = Report::default();
     let found = &mut report.violations;
+    language::check(files, found, &mut report.notes);
     imports::check(files, found);
     dependencies::check(files, found);
     for file in files {

@@ -20,7 +20,7 @@ use crate::request::Micros;
 /// No estimate is longer: ten minutes.
 pub(crate) const MAX_ESTIMATE: Micros = 600_000_000;
 
-/// What was learned of a model, a machine and the requests they get.
+/// Statistics learned from a model, a machine and the requests they get.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Experience {
     pub(crate) speed: Speed,

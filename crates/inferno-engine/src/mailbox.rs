@@ -111,7 +111,7 @@ impl Inside {
         places
     }
 
-    /// When all that wait now have started: whoever comes then finds an empty queue.
+    /// Time until all waiting requests have started: a request that comes then finds an empty queue.
     fn retry_after(&self, now: Micros) -> Duration {
         Duration::from_micros(self.places(now).last_start()).max(Duration::from_secs(1))
     }
@@ -223,7 +223,7 @@ impl Mailbox {
         self.lock().metrics = metrics;
     }
 
-    /// What the engine foresees.
+    /// Publishes the engine's forecast.
     pub(crate) fn foretell(&self, forecast: Forecast) {
         let mut inside = self.lock();
         while inside.fresh.front().is_some_and(|(id, ..)| *id <= forecast.last) {

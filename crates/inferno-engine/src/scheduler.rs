@@ -136,7 +136,7 @@ impl Scheduler {
         &self.limits
     }
 
-    /// Those that run, and those that wait in the order in which they will run, about.
+    /// Running sequences, and waiting ones in the approximate order in which they will run.
     pub(crate) fn line(&self) -> (Vec<&Sequence>, Vec<&Sequence>) {
         let of = |ids: &[SeqId]| ids.iter().map(|id| &self.sequences[id]).collect();
         (of(&self.running), of(&self.queue.order(&self.deficits)))

@@ -63,7 +63,7 @@ pub enum FormatError {
     NotGguf {
         /// The file.
         file: FileName,
-        /// What it is instead.
+        /// The format of the file.
         found: Foreign,
     },
     /// The file ends before something that it announces.

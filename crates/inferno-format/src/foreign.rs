@@ -112,7 +112,7 @@ impl Foreign {
         of_text(head)
     }
 
-    /// What to do about it, as a clause; empty where there is nothing to say.
+    /// Advice on what to do about it, as a clause; empty where there is none.
     fn advice(self) -> &'static str {
         match self {
             Foreign::OldGgml => {

@@ -43,7 +43,7 @@ pub enum Value {
     F32(f32),
     Bool(bool),
     String(String),
-    /// A string that is not UTF-8: kept as it is, and no text to whoever asks for one.
+    /// A string that is not UTF-8: kept as it is; reading it as text is an error.
     Bytes(Vec<u8>),
     Array(Array),
     U64(u64),
@@ -92,7 +92,7 @@ impl Strings {
         self.ends.push(u32::try_from(self.text.len()).expect("string arrays are limited to 4 GiB"));
     }
 
-    /// How many strings there are.
+    /// Number of strings.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
@@ -130,7 +130,7 @@ impl ByteStrings {
         ByteStrings { bytes, ends }
     }
 
-    /// How many strings there are.
+    /// Number of strings.
     pub fn len(&self) -> usize {
         self.ends.len()
     }

@@ -28,7 +28,7 @@ pub(crate) struct Waiting {
     since: Instant,
 }
 
-/// What is waited for.
+/// The event that a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// The first request, or the rest of its head.
@@ -98,7 +98,7 @@ pub(crate) fn victim(
         .map(|connection| connection.number)
 }
 
-/// Those of the address that has the most.
+/// Waiting connections of the address that has the most.
 fn of_greediest(mut all: Vec<Waiting>) -> Vec<Waiting> {
     let mut per_address: HashMap<IpAddr, usize> = HashMap::new();
     for connection in &all {

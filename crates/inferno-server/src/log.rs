@@ -60,7 +60,7 @@ struct Log {
     messages: SyncSender<Message>,
 }
 
-/// What the log's thread is sent.
+/// A message to the log's thread.
 #[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
@@ -193,7 +193,7 @@ impl Drop for Line<'_> {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, and then no more.
+    /// Takes this number of bytes, and then no more.
     struct Full(usize);
 
     impl Write for Full {

@@ -1,4 +1,4 @@
-//! Threads that read large requests (their JSON, their tokens), and others that render chats. Turns go fairly among those who ask, and to short requests
+//! Threads that read large requests (their JSON, their tokens), and others that render chats. Turns go fairly among clients, and to short requests
 //! before long ones.
 //!
 //! Every key, or without keys every address, has a line. The line that has had the least goes next, and in it the request
@@ -26,7 +26,7 @@ const TURN: u64 = 4 << 10;
 /// Memory that must be there beside what a request itself may need.
 const HEADROOM: usize = 32 << 20;
 
-/// Whose turn a request takes.
+/// The line that a request waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Line {
     /// A key's, by its tenant.
@@ -68,7 +68,7 @@ struct Queue {
     n_waiting: usize,
     /// Number of the next job.
     next_number: u64,
-    /// What the line that went last had had before.
+    /// Work that the line served last had received before.
     clock: u64,
     n_threads: usize,
     n_long: usize,

@@ -112,7 +112,7 @@ impl Bpe {
         self.pre.add_bos
     }
 
-    /// What cannot be covered by fewer tokens.
+    /// Tells `reach` which bytes the model drops.
     pub(crate) fn limit(&self, reach: &mut Reach) {
         let n_tokens = self.whole.len() as u32;
         for byte in 0..=255 {

@@ -95,7 +95,7 @@ impl Spm {
         Ok(Spm { words, scores, bytes, longest, by_words, add_space_prefix })
     }
 
-    /// What cannot be covered by fewer tokens.
+    /// Tells `reach` which bytes the model drops or covers differently.
     pub(crate) fn limit(&self, vocab: &Vocab, reach: &mut Reach) {
         // A byte for each of its own three.
         reach.stretches("\u{2581}");

@@ -42,7 +42,7 @@ const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "f
 
 /// Renders messages as a model's prompt: a [`ChatTemplate`], or a process that runs one.
 pub trait ChatRenderer: Debug + Send + Sync {
-    /// What the template expects of messages.
+    /// The form of messages that the template expects.
     fn profile(&self) -> &TemplateProfile;
 
     /// The prompt for `messages`: objects with at least `role`, mostly also `content`. Only the template's own text

@@ -225,7 +225,7 @@ impl Tokenizer {
     }
 }
 
-/// How few tokens can cover a text.
+/// Fewest tokens that can cover a text.
 fn reach(vocab: &Vocab, model: &Model, special: &SpecialTokens) -> Reach {
     // Special tokens cover their names, others what they stand for.
     let texts = vocab.ids().flat_map(|id| [vocab.pieces.get(id), vocab.texts.get(id)]).flatten();

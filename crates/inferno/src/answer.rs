@@ -62,7 +62,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// How long prompt and answer were, and how fast; cached tokens took no time. The times are the engine's: tokens may be
+    /// Lengths and speeds of prompt and answer; cached tokens took no time. The times are the engine's: tokens may be
     /// received faster than they were computed.
     pub(crate) fn speeds(&self) -> String {
         let usage = &self.usage;
@@ -96,10 +96,10 @@ pub(crate) fn per_second(n: usize, time: Duration) -> Option<f64> {
     (time >= Duration::from_micros(1)).then(|| n as f64 / time.as_secs_f64())
 }
 
-/// What ends an answer beside the model, and what is done with its text meanwhile.
+/// Ends of an answer beside the model's own, and what is done with its text meanwhile.
 pub(crate) struct Ending {
     pub(crate) stops: Arc<[String]>,
-    /// What it means if the answer has as many tokens as were asked for.
+    /// The reason reported where the answer has as many tokens as were requested.
     pub(crate) limit: Stop,
     /// Nothing is printed.
     pub(crate) is_silent: bool,

@@ -44,7 +44,7 @@ pub(crate) fn parse<C: Parser>(args: impl IntoIterator<Item = OsString>) -> Resu
         Err(error) => return Err(environment::named(error, &command, make()?, (&path, &args))),
     };
     if let Some(text) = print::asked(&C::command(), &matches) {
-        // Nobody may read it any more.
+        // The reader may be gone.
         let _ = std::io::stdout().write_all(text.as_bytes());
         std::process::exit(0);
     }

@@ -44,7 +44,7 @@ pub(crate) struct KvSpace {
     pub(crate) bytes: u64,
     /// Where the number comes from.
     pub(crate) why: &'static str,
-    /// What can be asked for, and what is free now; `None` if the system does not say.
+    /// Memory that can be requested, and memory free now; `None` if the system does not say.
     pub(crate) most: Option<MostMemory>,
 }
 
@@ -149,7 +149,7 @@ fn available() -> Option<u64> {
     [machine.or_else(total_memory), own_group().map(|group| group.left)].into_iter().flatten().min()
 }
 
-/// Bytes that this process can have if nobody else has any; `None` if the system does not say.
+/// Bytes that this process can have if no other process has any; `None` if the system does not say.
 fn total() -> Option<u64> {
     let machine = read(Path::new("/proc/meminfo")).as_deref().and_then(|text| meminfo(text, "MemTotal:"));
     [machine.or_else(total_memory), own_group().map(|group| group.limit)].into_iter().flatten().min()

@@ -1,4 +1,4 @@
-//! What to type in place of a command line that other programs would understand.
+//! Suggestions for command lines that other programs would understand.
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// How a text names a model.
+/// The way a text names a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Named {
     /// A file on this machine, or a name that only files have.
@@ -13,7 +13,7 @@ pub(crate) enum Named {
     Alias,
 }
 
-/// Families whose names, with or without a version, nobody sends as a prompt.
+/// Families whose names, with or without a version, are not prompts.
 const FAMILIES: &[&str] = &[
     "bge",
     "codegemma",
@@ -117,7 +117,7 @@ const HUBS: &[&str] = &[
     "modelscope.cn/",
 ];
 
-/// How `word` names a model; `None` if it is more likely a text.
+/// The way `word` names a model; `None` if it is more likely a text.
 pub(crate) fn named(word: &str) -> Option<Named> {
     let word = word.trim();
     if word.is_empty() || word.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -195,7 +195,7 @@ fn is_tag(tag: &str) -> bool {
     is_size(first) || is_quantization(tag) || is_version || words.contains(&first) || parts.any(is_size)
 }
 
-/// How to get a model that cannot be fetched by its name.
+/// Instructions to get a model that cannot be fetched by its name.
 pub(crate) fn how_to_get(name: &str) -> String {
     let name = name.trim();
     let lower = name.to_ascii_lowercase();

@@ -48,7 +48,7 @@ pub(crate) struct Overrides {
     pub(crate) yarn_beta_slow: Option<f32>,
 }
 
-/// What one `--override-kv` says.
+/// Values of one `--override-kv`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Pairs(Vec<(String, Value)>);
 

@@ -90,7 +90,7 @@ pub(crate) fn read_text(from: impl Read, name: &str) -> Result<String> {
     Ok(text)
 }
 
-/// What the thread that reads stdin has to say.
+/// A message of the thread that reads stdin.
 enum Heard {
     /// The first byte, or the end.
     Something,
@@ -106,7 +106,7 @@ fn read_stdin(deadline: Option<Duration>) -> Result<String> {
         let mut stdin = std::io::stdin().lock();
         // Interruptions and errors come again in what reads all.
         while matches!(stdin.fill_buf(), Err(e) if e.kind() == ErrorKind::Interrupted) {}
-        // Nobody takes it if the program has ended meanwhile.
+        // The receiver is gone if the program has ended meanwhile.
         let _ = sender.send(Heard::Something);
         let _ = sender.send(Heard::All(read_text(stdin, "stdin")));
     });

@@ -1,4 +1,4 @@
-//! How tokens are sampled where a request does not say: a flag counts more than the model's file, and that more than the
+//! Sampling where a request does not specify it: a flag counts more than the model's file, and that more than the
 //! program's own default.
 //!
 //! Source of the keys: `general.sampling.*` of llama.cpp (`gguf-py/gguf/constants.py`).
@@ -21,7 +21,7 @@ pub(crate) struct Wishes {
     pub(crate) frequency_penalty: Option<f32>,
 }
 
-/// What a model's file asks for.
+/// Sampling parameters of a model's file.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct FromFile {
     pub(crate) wishes: Wishes,
@@ -114,7 +114,7 @@ fn as_f64(value: &Value) -> Option<f64> {
 }
 
 impl Wishes {
-    /// These values, and those of `other` where there are none.
+    /// Takes the values of `other` where there are none.
     pub(crate) fn or(&self, other: &Wishes) -> Wishes {
         Wishes {
             temperature: self.temperature.or(other.temperature),
@@ -128,7 +128,7 @@ impl Wishes {
         }
     }
 
-    /// These values where `other` has none.
+    /// Keeps the values that `other` lacks.
     pub(crate) fn without(&self, other: &Wishes) -> Wishes {
         let f32 = |x: Option<f32>, other: Option<f32>| x.filter(|_| other.is_none());
         let i64 = |x: Option<i64>, other: Option<i64>| x.filter(|_| other.is_none());
@@ -144,7 +144,7 @@ impl Wishes {
         }
     }
 
-    /// These values, and the program's own where there are none.
+    /// Takes the program's own values where there are none.
     pub(crate) fn resolve(&self) -> Defaults {
         let own = Defaults::default();
         Defaults {

@@ -33,7 +33,7 @@ pub(crate) struct Session<'a> {
     pub(crate) sampling: Defaults,
     /// `None`: as many as there is room for.
     pub(crate) max_tokens: Option<usize>,
-    /// What messages call the model.
+    /// Name of the model in messages.
     pub(crate) model: String,
     pub(crate) load_time: Duration,
     args: &'a Answering,
@@ -184,7 +184,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What flags and the file say. Values of the file are told where somebody looks on.
+/// Sampling of the flags and the file. Values of the file are shown on a terminal.
 fn sampling(args: &Answering, opened: &Opened) -> Defaults {
     let flags = args.sampling.wishes();
     if args.sampling.no_model_defaults {

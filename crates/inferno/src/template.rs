@@ -1,4 +1,4 @@
-//! Which chat template there is, and where it runs: the program's own in this process, all others in a child.
+//! The chat template in use, and where it runs: the program's own in this process, all others in a child.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +12,7 @@ use inferno_text::{ChatRenderer, ChatTemplate, TemplateError, Tokenizer, templat
 use crate::load::Opened;
 use crate::sandbox::Sandbox;
 
-/// What models without a template of their own are most often trained on.
+/// The format that models without a template of their own are most often trained on.
 const CHATML: &str = "\
 {%- for message in messages -%}
 <|im_start|>{{ message.role }}
@@ -57,7 +57,7 @@ impl FromStr for Choice {
 #[derive(Debug)]
 pub(crate) enum Found {
     Usable(Arc<dyn ChatRenderer>),
-    /// It does not parse, or exceeds a limit.
+    /// A template that does not parse, or exceeds a limit.
     Unusable(anyhow::Error),
     /// The model has none, or none is wanted. The reason is a clause.
     Missing(String),

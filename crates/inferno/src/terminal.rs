@@ -1,4 +1,4 @@
-//! What a terminal may be sent: a model's text and a file's names are not ours.
+//! Text that a terminal may be sent: a model's text and a file's names are not ours.
 
 use std::io::{IsTerminal, Write};
 
@@ -32,7 +32,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// What of `piece`, and of the piece before, can be shown now.
+    /// The part of `piece`, and of the piece before, that can be shown now.
     pub(crate) fn push(&mut self, piece: &str) -> String {
         let mut shown = String::with_capacity(piece.len());
         for c in piece.chars() {
@@ -47,7 +47,7 @@ impl Filter {
         shown
     }
 
-    /// What is left at the end.
+    /// The rest at the end.
     pub(crate) fn finish(&mut self) -> &'static str {
         if std::mem::take(&mut self.has_return) { "\u{240d}" } else { "" }
     }

@@ -1,6 +1,8 @@
 use super::rust::Rust;
 use super::{File, check_files};
 
+mod language;
+
 /// Checks a tree of these files, and expects exactly these findings, each written `file:line: rule`.
 #[track_caller]
 fn check(files: &[(&str, &str)], expected: &[&str]) {

@@ -52,7 +52,7 @@ impl Core {
         (self.clock)()
     }
 
-    /// What is foreseen now, where `last` is the last request that was read.
+    /// The forecast for now, where `last` is the last request that was read.
     pub(crate) fn forecast(&self, last: RequestId) -> Forecast {
         Forecast { at: self.now(), places: self.foresee(|_, _| {}), last }
     }

@@ -47,7 +47,7 @@ impl Live {
         since
     }
 
-    /// How it can end before its limit.
+    /// The way it can end before its limit.
     pub(super) fn ending(&self) -> Ending {
         match self.sampling.has_end() || self.constraint.is_some() {
             true => Ending::Anywhere,

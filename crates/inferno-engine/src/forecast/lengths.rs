@@ -3,12 +3,12 @@
 /// Numbers of tokens that are told apart: up to 16, 32, 64, … and beyond.
 const BUCKETS: usize = 12;
 const FIRST: usize = 16;
-/// Before anything is known a completion has so many tokens, about, and so many completions' worth of that is believed.
+/// Prior of a completion's length in tokens, and its weight in completions.
 const PRIOR: (f64, f64) = (250.0, 2.0);
 /// Ends after which half of what was seen is forgotten.
 const MEMORY: f64 = 256.0;
 
-/// How a completion ends.
+/// The way a completion ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// By a token of the model's choice, or at its limit.
@@ -20,7 +20,7 @@ pub(crate) enum Ending {
 /// Ends of completions, of those that may end anywhere.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Lengths {
-    /// Tokens that were chosen after so many.
+    /// Tokens sampled at lengths in each bucket.
     tokens: [f64; BUCKETS],
     /// Completions that ended there before their limit.
     ends: [f64; BUCKETS],
@@ -41,7 +41,7 @@ impl Lengths {
         self.tokens[bucket(n)] += 1.0;
     }
 
-    /// It ended with `n` tokens before its limit.
+    /// Records an end after `n` tokens, before the limit.
     pub(crate) fn end(&mut self, n: usize) {
         self.ends[bucket(n)] += 1.0;
         if self.ends.iter().sum::<f64>() > MEMORY {

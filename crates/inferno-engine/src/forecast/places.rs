@@ -33,12 +33,12 @@ fn limited(time: f64) -> Micros {
     (time as Micros).min(MAX_ESTIMATE)
 }
 
-/// What holds sequences, and those that it holds.
+/// Room for sequences, and the sequences in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     max_sequences: usize,
     max_rows: usize,
-    /// Pages that nobody needs.
+    /// Free pages.
     n_free: usize,
     experience: Experience,
     /// Microseconds from now.
@@ -47,7 +47,7 @@ pub(crate) struct Places {
     last_start: f64,
     /// Steps in which all that run decoded, from now.
     steps: f64,
-    /// Those that run: after how many steps they end, and their pages.
+    /// Running sequences: the step at which each ends, and its pages.
     running: BinaryHeap<Reverse<(u64, usize)>>,
 }
 
@@ -103,7 +103,7 @@ impl Places {
         Turn { start, first_token: limited(self.time) }
     }
 
-    /// Goes on for `time`, as if nobody came.
+    /// Advances by `time`, with no new arrivals.
     pub(crate) fn pass(&mut self, time: Micros) {
         let until = time as f64;
         while let Some(Reverse((end, _))) = self.running.peek() {

@@ -1,4 +1,4 @@
-//! How long steps take, by the sequences that decode in them and the rows of prompts.
+//! Duration of steps, by the sequences that decode in them and the rows of prompts.
 
 use crate::request::Micros;
 

@@ -79,7 +79,7 @@ fn numbers_that_were_not_seen_follow_those_that_were() {
     assert!((speed.prompt(100.0, 512, false) - 5_000.0).abs() < 500.0);
 }
 
-/// Ends a completion after so many tokens, which nobody knows before.
+/// Ends a completion after this number of tokens, which the forecast does not know.
 struct EndAfter(usize);
 
 impl Constraint for EndAfter {

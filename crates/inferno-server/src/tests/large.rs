@@ -1,4 +1,4 @@
-//! Large requests: refused before they cost much, and in nobody's way.
+//! Large requests: refused before they cost much, and no obstacle to other requests.
 
 use std::io::Write;
 use std::time::{Duration, Instant};

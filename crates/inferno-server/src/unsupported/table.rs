@@ -26,7 +26,7 @@ const NO_TEXT: &[Is] = &[Text("")];
 const NO_ITEMS: &[Is] = &[List];
 const NONE_AT_ALL: &[Is] = &[Text(""), List, Object];
 
-/// What would change a prompt that is made of messages.
+/// Parameters that would change a prompt made of messages.
 pub(super) const PROMPT: &[Row] = &[
     (&["tools", "functions"], NO_ITEMS, TOOLS),
     (&["tool_choice", "function_call"], &[Text("none"), Text("auto")], TOOLS),
@@ -49,13 +49,13 @@ pub(super) const PROMPT: &[Row] = &[
     (&["extra_body", "parameters", "sampling_params", "generation_config", "options"], &[Object], BESIDE),
 ];
 
-/// What only chats lack.
+/// Parameters that chats alone lack.
 pub(super) const CHATS: &[Row] = &[
     (&["echo"], OFF, "use `/v1/completions`"),
     (&["prompt", "input"], NO_TEXT, "a chat is made of `messages`: use `/v1/completions` for a text"),
 ];
 
-/// What only completions lack.
+/// Parameters that completions alone lack.
 pub(super) const COMPLETIONS: &[Row] = &[
     (&["top_logprobs"], &[Number(0.0)], "the name here is `logprobs`, a number"),
     (&["messages"], NO_ITEMS, CHAT_ONLY),
@@ -64,7 +64,7 @@ pub(super) const COMPLETIONS: &[Row] = &[
     (&["add_generation_prompt"], &[True], CHAT_ONLY),
 ];
 
-/// What would change an answer, whatever the prompt.
+/// Parameters that would change an answer to any prompt.
 pub(super) const GENERATION: &[Row] = &[
     // The form of an answer. `{}` as a schema is any JSON.
     (&["grammar", "guided_regex", "guided_grammar", "regex", "ebnf"], NO_TEXT, GRAMMAR),

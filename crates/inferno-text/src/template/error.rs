@@ -56,13 +56,13 @@ pub enum TemplateError {
     /// The process that rendered the template ended, or gave an answer that is none.
     #[error("the process that renders the chat template failed: {reason}")]
     Crashed {
-        /// What it said last.
+        /// Its last message.
         reason: String,
     },
     /// No process can be started to render the template in.
     #[error("cannot start the process that renders the chat template: {reason}")]
     NoProcess {
-        /// What the system says.
+        /// The system's message.
         reason: String,
     },
     /// The messages, tools or extra variables hold U+FDD0, a code point that is no character and is used here as a

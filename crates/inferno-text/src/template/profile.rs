@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{ChatRenderer, RenderOptions};
 
-/// What a template expects of messages.
+/// The form of messages that a template expects.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateProfile {
     /// Forms of `content` that system messages may have.

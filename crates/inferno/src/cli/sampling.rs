@@ -6,7 +6,7 @@ use clap::builder::FalseyValueParser;
 use super::number;
 use crate::sampling::Wishes;
 
-/// How tokens are sampled.
+/// Sampling parameters.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Sampling {
     /// Randomness, 0 to 100; 0 always takes the best token. Default: the model's own, or 0.6
@@ -47,7 +47,7 @@ pub(crate) struct Sampling {
 }
 
 impl Sampling {
-    /// What the flags say.
+    /// Values of the flags.
     pub(crate) fn wishes(&self) -> Wishes {
         Wishes {
             temperature: self.temperature,

@@ -137,7 +137,7 @@ fn element(array: &Array, i: usize) -> Json {
     }
 }
 
-/// What people look for first, then metadata and numbers; tensors are many, and listed on request.
+/// The summary, then metadata and numbers; tensors are many, and listed on request.
 fn to_text(opened: &load::Opened, arch: &Result<Architecture, String>, lists_tensors: bool) -> String {
     let file = &opened.file;
     let mut out = String::new();
@@ -178,7 +178,7 @@ fn to_text(opened: &load::Opened, arch: &Result<Architecture, String>, lists_ten
     out
 }
 
-/// What the model is, by name and value.
+/// Facts of the model, by name and value.
 fn summary(opened: &load::Opened, arch: &Result<Architecture, String>) -> Vec<(&'static str, String)> {
     let metadata = opened.file.metadata();
     let text = |key| metadata.opt_str(key).ok().flatten().filter(|text| !text.trim().is_empty());

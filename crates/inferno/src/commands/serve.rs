@@ -36,7 +36,7 @@ const PROCESSORS_PER_HTTP_THREAD: usize = 8;
 /// Threads that read large requests, beside them.
 const READING_THREADS: usize = 4;
 
-/// What a server without a template does.
+/// Description of a server without a template.
 const WITHOUT: &str = "`/v1/completions` works, `/v1/chat/completions` does not";
 
 pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
@@ -109,7 +109,7 @@ fn runtime() -> Result<Runtime> {
         .context("cannot start threads")
 }
 
-/// How requests are sampled that do not say: by the flags, then by the model's file, which is told.
+/// Sampling defaults of requests: the flags', then the model file's, which are logged.
 fn defaults(args: &cli::Serve, opened: &Opened) -> Defaults {
     let flags = args.defaults.wishes();
     if args.defaults.no_model_defaults {

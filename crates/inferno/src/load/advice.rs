@@ -1,4 +1,4 @@
-//! What to do about a path that leads to no model.
+//! Advice on paths that lead to no model.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use inferno_format::FormatError;
 
 use crate::names;
 
-/// How many files of a folder are listed.
+/// Maximum number of files of a folder to list.
 const LISTED: usize = 5;
 
 /// The error of opening `path`, with what to do about it where that can be guessed.
@@ -38,7 +38,7 @@ pub(super) fn with_advice(path: &Path, e: FormatError) -> Error {
     }
 }
 
-/// What it means that a file ends too early.
+/// Explanation of a file that ends too early.
 fn unfinished(path: &Path) -> String {
     match std::fs::metadata(path).map(|meta| meta.len()) {
         Ok(0) => "the file is empty, probably an unfinished download".into(),
@@ -46,7 +46,7 @@ fn unfinished(path: &Path) -> String {
     }
 }
 
-/// What programs add to the names of files that they are still writing.
+/// Whether a file's name has an ending that programs give to files they are still writing.
 fn has_unfinished_name(path: &Path) -> bool {
     let endings = ["part", "incomplete", "crdownload", "download", "aria2", "tmp", "partial", "downloading"];
     path.extension()

@@ -65,7 +65,7 @@ fn work(messages: &Receiver<Vec<u8>>, mut answer: impl FnMut(&[u8]) -> Vec<u8>) 
     }
 }
 
-/// What the child may take, and whom it hears.
+/// Limits of the child's memory and time, and the signals it receives.
 #[cfg(unix)]
 mod limits {
     use std::io;
@@ -121,7 +121,7 @@ mod limits {
     }
 }
 
-/// What the child may take: only time, which the parent measures. Windows has no limits of memory that a process can
+/// Limits of the child: only time, which the parent measures. Windows has no limits of memory that a process can
 /// set itself.
 #[cfg(not(unix))]
 mod limits {

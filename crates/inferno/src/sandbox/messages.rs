@@ -1,4 +1,4 @@
-//! What parent and child say to each other, as JSON.
+//! Messages between parent and child, as JSON.
 
 use std::sync::Arc;
 

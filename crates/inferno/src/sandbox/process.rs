@@ -18,16 +18,16 @@ const LAST_WORDS: u64 = 4096;
 /// Bytes of an answer, at most.
 const MAX_ANSWER: usize = 1 << 30;
 
-/// Why a child gave no answer.
+/// The reason why a child gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Death {
-    /// It reached its limit of memory.
+    /// The child reached its limit of memory.
     OutOfMemory,
-    /// It reached the end of its stack.
+    /// The child reached the end of its stack.
     OutOfStack,
     /// The deadline passed, and it was killed.
     OutOfTime,
-    /// It ended without a word, by a signal perhaps: the status it left.
+    /// The child ended without a word, by a signal perhaps: the status it left.
     Killed(String),
     /// Anything else, in its own words.
     Other(String),

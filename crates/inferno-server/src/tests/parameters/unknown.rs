@@ -137,7 +137,7 @@ fn every_name_of_a_parameter_does_what_it_says() {
         let members = json!({ "seed": seed, "temperature": 2, "top_k": 0, "min_p": 0, "max_tokens": 8, "ignore_eos": true });
         ask(TEXT, members)["choices"][0]["text"].clone()
     };
-    // Not the same number to whoever reads it as a float.
+    // Not the same number when it is read as a float.
     assert_eq!(seeded(json!(u64::MAX)), seeded(json!(u64::MAX)));
     assert_ne!(seeded(json!(u64::MAX)), seeded(json!(u64::MAX - 1)));
     assert_eq!(seeded(json!(i64::MIN)), seeded(json!(1u64 << 63)));

@@ -40,7 +40,7 @@ impl Chat<'_> {
     }
 }
 
-/// How many turns messages are, in words.
+/// Number of turns that messages make, in words.
 pub(super) fn turns(messages: &[Value]) -> String {
     match messages.len() / 2 {
         1 => "1 turn".into(),

@@ -158,7 +158,7 @@ pub(super) fn warn_of_open_file(access: &cli::Access) {
 
 const SIGTERM_CODE: i32 = 143;
 
-/// Whether a hangup means that the user's terminal has closed: then there is nobody to read files again for.
+/// Whether a hangup means that the user's terminal has closed: then no operator waits for files to be read again.
 fn is_on_terminal() -> bool {
     std::io::stdin().is_terminal() || std::io::stderr().is_terminal()
 }

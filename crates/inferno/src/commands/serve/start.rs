@@ -1,4 +1,4 @@
-//! What a server says at its start: the facts of its model in the log, its address and a command to try on stdout.
+//! Output of a server at its start: the facts of its model in the log, its address and a command to try on stdout.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

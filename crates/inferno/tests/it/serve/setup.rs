@@ -205,7 +205,7 @@ fn the_printed_command_works_as_it_is() {
         let args = key.map_or(vec![], |key| vec!["--api-key", key]);
         let mut served = serve(&args);
         let mut printed = String::new();
-        // The shell of whoever pastes it has the key.
+        // The shell in which it is pasted has the key.
         while !printed.trim_end().ends_with('\'') {
             assert!(std::io::BufRead::read_line(&mut served.stdout, &mut printed).unwrap() > 0, "{printed}");
         }
@@ -227,7 +227,7 @@ fn sampling_defaults_come_from_the_file_and_flags_replace_them() {
         json["sampling_defaults"].clone()
     };
     let found = defaults(&["--top-k", "-1", "--repeat-penalty", "1.5", "-np", "2", "-c", "0"]);
-    // Ember's own, but for what the flags say.
+    // Ember's own, except for what the flags say.
     assert_eq!((&found["temperature"], &found["min_p"]), (&0.5.into(), &0.05.into()), "{found}");
     assert_eq!((&found["top_k"], &found["repetition_penalty"]), (&0.into(), &1.5.into()), "{found}");
     let found = defaults(&["--no-model-defaults"]);

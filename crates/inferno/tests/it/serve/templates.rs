@@ -96,7 +96,7 @@ const HOSTILE: &str = "
 {%- endif -%}
 {{ what }}";
 
-/// What it knows, with the reason that is given for each.
+/// Kinds of hostile templates, with the reason that is given for each.
 const KINDS: [(&str, &str); 12] = [
     ("deep", "too deep"),
     ("deep-json", "deep"),
