@@ -63,7 +63,7 @@ pub enum FormatError {
     NotGguf {
         /// The file.
         file: FileName,
-        /// The format of the file.
+        /// The format that it has.
         found: Foreign,
     },
     /// The file ends before something that it announces.

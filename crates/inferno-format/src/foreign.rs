@@ -112,7 +112,7 @@ impl Foreign {
         of_text(head)
     }
 
-    /// Advice on what to do about it, as a clause; empty where there is none.
+    /// Advice to somebody who took the file for a model, as a clause.
     fn advice(self) -> &'static str {
         match self {
             Foreign::OldGgml => {

@@ -14,10 +14,10 @@ use crate::commands::print;
 use crate::interrupt;
 use crate::terminal::Filter;
 
-/// How soon Ctrl-C is seen.
+/// Longest time until Ctrl-C is seen.
 const INTERRUPT_POLL: Duration = Duration::from_millis(20);
 
-/// Why an answer ended.
+/// Reason for the end of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stop {
     EndOfAnswer,
@@ -62,8 +62,8 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Lengths and speeds of prompt and answer; cached tokens took no time. The times are the engine's: tokens may be
-    /// received faster than they were computed.
+    /// Lengths and speeds of prompt and answer; cached tokens took no time. The times are the engine's: tokens may be received
+    /// faster than they were computed.
     pub(crate) fn speeds(&self) -> String {
         let usage = &self.usage;
         let cached = match usage.n_cached {
@@ -96,10 +96,10 @@ pub(crate) fn per_second(n: usize, time: Duration) -> Option<f64> {
     (time >= Duration::from_micros(1)).then(|| n as f64 / time.as_secs_f64())
 }
 
-/// Ends of an answer beside the model's own, and what is done with its text meanwhile.
+/// Conditions that end an answer beside the model's own end, and whether its text is printed.
 pub(crate) struct Ending {
     pub(crate) stops: Arc<[String]>,
-    /// The reason reported where the answer has as many tokens as were requested.
+    /// The reason to give when the answer has as many tokens as were asked for.
     pub(crate) limit: Stop,
     /// Nothing is printed.
     pub(crate) is_silent: bool,

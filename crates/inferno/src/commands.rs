@@ -53,7 +53,7 @@ fn read_stdin() -> Result<String> {
 }
 
 /// Writes text and a newline to stderr, with its control characters made visible: names and messages of a file are part of
-/// it. A closed stderr is no error.
+/// it. Errors of stderr are ignored.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", terminal::visible(text));
 }

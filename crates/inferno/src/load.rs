@@ -26,12 +26,12 @@ use inferno_text::Tokenizer;
 
 use crate::kv_memory::KvSpace;
 
-/// How a model is run.
+/// Flags for the device and the computation.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Computation")]
 pub(crate) struct Compute {
-    /// What computes: auto, cpu or wgpu (a GPU through Metal, Vulkan or DX12); auto is a GPU if this build can use it and
-    /// the machine has one. `inferno doctor` lists them
+    /// Backend: auto, cpu or wgpu (a GPU through Metal, Vulkan or DX12). auto selects a GPU if this build can use it and the
+    /// machine has one; `inferno doctor` lists them
     #[arg(
         long,
         value_name = "NAME",
@@ -42,12 +42,12 @@ pub(crate) struct Compute {
     )]
     pub(crate) backend: BackendChoice,
 
-    /// The GPU, by its number in `inferno doctor` or a part of its name; default: the one that is probably fastest
+    /// GPU to use: its number in `inferno doctor` or a part of its name. Default: the one that is probably fastest
     #[arg(long, value_name = "DEVICE", env = "INFERNO_DEVICE", hide_env_values = true)]
     pub(crate) device: Option<String>,
 
-    /// Layers on the GPU, counted from the last one, with embedding and output; the processor has those before: auto, or a
-    /// number. auto is all, or as many as there is memory for
+    /// Number of layers on the GPU, counted from the last one, or auto: all, or as many as fit its memory. The processor
+    /// computes the others
     #[arg(
         long,
         alias = "n-gpu-layers",
@@ -59,16 +59,16 @@ pub(crate) struct Compute {
     )]
     pub(crate) gpu_layers: GpuLayers,
 
-    /// Instruction set: scalar, neon, avx2, avx-vnni, avx512 or amx; default: the best one this machine has
+    /// Instruction set: scalar, neon, avx2, avx-vnni, avx512 or amx. Default: the best one this machine has
     #[arg(long, value_name = "LEVEL", env = "INFERNO_ISA", hide_env_values = true)]
     pub(crate) isa: Option<Isa>,
 
-    /// Threads that compute, the main one included; default: as many as processors may be used
+    /// Number of threads that compute. Default: the number of available processors
     #[arg(long, value_name = "N", env = "INFERNO_THREADS", hide_env_values = true)]
     pub(crate) threads: Option<NonZeroUsize>,
 
-    /// How keys and values are stored: auto, f32, f16, bf16 or q8_0; auto is f32 for a model in F32, else bf16 with amx and
-    /// f16 without
+    /// Type of the KV cache: auto, f32, f16, bf16 or q8_0. auto is f32 for a model in F32, else bf16 with amx and f16
+    /// without
     #[arg(
         long,
         value_name = "TYPE",

@@ -1,4 +1,4 @@
-//! Suggestions for command lines that other programs would understand.
+//! Hints for command lines that are misspelt or meant for other programs.
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
@@ -33,7 +33,7 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["perplexity"], "there is no measurement of perplexity"),
 ];
 
-/// Our own, as a misspelt word may mean one.
+/// This program's commands, to find the one a misspelt word may mean.
 const HERE: &[&str] = &[
     "run",
     "chat",

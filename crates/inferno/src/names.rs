@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// The way a text names a model.
+/// Kind of a model's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Named {
     /// A file on this machine, or a name that only files have.
@@ -13,7 +13,7 @@ pub(crate) enum Named {
     Alias,
 }
 
-/// Families whose names, with or without a version, are not prompts.
+/// Families whose names, with or without a version, are hardly ever a prompt.
 const FAMILIES: &[&str] = &[
     "bge",
     "codegemma",
@@ -100,7 +100,7 @@ const OWNERS: &[&str] = &[
     "unsloth",
 ];
 
-/// Where models are named by a prefix.
+/// Prefixes of names on model hubs and registries.
 const HUBS: &[&str] = &[
     "https://huggingface.co/",
     "http://huggingface.co/",
@@ -117,7 +117,7 @@ const HUBS: &[&str] = &[
     "modelscope.cn/",
 ];
 
-/// The way `word` names a model; `None` if it is more likely a text.
+/// Kind of name that `word` is; `None` if it is more likely a prompt.
 pub(crate) fn named(word: &str) -> Option<Named> {
     let word = word.trim();
     if word.is_empty() || word.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -151,7 +151,7 @@ pub(crate) fn named(word: &str) -> Option<Named> {
     }
 }
 
-/// Something that is there, and that is written like a path: a word alone may be a file's name by chance.
+/// Tells whether `word` is written like a path and leads to a file: a word alone may be a file's name by chance.
 fn is_path_to_file(word: &str) -> bool {
     (word.contains(['/', '\\']) || Path::new(word).extension().is_some()) && Path::new(word).is_file()
 }
@@ -195,9 +195,14 @@ fn is_tag(tag: &str) -> bool {
     is_size(first) || is_quantization(tag) || is_version || words.contains(&first) || parts.any(is_size)
 }
 
-/// Instructions to get a model that cannot be fetched by its name.
+/// Advice for getting a model that cannot be fetched by its name.
 pub(crate) fn how_to_get(name: &str) -> String {
     let name = name.trim();
+    if let Some(url) = url_of_file(name) {
+        return format!(
+            "models cannot be fetched yet: download the file,\n  curl -L -O {url}\nand give its path: `-m FILE.gguf`"
+        );
+    }
     let lower = name.to_ascii_lowercase();
     let hub = HUBS.iter().find(|hub| lower.starts_with(*hub)).map_or(0, |hub| hub.len());
     let path: Vec<&str> = name[hub..].split('/').collect();
@@ -219,6 +224,14 @@ pub(crate) fn how_to_get(name: &str) -> String {
         "models cannot be fetched by name yet: download a GGUF file{list},\n  \
          curl -L -O https://huggingface.co/{repository}/resolve/main/FILE.gguf\nand give its path: `-m FILE.gguf`"
     )
+}
+
+/// The address to download a file from, if `name` is that of one: a page that shows a file has `blob` in its address.
+pub(crate) fn url_of_file(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("https://").or(name.strip_prefix("http://"))?;
+    let is_plain = rest.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:%+~".contains(c));
+    let is_file = rest.to_ascii_lowercase().ends_with(".gguf");
+    (is_plain && is_file).then(|| name.replacen("/blob/", "/resolve/", 1))
 }
 
 #[cfg(test)]

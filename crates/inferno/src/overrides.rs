@@ -6,7 +6,7 @@ use clap::Args;
 use inferno_format::{Gguf, Metadata, Value};
 
 /// Keys and values in place of the file's.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Model metadata")]
 pub(crate) struct Overrides {
     /// Replace a value of the file's metadata: KEY=TYPE:VALUE with the types int, float, bool and str, as in
@@ -48,7 +48,7 @@ pub(crate) struct Overrides {
     pub(crate) yarn_beta_slow: Option<f32>,
 }
 
-/// Values of one `--override-kv`.
+/// Keys and values of one `--override-kv`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Pairs(Vec<(String, Value)>);
 
@@ -107,9 +107,9 @@ impl Overrides {
         Ok(())
     }
 
-    /// Are there any?
+    /// Tells whether any override is given.
     pub(crate) fn are_given(&self) -> bool {
-        format!("{self:?}") != format!("{:?}", Overrides::default())
+        *self != Overrides::default()
     }
 }
 

@@ -14,7 +14,7 @@ const QUIET: Duration = Duration::from_secs(2);
 /// A pipe beside a prompt has to bring its first byte, or its end, before this.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where a prompt comes from.
+/// Sources of a prompt.
 #[derive(Debug, Default)]
 pub(crate) struct Parts<'a> {
     /// Words that are joined by spaces; a last one of `-` stands for stdin, whatever it is.
@@ -59,19 +59,23 @@ impl Parts<'_> {
 /// The text of a file, without the newline at its end.
 ///
 /// # Errors
-/// It cannot be read, is no text, or is longer than a prompt may be.
+/// The file cannot be read, is no text, or is longer than a prompt may be.
 pub(crate) fn read_file(path: &Path) -> Result<String> {
     let name = path.display();
     let file = std::fs::File::open(path).with_context(|| format!("`{name}`: cannot open"))?;
     let is_folder = file.metadata().is_ok_and(|meta| meta.is_dir());
     ensure!(!is_folder, "`{name}` is a directory, expected a text file");
-    read_text(file, &format!("`{name}`"))
+    let text = read_text(file, &format!("`{name}`"))?;
+    if let Some(at) = text.find('\0') {
+        bail!("`{name}` is no text: byte {at} is zero");
+    }
+    Ok(text)
 }
 
 /// All of `from`, which messages call `name`, without one newline at its end.
 ///
 /// # Errors
-/// It cannot be read, is no UTF-8, or is longer than a prompt may be.
+/// The source cannot be read, is no UTF-8, or is longer than a prompt may be.
 pub(crate) fn read_text(from: impl Read, name: &str) -> Result<String> {
     let mut bytes = Vec::new();
     from.take(MAX_PROMPT_BYTES + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {name}"))?;
@@ -90,7 +94,7 @@ pub(crate) fn read_text(from: impl Read, name: &str) -> Result<String> {
     Ok(text)
 }
 
-/// A message of the thread that reads stdin.
+/// Messages of the thread that reads stdin.
 enum Heard {
     /// The first byte, or the end.
     Something,
@@ -106,7 +110,7 @@ fn read_stdin(deadline: Option<Duration>) -> Result<String> {
         let mut stdin = std::io::stdin().lock();
         // Interruptions and errors come again in what reads all.
         while matches!(stdin.fill_buf(), Err(e) if e.kind() == ErrorKind::Interrupted) {}
-        // The receiver is gone if the program has ended meanwhile.
+        // The receiver is gone if the wait has ended in an error.
         let _ = sender.send(Heard::Something);
         let _ = sender.send(Heard::All(read_text(stdin, "stdin")));
     });

@@ -1,12 +1,11 @@
-//! Sampling where a request does not specify it: a flag counts more than the model's file, and that more than the
-//! program's own default.
+//! Sampling defaults: flags take precedence over the model's file, and the file over the program's own values.
 //!
 //! Source of the keys: `general.sampling.*` of llama.cpp (`gguf-py/gguf/constants.py`).
 
 use inferno_format::{Metadata, Value};
 use inferno_server::Defaults;
 
-/// Values that somebody asked for.
+/// Sampling parameters, each `None` unless set.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Wishes {
     pub(crate) temperature: Option<f32>,
@@ -21,11 +20,11 @@ pub(crate) struct Wishes {
     pub(crate) frequency_penalty: Option<f32>,
 }
 
-/// Sampling parameters of a model's file.
+/// Sampling defaults of a model's file.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct FromFile {
     pub(crate) wishes: Wishes,
-    /// Values that are not taken, and why.
+    /// Messages about values that are ignored.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -114,7 +113,7 @@ fn as_f64(value: &Value) -> Option<f64> {
 }
 
 impl Wishes {
-    /// Takes the values of `other` where there are none.
+    /// Merges: values of `self` take precedence over values of `other`.
     pub(crate) fn or(&self, other: &Wishes) -> Wishes {
         Wishes {
             temperature: self.temperature.or(other.temperature),
@@ -128,7 +127,7 @@ impl Wishes {
         }
     }
 
-    /// Keeps the values that `other` lacks.
+    /// Keeps the values that `other` does not set.
     pub(crate) fn without(&self, other: &Wishes) -> Wishes {
         let f32 = |x: Option<f32>, other: Option<f32>| x.filter(|_| other.is_none());
         let i64 = |x: Option<i64>, other: Option<i64>| x.filter(|_| other.is_none());
@@ -144,7 +143,7 @@ impl Wishes {
         }
     }
 
-    /// Takes the program's own values where there are none.
+    /// Fills in the program's own values.
     pub(crate) fn resolve(&self) -> Defaults {
         let own = Defaults::default();
         Defaults {

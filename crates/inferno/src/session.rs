@@ -184,7 +184,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Sampling of the flags and the file. Values of the file are shown on a terminal.
+/// Resolves the sampling parameters. Values taken from the file are printed on a terminal, and with `--verbose`.
 fn sampling(args: &Answering, opened: &Opened) -> Defaults {
     let flags = args.sampling.wishes();
     if args.sampling.no_model_defaults {

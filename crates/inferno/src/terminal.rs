@@ -1,4 +1,4 @@
-//! Text that a terminal may be sent: a model's text and a file's names are not ours.
+//! Output to terminals: control characters made visible, a line while a model loads, colours.
 
 use std::io::{IsTerminal, Write};
 
@@ -32,7 +32,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// The part of `piece`, and of the piece before, that can be shown now.
+    /// Text of `piece`, and of the piece before, that can be shown now.
     pub(crate) fn push(&mut self, piece: &str) -> String {
         let mut shown = String::with_capacity(piece.len());
         for c in piece.chars() {
@@ -47,7 +47,7 @@ impl Filter {
         shown
     }
 
-    /// The rest at the end.
+    /// Text that is left at the end.
     pub(crate) fn finish(&mut self) -> &'static str {
         if std::mem::take(&mut self.has_return) { "\u{240d}" } else { "" }
     }
@@ -84,7 +84,7 @@ fn is_dumb() -> bool {
     std::env::var_os("TERM").is_none_or(|term| term == "dumb")
 }
 
-/// May stderr have colours? See <https://no-color.org>.
+/// Tells whether stderr may have colours. See <https://no-color.org>.
 pub(crate) fn has_colours() -> bool {
     let refuses = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::stderr().is_terminal() && !refuses && !is_dumb()

@@ -1,4 +1,4 @@
-//! What `inferno run` and `inferno chat` accept.
+//! Arguments of `inferno run` and `inferno chat`.
 
 use std::path::PathBuf;
 
@@ -43,7 +43,7 @@ pub(crate) struct Chat {
     pub(crate) answering: Answering,
 }
 
-/// How answers are made.
+/// Arguments that `run` and `chat` share.
 #[derive(Debug, Args)]
 pub(crate) struct Answering {
     /// GGUF file (any file of a split model); default: Ember, the small model inside the program
@@ -113,7 +113,7 @@ impl Answering {
 pub(crate) enum Seed {
     /// Another one every time.
     Any,
-    /// This one.
+    /// A given one.
     Of(u64),
 }
 

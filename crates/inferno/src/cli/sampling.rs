@@ -6,7 +6,7 @@ use clap::builder::FalseyValueParser;
 use super::number;
 use crate::sampling::Wishes;
 
-/// Sampling parameters.
+/// Sampling parameters, each `None` unless given.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Sampling {
     /// Randomness, 0 to 100; 0 always takes the best token. Default: the model's own, or 0.6
@@ -47,7 +47,7 @@ pub(crate) struct Sampling {
 }
 
 impl Sampling {
-    /// Values of the flags.
+    /// The parameters that were given.
     pub(crate) fn wishes(&self) -> Wishes {
         Wishes {
             temperature: self.temperature,

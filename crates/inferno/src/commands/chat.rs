@@ -35,7 +35,7 @@ const HELP: &str = "\
 /exit             end, as Ctrl-D does (also: /quit, /bye, exit)
 A line that begins with a space is not a command. Ctrl-C stops an answer.";
 
-/// What has been said, and who answers.
+/// A conversation and the model that answers.
 struct Chat<'a> {
     session: Session<'a>,
     template: Arc<dyn ChatRenderer>,
@@ -101,7 +101,7 @@ pub(crate) fn chat(args: &cli::Chat) -> Result<ExitCode> {
 }
 
 impl Chat<'_> {
-    /// Does what is said; `false` if it could not be done, and why has been said.
+    /// Carries out a line; `false` if that failed, after printing the reason.
     ///
     /// # Errors
     /// The engine fails, or stdout is closed.
@@ -194,7 +194,7 @@ impl Chat<'_> {
         Ok(is_new)
     }
 
-    /// `None` if the conversation was not taken, or nothing came; why has been said.
+    /// Generates an answer; `None` if the prompt did not fit or nothing was generated, after printing the reason.
     fn answer(&mut self) -> Result<Option<String>> {
         let (prompt, n_dropped) = match self.prompt() {
             Ok(found) => found,

@@ -137,7 +137,7 @@ fn element(array: &Array, i: usize) -> Json {
     }
 }
 
-/// The summary, then metadata and numbers; tensors are many, and listed on request.
+/// Summary and memory first, then metadata and hyperparameters; tensors on request.
 fn to_text(opened: &load::Opened, arch: &Result<Architecture, String>, lists_tensors: bool) -> String {
     let file = &opened.file;
     let mut out = String::new();
@@ -178,7 +178,7 @@ fn to_text(opened: &load::Opened, arch: &Result<Architecture, String>, lists_ten
     out
 }
 
-/// Facts of the model, by name and value.
+/// Rows of the summary: name and value.
 fn summary(opened: &load::Opened, arch: &Result<Architecture, String>) -> Vec<(&'static str, String)> {
     let metadata = opened.file.metadata();
     let text = |key| metadata.opt_str(key).ok().flatten().filter(|text| !text.trim().is_empty());

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
 /// The answer as one object: usage as in OpenAI's API, times as in llama.cpp's.
 fn to_json(session: &Session, answer: &Answer) -> Json {
     let usage = &answer.usage;
-    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let ms = |time: Duration| time.as_micros() as f64 / 1e3;
     let n_computed = usage.n_prompt - usage.n_cached;
     let n_decoded = usage.n_completion.saturating_sub(1);
     let stop_reason = match &answer.stop {

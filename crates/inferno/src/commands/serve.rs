@@ -109,7 +109,7 @@ fn runtime() -> Result<Runtime> {
         .context("cannot start threads")
 }
 
-/// Sampling defaults of requests: the flags', then the model file's, which are logged.
+/// Sampling defaults: flags first, then the model's file, whose values are logged.
 fn defaults(args: &cli::Serve, opened: &Opened) -> Defaults {
     let flags = args.defaults.wishes();
     if args.defaults.no_model_defaults {

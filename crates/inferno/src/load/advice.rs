@@ -1,4 +1,4 @@
-//! Advice on paths that lead to no model.
+//! Advice in errors about a path that leads to no model.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use inferno_format::FormatError;
 
 use crate::names;
 
-/// Maximum number of files of a folder to list.
+/// Most files of a folder that are listed.
 const LISTED: usize = 5;
 
 /// The error of opening `path`, with what to do about it where that can be guessed.
@@ -38,7 +38,7 @@ pub(super) fn with_advice(path: &Path, e: FormatError) -> Error {
     }
 }
 
-/// Explanation of a file that ends too early.
+/// Advice for a file that ends too early.
 fn unfinished(path: &Path) -> String {
     match std::fs::metadata(path).map(|meta| meta.len()) {
         Ok(0) => "the file is empty, probably an unfinished download".into(),
@@ -46,7 +46,7 @@ fn unfinished(path: &Path) -> String {
     }
 }
 
-/// Whether a file's name has an ending that programs give to files they are still writing.
+/// Tells whether the name has an ending that programs give to files they are still writing.
 fn has_unfinished_name(path: &Path) -> bool {
     let endings = ["part", "incomplete", "crdownload", "download", "aria2", "tmp", "partial", "downloading"];
     path.extension()
@@ -56,7 +56,8 @@ fn has_unfinished_name(path: &Path) -> bool {
 
 fn missing(path: &Path) -> Option<String> {
     let text = path.to_str()?;
-    if names::named(text).is_some_and(|named| named != names::Named::File) {
+    let is_name = names::named(text).is_some_and(|named| named != names::Named::File);
+    if is_name || names::url_of_file(text).is_some() {
         return Some(names::how_to_get(text));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

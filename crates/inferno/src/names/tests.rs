@@ -127,4 +127,6 @@ fn a_repository_is_part_of_the_command_that_gets_it() {
             "{name}"
         );
     }
+    let page = "https://huggingface.co/Qwen/Qwen3-0.6B-GGUF/blob/main/Qwen3-0.6B-Q8_0.gguf";
+    assert!(how_to_get(page).contains(&format!("curl -L -O {}\n", page.replace("blob", "resolve"))));
 }

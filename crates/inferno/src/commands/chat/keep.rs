@@ -40,7 +40,7 @@ impl Chat<'_> {
     }
 }
 
-/// Number of turns that messages make, in words.
+/// Number of turns in `messages`, in words.
 pub(super) fn turns(messages: &[Value]) -> String {
     match messages.len() / 2 {
         1 => "1 turn".into(),

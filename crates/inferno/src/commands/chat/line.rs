@@ -1,4 +1,4 @@
-//! What stands in a line.
+//! Lines of a conversation: turns and commands.
 
 use std::io::{self, BufRead, Read};
 
@@ -9,12 +9,12 @@ use crate::commands::MAX_PROMPT_BYTES;
 pub(super) enum Line {
     /// Without its end.
     Text(String),
-    /// It is not taken, and this is why.
+    /// Refused, with the reason.
     Unfit(String),
     End,
 }
 
-/// What a line means.
+/// Meaning of a line.
 #[derive(Debug, PartialEq)]
 pub(super) enum Said<'a> {
     Turn(&'a str),
@@ -30,7 +30,7 @@ pub(super) enum Said<'a> {
     Stats,
     Help,
     Exit,
-    /// A command that there is not.
+    /// An unknown command.
     Unknown(&'a str),
     /// A blank line.
     Nothing,
