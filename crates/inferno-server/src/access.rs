@@ -34,7 +34,7 @@ struct Rest {
     generated: Option<Generated>,
 }
 
-/// What a generation adds.
+/// Fields of a log line that a generation adds.
 #[derive(Debug, Clone)]
 pub(crate) struct Generated {
     /// As the client named it.
@@ -45,7 +45,7 @@ pub(crate) struct Generated {
     pub(crate) first_token: Option<Duration>,
 }
 
-/// How the choices of a request ended.
+/// Finish reasons of a request's choices.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Finishes {
     pub(crate) stop: bool,

@@ -159,7 +159,7 @@ fn connections(app: &App, page: &mut Page) {
         ),
         (
             "inferno_log_lines_dropped_total",
-            "Log lines that were not written because nobody read them or writing failed.",
+            "Log lines that were not written because no reader took them or writing failed.",
             crate::log::n_dropped(),
         ),
     ] {

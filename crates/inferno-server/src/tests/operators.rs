@@ -164,7 +164,7 @@ fn counters_move_under_our_names_and_under_vllms() {
     assert!(!start(Settings::default()).get("/metrics").text().contains("vllm:"));
 }
 
-/// What Debian's `promtool` has to say of a page, except that names with a colon, as vLLM's are, are for rules.
+/// Complaints of Debian's `promtool` about a page, except that names with a colon, as vLLM's are, are for rules.
 fn linted(page: &str) -> Option<String> {
     let mut command = std::process::Command::new("promtool");
     let command = command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped());
