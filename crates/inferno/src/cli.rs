@@ -49,9 +49,10 @@ pub(crate) enum Command {
     /// Serve a model over HTTP: an OpenAI-compatible API
     ///
     /// Prints its address once it is ready. SIGTERM or Ctrl-C lets answers finish for `--drain` seconds; a second one ends
-    /// the program. Every flag can also be set by an environment variable (`--port` by INFERNO_PORT) or in a TOML file
-    /// (`--config`), where a key is the flag's name: `port = 8080`. A flag counts more than a variable, and that more than
-    /// the file.
+    /// the program. SIGHUP reads `--api-key-file` again and opens `--log-file` again, or ends the server as SIGTERM does
+    /// where it runs on a terminal. Every flag can also be set by an environment variable (`--port` by INFERNO_PORT) or in a
+    /// TOML file (`--config`), where a key is the flag's name: `port = 8080`. A flag counts more than a variable, and a
+    /// variable more than the file; `--print-config` prints all of them. `-h` leaves rarely needed limits out.
     Serve(Box<Serve>),
     /// Show what is in a model file: a summary, the memory it needs, metadata, hyperparameters, tensors
     Inspect(Inspect),

@@ -37,11 +37,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PORT", env = "INFERNO_PORT", hide_env = true, default_value = "8080", short)]
     pub(crate) port: u16,
 
-    /// Names of the model; the first is the one it is listed under. Default: its file's. `default` always works
+    /// Names of the model; the first is the one that `/v1/models` lists. Default: the file's name. `default` always works
     #[arg(long, value_name = "NAME,..", env = "INFERNO_ALIAS", hide_env = true, value_delimiter = ',')]
     pub(crate) alias: Vec<String>,
 
-    /// Take any model name in a request for the one there is
+    /// Accept any model name in requests
     #[arg(long, env = "INFERNO_ANY_MODEL", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) any_model: bool,
 
@@ -89,7 +89,7 @@ impl Serve {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Engine")]
 pub(crate) struct Engine {
-    /// Sequences that run at once; more wait
+    /// Sequences that run at once; further ones wait in the queue
     #[arg(
         long,
         value_name = "N",
@@ -101,31 +101,52 @@ pub(crate) struct Engine {
     pub(crate) sequences: NonZero<usize>,
 
     /// Memory for keys and values, cached prefixes included, like 512MiB or 8GiB; default: what that many sequences of
-    /// full length need, and at most half of the memory that is available
+    /// full length need, and at most half of the memory that the weights leave
     #[arg(long, value_name = "SIZE", env = "INFERNO_KV_MEMORY", hide_env = true, value_parser = size)]
     pub(crate) kv_memory: Option<u64>,
 
-    /// Sequences that may wait; a request beyond them is answered 429
+    /// Sequences that may wait in the queue; requests beyond are answered 429
     #[arg(long, value_name = "N", env = "INFERNO_QUEUE", hide_env = true, default_value = "512")]
     pub(crate) queue: NonZero<usize>,
 
-    /// Prompt tokens that may wait
-    #[arg(long, value_name = "N", env = "INFERNO_QUEUE_TOKENS", hide_env = true, default_value = "4194304")]
+    /// Prompt tokens that may wait in the queue; requests beyond are answered 429
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_QUEUE_TOKENS",
+        hide_env = true,
+        default_value = "4194304"
+    )]
     pub(crate) queue_tokens: NonZero<usize>,
 
-    /// Rows of a step, at most
-    #[arg(long, value_name = "N", env = "INFERNO_BUDGET", hide_env = true, default_value = "512")]
+    /// Maximum rows of prompts in an engine step
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_BUDGET",
+        hide_env = true,
+        default_value = "512"
+    )]
     pub(crate) budget: NonZero<usize>,
 
-    /// How long a step should take in which sequences decode, at most
-    #[arg(long, value_name = "MS", env = "INFERNO_STEP_TARGET", hide_env = true, default_value = "250")]
+    /// Limit prefill rows per step to keep steps with decoding sequences below this time
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "MS",
+        env = "INFERNO_STEP_TARGET",
+        hide_env = true,
+        default_value = "250"
+    )]
     pub(crate) step_target: NonZero<u32>,
 
-    /// Compute every prompt in full
-    #[arg(long, env = "INFERNO_NO_PREFIX_CACHE", hide_env = true, value_parser = FalseyValueParser::new())]
+    /// Disable the prefix cache: compute every prompt in full
+    #[arg(long, hide_short_help = true, env = "INFERNO_NO_PREFIX_CACHE", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_prefix_cache: bool,
 
-    /// No guesses at what comes next
+    /// Disable speculative decoding
     #[arg(long, env = "INFERNO_NO_SPECULATION", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_speculation: bool,
 }
@@ -174,23 +195,35 @@ pub(crate) struct Access {
     #[arg(long, value_name = "FILE", env = "INFERNO_API_KEY_FILE", hide_env = true)]
     pub(crate) api_key_file: Option<PathBuf>,
 
-    /// Requests at once of a key that has no limits of its own
-    #[arg(long, value_name = "N", env = "INFERNO_KEY_CONCURRENT", hide_env = true)]
+    /// Concurrent requests of a key without limits of its own. Default: no limit
+    #[arg(long, hide_short_help = true, value_name = "N", env = "INFERNO_KEY_CONCURRENT", hide_env = true)]
     pub(crate) key_concurrent: Option<NonZero<u64>>,
 
-    /// Requests per minute of such a key
-    #[arg(long, value_name = "N", env = "INFERNO_KEY_REQUESTS_PER_MINUTE", hide_env = true)]
+    /// Requests per minute of a key without limits of its own. Default: no limit
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_KEY_REQUESTS_PER_MINUTE",
+        hide_env = true
+    )]
     pub(crate) key_requests_per_minute: Option<NonZero<u64>>,
 
-    /// Tokens per minute of such a key: those computed of prompts, and completions
-    #[arg(long, value_name = "N", env = "INFERNO_KEY_TOKENS_PER_MINUTE", hide_env = true)]
+    /// Tokens per minute, prompt tokens computed and completion tokens, of a key without limits of its own. Default: no limit
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_KEY_TOKENS_PER_MINUTE",
+        hide_env = true
+    )]
     pub(crate) key_tokens_per_minute: Option<NonZero<u64>>,
 
-    /// Let all keys share cached prefixes; one can then learn from the time of an answer what another has asked
-    #[arg(long, env = "INFERNO_SHARE_CACHE", hide_env = true, value_parser = FalseyValueParser::new())]
+    /// Share cached prefixes between keys. The time of an answer then tells one key what another has asked
+    #[arg(long, hide_short_help = true, env = "INFERNO_SHARE_CACHE", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) share_cache: bool,
 
-    /// Names this server is called by, beside localhost and addresses; `*`: any
+    /// Host names that requests may use, besides localhost and IP addresses; `*`: any
     #[arg(
         long,
         value_name = "NAME,..",
@@ -200,7 +233,7 @@ pub(crate) struct Access {
     )]
     pub(crate) allowed_host: Vec<String>,
 
-    /// Web pages that may ask, like `https://chat.example`; `*`: any
+    /// Origins of web pages that may send requests, like `https://chat.example`; `*`: any. Default: none
     #[arg(
         long,
         value_name = "ORIGIN,..",
@@ -215,66 +248,80 @@ pub(crate) struct Access {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct Limits {
-    /// Seconds that answers may go on after SIGTERM
+    /// Seconds for running requests to finish after SIGTERM
     #[arg(long, value_name = "SECONDS", env = "INFERNO_DRAIN", hide_env = true, default_value = "30", value_parser = seconds)]
     pub(crate) drain: Duration,
 
-    /// Seconds after which a request is given up; a request may ask for less (`deadline_ms`)
+    /// Seconds after which a request is cancelled; a request may set less (`deadline_ms`). Default: no limit
     #[arg(long, value_name = "SECONDS", env = "INFERNO_DEADLINE", hide_env = true, value_parser = seconds)]
     pub(crate) deadline: Option<Duration>,
 
-    /// Seconds that a stream's status line may wait for the first token
-    #[arg(long, value_name = "SECONDS", env = "INFERNO_HOLD", hide_env = true, default_value = "5", value_parser = seconds)]
+    /// Seconds that a stream's status line waits for the first token
+    #[arg(long, hide_short_help = true, value_name = "SECONDS", env = "INFERNO_HOLD", hide_env = true, default_value = "5", value_parser = seconds)]
     pub(crate) hold: Duration,
 
-    /// Seconds between signs of life on a stream that has nothing to say
-    #[arg(long, value_name = "SECONDS", env = "INFERNO_KEEP_ALIVE", hide_env = true, default_value = "5", value_parser = seconds)]
+    /// Seconds between comments on a stream without events
+    #[arg(long, hide_short_help = true, value_name = "SECONDS", env = "INFERNO_KEEP_ALIVE", hide_env = true, default_value = "5", value_parser = seconds)]
     pub(crate) keep_alive: Duration,
 
-    /// Connections at once; those without a request make room for new ones
+    /// Open connections; those without a request are closed to make room for new ones
     #[arg(long, value_name = "N", env = "INFERNO_CONNECTIONS", hide_env = true, default_value = "1024")]
     pub(crate) connections: NonZero<usize>,
 
     /// Connections of one address; default: no limit, but when all places are taken, the address with the most silent
     /// connections gives way first
-    #[arg(long, value_name = "N", env = "INFERNO_CONNECTIONS_PER_ADDRESS", hide_env = true)]
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_CONNECTIONS_PER_ADDRESS",
+        hide_env = true
+    )]
     pub(crate) connections_per_address: Option<NonZero<usize>>,
 
-    /// Size of a request's head
-    #[arg(long, value_name = "SIZE", env = "INFERNO_HEADER_BYTES", hide_env = true, default_value = "32KiB", value_parser = size)]
+    /// Maximum size of a request's head
+    #[arg(long, hide_short_help = true, value_name = "SIZE", env = "INFERNO_HEADER_BYTES", hide_env = true, default_value = "32KiB", value_parser = size)]
     pub(crate) header_bytes: u64,
 
-    /// Headers of a request
-    #[arg(long, value_name = "N", env = "INFERNO_HEADERS", hide_env = true, default_value = "100")]
+    /// Maximum number of headers of a request
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_HEADERS",
+        hide_env = true,
+        default_value = "100"
+    )]
     pub(crate) headers: NonZero<usize>,
 
-    /// Seconds for a request's head
-    #[arg(long, value_name = "SECONDS", env = "INFERNO_HEADER_TIME", hide_env = true, default_value = "10", value_parser = seconds)]
+    /// Seconds to receive a request's head
+    #[arg(long, hide_short_help = true, value_name = "SECONDS", env = "INFERNO_HEADER_TIME", hide_env = true, default_value = "10", value_parser = seconds)]
     pub(crate) header_time: Duration,
 
-    /// Seconds between two requests of a connection
-    #[arg(long, value_name = "SECONDS", env = "INFERNO_IDLE_TIME", hide_env = true, default_value = "75", value_parser = seconds)]
+    /// Seconds after which an idle connection is closed
+    #[arg(long, hide_short_help = true, value_name = "SECONDS", env = "INFERNO_IDLE_TIME", hide_env = true, default_value = "75", value_parser = seconds)]
     pub(crate) idle_time: Duration,
 
-    /// Size of a request's body
+    /// Maximum size of a request's body
     #[arg(long, value_name = "SIZE", env = "INFERNO_BODY_BYTES", hide_env = true, default_value = "8MiB", value_parser = size)]
     pub(crate) body_bytes: u64,
 
-    /// Seconds for a request's body, and one more for every KiB
-    #[arg(long, value_name = "SECONDS", env = "INFERNO_BODY_TIME", hide_env = true, default_value = "30", value_parser = seconds)]
+    /// Seconds to receive a request's body, plus one per KiB
+    #[arg(long, hide_short_help = true, value_name = "SECONDS", env = "INFERNO_BODY_TIME", hide_env = true, default_value = "30", value_parser = seconds)]
     pub(crate) body_time: Duration,
 
     /// Memory for the bodies of requests and for answers that are being written
-    #[arg(long, value_name = "SIZE", env = "INFERNO_BODIES_BYTES", hide_env = true, default_value = "256MiB", value_parser = size)]
+    #[arg(long, hide_short_help = true, value_name = "SIZE", env = "INFERNO_BODIES_BYTES", hide_env = true, default_value = "256MiB", value_parser = size)]
     pub(crate) bodies_bytes: u64,
 
-    /// Size of a text for /tokenize
-    #[arg(long, value_name = "SIZE", env = "INFERNO_TOKENIZE_BYTES", hide_env = true, default_value = "4MiB", value_parser = size)]
+    /// Maximum size of a text for `/tokenize`
+    #[arg(long, hide_short_help = true, value_name = "SIZE", env = "INFERNO_TOKENIZE_BYTES", hide_env = true, default_value = "4MiB", value_parser = size)]
     pub(crate) tokenize_bytes: u64,
 
-    /// Tokens for /detokenize
+    /// Maximum tokens for `/detokenize`
     #[arg(
         long,
+        hide_short_help = true,
         value_name = "N",
         env = "INFERNO_DETOKENIZE_TOKENS",
         hide_env = true,
@@ -282,53 +329,124 @@ pub(crate) struct Limits {
     )]
     pub(crate) detokenize_tokens: NonZero<usize>,
 
-    /// Seconds after which a client that takes nothing is given up
-    #[arg(long, value_name = "SECONDS", env = "INFERNO_WRITE_TIME", hide_env = true, default_value = "30", value_parser = seconds)]
+    /// Drop a client that has read nothing for this many seconds
+    #[arg(long, hide_short_help = true, value_name = "SECONDS", env = "INFERNO_WRITE_TIME", hide_env = true, default_value = "30", value_parser = seconds)]
     pub(crate) write_time: Duration,
 
-    /// Events that may wait for a slow reader before that time counts
-    #[arg(long, value_name = "N", env = "INFERNO_PENDING_EVENTS", hide_env = true, default_value = "256")]
-    pub(crate) pending_events: NonZero<usize>,
-
-    /// How deep JSON may nest
-    #[arg(long, value_name = "N", env = "INFERNO_JSON_DEPTH", hide_env = true, default_value = "32")]
-    pub(crate) json_depth: NonZero<usize>,
-
-    /// Values and keys of a body
-    #[arg(long, value_name = "N", env = "INFERNO_JSON_NODES", hide_env = true, default_value = "250000")]
-    pub(crate) json_nodes: NonZero<usize>,
-
-    /// Choices of a request
-    #[arg(long, value_name = "N", env = "INFERNO_MAX_N", hide_env = true, default_value = "16")]
-    pub(crate) max_n: NonZero<usize>,
-
-    /// Prompts of a request
-    #[arg(long, value_name = "N", env = "INFERNO_MAX_PROMPTS", hide_env = true, default_value = "128")]
-    pub(crate) max_prompts: NonZero<usize>,
-
-    /// Stop strings of a request
-    #[arg(long, value_name = "N", env = "INFERNO_MAX_STOPS", hide_env = true, default_value = "4")]
-    pub(crate) max_stops: NonZero<usize>,
-
-    /// Bytes of a stop string
-    #[arg(long, value_name = "N", env = "INFERNO_MAX_STOP_BYTES", hide_env = true, default_value = "256")]
-    pub(crate) max_stop_bytes: NonZero<usize>,
-
-    /// Ids in `stop_token_ids` and `allowed_token_ids`
-    #[arg(long, value_name = "N", env = "INFERNO_MAX_TOKEN_IDS", hide_env = true, default_value = "1024")]
-    pub(crate) max_token_ids: NonZero<usize>,
-
-    /// Entries of `logit_bias`
-    #[arg(long, value_name = "N", env = "INFERNO_MAX_LOGIT_BIAS", hide_env = true, default_value = "300")]
-    pub(crate) max_logit_bias: NonZero<usize>,
-
-    /// Messages of a chat
-    #[arg(long, value_name = "N", env = "INFERNO_MAX_MESSAGES", hide_env = true, default_value = "2048")]
-    pub(crate) max_messages: NonZero<usize>,
-
-    /// Variables in `chat_template_kwargs`
+    /// Events that may wait for a slow reader before `--write-time` counts
     #[arg(
         long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_PENDING_EVENTS",
+        hide_env = true,
+        default_value = "256"
+    )]
+    pub(crate) pending_events: NonZero<usize>,
+
+    /// Maximum nesting of JSON
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_JSON_DEPTH",
+        hide_env = true,
+        default_value = "32"
+    )]
+    pub(crate) json_depth: NonZero<usize>,
+
+    /// Maximum number of values and keys of a JSON body
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_JSON_NODES",
+        hide_env = true,
+        default_value = "250000"
+    )]
+    pub(crate) json_nodes: NonZero<usize>,
+
+    /// Maximum choices of a request (`n`)
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_MAX_N",
+        hide_env = true,
+        default_value = "16"
+    )]
+    pub(crate) max_n: NonZero<usize>,
+
+    /// Maximum prompts of a request
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_MAX_PROMPTS",
+        hide_env = true,
+        default_value = "128"
+    )]
+    pub(crate) max_prompts: NonZero<usize>,
+
+    /// Maximum stop strings of a request
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_MAX_STOPS",
+        hide_env = true,
+        default_value = "4"
+    )]
+    pub(crate) max_stops: NonZero<usize>,
+
+    /// Maximum bytes of a stop string
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_MAX_STOP_BYTES",
+        hide_env = true,
+        default_value = "256"
+    )]
+    pub(crate) max_stop_bytes: NonZero<usize>,
+
+    /// Maximum ids in `stop_token_ids` and `allowed_token_ids`
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_MAX_TOKEN_IDS",
+        hide_env = true,
+        default_value = "1024"
+    )]
+    pub(crate) max_token_ids: NonZero<usize>,
+
+    /// Maximum entries of `logit_bias`
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_MAX_LOGIT_BIAS",
+        hide_env = true,
+        default_value = "300"
+    )]
+    pub(crate) max_logit_bias: NonZero<usize>,
+
+    /// Maximum messages of a chat
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_MAX_MESSAGES",
+        hide_env = true,
+        default_value = "2048"
+    )]
+    pub(crate) max_messages: NonZero<usize>,
+
+    /// Maximum variables in `chat_template_kwargs`
+    #[arg(
+        long,
+        hide_short_help = true,
         value_name = "N",
         env = "INFERNO_MAX_TEMPLATE_VARIABLES",
         hide_env = true,
@@ -336,16 +454,16 @@ pub(crate) struct Limits {
     )]
     pub(crate) max_template_variables: NonZero<usize>,
 
-    /// Size of these variables
-    #[arg(long, value_name = "SIZE", env = "INFERNO_MAX_TEMPLATE_BYTES", hide_env = true, default_value = "16KiB", value_parser = size)]
+    /// Maximum size of all variables in `chat_template_kwargs`
+    #[arg(long, hide_short_help = true, value_name = "SIZE", env = "INFERNO_MAX_TEMPLATE_BYTES", hide_env = true, default_value = "16KiB", value_parser = size)]
     pub(crate) max_template_bytes: u64,
 
-    /// Seconds without progress in a step after which `/health` says so
-    #[arg(long, value_name = "SECONDS", env = "INFERNO_STALL_TIME", hide_env = true, default_value = "5", value_parser = seconds)]
+    /// Seconds without progress in a step after which `/health` is 503
+    #[arg(long, hide_short_help = true, value_name = "SECONDS", env = "INFERNO_STALL_TIME", hide_env = true, default_value = "5", value_parser = seconds)]
     pub(crate) stall_time: Duration,
 
-    /// Seconds without progress in a step after which the program ends itself
-    #[arg(long, value_name = "SECONDS", env = "INFERNO_HANG_TIME", hide_env = true, default_value = "60", value_parser = seconds)]
+    /// Seconds without progress in a step after which the program aborts
+    #[arg(long, hide_short_help = true, value_name = "SECONDS", env = "INFERNO_HANG_TIME", hide_env = true, default_value = "60", value_parser = seconds)]
     pub(crate) hang_time: Duration,
 }
 
@@ -383,7 +501,7 @@ pub(crate) struct Logs {
     #[arg(long, env = "INFERNO_LOG_PROMPTS", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) log_prompts: bool,
 
-    /// Also publish metrics under the names of another server
+    /// Publish metrics under another server's names too: vllm
     #[arg(long, value_name = "SERVER", env = "INFERNO_METRICS_COMPAT", hide_env = true, value_enum)]
     pub(crate) metrics_compat: Option<MetricsCompat>,
 }
