@@ -4,6 +4,7 @@
 //! their page tables. Start at [`Cpu`] in `backend.rs`, which says what runs where; the arithmetic is in `kernels/`,
 //! written once over `simd.rs`. Every level gives the bits of `inferno_model::reference`.
 
+mod allocator;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod attention;
@@ -18,6 +19,7 @@ mod packed;
 mod pool;
 mod simd;
 
+pub use allocator::{keep_little_memory, return_freed_memory};
 pub use backend::{Buffer, Cpu, Weight};
 pub use isa::{Isa, IsaError};
 pub use kv::KvPool;

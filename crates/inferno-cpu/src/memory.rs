@@ -13,6 +13,9 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Bytes that an arena asks the system for at a time. What is not written takes no memory.
 const CHUNK: usize = 256 << 20;
 
+/// Bytes that it asks for at least where the system does not give as much: a limit on address space counts all of them.
+const SMALL_CHUNK: usize = 4 << 20;
+
 /// Where a region begins.
 const ALIGN: usize = 64;
 
@@ -21,6 +24,8 @@ const ALIGN: usize = 64;
 pub(crate) struct Arena {
     chunk: Option<Chunk>,
     used: usize,
+    /// Bytes of all chunks.
+    total: usize,
 }
 
 /// Zero bytes of the system's, at the start of a huge page.
@@ -77,14 +82,28 @@ impl Arena {
         let chunk = match &mut self.chunk {
             Some(chunk) if chunk.len - self.used >= len => chunk,
             other => {
+                let chunk = new_chunk(len, self.total, what)?;
                 self.used = 0;
-                other.insert(Chunk::new(len.max(CHUNK), what)?)
+                self.total += chunk.len;
+                other.insert(chunk)
             }
         };
         let region = chunk.region(self.used..self.used + len);
         self.used = (self.used + len).next_multiple_of(ALIGN).min(chunk.len);
         Ok(region)
     }
+}
+
+/// A chunk for `len` bytes and more, beside `total` bytes of others.
+fn new_chunk(len: usize, total: usize, what: &dyn Fn() -> String) -> Result<Chunk, BackendError> {
+    let mut size = CHUNK;
+    while size > len && size >= SMALL_CHUNK {
+        if let Ok(chunk) = Chunk::new(size, what) {
+            return Ok(chunk);
+        }
+        size /= 4;
+    }
+    Chunk::new(len, &|| format!("{}, beside {total} bytes for other weights", what()))
 }
 
 impl Region {
@@ -151,6 +170,18 @@ mod tests {
         for (i, region) in regions.iter().enumerate().filter(|(_, r)| !r.bytes().is_empty()) {
             assert_eq!((region.bytes()[0], region.bytes()[region.bytes().len() - 1]), (i as u8, i as u8));
         }
+    }
+
+    #[test]
+    fn an_arena_without_memory_names_what_it_was_for_and_what_there_is() {
+        let mut arena = Arena::default();
+        arena.region(100, &|| "tensor `a`".into()).unwrap();
+        let error = arena.region(1 << 60, &|| "tensor `b`".into()).unwrap_err();
+        let start = format!(
+            "no memory for the {} bytes of tensor `b`, beside {CHUNK} bytes for other weights: ",
+            1u64 << 60
+        );
+        assert!(error.what.starts_with(&start), "{}", error.what);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use inferno_engine::{Distribution, Logprobs};
-use inferno_text::{ArgumentsForm, ChatRenderer, ContentForm, RenderOptions, Rendered, TemplateError};
+use inferno_text::{
+    ArgumentsForm, ChatRenderer, ContentForm, RenderOptions, Rendered, Stopped, TemplateError, Tokenizer,
+};
 use serde_json::{Map, Value};
 
 use crate::app::{App, Template, Text};
@@ -127,6 +129,28 @@ impl Conversation {
         self.messages.iter().map(size).sum()
     }
 
+    /// Refuses a conversation that cannot fit before it is rendered. Templates leave out thoughts of the assistant and the
+    /// white space around a text, but no words of others.
+    fn check_length(&self, tokenizer: &Tokenizer, most_tokens: usize) -> Result<(), ApiError> {
+        let exact = completion::exact(most_tokens);
+        if self.size() <= exact {
+            return Ok(());
+        }
+        fn least(content: &Value, tokenizer: &Tokenizer) -> usize {
+            match content {
+                Value::String(text) => tokenizer.least_tokens(text.trim()),
+                Value::Array(parts) => parts.iter().map(|part| least(&part["text"], tokenizer)).sum(),
+                _ => 0,
+            }
+        }
+        let others = self.messages.iter().filter(|message| message["role"] != "assistant");
+        let at_least = others.map(|message| least(&message["content"], tokenizer)).sum();
+        match at_least > exact {
+            true => Err(ApiError::stopped(Stopped::TooMany { at_least }, "messages", most_tokens)),
+            false => Ok(()),
+        }
+    }
+
     /// The prompt. It may take long: [`rendered`] has threads for it.
     pub(crate) fn render(&self, text: &Text) -> Result<Rendered, ApiError> {
         let template = match &text.template {
@@ -189,8 +213,12 @@ pub(crate) async fn prompt(
     reading: &Reading,
     most_tokens: usize,
 ) -> Result<(Conversation, Vec<u32>), ApiError> {
-    let (conversation, rendered) = self::rendered(conversation, app, reading).await?;
     let (text, size) = (Arc::clone(&app.text), conversation.size());
+    let check =
+        move |_: &Cancel| conversation.check_length(&text.tokenizer, most_tokens).map(|()| conversation);
+    let conversation = reading.run(app, size, check).await?;
+    let (conversation, rendered) = self::rendered(conversation, app, reading).await?;
+    let text = Arc::clone(&app.text);
     let work = move |cancel: &Cancel| {
         let is_cancelled = || cancel.is_set();
         let bounds = body::bounds(completion::exact(most_tokens), &is_cancelled);

@@ -68,7 +68,7 @@ impl Listing {
         let first = listing.next_piece().unwrap_or_default();
         let mut response = match listing.parts.is_empty() {
             true => Response::new(Body::from(first)),
-            false => Response::new(Body::new(Pieces { first: Some(first), listing })),
+            false => Response::new(Body::new(Pieces { first: Some(first), has_yielded: true, listing })),
         };
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
@@ -164,9 +164,10 @@ enum PieceText<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The body of a long answer.
+/// The body of a long answer. Between two pieces it lets others go first.
 struct Pieces {
     first: Option<Bytes>,
+    has_yielded: bool,
     listing: Listing,
 }
 
@@ -176,8 +177,13 @@ impl HttpBody for Pieces {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if !std::mem::replace(&mut self.has_yielded, false) {
+            self.has_yielded = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let piece = self.first.take().or_else(|| self.listing.next_piece());
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }

@@ -91,6 +91,8 @@ pub struct Settings {
     pub hang: Duration,
     /// Prompts and completions go into the log.
     pub log_text: bool,
+    /// Gives freed memory back to the system. It is called when large requests have been read.
+    pub return_memory: fn(),
 }
 
 /// How tokens are chosen where a request does not say.
@@ -173,6 +175,7 @@ impl Default for Settings {
             stall: seconds(5),
             hang: seconds(60),
             log_text: false,
+            return_memory: || (),
         }
     }
 }

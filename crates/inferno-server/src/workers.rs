@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use inferno_engine::panic_words;
 use tokio::sync::oneshot;
@@ -21,6 +21,10 @@ use crate::error::ApiError;
 const SHORT: usize = 256 << 10;
 /// Requests that may wait.
 const WAITING: usize = 1024;
+/// Bytes of requests after which freed memory is given back.
+const MUCH: usize = 512 << 10;
+/// It is given back when nothing was read for this time.
+const REST: Duration = Duration::from_millis(300);
 /// The least that a turn counts for.
 const TURN: u64 = 4 << 10;
 /// Memory that must be there beside what a request itself may need.
@@ -60,6 +64,7 @@ struct Shared {
     most_threads: usize,
     /// Of the threads.
     name: &'static str,
+    return_memory: fn(),
 }
 
 #[derive(Default)]
@@ -71,7 +76,10 @@ struct Queue {
     /// Work that the line served last had received before.
     clock: u64,
     n_threads: usize,
+    n_busy: usize,
     n_long: usize,
+    /// Bytes of what was read since freed memory was given back.
+    n_read: usize,
     is_closed: bool,
 }
 
@@ -119,14 +127,16 @@ impl Drop for Leaver<'_> {
 }
 
 impl Workers {
-    /// Starts threads as they are needed, `most_threads` of them and two at least.
-    pub(crate) fn new(name: &'static str, most_threads: usize) -> Workers {
+    /// Starts threads as they are needed, `most_threads` of them and two at least. `return_memory` gives freed memory
+    /// back to the system.
+    pub(crate) fn new(name: &'static str, most_threads: usize, return_memory: fn()) -> Workers {
         let shared = Shared {
             name,
             queue: Mutex::default(),
             changed: Condvar::new(),
             started: Instant::now(),
             most_threads: most_threads.max(2),
+            return_memory,
         };
         Workers { shared: Arc::new(shared) }
     }
@@ -226,11 +236,15 @@ impl Shared {
         while !queue.is_closed {
             let may_be_long = queue.n_long + 1 < self.most_threads;
             let Some(job) = queue.next(may_be_long) else {
-                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = match queue.n_busy == 0 && queue.n_read >= MUCH {
+                    true => self.rest(queue),
+                    false => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                };
                 continue;
             };
-            let (line, is_long) = (job.line, job.is_long());
+            let (line, n_bytes, is_long) = (job.line, job.n_bytes, job.is_long());
             let expected = job.cost();
+            queue.n_busy += 1;
             queue.n_long += usize::from(is_long);
             drop(queue);
             let began = Instant::now();
@@ -238,11 +252,26 @@ impl Shared {
             let took = began.elapsed().as_micros() as u64;
             queue = self.lock();
             queue.charge(line, took.saturating_sub(expected));
+            queue.n_busy -= 1;
             queue.n_long -= usize::from(is_long);
+            queue.n_read = queue.n_read.saturating_add(n_bytes);
             if is_long {
                 self.changed.notify_one();
             }
         }
+    }
+
+    /// Waits for work, and gives memory back if none comes for a while.
+    fn rest<'q>(&'q self, queue: MutexGuard<'q, Queue>) -> MutexGuard<'q, Queue> {
+        let (mut queue, timeout) =
+            self.changed.wait_timeout(queue, REST).unwrap_or_else(PoisonError::into_inner);
+        if !timeout.timed_out() || queue.n_busy > 0 || queue.n_read < MUCH {
+            return queue;
+        }
+        queue.n_read = 0;
+        drop(queue);
+        (self.return_memory)();
+        self.lock()
     }
 }
 

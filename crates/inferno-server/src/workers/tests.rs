@@ -1,5 +1,4 @@
 use std::sync::mpsc::channel;
-use std::time::Duration;
 
 use super::*;
 
@@ -82,7 +81,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn a_short_request_waits_for_no_long_one() {
-    let workers = Arc::new(Workers::new("test", 4));
+    let workers = Arc::new(Workers::new("test", 4, || ()));
     block_on(async {
         let mut all = Vec::new();
         let mut releases = Vec::new();
@@ -109,7 +108,7 @@ fn a_short_request_waits_for_no_long_one() {
 
 #[test]
 fn work_whose_client_has_left_stops_and_is_not_begun() {
-    let workers = Arc::new(Workers::new("test", 4));
+    let workers = Arc::new(Workers::new("test", 4, || ()));
     block_on(async {
         let (begin, mut begun) = tokio::sync::mpsc::unbounded_channel();
         let (end, ended) = channel();
@@ -157,10 +156,30 @@ fn unreachable_now() -> u8 {
 
 #[test]
 fn a_panic_is_the_error_of_its_own_request() {
-    let workers = Workers::new("test", 4);
+    let workers = Workers::new("test", 4, || ());
     block_on(async {
         let error = workers.run::<()>(B, LONG, |_| panic!("a fault")).await.unwrap_err();
         assert_eq!(error.status, 500);
         assert_eq!(workers.run(B, LONG, |_| Ok(7)).await, Ok(7));
+    });
+}
+
+#[test]
+fn memory_is_given_back_when_much_was_read_and_nothing_comes() {
+    static N: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let n = || N.load(Ordering::Relaxed);
+    let workers = Workers::new("test", 4, || {
+        N.fetch_add(1, Ordering::Relaxed);
+    });
+    block_on(async {
+        workers.run(A, MUCH - 1, |_| Ok(())).await.unwrap();
+        std::thread::sleep(2 * REST);
+        assert_eq!(n(), 0);
+        workers.run(A, 1, |_| Ok(())).await.unwrap();
+        while n() == 0 {
+            tokio::task::yield_now().await;
+        }
+        std::thread::sleep(2 * REST);
+        assert_eq!(n(), 1);
     });
 }

@@ -33,13 +33,14 @@ const LAST_LINE: Duration = Duration::from_millis(200);
 /// Processors per thread that answers requests. A token takes it some ten microseconds, and less where the same thread has
 /// those of all streams.
 const PROCESSORS_PER_HTTP_THREAD: usize = 8;
-/// Threads that read large requests, beside them.
-const READING_THREADS: usize = 4;
+/// Threads beside them for what blocks, such as looks into the engine.
+const BLOCKING_THREADS: usize = 4;
 
 /// Description of a server without a template.
 const WITHOUT: &str = "`/v1/completions` works, `/v1/chat/completions` does not";
 
 pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
+    inferno_cpu::keep_little_memory();
     let settings = settings::settings(args)?;
     settings::start_log(args)?;
     start::warn_of_unknown_variables();
@@ -102,7 +103,7 @@ fn runtime() -> Result<Runtime> {
     let n_processors = std::thread::available_parallelism().map_or(1, usize::from);
     Builder::new_multi_thread()
         .worker_threads(n_processors.div_ceil(PROCESSORS_PER_HTTP_THREAD))
-        .max_blocking_threads(READING_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
         .thread_name("http")
         .enable_all()
         .build()

@@ -56,6 +56,7 @@ pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
         stall: limits.stall_time,
         hang: limits.hang_time,
         log_text: args.logs.log_prompts,
+        return_memory: inferno_cpu::return_freed_memory,
     })
 }
 
