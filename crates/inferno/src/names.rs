@@ -15,6 +15,7 @@ pub(crate) enum Named {
 
 /// Families whose names, with or without a version, are hardly ever a prompt.
 const FAMILIES: &[&str] = &[
+    "all-minilm",
     "bge",
     "codegemma",
     "codellama",
@@ -22,6 +23,8 @@ const FAMILIES: &[&str] = &[
     "codestral",
     "deepseek",
     "devstral",
+    "dolphin-mistral",
+    "dolphin-llama",
     "embeddinggemma",
     "exaone",
     "functiongemma",
@@ -36,12 +39,15 @@ const FAMILIES: &[&str] = &[
     "ministral",
     "mistral",
     "mixtral",
+    "mxbai-embed",
     "moondream",
     "nemotron",
+    "neural-chat",
     "nomic-embed-text",
     "olmo",
     "olmoe",
     "openchat",
+    "orca-mini",
     "paligemma",
     "phi",
     "pixtral",
@@ -186,10 +192,7 @@ fn is_quantization(part: &str) -> bool {
 /// A tag of a registry.
 fn is_tag(tag: &str) -> bool {
     let mut parts = tag.split(['-', '_']);
-    let words = [
-        "latest", "instruct", "chat", "base", "cloud", "text", "tiny", "micro", "mini", "small", "medium",
-        "large",
-    ];
+    let words = ["latest", "instruct", "chat", "cloud"];
     let first = parts.next().unwrap_or_default();
     let is_version = first.strip_prefix('v').is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()));
     is_size(first) || is_quantization(tag) || is_version || words.contains(&first) || parts.any(is_size)

@@ -24,7 +24,19 @@ pub(crate) fn visible(text: &str) -> String {
     shown
 }
 
-/// The same for text that comes in pieces.
+/// JSON on one line or indented, with all characters escaped that a terminal would act on. Its value stays the same.
+pub(crate) fn json(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match visible_char(c) {
+            Some(_) => escaped += &format!("\\u{:04x}", u32::from(c)),
+            None => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// [`visible`] for text that comes in pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     /// The last piece ended with a carriage return.
@@ -93,6 +105,16 @@ pub(crate) fn has_colours() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_keeps_its_value() {
+        let value = serde_json::json!({ "a\u{9b}b": "\u{1b}[1m\u{202e}é\n\u{7f}" });
+        for text in [value.to_string(), format!("{value:#}")] {
+            let escaped = json(&text);
+            assert!(!escaped.chars().any(|c| visible_char(c).is_some()), "{escaped}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
+        }
+    }
 
     #[test]
     fn controls_become_visible_and_text_stays() {

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use inferno_format::{Array, Value};
 use inferno_model::architecture::{Architecture, FfnShape};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
 use crate::sampling::FromFile;
-use crate::terminal::visible;
+use crate::terminal::{json, visible};
 use crate::{cli, commands::print, load};
 
 pub(crate) fn inspect(args: &cli::Inspect) -> Result<()> {
@@ -14,7 +14,8 @@ pub(crate) fn inspect(args: &cli::Inspect) -> Result<()> {
     // A file of a family we do not know, or a mere vocabulary, still has something to show.
     let arch = opened.architecture(None).map_err(|e| format!("{:#}", e.root_cause()));
     if args.json {
-        print(format!("{:#}\n", to_json(&opened, &arch)).as_bytes())
+        let json = json(&format!("{:#}", to_json(&opened, &arch)));
+        print(format!("{json}\n").as_bytes())
     } else {
         print(to_text(&opened, &arch, args.tensors).as_bytes())
     }
@@ -84,8 +85,8 @@ fn f64_of(x: f32) -> f64 {
 fn to_json(opened: &load::Opened, arch: &Result<Architecture, String>) -> Json {
     let file = &opened.file;
     let metadata: Map<String, Json> = file.metadata().iter().map(|(k, v)| (k.into(), value(v))).collect();
-    let tensor = |t: &inferno_format::TensorEntry| json!({ "name": t.name, "type": t.dtype.name(), "shape": t.dims, "bytes": t.n_bytes });
-    let mut all = json!({
+    let tensor = |t: &inferno_format::TensorEntry| serde_json::json!({ "name": t.name, "type": t.dtype.name(), "shape": t.dims, "bytes": t.n_bytes });
+    let mut all = serde_json::json!({
         "file": opened.name,
         "format": { "version": file.version(), "alignment": file.alignment(), "bytes": file.file_bytes() },
         "metadata": metadata,
@@ -95,7 +96,7 @@ fn to_json(opened: &load::Opened, arch: &Result<Architecture, String>) -> Json {
         Ok(arch) => {
             let memory = Memory::of(opened, arch);
             all["hyperparameters"] = hyperparameters(arch).into();
-            all["memory"] = json!({
+            all["memory"] = serde_json::json!({
                 "weights_bytes": memory.weights,
                 "kv_bytes_per_position": memory.kv_per_position,
                 "kv_bytes_at_full_context": memory.kv_at_full_context,

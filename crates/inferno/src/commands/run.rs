@@ -13,7 +13,7 @@ use crate::load::Opened;
 use crate::names::{self, Named};
 use crate::prompt::Parts;
 use crate::session::{Session, render, template};
-use crate::{cli, interrupt};
+use crate::{cli, interrupt, terminal};
 
 /// The exit code for a command line that is not understood.
 const USAGE: u8 = 2;
@@ -31,7 +31,8 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
     session.note_excess(prompt.len());
     let answer = session.answer(prompt, 0, args.json)?;
     if args.json {
-        print(format!("{}\n", to_json(&session, &answer)).as_bytes())?;
+        let json = terminal::json(&to_json(&session, &answer).to_string());
+        print(format!("{json}\n").as_bytes())?;
     } else {
         note(&answer.speeds());
     }

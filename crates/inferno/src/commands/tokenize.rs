@@ -23,7 +23,7 @@ pub(crate) fn tokenize(args: &cli::Tokenize) -> Result<()> {
             let bytes = tokenizer.piece(id).expect("an id of this vocabulary");
             json!({ "id": id, "piece": String::from_utf8_lossy(bytes), "bytes": bytes })
         };
-        Value::from(ids.iter().map(piece).collect::<Vec<_>>()).to_string()
+        terminal::json(&Value::from(ids.iter().map(piece).collect::<Vec<_>>()).to_string())
     } else {
         ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
     };

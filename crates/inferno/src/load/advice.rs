@@ -24,6 +24,12 @@ pub(super) fn with_advice(path: &Path, e: FormatError) -> Error {
         {
             Some(unfinished(path))
         }
+        FormatError::Invalid { field, .. } if field == "magic" => {
+            Some("it is no GGUF file, whatever its name says".into())
+        }
+        FormatError::Unsupported { field, found, .. } if field == "version" && found == "1" => {
+            Some("it is from before October 2023: download or convert the model again".into())
+        }
         _ => None,
     };
     let by_name = has_unfinished_name(path).then(|| "by its name it is an unfinished download".to_owned());
@@ -32,7 +38,7 @@ pub(super) fn with_advice(path: &Path, e: FormatError) -> Error {
         FormatError::Io { .. } => anyhow!("{:#}", Error::new(e)),
         e => Error::new(e),
     };
-    match advice.or(by_name) {
+    match by_name.or(advice) {
         Some(advice) => anyhow!("{error:#}: {advice}"),
         None => error,
     }

@@ -74,6 +74,8 @@ fn names_of_models_are_told_from_prompts() {
         "C:",
         "localhost:8080",
         "key:value",
+        "size:small",
+        "shirt:large",
         "a:b",
         "why?",
         "llama",

@@ -293,6 +293,11 @@ fn a_terminal_gets_a_prompt() {
     let output = child.wait_with_output().unwrap();
     let screen = String::from_utf8_lossy(&output.stdout).replace('\r', "");
     assert_eq!(output.status.code(), Some(0), "{screen}");
+    assert!(
+        screen.contains("loading Ember (built in) …") && screen.contains("Q8_0, context 2048, "),
+        "{screen}"
+    );
+    assert!(screen.contains("sampling defaults of the model: "), "{screen}");
     assert!(screen.contains("/help lists the commands, Ctrl-D ends\n> "), "{screen}");
     assert!(screen.contains("\n> there is no command `/foo`"), "{screen}");
 }
