@@ -2,9 +2,9 @@
 //!
 //! Two things are untrusted. The template is a program out of a file: it runs with a budget of steps, of output
 //! and of recursion, and can reach nothing but its arguments. What one call of a filter or a method makes is
-//! bounded too (`bounded.rs`). What operators make is not, as the Jinja engine has no hook for them: a hostile
-//! template can double a string with `~` until memory runs out, or have `*` repeat one to 100 MB at a time, and a
-//! tuple to a hundred million items.
+//! bounded too (`bounded.rs`). What operators (`~`, `+`, `*`, `in`, `==`) take is not, as the Jinja engine has no
+//! hook for them, and deep expressions overflow the stack of the parser. A program that does not trust a template
+//! runs it in a process with limits of memory, stack and time, which is what [`ChatRenderer`] is for.
 //! The messages are a stranger's text: they may not produce a control token; `mark.rs` says how.
 
 mod bounded;

@@ -14,7 +14,7 @@ mod messages;
 mod process;
 
 use std::collections::HashSet;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use inferno_text::{
@@ -33,11 +33,11 @@ const MAX_PROCESSES: usize = 2;
 const LOAD_TIME: Duration = Duration::from_secs(5);
 /// Processor time to render a conversation, and more for each MiB of it.
 const RENDER_TIME: Duration = Duration::from_secs(1);
-const RENDER_TIME_PER_MIB: Duration = Duration::from_secs(1);
+const RENDER_TIME_PER_MIB: Duration = Duration::from_secs(2);
 /// Memory of a child for a conversation of a few KiB, and bytes more for each byte that a conversation may have.
 const MEMORY: u64 = 128 << 20;
 const MEMORY_PER_BYTE: u64 = 24;
-/// Bytes of a message from which on a child is not used again: it would keep the memory.
+/// Bytes of a message from which on a child is not used again, as it would keep the memory.
 const LARGE: usize = 1 << 20;
 /// Deaths in a row from which on the next child has to wait, for the first time and at most.
 const PATIENCE: u32 = 4;
@@ -51,7 +51,8 @@ pub(crate) struct Sandbox {
     load: Vec<u8>,
     /// Bytes a child may have.
     memory: u64,
-    profile: TemplateProfile,
+    /// Known once a child has loaded the template.
+    profile: OnceLock<TemplateProfile>,
     /// Control tokens a prompt may have.
     reserved: HashSet<u32>,
     children: Mutex<Children>,
@@ -68,36 +69,40 @@ struct Children {
 }
 
 impl Sandbox {
-    /// Parses and probes a template in a child that stays for the first render. Conversations may have `max_bytes`.
+    /// Parses and probes a template in a child that stays for the first render. Conversations may have `max_bytes`. Where
+    /// no child can be started the first render tries again.
     ///
     /// # Errors
-    /// The template does not parse or exceeds a limit, or no child can be started.
+    /// The template does not parse or exceeds a limit.
     pub(crate) fn load(
         source: &str,
         tokens: &TemplateTokens,
         max_bytes: usize,
     ) -> Result<Sandbox, TemplateError> {
-        let mut sandbox = Sandbox {
+        let sandbox = Sandbox {
             load: Ask::Load { source, tokens }.to_bytes(),
             memory: MEMORY + MEMORY_PER_BYTE * max_bytes as u64,
-            profile: TemplateProfile::default(),
+            profile: OnceLock::new(),
             reserved: tokens.reserved.iter().map(|&(id, _)| id).collect(),
             children: Mutex::default(),
             freed: Condvar::new(),
         };
-        let (process, profile) = sandbox.start()?;
-        sandbox.profile = profile;
-        sandbox.children.get_mut().unwrap_or_else(PoisonError::into_inner).idle.push(process);
+        match sandbox.start() {
+            Ok(process) => sandbox.children().idle.push(process),
+            Err(error @ TemplateError::NoProcess { .. }) => tracing::warn!("{error}"),
+            Err(error) => return Err(error),
+        }
         Ok(sandbox)
     }
 
-    fn start(&self) -> Result<(Process, TemplateProfile), TemplateError> {
+    fn start(&self) -> Result<Process, TemplateError> {
         let no_process = |error: std::io::Error| TemplateError::NoProcess { reason: error.to_string() };
         let mut process = Process::start(self.memory).map_err(no_process)?;
         let answer = process.ask(self.load.clone(), LOAD_TIME);
         let answer = answer.map_err(|death| self.error(death, LOAD_TIME))?;
         let profile = messages::read(&answer).unwrap_or_else(|| Err(garbage()))?;
-        Ok((process, profile))
+        self.profile.get_or_init(|| profile);
+        Ok(process)
     }
 
     /// Sends a message to a child. One that died of something else than this message is replaced first.
@@ -117,7 +122,7 @@ impl Sandbox {
         }
         place.wait();
         let mut process = match self.start() {
-            Ok((process, _)) => process,
+            Ok(process) => process,
             Err(error) => {
                 place.count_death();
                 return Err(error);
@@ -157,7 +162,8 @@ impl Sandbox {
 
 impl ChatRenderer for Sandbox {
     fn profile(&self) -> &TemplateProfile {
-        &self.profile
+        static UNKNOWN: LazyLock<TemplateProfile> = LazyLock::new(TemplateProfile::default);
+        self.profile.get().unwrap_or(&UNKNOWN)
     }
 
     fn render(&self, messages: &[Value], options: &RenderOptions) -> Result<Rendered, TemplateError> {
@@ -182,7 +188,8 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn done(&mut self, answer: Vec<u8>, n_asked: usize) -> Vec<u8> {
-        if n_asked.max(answer.len()) >= LARGE {
+        let is_worn = |process: &Process| process.is_lowered() || n_asked.max(answer.len()) >= LARGE;
+        if self.process.as_ref().is_some_and(is_worn) {
             self.process = None;
         }
         self.sandbox.children().n_deaths = 0;
@@ -223,4 +230,16 @@ impl Drop for Place<'_> {
 
 fn garbage() -> TemplateError {
     TemplateError::Crashed { reason: "its answer makes no sense".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The child of a test is the program of tests, which knows nothing of templates and says so on stdout.
+    #[test]
+    fn a_child_that_talks_nonsense_is_an_error() {
+        let error = Sandbox::load("x", &TemplateTokens::default(), 0).unwrap_err();
+        assert!(matches!(error, TemplateError::Crashed { .. }), "{error:?}");
+    }
 }

@@ -11,6 +11,9 @@ use super::{child, frames};
 /// Wall-clock time a message may take, as a multiple of its deadline in processor time: a machine that is busy
 /// with other work does not turn a good template into a slow one.
 const WALL_PER_CPU: u32 = 5;
+/// Processor time after which a child gets a lower priority, and which it has for good.
+const PROMPT_TIME: Duration = Duration::from_millis(50);
+const LOWER_PRIORITY: i32 = 10;
 /// Time a child that has closed its pipe has to end.
 const END_TIME: Duration = Duration::from_secs(1);
 /// Bytes of a dead child's stderr that are read.
@@ -42,6 +45,8 @@ pub(super) struct Process {
     answers: Receiver<io::Result<Vec<u8>>>,
     /// Messages answered so far.
     n_answers: usize,
+    /// It has a lower priority than other processes.
+    is_lowered: bool,
 }
 
 impl Process {
@@ -56,7 +61,7 @@ impl Process {
         let (asks, taken) = channel();
         let (given, answers) = channel();
         let talk = move || talk(stdin, stdout, &taken, &given);
-        let process = Process { child, stderr, asks, answers, n_answers: 0 };
+        let process = Process { child, stderr, asks, answers, n_answers: 0, is_lowered: false };
         std::thread::Builder::new().name("template-pipe".into()).stack_size(64 << 10).spawn(talk)?;
         Ok(process)
     }
@@ -69,7 +74,7 @@ impl Process {
         if self.asks.send(message).is_err() {
             return Err(self.cause_of_death());
         }
-        let mut left = deadline;
+        let mut left = deadline.min(PROMPT_TIME);
         loop {
             match self.answers.recv_timeout(left) {
                 Ok(Ok(answer)) => {
@@ -80,9 +85,14 @@ impl Process {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let spent = cpu_time(self.child.id()).map(|now| now.saturating_sub(spent_before));
-            let cpu_left = deadline.saturating_sub(spent.unwrap_or(deadline));
+            let spent = spent.unwrap_or_else(|| begun.elapsed());
             let wall_left = (deadline * WALL_PER_CPU).saturating_sub(begun.elapsed());
-            left = cpu_left.min(wall_left);
+            if spent < PROMPT_TIME.min(deadline) {
+                left = (PROMPT_TIME.min(deadline) - spent).min(wall_left);
+            } else {
+                self.lower_priority();
+                left = deadline.saturating_sub(spent).min(wall_left);
+            }
             if left.is_zero() {
                 self.kill();
                 return Err(Death::OutOfTime);
@@ -93,6 +103,22 @@ impl Process {
     /// Messages answered so far.
     pub(super) fn n_answers(&self) -> usize {
         self.n_answers
+    }
+
+    /// Whether it should be replaced by a child that has a message's usual priority.
+    pub(super) fn is_lowered(&self) -> bool {
+        self.is_lowered
+    }
+
+    /// Leaves the processors to requests that are being answered.
+    fn lower_priority(&mut self) {
+        #[cfg(unix)]
+        if !self.is_lowered {
+            // The child leads a process group, which is it alone.
+            let group = rustix::process::Pid::from_raw(self.child.id().cast_signed());
+            let _ = rustix::process::setpriority_pgrp(group, LOWER_PRIORITY);
+        }
+        self.is_lowered = true;
     }
 
     fn cause_of_death(&mut self) -> Death {

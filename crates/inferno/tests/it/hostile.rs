@@ -154,3 +154,20 @@ fn the_template_may_be_given() {
     let error = pipe("Hi\n", &["chat", "--chat-template", path.to_str().unwrap()]).error();
     assert!(error.contains("unknown statement trans") && error.contains("`--chat-template FILE`"), "{error}");
 }
+
+#[test]
+fn real_templates_stay_within_the_limits() {
+    let Some(folder) = xtask::testing::data("templates") else { return };
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut n = 0;
+    for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "jinja")) {
+        let path = path.to_str().unwrap();
+        let ran = inferno(&["run", "--chat-template", path, "-n", "1", "Hello"]);
+        // Some refuse a conversation without a system message or tools, or write more than Ember's context.
+        assert!(matches!(ran.code, Some(0 | 1)), "{path}: {}", ran.stderr);
+        let limits = ["cannot use", "too deep", "of memory", "takes more than", "the process"];
+        assert!(!limits.iter().any(|limit| ran.stderr.contains(limit)), "{path}: {}", ran.stderr);
+        n += 1;
+    }
+    assert!(n > 20, "only {n} templates");
+}
