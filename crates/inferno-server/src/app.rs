@@ -1,9 +1,10 @@
 //! What all requests share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use inferno_engine::{Handle, Refusal};
 use inferno_text::{ChatRenderer, Tokenizer};
 
@@ -76,6 +77,8 @@ pub struct Card {
     pub family: String,
     /// The same for equal answers: build, file, instruction set, type of keys and values.
     pub fingerprint: String,
+    /// The source of its chat template, whether it can be used or not.
+    pub template: Option<String>,
 }
 
 impl Card {
@@ -117,6 +120,8 @@ pub(crate) struct App {
     pub(crate) workers: Workers,
     /// Render conversations.
     pub(crate) renders: Workers,
+    /// The answer of `/tokenizer_info`, once somebody has asked for it.
+    pub(crate) tokenizer_info: OnceLock<Bytes>,
     /// A step has not moved for too long.
     pub(crate) stalled: AtomicBool,
     pub(crate) started: Instant,
@@ -156,6 +161,7 @@ impl App {
             room: Room::new(settings.bodies_bytes),
             workers: Workers::new("reading", n_processors.clamp(2, 4), settings.return_memory),
             renders: Workers::new("template", RENDERS, settings.return_memory),
+            tokenizer_info: OnceLock::new(),
             stalled: AtomicBool::new(false),
             started: Instant::now(),
             created: since_1970.as_secs(),

@@ -52,6 +52,7 @@ mod stop;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tokenizer_info;
 mod tokens;
 mod unsupported;
 mod watchdog;

@@ -24,7 +24,7 @@ use crate::options::{Options, check_model};
 use crate::registry::{Known, Registry};
 use crate::wire::{Dialect, Label};
 use crate::workers::Cancel;
-use crate::{admin, body, guard, health, log, metrics, models, stream, tokens, whole};
+use crate::{admin, body, guard, health, log, metrics, models, stream, tokenizer_info, tokens, whole};
 
 /// All routes, with everything that stands before them.
 pub(crate) fn router(app: &Arc<App>) -> Router {
@@ -41,6 +41,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .layer(from_fn_with_state(Arc::clone(app), guard::open));
     Router::new()
         .merge(work)
+        .route("/tokenizer_info", get(tokenizer_info::page))
         .route("/v1/models", get(models::list))
         .route("/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))

@@ -212,6 +212,16 @@ impl Tokenizer {
         self.pre_is_missing
     }
 
+    /// Whether it is SentencePiece's, with a score for every token, and not merges of bytes.
+    pub fn is_sentencepiece(&self) -> bool {
+        matches!(self.model, Model::Spm(_))
+    }
+
+    /// Whether encoding puts a space in front of a text.
+    pub fn adds_space_prefix(&self) -> bool {
+        matches!(&self.model, Model::Spm(spm) if spm.add_space_prefix)
+    }
+
     /// Whether encoding text after this token puts a space in front of it, as at the start of a text.
     pub(crate) fn is_special(&self, id: u32) -> bool {
         use TokenKind::{Control, Unknown, UserDefined};
@@ -220,7 +230,7 @@ impl Tokenizer {
 
     /// A piece less the space that was put in front of it, if it was.
     pub(crate) fn without_prefix<'p>(&self, piece: &'p [u8], is_start: bool) -> &'p [u8] {
-        let prefixed = is_start && matches!(&self.model, Model::Spm(spm) if spm.add_space_prefix);
+        let prefixed = is_start && self.adds_space_prefix();
         piece.strip_prefix(b" ").filter(|_| prefixed).unwrap_or(piece)
     }
 }

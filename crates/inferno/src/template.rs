@@ -95,6 +95,16 @@ pub(crate) fn find(
     })
 }
 
+/// The source of the template that [`find`] finds, whether it can be used or not; `None` if there is none.
+pub(crate) fn source(choice: Option<&Choice>, opened: &Opened) -> Option<String> {
+    match choice {
+        Some(Choice::File(path)) => read(path).ok(),
+        Some(Choice::ChatMl) => Some(CHATML.into()),
+        Some(Choice::None) => None,
+        None => template_source(opened.file.metadata()).ok().flatten().map(str::to_owned),
+    }
+}
+
 fn in_process(source: &str, tokenizer: &Tokenizer) -> Result<Arc<dyn ChatRenderer>, TemplateError> {
     Ok(Arc::new(ChatTemplate::new(source, Arc::new(tokenizer.template_tokens()))?))
 }

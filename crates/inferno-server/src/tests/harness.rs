@@ -123,6 +123,7 @@ pub(super) fn start_with(settings: Settings, change: impl FnOnce(&mut Config)) -
             dtype: "Q8_0".into(),
             family: "qwen3".into(),
             fingerprint: "fp_test".into(),
+            template: EMBER.metadata().opt_str("tokenizer.chat_template").unwrap().map(str::to_owned),
         },
         n_pages,
     };

@@ -159,3 +159,22 @@ fn a_word_of_megabytes_is_refused_with_its_length() {
     let reply = server.post("/tokenize", &json!({ "content": "a 1 ".repeat(1 << 19) }));
     assert_eq!(reply.status, 200);
 }
+
+#[test]
+fn evaluations_find_the_special_tokens_and_the_template_without_a_hub() {
+    let server = start(Settings::default());
+    let reply = server.get("/tokenizer_info");
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
+    let info = reply.json();
+    assert_eq!(info["tokenizer_class"], "PreTrainedTokenizerFast");
+    let context = server.get("/v1/models/ember").json()["max_model_len"].clone();
+    assert_eq!((&info["eos_token"], &info["model_max_length"]), (&json!("<|im_end|>"), &context));
+    assert!(info["chat_template"].as_str().unwrap().contains("<|im_start|>"));
+    assert!(info["additional_special_tokens"].as_array().unwrap().contains(&json!("<|im_end|>")));
+    let eos =
+        server.post("/tokenize", &json!({ "prompt": "<|im_end|>", "add_special_tokens": false })).json();
+    let id = eos["tokens"][0].to_string();
+    assert_eq!(info["added_tokens_decoder"][&id]["content"], "<|im_end|>");
+    assert_eq!(info["added_tokens_decoder"][&id]["special"], true);
+    assert_eq!(server.get("/tokenizer_info").json(), info);
+}

@@ -18,6 +18,7 @@ use crate::sampling::FromFile;
 use crate::template::{self, Found};
 
 mod card;
+mod projector;
 mod settings;
 mod signals;
 mod start;
@@ -142,6 +143,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
     }
     let card = card::card(args, &opened, &arch, &level)?;
     start::loading(&opened);
+    projector::warn(args.model.as_deref());
     let (text, model) = std::thread::scope(|scope| {
         let text = scope.spawn(|| text(args, &opened));
         let model = opened.model(arch, plan.n_pages, target, None);

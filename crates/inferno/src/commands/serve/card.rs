@@ -32,6 +32,7 @@ pub(super) fn card(args: &cli::Serve, opened: &Opened, arch: &Architecture, leve
         dtype: dtype.to_owned(),
         family: family.to_owned(),
         fingerprint: fingerprint(opened, level)?,
+        template: crate::template::source(args.chat_template.as_ref(), opened),
     })
 }
 
