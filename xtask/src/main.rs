@@ -40,7 +40,7 @@ fn main() -> ExitCode {
             print!("{}", load::USAGE);
             ExitCode::SUCCESS
         }
-        ["load", ..] => exit_code(load::load(&args[1..])),
+        ["load", ..] => load::load(&args[1..]).unwrap_or_else(|why| exit_code(Err(why))),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             ExitCode::SUCCESS

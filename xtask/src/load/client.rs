@@ -29,6 +29,7 @@ pub(crate) struct Client<'a> {
     open: Option<Connection>,
     /// When it gives up, whatever its target's patience.
     deadline: Option<Instant>,
+    text_hash: u64,
 }
 
 /// When text came.
@@ -40,12 +41,12 @@ pub(super) struct Pace {
 impl<'a> Client<'a> {
     /// Keeps its connection from request to request.
     pub(super) fn new(target: &'a Target) -> Client<'a> {
-        Client { target, connection: "keep-alive", open: None, deadline: None }
+        Client { target, connection: "keep-alive", open: None, deadline: None, text_hash: 0 }
     }
 
     /// Takes a new connection for every request.
     pub(crate) fn of_single_requests(target: &'a Target) -> Client<'a> {
-        Client { target, connection: "close", open: None, deadline: None }
+        Client { target, connection: "close", open: None, deadline: None, text_hash: 0 }
     }
 
     /// The same, and gives up at `deadline`.
@@ -81,9 +82,15 @@ impl<'a> Client<'a> {
                 return Ok(Answer::Cut);
             }
         }
+        self.text_hash = checker.text_hash();
         let usage = checker.end()?;
         self.keep(connection, &head);
         Ok(Answer::Done(usage))
+    }
+
+    /// Hash of the last whole answer's text.
+    pub(super) fn text_hash(&self) -> u64 {
+        self.text_hash
     }
 
     /// Asks and is gone before an answer.

@@ -21,12 +21,12 @@ impl Frame {
             .then(|| Frame { before: before.to_vec(), after: rest[len..].to_vec() })
     }
 
-    /// The length of the text in the event, as it is written there; `None` if the event must be parsed.
-    pub(super) fn text_len(&self, event: &[u8]) -> Option<usize> {
+    /// The text in the event, as it is written there; `None` if the event must be parsed.
+    pub(super) fn text<'e>(&self, event: &'e [u8]) -> Option<&'e [u8]> {
         let rest = event.strip_prefix(&self.before[..])?;
         let len = plain_string(rest)?;
         let is_text = std::str::from_utf8(&rest[..len]).is_ok();
-        (is_text && rest[len..] == self.after[..]).then_some(len)
+        (is_text && rest[len..] == self.after[..]).then_some(&rest[..len])
     }
 }
 

@@ -37,11 +37,12 @@ pub(super) struct Phase {
 
 pub(super) fn run(args: &Args, target: &Target) -> Result<Report> {
     let board = Board::default();
+    let control = &control(args, target)?;
     let (mut phases, unmeasured) = std::thread::scope(|scope| {
         // Whatever ends this scope ends its threads.
         let ender = board.ender();
         let clients: Vec<_> = (0..args.n_streams())
-            .map(|i| good_client(scope, args, target, &board, i))
+            .map(|i| good_client(scope, (args, control), target, &board, i))
             .collect::<Result<_>>()?;
         let mut phases = Vec::new();
         while phases.len() < args.phases && !board.is_over() {
@@ -67,6 +68,24 @@ pub(super) fn run(args: &Args, target: &Target) -> Result<Report> {
     })?;
     phases.retain(|phase| phase.seconds > 0.0);
     Ok(mixed_report::report(&phases, &unmeasured, &board.failures()))
+}
+
+/// Requests whose text is known.
+const N_KNOWN: usize = 32;
+
+/// Requests and the hashes of their texts, asked one by one of a server that does nothing else.
+fn control(args: &Args, target: &Target) -> Result<Vec<(Ask, u64)>> {
+    let mut random = Random(args.seed ^ 0x5eed);
+    let mut client = Client::new(target);
+    let mut ask = || {
+        let n_tokens = 16 + random.below(81);
+        let ask = Ask::chat(&mut random, n_tokens);
+        match client.chat(&ask, |_, _| ControlFlow::Continue(()))? {
+            Answer::Done(_) => Ok((ask, client.text_hash())),
+            other => Err(format!("a request to a server that does nothing else: {other:?}")),
+        }
+    };
+    (0..N_KNOWN).map(|_| ask()).collect()
 }
 
 /// Connections of the last attack end, and what they left behind with them.
@@ -130,7 +149,7 @@ fn watch(target: &Target, board: &Board, seconds: f64) -> Vec<Vitals> {
 /// Asks until all is over; its figures by phase.
 fn good_client<'scope>(
     scope: &'scope Scope<'scope, '_>,
-    args: &'scope Args,
+    (args, control): (&'scope Args, &'scope [(Ask, u64)]),
     target: &'scope Target,
     board: &'scope Board,
     i: usize,
@@ -142,8 +161,10 @@ fn good_client<'scope>(
         // They do not all begin at once.
         std::thread::sleep(Duration::from_millis(random.below(1000) as u64));
         while !board.is_over() {
+            // Every other request is one whose text is known.
+            let known = (random.below(2) == 0).then(|| &control[random.below(control.len())]);
             let n_tokens = 16 + random.below(81);
-            let ask = Ask::chat(&mut random, n_tokens);
+            let ask = known.map_or_else(|| Ask::chat(&mut random, n_tokens), |(ask, _)| ask.clone());
             let (started_in, mut pace) = (board.phase(), Pace::start());
             let answer = client.chat(&ask, |seen, now| {
                 if seen == Seen::Text {
@@ -157,6 +178,9 @@ fn good_client<'scope>(
             });
             let figures = &mut figures[started_in];
             let why = match answer {
+                Ok(Answer::Done(_)) if known.is_some_and(|(_, hash)| *hash != client.text_hash()) => {
+                    format!("another text than alone: {ask:?}")
+                }
                 Ok(Answer::Done(usage)) => {
                     figures.done += 1;
                     figures.tokens += usage.completion;

@@ -192,22 +192,23 @@ impl Outcome {
             "refusals": refusals.to_json(),
             "failures": self.failures.texts,
         });
-        Report { text, figures, broken: self.broken(share, reached, refusals) }
+        let broken = self.failures.broken().into_iter().collect();
+        Report { text, figures, broken, missed: self.missed(share, reached, refusals) }
     }
 
-    fn broken(&self, share: f64, reached: f64, refusals: Summary) -> Vec<String> {
-        let mut broken: Vec<String> = self.failures.broken().into_iter().collect();
+    fn missed(&self, share: f64, reached: f64, refusals: Summary) -> Vec<String> {
+        let mut missed = Vec::new();
         if !is_at_least(share, LEAST_SHARE) {
-            broken.push(format!("{share:.3} of the goodput is left, at least {LEAST_SHARE} is asked for"));
+            missed.push(format!("{share:.3} of the goodput is left, at least {LEAST_SHARE} is asked for"));
         }
         if !is_at_least(reached, 0.9 * self.rate) {
-            broken.push(format!("the clients came to {reached:.0} of {:.0} requests/s", self.rate));
+            missed.push(format!("the clients came to {reached:.0} of {:.0} requests/s", self.rate));
         }
         if !is_at_most(refusals.p99, MOST_REFUSAL_MS) {
             let p99 = refusals.p99;
-            broken.push(format!("the p99 of refusals is {p99:.1} ms, at most {MOST_REFUSAL_MS} is allowed"));
+            missed.push(format!("the p99 of refusals is {p99:.1} ms, at most {MOST_REFUSAL_MS} is allowed"));
         }
-        broken
+        missed
     }
 }
 

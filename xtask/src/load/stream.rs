@@ -35,6 +35,8 @@ pub(super) struct Checker {
     usage: Option<Usage>,
     is_done: bool,
     frame: Option<Frame>,
+    /// Hash (FNV-1a) of the whole text as JSON has it, however it was cut into events.
+    text_hash: u64,
     recent: [Vec<u8>; N_RECENT],
 }
 
@@ -57,7 +59,19 @@ impl Checker {
             usage: None,
             is_done: false,
             frame: None,
+            text_hash: 0xcbf2_9ce4_8422_2325,
             recent: Default::default(),
+        }
+    }
+
+    /// Hash of the text so far.
+    pub(super) fn text_hash(&self) -> u64 {
+        self.text_hash
+    }
+
+    fn add_text(&mut self, json: &[u8]) {
+        for &byte in json {
+            self.text_hash = (self.text_hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
         }
     }
 
@@ -92,9 +106,10 @@ impl Checker {
             return Err("an event came after `[DONE]`".into());
         }
         if self.finish.is_none() {
-            match self.frame.as_ref().and_then(|frame| frame.text_len(data)) {
-                Some(0) => return Ok(Seen::Other),
-                Some(_) => {
+            match self.frame.as_ref().and_then(|frame| frame.text(data)) {
+                Some([]) => return Ok(Seen::Other),
+                Some(text) => {
+                    self.add_text(text);
                     self.n_texts += 1;
                     return Ok(Seen::Text);
                 }
@@ -161,6 +176,8 @@ impl Checker {
         if self.frame.is_none() && self.n_events > 1 && choice["finish_reason"].is_null() {
             self.frame = Frame::of(data, text);
         }
+        let json = Json::from(text).to_string();
+        self.add_text(&json.as_bytes()[1..json.len() - 1]);
         self.n_texts += u64::from(!text.is_empty());
         match &choice["finish_reason"] {
             Json::Null => {}

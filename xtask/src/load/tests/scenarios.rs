@@ -1,3 +1,5 @@
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::load::aborts::{self, Ends, Look};
@@ -39,7 +41,8 @@ fn phase(is_attacked: bool, gap_ms: u64, rss_mib: u64) -> Phase {
 }
 
 fn judge(phases: &[Phase]) -> Vec<String> {
-    mixed_report::report(phases, &Figures::default(), &Failures::default()).broken
+    let report = mixed_report::report(phases, &Figures::default(), &Failures::default());
+    [report.missed, report.broken].concat()
 }
 
 #[test]
@@ -77,11 +80,12 @@ fn overload_outcome() -> Outcome {
 
 #[test]
 fn overload_holds_its_bars() {
-    assert_eq!(overload_outcome().report().broken, [""; 0]);
+    assert_eq!(overload_outcome().report().missed, [""; 0]);
     let broken = |change: fn(&mut Outcome)| {
         let mut outcome = overload_outcome();
         change(&mut outcome);
-        outcome.report().broken.join("; ")
+        let report = outcome.report();
+        [report.broken, report.missed].concat().join("; ")
     };
     assert_eq!(broken(|o| o.over.tokens = 899), "0.899 of the goodput is left, at least 0.9 is asked for");
     assert_eq!(
@@ -94,6 +98,19 @@ fn overload_holds_its_bars() {
     assert!(
         broken(|o| o.failures = Failures { n: 2, texts: vec!["x".into()] }).starts_with("2 good requests")
     );
+}
+
+#[test]
+fn streams_that_are_not_closed_test_nothing() {
+    let idle = Metrics { running: 0, waiting: 0, free: 60, cached: 40, held: 0 };
+    let look = Look { metrics: idle, vitals: None };
+    let broken = |cut: usize, done: usize| {
+        let ends = Ends { cut: cut.into(), done: done.into(), early: 10.into() };
+        aborts::report(&ends, look, look, 0.0, &Failures::default()).broken.join("; ")
+    };
+    assert_eq!(broken(90, 10), "");
+    let expected = "89 of 100 streams were closed before their end, at least 0.9 of them are asked for";
+    assert_eq!(broken(89, 11), expected);
 }
 
 #[test]
@@ -172,10 +189,19 @@ fn a_good_server_passes_mixed() {
 
 #[test]
 fn a_server_with_a_fault_fails_mixed() {
-    let report = run(Scenario::Mixed, Behaviour { fault: |e| drop(e.pop()), ..token(2) }).unwrap();
-    assert!(report.broken[0].contains("the stream ended without `[DONE]`"), "{:?}", report.broken);
-    let report = run(Scenario::Mixed, Behaviour { n_sequences: 0, ..token(2) }).unwrap();
-    assert!(report.broken[0].contains("refused, though nobody is above"), "{:?}", report.broken);
+    let error = run(Scenario::Mixed, Behaviour { fault: |e| drop(e.pop()), ..token(2) }).unwrap_err();
+    assert!(error.contains("the stream ended without `[DONE]`"), "{error}");
+    let error = run(Scenario::Mixed, Behaviour { n_sequences: 0, ..token(2) }).unwrap_err();
+    assert!(error.contains("Refused"), "{error}");
+    // Only once the texts are known.
+    static N: AtomicUsize = AtomicUsize::new(0);
+    let fault = |events: &mut Vec<String>| {
+        if N.fetch_add(1, Relaxed) >= 32 {
+            events.iter_mut().for_each(|event| *event = event.replace("time", "tide"));
+        }
+    };
+    let report = run(Scenario::Mixed, Behaviour { fault, ..token(2) }).unwrap();
+    assert!(report.broken[0].contains("another text than alone"), "{:?}", report.broken);
 }
 
 #[test]
@@ -188,7 +214,7 @@ fn overload_finds_refusals_and_what_is_wrong_with_them() {
 
     let late = Behaviour { refusal_delay: Duration::from_millis(60), ..behaviour.clone() };
     let report = run(Scenario::Overload, late).unwrap();
-    assert!(report.broken.iter().any(|b| b.contains("the p99 of refusals")), "{:?}", report.broken);
+    assert!(report.missed.iter().any(|b| b.contains("the p99 of refusals")), "{:?}", report.missed);
 
     let refusal = REFUSAL.replace("retry-after: 1\r\n", "");
     let report = run(Scenario::Overload, Behaviour { refusal, ..behaviour }).unwrap();
