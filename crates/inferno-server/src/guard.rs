@@ -96,20 +96,36 @@ fn is_own_name(host: &str, settings: &Settings) -> bool {
 
 fn check_origin(headers: &HeaderMap, settings: &Settings) -> Result<(), ApiError> {
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
-    let is_invited = |known: &String| known == "*" || known.as_bytes() == origin.as_bytes();
     // A page of this server itself.
     let own = headers.get(HOST).is_some_and(|host| {
         let origin = origin.as_bytes();
         let name = origin.strip_prefix(b"http://").or(origin.strip_prefix(b"https://"));
         name == Some(host.as_bytes())
     });
-    if own || settings.cors_origins.iter().any(is_invited) {
+    if own || is_invited(origin, &settings.cors_origins) {
         return Ok(());
     }
     let origin = shown(&String::from_utf8_lossy(origin.as_bytes()));
     let message =
         format!("pages of `{origin}` may not ask here: start the server with `--cors-origin {origin}`");
     Err(ApiError::forbidden("origin_not_allowed", message))
+}
+
+/// Whether pages of `origin` are invited. `localhost` invites those of this machine, whatever their port and protocol.
+fn is_invited(origin: &HeaderValue, invited: &[String]) -> bool {
+    let is = |known: &String| match known.as_str() {
+        "*" => true,
+        "localhost" => is_this_machine(origin),
+        known => known.as_bytes() == origin.as_bytes(),
+    };
+    invited.iter().any(is)
+}
+
+fn is_this_machine(origin: &HeaderValue) -> bool {
+    let uri = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
+    let host = uri.as_ref().and_then(|uri| uri.host()).unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// What invited pages may send and see; `None` if there are none.
@@ -120,7 +136,10 @@ pub(crate) fn cors(settings: &Settings) -> Option<CorsLayer> {
     }
     let allowed = match origins.iter().any(|origin| origin == "*") {
         true => AllowOrigin::any(),
-        false => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
+        false => {
+            let origins = origins.clone();
+            AllowOrigin::predicate(move |origin, _| is_invited(origin, &origins))
+        }
     };
     let exposed =
         [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-should-retry"), RETRY_AFTER];
@@ -231,6 +250,31 @@ pub(crate) async fn room(State(app): State<Arc<App>>, request: Request, next: Ne
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn localhost_invites_pages_of_this_machine_at_any_port_and_no_others() {
+        let invites = |known: &str, origin: &str| {
+            is_invited(&HeaderValue::from_str(origin).unwrap(), &[known.to_owned()])
+        };
+        for origin in
+            ["http://localhost:3000", "https://localhost", "http://127.0.0.1:8080", "http://[::1]:5173"]
+        {
+            assert!(invites("localhost", origin) && invites("*", origin), "{origin}");
+        }
+        for origin in [
+            "http://localhost.evil.example:3000",
+            "http://evil.example",
+            "http://10.0.0.1",
+            "null",
+            "file://",
+        ] {
+            assert!(!invites("localhost", origin), "{origin}");
+        }
+        assert!(
+            invites("http://a.example", "http://a.example")
+                && !invites("http://a.example", "http://a.example:81")
+        );
+    }
 
     #[test]
     fn addresses_and_localhost_are_our_names_and_others_must_be_told() {

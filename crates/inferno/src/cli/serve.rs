@@ -233,7 +233,7 @@ pub(crate) struct Access {
     )]
     pub(crate) allowed_host: Vec<String>,
 
-    /// Origins of web pages that may send requests, like `https://chat.example`; `*`: any. Default: none
+    /// Origins of web pages that may send requests, like `https://chat.example`; `localhost`: this machine at any port; `*`: any. Default: none
     #[arg(
         long,
         value_name = "ORIGIN,..",
