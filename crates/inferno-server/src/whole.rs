@@ -73,7 +73,7 @@ fn chat(generation: &Generation, label: &Label, grown: Vec<Grown>) -> Response {
     };
     let choices: Vec<ChatChoice> = grown.into_iter().enumerate().map(choice).collect();
     let prompt = options.return_token_ids.then(|| generation.prompt_tokens(0));
-    object(generation, label, "chat.completion", prompt, &choices)
+    object(generation, label, "chat.completion", Some(prompt), &choices)
 }
 
 fn completion(generation: &Generation, label: &Label, grown: Vec<Grown>, echo: &[Echo]) -> Response {
@@ -106,8 +106,8 @@ fn completion(generation: &Generation, label: &Label, grown: Vec<Grown>, echo: &
             }),
             finish_reason: grown.ending.as_ref().map(|ending| ending.reason),
             stop_reason: Some(grown.ending.as_ref().and_then(|ending| ending.stop.clone())),
-            token_ids: options.return_token_ids.then(|| ids(&grown.tokens)),
-            prompt_token_ids: options.return_token_ids.then_some(prompt),
+            token_ids: Some(options.return_token_ids.then(|| ids(&grown.tokens))),
+            prompt_token_ids: Some(options.return_token_ids.then_some(prompt)),
         }
     };
     let choices: Vec<TextChoice<'_>> = grown.iter().enumerate().map(choice).collect();
@@ -122,7 +122,7 @@ fn object<C: serde::Serialize>(
     generation: &Generation,
     label: &Label,
     object: &'static str,
-    prompt_token_ids: Option<&[u32]>,
+    prompt_token_ids: Option<Option<&[u32]>>,
     choices: &[C],
 ) -> Response {
     wire::ok(&Object {

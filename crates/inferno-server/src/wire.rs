@@ -38,9 +38,9 @@ pub(crate) struct Object<'a, C> {
     pub(crate) created: u64,
     pub(crate) model: &'a str,
     pub(crate) system_fingerprint: &'a str,
-    /// Of a chat, as vLLM has them.
+    /// Of a chat, as vLLM has them: left out, null, or there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) prompt_token_ids: Option<&'a [u32]>,
+    pub(crate) prompt_token_ids: Option<Option<&'a [u32]>>,
     pub(crate) choices: &'a [C],
     /// Left out, null, or there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +68,6 @@ pub(crate) struct ChatChoice {
     pub(crate) finish_reason: FinishReason,
     /// vLLM's.
     pub(crate) stop_reason: Option<StopReason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_ids: Option<Vec<u32>>,
 }
 
@@ -110,9 +109,9 @@ pub(crate) struct TextChoice<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stop_reason: Option<Option<StopReason>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) token_ids: Option<Vec<u32>>,
+    pub(crate) token_ids: Option<Option<Vec<u32>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) prompt_token_ids: Option<&'a [u32]>,
+    pub(crate) prompt_token_ids: Option<Option<&'a [u32]>>,
 }
 
 #[derive(Debug, Serialize)]

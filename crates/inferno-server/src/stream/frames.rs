@@ -202,7 +202,7 @@ impl Frames {
                     logprobs,
                     finish_reason: reason,
                     stop_reason: stop,
-                    token_ids: ids,
+                    token_ids: ids.map(Some),
                     ..TextChoice::new(choice, &delta.text)
                 };
                 self.text(generation, part, closing, out);
@@ -216,7 +216,7 @@ impl Frames {
         let tells = generation.options().return_token_ids && !self.told[0].has_prompt;
         self.told[0].has_prompt = true;
         let prompt = tells.then(|| generation.prompt_tokens(0));
-        self.object(prompt, &[choice], self.usage(generation), self.timed(generation, more), out);
+        self.object(prompt.map(Some), &[choice], self.usage(generation), self.timed(generation, more), out);
     }
 
     fn text<'g>(
@@ -227,10 +227,10 @@ impl Frames {
         out: &mut Vec<u8>,
     ) {
         if generation.options().return_token_ids {
-            choice.token_ids.get_or_insert_default();
+            choice.token_ids.get_or_insert_default().get_or_insert_default();
             let told = &mut self.told[choice.index];
             if !std::mem::replace(&mut told.has_prompt, true) {
-                choice.prompt_token_ids = Some(generation.prompt_tokens(choice.index / generation.n()));
+                choice.prompt_token_ids = Some(Some(generation.prompt_tokens(choice.index / generation.n())));
             }
         }
         self.object(None, &[choice], self.usage(generation), self.timed(generation, more), out);
@@ -263,7 +263,7 @@ impl Frames {
 
     fn object<C: Serialize>(
         &self,
-        prompt_token_ids: Option<&[u32]>,
+        prompt_token_ids: Option<Option<&[u32]>>,
         choices: &[C],
         usage: Option<Option<UsageBody>>,
         more: More,

@@ -150,7 +150,8 @@ fn echo_without_scores_reads_the_prompt_or_goes_on() {
 fn what_an_operator_set_is_shown_as_it_was_set() {
     let server = start(Settings::default());
     let defaults = server.get("/server_info").json()["sampling_defaults"].to_string();
-    assert_eq!(defaults, r#"{"temperature":0.6,"top_k":40,"top_p":1.0,"min_p":0.05}"#);
+    let expected = r#"{"temperature":0.6,"top_k":40,"top_p":1.0,"min_p":0.05,"repetition_penalty":1.0,"repeat_last_n":-1,"presence_penalty":0.0,"frequency_penalty":0.0}"#;
+    assert_eq!(defaults, expected);
 }
 
 #[test]
