@@ -80,7 +80,7 @@ x-request-id: req-…
 content-length: …
 date: …
 
-{"id":"chatcmpl-…","object":"chat.completion","created":…,"model":"ember","system_fingerprint":"…","choices":[{"index":0,"message":{"role":"assistant","content":"Once upon a time","refusal":null},"logprobs":null,"finish_reason":"length"}],"usage":{"prompt_tokens":13,"completion_tokens":4,"total_tokens":17,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}},"timings":{…},"prefix_cache":{"cached_tokens":0,"reason":"whole"}}
+{"id":"chatcmpl-…","object":"chat.completion","created":…,"model":"ember","system_fingerprint":"…","choices":[{"index":0,"message":{"role":"assistant","content":"Once upon a time","refusal":null},"logprobs":null,"finish_reason":"length","stop_reason":null}],"usage":{"prompt_tokens":13,"completion_tokens":4,"total_tokens":17,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}},"timings":{…},"prefix_cache":{"cached_tokens":0,"reason":"whole"}}
 "#;
 const STREAM: &str = r#"
 HTTP/1.1 200 OK
@@ -95,9 +95,9 @@ data: {"id":"chatcmpl-…","object":"chat.completion.chunk","created":…,"model
 
 data: {"id":"chatcmpl-…","object":"chat.completion.chunk","created":…,"model":"ember","system_fingerprint":"…","choices":[{"index":0,"delta":{"content":"Once"},"logprobs":null,"finish_reason":null}],"usage":null}
 
-data: {"id":"chatcmpl-…","object":"chat.completion.chunk","created":…,"model":"ember","system_fingerprint":"…","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}],"usage":null,"timings":{…},"prefix_cache":{"cached_tokens":0,"reason":"whole"}}
+data: {"id":"chatcmpl-…","object":"chat.completion.chunk","created":…,"model":"ember","system_fingerprint":"…","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"length","stop_reason":null}],"usage":null}
 
-data: {"id":"chatcmpl-…","object":"chat.completion.chunk","created":…,"model":"ember","system_fingerprint":"…","choices":[],"usage":{"prompt_tokens":13,"completion_tokens":1,"total_tokens":14,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}
+data: {"id":"chatcmpl-…","object":"chat.completion.chunk","created":…,"model":"ember","system_fingerprint":"…","choices":[],"usage":{"prompt_tokens":13,"completion_tokens":1,"total_tokens":14,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}},"timings":{…},"prefix_cache":{"cached_tokens":0,"reason":"whole"}}
 
 data: [DONE]
 "#;
@@ -108,7 +108,7 @@ x-request-id: req-…
 content-length: …
 date: …
 
-{"id":"cmpl-…","object":"text_completion","created":…,"model":"ember","system_fingerprint":"…","choices":[{"index":0,"text":" a time,","logprobs":null,"finish_reason":"length"}],"usage":{"prompt_tokens":2,"completion_tokens":3,"total_tokens":5,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}},"timings":{…},"prefix_cache":{"cached_tokens":0,"reason":"whole"}}
+{"id":"cmpl-…","object":"text_completion","created":…,"model":"ember","system_fingerprint":"…","choices":[{"index":0,"text":" a time,","logprobs":null,"finish_reason":"length","stop_reason":null}],"usage":{"prompt_tokens":2,"completion_tokens":3,"total_tokens":5,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}},"timings":{…},"prefix_cache":{"cached_tokens":0,"reason":"whole"}}
 "#;
 const INVALID: &str = r#"
 HTTP/1.1 400 Bad Request
