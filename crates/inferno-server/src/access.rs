@@ -69,7 +69,8 @@ impl Finishes {
 }
 
 /// Routes that are asked all the time by programs that watch the server.
-const QUIET: [&str; 8] = ["/health", "/healthz", "/live", "/livez", "/ready", "/readyz", "/ping", "/metrics"];
+pub(crate) const QUIET: [&str; 8] =
+    ["/health", "/healthz", "/live", "/livez", "/ready", "/readyz", "/ping", "/metrics"];
 
 impl AccessLine {
     pub(crate) fn new(request_id: Arc<str>, request: &Request) -> AccessLine {

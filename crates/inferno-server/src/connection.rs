@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -29,16 +30,34 @@ use crate::settings::Settings;
 #[derive(Debug, Default)]
 pub(crate) struct Door {
     router: std::sync::OnceLock<Router>,
+    opened: Notify,
 }
+
+/// Time that requests wait for a model that is being loaded. Small models are there by then; others need a client that
+/// tries again.
+const LOADING: Duration = Duration::from_secs(1);
 
 impl Door {
     pub(crate) fn open(&self, router: Router) {
         let _ = self.router.set(router);
+        self.opened.notify_waiters();
+    }
+
+    /// Waits until it is open, for a while.
+    async fn opened(&self) {
+        let opened = self.opened.notified();
+        if self.router.get().is_none() {
+            let _ = tokio::time::timeout(LOADING, opened).await;
+        }
     }
 
     async fn answer(&self, mut request: Request) -> Response {
         if let Some(uri) = without_slash(request.uri()) {
             *request.uri_mut() = uri;
+        }
+        let path = request.uri().path();
+        if self.router.get().is_none() && !crate::access::QUIET.contains(&path) {
+            self.opened().await;
         }
         match self.router.get() {
             Some(router) => match router.clone().oneshot(request).await {
@@ -206,3 +225,26 @@ impl HttpBody for Answering {
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_wait_for_a_small_model_and_probes_do_not() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let door = Arc::<Door>::default();
+        let status = |path: &'static str| {
+            let door = Arc::clone(&door);
+            async move { door.answer(Request::get(path).body(Body::empty()).unwrap()).await.status().as_u16() }
+        };
+        runtime.block_on(async {
+            assert_eq!((status("/ready").await, status("/live").await), (503, 200));
+            let waiting = tokio::spawn(status("/v1/models"));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            door.open(Router::new().route("/v1/models", axum::routing::get(|| async { "here" })));
+            assert_eq!(waiting.await.unwrap(), 200);
+            assert_eq!(status("/v1/models").await, 200);
+        });
+    }
+}
