@@ -1,4 +1,4 @@
-//! What the command line accepts.
+//! Arguments of the command line.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -109,7 +109,7 @@ pub(crate) struct Inspect {
     #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
     pub(crate) model: Option<PathBuf>,
 
-    /// One JSON object, with arrays in full
+    /// Print one JSON object, with arrays in full
     #[arg(long)]
     pub(crate) json: bool,
 
@@ -127,7 +127,7 @@ pub(crate) struct Tokenize {
     #[command(flatten)]
     pub(crate) model: ModelFile,
 
-    /// One JSON array of ids, pieces and bytes
+    /// Print one JSON array of ids, pieces and bytes
     #[arg(long)]
     pub(crate) json: bool,
 
@@ -189,7 +189,7 @@ pub(crate) struct Synth {
     #[arg(long, value_name = "FILE")]
     pub(crate) vocab_from: Option<PathBuf>,
 
-    /// The same seed gives the same weights, in every type up to rounding
+    /// Seed of the weights: the same seed gives the same weights, in every type up to rounding
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 
@@ -207,43 +207,43 @@ pub(crate) struct Bench {
     #[command(flatten)]
     pub(crate) model: ModelFile,
 
-    /// Lengths of prompts, 0 for none
+    /// Prompt lengths to measure, in tokens; 0 for none
     #[arg(short, long, value_name = "N,..", value_delimiter = ',', default_value = "512")]
     pub(crate) prompt: Vec<usize>,
 
-    /// Steps to decode, 0 for none
+    /// Numbers of decode steps to measure; 0 for none
     #[arg(short = 'n', long, value_name = "N,..", value_delimiter = ',', default_value = "128")]
     pub(crate) decode: Vec<usize>,
 
-    /// Positions that a sequence has before it decodes; they are not timed
+    /// Tokens in the context before decoding; they are not timed
     #[arg(short, long, value_name = "N,..", value_delimiter = ',', default_value = "0")]
     pub(crate) depth: Vec<usize>,
 
-    /// Sequences that decode at once; each is as deep as `--depth` says
+    /// Numbers of sequences to decode at once, each at `--depth`
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1")]
     pub(crate) sequences: Vec<usize>,
 
-    /// How often everything is measured
+    /// Number of times that everything is measured
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeats: u32,
 
-    /// Rows of a prompt per step
+    /// Tokens of a prompt per step
     #[arg(long, value_name = "N", default_value = "512")]
     pub(crate) chunk: NonZero<usize>,
 
-    /// Chooses the tokens
+    /// Seed of the random tokens
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 
-    /// One JSON object with every sample
+    /// Print one JSON object with every sample
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Also show which operations the time goes to; the clock is read around each, which costs a little
+    /// Also print the time of each operation; reading the clock around each costs a little
     #[arg(long)]
     pub(crate) profile: bool,
 
-    /// MiB of memory that is read as the limit; default: 640, or twice the largest cache if that is more
+    /// MiB of memory to read as the limit. Default: 640, or twice the largest cache if that is more
     #[arg(long, value_name = "N")]
     pub(crate) stream_mib: Option<NonZero<usize>>,
 
@@ -251,8 +251,8 @@ pub(crate) struct Bench {
     #[arg(long, conflicts_with_all = ["repeats", "json", "profile"])]
     pub(crate) paced: bool,
 
-    /// Instead, what each idea of a fast engine is worth, one after the other: KV cache, SIMD, threads, matrix units,
-    /// quantization, batching; on models it makes for itself. Takes minutes
+    /// Measure instead, one after the other, what KV cache, SIMD, threads, matrix units, quantization and batching are worth,
+    /// on generated models. Takes minutes
     #[arg(long, conflicts_with_all = ["model", "prompt", "decode", "depth", "sequences", "profile", "stream_mib", "paced", "isa", "kv"])]
     pub(crate) story: bool,
 
@@ -271,7 +271,7 @@ pub(crate) enum BenchCommand {
     Serve(BenchServe),
 }
 
-/// What the matrices of a file are stored as.
+/// Type of a file's matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// All in one type.
