@@ -17,6 +17,7 @@ pub(crate) mod client;
 pub(crate) mod fake;
 pub(crate) mod figures;
 mod frame;
+mod hostile;
 pub(crate) mod http;
 mod metrics;
 mod mixed;
@@ -35,7 +36,7 @@ use args::{Args, Scenario};
 use target::Target;
 
 pub(crate) const USAGE: &str = "\
-usage: cargo xtask load [mixed | overload | aborts] [options] [-- SERVER-OPTIONS]
+usage: cargo xtask load [mixed | overload | aborts | hostile] [options] [-- SERVER-OPTIONS]
 
 scenarios:
   mixed      good clients alone and among attackers, in turn; bars: no good request fails or has another text than
@@ -44,6 +45,9 @@ scenarios:
   overload   the most tokens/s of completed requests, and the same at 10 times that rate of requests; bars: 90 % of it
              is left, all others get a 429 with Retry-After, in under 50 ms at the 99th percentile
   aborts     streams closed at a random token; bars: nine of ten are cut, and then nothing runs, waits or is held, and no file is open
+  hostile    requests of 8 MiB, 32 at once, of kinds that cost much; requests whose clients leave; 1,100 silent connections.
+             Bars: good requests beside them are answered, in under 1 s; memory grows by at most 384 MiB, and by 64 MiB
+             when all is over
 
 The exit code is 3 where bars of time were missed and no other rule was broken.
 
@@ -93,6 +97,7 @@ pub(crate) fn load(args: &[String]) -> Result<ExitCode> {
         Scenario::Mixed => mixed::run(&args, &target),
         Scenario::Overload => overload::run(&args, &target),
         Scenario::Aborts => aborts::run(&args, &target),
+        Scenario::Hostile => hostile::run(&args, &target, hostile::Sizes::default()),
     };
     let end = target.end_of_server();
     let mut report = outcome.map_err(|why| end.iter().fold(why, |why, end| format!("{why}\n{end}")))?;

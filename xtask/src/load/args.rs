@@ -11,6 +11,7 @@ pub(super) enum Scenario {
     Mixed,
     Overload,
     Aborts,
+    Hostile,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +81,7 @@ impl Args {
                 "mixed" => Scenario::Mixed,
                 "overload" => Scenario::Overload,
                 "aborts" => Scenario::Aborts,
+                "hostile" => Scenario::Hostile,
                 _ => return Err(format!("there is no scenario `{name}`\n\n{USAGE}")),
             };
             rest.next();
@@ -129,6 +131,7 @@ impl Args {
             Scenario::Mixed => 256,
             Scenario::Overload => self.sequences,
             Scenario::Aborts => 16,
+            Scenario::Hostile => 1,
         })
     }
 
@@ -140,6 +143,7 @@ impl Args {
             Scenario::Overload => [self.sequences, self.queue],
             // What was closed may be there a moment longer.
             Scenario::Aborts => [self.n_streams(), 4 * self.n_streams()],
+            Scenario::Hostile => [8, 64],
         };
         let mut options: Vec<String> =
             ["serve", "--host", "127.0.0.1", "--port", "0"].map(String::from).into();
@@ -159,6 +163,7 @@ impl Args {
             Scenario::Mixed => self.n_streams() + self.slow + self.slowloris,
             Scenario::Overload => super::overload::MOST_CLIENTS,
             Scenario::Aborts => self.n_streams(),
+            Scenario::Hostile => super::hostile::Sizes::default().n_silent,
         }
     }
 }

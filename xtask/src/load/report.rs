@@ -32,6 +32,7 @@ impl Report {
             Scenario::Mixed => "mixed",
             Scenario::Overload => "overload",
             Scenario::Aborts => "aborts",
+            Scenario::Hostile => "hostile",
         };
         let mut report = json!({ "scenario": name, "seed": args.seed, "streams": args.n_streams() });
         if let (Some(report), Some(figures)) = (report.as_object_mut(), self.figures.as_object()) {

@@ -8,6 +8,7 @@ use crate::load::attack::Tally;
 use crate::load::board::Failures;
 use crate::load::fake::{Behaviour, Fake, REFUSAL};
 use crate::load::figures::{Figures, Times};
+use crate::load::hostile::{self, Sizes};
 use crate::load::metrics::Metrics;
 use crate::load::mixed::{self, Phase};
 use crate::load::overload::{self, Outcome, Seen};
@@ -161,6 +162,10 @@ fn run(scenario: Scenario, behaviour: Behaviour) -> Result<Report> {
         Scenario::Mixed => mixed::run(&args, &target),
         Scenario::Overload => overload::run(&args, &target),
         Scenario::Aborts => aborts::run(&args, &target),
+        Scenario::Hostile => {
+            let sizes = Sizes { n_large: 2, large: 1000, n_resets: 2, n_silent: 5 };
+            hostile::run(&args, &target, sizes)
+        }
     }
 }
 
@@ -219,6 +224,24 @@ fn overload_finds_refusals_and_what_is_wrong_with_them() {
     let refusal = REFUSAL.replace("retry-after: 1\r\n", "");
     let report = run(Scenario::Overload, Behaviour { refusal, ..behaviour }).unwrap();
     assert!(report.broken[0].contains("a 429 has None as Retry-After"), "{:?}", report.broken);
+}
+
+#[test]
+fn hostile_requests_are_sent_and_good_ones_asked_beside_them() {
+    let report = run(Scenario::Hostile, token(2)).unwrap();
+    assert_eq!(report.broken, [""; 0]);
+    let attacks = report.figures["attacks"].as_array().unwrap();
+    assert_eq!(attacks.len(), 8);
+    assert!(attacks.iter().all(|attack| attack["good"].as_u64().unwrap() > 0), "{attacks:?}");
+    // Answers whose streams break after the first of them.
+    static N: AtomicUsize = AtomicUsize::new(0);
+    let fault = |events: &mut Vec<String>| {
+        if N.fetch_add(1, Relaxed) > 0 {
+            events.pop();
+        }
+    };
+    let report = run(Scenario::Hostile, Behaviour { fault, ..token(2) }).unwrap();
+    assert!(report.broken[0].starts_with("spaces: a good request failed"), "{:?}", report.broken);
 }
 
 #[test]
