@@ -15,6 +15,10 @@ use crate::error::ApiError;
 /// Answers of fewer bytes are not counted: the connection's own buffers are as large.
 const SMALL: usize = 16 << 10;
 
+/// Shares of more bytes are large: they leave an eighth of all memory to others, so that small requests are served when
+/// large ones have taken what they may.
+const LARGE: usize = 64 << 10;
+
 /// Memory for requests and answers, counted in bytes.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -52,7 +56,9 @@ impl Share {
             self.room.used.fetch_sub(less, Ordering::Relaxed);
         } else {
             let more = n_bytes - self.n_bytes;
-            let fits = |used: usize| used.checked_add(more).filter(|&sum| sum <= self.room.limit);
+            let limit = self.room.limit;
+            let limit = if n_bytes > LARGE { limit - limit / 8 } else { limit };
+            let fits = |used: usize| used.checked_add(more).filter(|&sum| sum <= limit);
             let taken = self.room.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
             taken.map_err(|_| {
                 let message = "other requests take all the memory there is for them (`--bodies-bytes`)";
@@ -124,5 +130,28 @@ impl HttpBody for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_requests_leave_room_for_small_ones_and_all_is_given_back() {
+        let room = Room::new(8 << 20);
+        let mut large = room.share();
+        assert!(large.resize((7 << 20) + 1).is_err());
+        assert_eq!(room.used(), 0);
+        large.resize(7 << 20).unwrap();
+        assert!(large.resize(8 << 20).is_err());
+        let mut small: Vec<Share> = (0..16).map(|_| room.share()).collect();
+        small.iter_mut().for_each(|share| share.resize(LARGE).unwrap());
+        assert_eq!(room.used(), 8 << 20);
+        assert!(room.share().resize(1).is_err());
+        large.resize(1 << 20).unwrap();
+        assert_eq!(room.used(), 2 << 20);
+        drop((large, small));
+        assert_eq!(room.used(), 0);
     }
 }
