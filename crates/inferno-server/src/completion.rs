@@ -215,3 +215,28 @@ fn prompts(
 fn empty(path: &str, why: &str) -> ApiError {
     ApiError::invalid(path, format!("`{path}` is empty, expected at least one token: {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_text_is_a_prompt_only_where_a_start_token_comes_in_front() {
+        let read = |prompt: Value, takes_empty: bool| {
+            let mut fields = Fields::new(Map::from_iter([("prompt".to_owned(), prompt)]));
+            let read = prompts(&mut fields, 4, 10, takes_empty);
+            read.map(|prompts| prompts.len())
+                .map_err(|e| (e.param.unwrap_or_default().into_string(), e.message))
+        };
+        assert_eq!((read(json!(""), true), read(json!(["a", ""]), true)), (Ok(1), Ok(2)));
+        let (param, message) = read(json!(["a", ""]), false).unwrap_err();
+        assert!(
+            param == "prompt[1]" && message.contains("expected at least one token: no start token"),
+            "{message}"
+        );
+        // Tokens are taken as they are.
+        assert_eq!(read(json!([[1], []]), true).unwrap_err().0, "prompt[1]");
+    }
+}

@@ -164,7 +164,9 @@ impl Frames {
         let options = generation.options();
         let names = Names::of(generation);
         let (reason, stop) = ending.map_or((None, None), |e| (Some(e.reason), Some(e.stop)));
-        let has_more = !delta.text.is_empty() || !delta.tokens.is_empty();
+        // Tokens without text, as the one that ends an answer, are worth an event only to clients that count tokens.
+        let tells_tokens = options.sampling.logprobs.is_some() || options.return_token_ids;
+        let has_more = !delta.text.is_empty() || tells_tokens && !delta.tokens.is_empty();
         self.told[choice].n_tokens += delta.tokens.len();
         let ids = options.return_token_ids.then(|| delta.tokens.iter().map(|t| t.span.token).collect());
         // All has ended with this one: what there is to tell of the whole goes with it, or with the usage.

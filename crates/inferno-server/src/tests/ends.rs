@@ -124,6 +124,17 @@ fn an_evaluations_sum_is_the_models_also_where_the_answer_ends() {
 }
 
 #[test]
+fn the_end_is_no_event_of_its_own_to_those_who_want_text() {
+    let server = start(Settings::default());
+    let ends = json!({ "logit_bias": { END.to_string(): 100 } });
+    for (path, body, n) in [(TEXT, completion(&ends), 1), (CHAT, chat(&ends), 2)] {
+        let events = stream(&server, path, &body);
+        assert_eq!(events.len(), n, "{events:?}");
+        assert_eq!(events[n - 1]["choices"][0]["finish_reason"], "stop");
+    }
+}
+
+#[test]
 fn a_reason_to_stop_is_told_in_vllms_words() {
     let server = start(Settings::default());
     let full = ask(&server, TEXT, &completion(&json!({ "return_token_ids": true })))["choices"][0].clone();
