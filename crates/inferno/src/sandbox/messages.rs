@@ -59,3 +59,36 @@ pub(crate) fn answerer() -> impl FnMut(&[u8]) -> Vec<u8> + Send + 'static {
         answer.expect("answers are plain data")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_child_renders_what_this_process_would() {
+        let source = "{{ messages | tojson }}{{ bos_token }}{{ x }}{% if messages[1] %}<s>{% endif %}";
+        let tokens = TemplateTokens {
+            reserved: vec![(1, "<s>".into()), (2, "</s>".into())],
+            bos: Some("<s>".into()),
+            ..TemplateTokens::default()
+        };
+        let template = ChatTemplate::new(source, Arc::new(tokens.clone())).unwrap();
+        let mut answer = answerer();
+        let profile = read::<TemplateProfile>(&answer(&Ask::Load { source, tokens: &tokens }.to_bytes()));
+        assert_eq!(profile, Some(Ok(template.profile().clone())));
+        let numbers = json!([0.1, 1e-7, 1e300, -5, 12_345_678_901_234_567_890_u64, 5.551115123125783e-17]);
+        let conversations = [
+            json!([{ "role": "user", "content": "a <s> \u{0} \u{1f600}\n", "b": numbers, "a": null }]),
+            json!([{ "role": "user", "content": "" }, { "role": "tool", "content": [{ "x": {} }] }]),
+            json!([{ "role": "no role!" }]),
+        ];
+        let mut options = RenderOptions::default();
+        options.extra.insert("x".into(), json!("<s>"));
+        for messages in conversations.iter().filter_map(Value::as_array) {
+            let rendered = read::<Rendered>(&answer(&Ask::Render { messages, options: &options }.to_bytes()));
+            assert_eq!(rendered, Some(template.render(messages, &options)));
+        }
+    }
+}

@@ -10,10 +10,10 @@ use super::{child, frames};
 
 /// Wall-clock time a message may take, as a multiple of its deadline in processor time: a machine that is busy
 /// with other work does not turn a good template into a slow one.
-const WALL_PER_CPU: u32 = 5;
+const WALL_PER_CPU: u32 = 10;
 /// Processor time after which a child gets a lower priority, and which it has for good.
 const PROMPT_TIME: Duration = Duration::from_millis(50);
-const LOWER_PRIORITY: i32 = 10;
+const LOWER_PRIORITY: i32 = 5;
 /// Time a child that has closed its pipe has to end.
 const END_TIME: Duration = Duration::from_secs(1);
 /// Bytes of a dead child's stderr that are read.

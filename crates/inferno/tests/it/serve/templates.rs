@@ -125,6 +125,7 @@ fn a_hostile_render_fails_alone() {
     let alone = completion(&served);
     let calm = chat(&served, "calm");
     assert_eq!(calm.0, 200);
+    let before = resident(&served);
     std::thread::scope(|scope| {
         let hostile = scope.spawn(|| {
             for (kind, reason) in KINDS {
@@ -142,6 +143,15 @@ fn a_hostile_render_fails_alone() {
             assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
         }
     });
+    let after = resident(&served);
+    assert!(after < before + (64 << 10), "{before} KiB, then {after} KiB");
+}
+
+/// Memory of the server in KiB; 0 where the system does not tell.
+fn resident(served: &Served) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", served.child.id())).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().next().map_or(0, |n| n.parse().unwrap())
 }
 
 #[cfg(target_os = "linux")]
