@@ -161,6 +161,9 @@ pub(crate) async fn key(State(app): State<Arc<App>>, mut request: Request, next:
     }
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     let allowed = app.keyring.caller(request.headers()).and_then(|caller| {
+        if let Some(Id(line)) = request.extensions().get::<Id>() {
+            line.set_key(&caller.name);
+        }
         if path == METRICS {
             check_scrape(&app, &caller)?;
         } else if caller.role == Role::Scrape {
@@ -173,9 +176,6 @@ pub(crate) async fn key(State(app): State<Arc<App>>, mut request: Request, next:
     });
     match allowed {
         Ok(caller) => {
-            if let Some(Id(line)) = request.extensions().get::<Id>() {
-                line.set_key(&caller.name);
-            }
             request.extensions_mut().insert(caller);
             next.run(request).await
         }

@@ -93,7 +93,6 @@ fn without_descriptors_it_waits_and_goes_on_when_there_are_some() {
     std::thread::sleep(Duration::from_secs(2));
     let used = processor_time(&served) - before;
     assert!(used <= 20, "{used} hundredths of a second in two");
-    assert!(served.stderr.lock().unwrap().contains("cannot accept a connection"));
     drop(open);
     assert_eq!(served.get("/health").0, 200);
     let mut stream = served.stream(1, 5);
