@@ -31,8 +31,10 @@ use process::{Death, Process};
 const MAX_PROCESSES: usize = 2;
 /// Processor time to parse and probe a template.
 const LOAD_TIME: Duration = Duration::from_secs(5);
-/// Processor time to render a conversation, and more for each MiB of it.
+/// Processor time to render a conversation, and more for each message and MiB of it. On the machine this was written on
+/// the slowest of 43 known templates takes 0.3 s for 2,047 messages.
 const RENDER_TIME: Duration = Duration::from_secs(1);
+const RENDER_TIME_PER_MESSAGE: Duration = Duration::from_millis(1);
 const RENDER_TIME_PER_MIB: Duration = Duration::from_secs(2);
 /// Memory of a child for a conversation of a few KiB, and bytes more for each byte that a conversation may have.
 const MEMORY: u64 = 128 << 20;
@@ -168,7 +170,8 @@ impl ChatRenderer for Sandbox {
 
     fn render(&self, messages: &[Value], options: &RenderOptions) -> Result<Rendered, TemplateError> {
         let ask = Ask::Render { messages, options }.to_bytes();
-        let deadline = RENDER_TIME + RENDER_TIME_PER_MIB * (ask.len() >> 20) as u32;
+        let (n_messages, mib) = (messages.len() as u32, (ask.len() >> 20) as u32);
+        let deadline = RENDER_TIME + RENDER_TIME_PER_MESSAGE * n_messages + RENDER_TIME_PER_MIB * mib;
         let answer = self.ask(&ask, deadline)?;
         let rendered: Rendered = messages::read(&answer).unwrap_or_else(|| Err(garbage()))?;
         let is_known = |part: &RenderedPart| match part {
