@@ -222,11 +222,10 @@ impl UsageBody {
 impl Timings {
     pub(crate) fn new(totals: &Totals) -> Timings {
         let ms = |time: std::time::Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
-        let rate = |n: usize, time: std::time::Duration| match time.as_secs_f64() {
-            seconds if seconds > 0.0 => (n as f64 / seconds * 1e3).round() / 1e3,
-            _ => 0.0,
-        };
-        let each = |n: usize, time: std::time::Duration| ms(time.checked_div(n as u32).unwrap_or_default());
+        // Of the times as they are told, so that whoever computes them from those gets the same.
+        let rate = |n: usize, ms: f64| if ms > 0.0 { n as f64 / ms * 1e3 } else { 0.0 };
+        let each = |n: usize, ms: f64| if n > 0 { ms / n as f64 } else { 0.0 };
+        let (prompt_ms, predicted_ms) = (ms(totals.prefill), ms(totals.decode));
         let n_computed = totals.n_prompt - totals.n_cached;
         // The first token of a completion comes with the prompt.
         let n_decoded = totals.n_completion.saturating_sub(1);
@@ -234,13 +233,13 @@ impl Timings {
             queue_ms: ms(totals.queued),
             cache_n: totals.n_cached,
             prompt_n: n_computed,
-            prompt_ms: ms(totals.prefill),
-            prompt_per_token_ms: each(n_computed, totals.prefill),
-            prompt_per_second: rate(n_computed, totals.prefill),
+            prompt_ms,
+            prompt_per_token_ms: each(n_computed, prompt_ms),
+            prompt_per_second: rate(n_computed, prompt_ms),
             predicted_n: totals.n_completion,
-            predicted_ms: ms(totals.decode),
-            predicted_per_token_ms: each(n_decoded, totals.decode),
-            predicted_per_second: rate(n_decoded, totals.decode),
+            predicted_ms,
+            predicted_per_token_ms: each(n_decoded, predicted_ms),
+            predicted_per_second: rate(n_decoded, predicted_ms),
             draft_n: totals.n_drafted,
             draft_n_accepted: totals.n_accepted,
         }

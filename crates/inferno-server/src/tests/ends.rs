@@ -264,9 +264,11 @@ fn times_are_in_the_last_event_beside_usage_and_in_all_if_that_is_asked_for() {
         let timings = ask(&server, path, &body)["timings"].clone();
         let number = |name: &str| timings[name].as_f64().unwrap();
         assert!(
-            (number("prompt_per_token_ms") * number("prompt_n") - number("prompt_ms")).abs() < 0.1,
+            (number("prompt_per_token_ms") * number("prompt_n") - number("prompt_ms")).abs() < 1e-6,
             "{timings}"
         );
-        assert!((number("predicted_per_token_ms") * 5.0 - number("predicted_ms")).abs() < 0.1, "{timings}");
+        let rate = 5e3 / number("predicted_ms");
+        assert!((number("predicted_per_second") - rate).abs() < 1e-6, "{timings}");
+        assert!((number("predicted_per_token_ms") * 5.0 - number("predicted_ms")).abs() < 1e-6, "{timings}");
     }
 }
