@@ -2,6 +2,8 @@
 //!
 //! Inputs are noise from fixed seeds with ragged sizes. A failed check panics and names the operation.
 
+use std::sync::LazyLock;
+
 use inferno_format::{DType, Gguf, dequantize, quantize};
 
 use crate::architecture::{Activation, Architecture, CacheGroup, Routing};
@@ -15,9 +17,11 @@ use crate::transformer::{KvRoom, Model, Transformer};
 
 mod choices;
 mod goldens;
+mod shallow;
 
 use choices::{chains_choose_what_steps_do, choices};
 pub use goldens::{GOLDEN_TOLERANCE, Sequence, check_golden};
+pub use shallow::first_layers;
 
 /// How near to the reference a backend promises to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,13 +48,21 @@ where
     B::Buffer: Send,
     B::KvPool: Send,
 {
-    compare(operations(&mut new()), operations(&mut Reference::default()), promise.operations);
+    // Computed once for all the backends that a process checks.
+    static OPERATIONS: LazyLock<Results> = LazyLock::new(|| operations(&mut Reference::default()));
+    static ATTENTION: LazyLock<Results> = LazyLock::new(|| attention(&mut Reference::default()));
+    compare(&operations(&mut new()), &OPERATIONS, promise.operations);
     let mut backend = new();
-    let mut reference = Reference::with_bf16_rule(backend.attention_rule(KvType::Bf16));
+    let rule = backend.attention_rule(KvType::Bf16);
+    let mut reference = Reference::with_bf16_rule(rule);
     for kv_type in KvType::ALL {
         assert_eq!(backend.attention_rule(kv_type), reference.attention_rule(kv_type), "{kv_type:?}");
     }
-    compare(attention(&mut backend), attention(&mut reference), promise.attention);
+    let found = attention(&mut backend);
+    match rule {
+        AttentionRule::Floats => compare(&found, &ATTENTION, promise.attention),
+        AttentionRule::Bf16Tiles => compare(&found, &attention(&mut reference), promise.attention),
+    }
     moved_pages_read_the_same(&mut new());
     if new().chooses() {
         choices(&mut new());
@@ -64,11 +76,12 @@ where
 }
 
 /// A name, the width of a row, and rows of numbers.
-type Results = Vec<(String, usize, Vec<f32>)>;
+type Named = (String, usize, Vec<f32>);
+type Results = Vec<Named>;
 
-fn compare(found: Results, expected: Results, precision: Precision) {
+fn compare(found: &[Named], expected: &[Named], precision: Precision) {
     assert_eq!(found.len(), expected.len(), "number of results");
-    for ((name, width, found), (_, _, expected)) in found.iter().zip(&expected) {
+    for ((name, width, found), (_, _, expected)) in found.iter().zip(expected) {
         assert_eq!(found.len(), expected.len(), "{name}: shape");
         for (row, (found, expected)) in found.chunks(*width).zip(expected.chunks(*width)).enumerate() {
             let finite = expected.iter().filter(|x| x.is_finite());
@@ -284,7 +297,7 @@ fn moved_pages_read_the_same<B: Backend>(b: &mut B) {
         pool.batch.push(&[0; 40], 0, &[&[PageId(0), PageId(2)]], Want::Logits);
         let after = pool.attend(b, &shape);
         let result = |numbers| vec![("moved pages".into(), 1, numbers)];
-        compare(result(after), result(before), Precision::Bits);
+        compare(&result(after), &result(before), Precision::Bits);
     }
 }
 
@@ -345,7 +358,7 @@ where
         ("among 31 others", 1, N_MATES, 17),
         ("in chunks of 9 among 3 others", 9, 3, 3),
     ] {
-        compare(run(name, chunk, n_mates, place), alone.clone(), Precision::Bits);
+        compare(&run(name, chunk, n_mates, place), &alone, Precision::Bits);
     }
 }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use inferno_cpu::{Cpu, Isa};
 use inferno_format::Gguf;
-use inferno_model::conformance::{Precision, Promise, check};
+use inferno_model::conformance::{Precision, Promise, check, first_layers};
 
 const BITS: Promise = Promise { operations: Precision::Bits, attention: Precision::Bits };
 
@@ -17,7 +17,8 @@ fn models() -> Vec<Gguf> {
     let goldens = ["llama", "qwen2", "qwen3moe", "phi3", "gemma2", "gemma3"]
         .map(|name| xtask::testing::testdata(&format!("goldens/{name}.gguf")));
     let mut models: Vec<Gguf> = goldens.iter().map(|path| Gguf::open(path).unwrap()).collect();
-    models.push(Gguf::open(ember.as_ref()).unwrap());
+    // Layers are alike: three of the nine have all their shapes.
+    models.push(first_layers(&Gguf::open(ember.as_ref()).unwrap(), 3));
     models
 }
 

@@ -4,7 +4,7 @@ use inferno_format::Gguf;
 use inferno_model::architecture::{Activation, Routing};
 use inferno_model::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, LayerIdx};
 use inferno_model::batch::{Batch, PageId};
-use inferno_model::conformance::{Precision, Promise, Sequence, check};
+use inferno_model::conformance::{Precision, Promise, Sequence, check, first_layers};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::reference::{Buffer, KvPool, Reference, Weight};
 use inferno_model::rope::{Angles, Pairing};
@@ -20,7 +20,8 @@ fn the_reference_conforms_and_no_row_depends_on_its_batch() {
     let goldens = ["llama", "qwen2", "qwen3moe", "phi3", "gemma2", "gemma3"]
         .map(|name| xtask::testing::testdata(&format!("goldens/{name}.gguf")));
     let mut models: Vec<Gguf> = goldens.iter().map(|path| Gguf::open(path).unwrap()).collect();
-    models.push(Gguf::open(ember.as_ref()).unwrap());
+    // Layers are alike: three of the nine have all their shapes.
+    models.push(first_layers(&Gguf::open(ember.as_ref()).unwrap(), 3));
     check(Reference::default, BITS, &models);
 }
 
