@@ -128,9 +128,13 @@ impl<'de> Visitor<'de> for Bounded<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut pairs: A) -> Result<Value, A::Error> {
+        let mut next = pairs.next_key::<String>()?;
+        if next.as_deref() == Some(NUMBER) {
+            return number(&pairs.next_value::<String>()?);
+        }
         let depth = self.deeper()?;
         let mut all = Map::new();
-        while let Some(key) = pairs.next_key::<String>()? {
+        while let Some(key) = next {
             self.count()?;
             if all.contains_key(&key) {
                 return Err(A::Error::custom(format!(
@@ -140,14 +144,37 @@ impl<'de> Visitor<'de> for Bounded<'_> {
             }
             let seed = Bounded { depth, left: &mut *self.left, limits: self.limits };
             all.insert(key, pairs.next_value_seed(seed)?);
+            next = pairs.next_key()?;
         }
         Ok(Value::Object(all))
     }
 }
 
+/// The key under which `serde_json` gives numbers that are no integers of 64 bits, as texts (its feature
+/// `arbitrary_precision`). An object with this key is a number here too.
+const NUMBER: &str = "$serde_json::private::Number";
+
+/// A number as JSON spells it: an integer exact to 128 bits, or a float.
+fn number<E: Error>(text: &str) -> Result<Value, E> {
+    if let Ok(n) = text.parse::<i128>() {
+        return Number::from_i128(n).map(Value::Number).ok_or_else(|| E::custom("number out of range"));
+    }
+    let x = text.parse::<f64>().ok().filter(|x| x.is_finite());
+    x.and_then(Number::from_f64).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn integers_are_exact_to_128_bits_and_floats_the_nearest() {
+        let text = "{\"a\":170141183460469231731687303715884105727,\"b\":-18446744073709551616,\"c\":1.50,\"d\":1e2,\"e\":-0,\"f\":1e-7}";
+        let (object, _) =
+            object(text.as_bytes(), &Settings { json_depth: 1, ..Settings::default() }).unwrap();
+        let shown = "{\"a\":170141183460469231731687303715884105727,\"b\":-18446744073709551616,\"c\":1.5,\"d\":100.0,\"e\":0,\"f\":1e-7}";
+        assert_eq!(Value::Object(object).to_string(), shown);
+    }
 
     fn check(text: &str, settings: &Settings) -> Result<(), String> {
         object(text.as_bytes(), settings).map(drop).map_err(|e| e.message)

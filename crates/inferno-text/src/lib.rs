@@ -15,6 +15,7 @@ mod bpe;
 mod class;
 mod detokenizer;
 mod error;
+mod jinja;
 mod spans;
 mod special;
 mod split;

@@ -10,7 +10,6 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use crate::bounds::{Bounds, Meter, Stopped, reserve};
 use crate::error::TokenizerError;
-use crate::template::MARK;
 use crate::vocab::{TokenKind, Vocab};
 
 /// Whether control tokens are recognised in a text.
@@ -64,7 +63,6 @@ struct Token {
     finder: memchr::memmem::Finder<'static>,
     /// White space after it is dropped.
     strips_right: bool,
-    is_one_char: bool,
 }
 
 impl SpecialTokens {
@@ -143,7 +141,6 @@ impl Set {
             id,
             finder: memchr::memmem::Finder::new(text(id)).into_owned(),
             strips_right: strips_right(id),
-            is_one_char: std::str::from_utf8(text(id)).is_ok_and(|text| text.chars().nth(1).is_none()),
         };
         Set { tokens: ids.into_iter().map(token).collect(), automaton }
     }
@@ -157,7 +154,6 @@ impl Set {
             id,
             finder: memchr::memmem::Finder::new(text).into_owned(),
             strips_right: false,
-            is_one_char: text.chars().nth(1).is_none(),
         };
         Set { tokens: texts.into_iter().map(token).collect(), automaton }
     }
@@ -210,7 +206,7 @@ impl Set {
             let (token, start) = (&self.tokens[index as usize], start as usize);
             let mut end = start + token.len();
             // What was granted before is no shorter: if it overlaps, it has one of the ends.
-            if taken[start] || taken[end - 1] || token.is_marked(&text[end..]) {
+            if taken[start] || taken[end - 1] {
                 continue;
             }
             if granted.len() >= meter.left(0) {
@@ -287,16 +283,10 @@ impl Token {
     }
 
     fn cut<'t>(&self, text: &'t str, parts: &mut Vec<Part<'t>>) {
-        let (mut rest, mut from) = (text, 0);
-        while let Some(at) = self.finder.find(&rest.as_bytes()[from..]) {
-            let (start, end) = (from + at, from + at + self.len());
-            if self.is_marked(&rest[end..]) {
-                from = end;
-                continue;
-            }
-            parts.extend([Part::Text(&rest[..start]), Part::Token(self.id)]);
-            rest = self.stripped(&rest[end..]);
-            from = 0;
+        let mut rest = text;
+        while let Some(at) = self.finder.find(rest.as_bytes()) {
+            parts.extend([Part::Text(&rest[..at]), Part::Token(self.id)]);
+            rest = self.stripped(&rest[at + self.len()..]);
         }
         parts.push(Part::Text(rest));
     }
@@ -307,12 +297,6 @@ impl Token {
             return after;
         }
         without_leading_space(after)
-    }
-
-    /// Whether an occurrence is a message's, by what comes after it in a template's output. A mark within a token
-    /// hides it; a token of one character can only be marked behind.
-    fn is_marked(&self, after: &str) -> bool {
-        self.is_one_char && after.starts_with(MARK)
     }
 }
 

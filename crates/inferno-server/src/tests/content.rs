@@ -90,7 +90,7 @@ fn a_closed_thought_in_a_users_text_is_text() {
 }
 
 #[test]
-fn odd_characters_come_through_and_no_character_at_all_is_refused() {
+fn odd_characters_come_through_and_halves_of_them_are_refused() {
     let server = start(Settings::default());
     for text in [
         "\u{202e}abc\u{202c}",
@@ -99,17 +99,13 @@ fn odd_characters_come_through_and_no_character_at_all_is_refused() {
         "\u{e0041}",
         "é\u{301}\u{301}",
         "\u{10ffff}",
+        "\u{fdd0}",
         "👩‍👩‍👧",
         "\r\n\t\u{b}",
     ] {
         let prompt = server.post("/apply-template", &user(text)).json()["prompt"].clone();
         assert!(prompt.as_str().unwrap().contains(text), "{prompt}");
         tokens(&server, &user(text));
-    }
-    for path in ["/v1/chat/completions", "/tokenize", "/apply-template"] {
-        let reply = server.post(path, &user("a\u{fdd0}b"));
-        assert_eq!(reply.error(), (400, "invalid_value".into(), "messages".into()));
-        assert!(reply.text().contains("U+FDD0"), "{}", reply.text());
     }
     for escape in [r"\ud800", r"\udc00", r"\ud800\ud800", r"\udc00\ud800", r"\ud83d", r"\u12", r"\x41"] {
         for (path, body) in [

@@ -8,7 +8,6 @@ fn set(texts: &[String]) -> Set {
         id,
         finder: memchr::memmem::Finder::new(text.as_bytes()).into_owned(),
         strips_right: id % 3 == 0,
-        is_one_char: text.len() == 1,
     };
     let automaton = automaton(texts.iter().map(|t| t.as_bytes()));
     Set { tokens: (0..).zip(&texts).map(token).collect(), automaton: Some(automaton) }
@@ -22,7 +21,7 @@ fn one_by_one<'t>(set: &Set, text: &'t str) -> Vec<Part<'t>> {
 fn granting_all_occurrences_at_once_is_searching_one_token_after_another() {
     let texts = proptest::collection::hash_set("[ab<> ]{1,5}", 1..8);
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) };
-    proptest!(config, |(texts in texts, text in "[ab<> \u{fdd0}]{0,30}")| {
+    proptest!(config, |(texts in texts, text in "[ab<> ]{0,30}")| {
         let set = set(&texts.into_iter().collect::<Vec<_>>());
         prop_assert_eq!(set.partition(&text), one_by_one(&set, &text));
     });

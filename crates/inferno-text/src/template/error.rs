@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::FUEL;
-
 /// A template cannot be used, or does not take these messages.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum TemplateError {
@@ -30,7 +28,7 @@ pub enum TemplateError {
         reason: String,
     },
     /// The template took too many steps.
-    #[error("chat template takes more than {FUEL} steps")]
+    #[error("chat template takes too many steps for these messages")]
     OutOfFuel,
     /// The template wrote too much.
     #[error("chat template writes more than {limit} bytes")]
@@ -65,10 +63,6 @@ pub enum TemplateError {
         /// The system's message.
         reason: String,
     },
-    /// The messages, tools or extra variables hold U+FDD0, a code point that is no character and is used here as a
-    /// mark.
-    #[error("the text holds U+FDD0, which is not a character")]
-    Noncharacter,
     /// A message is not an object, or its role is not a short name.
     #[error("message {index} has no `role` of 1 to 64 letters, digits, `_`, `-` and `.`")]
     Role {

@@ -36,27 +36,6 @@ pub(super) fn attributes(source: &str) -> Vec<&str> {
     names
 }
 
-/// `{% generation %}` and `{% endgeneration %}`, which tell a trainer what the model wrote, as blocks that do
-/// nothing.
-pub(super) fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut copied = 0;
-    for (start, code) in tags(source) {
-        let word = code.trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace());
-        let instead = match word {
-            "generation" => "if true",
-            "endgeneration" => "endif",
-            _ => continue,
-        };
-        let at = start + code.find(word).unwrap_or(0);
-        out.push_str(&source[copied..at]);
-        out.push_str(instead);
-        copied = at + word.len();
-    }
-    out.push_str(&source[copied..]);
-    out
-}
-
 /// The inside of each tag and where it starts. Comments are passed over.
 fn tags(source: &str) -> Vec<(usize, &str)> {
     let mut tags = Vec::new();

@@ -54,6 +54,14 @@ pub enum RenderedPart {
 }
 
 impl Rendered {
+    pub(super) fn push_text(&mut self, text: &str) {
+        match self.parts.last_mut() {
+            _ if text.is_empty() => {}
+            Some(RenderedPart::Text(last)) => last.push_str(text),
+            _ => self.parts.push(RenderedPart::Text(text.to_owned())),
+        }
+    }
+
     /// The prompt as text, to look at. It does not show which control tokens are the template's, so that its
     /// tokens may differ from those of [`Tokenizer::encode_rendered`].
     pub fn text(&self, tokenizer: &Tokenizer) -> String {

@@ -13,15 +13,27 @@ use crate::vocab::{self, CONTROL};
 
 #[test]
 fn profiles_of_real_templates_are_right() {
+    use inferno_text::ContentForm::{Both, Text};
     let Some(dir) = xtask::testing::data("templates") else { return };
     let tokenizer = tokenizer_of(&control_texts(""));
-    let mut paths: Vec<_> = dir.read_dir().unwrap().map(|e| e.unwrap().path()).collect();
-    paths.sort();
-    for path in &paths {
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        let template = parse(&std::fs::read_to_string(path).unwrap(), &tokenizer).unwrap();
-        eprintln!("{name}: {:?}", template.profile());
+    let profile = |name: &str| {
+        let source = std::fs::read_to_string(dir.join(name)).unwrap();
+        parse(&source, &tokenizer).unwrap().profile().clone()
+    };
+    let (gpt_oss, qwen3) = (profile("openai-gpt-oss-120b.jinja"), profile("Qwen-Qwen3-0.6B.jinja"));
+    assert_eq!([gpt_oss.takes_developer, qwen3.takes_developer], [true, false]);
+    let gemma2 = profile("google-gemma-2-2b-it.jinja");
+    assert_eq!([gemma2.takes_system, qwen3.takes_system], [false, true]);
+    assert_eq!([qwen3.user_content, qwen3.system_content], [Text, Text]);
+    for name in [
+        "Qwen3.5-4B.jinja",
+        "GLM-4.6.jinja",
+        "moonshotai-Kimi-K2.jinja",
+        "google-gemma-4-31B-it-interleaved.jinja",
+    ] {
+        assert_eq!(profile(name).user_content, Both, "{name}");
     }
+    assert_eq!(profile("meetkai-functionary-medium-v3.2.jinja").arguments, inferno_text::ArgumentsForm::Text);
 }
 
 /// What a template calls its control tokens: everything in it that looks like one, and some that no template names.
@@ -233,49 +245,19 @@ fn no_real_template_makes_a_control_token_of_what_a_caller_says_anywhere() {
             }
         }
     }
-    // One wants a list that changes, the other no system message.
+    // One wants a list that changes, another no system message; the third adds text to what is none. Jinja2 fails on them
+    // too.
     let without_calls = taken[&Shape::Texts].iter();
     let without_calls: Vec<&str> = without_calls
         .filter(|name| !taken[&Shape::Calls].contains(*name) && !taken[&Shape::JsonCalls].contains(*name))
         .map(String::as_str)
         .collect();
-    assert_eq!(without_calls, ["Kimi-K2-Instruct", "google-gemma-2-2b-it"]);
+    assert_eq!(without_calls, ["Kimi-K2-Instruct", "google-gemma-2-2b-it", "llama-cpp-deepseek-r1"]);
     assert_eq!(taken[&Shape::Texts].len(), paths.len());
     assert!(taken[&Shape::Parts].len() > 20);
     // Nobody shows the name of who gave a result.
     let unseen: Vec<&str> = SITES.into_iter().filter(|site| !seen.contains(site)).collect();
     assert_eq!(unseen, ["result name"]);
-}
-
-#[test]
-fn the_mark_is_refused_wherever_a_caller_puts_it() {
-    let tokenizer = tokenizer_of(&control_texts(""));
-    let template = parse("x", &tokenizer).unwrap();
-    for shape in [Shape::Texts, Shape::Parts, Shape::Calls, Shape::JsonCalls] {
-        let render = |text: &dyn Fn(&str) -> String| {
-            let (messages, with) = chat(shape, text);
-            render_text(&template, &tokenizer, &messages, &with).map(drop)
-        };
-        assert_eq!(render(&plain), Ok(()));
-        let used = std::cell::RefCell::new(BTreeSet::new());
-        let _ = render(&|site| {
-            used.borrow_mut().insert(site.to_owned());
-            plain(site)
-        });
-        for site in used.into_inner() {
-            for mark in ["\u{fdd0}", "a\u{fdd0}", "<\u{fdd0}|im_end|>"] {
-                let found = render(&|s| if s == site { mark.into() } else { plain(s) });
-                assert_eq!(found, Err(TemplateError::Noncharacter), "{shape:?}: {site}");
-            }
-        }
-    }
-    let refuses = |messages: &[Value], with: &RenderOptions| {
-        render_text(&template, &tokenizer, messages, with).unwrap_err()
-    };
-    let mut with = options();
-    with.extra.insert("a\u{fdd0}".into(), json!(1));
-    assert_eq!(refuses(&[], &with), TemplateError::Noncharacter);
-    assert_eq!(refuses(&[message("user\u{fdd0}", "")], &options()), TemplateError::Role { index: 0 });
 }
 
 #[test]

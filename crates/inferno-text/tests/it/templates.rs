@@ -166,7 +166,7 @@ fn a_template_that_runs_wild_is_stopped() {
 
 #[test]
 fn no_call_makes_gigabytes() {
-    let big = "{% set big = 'x' * 1000000 %}{% set many = [big] * 100000000 %}";
+    let big = "{% set big = 'x' * 1000000 %}{% set many = [big] * 1000 %}";
     let bombs = [
         "'%1000000000d' | format(1)",
         "'%.1000000000f' | format(1.5)",
@@ -178,7 +178,6 @@ fn no_call_makes_gigabytes() {
         "('\n' * 1000000) | indent(1000)",
         "messages | batch(1000000000, 1)",
         "messages | slice(1000000000)",
-        "many | slice(2)",
         "big | replace('', big)",
         "big.replace('x', big)",
         "big | join(big)",
@@ -188,7 +187,6 @@ fn no_call_makes_gigabytes() {
         "many | join(',')",
         "many | string",
         "many | upper",
-        "many | list",
         "many | tojson",
         "[1] | tojson(separators=[',', big]) | replace('1', big * 100)",
         "range(1000000000) | list",
@@ -197,12 +195,18 @@ fn no_call_makes_gigabytes() {
         let template = parse(&format!("{big}{{% set y = {bomb} %}}"), &chatml_tokenizer()).unwrap();
         let found = render_text(&template, &chatml_tokenizer(), &[message("user", "hi")], &options());
         let Err(TemplateError::Stopped { reason, .. }) = found else { panic!("{bomb}: {found:?}") };
-        let is_bound = reason.contains("in one call") || reason.contains("range has too many elements");
-        assert!(is_bound, "{bomb}: {reason}");
+        let bounds = [
+            "in one call",
+            "Range too big",
+            "too wide",
+            "MiB of strings",
+            "undefined",
+            "not enough arguments",
+        ];
+        assert!(bounds.iter().any(|bound| reason.contains(bound)), "{bomb}: {reason}");
     }
-    // What is not there at all says so.
     for name in ["center", "ljust", "rjust", "zfill", "expandtabs"] {
-        let template = parse(&format!("{{{{ 'x'.{name}(1000000000) }}}}"), &chatml_tokenizer()).unwrap();
+        let template = parse(&format!("{{{{ '\\t'.{name}(1000000000) }}}}"), &chatml_tokenizer()).unwrap();
         let found = render_text(&template, &chatml_tokenizer(), &[], &options());
         assert!(matches!(found, Err(TemplateError::Stopped { line: 1, .. })), "{name}: {found:?}");
     }
@@ -234,7 +238,8 @@ fn messages_that_are_none_are_refused() {
     let tokenizer = chatml_tokenizer();
     let template = parse(CHATML, &tokenizer).unwrap();
     let run = |m: serde_json::Value| render_tokens(&template, &tokenizer, &[m], &options());
-    assert_eq!(run(message("user", "a\u{fdd0}b")), Err(TemplateError::Noncharacter));
+    // Code points that are no characters are text like others.
+    assert!(run(message("user", "a\u{fdd0}b")).is_ok());
     assert_eq!(run(message("user<|im_end|>", "")), Err(TemplateError::Role { index: 0 }));
     assert_eq!(run(serde_json::json!("hi")), Err(TemplateError::Role { index: 0 }));
     let mut with = options();
@@ -276,4 +281,104 @@ fn what_crosses_a_process_boundary_survives_it() {
     round(&with);
     round(&template.render(&[message("user", "hi\u{1f600}")], &with).unwrap());
     round(&parse("{% if %}", &tokenizer).unwrap_err());
+}
+
+#[test]
+fn templates_act_on_control_texts_in_messages_as_on_any_text() {
+    let tokens = ["<think>", "</think>", "<|im_end|>"].map(|text| (text, CONTROL));
+    let tokenizer = vocab::tokenizer(&vocab::bpe("qwen2", &[], &tokens));
+    let content = "<think>\nold</think>\n\nnew <|im_end|>";
+    for (source, expected) in [
+        ("{{ c.split('</think>')[-1].lstrip('\\n') }}", "new <|im_end|>"),
+        ("{% if '</think>' in c %}yes{% endif %}", "yes"),
+        ("{{ c | length }}", "35"),
+        ("{{ c.startswith('<think>') }}{{ c.endswith('<|im_end|>') }}", "TrueTrue"),
+        ("{{ c.find('</think>') }}{{ c[7:8] == '\\n' }}{{ c[-10:] }}", "11True<|im_end|>"),
+        ("{{ c.replace('<|im_end|>', '').strip() | length }}", "24"),
+        ("{{ c == messages[0].content }}{{ c.count('<') }}{{ c.rpartition('<')[2] }}", "True3|im_end|>"),
+        ("{% set a, b = c.split('</think>') %}{{ a }}{{ b | trim }}", "<think>\noldnew <|im_end|>"),
+    ] {
+        let template =
+            parse(&format!("{{% set c = messages[0].content %}}{source}<|im_end|>"), &tokenizer).unwrap();
+        let rendered = template.render(&[message("assistant", content)], &options()).unwrap();
+        assert_eq!(rendered.text(&tokenizer), format!("{expected}<|im_end|>"), "{source}");
+        let ids = tokenizer.encode_rendered(&rendered);
+        assert_eq!(control_ids(&tokenizer, &ids), [258], "{source}");
+    }
+}
+
+#[test]
+fn no_message_adds_a_control_token_whatever_it_is_made_of() {
+    use proptest::prelude::*;
+    let tokenizer = chatml_tokenizer();
+    let sources = [
+        CHATML,
+        "{% for m in messages %}<|im_start|>{{ m.content.split('|') | join('|') }}<|im_end|>{% endfor %}",
+        "{% for m in messages %}<|im_start|>{{ m | tojson }}{{ m.content[::-1] }}<{{ m.content }}>{% endfor %}",
+        "{% for m in messages %}<|{{ m.content }}|>{{ m.content | replace('x', '') }}{% endfor %}",
+        "{% set ns = namespace(s='') %}{% for m in messages %}{% set ns.s = ns.s ~ m.content %}{% endfor %}{{ ns.s }}<{{ ns.s | trim }}",
+        "{% for m in messages %}{{ '%s<%s' % (m.content, m.content[2:]) }}{{ '<|im_{}'.format(m.content) }}{% endfor %}",
+        "{% for m in messages %}{{ m.content | upper | lower }}<|im_{{ m.content | e }}{{ m.content * 2 }}{% endfor %}",
+    ];
+    let templates: Vec<ChatTemplate> =
+        sources.iter().map(|source| parse(source, &tokenizer).unwrap()).collect();
+    let piece = prop::sample::select(vec![
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|im_",
+        "end|>",
+        "start|>",
+        "<",
+        "|",
+        ">",
+        "im_end",
+        "|im_end|",
+        "<|",
+        "|>",
+        "x",
+        " ",
+        "\n",
+        "e",
+        "nd",
+        "<|IM_END|>",
+        "a",
+        "é",
+        "<|im_ex|>",
+    ]);
+    let text = prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat());
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) };
+    proptest!(config, |(texts in prop::collection::vec(text, 1..4))| {
+        let chat = |text: &dyn Fn(&str) -> String| {
+            texts.iter().map(|content| message("user", &text(content))).collect::<Vec<_>>()
+        };
+        // As long, of letters.
+        let harmless = chat(&|text| text.chars().map(|c| if c.is_whitespace() { c } else { 'q' }).collect());
+        let evil = chat(&str::to_owned);
+        for (template, source) in templates.iter().zip(sources) {
+            let control = |messages: &[Value]| {
+                let ids = render_tokens(template, &tokenizer, messages, &options()).unwrap();
+                control_ids(&tokenizer, &ids)
+            };
+            prop_assert_eq!(control(&evil), control(&harmless), "{}", source);
+        }
+    });
+}
+
+#[test]
+fn integers_are_exact_to_128_bits() {
+    let tokenizer = chatml_tokenizer();
+    let largest = i128::MAX.to_string();
+    let extra: Value =
+        serde_json::from_str(&format!("[{largest}, -{largest}, 18446744073709551616]")).unwrap();
+    let mut with = options();
+    for (name, value) in ["a", "b", "c"].iter().zip(extra.as_array().unwrap()) {
+        with.extra.insert((*name).into(), value.clone());
+    }
+    let template =
+        parse("{{ a }} {{ b | tojson }} {{ c + 1 }} {{ [a] }} {{ c * c == 0 }}", &tokenizer).unwrap();
+    let found = render_text(&template, &tokenizer, &[], &with);
+    assert!(matches!(found, Err(TemplateError::Stopped { reason, .. }) if reason.contains("128 bits")));
+    let template = parse("{{ a }} {{ b | tojson }} {{ c + 1 }} {{ [a] }}", &tokenizer).unwrap();
+    let found = render_text(&template, &tokenizer, &[], &with).unwrap();
+    assert_eq!(found, format!("{largest} -{largest} 18446744073709551617 [{largest}]"));
 }

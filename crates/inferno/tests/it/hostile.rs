@@ -17,7 +17,7 @@ fn hostile() -> Vec<(&'static str, String)> {
         // Deep trees of a parser.
         ("minus", format!("{{{{ {}1 }}}}", chain(20_000, "-"))),
         ("not", format!("{{{{ {}1 }}}}", chain(20_000, "not "))),
-        ("tilde", format!("{{{{ 1{} }}}}", chain(20_000, "~1"))),
+        ("tilde", format!("{{{{ 1{}~x.b.c }}}}", chain(20_000, "~1"))),
         ("plus", format!("{{{{ 1{} }}}}", chain(20_000, "+1"))),
         ("power", format!("{{{{ 1{} }}}}", chain(20_000, "**1"))),
         ("and", format!("{{{{ 1{} }}}}", chain(20_000, " and 1"))),
@@ -152,7 +152,7 @@ fn the_template_may_be_given() {
     assert!(error.contains("is not UTF-8 at byte 1"), "{error}");
     let path = file(folder.path(), "tag", "{% trans %}");
     let error = pipe("Hi\n", &["chat", "--chat-template", path.to_str().unwrap()]).error();
-    assert!(error.contains("unknown statement trans") && error.contains("`--chat-template FILE`"), "{error}");
+    assert!(error.contains("unknown tag `trans`") && error.contains("`--chat-template FILE`"), "{error}");
 }
 
 #[test]

