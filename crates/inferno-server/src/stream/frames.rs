@@ -218,7 +218,9 @@ impl Frames {
         let tells = generation.options().return_token_ids && !self.told[0].has_prompt;
         self.told[0].has_prompt = true;
         let prompt = tells.then(|| generation.prompt_tokens(0));
-        self.object(prompt.map(Some), &[choice], self.usage(generation), self.timed(generation, more), out);
+        // As llama.cpp has it: nothing has taken any time before the first token.
+        let more = if choice.delta.role.is_some() { more } else { self.timed(generation, more) };
+        self.object(prompt.map(Some), &[choice], self.usage(generation), more, out);
     }
 
     fn text<'g>(
