@@ -1,4 +1,4 @@
-//! What the C library's allocator keeps of freed memory. A server whose requests are megabytes large would otherwise keep
+//! Freed memory that the C library's allocator keeps. A server whose requests are megabytes large would otherwise keep
 //! the memory of its busiest second.
 
 /// Allocations of at least as many bytes are mappings of their own, which are given back when they are freed. Without it

@@ -222,7 +222,7 @@ impl UsageBody {
 impl Timings {
     pub(crate) fn new(totals: &Totals) -> Timings {
         let ms = |time: std::time::Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
-        // Of the times as they are told, so that whoever computes them from those gets the same.
+        // Of the times as they are told, so that computing them from those gives the same.
         let rate = |n: usize, ms: f64| if ms > 0.0 { n as f64 / ms * 1e3 } else { 0.0 };
         let each = |n: usize, ms: f64| if n > 0 { ms / n as f64 } else { 0.0 };
         let (prompt_ms, predicted_ms) = (ms(totals.prefill), ms(totals.decode));

@@ -23,7 +23,7 @@ const SHORT: usize = 256 << 10;
 const WAITING: usize = 1024;
 /// Bytes of requests after which freed memory is given back.
 const MUCH: usize = 512 << 10;
-/// It is given back when nothing was read for this time.
+/// Idle time after which freed memory is given back.
 const REST: Duration = Duration::from_millis(300);
 /// The least that a turn counts for.
 const TURN: u64 = 4 << 10;

@@ -9,7 +9,7 @@
 //! - All work is charged: a step per node, and steps by the bytes and items that operators, filters and methods
 //!   handle. Output is bounded.
 //! - Recursion is bounded everywhere (parsing, running, comparing, printing, dropping), so that no template
-//!   overflows a stack of 1 MiB. Values are immutable but for namespaces, and hold no cycles.
+//!   overflows a stack of 1 MiB. Values are immutable except for namespaces, and hold no cycles.
 //!
 //! Start reading at `run.rs`; `value.rs` is what templates compute with.
 

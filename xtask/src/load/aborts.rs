@@ -136,7 +136,7 @@ const MOST_SETTLING: Duration = Duration::from_secs(30);
 /// A connection that was closed a moment ago may still be open on the other side.
 const SPARE_FILES: u64 = 4;
 
-/// Of the streams that began, so many must be closed before their end: others test nothing.
+/// Minimum share of the started streams that are closed before their end: others test nothing.
 const LEAST_CUT: f64 = 0.9;
 
 /// What stayed behind.

@@ -21,7 +21,7 @@ use super::report::Report;
 use super::target::Target;
 use super::vitals::Vitals;
 
-/// How much is sent.
+/// Amounts to send.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes {
     /// Large requests at once, and bytes of each.

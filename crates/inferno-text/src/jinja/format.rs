@@ -259,7 +259,7 @@ fn formatted(run: &mut Run, value: &Value, spec: &str) -> Result<Text> {
             pad(run, &of, &text, '<')
         }
         (Value::Bool(_), _) if of.kind.is_none() && of.precision.is_none() => {
-            // As an integer, but for its words.
+            // As an integer, with other messages.
             let n = value.as_index().unwrap_or(0);
             let text = Text::own(integer(n, &of)?.concat());
             pad(run, &of, &text, '>')

@@ -13,7 +13,7 @@ use super::value::{Closure, Loop, Value};
 
 /// Maximum nesting of statements, expressions and calls while running.
 const DEPTH: usize = 350;
-/// Bytes that one step stands for.
+/// Bytes counted as one step.
 const BYTES_PER_STEP: u64 = 32;
 
 /// Budgets of a template.

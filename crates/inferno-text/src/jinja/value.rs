@@ -181,8 +181,8 @@ impl Value {
         self.equals_within(other, &mut 1_000_000).unwrap_or(false)
     }
 
-    /// Python's `==`, in so many steps; `None` if they are too few. Values may share their parts, so that they are much
-    /// smaller than what there is to compare.
+    /// Python's `==`, in at most this number of steps; `None` if they are too few. Values may share their
+    /// parts, so that they are much smaller than what there is to compare.
     pub(super) fn equals_within(&self, other: &Value, fuel: &mut u64) -> Option<bool> {
         use Value::{
             Bool, Bytes, Dict, Float, Function, Int, Iter, List, None as Nothing, Range, Str, Tuple,

@@ -45,7 +45,7 @@ pub(super) struct Process {
     answers: Receiver<io::Result<Vec<u8>>>,
     /// Messages answered so far.
     n_answers: usize,
-    /// It has a lower priority than other processes.
+    /// Whether it has a lower priority than other processes.
     is_lowered: bool,
 }
 

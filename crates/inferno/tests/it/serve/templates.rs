@@ -56,7 +56,7 @@ fn a_template_that_cannot_be_used_leaves_completions() {
         let served = serve_with(template);
         warns(&served, reason);
         completion(&served);
-        // Whoever renders chats by itself may still have it.
+        // A client that renders chats by itself may still have it.
         let get = "GET /tokenizer_info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         let (status, info) = served.ask(get);
         assert!(status == 200 && info.contains(&serde_json::Value::from(template).to_string()), "{info}");
