@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
+use socket2::{Domain, Socket, Type};
 use xtask::testing::Random;
 
 use super::ask::Ask;
@@ -49,7 +50,8 @@ pub(super) fn slow_readers(
         for slot in &mut slots {
             slot.open(&mut tally, || {
                 let body = Ask::chat(&mut random, max_tokens).to_json(&target.model);
-                connect(target, &http::request("POST", "/v1/chat/completions", "keep-alive", &body))
+                let request = http::request("POST", "/v1/chat/completions", "keep-alive", &body);
+                narrow(target).and_then(|stream| begin(stream, &request))
             });
             tally.bytes += slot.read(&mut [0], &mut tally.closed);
         }
@@ -126,7 +128,21 @@ impl Slot {
 }
 
 fn connect(target: &Target, first: &[u8]) -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&target.address, BACK)?;
+    begin(TcpStream::connect_timeout(&target.address, BACK)?, first)
+}
+
+/// Bytes that the system takes for a slow reader, about: with its usual buffer whole answers fit, and no server ever
+/// waits.
+const RECEIVED: usize = 2 << 10;
+
+fn narrow(target: &Target) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(target.address), Type::STREAM, None)?;
+    socket.set_recv_buffer_size(RECEIVED)?;
+    socket.connect_timeout(&target.address.into(), BACK)?;
+    Ok(socket.into())
+}
+
+fn begin(mut stream: TcpStream, first: &[u8]) -> std::io::Result<TcpStream> {
     stream.set_write_timeout(Some(BACK))?;
     stream.write_all(first)?;
     stream.set_nonblocking(true)?;
