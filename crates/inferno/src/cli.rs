@@ -73,7 +73,7 @@ pub(crate) enum Command {
     /// end to the other, which is the limit that its bytes per second are compared with. Tokens are random, and the
     /// same in every repeat.
     Bench(Box<Bench>),
-    /// Show what can compute here: the processor's instruction sets, and GPUs
+    /// Show what can compute here (instruction sets, GPUs), how fast memory is, and which models fit
     Doctor,
     /// Write a model of true shape with random weights, for benchmarks and tests
     Synth(Synth),

@@ -144,13 +144,13 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Bytes that can be had without taking them from others; `None` if the system does not say.
-fn available() -> Option<u64> {
+pub(crate) fn available() -> Option<u64> {
     let machine = read(Path::new("/proc/meminfo")).as_deref().and_then(|text| meminfo(text, "MemAvailable:"));
     [machine.or_else(total_memory), own_group().map(|group| group.left)].into_iter().flatten().min()
 }
 
 /// Bytes that this process can have if no other process has any; `None` if the system does not say.
-fn total() -> Option<u64> {
+pub(crate) fn total() -> Option<u64> {
     let machine = read(Path::new("/proc/meminfo")).as_deref().and_then(|text| meminfo(text, "MemTotal:"));
     [machine.or_else(total_memory), own_group().map(|group| group.limit)].into_iter().flatten().min()
 }

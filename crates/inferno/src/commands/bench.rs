@@ -23,7 +23,8 @@ use plan::{Item, Plan};
 use report::{Measured, Report};
 use runner::{Runner, Sample};
 use serde_json::{Value as Json, json};
-use stream::{Limit, Stream};
+use stream::Limit;
+pub(super) use stream::Stream;
 
 use crate::commands::{note, print};
 use crate::{cli, interrupt, load};

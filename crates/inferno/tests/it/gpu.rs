@@ -42,9 +42,11 @@ fn a_gpu_says_what_the_processor_says() {
 }
 
 #[test]
-fn the_doctor_lists_what_computes() {
+fn the_doctor_lists_what_computes_and_what_fits() {
     let text = inferno(&["doctor"]).ok();
-    assert!(text.contains("scalar"), "{text}");
+    for part in ["scalar", "memory ", "GB/s", "8B Q4_K_M", "users of 4,096 tokens"] {
+        assert!(text.contains(part), "{text}");
+    }
     if has_gpu() {
         assert!(text.contains("GPUs       0  "), "{text}");
     }

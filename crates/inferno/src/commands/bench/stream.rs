@@ -43,13 +43,13 @@ impl Limit {
 }
 
 /// A buffer larger than the caches, in one part per thread.
-pub(super) struct Stream {
+pub(in crate::commands) struct Stream {
     parts: Vec<Vec<u64>>,
 }
 
 impl Stream {
     /// A buffer of about `n_bytes`. Each part is written, so that it has memory, by a thread of its own.
-    pub(super) fn new(n_bytes: usize, n_threads: usize) -> Stream {
+    pub(in crate::commands) fn new(n_bytes: usize, n_threads: usize) -> Stream {
         let len = (n_bytes / 8 / n_threads).max(LANES);
         let fill = || (0..len as u64).collect::<Vec<u64>>();
         let parts = std::thread::scope(|scope| {
@@ -64,7 +64,7 @@ impl Stream {
     }
 
     /// Bytes per second over all threads, which start together: from the first start to the last end.
-    pub(super) fn measure(&self) -> f64 {
+    pub(in crate::commands) fn measure(&self) -> f64 {
         let together = Barrier::new(self.parts.len());
         let spans: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
             let read = |part: &[u64]| {
