@@ -5,6 +5,7 @@ use std::sync::Arc;
 use inferno_engine::{Distribution, Logprobs};
 use inferno_text::{
     ArgumentsForm, ChatRenderer, ContentForm, RenderOptions, Rendered, Stopped, TemplateError, Tokenizer,
+    text_part,
 };
 use serde_json::{Map, Value};
 
@@ -285,18 +286,18 @@ fn message(i: usize, message: Value, template: Option<&dyn ChatRenderer>) -> Res
     let form = profile.map_or(ContentForm::Text, |profile| profile.content(role));
     let refusal = message.get("refusal").filter(|refusal| refusal.is_string()).cloned();
     let content = match (message.get_mut("content").map(Value::take), refusal) {
-        (Some(Value::String(text)), _) => as_content(text, form),
+        (Some(Value::String(text)), _) => form.of_text(text),
         (Some(Value::Array(parts)), _) => {
             let texts = texts(&path("content"), parts)?;
             match form {
                 ContentForm::Text => Value::String(texts.join("\n")),
-                ContentForm::Parts | ContentForm::Both => texts.into_iter().map(part).collect(),
+                ContentForm::Parts | ContentForm::Both => texts.into_iter().map(text_part).collect(),
             }
         }
         // The words in which OpenAI's models decline.
         (None | Some(Value::Null), Some(Value::String(refusal))) if role == "assistant" => {
             message.insert("refusal".into(), Value::Null);
-            as_content(refusal, form)
+            form.of_text(refusal)
         }
         // An answer of calls alone, of thoughts alone, or of nothing.
         (None | Some(Value::Null), _) if role == "assistant" => match form {
@@ -323,18 +324,6 @@ fn message(i: usize, message: Value, template: Option<&dyn ChatRenderer>) -> Res
         _ => (key, value),
     });
     Ok(Value::Object(renamed.collect()))
-}
-
-/// A text in the form in which the template takes content.
-fn as_content(text: String, form: ContentForm) -> Value {
-    match form {
-        ContentForm::Text | ContentForm::Both => Value::String(text),
-        ContentForm::Parts => Value::Array(vec![part(text)]),
-    }
-}
-
-fn part(text: String) -> Value {
-    serde_json::json!({ "type": "text", "text": text })
 }
 
 /// Kinds of parts that hold no text.

@@ -34,7 +34,7 @@ pub use special::Special;
 pub use stop::{StopStrings, StopText};
 pub use template::{
     ArgumentsForm, ChatRenderer, ChatTemplate, ContentForm, RenderOptions, Rendered, RenderedPart,
-    TemplateError, TemplateProfile, TemplateTokens, message, template_source,
+    TemplateError, TemplateProfile, TemplateTokens, message, template_source, text_part,
 };
 pub use tokenizer::Tokenizer;
 pub use vocab::TokenKind;

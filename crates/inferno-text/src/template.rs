@@ -24,7 +24,7 @@ use crate::error::printable;
 use crate::jinja::{self, Fail, Limits, Template, Text, Value};
 use crate::special::{Part, Set};
 pub use error::TemplateError;
-pub use profile::{ArgumentsForm, ContentForm, TemplateProfile};
+pub use profile::{ArgumentsForm, ContentForm, TemplateProfile, text_part};
 pub use tokens::{Rendered, RenderedPart, TemplateTokens};
 
 /// Steps of a template for a short conversation: half a second.

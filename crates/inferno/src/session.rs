@@ -220,7 +220,17 @@ pub(crate) fn render(
     let n_bytes: usize = messages.iter().filter_map(|m| m["content"].as_str()).map(str::len).sum();
     // Room for any prompt that is read: whether it fits the context is said in tokens.
     let options = RenderOptions { max_bytes: 4 * n_bytes + (4 << 20), ..RenderOptions::default() };
+    let messages: Vec<_> = messages.iter().map(|message| in_form(message.clone(), template)).collect();
     let rendered =
-        template.render(messages, &options).context("the chat template does not take this prompt")?;
+        template.render(&messages, &options).context("the chat template does not take this prompt")?;
     Ok(tokenizer.encode_rendered(&rendered))
+}
+
+/// A message with its content in the form that the template takes.
+fn in_form(mut message: serde_json::Value, template: &dyn ChatRenderer) -> serde_json::Value {
+    let form = template.profile().content(message["role"].as_str().unwrap_or_default());
+    if let Some(text) = message["content"].as_str() {
+        message["content"] = form.of_text(text.to_owned());
+    }
+    message
 }

@@ -38,6 +38,21 @@ pub enum ContentForm {
     Both,
 }
 
+impl ContentForm {
+    /// A text in this form: a string, or one text part.
+    pub fn of_text(self, text: String) -> serde_json::Value {
+        match self {
+            ContentForm::Text | ContentForm::Both => text.into(),
+            ContentForm::Parts => json!([text_part(text)]),
+        }
+    }
+}
+
+/// A content part that is a text.
+pub fn text_part(text: String) -> serde_json::Value {
+    json!({ "type": "text", "text": text })
+}
+
 /// Form of a tool call's `arguments`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ArgumentsForm {

@@ -156,6 +156,15 @@ fn the_template_may_be_given() {
 }
 
 #[test]
+fn a_template_that_takes_parts_alone_gets_the_prompt() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}";
+    let path = file(folder.path(), "parts", source);
+    let args = ["run", "--chat-template", path.to_str().unwrap(), "-t", "0", "-n", "4", "Hi"];
+    assert_eq!(inferno(&args).ok(), inferno(&["run", "--raw", "-t", "0", "-n", "4", "Hi"]).ok());
+}
+
+#[test]
 fn real_templates_stay_within_the_limits() {
     let Some(folder) = xtask::testing::data("templates") else { return };
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
