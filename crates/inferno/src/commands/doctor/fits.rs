@@ -1,4 +1,4 @@
-//! Which models fit a memory, for how many users, and how fast memory lets them be.
+//! Models that fit a memory, for how many users, and how fast memory lets them be.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ struct Size {
     name: &'static str,
     /// Bytes of the file.
     file: u64,
-    /// Bytes of it that one token reads: all, or those of the experts it is routed to and what all tokens share.
+    /// Bytes of it that a token reads: all, or those of the experts it is routed to and what all tokens share.
     read: u64,
     /// Bytes of keys and values per position in F16: 2 × layers × KV heads × head_dim × 2.
     position: u64,
