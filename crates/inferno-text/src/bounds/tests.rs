@@ -69,12 +69,10 @@ fn a_run_that_cannot_fit_is_refused_by_the_lengths_of_tokens_alone() {
         true
     };
     let bounds = Bounds { tokens: 1024, word: usize::MAX, is_cancelled: &is_cancelled };
-    for (text, most) in
-        [(" ".repeat(8 << 20), 1 << 20), ("1".repeat(8 << 20), 8 << 20), ("<".repeat(8 << 20), 8 << 20)]
-    {
+    for text in [" ".repeat(8 << 20), "1".repeat(8 << 20), "<".repeat(8 << 20)] {
         let found = tokenizer.encode_within(&text, Special::Recognise, bounds);
         let Err(Stopped::TooMany { at_least }) = found else { panic!("{found:?}") };
-        assert!((100_000..=most).contains(&at_least), "{at_least}");
+        assert!((100_000..=text.len()).contains(&at_least), "{at_least}");
     }
     assert_eq!(cancelled.get(), 0);
 }

@@ -182,7 +182,7 @@ fn no_call_makes_gigabytes() {
         "big.replace('x', big)",
         "big | join(big)",
         "big.join(many)",
-        "[1, 2] | join(d=big * 50)",
+        "[1, 2, 3] | join(d=big * 50)",
         "many | join",
         "many | join(',')",
         "many | string",
