@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 mod curl;
+#[cfg(target_os = "linux")]
+mod limits;
 mod logs;
 mod setup;
 #[cfg(unix)]
