@@ -129,6 +129,11 @@ fn trace() -> Option<Vec<(f64, usize, usize)>> {
     Some(lines.into_iter().map(|(at, prompt, completion)| (at - first, prompt, completion)).collect())
 }
 
+/// Times of a request's start, and of its first token if it had one.
+type Times = (Micros, Option<Micros>);
+/// The request, the time at which an estimate was given, and the estimate.
+type Estimate = (u64, Micros, Micros);
+
 /// Plays the trace on the fake model, whose step takes 100 µs and 3 for a row, with lengths cut to its context. A second of
 /// the trace takes `stretch` microseconds: at 3,000 more and more wait, at 8,000 few do and for a short time. Every request
 /// that has to wait has an estimate of its first token when it comes, and one of its start, which is when all that wait then
@@ -145,9 +150,8 @@ fn replay(lines: &[(f64, usize, usize)], is_known: bool, stretch: f64) -> (Facto
     world.core.measure();
     let begin = world.clock.load(Ordering::Relaxed);
     // By request: when it started, and when it had its first token.
-    let seen: Arc<Mutex<HashMap<u64, (Micros, Option<Micros>)>>> = Arc::default();
-    let (mut firsts, mut starts): (Vec<(u64, Micros, Micros)>, Vec<(u64, Micros, Micros)>) =
-        Default::default();
+    let seen: Arc<Mutex<HashMap<u64, Times>>> = Arc::default();
+    let (mut firsts, mut starts): (Vec<Estimate>, Vec<Estimate>) = Default::default();
     let mut lines = lines.iter().enumerate().peekable();
     while lines.peek().is_some() || !world.core.is_idle() {
         let now = world.clock.load(Ordering::Relaxed);
@@ -195,7 +199,7 @@ fn replay(lines: &[(f64, usize, usize)], is_known: bool, stretch: f64) -> (Facto
         let (said, was) = (said.max(500) as f64, was.max(500) as f64);
         (said / was).max(was / said)
     };
-    let factors = |estimates: &[(u64, Micros, Micros)], at: &dyn Fn(u64) -> Micros| {
+    let factors = |estimates: &[Estimate], at: &dyn Fn(u64) -> Micros| {
         let mut factors: Vec<f64> =
             estimates.iter().map(|&(id, now, said)| factor(said, at(id) - now)).collect();
         factors.sort_unstable_by(f64::total_cmp);
