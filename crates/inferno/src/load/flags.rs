@@ -134,7 +134,7 @@ pub(crate) enum Units {
 /// A type for keys and values, or the one that suits the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum KvChoice {
-    /// See [`Target::kv_type`].
+    /// See [`super::Target::kv_type`].
     #[default]
     Auto,
     /// This one.
