@@ -24,8 +24,9 @@ fn has_gpu() -> bool {
     }
 }
 
+/// The first 24 tokens: later two are as good as equal (17.86 and 17.84), and a GPU may round an activation the other way.
 const GREEDY: [&str; 6] =
-    ["run", "--temperature", "0", "--max-tokens", "40", "Tell me a story about a dragon."];
+    ["run", "--temperature", "0", "--max-tokens", "24", "Tell me a story about a dragon."];
 
 #[test]
 fn a_gpu_says_what_the_processor_says() {
@@ -33,7 +34,7 @@ fn a_gpu_says_what_the_processor_says() {
         return;
     }
     let cpu = inferno(&[&GREEDY[..], &["--backend", "cpu"]].concat()).ok();
-    assert!(cpu.len() > 80, "{cpu}");
+    assert!(cpu.len() > 70, "{cpu}");
     for layers in ["auto", "2", "0"] {
         let gpu = inferno(&[&GREEDY[..], &["--backend", "wgpu", "--gpu-layers", layers]].concat());
         assert_eq!(gpu.code, Some(0), "{}", gpu.stderr);
