@@ -1,9 +1,10 @@
-//! Threads that read large requests (their JSON, their tokens), and others that render chats. Turns go fairly among clients, and to short requests
-//! before long ones.
+//! Threads that read large requests (their JSON, their tokens), and others that render chats. Turns go fairly among
+//! clients, and to short requests before long ones.
 //!
 //! Every key, or without keys every address, has a line. The line that has had the least goes next, and in it the request
-//! that is due first. A byte is worth a microsecond, and work that takes longer counts for its time, so that a long request waits for shorter ones, but not for ever. One
-//! thread is kept for short requests. Where too many wait, the longest line loses its last.
+//! that is due first. A byte is worth a microsecond, and work that takes longer counts for its time: a long request waits
+//! for shorter ones, though not for ever. One thread is kept for short requests. Where too many wait, the longest line
+//! loses its last.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -37,7 +38,7 @@ pub(crate) enum Line {
     Key(u32),
     /// An address's, where no keys are needed.
     Address(IpAddr),
-    /// Everybody else's.
+    /// Requests with neither.
     Other,
 }
 
@@ -144,7 +145,7 @@ impl Workers {
     /// Does `work` of about `n_bytes` when it is the turn of `line`. Work whose client has left is not begun.
     ///
     /// # Errors
-    /// Those of `work`; and 503 where too many wait, or there is no memory or no thread for it.
+    /// The errors of `work`; and 503 where too many wait, or there is no memory or no thread for it.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         line: Line,
