@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use inferno_model::architecture::MAX_CACHE_GROUPS;
 use inferno_model::batch::{Batch, PageId, Want};
 use inferno_model::transformer::Model;
 
@@ -40,7 +41,7 @@ pub(crate) type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
 const POISON_TIME: Micros = 60_000_000;
 
 /// Cache groups of a model, at most: families have one or two.
-pub(crate) const MAX_GROUPS: usize = 8;
+pub(crate) const MAX_GROUPS: usize = MAX_CACHE_GROUPS;
 
 /// One model, and the sequences on it.
 pub(crate) struct Core {

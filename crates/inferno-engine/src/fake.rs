@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use inferno_model::architecture::{Activation, Architecture, CacheGroup, FfnShape};
+use inferno_model::architecture::{Architecture, CacheGroup};
 use inferno_model::batch::{Batch, PAGE_LEN};
 use inferno_model::error::StepError;
 use inferno_model::output::{Output, RowOutput};
@@ -46,19 +46,12 @@ impl Fake {
             dim: 1,
             vocab_size: VOCAB,
             context_len: CONTEXT,
-            n_heads: 1,
-            n_kv_heads: 1,
-            head_dim: 1,
             norm_eps: 0.0,
-            activation: Activation::Silu,
             embedding_scale: 1.0,
-            attn_scale: 1.0,
-            attn_softcap: None,
             final_softcap: None,
-            ffn: FfnShape::Dense { ffn_dim: 1 },
             layers: Vec::new(),
             ropes: Vec::new(),
-            cache_groups: vec![CacheGroup { layers: Vec::new(), window: None }],
+            cache_groups: vec![CacheGroup::pages(Vec::new(), [1, 1, 1], None)],
             required: &[],
         };
         let kv = vec![0xBAD; n_pages * PAGE_LEN];

@@ -225,7 +225,7 @@ impl<B: Backend> Pool<B> {
         // One page is left over; one holds positions past the end of the first sequence.
         let n_pages = spans.map(|(len, _)| len.div_ceil(PAGE_LEN));
         let total = n_pages[0] + n_pages[1] + 2;
-        let groups = vec![(CacheGroup { layers: vec![0], window: None }, total)];
+        let groups = vec![(CacheGroup::pages(vec![0], [n_kv_heads, head_dim, head_dim], None), total)];
         let mut pool = b.kv_pool(&KvShape { groups, n_kv_heads, head_dim, kv_type }).expect("a small pool");
         // Odd ids from above, then even ones from below.
         let mut ids = (0..total as u32).rev().filter(|i| i % 2 == 1).chain((0..total as u32).step_by(2));

@@ -3,12 +3,16 @@
 //! Fused tensors (`attn_qkv`, gate and up in one `ffn_up`) are cut by rows here; nobody else knows of them.
 
 use std::collections::HashSet;
+use std::mem::discriminant;
 
 use inferno_format::{DType, Gguf, TensorEntry};
 
-use crate::architecture::{Architecture, FfnShape, Routing};
-use crate::backend::{Backend, ExpertWeights, HostTensor, Source};
+use crate::architecture::{Architecture, LayerShape};
+use crate::backend::{Backend, HostTensor, Source};
 use crate::error::LoadError;
+use crate::ffn::Ffn;
+use crate::layer::Layer;
+use crate::mixer::Mixer;
 
 /// All tensors of a model, in a backend's layout.
 #[derive(Debug)]
@@ -20,52 +24,7 @@ pub struct Weights<W> {
     /// (vocab_size, dim); `None` if tied to `token_embd`.
     pub output: Option<W>,
     /// One per layer.
-    pub layers: Vec<LayerWeights<W>>,
-}
-
-/// The tensors of one layer. A tensor the file does not have is `None`.
-#[derive(Debug)]
-pub struct LayerWeights<W> {
-    /// (dim,)
-    pub attn_norm: W,
-    /// (n_heads × head_dim, dim)
-    pub attn_q: W,
-    /// (n_kv_heads × head_dim, dim)
-    pub attn_k: W,
-    /// (n_kv_heads × head_dim, dim)
-    pub attn_v: W,
-    /// (n_heads × head_dim,)
-    pub attn_q_bias: Option<W>,
-    /// (n_kv_heads × head_dim,)
-    pub attn_k_bias: Option<W>,
-    /// (n_kv_heads × head_dim,)
-    pub attn_v_bias: Option<W>,
-    /// (head_dim,)
-    pub attn_q_norm: Option<W>,
-    /// (head_dim,)
-    pub attn_k_norm: Option<W>,
-    /// (dim, n_heads × head_dim)
-    pub attn_output: W,
-    /// (dim,)
-    pub attn_output_bias: Option<W>,
-    /// (dim,)
-    pub post_attention_norm: Option<W>,
-    /// (dim,)
-    pub ffn_norm: W,
-    /// The feed-forward network.
-    pub ffn: Ffn<W>,
-    /// (dim,)
-    pub post_ffw_norm: Option<W>,
-}
-
-/// One network for every row, or many to choose from.
-#[derive(Debug)]
-#[allow(missing_docs, reason = "the fields are GGUF tensor names")]
-pub enum Ffn<W> {
-    /// gate and up (ffn_dim, dim), down (dim, ffn_dim)
-    Dense { ffn_gate: W, ffn_up: W, ffn_down: W },
-    /// router (n_experts, dim)
-    Experts { ffn_gate_inp: W, experts: ExpertWeights<W>, routing: Routing },
+    pub layers: Vec<Layer<W>>,
 }
 
 impl<W> Weights<W> {
@@ -107,74 +66,48 @@ struct Loader<'a, B> {
     file: &'a Gguf,
     arch: &'a Architecture,
     backend: &'a mut B,
-    /// Names of per-layer tensors, without `blk.N.`, that any layer has.
-    in_layers: HashSet<&'a str>,
     used: HashSet<String>,
+}
+
+/// Loads the mixer or the feed-forward network of one layer: names are those in the file without `blk.N.`.
+pub(crate) struct Part<'l, 'a, B> {
+    loader: &'l mut Loader<'a, B>,
+    layer: usize,
+    /// Tensors, without `blk.N.`, that any layer with a part of the same kind has.
+    in_peers: HashSet<&'a str>,
 }
 
 impl<'a, B: Backend> Loader<'a, B> {
     fn new(file: &'a Gguf, arch: &'a Architecture, backend: &'a mut B) -> Self {
-        let in_layers = file.tensors().iter().filter_map(|t| t.name.strip_prefix("blk.")?.split_once('.'));
-        let in_layers = in_layers.map(|(_, name)| name).collect();
-        Loader { file, arch, backend, in_layers, used: HashSet::new() }
+        Loader { file, arch, backend, used: HashSet::new() }
     }
 
-    fn layer(&mut self, i: usize) -> Result<LayerWeights<B::Weight>, LoadError> {
-        let Architecture { dim, head_dim, n_heads, n_kv_heads, .. } = *self.arch;
-        let (q_dim, kv_dim) = (n_heads * head_dim, n_kv_heads * head_dim);
-        let blk = |name: &str| format!("blk.{i}.{name}");
-
-        let [attn_q, attn_k, attn_v] = match self.file.tensor(&blk("attn_qkv.weight")) {
-            Some(_) => self.cut(&blk("attn_qkv.weight"), [q_dim, kv_dim, kv_dim], dim)?,
-            None => {
-                let names = ["attn_q.weight", "attn_k.weight", "attn_v.weight"].map(blk);
-                self.matrices(&names, [q_dim, kv_dim, kv_dim], dim)?
+    fn layer(&mut self, i: usize) -> Result<Layer<B::Weight>, LoadError> {
+        let LayerShape { mixer, ffn } = self.arch.layers[i];
+        let mixer = match mixer {
+            Some(shape) => {
+                let kind = Some(discriminant(&shape));
+                let mut part = self.part(i, |peer| peer.mixer.as_ref().map(discriminant) == kind);
+                Some(Mixer::load(&mut part, shape)?)
             }
+            None => None,
         };
-        Ok(LayerWeights {
-            attn_norm: self.vector(&blk("attn_norm.weight"), dim)?,
-            attn_q,
-            attn_k,
-            attn_v,
-            attn_q_bias: self.optional(i, "attn_q.bias", q_dim)?,
-            attn_k_bias: self.optional(i, "attn_k.bias", kv_dim)?,
-            attn_v_bias: self.optional(i, "attn_v.bias", kv_dim)?,
-            attn_q_norm: self.optional(i, "attn_q_norm.weight", head_dim)?,
-            attn_k_norm: self.optional(i, "attn_k_norm.weight", head_dim)?,
-            attn_output: self.matrix(&blk("attn_output.weight"), dim, q_dim)?,
-            attn_output_bias: self.optional(i, "attn_output.bias", dim)?,
-            post_attention_norm: self.optional(i, "post_attention_norm.weight", dim)?,
-            ffn_norm: self.vector(&blk("ffn_norm.weight"), dim)?,
-            ffn: self.ffn(i)?,
-            post_ffw_norm: self.optional(i, "post_ffw_norm.weight", dim)?,
-        })
+        let ffn = match ffn {
+            Some(shape) => {
+                let kind = Some(discriminant(&shape));
+                let mut part = self.part(i, |peer| peer.ffn.as_ref().map(discriminant) == kind);
+                Some(Ffn::load(&mut part, shape)?)
+            }
+            None => None,
+        };
+        Ok(Layer { mixer, ffn })
     }
 
-    fn ffn(&mut self, i: usize) -> Result<Ffn<B::Weight>, LoadError> {
-        let dim = self.arch.dim;
-        let blk = |name: &str| format!("blk.{i}.{name}");
-        match self.arch.ffn {
-            FfnShape::Dense { ffn_dim } => {
-                let up = blk("ffn_up.weight");
-                let fused = self.file.tensor(&blk("ffn_gate.weight")).is_none()
-                    && self.file.tensor(&up).is_some_and(|t| t.n_rows() == 2 * ffn_dim);
-                let [ffn_gate, ffn_up] = match fused {
-                    true => self.cut(&up, [ffn_dim, ffn_dim], dim)?,
-                    false => self.matrices(&[blk("ffn_gate.weight"), up], [ffn_dim, ffn_dim], dim)?,
-                };
-                let ffn_down = self.matrix(&blk("ffn_down.weight"), dim, ffn_dim)?;
-                Ok(Ffn::Dense { ffn_gate, ffn_up, ffn_down })
-            }
-            FfnShape::Experts { n_experts, ffn_dim, routing } => Ok(Ffn::Experts {
-                ffn_gate_inp: self.matrix(&blk("ffn_gate_inp.weight"), n_experts, dim)?,
-                experts: ExpertWeights {
-                    ffn_gate_exps: self.stacked(i, "ffn_gate", [n_experts, ffn_dim, dim])?,
-                    ffn_up_exps: self.stacked(i, "ffn_up", [n_experts, ffn_dim, dim])?,
-                    ffn_down_exps: self.stacked(i, "ffn_down", [n_experts, dim, ffn_dim])?,
-                },
-                routing,
-            }),
-        }
+    fn part(&mut self, layer: usize, is_peer: impl Fn(&LayerShape) -> bool) -> Part<'_, 'a, B> {
+        let is_peer = |i: usize| self.arch.layers.get(i).is_some_and(&is_peer);
+        let names = self.file.tensors().iter().filter_map(|t| t.name.strip_prefix("blk.")?.split_once('.'));
+        let in_peers = names.filter(|(i, _)| i.parse().is_ok_and(is_peer)).map(|(_, name)| name).collect();
+        Part { loader: self, layer, in_peers }
     }
 
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<B::Weight, LoadError> {
@@ -223,12 +156,6 @@ impl<'a, B: Backend> Loader<'a, B> {
         let entry = self.entry(name, &[len])?;
         check_float(entry)?;
         self.upload(entry, 1, 1, len)
-    }
-
-    /// A per-layer vector that a family may have; if one layer has it, all must.
-    fn optional(&mut self, i: usize, name: &str, len: usize) -> Result<Option<B::Weight>, LoadError> {
-        let expected = self.in_layers.contains(name) || self.arch.required.contains(&name);
-        expected.then(|| self.vector(&format!("blk.{i}.{name}"), len)).transpose()
     }
 
     /// Cuts a matrix into several by rows.
@@ -314,6 +241,68 @@ impl<'a, B: Backend> Loader<'a, B> {
             return Err(LoadError::UnusedTensor { name: entry.name.clone(), family: self.arch.family });
         }
         Ok(self.file.verify_unchanged()?)
+    }
+}
+
+impl<B: Backend> Part<'_, '_, B> {
+    fn full(&self, name: &str) -> String {
+        format!("blk.{}.{name}", self.layer)
+    }
+
+    /// Width of the residual stream.
+    pub(crate) fn dim(&self) -> usize {
+        self.loader.arch.dim
+    }
+
+    /// Whether the layer has a tensor of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.loader.file.tensor(&self.full(name)).is_some()
+    }
+
+    /// Rows of the tensor of that name, if the layer has it.
+    pub(crate) fn n_rows(&self, name: &str) -> Option<usize> {
+        self.loader.file.tensor(&self.full(name)).map(TensorEntry::n_rows)
+    }
+
+    /// A vector that the layer must have.
+    pub(crate) fn vector(&mut self, name: &str, len: usize) -> Result<B::Weight, LoadError> {
+        self.loader.vector(&self.full(name), len)
+    }
+
+    /// A vector that a family may have; if one layer with a part of this kind has it, all of them must.
+    pub(crate) fn optional(&mut self, name: &str, len: usize) -> Result<Option<B::Weight>, LoadError> {
+        let expected = self.in_peers.contains(name) || self.loader.arch.required.contains(&name);
+        expected.then(|| self.vector(name, len)).transpose()
+    }
+
+    /// A matrix that the layer must have.
+    pub(crate) fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<B::Weight, LoadError> {
+        self.loader.matrix(&self.full(name), rows, cols)
+    }
+
+    /// Matrices that have the same input.
+    pub(crate) fn matrices<const N: usize>(
+        &mut self,
+        names: [&str; N],
+        rows: [usize; N],
+        cols: usize,
+    ) -> Result<[B::Weight; N], LoadError> {
+        self.loader.matrices(&names.map(|name| self.full(name)), rows, cols)
+    }
+
+    /// Cuts a matrix into several by rows.
+    pub(crate) fn cut<const N: usize>(
+        &mut self,
+        name: &str,
+        rows: [usize; N],
+        cols: usize,
+    ) -> Result<[B::Weight; N], LoadError> {
+        self.loader.cut(&self.full(name), rows, cols)
+    }
+
+    /// The matrices of all experts, (n_experts, rows, cols): `ffn_up` is `ffn_up_exps.weight`, or `ffn_up.0.weight` and so on.
+    pub(crate) fn stacked(&mut self, name: &str, shape: [usize; 3]) -> Result<B::Weight, LoadError> {
+        self.loader.stacked(self.layer, name, shape)
     }
 }
 

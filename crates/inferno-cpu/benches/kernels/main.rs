@@ -90,7 +90,8 @@ impl Bench<'_> {
         batch.push(&vec![0; n_rows], len - n_rows, &[&pages], Want::Nothing);
         let n_seen: usize = (len - n_rows + 1..=len).sum();
         for (kv_type, half_bytes) in [(KvType::F32, 8), (KvType::F16, 4), (KvType::Q8_0, 2)] {
-            let groups = vec![(CacheGroup { layers: vec![0], window: None }, pages.len())];
+            let groups =
+                vec![(CacheGroup::pages(vec![0], [n_kv_heads, head_dim, head_dim], None), pages.len())];
             let kv_shape = KvShape { groups, n_kv_heads, head_dim, kv_type };
             let mut pool = self.cpu.get_mut().kv_pool(&kv_shape).expect("a small pool");
             self.cpu.get_mut().store_kv(&mut pool, layer, &k, &v, &fill);

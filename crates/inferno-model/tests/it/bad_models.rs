@@ -138,6 +138,10 @@ fn a_per_layer_array_of_equal_numbers_is_one_number() {
     assert!(run::load(&parts.file(), 64).is_ok());
 }
 
+fn windows(arch: &Architecture) -> Vec<Option<usize>> {
+    arch.layers.iter().map(|l| l.attention().unwrap().window).collect()
+}
+
 #[test]
 fn a_family_fills_in_what_its_files_may_leave_out() {
     let mut parts = Parts::of("gemma2");
@@ -145,13 +149,13 @@ fn a_family_fills_in_what_its_files_may_leave_out() {
         parts.without_key(&format!("gemma2.{key}"));
     }
     let arch = Architecture::read(&parts.file(), None).unwrap();
-    assert_eq!((arch.attn_softcap, arch.final_softcap), (Some(50.0), Some(30.0)));
-    let windows: Vec<Option<usize>> = arch.layers.iter().map(|l| l.window).collect();
-    assert_eq!(windows, [Some(4096), None, Some(4096)]);
+    assert!(arch.layers.iter().all(|l| l.attention().unwrap().softcap == Some(50.0)));
+    assert_eq!(arch.final_softcap, Some(30.0));
+    assert_eq!(windows(&arch), [Some(4096), None, Some(4096)]);
     // Zero says that there is none.
     parts.metadata.set("gemma2.attention.sliding_window", Value::U32(0));
     let arch = Architecture::read(&parts.file(), None).unwrap();
-    assert!(arch.layers.iter().all(|l| l.window.is_none()));
+    assert_eq!(windows(&arch), [None; 3]);
 }
 
 #[test]
@@ -178,11 +182,15 @@ fn windowed_layers_may_be_listed_one_by_one() {
     let mut parts = Parts::of("gemma2");
     parts.metadata.set(pattern, Value::Array(Array::Bool(vec![false, true, true])));
     let arch = Architecture::read(&parts.file(), None).unwrap();
-    assert_eq!(arch.layers.iter().map(|l| l.window).collect::<Vec<_>>(), [None, Some(8), Some(8)]);
+    assert_eq!(windows(&arch), [None, Some(8), Some(8)]);
+    parts.metadata.set(pattern, Value::Array(Array::I32(vec![0, 1, 1])));
+    assert_eq!(Architecture::read(&parts.file(), None).unwrap(), arch);
     parts.metadata.set(pattern, Value::Array(Array::Bool(vec![true])));
     assert_eq!(
         parts.error(),
-        format!("metadata key `{pattern}` is an array of 1 bool, expected one bool a layer")
+        format!(
+            "metadata key `{pattern}` is an array of 1 bool, expected one value, or an array with one per layer (`block_count`)"
+        )
     );
 }
 

@@ -24,7 +24,8 @@ fn rows(b: &mut Wgpu, width: usize, numbers: &[f32]) -> Buffer {
 fn attend(b: &mut Wgpu, kv_type: KvType, window: Option<usize>, n: usize) -> Vec<f32> {
     let (n_heads, n_kv_heads, head_dim) = (16, 8, 32);
     let mut random = Random(4);
-    let groups = vec![(CacheGroup { layers: vec![0], window }, LEN.div_ceil(PAGE_LEN))];
+    let groups =
+        vec![(CacheGroup::pages(vec![0], [n_kv_heads, head_dim, head_dim], window), LEN.div_ceil(PAGE_LEN))];
     let mut pool = b.kv_pool(&KvShape { groups, n_kv_heads, head_dim, kv_type }).unwrap();
     let table: Vec<PageId> = (0..LEN.div_ceil(PAGE_LEN) as u32).rev().map(PageId).collect();
     let mut all = Batch::default();
@@ -66,7 +67,7 @@ fn a_row_alone_is_split_and_among_many_is_not_and_gets_the_same_bits() {
 #[test]
 fn a_head_that_no_workgroup_holds_is_refused() {
     let Some(mut b) = backend() else { return };
-    let groups = vec![(CacheGroup { layers: vec![0], window: None }, 1)];
+    let groups = vec![(CacheGroup::pages(vec![0], [1, 1024, 1024], None), 1)];
     let shape = KvShape { groups, n_kv_heads: 1, head_dim: 1024, kv_type: KvType::F16 };
     let message = b.kv_pool(&shape).unwrap_err().to_string();
     assert!(message.starts_with("heads have 1024 numbers"), "{message}");
@@ -75,7 +76,7 @@ fn a_head_that_no_workgroup_holds_is_refused() {
 #[test]
 fn what_a_device_has_no_room_for_is_said_with_numbers() {
     let Some(mut b) = backend() else { return };
-    let groups = vec![(CacheGroup { layers: vec![0], window: None }, 1 << 24)];
+    let groups = vec![(CacheGroup::pages(vec![0], [64, 128, 128], None), 1 << 24)];
     let shape = KvShape { groups, n_kv_heads: 64, head_dim: 128, kv_type: KvType::F32 };
     let message = b.kv_pool(&shape).unwrap_err().to_string();
     assert!(message.contains("16777216 pages") && message.contains("--kv-memory"), "{message}");

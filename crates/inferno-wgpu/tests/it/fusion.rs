@@ -40,7 +40,7 @@ fn heads(
     let (head_dim, kv_type, is_normed, pairing) = shape;
     let (n, n_heads, n_kv_heads) = (PAGE_LEN - 3, 6, 2);
     let mut random = Random(9);
-    let groups = vec![(CacheGroup { layers: vec![0], window: None }, 1)];
+    let groups = vec![(CacheGroup::pages(vec![0], [n_kv_heads, head_dim, head_dim], None), 1)];
     let mut pool = b.kv_pool(&KvShape { groups, n_kv_heads, head_dim, kv_type }).unwrap();
     let mut batch = Batch::default();
     batch.push(&vec![0; n], 1, &[&[PageId(0)]], Want::Nothing);

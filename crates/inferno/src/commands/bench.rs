@@ -26,6 +26,7 @@ use serde_json::{Value as Json, json};
 use stream::Limit;
 pub(super) use stream::Stream;
 
+use crate::commands::inspect::each;
 use crate::commands::{note, print};
 use crate::{cli, interrupt, load};
 
@@ -202,9 +203,9 @@ fn model_json(opened: &load::Opened, arch: &Architecture) -> Json {
         "architecture": arch.family,
         "n_layers": arch.layers.len(),
         "dim": arch.dim,
-        "n_heads": arch.n_heads,
-        "n_kv_heads": arch.n_kv_heads,
-        "head_dim": arch.head_dim,
+        "n_heads": each(arch, |l| l.attention().map_or(0, |a| a.n_heads)),
+        "n_kv_heads": each(arch, |l| l.attention().map_or(0, |a| a.n_kv_heads)),
+        "head_dim": each(arch, |l| l.attention().map_or(0, |a| a.key_width)),
         "vocab_size": arch.vocab_size,
         "context_len": arch.context_len,
     })

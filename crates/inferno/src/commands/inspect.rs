@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use inferno_format::{Array, Value};
-use inferno_model::architecture::{Architecture, FfnShape};
+use inferno_model::architecture::{
+    Activation, Architecture, CacheGroup, DenseShape, ExpertsShape, FfnShape, LayerShape,
+};
 use serde_json::{Map, Value as Json};
 
 use crate::sampling::FromFile;
@@ -44,37 +46,67 @@ impl Memory {
 fn hyperparameters(arch: &Architecture) -> Map<String, Json> {
     let mut map = Map::new();
     let mut put = |name: &str, value: Json| map.insert(name.into(), value);
+    let attentions = || arch.layers.iter().filter_map(LayerShape::attention);
     put("architecture", arch.family.into());
     put("n_layers", arch.layers.len().into());
     put("dim", arch.dim.into());
-    put("n_heads", arch.n_heads.into());
-    put("n_kv_heads", arch.n_kv_heads.into());
-    put("head_dim", arch.head_dim.into());
-    match arch.ffn {
-        FfnShape::Dense { ffn_dim } => put("ffn_dim", ffn_dim.into()),
-        FfnShape::Experts { n_experts, ffn_dim, routing } => {
-            put("ffn_dim", ffn_dim.into());
-            put("n_experts", n_experts.into());
-            put("n_experts_used", routing.n_used.into())
-        }
-    };
+    put("n_heads", each(arch, |l| l.attention().map_or(0, |a| a.n_heads)));
+    put("n_kv_heads", each(arch, |l| l.attention().map_or(0, |a| a.n_kv_heads)));
+    put("head_dim", each(arch, |l| l.attention().map_or(0, |a| a.key_width)));
+    put("ffn_dim", each(arch, |l| ffn(l).map_or(0, |(ffn_dim, _)| ffn_dim)));
+    if let Some(mixture) = arch.layers.iter().find_map(mixture) {
+        put("n_experts", mixture.n_experts.into());
+        put("n_experts_used", mixture.routing.n_used.into());
+    }
     put("vocab_size", arch.vocab_size.into());
     put("context_len", arch.context_len.into());
     put("norm_eps", f64_of(arch.norm_eps).into());
-    put("activation", format!("{:?}", arch.activation).into());
-    put("attn_scale", f64_of(arch.attn_scale).into());
+    if let Some((_, activation)) = arch.layers.iter().find_map(ffn) {
+        put("activation", format!("{activation:?}").into());
+    }
+    put("attn_scale", each(arch, |l| l.attention().map_or(0.0, |a| f64_of(a.scale))));
     put("rope_dims", arch.ropes[0].dims.into());
     put("rope_pairing", format!("{:?}", arch.ropes[0].pairing).into());
-    if let Some(window) = arch.cache_groups.iter().find_map(|g| g.window) {
+    if let Some(window) = arch.cache_groups.iter().find_map(CacheGroup::window) {
         put("window", window.into());
-        put("n_windowed_layers", arch.layers.iter().filter(|l| l.window.is_some()).count().into());
+        put("n_windowed_layers", attentions().filter(|a| a.window.is_some()).count().into());
     }
-    for (name, cap) in [("attn_softcap", arch.attn_softcap), ("final_softcap", arch.final_softcap)] {
+    for (name, cap) in
+        [("attn_softcap", attentions().find_map(|a| a.softcap)), ("final_softcap", arch.final_softcap)]
+    {
         if let Some(cap) = cap {
             put(name, f64_of(cap).into());
         }
     }
     map
+}
+
+/// A number of every layer: one number if they are equal, else a list.
+pub(crate) fn each<T: PartialEq + Into<Json>>(
+    arch: &Architecture,
+    number: impl Fn(&LayerShape) -> T + Copy,
+) -> Json {
+    let mut numbers: Vec<T> = arch.layers.iter().map(number).collect();
+    numbers.dedup();
+    match numbers.len() {
+        1 => numbers.remove(0).into(),
+        _ => arch.layers.iter().map(number).map(Into::into).collect(),
+    }
+}
+
+/// Width and activation of a layer's feed-forward network.
+fn ffn(layer: &LayerShape) -> Option<(usize, Activation)> {
+    layer.ffn.map(|ffn| match ffn {
+        FfnShape::Dense(DenseShape { ffn_dim, activation }) => (ffn_dim, activation),
+        FfnShape::Experts(ExpertsShape { ffn_dim, activation, .. }) => (ffn_dim, activation),
+    })
+}
+
+fn mixture(layer: &LayerShape) -> Option<ExpertsShape> {
+    match layer.ffn {
+        Some(FfnShape::Experts(shape)) => Some(shape),
+        Some(FfnShape::Dense(_)) | None => None,
+    }
 }
 
 /// The decimal number a person would write for `x`, not its binary expansion.

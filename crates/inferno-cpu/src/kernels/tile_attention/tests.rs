@@ -66,7 +66,7 @@ impl Sequence {
     ) -> Vec<u32> {
         let [n_heads, n_kv_heads, head_dim] = self.heads;
         let n_pages = LEN.div_ceil(PAGE_LEN);
-        let groups = vec![(CacheGroup { layers: vec![0], window: None }, n_pages)];
+        let groups = vec![(CacheGroup::pages(vec![0], [n_kv_heads, head_dim, head_dim], None), n_pages)];
         let kv_type = KvType::Bf16;
         let mut pool = b.kv_pool(&KvShape { groups, n_kv_heads, head_dim, kv_type }).unwrap();
         let id = |i: usize| PageId(if reverse { n_pages - 1 - i } else { i } as u32);

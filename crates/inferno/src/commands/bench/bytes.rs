@@ -16,9 +16,8 @@ pub(super) fn per_step(file: &Gguf, arch: &Architecture, kv_type: KvType, work: 
 
 /// What a row at `position` sees in all layers.
 fn kv_bytes(arch: &Architecture, kv_type: KvType, position: usize) -> usize {
-    let row = 2 * arch.n_kv_heads * kv_type.head_bytes(arch.head_dim);
     let seen = |window: Option<usize>| window.map_or(position + 1, |w| w.min(position + 1));
-    arch.layers.iter().map(|layer| row * seen(layer.window)).sum()
+    arch.cache_groups.iter().map(|group| group.bytes_per_position(kv_type) * seen(group.window())).sum()
 }
 
 fn weight_bytes(file: &Gguf, arch: &Architecture, n_rows: usize) -> f64 {
@@ -36,10 +35,11 @@ fn weight_bytes(file: &Gguf, arch: &Architecture, n_rows: usize) -> f64 {
 
 /// How many of the experts `n_rows` rows wake, were each choice as likely as any.
 fn share_of_experts(arch: &Architecture, n_rows: usize) -> f64 {
-    match arch.ffn {
-        FfnShape::Dense { .. } => 1.0,
-        FfnShape::Experts { n_experts, routing, .. } => {
-            1.0 - (1.0 - routing.n_used as f64 / n_experts as f64).powi(n_rows as i32)
-        }
-    }
+    let mixture = arch.layers.iter().find_map(|layer| match layer.ffn {
+        Some(FfnShape::Experts(shape)) => Some(shape),
+        Some(FfnShape::Dense(_)) | None => None,
+    });
+    mixture.map_or(1.0, |mixture| {
+        1.0 - (1.0 - mixture.routing.n_used as f64 / mixture.n_experts as f64).powi(n_rows as i32)
+    })
 }

@@ -1,0 +1,78 @@
+//! The table of families.
+
+use crate::ffn::Activation;
+use crate::rope::Pairing;
+
+/// What a file does not say about its family.
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) pairing: Pairing,
+    pub(super) activation: Activation,
+    /// Embeddings are multiplied by √dim.
+    pub(super) scaled_embedding: bool,
+    /// The window when the file is silent.
+    pub(super) window: Option<u32>,
+    /// With a window, every n-th layer still sees everything; `None`: all layers are windowed.
+    pub(super) full_every: Option<u32>,
+    /// Rotation base of windowed layers, where it is another than that of full ones.
+    pub(super) window_theta: Option<f32>,
+    /// Softcaps of scores and logits when the file is silent.
+    pub(super) softcaps: (Option<f32>, Option<f32>),
+    /// This many layers mean a score scale of `1/√(dim / n_heads)` instead of `1/√head_dim`.
+    pub(super) wide_scale_at: Option<usize>,
+    /// Whether weights of chosen experts are divided by their sum when the file is silent; `None`: the family has no experts.
+    pub(super) renormalizes_experts: Option<bool>,
+    /// Per-layer tensors that all files of the family have, where others may lack them.
+    pub(super) required: &'static [&'static str],
+}
+
+const PLAIN: Family = Family {
+    name: "",
+    pairing: Pairing::Halves,
+    activation: Activation::Silu,
+    scaled_embedding: false,
+    window: None,
+    full_every: None,
+    window_theta: None,
+    softcaps: (None, None),
+    wide_scale_at: None,
+    renormalizes_experts: None,
+    required: &[],
+};
+
+const QK_NORM: &[&str] = &["attn_q_norm.weight", "attn_k_norm.weight"];
+
+pub(super) const FAMILIES: &[Family] = &[
+    // Llama 1 to 3, Mistral and Mixtral all call themselves llama.
+    Family { name: "llama", pairing: Pairing::Adjacent, renormalizes_experts: Some(true), ..PLAIN },
+    Family { name: "qwen2", required: &["attn_q.bias", "attn_k.bias", "attn_v.bias"], ..PLAIN },
+    Family { name: "qwen3", required: QK_NORM, ..PLAIN },
+    Family { name: "qwen3moe", renormalizes_experts: Some(true), required: QK_NORM, ..PLAIN },
+    Family { name: "phi3", ..PLAIN },
+    Family {
+        name: "gemma2",
+        activation: Activation::GeluTanh,
+        scaled_embedding: true,
+        window: Some(4096),
+        full_every: Some(2),
+        softcaps: (Some(50.0), Some(30.0)),
+        wide_scale_at: Some(46),
+        required: &["post_attention_norm.weight", "post_ffw_norm.weight"],
+        ..PLAIN
+    },
+    Family {
+        name: "gemma3",
+        activation: Activation::GeluTanh,
+        scaled_embedding: true,
+        full_every: Some(6),
+        window_theta: Some(10_000.0),
+        wide_scale_at: Some(62),
+        required: &[
+            "attn_q_norm.weight",
+            "attn_k_norm.weight",
+            "post_attention_norm.weight",
+            "post_ffw_norm.weight",
+        ],
+        ..PLAIN
+    },
+];

@@ -1,0 +1,98 @@
+//! Feed-forward networks: the half of a layer that works on every row on its own. A kind of network is a file with its shape,
+//! its tensors and its forward pass.
+
+mod dense;
+mod experts;
+
+pub use dense::{Dense, DenseShape};
+pub use experts::{Experts, ExpertsShape, Routing};
+
+use crate::backend::Backend;
+use crate::error::{BackendError, LoadError};
+use crate::layer::Pass;
+use crate::weights::Part;
+use dense::DenseScratch;
+use experts::ExpertsScratch;
+
+/// The feed-forward network of a layer: `down(activation(gate(x)) * up(x))`, once or per chosen expert.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum FfnShape {
+    /// One network for every row.
+    Dense(DenseShape),
+    /// Every row chooses some of many.
+    Experts(ExpertsShape),
+}
+
+/// The function applied to the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x / (1 + exp(-x))`.
+    Silu,
+    /// GELU in its tanh form: `x/2 * (1 + tanh(√(2/π) * (x + 0.044715 x³)))`.
+    GeluTanh,
+}
+
+/// The tensors of a feed-forward network.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the variants are those of `FfnShape`")]
+pub enum Ffn<W> {
+    Dense(Dense<W>),
+    Experts(Experts<W>),
+}
+
+/// Activations of all feed-forward networks of a model: one entry per set of widths.
+pub(crate) struct FfnScratch<T> {
+    dense: Vec<DenseScratch<T>>,
+    experts: Vec<ExpertsScratch<T>>,
+}
+
+impl<T> FfnScratch<T> {
+    pub(crate) fn new<B: Backend<Buffer = T>>(
+        shapes: impl Iterator<Item = FfnShape>,
+        backend: &mut B,
+    ) -> Result<Self, BackendError> {
+        let mut scratch = FfnScratch { dense: Vec::new(), experts: Vec::new() };
+        for shape in shapes {
+            match shape {
+                FfnShape::Dense(shape) if !scratch.dense.iter().any(|s| s.fits(&shape)) => {
+                    scratch.dense.push(DenseScratch::new(&shape, backend)?);
+                }
+                FfnShape::Experts(shape) if !scratch.experts.iter().any(|s| s.fits(&shape)) => {
+                    scratch.experts.push(ExpertsScratch::new(&shape, backend)?);
+                }
+                FfnShape::Dense(_) | FfnShape::Experts(_) => {}
+            }
+        }
+        Ok(scratch)
+    }
+}
+
+impl<W> Ffn<W> {
+    pub(crate) fn load<B: Backend<Weight = W>>(
+        part: &mut Part<'_, '_, B>,
+        shape: FfnShape,
+    ) -> Result<Ffn<W>, LoadError> {
+        match shape {
+            FfnShape::Dense(shape) => Dense::load(part, shape).map(Ffn::Dense),
+            FfnShape::Experts(shape) => Experts::load(part, shape).map(Ffn::Experts),
+        }
+    }
+
+    /// Adds what the network gives to the residual stream.
+    pub(crate) fn forward<B: Backend<Weight = W>>(
+        &self,
+        pass: &mut Pass<'_, B>,
+        scratch: &mut FfnScratch<B::Buffer>,
+    ) {
+        match self {
+            Ffn::Dense(dense) => {
+                let scratch = scratch.dense.iter_mut().find(|s| s.fits(&dense.shape));
+                dense.forward(pass, scratch.expect("every shape has scratch"));
+            }
+            Ffn::Experts(experts) => {
+                let scratch = scratch.experts.iter_mut().find(|s| s.fits(&experts.shape));
+                experts.forward(pass, scratch.expect("every shape has scratch"));
+            }
+        }
+    }
+}

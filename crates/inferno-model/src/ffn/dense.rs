@@ -1,0 +1,83 @@
+//! One feed-forward network for every row.
+
+use super::Activation;
+use crate::backend::Backend;
+use crate::error::{BackendError, LoadError};
+use crate::layer::Pass;
+use crate::weights::Part;
+
+/// One network for every row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DenseShape {
+    /// Rows of `ffn_gate` and `ffn_up`.
+    pub ffn_dim: usize,
+    /// Applied to the gate.
+    pub activation: Activation,
+}
+
+/// The tensors of one network. A tensor the file does not have is `None`.
+#[derive(Debug)]
+pub struct Dense<W> {
+    /// Widths and numbers of the network.
+    pub shape: DenseShape,
+    /// (dim,)
+    pub ffn_norm: W,
+    /// (ffn_dim, dim)
+    pub ffn_gate: W,
+    /// (ffn_dim, dim)
+    pub ffn_up: W,
+    /// (dim, ffn_dim)
+    pub ffn_down: W,
+    /// (dim,)
+    pub post_ffw_norm: Option<W>,
+}
+
+/// Activations of a network. `n` is the number of rows.
+pub(super) struct DenseScratch<T> {
+    ffn_dim: usize,
+    gate: T, // (n, ffn_dim)
+    up: T,   // (n, ffn_dim)
+}
+
+impl<T> DenseScratch<T> {
+    pub(super) fn new<B: Backend<Buffer = T>>(shape: &DenseShape, b: &mut B) -> Result<Self, BackendError> {
+        let ffn_dim = shape.ffn_dim;
+        Ok(DenseScratch { ffn_dim, gate: b.buffer(ffn_dim)?, up: b.buffer(ffn_dim)? })
+    }
+
+    pub(super) fn fits(&self, shape: &DenseShape) -> bool {
+        self.ffn_dim == shape.ffn_dim
+    }
+}
+
+impl<W> Dense<W> {
+    pub(super) fn load<B: Backend<Weight = W>>(
+        part: &mut Part<'_, '_, B>,
+        shape: DenseShape,
+    ) -> Result<Self, LoadError> {
+        let (dim, ffn_dim) = (part.dim(), shape.ffn_dim);
+        let ffn_norm = part.vector("ffn_norm.weight", dim)?;
+        // Some files have the rows of gate and up in one tensor.
+        let fused = !part.has("ffn_gate.weight") && part.n_rows("ffn_up.weight") == Some(2 * ffn_dim);
+        let [ffn_gate, ffn_up] = match fused {
+            true => part.cut("ffn_up.weight", [ffn_dim, ffn_dim], dim)?,
+            false => part.matrices(["ffn_gate.weight", "ffn_up.weight"], [ffn_dim, ffn_dim], dim)?,
+        };
+        let ffn_down = part.matrix("ffn_down.weight", dim, ffn_dim)?;
+        let post_ffw_norm = part.optional("post_ffw_norm.weight", dim)?;
+        Ok(Dense { shape, ffn_norm, ffn_gate, ffn_up, ffn_down, post_ffw_norm })
+    }
+
+    pub(super) fn forward<B: Backend<Weight = W>>(
+        &self,
+        pass: &mut Pass<'_, B>,
+        s: &mut DenseScratch<B::Buffer>,
+    ) {
+        let Pass { b, stream, eps, .. } = pass;
+        b.rms_norm(&mut stream.h, &stream.x, &self.ffn_norm, *eps);
+        b.matmul(&mut [&mut s.gate, &mut s.up], &[&self.ffn_gate, &self.ffn_up], &stream.h);
+        b.glu(&mut s.gate, &s.up, self.shape.activation);
+        b.matmul(&mut [&mut stream.y], &[&self.ffn_down], &s.gate);
+        pass.add_branch(&self.post_ffw_norm);
+    }
+}

@@ -1,0 +1,80 @@
+//! One layer: a mixer and a feed-forward network on the residual stream.
+
+use crate::backend::Backend;
+use crate::batch::Batch;
+use crate::error::BackendError;
+use crate::ffn::{Ffn, FfnScratch};
+use crate::mixer::{Mixer, MixerScratch};
+use crate::rope::Angles;
+
+/// The tensors of one layer. Either half may be absent.
+#[derive(Debug)]
+pub struct Layer<W> {
+    /// Mixes the rows of a sequence with each other.
+    pub mixer: Option<Mixer<W>>,
+    /// Works on every row on its own.
+    pub ffn: Option<Ffn<W>>,
+}
+
+/// Activations that all layers share. `n` is the number of rows.
+pub(crate) struct Stream<T> {
+    pub(crate) x: T, // (n, dim), the residual stream
+    pub(crate) h: T, // (n, dim), normed
+    pub(crate) y: T, // (n, dim), what a half layer adds
+}
+
+impl<T> Stream<T> {
+    pub(crate) fn new<B: Backend<Buffer = T>>(dim: usize, b: &mut B) -> Result<Self, BackendError> {
+        Ok(Stream { x: b.buffer(dim)?, h: b.buffer(dim)?, y: b.buffer(dim)? })
+    }
+}
+
+/// One step on its way through the layers.
+pub(crate) struct Pass<'a, B: Backend> {
+    pub(crate) b: &'a mut B,
+    pub(crate) stream: &'a mut Stream<B::Buffer>,
+    pub(crate) kv: &'a mut B::KvPool,
+    /// One per [`Architecture::ropes`](crate::architecture::Architecture::ropes).
+    pub(crate) angles: &'a [Angles],
+    pub(crate) batch: &'a Batch,
+    /// Added to the mean square in every norm.
+    pub(crate) eps: f32,
+}
+
+impl<B: Backend> Pass<'_, B> {
+    /// x += norm(y), or x += y where the family has no norm there.
+    pub(crate) fn add_branch(&mut self, norm: &Option<B::Weight>) {
+        let Pass { b, stream, eps, .. } = self;
+        match norm {
+            Some(norm) => {
+                b.rms_norm(&mut stream.h, &stream.y, norm, *eps);
+                b.add(&mut stream.x, &stream.h);
+            }
+            None => b.add(&mut stream.x, &stream.y),
+        }
+    }
+}
+
+impl<W> Layer<W> {
+    /// Runs layer `layer` of the model on the residual stream.
+    pub(crate) fn forward<B: Backend<Weight = W>>(
+        &self,
+        pass: &mut Pass<'_, B>,
+        (mixers, ffns): (&mut MixerScratch<B::Buffer>, &mut FfnScratch<B::Buffer>),
+        layer: usize,
+    ) {
+        if let Some(mixer) = &self.mixer {
+            mixer.forward(pass, mixers, layer);
+        }
+        if let Some(ffn) = &self.ffn {
+            ffn.forward(pass, ffns);
+        }
+    }
+}
+
+/// x += bias, where the file has one.
+pub(crate) fn add_bias<B: Backend>(b: &mut B, x: &mut B::Buffer, bias: &Option<B::Weight>) {
+    if let Some(bias) = bias {
+        b.add_bias(x, bias);
+    }
+}

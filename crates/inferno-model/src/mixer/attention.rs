@@ -1,0 +1,186 @@
+//! Attention over the keys and values of a sequence.
+
+use crate::backend::{self, Backend, LayerIdx};
+use crate::error::{BackendError, LoadError};
+use crate::layer::{Pass, add_bias};
+use crate::weights::Part;
+
+/// One layer's attention.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key heads, as many value heads; `n_heads` is a multiple of it.
+    pub n_kv_heads: usize,
+    /// Numbers in one query head or key head.
+    pub key_width: usize,
+    /// Numbers in one value head.
+    pub value_width: usize,
+    /// Index into [`Architecture::ropes`](crate::architecture::Architecture::ropes); `None`: queries and keys are not rotated.
+    pub rope_idx: Option<usize>,
+    /// Keys a row sees, itself included; `None` sees all.
+    pub window: Option<usize>,
+    /// Scores are squashed to `±cap` by `cap * tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// Scores are multiplied by this.
+    pub scale: f32,
+    /// Index into [`Architecture::cache_groups`](crate::architecture::Architecture::cache_groups).
+    pub group: usize,
+}
+
+impl AttentionShape {
+    /// Numbers of a row in all query heads.
+    pub fn q_dim(&self) -> usize {
+        self.n_heads * self.key_width
+    }
+
+    /// Numbers of a row in all key heads.
+    pub fn k_dim(&self) -> usize {
+        self.n_kv_heads * self.key_width
+    }
+
+    /// Numbers of a row in all value heads.
+    pub fn v_dim(&self) -> usize {
+        self.n_kv_heads * self.value_width
+    }
+
+    /// Numbers of a row in what all heads give.
+    pub fn out_dim(&self) -> usize {
+        self.n_heads * self.value_width
+    }
+
+    fn of_backend(&self, layer: LayerIdx) -> backend::Attention {
+        backend::Attention {
+            layer,
+            n_heads: self.n_heads,
+            n_kv_heads: self.n_kv_heads,
+            head_dim: self.key_width,
+            scale: self.scale,
+            softcap: self.softcap,
+            window: self.window,
+        }
+    }
+}
+
+/// The tensors of one layer's attention. A tensor the file does not have is `None`.
+#[derive(Debug)]
+pub struct Attention<W> {
+    /// Heads, widths and numbers of the layer.
+    pub shape: AttentionShape,
+    /// (dim,)
+    pub attn_norm: W,
+    /// (q_dim, dim)
+    pub attn_q: W,
+    /// (k_dim, dim)
+    pub attn_k: W,
+    /// (v_dim, dim)
+    pub attn_v: W,
+    /// (q_dim,)
+    pub attn_q_bias: Option<W>,
+    /// (k_dim,)
+    pub attn_k_bias: Option<W>,
+    /// (v_dim,)
+    pub attn_v_bias: Option<W>,
+    /// (key_width,)
+    pub attn_q_norm: Option<W>,
+    /// (key_width,)
+    pub attn_k_norm: Option<W>,
+    /// (dim, out_dim)
+    pub attn_output: W,
+    /// (dim,)
+    pub attn_output_bias: Option<W>,
+    /// (dim,)
+    pub post_attention_norm: Option<W>,
+}
+
+/// Activations of attention. `n` is the number of rows.
+pub(crate) struct AttentionScratch<T> {
+    /// q_dim, k_dim, v_dim, out_dim
+    widths: [usize; 4],
+    q: T,   // (n, q_dim)
+    k: T,   // (n, k_dim)
+    v: T,   // (n, v_dim)
+    out: T, // (n, out_dim)
+}
+
+impl<T> AttentionScratch<T> {
+    pub(super) fn new<B: Backend<Buffer = T>>(
+        shape: &AttentionShape,
+        b: &mut B,
+    ) -> Result<Self, BackendError> {
+        let widths = widths(shape);
+        let [q, k, v, out] = widths;
+        let (q, k, v, out) = (b.buffer(q)?, b.buffer(k)?, b.buffer(v)?, b.buffer(out)?);
+        Ok(AttentionScratch { widths, q, k, v, out })
+    }
+
+    pub(super) fn fits(&self, shape: &AttentionShape) -> bool {
+        self.widths == widths(shape)
+    }
+}
+
+fn widths(shape: &AttentionShape) -> [usize; 4] {
+    [shape.q_dim(), shape.k_dim(), shape.v_dim(), shape.out_dim()]
+}
+
+impl<W> Attention<W> {
+    pub(super) fn load<B: Backend<Weight = W>>(
+        part: &mut Part<'_, '_, B>,
+        shape: AttentionShape,
+    ) -> Result<Self, LoadError> {
+        let dim = part.dim();
+        let [q_dim, k_dim, v_dim, out_dim] = widths(&shape);
+        let [attn_q, attn_k, attn_v] = match part.has("attn_qkv.weight") {
+            true => part.cut("attn_qkv.weight", [q_dim, k_dim, v_dim], dim)?,
+            false => {
+                let names = ["attn_q.weight", "attn_k.weight", "attn_v.weight"];
+                part.matrices(names, [q_dim, k_dim, v_dim], dim)?
+            }
+        };
+        Ok(Attention {
+            shape,
+            attn_norm: part.vector("attn_norm.weight", dim)?,
+            attn_q,
+            attn_k,
+            attn_v,
+            attn_q_bias: part.optional("attn_q.bias", q_dim)?,
+            attn_k_bias: part.optional("attn_k.bias", k_dim)?,
+            attn_v_bias: part.optional("attn_v.bias", v_dim)?,
+            attn_q_norm: part.optional("attn_q_norm.weight", shape.key_width)?,
+            attn_k_norm: part.optional("attn_k_norm.weight", shape.key_width)?,
+            attn_output: part.matrix("attn_output.weight", dim, out_dim)?,
+            attn_output_bias: part.optional("attn_output.bias", dim)?,
+            post_attention_norm: part.optional("post_attention_norm.weight", dim)?,
+        })
+    }
+
+    /// Every row looks at its sequence's rows up to itself.
+    pub(super) fn forward<B: Backend<Weight = W>>(
+        &self,
+        pass: &mut Pass<'_, B>,
+        s: &mut AttentionScratch<B::Buffer>,
+        layer: LayerIdx,
+    ) {
+        let Pass { b, stream, kv, angles, batch, eps } = pass;
+        b.rms_norm(&mut stream.h, &stream.x, &self.attn_norm, *eps);
+        b.matmul(&mut [&mut s.q, &mut s.k, &mut s.v], &[&self.attn_q, &self.attn_k, &self.attn_v], &stream.h);
+        add_bias(*b, &mut s.q, &self.attn_q_bias);
+        add_bias(*b, &mut s.k, &self.attn_k_bias);
+        add_bias(*b, &mut s.v, &self.attn_v_bias);
+        if let Some(norm) = &self.attn_q_norm {
+            b.head_norm(&mut s.q, norm, *eps);
+        }
+        if let Some(norm) = &self.attn_k_norm {
+            b.head_norm(&mut s.k, norm, *eps);
+        }
+        if let Some(rope_idx) = self.shape.rope_idx {
+            b.rope(&mut s.q, self.shape.key_width, &angles[rope_idx]);
+            b.rope(&mut s.k, self.shape.key_width, &angles[rope_idx]);
+        }
+        b.store_kv(kv, layer, &s.k, &s.v, batch);
+        b.attend(&mut s.out, &s.q, kv, batch, &self.shape.of_backend(layer));
+        b.matmul(&mut [&mut stream.y], &[&self.attn_output], &s.out);
+        add_bias(*b, &mut stream.y, &self.attn_output_bias);
+        pass.add_branch(&self.post_attention_norm);
+    }
+}
