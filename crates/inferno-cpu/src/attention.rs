@@ -261,7 +261,7 @@ impl Call<'_> {
         let table = self.batch.page_table(self.span(block), layer.group);
         let state_len = state_len(head_dim);
         let pages = pages_of(partition, visible);
-        for (i, &page) in table[pages.clone()].iter().enumerate() {
+        for (i, &page) in table.range(pages.clone()).iter().enumerate() {
             let start = (pages.start + i) * PAGE_LEN;
             let head = self.pool.head(layer, page, block.kv_head);
             let mut tile =

@@ -16,6 +16,38 @@ pub struct PageId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot(pub u32);
 
+/// A sequence's pages in one cache group: consecutive ones, the last of which holds the sequence's last position. Pages
+/// behind the group's window may be missing at the front, as no row reads them any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageTable<'a> {
+    /// `pages[0]` holds positions `first_page * PAGE_LEN ..`.
+    pub first_page: usize,
+    /// Page ids in ascending order of their positions.
+    pub pages: &'a [PageId],
+}
+
+impl<'a> PageTable<'a> {
+    /// The pages that hold positions `range.start * PAGE_LEN .. range.end * PAGE_LEN`.
+    ///
+    /// # Panics
+    /// A page of the range is missing.
+    pub fn range(&self, range: Range<usize>) -> &'a [PageId] {
+        &self.pages[range.start - self.first_page..range.end - self.first_page]
+    }
+
+    /// The page after the last one, counted from position 0.
+    pub fn end_page(&self) -> usize {
+        self.first_page + self.pages.len()
+    }
+}
+
+/// A table of all pages from position 0 on.
+impl<'a, P: AsRef<[PageId]> + ?Sized> From<&'a P> for PageTable<'a> {
+    fn from(pages: &'a P) -> PageTable<'a> {
+        PageTable { first_page: 0, pages: pages.as_ref() }
+    }
+}
+
 /// What a row is computed for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Want {
@@ -57,7 +89,14 @@ pub struct Batch {
     spans: Vec<Span>,
     /// Page tables of all spans end to end, and where each lies.
     pages: Vec<PageId>,
-    tables: Vec<Range<usize>>,
+    tables: Vec<Table>,
+}
+
+/// A page table within [`Batch::pages`].
+#[derive(Debug, Clone, PartialEq)]
+struct Table {
+    first_page: usize,
+    pages: Range<usize>,
 }
 
 impl Batch {
@@ -72,15 +111,28 @@ impl Batch {
     }
 
     /// Adds one sequence's rows: `tokens` at `start..`, of which the last one wants `want` and the others
-    /// nothing. `tables` has a page table per cache group that covers the last position.
-    pub fn push(&mut self, tokens: &[u32], start: usize, tables: &[&[PageId]], want: Want) {
+    /// nothing. `tables` has a [`PageTable`] per cache group, or just its pages where none is missing. It covers all
+    /// positions that the rows see in layers of the group, their own included.
+    pub fn push<'a>(
+        &mut self,
+        tokens: &[u32],
+        start: usize,
+        tables: &[impl Into<PageTable<'a>> + Copy],
+        want: Want,
+    ) {
         self.push_span(tokens, start, tables);
         self.wants.resize(self.tokens.len() - 1, Want::Nothing);
         self.wants.push(want);
     }
 
-    /// Adds one sequence's rows, each with a want of its own.
-    pub fn push_each(&mut self, tokens: &[u32], start: usize, tables: &[&[PageId]], wants: &[Want]) {
+    /// Adds one sequence's rows, each with a want of its own; otherwise as [`Batch::push`].
+    pub fn push_each<'a>(
+        &mut self,
+        tokens: &[u32],
+        start: usize,
+        tables: &[impl Into<PageTable<'a>> + Copy],
+        wants: &[Want],
+    ) {
         assert_eq!(tokens.len(), wants.len(), "one want per row");
         self.push_span(tokens, start, tables);
         self.wants.extend_from_slice(wants);
@@ -95,16 +147,21 @@ impl Batch {
         self.positions.iter_mut().for_each(|position| *position += 1);
     }
 
-    fn push_span(&mut self, tokens: &[u32], start: usize, tables: &[&[PageId]]) {
+    fn push_span<'a>(&mut self, tokens: &[u32], start: usize, tables: &[impl Into<PageTable<'a>> + Copy]) {
         assert!(!tokens.is_empty(), "a span has rows");
         let end = start + tokens.len();
         let first_row = self.tokens.len();
         let rows = first_row..first_row + tokens.len();
         self.spans.push(Span { rows, start, first_table: self.tables.len() });
-        for table in tables {
-            assert!(table.len() * PAGE_LEN >= end, "the page table covers every position");
-            self.tables.push(self.pages.len()..self.pages.len() + table.len());
-            self.pages.extend_from_slice(table);
+        for &table in tables {
+            let table: PageTable = table.into();
+            let covers = table.first_page * PAGE_LEN..table.end_page() * PAGE_LEN;
+            assert!(covers.start <= start && covers.end >= end, "the page table covers every row's position");
+            self.tables.push(Table {
+                first_page: table.first_page,
+                pages: self.pages.len()..self.pages.len() + table.pages.len(),
+            });
+            self.pages.extend_from_slice(table.pages);
         }
         self.tokens.extend_from_slice(tokens);
         self.positions.extend((start..end).map(|p| u32::try_from(p).expect("positions fit u32")));
@@ -135,14 +192,16 @@ impl Batch {
         &self.spans
     }
 
-    /// The pages of `span` in cache group `group`: page `i` holds positions `i * PAGE_LEN ..`.
-    pub fn page_table(&self, span: &Span, group: usize) -> &[PageId] {
-        &self.pages[self.tables[span.first_table + group].clone()]
+    /// The pages of `span` in cache group `group`.
+    pub fn page_table(&self, span: &Span, group: usize) -> PageTable<'_> {
+        let Table { first_page, pages } = &self.tables[span.first_table + group];
+        PageTable { first_page: *first_page, pages: &self.pages[pages.clone()] }
     }
 
     /// Where position `position` of `span` lives in cache group `group`.
     pub fn slot(&self, span: &Span, group: usize, position: usize) -> Slot {
-        let page = self.page_table(span, group)[position / PAGE_LEN];
+        let table = self.page_table(span, group);
+        let page = table.pages[position / PAGE_LEN - table.first_page];
         Slot(page.0 * PAGE_LEN as u32 + (position % PAGE_LEN) as u32)
     }
 }

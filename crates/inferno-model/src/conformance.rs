@@ -10,7 +10,7 @@ use crate::architecture::{Activation, Architecture, CacheGroup, Routing};
 use crate::backend::{
     Attention, AttentionRule, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx, Source,
 };
-use crate::batch::{Batch, PAGE_LEN, PageId, Want};
+use crate::batch::{Batch, PAGE_LEN, PageId, PageTable, Want};
 use crate::reference::Reference;
 use crate::rope::{Angles, Pairing, Rope, Scaling};
 use crate::transformer::{KvRoom, Model, Transformer};
@@ -209,6 +209,8 @@ struct Pool<B: Backend> {
     batch: Batch,
     q: B::Buffer,
     shape: Attention,
+    spans: [(usize, usize); 2],
+    tables: [Vec<PageId>; 2],
 }
 
 const LAYER: LayerIdx = LayerIdx { layer: 0, group: 0 };
@@ -242,14 +244,11 @@ impl<B: Backend> Pool<B> {
             });
             b.store_kv(&mut pool, LAYER, &k, &v, &fill);
         }
-        let mut batch = Batch::default();
-        for ((len, n_rows), table) in spans.iter().zip(&tables) {
-            batch.push(&vec![0; *n_rows], len - n_rows, &[table], Want::Logits);
-        }
+        let batch = batch_of(spans, &tables, None);
         let q = upload_rows(b, n_heads * head_dim, noise.numbers(batch.n_rows() * n_heads * head_dim));
         let (scale, softcap, window) = (0.9, None, None);
         let shape = Attention { layer: LAYER, n_heads, n_kv_heads, head_dim, scale, softcap, window };
-        Pool { pool, batch, q, shape }
+        Pool { pool, batch, q, shape, spans, tables }
     }
 
     fn attend(&self, b: &mut B, shape: &Attention) -> Vec<f32> {
@@ -259,11 +258,24 @@ impl<B: Backend> Pool<B> {
     }
 }
 
+/// Rows whose page tables begin where their windows do.
+fn batch_of(spans: [(usize, usize); 2], tables: &[Vec<PageId>; 2], window: Option<usize>) -> Batch {
+    let mut batch = Batch::default();
+    for ((len, n_rows), table) in spans.iter().zip(tables) {
+        let start = len - n_rows;
+        let first_page = window.map_or(0, |window| (start + 1).saturating_sub(window)) / PAGE_LEN;
+        let table = PageTable { first_page, pages: &table[first_page..] };
+        batch.push(&vec![0; *n_rows], start, &[table], Want::Logits);
+    }
+    batch
+}
+
 fn attention<B: Backend>(b: &mut B) -> Results {
     let mut all = Results::new();
     let mut attend = |heads: [usize; 3], kv_type, spans, cases: &[(Option<f32>, Option<usize>)]| {
-        let pool = Pool::new(b, heads, kv_type, spans);
+        let mut pool = Pool::new(b, heads, kv_type, spans);
         for &(softcap, window) in cases {
+            pool.batch = batch_of(pool.spans, &pool.tables, window);
             let shape = Attention { softcap, window, ..pool.shape };
             let name = format!("attend heads {heads:?} {kv_type:?} softcap {softcap:?} window {window:?}");
             all.push((name, heads[0] * heads[2], pool.attend(b, &shape)));

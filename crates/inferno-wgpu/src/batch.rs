@@ -24,8 +24,9 @@ pub(crate) struct Placed {
 #[derive(Debug, Clone)]
 struct Group {
     slots: usize,
-    /// One per span.
-    tables: Vec<usize>,
+    /// One per span: where page 0 of its table is among the uploads. Where pages are missing at the front this may be
+    /// before the first upload, as a negative number in two's complement: kernels add a page's index to it.
+    tables: Vec<u32>,
 }
 
 /// The tiles of a batch for one group and size.
@@ -60,12 +61,13 @@ impl Placed {
             words.clear();
             let mut tables = Vec::new();
             for span in batch.spans() {
-                tables.push(words.len());
-                let n_pages = (span.start + span.rows.len()).div_ceil(PAGE_LEN);
-                words.extend(batch.page_table(span, group)[..n_pages].iter().map(|page| page.0));
+                let table = batch.page_table(span, group);
+                tables.push(word(words.len()).wrapping_sub(word(table.first_page)));
+                let end_page = (span.start + span.rows.len()).div_ceil(PAGE_LEN);
+                words.extend(table.range(table.first_page..end_page).iter().map(|page| page.0));
             }
-            let at = recorder.upload(gpu, &words);
-            tables.iter_mut().for_each(|table| *table += at);
+            let at = word(recorder.upload(gpu, &words));
+            tables.iter_mut().for_each(|table| *table = table.wrapping_add(at));
             self.groups.push(Group { slots, tables });
         }
     }
@@ -91,12 +93,16 @@ impl Placed {
         for (span, &table) in self.batch.spans().iter().zip(&self.groups[group].tables) {
             for first in (0..span.rows.len()).step_by(rows_each) {
                 let n_rows = rows_each.min(span.rows.len() - first);
-                let tile = [span.rows.start + first, n_rows, span.start + first, table];
-                words.extend(tile.map(|x| u32::try_from(x).expect("sizes on a device fit 32 bits")));
+                words.extend([span.rows.start + first, n_rows, span.start + first].map(word));
+                words.push(table);
             }
         }
         let tiles = Tiles { group, rows_each, at: recorder.upload(gpu, &words), n: words.len() / 4 };
         self.tiles.push(tiles);
         tiles
     }
+}
+
+fn word(x: usize) -> u32 {
+    u32::try_from(x).expect("sizes on a device fit 32 bits")
 }

@@ -45,7 +45,7 @@ impl Call<'_> {
         let pages = pages_of(partition, visible);
         let start = pages.start * PAGE_LEN;
         let mut heads = [Head { kv_type: KvType::Bf16, keys: &[], values: &[] }; PAGES];
-        for (head, &page) in heads.iter_mut().zip(&table[pages.clone()]) {
+        for (head, &page) in heads.iter_mut().zip(table.range(pages.clone())) {
             *head = self.pool.head(attention.layer, page, block.kv_head);
         }
         (kernels.attend)(&mut Partition {
