@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use inferno_model::architecture::{Activation, Routing};
 use inferno_model::backend::{
-    Attention, AttentionRule, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx,
+    Activations, Attention, AttentionRule, Backend, DeviceMemory, ExpertWeights, HostTensor, KvShape, KvType,
+    LayerIdx,
 };
-use inferno_model::batch::{Batch, PageId};
+use inferno_model::batch::Batch;
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::rope::Angles;
 
@@ -109,10 +110,6 @@ impl Buffer {
         Buffer { width, data: Vec::new() }
     }
 
-    pub(crate) fn n_rows(&self) -> usize {
-        self.data.len() / self.width
-    }
-
     pub(crate) fn row(&self, row: usize) -> &[f32] {
         &self.data[row * self.width..][..self.width]
     }
@@ -123,7 +120,17 @@ impl Buffer {
     }
 }
 
-impl Backend for Cpu {
+impl Activations for Buffer {
+    fn n_rows(&self) -> usize {
+        self.data.len() / self.width
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+}
+
+impl DeviceMemory for Cpu {
     type Weight = Weight;
     type Buffer = Buffer;
     type KvPool = KvPool;
@@ -153,6 +160,19 @@ impl Backend for Cpu {
         KvPool::new(shape, self.attention_rule(shape.kv_type))
     }
 
+    fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
+        x.data.clear();
+        x.data.extend_from_slice(numbers);
+    }
+
+    fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
+        out.clear();
+        out.extend_from_slice(&x.data);
+        Ok(())
+    }
+}
+
+impl Backend for Cpu {
     fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
         out.resize(tokens.len());
         let width = out.width;
@@ -240,28 +260,5 @@ impl Backend for Cpu {
 
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         self.rows(x, |kernels, x, _| (kernels.softcap)(x, cap));
-    }
-
-    fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
-        x.data.clear();
-        x.data.extend_from_slice(numbers);
-    }
-
-    fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
-        out.clear();
-        out.extend_from_slice(&x.data);
-        Ok(())
-    }
-
-    fn copy_page(&mut self, pool: &mut KvPool, group: usize, from: PageId, to: PageId) {
-        pool.copy_page(group, from, to);
-    }
-
-    fn read_page(&mut self, pool: &KvPool, group: usize, page: PageId) -> Result<Vec<u8>, StepError> {
-        Ok(pool.read_page(group, page))
-    }
-
-    fn write_page(&mut self, pool: &mut KvPool, group: usize, page: PageId, bytes: &[u8]) {
-        pool.write_page(group, page, bytes);
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use inferno_model::architecture::{Activation, Routing};
-use inferno_model::backend::ExpertWeights;
+use inferno_model::backend::{Activations as _, ExpertWeights};
 use inferno_model::routing::{Choice, route};
 
 use crate::backend::{Buffer, Cpu, Weight};

@@ -27,8 +27,6 @@ use crate::simd::LANES;
 #[derive(Debug)]
 pub struct KvPool {
     places: Places,
-    /// Layers of every cache group.
-    groups: Vec<Vec<usize>>,
     bytes: Region,
 }
 
@@ -89,8 +87,7 @@ impl KvPool {
                 end = bytes.and_then(|n| end.checked_add(n)).ok_or_else(too_large)?;
             }
         }
-        let groups = shape.groups.iter().map(|(group, _)| group.layers.clone()).collect();
-        Ok(KvPool { places, groups, bytes: Region::new(end, &|| "the KV cache".into())? })
+        Ok(KvPool { places, bytes: Region::new(end, &|| "the KV cache".into())? })
     }
 
     /// How they are attended to.
@@ -108,28 +105,6 @@ impl KvPool {
     /// The bytes, and where what lies in them.
     pub(crate) fn split(&mut self) -> (&Places, &mut [u8]) {
         (&self.places, self.bytes.bytes_mut())
-    }
-
-    pub(crate) fn copy_page(&mut self, group: usize, from: PageId, to: PageId) {
-        for i in 0..self.groups[group].len() {
-            let layer = self.groups[group][i];
-            let (from, to) = (self.places.page(layer, from), self.places.page(layer, to));
-            self.bytes.bytes_mut().copy_within(from, to.start);
-        }
-    }
-
-    pub(crate) fn read_page(&self, group: usize, page: PageId) -> Vec<u8> {
-        let layers = self.groups[group].iter();
-        layers.flat_map(|&layer| &self.bytes.bytes()[self.places.page(layer, page)]).copied().collect()
-    }
-
-    pub(crate) fn write_page(&mut self, group: usize, page: PageId, bytes: &[u8]) {
-        let n = self.places.page_bytes();
-        assert_eq!(bytes.len(), n * self.groups[group].len(), "a page of this pool");
-        for (i, bytes) in bytes.chunks_exact(n.max(1)).enumerate() {
-            let range = self.places.page(self.groups[group][i], page);
-            self.bytes.bytes_mut()[range].copy_from_slice(bytes);
-        }
     }
 }
 

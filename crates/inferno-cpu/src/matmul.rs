@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use inferno_model::backend::Activations as _;
+
 use crate::backend::{Buffer, Cpu, Weight};
 use crate::kernels::int8::InputBlock;
 use crate::kernels::{Kernels, OutTile, PANELS};

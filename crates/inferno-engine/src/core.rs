@@ -244,9 +244,11 @@ impl Core {
             let before = (self.clock)();
             let (Core { model, .. }, Scratch { batch, chain, .. }) = (&mut *self, &mut scratch);
             // A step that panics leaves nothing behind that counts: see `restart`.
-            let output = catch_unwind(AssertUnwindSafe(|| match n {
-                1 => model.step(batch).map(|_| ()),
-                _ => model.chain(batch, n).map(|tokens| chain.extend_from_slice(tokens)),
+            let output = catch_unwind(AssertUnwindSafe(|| match model.chaining() {
+                Some(chaining) if n > 1 => {
+                    chaining.chain(batch, n).map(|tokens| chain.extend_from_slice(tokens))
+                }
+                _ => model.step(batch).map(|_| ()),
             }));
             let after = (self.clock)();
             match output {

@@ -8,7 +8,7 @@ use inferno_model::architecture::{Architecture, CacheGroup};
 use inferno_model::batch::{Batch, PAGE_LEN};
 use inferno_model::error::StepError;
 use inferno_model::output::{Output, RowOutput};
-use inferno_model::transformer::Model;
+use inferno_model::transformer::{Chaining, Model};
 
 pub(crate) const VOCAB: usize = 6;
 pub(crate) const CONTEXT: usize = 400;
@@ -98,6 +98,12 @@ impl Model for Fake {
         self.chooses
     }
 
+    fn chaining(&mut self) -> Option<&mut dyn Chaining> {
+        if self.chooses { Some(self) } else { None }
+    }
+}
+
+impl Chaining for Fake {
     fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError> {
         let mut tokens: Vec<u32> = batch.tokens().to_vec();
         let mut chain = Vec::new();

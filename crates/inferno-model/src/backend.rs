@@ -1,83 +1,25 @@
-//! What a device does for the transformer: about a dozen operations of a model, not tensor algebra.
+//! What a device does for the transformer: about fifteen operations of a model, not tensor algebra.
 //!
 //! The transformer calls them in order and looks at nothing in between, so a CPU runs them and a GPU records
 //! them. Their meaning is [`crate::reference`]; how near to it a backend must come is what it promises to
-//! [`crate::conformance`].
+//! [`crate::conformance`]. Loading and transfers are [`DeviceMemory`]; what only some devices can do is a type of
+//! its own that they return: [`DeviceSampling`], [`KernelTimes`].
 
 use std::ops::Range;
-use std::time::Duration;
 
 use half::{bf16, f16};
-use inferno_format::{DType, FormatError, Gguf, TensorEntry};
 
 use crate::architecture::{Activation, CacheGroup, Routing};
-use crate::batch::{Batch, PageId};
-use crate::error::{BackendError, LoadError, StepError};
+use crate::batch::Batch;
 use crate::rope::Angles;
-use crate::sample::Pick;
 
-/// A tensor on its way from the file to a backend: `n_experts` matrices of (rows, cols), row by row.
-#[derive(Debug, Clone)]
-pub struct HostTensor<'a> {
-    /// GGUF name, for messages.
-    pub name: String,
-    /// How the bytes encode the numbers.
-    pub dtype: DType,
-    /// 1 unless the tensor stacks experts.
-    pub n_experts: usize,
-    /// Output width of one matrix; 1 for a vector.
-    pub rows: usize,
-    /// Input width, or the length of a vector.
-    pub cols: usize,
-    /// Where the bytes are.
-    pub source: Source<'a>,
-}
+mod capability;
+mod memory;
+mod tensor;
 
-/// Where a tensor's rows are, in the file's encoding.
-#[derive(Debug, Clone)]
-pub enum Source<'a> {
-    /// All rows, end to end.
-    Memory(&'a [u8]),
-    /// In one tensor of a file, or in one each for every expert.
-    File {
-        /// The file.
-        file: &'a Gguf,
-        /// Equal shares of the rows, in order: a tensor, and the row of it where the share begins.
-        parts: Vec<(&'a TensorEntry, usize)>,
-    },
-}
-
-impl HostTensor<'_> {
-    /// Rows of all experts.
-    pub fn n_rows(&self) -> usize {
-        self.n_experts * self.rows
-    }
-
-    /// Bytes of one row.
-    pub fn row_bytes(&self) -> usize {
-        self.dtype.row_bytes(self.cols).expect("the tensor table has whole rows")
-    }
-
-    /// Fills `out` with whole rows from row `first` on, counted over all experts. Threads may read at the same time.
-    pub fn read_rows(&self, first: usize, out: &mut [u8]) -> Result<(), FormatError> {
-        let row_bytes = self.row_bytes();
-        match &self.source {
-            Source::Memory(bytes) => out.copy_from_slice(&bytes[first * row_bytes..][..out.len()]),
-            Source::File { file, parts } => {
-                let share = self.n_rows() / parts.len();
-                let (mut row, mut out) = (first, out);
-                while !out.is_empty() {
-                    let (entry, start) = parts[row / share];
-                    let n_rows = (share - row % share).min(out.len() / row_bytes);
-                    let (now, rest) = out.split_at_mut(n_rows * row_bytes);
-                    file.read_at(entry, ((start + row % share) * row_bytes) as u64, now)?;
-                    (row, out) = (row + n_rows, rest);
-                }
-            }
-        }
-        Ok(())
-    }
-}
+pub use capability::{DeviceSampling, KernelTimes};
+pub use memory::{Activations, DeviceMemory};
+pub use tensor::{HostTensor, Source};
 
 /// What a KV pool holds.
 #[derive(Debug, Clone)]
@@ -243,31 +185,9 @@ impl<W> ExpertWeights<W> {
     }
 }
 
-/// A device that runs one model's steps. A buffer is (n_rows, width) of f32; an operation gives its output as
+/// The operations of a model on one device. A buffer is (n_rows, width) of f32; an operation gives its output as
 /// many rows as its input has. In the shapes below `n` is that number of rows.
-pub trait Backend {
-    /// A tensor in the layout this device computes with.
-    type Weight;
-    /// Activations.
-    type Buffer;
-    /// Keys and values of all sequences.
-    type KvPool;
-
-    /// Reads and packs a tensor: nothing borrows from the file afterwards.
-    fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Self::Weight, LoadError>;
-    /// The same for matrices that are multiplied with the same input by one call: a device may keep them together.
-    fn upload_together(&mut self, tensors: &[HostTensor<'_>]) -> Result<Vec<Self::Weight>, LoadError> {
-        tensors.iter().map(|tensor| self.upload(tensor)).collect()
-    }
-    /// A buffer of rows of `width`; it grows to the largest batch seen.
-    fn buffer(&mut self, width: usize) -> Result<Self::Buffer, BackendError>;
-    /// How this device attends to keys and values of that type.
-    fn attention_rule(&self, _kv_type: KvType) -> AttentionRule {
-        AttentionRule::Floats
-    }
-    /// Room for keys and values.
-    fn kv_pool(&mut self, shape: &KvShape) -> Result<Self::KvPool, BackendError>;
-
+pub trait Backend: DeviceMemory {
     /// out (n, cols) = rows `tokens` of `table`, times `scale`.
     fn embed(&mut self, out: &mut Self::Buffer, table: &Self::Weight, tokens: &[u32], scale: f32);
     /// out = x / rms(x) * weight, per row.
@@ -317,55 +237,13 @@ pub trait Backend {
     fn take_rows(&mut self, out: &mut Self::Buffer, x: &Self::Buffer, rows: &[usize]);
     /// x = cap * tanh(x / cap).
     fn softcap(&mut self, x: &mut Self::Buffer, cap: f32);
-    /// Does this device choose tokens itself? Then it has [`Backend::choose`] and [`Backend::embed_chosen`], and tokens that
-    /// were chosen need not come to the host before they are embedded.
-    fn chooses(&self) -> bool {
-        false
-    }
-    /// Rows `first..` of out (total, 1) = the tokens that `picks` choose from rows of x, as numbers; -1 where no logit is a
-    /// number. [`Pick::choose`] is the definition.
-    fn choose(
-        &mut self,
-        _out: &mut Self::Buffer,
-        _first: usize,
-        _total: usize,
-        _x: &Self::Buffer,
-        _picks: &[Pick],
-    ) {
-        unreachable!("a device that chooses has this")
-    }
-    /// As [`Backend::embed`], for the tokens in those rows of `chosen`. Where none was chosen any will do.
-    fn embed_chosen(
-        &mut self,
-        _out: &mut Self::Buffer,
-        _table: &Self::Weight,
-        _chosen: &Self::Buffer,
-        _rows: Range<usize>,
-        _scale: f32,
-    ) {
-        unreachable!("a device that chooses has this")
-    }
-    /// x (n, width) = these numbers, row after row.
-    fn write(&mut self, x: &mut Self::Buffer, numbers: &[f32]);
-    /// Waits for everything asked so far and copies x to `out`, row after row.
-    fn read(&mut self, x: &Self::Buffer, out: &mut Vec<f32>) -> Result<(), StepError>;
-    /// Asks a device that runs operations later to measure itself what they take; whether it can.
-    fn measure_itself(&mut self) -> bool {
-        false
-    }
-    /// What it measured since the last call: kernels and times.
-    fn take_times(&mut self) -> Vec<(&'static str, Duration)> {
-        Vec::new()
-    }
-    /// Waits for everything asked so far, where nothing of it is read.
-    fn finish(&mut self) -> Result<(), StepError> {
-        Ok(())
-    }
 
-    /// Copies a page of cache group `group`.
-    fn copy_page(&mut self, pool: &mut Self::KvPool, group: usize, from: PageId, to: PageId);
-    /// The bytes of a page, to be given to [`Backend::write_page`] of the same kind of pool.
-    fn read_page(&mut self, pool: &Self::KvPool, group: usize, page: PageId) -> Result<Vec<u8>, StepError>;
-    /// Puts back what [`Backend::read_page`] gave.
-    fn write_page(&mut self, pool: &mut Self::KvPool, group: usize, page: PageId, bytes: &[u8]);
+    /// Sampling on this device; `None` on one that leaves it to the host.
+    fn device_sampling(&mut self) -> Option<&mut dyn DeviceSampling<Self::Weight, Self::Buffer>> {
+        None
+    }
+    /// Times the device's kernels from now on; `None` on one that runs operations as they are called, or has no clock.
+    fn time_kernels(&mut self) -> Option<&mut dyn KernelTimes> {
+        None
+    }
 }

@@ -8,7 +8,8 @@ use inferno_format::{DType, Gguf, dequantize, quantize};
 
 use crate::architecture::{Activation, Architecture, CacheGroup, Routing};
 use crate::backend::{
-    Attention, AttentionRule, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx, Source,
+    Attention, AttentionRule, Backend, DeviceMemory, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx,
+    Source,
 };
 use crate::batch::{Batch, PAGE_LEN, PageId, PageTable, Want};
 use crate::reference::Reference;
@@ -63,8 +64,7 @@ where
         AttentionRule::Floats => compare(&found, &ATTENTION, promise.attention),
         AttentionRule::Bf16Tiles => compare(&found, &attention(&mut reference), promise.attention),
     }
-    moved_pages_read_the_same(&mut new());
-    if new().chooses() {
+    if new().device_sampling().is_some() {
         choices(&mut new());
     }
     for file in models {
@@ -294,25 +294,6 @@ fn attention<B: Backend>(b: &mut B) -> Results {
     all
 }
 
-/// A page copied, or read out and written back elsewhere, serves as well as the one it came from.
-fn moved_pages_read_the_same<B: Backend>(b: &mut B) {
-    for kv_type in KvType::ALL {
-        let mut pool = Pool::new(b, [6, 2, 16], kv_type, [(90, 70), (40, 40)]);
-        let shape = pool.shape;
-        let before = pool.attend(b, &shape);
-        // Pages 5, 3 and 1 are the first sequence's, 0 and 2 the second's; 4 and 6 are free.
-        b.copy_page(&mut pool.pool, 0, PageId(3), PageId(6));
-        let bytes = b.read_page(&pool.pool, 0, PageId(1)).expect("reads a page");
-        b.write_page(&mut pool.pool, 0, PageId(4), &bytes);
-        pool.batch.clear();
-        pool.batch.push(&[0; 70], 20, &[&[PageId(5), PageId(6), PageId(4)]], Want::Logits);
-        pool.batch.push(&[0; 40], 0, &[&[PageId(0), PageId(2)]], Want::Logits);
-        let after = pool.attend(b, &shape);
-        let result = |numbers| vec![("moved pages".into(), 1, numbers)];
-        compare(&result(after), &result(before), Precision::Bits);
-    }
-}
-
 /// A sequence alone, token by token, and the same one in every other company: equal logits, as bits.
 fn rows_do_not_depend_on_the_batch<B: Backend + Send>(new: impl Fn() -> B, file: &Gguf, kv_type: KvType)
 where
@@ -361,7 +342,7 @@ where
         vec![(name, vocab_size as usize, logits)]
     };
     let alone = run("token by token", 1, 0, 0);
-    if new().chooses() {
+    if new().device_sampling().is_some() {
         chains_choose_what_steps_do(&new, file, kv_type);
     }
     for (name, chunk, n_mates, place) in [

@@ -19,15 +19,13 @@ pub trait Model: Send {
     /// What the last step gave.
     fn output(&self) -> &Output;
     /// Are tokens chosen where the logits are? Then rows that want a sample by a spec that
-    /// [suits](crate::sample::SampleSpec::suits_devices) need not have logits in the output, and there is [`Model::chain`].
+    /// [suits](crate::sample::SampleSpec::suits_devices) need not have logits in the output.
     fn chooses(&self) -> bool {
         false
     }
-    /// `n` steps, each with the tokens that the one before has chosen: (n, sequences) tokens, `None` from where no logit is a
-    /// number. Every sequence of `batch` has one row, which wants a sample by such a spec, and a page table for `n` positions
-    /// from it on. They are the tokens that `n` calls of [`Model::step`] would choose.
-    fn chain(&mut self, _batch: &Batch, _n: usize) -> Result<&[Option<u32>], StepError> {
-        unreachable!("a model that chooses has this")
+    /// Steps in a row without the host; `None` where each step's tokens come to it first.
+    fn chaining(&mut self) -> Option<&mut dyn Chaining> {
+        None
     }
     /// It beats once per layer and once before what the rows want, so that who watches can tell a long step from one that
     /// hangs; `None` if it has none. With a device that records first and computes at the end, all beats come before that.
@@ -36,6 +34,15 @@ pub trait Model: Send {
     }
     /// Beats that one from now on.
     fn beat(&mut self, _heartbeat: Arc<Heartbeat>) {}
+}
+
+/// A model whose chosen tokens are embedded where they were chosen.
+pub trait Chaining {
+    /// `n` steps, each with the tokens that the one before has chosen: (n, sequences) tokens, `None` from where no logit is a
+    /// number. Every sequence of `batch` has one row, which wants a sample by a spec that
+    /// [suits](crate::sample::SampleSpec::suits_devices), and a page table for `n` positions from it on. They are the tokens
+    /// that `n` calls of [`Model::step`] would choose.
+    fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError>;
 }
 
 /// How much room a model gets for keys and values.

@@ -13,7 +13,8 @@ use inferno_format::{Block32, DType, dequantize, unpack_row};
 
 use crate::architecture::{Activation, Routing};
 use crate::backend::{
-    Attention, AttentionRule, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx,
+    Activations, Attention, AttentionRule, Backend, DeviceMemory, DeviceSampling, ExpertWeights, HostTensor,
+    KvShape, KvType, LayerIdx,
 };
 use crate::batch::{Batch, PAGE_LEN, PageId};
 use crate::error::{BackendError, LoadError, StepError};
@@ -71,10 +72,6 @@ impl Buffer {
         Buffer { width, data }
     }
 
-    fn n_rows(&self) -> usize {
-        self.data.len() / self.width
-    }
-
     fn row(&self, i: usize) -> &[f32] {
         &self.data[i * self.width..][..self.width]
     }
@@ -91,6 +88,16 @@ impl Buffer {
     fn reset(&mut self, n_rows: usize) {
         self.data.clear();
         self.data.resize(n_rows * self.width, 0.0);
+    }
+}
+
+impl Activations for Buffer {
+    fn n_rows(&self) -> usize {
+        self.data.len() / self.width
+    }
+
+    fn width(&self) -> usize {
+        self.width
     }
 }
 
@@ -198,7 +205,7 @@ impl Reference {
     }
 }
 
-impl Backend for Reference {
+impl DeviceMemory for Reference {
     type Weight = Weight;
     type Buffer = Buffer;
     type KvPool = KvPool;
@@ -239,6 +246,19 @@ impl Backend for Reference {
         })
     }
 
+    fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
+        x.data.clear();
+        x.data.extend_from_slice(numbers);
+    }
+
+    fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
+        out.clear();
+        out.extend_from_slice(&x.data);
+        Ok(())
+    }
+}
+
+impl Backend for Reference {
     fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
         out.reset(tokens.len());
         for (out, &token) in out.rows_mut().zip(tokens) {
@@ -384,10 +404,12 @@ impl Backend for Reference {
         x.data.iter_mut().for_each(|x| *x = numerics::softcap(*x, cap));
     }
 
-    fn chooses(&self) -> bool {
-        self.chooses
+    fn device_sampling(&mut self) -> Option<&mut dyn DeviceSampling<Weight, Buffer>> {
+        if self.chooses { Some(self) } else { None }
     }
+}
 
+impl DeviceSampling<Weight, Buffer> for Reference {
     fn choose(&mut self, out: &mut Buffer, first: usize, total: usize, x: &Buffer, picks: &[Pick]) {
         out.data.resize(total, 0.0);
         for (out, pick) in out.data[first..].iter_mut().zip(picks) {
@@ -405,43 +427,6 @@ impl Backend for Reference {
     ) {
         let tokens: Vec<u32> = chosen.data[rows].iter().map(|&token| token as u32).collect();
         self.embed(out, table, &tokens, scale);
-    }
-
-    fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
-        x.data.clear();
-        x.data.extend_from_slice(numbers);
-    }
-
-    fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
-        out.clear();
-        out.extend_from_slice(&x.data);
-        Ok(())
-    }
-
-    fn copy_page(&mut self, pool: &mut KvPool, group: usize, from: PageId, to: PageId) {
-        for layer in pool.groups[group].0.clone() {
-            pool.reach(layer, group, from.max(to));
-            let (from, to) = (pool.page(from), pool.page(to));
-            pool.keys[layer].copy_within(from.clone(), to.start);
-            pool.values[layer].copy_within(from, to.start);
-        }
-    }
-
-    fn read_page(&mut self, pool: &KvPool, group: usize, page: PageId) -> Result<Vec<u8>, StepError> {
-        let page = pool.page(page);
-        let layers = pool.groups[group].0.iter().flat_map(|&l| [&pool.keys[l], &pool.values[l]]);
-        Ok(layers.flat_map(|x| &x[page.clone()]).flat_map(|x| x.to_le_bytes()).collect())
-    }
-
-    fn write_page(&mut self, pool: &mut KvPool, group: usize, page: PageId, bytes: &[u8]) {
-        let mut numbers = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        for layer in pool.groups[group].0.clone() {
-            pool.reach(layer, group, page);
-            let page = pool.page(page);
-            for x in [&mut pool.keys[layer], &mut pool.values[layer]] {
-                x[page.clone()].fill_with(|| numbers.next().expect("a page of this pool"));
-            }
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::batch::Batch;
 use crate::error::{LoadError, StepError};
 use crate::heartbeat::Heartbeat;
 use crate::output::Output;
-use crate::transformer::Model;
+use crate::transformer::{Chaining, Model};
 
 /// Loads the model, on a device that is opened anew.
 pub type Loading = Box<dyn FnMut() -> Result<Box<dyn Model>, LoadError> + Send>;
@@ -22,6 +22,7 @@ pub struct Revived {
     heartbeat: Option<Arc<Heartbeat>>,
     load: Loading,
     chooses: bool,
+    chains: bool,
     chain: Vec<Option<u32>>,
     /// Of a model that is gone.
     nothing: Output,
@@ -29,10 +30,11 @@ pub struct Revived {
 
 impl Revived {
     /// `model`, in whose place there is what `load` gives after every step that fails.
-    pub fn new(model: Box<dyn Model>, load: Loading) -> Revived {
+    pub fn new(mut model: Box<dyn Model>, load: Loading) -> Revived {
+        let chains = model.chaining().is_some();
         let (arch, heartbeat, chooses) = (model.architecture().clone(), model.heartbeat(), model.chooses());
         let (chain, nothing) = Default::default();
-        Revived { model: Some(model), arch, heartbeat, load, chooses, chain, nothing }
+        Revived { model: Some(model), arch, heartbeat, load, chooses, chains, chain, nothing }
     }
 
     fn revive(&mut self) -> Result<&mut Box<dyn Model>, StepError> {
@@ -90,15 +92,8 @@ impl Model for Revived {
         self.chooses
     }
 
-    fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError> {
-        match self.revive()?.chain(batch, n).map(<[_]>::to_vec) {
-            Ok(tokens) => self.chain = tokens,
-            Err(e) => {
-                self.model = None;
-                return Err(e);
-            }
-        }
-        Ok(&self.chain)
+    fn chaining(&mut self) -> Option<&mut dyn Chaining> {
+        if self.chains { Some(self) } else { None }
     }
 
     fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
@@ -110,6 +105,23 @@ impl Model for Revived {
             model.beat(Arc::clone(&heartbeat));
         }
         self.heartbeat = Some(heartbeat);
+    }
+}
+
+impl Chaining for Revived {
+    fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError> {
+        let chaining = self.revive()?.chaining();
+        let Some(chaining) = chaining else {
+            return Err(StepError { what: "the model that was loaded again cannot chain steps".into() });
+        };
+        match chaining.chain(batch, n).map(<[_]>::to_vec) {
+            Ok(tokens) => self.chain = tokens,
+            Err(e) => {
+                self.model = None;
+                return Err(e);
+            }
+        }
+        Ok(&self.chain)
     }
 }
 

@@ -9,9 +9,10 @@ use std::ops::Range;
 
 use crate::architecture::{Activation, Routing};
 use crate::backend::{
-    Attention, AttentionRule, Backend, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx,
+    Activations, Attention, AttentionRule, Backend, DeviceMemory, DeviceSampling, ExpertWeights, HostTensor,
+    KvShape, KvType, LayerIdx,
 };
-use crate::batch::{Batch, PageId};
+use crate::batch::Batch;
 use crate::error::{BackendError, LoadError, StepError};
 use crate::rope::Angles;
 use crate::sample::Pick;
@@ -104,6 +105,19 @@ impl<A: Backend, B: Backend> Split<A, B> {
     }
 }
 
+impl<A: Activations, B: Activations> Activations for Buffer<A, B> {
+    fn n_rows(&self) -> usize {
+        match self.side() {
+            Side::First => self.first.borrow().n_rows(),
+            Side::Second => self.second.borrow().n_rows(),
+        }
+    }
+
+    fn width(&self) -> usize {
+        self.first.borrow().width()
+    }
+}
+
 impl<A, B> Buffer<A, B> {
     fn is_fresh(&self, side: Side) -> bool {
         self.fresh.get() == Fresh::OnBoth || self.fresh.get() == Fresh::On(side)
@@ -150,7 +164,7 @@ macro_rules! run_weighed {
     }};
 }
 
-impl<A: Backend, B: Backend> Backend for Split<A, B> {
+impl<A: Backend, B: Backend> DeviceMemory for Split<A, B> {
     type Weight = Weight<A::Weight, B::Weight>;
     type Buffer = Buffer<A::Buffer, B::Buffer>;
     type KvPool = KvPool<A::KvPool, B::KvPool>;
@@ -198,6 +212,26 @@ impl<A: Backend, B: Backend> Backend for Split<A, B> {
         Ok(KvPool { first: self.first.kv_pool(&first)?, second: self.second.kv_pool(&second)? })
     }
 
+    fn write(&mut self, x: &mut Self::Buffer, numbers: &[f32]) {
+        run!(self, Side::Second, write(x; numbers));
+    }
+
+    fn read(&mut self, x: &Self::Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
+        match x.side() {
+            Side::First => self.first.read(&x.first.borrow(), out)?,
+            Side::Second => self.second.read(&x.second.borrow(), out)?,
+        }
+        self.failed()
+    }
+
+    fn finish(&mut self) -> Result<(), StepError> {
+        self.first.finish()?;
+        self.second.finish()?;
+        self.failed()
+    }
+}
+
+impl<A: Backend, B: Backend> Backend for Split<A, B> {
     fn embed(&mut self, out: &mut Self::Buffer, table: &Self::Weight, tokens: &[u32], scale: f32) {
         run_weighed!(self, table, embed(out; tokens, scale));
     }
@@ -339,71 +373,40 @@ impl<A: Backend, B: Backend> Backend for Split<A, B> {
         run!(self, x.side(), softcap(x; cap));
     }
 
-    fn chooses(&self) -> bool {
-        self.second.chooses()
+    fn device_sampling(&mut self) -> Option<&mut dyn DeviceSampling<Self::Weight, Self::Buffer>> {
+        if self.second.device_sampling().is_some() { Some(self) } else { None }
     }
+}
 
+impl<A: Backend, B: Backend> DeviceSampling<Weight<A::Weight, B::Weight>, Buffer<A::Buffer, B::Buffer>>
+    for Split<A, B>
+{
     fn choose(
         &mut self,
-        out: &mut Self::Buffer,
+        out: &mut Buffer<A::Buffer, B::Buffer>,
         first: usize,
         total: usize,
-        x: &Self::Buffer,
+        x: &Buffer<A::Buffer, B::Buffer>,
         picks: &[Pick],
     ) {
         self.bring(x, Side::Second);
-        self.second.choose(out.second.get_mut(), first, total, &x.second.borrow(), picks);
+        let sampling = self.second.device_sampling().expect("asked for only if it is there");
+        sampling.choose(out.second.get_mut(), first, total, &x.second.borrow(), picks);
         out.written(Side::Second);
     }
 
     fn embed_chosen(
         &mut self,
-        out: &mut Self::Buffer,
-        table: &Self::Weight,
-        chosen: &Self::Buffer,
+        out: &mut Buffer<A::Buffer, B::Buffer>,
+        table: &Weight<A::Weight, B::Weight>,
+        chosen: &Buffer<A::Buffer, B::Buffer>,
         rows: Range<usize>,
         scale: f32,
     ) {
         let Weight::Second(table) = table else { unreachable!("the table is where tokens are chosen") };
-        self.second.embed_chosen(out.second.get_mut(), table, &chosen.second.borrow(), rows, scale);
+        let sampling = self.second.device_sampling().expect("asked for only if it is there");
+        sampling.embed_chosen(out.second.get_mut(), table, &chosen.second.borrow(), rows, scale);
         out.written(Side::Second);
-    }
-
-    fn write(&mut self, x: &mut Self::Buffer, numbers: &[f32]) {
-        run!(self, Side::Second, write(x; numbers));
-    }
-
-    fn read(&mut self, x: &Self::Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
-        match x.side() {
-            Side::First => self.first.read(&x.first.borrow(), out)?,
-            Side::Second => self.second.read(&x.second.borrow(), out)?,
-        }
-        self.failed()
-    }
-
-    fn finish(&mut self) -> Result<(), StepError> {
-        self.first.finish()?;
-        self.second.finish()?;
-        self.failed()
-    }
-
-    fn copy_page(&mut self, pool: &mut Self::KvPool, group: usize, from: PageId, to: PageId) {
-        self.first.copy_page(&mut pool.first, group, from, to);
-        self.second.copy_page(&mut pool.second, group, from, to);
-    }
-
-    fn read_page(&mut self, pool: &Self::KvPool, group: usize, page: PageId) -> Result<Vec<u8>, StepError> {
-        let first = self.first.read_page(&pool.first, group, page)?;
-        let second = self.second.read_page(&pool.second, group, page)?;
-        let n_first = (first.len() as u64).to_le_bytes();
-        Ok([&n_first[..], &first, &second].concat())
-    }
-
-    fn write_page(&mut self, pool: &mut Self::KvPool, group: usize, page: PageId, bytes: &[u8]) {
-        let (n_first, bytes) = bytes.split_first_chunk::<8>().expect("a page of this pool");
-        let (first, second) = bytes.split_at(u64::from_le_bytes(*n_first) as usize);
-        self.first.write_page(&mut pool.first, group, page, first);
-        self.second.write_page(&mut pool.second, group, page, second);
     }
 }
 

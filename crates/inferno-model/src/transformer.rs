@@ -6,14 +6,14 @@ use std::sync::Arc;
 use inferno_format::Gguf;
 
 use crate::architecture::{Architecture, CacheKind};
-use crate::backend::{Backend, KvShape};
+use crate::backend::{Backend, DeviceSampling, KvShape};
 use crate::batch::{Batch, Want};
 use crate::error::{LoadError, StepError};
 use crate::ffn::FfnScratch;
 use crate::heartbeat::Heartbeat;
 use crate::layer::{Pass, Stream};
 use crate::mixer::MixerScratch;
-pub use crate::model::{KvRoom, Model};
+pub use crate::model::{Chaining, KvRoom, Model};
 use crate::output::{Output, as_token};
 use crate::rope::Angles;
 use crate::sample::Pick;
@@ -30,6 +30,8 @@ pub struct Transformer<B: Backend> {
     angles: Vec<Angles>,
     output: Output,
     chain: Chain,
+    /// The backend samples.
+    chooses: bool,
     heartbeat: Arc<Heartbeat>,
 }
 
@@ -78,7 +80,8 @@ impl<B: Backend> Transformer<B> {
         };
         let angles = arch.ropes.iter().map(Angles::new).collect();
         let (output, chain, heartbeat) = (Output::default(), Chain::default(), Arc::default());
-        Ok(Transformer { arch, backend, weights, kv, s, angles, output, chain, heartbeat })
+        let chooses = backend.device_sampling().is_some();
+        Ok(Transformer { arch, backend, weights, kv, s, angles, output, chain, chooses, heartbeat })
     }
 
     /// Panics if a row of `batch`, or one of the `n - 1` after it, cannot be computed.
@@ -94,7 +97,7 @@ impl<B: Backend> Transformer<B> {
     }
 
     /// From tokens to the residual stream after the last layer.
-    fn forward(&mut self, batch: &Batch, tokens: Tokens) {
+    fn forward(&mut self, batch: &Batch, tokens: Tokens) -> Result<(), StepError> {
         let Transformer { arch: a, backend: b, weights: w, kv, s, angles, heartbeat, .. } = self;
         for (angles, rope) in angles.iter_mut().zip(&a.ropes) {
             angles.fill(rope, batch.positions());
@@ -102,13 +105,16 @@ impl<B: Backend> Transformer<B> {
         let x = &mut s.stream.x;
         match tokens {
             Tokens::InBatch => b.embed(x, &w.token_embd, batch.tokens(), a.embedding_scale),
-            Tokens::Chosen(rows) => b.embed_chosen(x, &w.token_embd, &s.chosen, rows, a.embedding_scale),
+            Tokens::Chosen(rows) => {
+                sampling(b)?.embed_chosen(x, &w.token_embd, &s.chosen, rows, a.embedding_scale);
+            }
         }
         let mut pass = Pass { b, stream: &mut s.stream, kv, angles, batch, eps: a.norm_eps };
         for (i, layer) in w.layers.iter().enumerate() {
             layer.forward(&mut pass, (&mut s.mixers, &mut s.ffns), i);
             heartbeat.beat();
         }
+        Ok(())
     }
 
     /// From the residual stream to what the rows of `batch` want.
@@ -123,10 +129,10 @@ impl<B: Backend> Transformer<B> {
         b.rms_norm(&mut s.stream.h, &s.stream.y, &w.output_norm, a.norm_eps);
         if output.any(|want| want != Want::Hidden) {
             logits(b, a, w, s);
-            if b.chooses() {
+            if let Some(sampling) = b.device_sampling() {
                 let picks = output.pick(batch.positions());
                 if !picks.is_empty() {
-                    b.choose(&mut s.chosen, 0, picks.len(), &s.logits, picks);
+                    sampling.choose(&mut s.chosen, 0, picks.len(), &s.logits, picks);
                     b.read(&s.chosen, &mut chain.numbers)?;
                     output.picked(&chain.numbers);
                 }
@@ -163,44 +169,17 @@ where
 
     fn step(&mut self, batch: &Batch) -> Result<&Output, StepError> {
         self.check(batch, 1);
-        self.forward(batch, Tokens::InBatch);
+        self.forward(batch, Tokens::InBatch)?;
         self.head(batch)?;
         Ok(&self.output)
     }
 
     fn chooses(&self) -> bool {
-        self.backend.chooses()
+        self.chooses
     }
 
-    fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError> {
-        self.check(batch, n);
-        let n_rows = batch.n_rows();
-        let mut chain = std::mem::take(&mut self.chain);
-        chain.batch.clone_from(batch);
-        for i in 0..n {
-            let tokens = match i {
-                0 => Tokens::InBatch,
-                _ => Tokens::Chosen((i - 1) * n_rows..i * n_rows),
-            };
-            self.forward(&chain.batch, tokens);
-            let Transformer { arch: a, backend: b, weights: w, s, heartbeat, .. } = self;
-            heartbeat.beat();
-            b.rms_norm(&mut s.stream.h, &s.stream.x, &w.output_norm, a.norm_eps);
-            logits(b, a, w, s);
-            let wants = chain.batch.wants().iter().zip(chain.batch.positions()).enumerate();
-            chain.picks.clear();
-            chain.picks.extend(wants.map(|(row, (want, &position))| match want {
-                Want::Sample(spec) => Pick::new(row, *spec, position),
-                _ => panic!("a row in a chain wants a sample"),
-            }));
-            b.choose(&mut s.chosen, i * n_rows, n * n_rows, &s.logits, &chain.picks);
-            chain.batch.advance();
-        }
-        let read = self.backend.read(&self.s.chosen, &mut chain.numbers);
-        chain.tokens.clear();
-        chain.tokens.extend(chain.numbers.iter().map(|&number| as_token(number)));
-        self.chain = chain;
-        read.map(|()| self.chain.tokens.as_slice())
+    fn chaining(&mut self) -> Option<&mut dyn Chaining> {
+        if self.chooses { Some(self) } else { None }
     }
 
     fn output(&self) -> &Output {
@@ -214,4 +193,42 @@ where
     fn beat(&mut self, heartbeat: Arc<Heartbeat>) {
         self.heartbeat = heartbeat;
     }
+}
+
+impl<B: Backend> Chaining for Transformer<B> {
+    fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError> {
+        self.check(batch, n);
+        let n_rows = batch.n_rows();
+        let mut chain = std::mem::take(&mut self.chain);
+        chain.batch.clone_from(batch);
+        for i in 0..n {
+            let tokens = match i {
+                0 => Tokens::InBatch,
+                _ => Tokens::Chosen((i - 1) * n_rows..i * n_rows),
+            };
+            self.forward(&chain.batch, tokens)?;
+            let Transformer { arch: a, backend: b, weights: w, s, heartbeat, .. } = self;
+            heartbeat.beat();
+            b.rms_norm(&mut s.stream.h, &s.stream.x, &w.output_norm, a.norm_eps);
+            logits(b, a, w, s);
+            let wants = chain.batch.wants().iter().zip(chain.batch.positions()).enumerate();
+            chain.picks.clear();
+            chain.picks.extend(wants.map(|(row, (want, &position))| match want {
+                Want::Sample(spec) => Pick::new(row, *spec, position),
+                _ => panic!("a row in a chain wants a sample"),
+            }));
+            sampling(b)?.choose(&mut s.chosen, i * n_rows, n * n_rows, &s.logits, &chain.picks);
+            chain.batch.advance();
+        }
+        let read = self.backend.read(&self.s.chosen, &mut chain.numbers);
+        chain.tokens.clear();
+        chain.tokens.extend(chain.numbers.iter().map(|&number| as_token(number)));
+        self.chain = chain;
+        read.map(|()| self.chain.tokens.as_slice())
+    }
+}
+
+/// The backend's sampling, where a caller has made sure that it has one.
+fn sampling<B: Backend>(b: &mut B) -> Result<&mut dyn DeviceSampling<B::Weight, B::Buffer>, StepError> {
+    b.device_sampling().ok_or_else(|| StepError { what: "this device leaves sampling to the host".into() })
 }

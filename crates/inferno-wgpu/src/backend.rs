@@ -1,11 +1,13 @@
 //! [`Backend`] on a GPU: what is dispatched for an operation, and in what shape.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use inferno_model::architecture::{Activation, Routing};
-use inferno_model::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, LayerIdx};
-use inferno_model::batch::{Batch, PageId};
+use inferno_model::backend::{
+    Attention, Backend, DeviceMemory, DeviceSampling, ExpertWeights, HostTensor, KernelTimes, KvShape,
+    LayerIdx,
+};
+use inferno_model::batch::Batch;
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::rope::{Angles, Pairing};
 use inferno_model::sample::{Pick, SampleSpec, as_share};
@@ -129,7 +131,7 @@ impl Wgpu {
     }
 }
 
-impl Backend for Wgpu {
+impl DeviceMemory for Wgpu {
     type Weight = Weight;
     type Buffer = Buffer;
     type KvPool = KvPool;
@@ -150,49 +152,44 @@ impl Backend for Wgpu {
         KvPool::new(&mut self.gpu, shape)
     }
 
+    fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
+        self.settle();
+        x.resize(&mut self.gpu, &mut self.recorder, numbers.len() / x.width);
+        let storage = storages!(x);
+        let mut filled = vec![0.0f32; x.len()];
+        for (filled, row) in filled.chunks_exact_mut(x.stride()).zip(numbers.chunks_exact(x.width)) {
+            filled[..x.width].copy_from_slice(row);
+        }
+        // What was recorded before sees what was there before.
+        self.recorder.submit(&self.gpu);
+        self.recorder.forget_quantized();
+        self.gpu.queue.write_buffer(&storage.buffer, 0, bytemuck::cast_slice(&filled));
+    }
+
+    fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
+        self.settle();
+        out.clear();
+        let Some(storage) = x.storage() else {
+            return self.gpu.failure.get().map_or(Ok(()), |what| Err(StepError { what }));
+        };
+        let take = |bytes: &[u8]| {
+            let numbers: &[f32] = bytemuck::cast_slice(bytes);
+            numbers.chunks_exact(x.stride()).for_each(|row| out.extend_from_slice(&row[..x.width]));
+        };
+        self.recorder.read(&mut self.gpu, storage, (0, 4 * x.len() as u64), take)
+    }
+
+    fn finish(&mut self) -> Result<(), StepError> {
+        self.settle();
+        self.recorder.finish(&mut self.gpu)
+    }
+}
+
+impl Backend for Wgpu {
     fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
         self.settle();
         let at = self.recorder.upload(&mut self.gpu, tokens);
         self.embed_from(out, table, None, at..at + tokens.len(), scale);
-    }
-
-    fn chooses(&self) -> bool {
-        true
-    }
-
-    fn choose(&mut self, out: &mut Buffer, first: usize, total: usize, x: &Buffer, picks: &[Pick]) {
-        self.settle();
-        out.resize(&mut self.gpu, &mut self.recorder, total);
-        let words = |(i, pick): (usize, &Pick)| {
-            let SampleSpec { top_p, min_p, temperature, .. } = pick.spec;
-            let ints = [first + i, pick.row, pick.spec.n_candidates().unwrap_or(0)].map(|n| n as u32);
-            let floats = [top_p, min_p, temperature, pick.number].map(f32::to_bits);
-            let shares = [top_p, pick.number].map(as_share);
-            [&ints[..], &[u32::from(pick.spec.is_greedy())], &floats, &shares].concat()
-        };
-        let (to, from) = storages!(out, x);
-        for (kernel, is_from_all) in [(Kernel::Choose, false), (Kernel::ChooseFromAll, true)] {
-            let of_kind = |(_, pick): &(usize, &Pick)| pick.spec.n_candidates().is_none() == is_from_all;
-            let picks: Vec<(usize, &Pick)> = picks.iter().enumerate().filter(of_kind).collect();
-            let n = picks.len();
-            let words: Vec<u32> = picks.into_iter().flat_map(words).collect();
-            let at = self.recorder.upload(&mut self.gpu, &words);
-            let params = Params::default().uint(n).uint(x.width).uint(x.stride()).uint(at).uint(out.stride());
-            let buffers = [Some(to), Some(from), None];
-            self.recorder.dispatch(&self.gpu, kernel, &buffers, &params, &Grid::Groups(n));
-        }
-    }
-
-    fn embed_chosen(
-        &mut self,
-        out: &mut Buffer,
-        table: &Weight,
-        chosen: &Buffer,
-        rows: Range<usize>,
-        scale: f32,
-    ) {
-        self.settle();
-        self.embed_from(out, table, Some(chosen), rows, scale);
     }
 
     fn rms_norm(&mut self, out: &mut Buffer, x: &Buffer, weight: &Weight, eps: f32) {
@@ -268,7 +265,7 @@ impl Backend for Wgpu {
 
     fn store_kv(&mut self, pool: &mut KvPool, layer: LayerIdx, k: &Buffer, v: &Buffer, batch: &Batch) {
         let Wgpu { gpu, recorder, placed, fusion, .. } = self;
-        placed.place(recorder, gpu, batch, pool.groups.len());
+        placed.place(recorder, gpu, batch, pool.n_groups);
         let (keys, values) = storages!(k, v);
         let (storage, slots) = (&pool.layers[layer.layer], placed.slots(layer.group));
         let head_dim = pool.layout.head_dim as usize;
@@ -386,75 +383,53 @@ impl Backend for Wgpu {
         self.recorder.dispatch(&self.gpu, Kernel::Softcap, &[Some(to)], &params, &Grid::Threads(x.len()));
     }
 
-    fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
-        self.settle();
-        x.resize(&mut self.gpu, &mut self.recorder, numbers.len() / x.width);
-        let storage = storages!(x);
-        let mut filled = vec![0.0f32; x.len()];
-        for (filled, row) in filled.chunks_exact_mut(x.stride()).zip(numbers.chunks_exact(x.width)) {
-            filled[..x.width].copy_from_slice(row);
-        }
-        // What was recorded before sees what was there before.
-        self.recorder.submit(&self.gpu);
-        self.recorder.forget_quantized();
-        self.gpu.queue.write_buffer(&storage.buffer, 0, bytemuck::cast_slice(&filled));
+    fn device_sampling(&mut self) -> Option<&mut dyn DeviceSampling<Weight, Buffer>> {
+        Some(self)
     }
 
-    fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
+    fn time_kernels(&mut self) -> Option<&mut dyn KernelTimes> {
+        let Wgpu { gpu, recorder, .. } = self;
+        if recorder.stopwatch.is_none() {
+            recorder.stopwatch = Stopwatch::new(gpu);
+        }
+        recorder.stopwatch.as_mut().map(|stopwatch| stopwatch as _)
+    }
+}
+
+impl DeviceSampling<Weight, Buffer> for Wgpu {
+    fn choose(&mut self, out: &mut Buffer, first: usize, total: usize, x: &Buffer, picks: &[Pick]) {
         self.settle();
-        out.clear();
-        let Some(storage) = x.storage() else {
-            return self.gpu.failure.get().map_or(Ok(()), |what| Err(StepError { what }));
+        out.resize(&mut self.gpu, &mut self.recorder, total);
+        let words = |(i, pick): (usize, &Pick)| {
+            let SampleSpec { top_p, min_p, temperature, .. } = pick.spec;
+            let ints = [first + i, pick.row, pick.spec.n_candidates().unwrap_or(0)].map(|n| n as u32);
+            let floats = [top_p, min_p, temperature, pick.number].map(f32::to_bits);
+            let shares = [top_p, pick.number].map(as_share);
+            [&ints[..], &[u32::from(pick.spec.is_greedy())], &floats, &shares].concat()
         };
-        let take = |bytes: &[u8]| {
-            let numbers: &[f32] = bytemuck::cast_slice(bytes);
-            numbers.chunks_exact(x.stride()).for_each(|row| out.extend_from_slice(&row[..x.width]));
-        };
-        self.recorder.read(&mut self.gpu, storage, (0, 4 * x.len() as u64), take)
-    }
-
-    fn measure_itself(&mut self) -> bool {
-        self.recorder.stopwatch = Stopwatch::new(&self.gpu);
-        self.recorder.stopwatch.is_some()
-    }
-
-    fn take_times(&mut self) -> Vec<(&'static str, Duration)> {
-        self.recorder.stopwatch.as_mut().map_or_else(Vec::new, Stopwatch::take)
-    }
-
-    fn finish(&mut self) -> Result<(), StepError> {
-        self.settle();
-        self.recorder.finish(&mut self.gpu)
-    }
-
-    fn copy_page(&mut self, pool: &mut KvPool, group: usize, from: PageId, to: PageId) {
-        self.settle();
-        for &layer in &pool.groups[group] {
-            let (storage, n) = (&pool.layers[layer], pool.page_bytes());
-            self.recorder.copy(&self.gpu, (storage, pool.page_at(from)), (&pool.between, 0), n);
-            self.recorder.copy(&self.gpu, (&pool.between, 0), (storage, pool.page_at(to)), n);
+        let (to, from) = storages!(out, x);
+        for (kernel, is_from_all) in [(Kernel::Choose, false), (Kernel::ChooseFromAll, true)] {
+            let of_kind = |(_, pick): &(usize, &Pick)| pick.spec.n_candidates().is_none() == is_from_all;
+            let picks: Vec<(usize, &Pick)> = picks.iter().enumerate().filter(of_kind).collect();
+            let n = picks.len();
+            let words: Vec<u32> = picks.into_iter().flat_map(words).collect();
+            let at = self.recorder.upload(&mut self.gpu, &words);
+            let params = Params::default().uint(n).uint(x.width).uint(x.stride()).uint(at).uint(out.stride());
+            let buffers = [Some(to), Some(from), None];
+            self.recorder.dispatch(&self.gpu, kernel, &buffers, &params, &Grid::Groups(n));
         }
     }
 
-    fn read_page(&mut self, pool: &KvPool, group: usize, page: PageId) -> Result<Vec<u8>, StepError> {
+    fn embed_chosen(
+        &mut self,
+        out: &mut Buffer,
+        table: &Weight,
+        chosen: &Buffer,
+        rows: Range<usize>,
+        scale: f32,
+    ) {
         self.settle();
-        let mut bytes = Vec::new();
-        for &layer in &pool.groups[group] {
-            let range = (pool.page_at(page), pool.page_bytes());
-            self.recorder
-                .read(&mut self.gpu, &pool.layers[layer], range, |page| bytes.extend_from_slice(page))?;
-        }
-        Ok(bytes)
-    }
-
-    fn write_page(&mut self, pool: &mut KvPool, group: usize, page: PageId, bytes: &[u8]) {
-        self.settle();
-        // What was recorded before sees what was there before.
-        self.recorder.submit(&self.gpu);
-        let layers = pool.groups[group].iter().zip(bytes.chunks_exact(pool.page_bytes() as usize));
-        for (&layer, bytes) in layers {
-            self.gpu.queue.write_buffer(&pool.layers[layer].buffer, pool.page_at(page), bytes);
-        }
+        self.embed_from(out, table, Some(chosen), rows, scale);
     }
 }
 

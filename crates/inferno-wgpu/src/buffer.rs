@@ -1,5 +1,7 @@
 //! Activations on the device.
 
+use inferno_model::backend::Activations;
+
 use crate::device::{Gpu, Storage};
 use crate::layout::BLOCK;
 use crate::recorder::Recorder;
@@ -66,6 +68,16 @@ impl Buffer {
     pub(crate) fn reserve(&mut self, gpu: &mut Gpu, recorder: &mut Recorder, n: usize) {
         self.width = n.max(1);
         self.resize(gpu, recorder, 1);
+    }
+}
+
+impl Activations for Buffer {
+    fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    fn width(&self) -> usize {
+        self.width
     }
 }
 

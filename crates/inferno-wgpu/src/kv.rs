@@ -1,7 +1,7 @@
 //! The pool of keys and values: a buffer for every layer, of pages of slots of records.
 
 use inferno_model::backend::{KV_BLOCK, KvShape, KvType};
-use inferno_model::batch::{PAGE_LEN, PageId};
+use inferno_model::batch::PAGE_LEN;
 use inferno_model::error::BackendError;
 
 use crate::device::{Gpu, Storage};
@@ -46,10 +46,7 @@ pub struct KvPool {
     pub(crate) n_kv_heads: usize,
     /// By layer.
     pub(crate) layers: Vec<Storage>,
-    /// Layers by cache group.
-    pub(crate) groups: Vec<Vec<usize>>,
-    /// A page on its way: nothing is copied within a buffer.
-    pub(crate) between: Storage,
+    pub(crate) n_groups: usize,
 }
 
 impl KvPool {
@@ -61,16 +58,10 @@ impl KvPool {
         }
         let layout = KvLayout { kv_type: shape.kv_type, head_dim: shape.head_dim as u32 };
         let page_bytes = layout.page_bytes(shape.n_kv_heads);
-        let mut pool = KvPool {
-            layout,
-            n_kv_heads: shape.n_kv_heads,
-            layers: Vec::new(),
-            groups: Vec::new(),
-            between: gpu.storage(page_bytes, &|| "a page of keys and values".into())?,
-        };
+        let mut pool =
+            KvPool { layout, n_kv_heads: shape.n_kv_heads, layers: Vec::new(), n_groups: shape.groups.len() };
         let mut n_pages = vec![0; shape.n_layers()];
         for (group, n) in &shape.groups {
-            pool.groups.push(group.layers.clone());
             group.layers.iter().for_each(|&layer| n_pages[layer] = *n);
         }
         for n_pages in n_pages {
@@ -80,15 +71,5 @@ impl KvPool {
             pool.layers.push(gpu.storage(n_bytes, &what)?);
         }
         Ok(pool)
-    }
-
-    /// Of a page in one layer.
-    pub(crate) fn page_bytes(&self) -> u64 {
-        self.layout.page_bytes(self.n_kv_heads)
-    }
-
-    /// Where a page is in a layer.
-    pub(crate) fn page_at(&self, page: PageId) -> u64 {
-        u64::from(page.0) * self.page_bytes()
     }
 }

@@ -228,18 +228,6 @@ impl Recorder {
         self.quantized == Some(storage.id)
     }
 
-    /// Records a copy of bytes.
-    pub(crate) fn copy(
-        &mut self,
-        gpu: &Gpu,
-        (from, at): (&Storage, u64),
-        (to, to_at): (&Storage, u64),
-        n: u64,
-    ) {
-        let commands = self.commands.get_or_insert_with(|| Commands::new(&gpu.device));
-        commands.encoder().copy_buffer_to_buffer(&from.buffer, at, &to.buffer, to_at, n);
-    }
-
     /// Hands everything recorded to the device.
     pub(crate) fn submit(&mut self, gpu: &Gpu) {
         self.send(gpu);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use inferno_model::backend::KernelTimes;
+
 use wgpu::{BufferUsages, Features};
 
 use crate::device::Gpu;
@@ -94,9 +96,10 @@ impl Stopwatch {
         self.readback.unmap();
         self.kernels.clear();
     }
+}
 
-    /// What kernels took since the last call.
-    pub(crate) fn take(&mut self) -> Vec<(&'static str, Duration)> {
+impl KernelTimes for Stopwatch {
+    fn take(&mut self) -> Vec<(&'static str, Duration)> {
         std::mem::take(&mut self.times)
     }
 }

@@ -17,7 +17,9 @@ use criterion::Criterion;
 use inferno_cpu::{Buffer, Cpu, Isa, Weight};
 use inferno_format::{DType, quantize};
 use inferno_model::architecture::{Activation, CacheGroup};
-use inferno_model::backend::{Attention, Backend, HostTensor, KvShape, KvType, LayerIdx, Source};
+use inferno_model::backend::{
+    Attention, Backend, DeviceMemory, HostTensor, KvShape, KvType, LayerIdx, Source,
+};
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
 use inferno_model::rope::{Angles, Pairing, Rope, Scaling};
 

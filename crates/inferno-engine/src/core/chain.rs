@@ -16,7 +16,7 @@ impl Core {
     pub(super) fn chain_len(&mut self, plan: &Plan) -> usize {
         let has_others =
             plan.n_prompt_rows > 0 || !plan.drafts.is_empty() || self.scheduler.counts().waiting > 0;
-        if !self.model.chooses() || has_others {
+        if self.model.chaining().is_none() || has_others {
             return 1;
         }
         let mut n = MOST_STEPS.min(self.steps_in_time(plan.n_rows));

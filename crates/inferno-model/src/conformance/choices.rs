@@ -44,14 +44,16 @@ pub(super) fn choices<B: Backend>(b: &mut B) {
         let expected: Vec<f32> = picks.iter().map(|p| choose(p).map_or(-1.0, |token| token as f32)).collect();
         let mut chosen = buffer(b, 1);
         let (first, rest) = picks.split_at(5);
-        b.choose(&mut chosen, 0, picks.len(), &x, first);
-        b.choose(&mut chosen, first.len(), picks.len(), &x, rest);
+        let sampling = b.device_sampling().expect("a device that samples");
+        sampling.choose(&mut chosen, 0, picks.len(), &x, first);
+        sampling.choose(&mut chosen, first.len(), picks.len(), &x, rest);
         assert_eq!(read(b, &chosen), expected, "choose from {vocab_size}");
 
         let (mut out, mut plain) = (buffer(b, 64), buffer(b, 64));
         let table = noise.tensor(b, DType::Q8_0, [1, vocab_size, 64]);
         let tokens: Vec<u32> = expected[7..].iter().map(|&token| token as u32).collect();
-        b.embed_chosen(&mut out, &table, &chosen, 7..picks.len(), 0.5);
+        let sampling = b.device_sampling().expect("a device that samples");
+        sampling.embed_chosen(&mut out, &table, &chosen, 7..picks.len(), 0.5);
         b.embed(&mut plain, &table, &tokens, 0.5);
         assert_eq!(read(b, &out), read(b, &plain), "embed_chosen");
     }
@@ -103,7 +105,9 @@ pub(super) fn chains_choose_what_steps_do<B: Backend + Send>(
                 let output = model.step(&batch).expect("a step");
                 tokens.extend((0..STARTS.len()).map(|row| token_of(output, row)));
             } else {
-                tokens.extend_from_slice(model.chain(&batch, length).expect("steps"));
+                tokens.extend_from_slice(
+                    model.chaining().expect("a model that chains").chain(&batch, length).expect("steps"),
+                );
             }
             n_done += length;
         }

@@ -109,13 +109,11 @@ fn a_half_precision_pool_holds_rounded_numbers() {
     let v = Buffer::from_rows(4, vec![-0.1, 2.5, 1e-4, 3.0]);
     reference.store_kv(&mut pool, LayerIdx { layer: 0, group: 0 }, &k, &v, &batch);
 
-    let bytes = reference.read_page(&pool, 0, PageId(1)).unwrap();
-    let numbers: Vec<f32> =
-        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    let stored = |numbers: &[Vec<f32>]| numbers[0][4 * PAGE_LEN..][..4].to_vec();
     let rounded = |x: &Buffer| x.data.iter().map(|&x| f16::from_f32(x).to_f32()).collect::<Vec<_>>();
-    assert_eq!(numbers[..4], rounded(&k));
-    assert_eq!(numbers[4 * PAGE_LEN..][..4], rounded(&v));
-    assert_ne!(numbers[0], k.data[0]);
+    assert_eq!(stored(&pool.keys), rounded(&k));
+    assert_eq!(stored(&pool.values), rounded(&v));
+    assert_ne!(stored(&pool.keys)[0], k.data[0]);
 }
 
 #[test]

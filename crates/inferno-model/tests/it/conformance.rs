@@ -2,8 +2,10 @@
 
 use inferno_format::Gguf;
 use inferno_model::architecture::{Activation, Routing};
-use inferno_model::backend::{Attention, Backend, ExpertWeights, HostTensor, KvShape, LayerIdx};
-use inferno_model::batch::{Batch, PageId};
+use inferno_model::backend::{
+    Attention, Backend, DeviceMemory, ExpertWeights, HostTensor, KvShape, LayerIdx,
+};
+use inferno_model::batch::Batch;
 use inferno_model::conformance::{Precision, Promise, Sequence, check, first_layers};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::reference::{Buffer, KvPool, Reference, Weight};
@@ -60,7 +62,6 @@ enum Fault {
     SoftcapIgnored,
     PairingIgnored,
     ExpertsNotRenormalized,
-    PageNotCopied,
     ScaleIgnored,
     /// Small and wrong, in the company of rows that are not finite.
     Squashed,
@@ -68,7 +69,7 @@ enum Fault {
 
 struct Faulty(Reference, Fault);
 
-impl Backend for Faulty {
+impl DeviceMemory for Faulty {
     type Weight = Weight;
     type Buffer = Buffer;
     type KvPool = KvPool;
@@ -76,18 +77,33 @@ impl Backend for Faulty {
     fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
         self.0.upload(tensor)
     }
+
     fn buffer(&mut self, width: usize) -> Result<Buffer, BackendError> {
         self.0.buffer(width)
     }
+
     fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
         self.0.kv_pool(shape)
     }
+
+    fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
+        self.0.write(x, numbers);
+    }
+
+    fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
+        self.0.read(x, out)
+    }
+}
+
+impl Backend for Faulty {
     fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
         self.0.embed(out, table, tokens, if self.1 == Fault::ScaleIgnored { 1.0 } else { scale });
     }
+
     fn rms_norm(&mut self, out: &mut Buffer, x: &Buffer, weight: &Weight, eps: f32) {
         self.0.rms_norm(out, x, weight, eps);
     }
+
     fn matmul(&mut self, outs: &mut [&mut Buffer], weights: &[&Weight], x: &Buffer) {
         self.0.matmul(outs, weights, x);
         if self.1 == Fault::MatmulByRows {
@@ -100,29 +116,37 @@ impl Backend for Faulty {
             outs.iter_mut().for_each(|out| self.0.softcap(out, 1e-6));
         }
     }
+
     fn add(&mut self, x: &mut Buffer, y: &Buffer) {
         self.0.add(x, y);
     }
+
     fn add_bias(&mut self, x: &mut Buffer, bias: &Weight) {
         self.0.add_bias(x, bias);
     }
+
     fn head_norm(&mut self, x: &mut Buffer, weight: &Weight, eps: f32) {
         self.0.head_norm(x, weight, eps);
     }
+
     fn rope(&mut self, x: &mut Buffer, head_dim: usize, angles: &Angles) {
         let pairing = if self.1 == Fault::PairingIgnored { Pairing::Halves } else { angles.pairing };
         self.0.rope(x, head_dim, &Angles { pairing, ..angles.clone() });
     }
+
     fn store_kv(&mut self, pool: &mut KvPool, layer: LayerIdx, k: &Buffer, v: &Buffer, batch: &Batch) {
         self.0.store_kv(pool, layer, k, v, batch);
     }
+
     fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, shape: &Attention) {
         let window = if self.1 == Fault::WindowIgnored { None } else { shape.window };
         self.0.attend(out, q, pool, batch, &Attention { window, ..*shape });
     }
+
     fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {
         self.0.glu(gate, up, activation);
     }
+
     fn experts(
         &mut self,
         out: &mut Buffer,
@@ -135,30 +159,15 @@ impl Backend for Faulty {
         let renormalize = routing.renormalize && self.1 != Fault::ExpertsNotRenormalized;
         self.0.experts(out, x, router, weights, &Routing { renormalize, ..*routing }, activation);
     }
+
     fn take_rows(&mut self, out: &mut Buffer, x: &Buffer, rows: &[usize]) {
         self.0.take_rows(out, x, rows);
     }
+
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         if self.1 != Fault::SoftcapIgnored {
             self.0.softcap(x, cap);
         }
-    }
-    fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
-        self.0.write(x, numbers);
-    }
-    fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
-        self.0.read(x, out)
-    }
-    fn copy_page(&mut self, pool: &mut KvPool, group: usize, from: PageId, to: PageId) {
-        if self.1 != Fault::PageNotCopied {
-            self.0.copy_page(pool, group, from, to);
-        }
-    }
-    fn read_page(&mut self, pool: &KvPool, group: usize, page: PageId) -> Result<Vec<u8>, StepError> {
-        self.0.read_page(pool, group, page)
-    }
-    fn write_page(&mut self, pool: &mut KvPool, group: usize, page: PageId, bytes: &[u8]) {
-        self.0.write_page(pool, group, page, bytes);
     }
 }
 
@@ -177,7 +186,6 @@ fn every_fault_is_found() {
         Fault::SoftcapIgnored,
         Fault::PairingIgnored,
         Fault::ExpertsNotRenormalized,
-        Fault::PageNotCopied,
         Fault::ScaleIgnored,
         Fault::Squashed,
     ] {

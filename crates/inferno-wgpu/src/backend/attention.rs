@@ -26,7 +26,7 @@ impl Wgpu {
         attention: &Attention,
     ) {
         let Wgpu { gpu, recorder, placed, s, .. } = self;
-        placed.place(recorder, gpu, batch, pool.groups.len());
+        placed.place(recorder, gpu, batch, pool.n_groups);
         out.resize(gpu, recorder, q.n_rows);
         let (n_heads, head_dim) = (attention.n_heads, attention.head_dim);
         let n_heads_each = n_heads / attention.n_kv_heads;

@@ -2,7 +2,9 @@
 
 use inferno_format::DType;
 use inferno_model::architecture::CacheGroup;
-use inferno_model::backend::{Attention, Backend, HostTensor, KvShape, KvType, LayerIdx, Source};
+use inferno_model::backend::{
+    Attention, Backend, DeviceMemory, HostTensor, KvShape, KvType, LayerIdx, Source,
+};
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
 use inferno_wgpu::Wgpu;
 use inferno_wgpu::backend::Buffer;

@@ -2,7 +2,9 @@
 
 use inferno_format::DType;
 use inferno_model::architecture::CacheGroup;
-use inferno_model::backend::{Backend, HostTensor, KvShape, KvType, LayerIdx, Source};
+use inferno_model::backend::{
+    Attention, Backend, DeviceMemory, HostTensor, KvShape, KvType, LayerIdx, Source,
+};
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
 use inferno_model::rope::{Angles, Pairing, Rope, Scaling};
 use inferno_wgpu::Wgpu;
@@ -31,12 +33,8 @@ fn read(b: &mut Wgpu, x: &Buffer) -> Vec<u32> {
     numbers.iter().map(|x| x.to_bits()).collect()
 }
 
-/// Queries, keys, and a page of keys and values, after everything that is done to heads.
-fn heads(
-    b: &mut Wgpu,
-    shape: (usize, KvType, bool, Pairing),
-    one_by_one: bool,
-) -> (Vec<u32>, Vec<u32>, Vec<u8>) {
+/// Queries, keys, and attention to what was stored, after everything that is done to heads.
+fn heads(b: &mut Wgpu, shape: (usize, KvType, bool, Pairing), one_by_one: bool) -> [Vec<u32>; 3] {
     let (head_dim, kv_type, is_normed, pairing) = shape;
     let (n, n_heads, n_kv_heads) = (PAGE_LEN - 3, 6, 2);
     let mut random = Random(9);
@@ -70,7 +68,12 @@ fn heads(
     b.rope(&mut k, head_dim, &angles);
     end(b);
     b.store_kv(&mut pool, LAYER, &k, &v, &batch);
-    (read(b, &q), read(b, &k), b.read_page(&pool, 0, PageId(0)).unwrap())
+    // Keys and values as they are read again.
+    let (scale, softcap, window) = (0.3, None, None);
+    let attention = Attention { layer: LAYER, n_heads, n_kv_heads, head_dim, scale, softcap, window };
+    let mut attended = b.buffer(n_heads * head_dim).unwrap();
+    b.attend(&mut attended, &q, &pool, &batch, &attention);
+    [read(b, &q), read(b, &k), read(b, &attended)]
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::num::NonZeroUsize;
 
 use inferno_format::{DType, Gguf, dequantize};
-use inferno_model::backend::{AttentionRule, Backend, HostTensor, KvType, Source};
+use inferno_model::backend::{AttentionRule, Backend, DeviceMemory, HostTensor, KvType, Source};
 use inferno_model::conformance::{Precision, Promise, check};
 use inferno_model::reference::Reference;
 use xtask::testing::{Random, skip, testdata};

@@ -115,15 +115,18 @@ impl Runner {
         let mut done = Done::default();
         let Range { start: mut position, end } = positions;
         while position < end {
-            let n = if self.model.chooses() { (end - 1 - position).clamp(1, CHAIN) } else { 1 };
+            let chains = self.model.chaining().is_some();
+            let n = if chains { (end - 1 - position).clamp(1, CHAIN) } else { 1 };
             let want = if n > 1 { Want::Sample(SampleSpec::GREEDY) } else { Want::Logits };
             self.batch.clear();
             for (sequence, table) in item.tables.iter().enumerate() {
                 self.push(table, sequence, position..position + 1, want);
             }
             position += n;
-            if n > 1 {
-                self.model.chain(&self.batch, n)?;
+            if n > 1
+                && let Some(chaining) = self.model.chaining()
+            {
+                chaining.chain(&self.batch, n)?;
                 continue;
             }
             let Some(step) = self.step(position == end)? else { return Ok(None) };

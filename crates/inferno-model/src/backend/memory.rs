@@ -1,0 +1,46 @@
+//! Memory of a device: how tensors, activations, keys and values get there, and how results come back.
+
+use super::{AttentionRule, HostTensor, KvShape, KvType};
+use crate::error::{BackendError, LoadError, StepError};
+
+/// A device's memory: weights, activations and KV pools of one model.
+pub trait DeviceMemory {
+    /// A tensor in the layout this device computes with.
+    type Weight;
+    /// Activations.
+    type Buffer: Activations;
+    /// Keys and values of all sequences.
+    type KvPool;
+
+    /// Reads and packs a tensor: nothing borrows from the file afterwards.
+    fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Self::Weight, LoadError>;
+    /// The same for matrices that are multiplied with the same input by one call: a device may keep them together.
+    fn upload_together(&mut self, tensors: &[HostTensor<'_>]) -> Result<Vec<Self::Weight>, LoadError> {
+        tensors.iter().map(|tensor| self.upload(tensor)).collect()
+    }
+    /// A buffer of rows of `width`; it grows to the largest batch seen.
+    fn buffer(&mut self, width: usize) -> Result<Self::Buffer, BackendError>;
+    /// How this device attends to keys and values of that type.
+    fn attention_rule(&self, _kv_type: KvType) -> AttentionRule {
+        AttentionRule::Floats
+    }
+    /// Room for keys and values.
+    fn kv_pool(&mut self, shape: &KvShape) -> Result<Self::KvPool, BackendError>;
+
+    /// x (n, width) = these numbers, row after row.
+    fn write(&mut self, x: &mut Self::Buffer, numbers: &[f32]);
+    /// Waits for everything asked so far and copies x to `out`, row after row.
+    fn read(&mut self, x: &Self::Buffer, out: &mut Vec<f32>) -> Result<(), StepError>;
+    /// Waits for everything asked so far, where nothing of it is read.
+    fn finish(&mut self) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+/// The shape of a buffer: (n_rows, width).
+pub trait Activations {
+    /// Rows of the last operation that wrote it.
+    fn n_rows(&self) -> usize;
+    /// Numbers in a row.
+    fn width(&self) -> usize;
+}
