@@ -1,4 +1,4 @@
-//! What a device does for the transformer: about fifteen operations of a model, not tensor algebra.
+//! The operations of a device: about fifteen of a model, not tensor algebra.
 //!
 //! The transformer calls them in order and looks at nothing in between, so a CPU runs them and a GPU records
 //! them. Their meaning is [`crate::reference`]; how near to it a backend must come is what it promises to
