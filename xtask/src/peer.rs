@@ -186,7 +186,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Read {
     /// Bytes per second of the streaming read beside each sample, in GB.
     stream: Samples,
-    /// And our share of it.
+    /// Our share of the fastest of them.
     share: Samples,
 }
 
@@ -256,17 +256,15 @@ impl<'a> Bench<'a> {
         let bytes = ready["measurements"][0]["bytes_per_step"].as_f64();
 
         let (mut our_rates, mut n_disturbed) = (Samples::default(), 0);
-        let mut read = bytes.map(|_| Read { stream: Samples::default(), share: Samples::default() });
+        let (mut found, mut stream) = (Samples::default(), Samples::default());
         for round in 0..self.args.n_rounds(item) {
             let (sample, was_quiet) = quiet::sample(ours.pid(), || ours.ask(""))?;
             n_disturbed += usize::from(!was_quiet);
             let rate = n_tokens / worker::number(&sample[0], "seconds")?;
             our_rates.0.push(rate);
-            if let (Some(read), Some(bytes)) = (&mut read, bytes) {
-                let found = bytes * item.work.n_steps() as f64 * rate / n_tokens / 1e9;
-                let stream = worker::number(&sample[0], "stream_gb_per_s")?;
-                read.stream.0.push(stream);
-                read.share.0.push(found / stream);
+            if let Some(bytes) = bytes {
+                found.0.push(bytes * item.work.n_steps() as f64 * rate / n_tokens / 1e9);
+                stream.0.push(worker::number(&sample[0], "stream_gb_per_s")?);
             }
             eprint!("  round {}: {rate:.1} tok/s;", round + 1);
             for (setting, rates) in &mut settings {
@@ -290,7 +288,7 @@ impl<'a> Bench<'a> {
             ours: our_rates,
             theirs: their_rates,
             setting,
-            read,
+            read: bytes.map(|_| Read { share: found.map(|x| x / stream.most()), stream }),
             n_disturbed,
         })
     }

@@ -10,6 +10,7 @@ pub(crate) mod int8;
 mod kv;
 mod math;
 mod rows;
+mod stream;
 pub(crate) mod tile_attention;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
@@ -101,6 +102,8 @@ kernels! {
     fn merge(whole: &mut [f32], part: &[f32]) = attention;
     /// out = a softmax, divided by its sum.
     fn finish(out: &mut [f32], whole: &[f32]) = attention;
+    /// Reads all bytes and prefetches lines that many ahead; `seen` depends on each.
+    fn stream(seen: &mut [i8; 64], bytes: &[u8], ahead: usize) = stream;
 }
 
 impl Kernels {

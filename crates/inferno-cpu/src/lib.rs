@@ -18,8 +18,10 @@ mod memory;
 mod packed;
 mod pool;
 mod simd;
+mod streaming;
 
 pub use allocator::{keep_little_memory, return_freed_memory};
 pub use backend::{Buffer, Cpu, Weight};
 pub use isa::{Isa, IsaError};
 pub use kv::KvPool;
+pub use streaming::StreamingRead;

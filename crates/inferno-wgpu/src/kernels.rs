@@ -26,6 +26,9 @@ pub(crate) const MATRIX_THREADS: u32 = 128;
 /// Threads of `attend`.
 const ATTEND_THREADS: u32 = 128;
 
+/// Vectors that a thread of `stream` reads.
+pub(crate) const STREAM_VECTORS: u32 = 16;
+
 /// One pipeline each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
@@ -62,6 +65,8 @@ pub(crate) enum Kernel {
     Softcap,
     /// What [`Halves::ByDevice`] is worth.
     CheckHalves,
+    /// Reads memory from one end to the other.
+    Stream,
 }
 
 /// How numbers in half precision are widened.
@@ -296,6 +301,12 @@ impl Kernel {
                 text.element(&[file!("check_halves")]);
                 text.math();
                 ("check_halves", 0b1, 1)
+            }
+            Kernel::Stream => {
+                text.constant("GROUP", GROUP);
+                text.constant("VECTORS", STREAM_VECTORS);
+                text.files(&[file!("stream")]);
+                ("stream", 0b1_0000, 5)
             }
         };
         Source { name, wgsl: text.wgsl, written, n_buffers }

@@ -18,7 +18,7 @@
 //! kv.rs         the pool of keys and values
 //! fusion.rs     operations that are one dispatch together
 //! stopwatch.rs  how long kernels take
-//! copying.rs    how fast the device copies
+//! streaming.rs  how fast the device reads its memory
 //! backend.rs    the operations; attention.rs has the longest
 //! ```
 //!
@@ -31,7 +31,6 @@
 pub mod backend;
 mod batch;
 mod buffer;
-mod copying;
 pub mod device;
 mod fusion;
 mod kernels;
@@ -43,11 +42,12 @@ mod memory;
 mod pipelines;
 mod recorder;
 mod stopwatch;
+mod streaming;
 mod tuning;
 
 pub use backend::Wgpu;
-pub use copying::Copying;
 pub use device::{AdapterError, Choice, Found, Gpu, adapters};
+pub use streaming::StreamingRead;
 
 #[cfg(test)]
 mod tests {

@@ -243,7 +243,7 @@ pub(crate) struct Bench {
     #[arg(long)]
     pub(crate) profile: bool,
 
-    /// MiB of memory to read as the limit. Default: 640, or twice the largest cache if that is more
+    /// MiB of memory to read as the limit. Default: 640, or four times the largest cache if that is more
     #[arg(long, value_name = "N")]
     pub(crate) stream_mib: Option<NonZero<usize>>,
 

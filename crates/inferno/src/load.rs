@@ -9,14 +9,14 @@ mod gpu;
 mod gpu;
 
 pub(crate) use flags::{BackendChoice, Compute, GpuLayers, KvChoice, Units};
-pub(crate) use gpu::{Copying, copying, devices};
+pub(crate) use gpu::{GpuRead, devices, gpu_read};
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use inferno_cpu::{Cpu, Isa};
+use inferno_cpu::{Cpu, Isa, StreamingRead};
 use inferno_format::{DType, Gguf};
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::{Backend, KvType};
@@ -274,6 +274,11 @@ impl Compute {
             }
         };
         Ok(Target { kv: self.kv, device })
+    }
+
+    /// `n_bytes` of memory to measure how fast these threads read it with this instruction set.
+    pub(crate) fn streaming_read(&self, n_bytes: usize) -> Result<StreamingRead> {
+        Ok(StreamingRead::new(self.isa.unwrap_or_else(Isa::best), self.n_threads(), n_bytes)?)
     }
 
     /// The number of threads to use.

@@ -27,6 +27,11 @@ impl Samples {
         self.sorted().last().copied().unwrap_or(f64::NAN)
     }
 
+    /// The same samples in another unit.
+    pub(crate) fn map(&self, f: impl Fn(f64) -> f64) -> Samples {
+        Samples(self.0.iter().map(|&x| f(x)).collect())
+    }
+
     /// Round by round.
     pub(crate) fn over(&self, other: &Samples) -> Samples {
         Samples(self.0.iter().zip(&other.0).map(|(a, b)| a / b).collect())

@@ -23,6 +23,7 @@ fn all() -> Vec<Kernel> {
         Kernel::TakeRows,
         Kernel::Softcap,
         Kernel::CheckHalves,
+        Kernel::Stream,
         Kernel::Choose,
         Kernel::ChooseFromAll,
         Kernel::Group(1),

@@ -24,13 +24,12 @@ use report::{Measured, Report};
 use runner::{Runner, Sample};
 use serde_json::{Value as Json, json};
 use stream::Limit;
-pub(super) use stream::Stream;
 
 use crate::commands::inspect::each;
 use crate::commands::{note, print};
 use crate::{cli, interrupt, load};
 
-/// The least that is read to find out how fast memory is.
+/// MiB that a streaming read has at least.
 const STREAM_MIB: usize = 640;
 
 pub(crate) fn bench(args: &cli::Bench) -> Result<ExitCode> {
@@ -73,11 +72,11 @@ impl Session {
         let (model, runs_on) = load(args, opened, arch.clone(), plan.n_pages, &profile)?;
         let n_bytes = match args.stream_mib {
             Some(mib) => mib.get() << 20,
-            None => (STREAM_MIB << 20).max(2 * machine.cache.unwrap_or(0)),
+            None => (STREAM_MIB << 20).max(4 * machine.cache.unwrap_or(0)),
         };
-        let stream = match load::copying(&args.compute, n_bytes / 2)? {
-            Some(copying) => Limit::Copy(Box::new(copying)),
-            None => Limit::Read(Stream::new(n_bytes, runs_on.n_threads)),
+        let stream = match load::gpu_read(&args.compute, n_bytes)? {
+            Some(read) => Limit::Gpu(Box::new(read)),
+            None => Limit::Processor(Box::new(args.compute.streaming_read(n_bytes)?)),
         };
         let measure = |item: &Item| {
             Measured::new(item.work, bytes::per_step(&opened.file, &arch, runs_on.kv_type, item.work))
@@ -159,13 +158,13 @@ impl Session {
         Ok(Some(()))
     }
 
-    /// One measurement, and the mean of the streaming reads before and after it.
+    /// One measurement, and the faster of the streaming reads before and after it.
     fn sample(&mut self, i: usize) -> Result<Option<(Sample, f64)>> {
         let before = self.stream.measure();
         self.profile.take();
         let sample = self.runner.sample(&self.items[i])?;
         let after = self.stream.measure();
-        Ok(sample.map(|sample| (sample, (before + after) / 2.0)))
+        Ok(sample.map(|sample| (sample, before.max(after))))
     }
 }
 

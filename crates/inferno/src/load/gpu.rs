@@ -12,7 +12,7 @@ use inferno_model::revived::Revived;
 use inferno_model::sample::SampleSpec;
 use inferno_model::split::Split;
 use inferno_model::transformer::{KvRoom, Model};
-pub(crate) use inferno_wgpu::Copying;
+pub(crate) use inferno_wgpu::StreamingRead as GpuRead;
 use inferno_wgpu::{AdapterError, Choice, Found, Gpu, Wgpu, adapters};
 
 use super::{BackendChoice, Compute, GpuLayers, Opened};
@@ -184,10 +184,10 @@ fn cache_folder() -> Option<PathBuf> {
     Some(cache.join("inferno"))
 }
 
-/// A GPU of its own to measure how fast it copies; `None` if the processor computes.
-pub(crate) fn copying(compute: &Compute, n_bytes: usize) -> Result<Option<Copying>> {
+/// `n_bytes` of the GPU's memory to measure how fast it reads them; `None` if the processor computes.
+pub(crate) fn gpu_read(compute: &Compute, n_bytes: usize) -> Result<Option<GpuRead>> {
     let Some(gpu) = compute.gpu()? else { return Ok(None) };
-    Ok(Some(Copying::new(gpu, n_bytes as u64)?))
+    Ok(Some(GpuRead::new(gpu, n_bytes as u64)?))
 }
 
 /// A line about every GPU.

@@ -60,18 +60,18 @@ impl Compute {
 }
 
 /// There is none to be measured.
-pub(crate) enum Copying {}
+pub(crate) enum GpuRead {}
 
-impl Copying {
+impl GpuRead {
     pub(crate) fn n_bytes(&self) -> u64 {
         match *self {}
     }
 
-    pub(crate) fn measure(&self) -> f64 {
+    pub(crate) fn measure(&mut self) -> f64 {
         match *self {}
     }
 }
 
-pub(crate) fn copying(_: &Compute, _: usize) -> Result<Option<Copying>> {
+pub(crate) fn gpu_read(_: &Compute, _: usize) -> Result<Option<GpuRead>> {
     Ok(None)
 }
