@@ -156,7 +156,8 @@ impl Core {
         let submitted = submitted.min(now);
         let Request { prompt, max_tokens, n, sampling, priority, tenant, salt, deadline, .. } = request;
         let poison = self.poisonous.get(&prompt_hash(&prompt)).is_some_and(|&until| now < until);
-        let mut constraints = request.constraints.into_iter();
+        let mut stops = request.stop_conditions.into_iter();
+        let mut grammars = request.grammars.into_iter();
         let vocab_size = self.model.architecture().vocab_size;
         for choice_idx in 0..n {
             let usage = Usage { n_prompt: prompt.len(), ..Usage::default() };
@@ -175,7 +176,8 @@ impl Core {
                 choice_idx,
                 history: History::new(&sampling, &prompt),
                 sampling,
-                constraint: constraints.next().map(|c| (c, TokenMask::new(vocab_size))),
+                stop: stops.next(),
+                grammar: grammars.next().map(|grammar| (grammar, TokenMask::new(vocab_size))),
                 prompt_logprobs: request.prompt_logprobs,
                 hash_logits: request.hash_logits,
                 sink: Arc::clone(&sink),

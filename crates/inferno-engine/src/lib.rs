@@ -19,6 +19,7 @@ mod queue;
 mod request;
 mod sampler;
 mod scheduler;
+mod stop;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +30,8 @@ pub use metrics::{FinishCounts, Histogram, Metrics, ROW_BUCKETS, TIME_BUCKETS};
 pub use pages::PageCounts;
 pub use request::{Event, Finish, Micros, Refusal, Request, RequestId, SeqId, Usage};
 pub use sampler::{
-    Chooser, Chosen, Constraint, Distribution, History, InvalidSampling, Logprobs, MAX_TOP_LOGPROBS,
+    Chooser, Chosen, Distribution, Grammar, History, InvalidSampling, Logprobs, MAX_TOP_LOGPROBS,
     SampleError, Sampling, TokenLogprob, TokenMask,
 };
 pub use scheduler::{Limits, ScheduleCounts};
+pub use stop::StopCondition;

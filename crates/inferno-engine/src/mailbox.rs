@@ -121,7 +121,6 @@ impl Inside {
     /// A sequence of a request that the engine has not seen yet.
     fn job(&self, request: &Request) -> Job {
         let n_tokens = request.prompt.len();
-        let has_end = request.sampling.has_end() || !request.constraints.is_empty();
         Job {
             // Of its own only as to how long it may be.
             id: SeqId(self.n_requests),
@@ -129,7 +128,7 @@ impl Inside {
             n_tokens,
             n_completion: 0,
             limit: request.max_tokens,
-            ending: if has_end { Ending::Anywhere } else { Ending::AtLimit },
+            ending: if request.can_end_early() { Ending::Anywhere } else { Ending::AtLimit },
         }
     }
 }

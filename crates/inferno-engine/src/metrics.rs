@@ -82,8 +82,10 @@ pub struct FinishCounts {
     pub stop: u64,
     /// At their length.
     pub length: u64,
-    /// At the end of what a constraint allows.
-    pub constraint: u64,
+    /// With a stop condition.
+    pub stop_condition: u64,
+    /// With a complete grammar.
+    pub grammar: u64,
     /// Given up by the client.
     pub cancelled: u64,
     /// Too late.
@@ -164,7 +166,8 @@ impl FinishCounts {
         *match finish {
             Finish::Stop => &mut self.stop,
             Finish::Length => &mut self.length,
-            Finish::Constraint => &mut self.constraint,
+            Finish::StopCondition => &mut self.stop_condition,
+            Finish::Grammar => &mut self.grammar,
             Finish::Cancelled => &mut self.cancelled,
             Finish::Deadline => &mut self.deadline,
             Finish::Failed(_) => &mut self.failed,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::cache::Stop;
-use crate::sampler::{Constraint, InvalidSampling, Sampling, TokenLogprob};
+use crate::sampler::{Grammar, InvalidSampling, Sampling, TokenLogprob};
+use crate::stop::StopCondition;
 
 /// A moment or a length of time in microseconds, counted from the engine's start.
 pub type Micros = u64;
@@ -40,8 +41,10 @@ pub struct Request {
     pub speculate: bool,
     /// Is the hash of the last logits wanted? Equal hashes are equal bits of the whole model.
     pub hash_logits: bool,
-    /// For every choice what restricts its tokens; empty if nothing does.
-    pub constraints: Vec<Box<dyn Constraint>>,
+    /// The stop condition of every choice; empty without any.
+    pub stop_conditions: Vec<Box<dyn StopCondition>>,
+    /// The grammar of every choice; empty without any. A request may have stop conditions too.
+    pub grammars: Vec<Box<dyn Grammar>>,
 }
 
 impl Request {
@@ -59,8 +62,14 @@ impl Request {
             prompt_logprobs: None,
             speculate: true,
             hash_logits: false,
-            constraints: Vec::new(),
+            stop_conditions: Vec::new(),
+            grammars: Vec::new(),
         }
+    }
+
+    /// Whether a completion can end before its limit.
+    pub(crate) fn can_end_early(&self) -> bool {
+        self.sampling.has_end() || !self.stop_conditions.is_empty() || !self.grammars.is_empty()
     }
 }
 
@@ -94,16 +103,21 @@ pub enum Refusal {
         /// Ids there are.
         vocab_size: usize,
     },
-    /// No choices, or constraints for another number of them.
-    #[error(
-        "{n} choices with {n_constraints} constraints, expected 1 or more choices but no more than may wait, and a \
-         constraint for each or for none"
-    )]
+    /// The number of choices is out of range.
+    #[error("{n} choices, expected at least 1 and no more than may wait")]
     Choices {
         /// Choices.
         n: u32,
-        /// Constraints.
-        n_constraints: usize,
+    },
+    /// A number of stop conditions or grammars that is neither 0 nor the number of choices.
+    #[error("{n} choices with {n_given} {what}, expected one for each choice or none")]
+    PerChoice {
+        /// Choices.
+        n: u32,
+        /// Their number.
+        n_given: usize,
+        /// `stop conditions` or `grammars`.
+        what: &'static str,
     },
     /// Nothing is asked for.
     #[error("max_tokens is 0 and no prompt log-probabilities are asked for, expected at least one token")]
@@ -209,8 +223,10 @@ pub enum Finish {
     Stop,
     /// It has as many tokens as were asked for.
     Length,
-    /// The constraint allows nothing more.
-    Constraint,
+    /// A [`StopCondition`] was met by the last token.
+    StopCondition,
+    /// The [`Grammar`] is complete.
+    Grammar,
     /// The client gave it up.
     Cancelled,
     /// It took too long.

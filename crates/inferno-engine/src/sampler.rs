@@ -17,7 +17,7 @@ mod params;
 mod tests;
 
 pub use history::History;
-pub use mask::{Constraint, TokenMask};
+pub use mask::{Grammar, TokenMask};
 pub use params::{Distribution, InvalidSampling, Logprobs, MAX_TOP_LOGPROBS, Sampling};
 
 /// A token and, if they were asked for, the probabilities around it.
@@ -42,9 +42,9 @@ pub struct TokenLogprob {
 /// Why a sequence has no next token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SampleError {
-    /// The constraint and the request's lists exclude each other.
+    /// The grammar and the request's lists exclude each other.
     #[error(
-        "no token is allowed after position {position}: constraint, allowed, banned and stop tokens exclude all"
+        "no token is allowed after position {position}: grammar, allowed, banned and stop tokens exclude all"
     )]
     NothingAllowed {
         /// Of the row whose logits were to be sampled.
@@ -72,7 +72,7 @@ pub struct Chooser {
 impl Chooser {
     /// The token that follows the row at `position`, with these `logits` (vocab_size,).
     ///
-    /// `sampling` is valid for this vocabulary and `history` was made with it; `mask` is the constraint's; `n_completed`
+    /// `sampling` is valid for this vocabulary and `history` was made with it; `mask` is the grammar's; `n_completed`
     /// tokens have been completed before this one. A logit that is NaN counts as -∞; among allowed tokens that are all
     /// -∞ the lowest is chosen.
     ///

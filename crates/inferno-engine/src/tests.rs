@@ -1,5 +1,6 @@
 //! The whole engine on a fake model: every accepted request ends once, with the tokens it would have got alone.
 
+mod ends;
 mod isolation;
 mod simulation;
 mod stage;
@@ -12,8 +13,9 @@ use std::sync::{Arc, Mutex};
 use crate::core::{Core, Shape, check};
 use crate::fake::{self, CONTEXT, Fake, VOCAB};
 use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, Usage};
-use crate::sampler::{Chooser, History};
+use crate::sampler::{Chooser, History, TokenMask};
 use crate::scheduler::Limits;
+use ends::Ends;
 use inferno_model::batch::PAGE_LEN;
 
 /// An engine with a clock that moves with its steps.
@@ -122,6 +124,12 @@ impl<'a, I: Iterator<Item = &'a mut Told>> Tell for I {
 
 /// What a choice gets by definition: token by token, nothing shared, nothing cached.
 pub(crate) fn alone(request: &Request, choice_idx: u32) -> Told {
+    alone_with(request, Ends::default(), choice_idx)
+}
+
+/// The same with a stop condition and a grammar.
+pub(crate) fn alone_with(request: &Request, ends: Ends, choice_idx: u32) -> Told {
+    let (mut stop, mut grammar) = (ends.stop(), ends.grammar());
     let mut chooser = Chooser::default();
     let mut sampling = request.sampling.clone();
     sampling.spec.choice_idx = choice_idx;
@@ -138,12 +146,34 @@ pub(crate) fn alone(request: &Request, choice_idx: u32) -> Told {
     }
     let mut finish = Finish::Length;
     for (position, n) in (request.prompt.len() - 1..).zip(0..request.max_tokens) {
-        let chosen = chooser.choose(&logits, position as u32, &sampling, &history, None, n).expect("a token");
+        let mut mask = TokenMask::new(VOCAB);
+        if let Some(grammar) = &mut grammar {
+            grammar.mask(&mut mask);
+        }
+        let chosen = chooser.choose(&logits, position as u32, &sampling, &history, Some(&mask), n);
+        let Ok(chosen) = chosen else {
+            finish = Finish::Failed(chosen.expect_err("no token").to_string());
+            break;
+        };
         history.push(chosen.token);
+        if let Some(grammar) = &mut grammar {
+            grammar.commit(chosen.token);
+        }
+        if let Some(stop) = &mut stop {
+            stop.commit(chosen.token);
+        }
         told.tokens.push(chosen.token);
         told.logprobs.extend(chosen.logprob.map(|l| l.logprob.to_bits()));
         if sampling.ends_at(chosen.token) {
             finish = Finish::Stop;
+            break;
+        }
+        if stop.as_ref().is_some_and(|stop| stop.finished()) {
+            finish = Finish::StopCondition;
+            break;
+        }
+        if grammar.as_ref().is_some_and(|grammar| grammar.finished()) {
+            finish = Finish::Grammar;
             break;
         }
         hash = fake::hash(hash, chosen.token);

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use inferno_engine::{Finish, TokenLogprob};
-use inferno_text::{ControlTokens, SpanDetokenizer, StopStrings, TokenSpan, Tokenizer};
+use inferno_text::{ControlTokens, TokenSpan, Tokenizer};
 
+use crate::completion_text::{CompletionText, TextRules};
 use crate::error::ApiError;
 use crate::options::Options;
 
@@ -53,20 +54,17 @@ pub(crate) struct Delta {
 /// A choice while it grows.
 #[derive(Debug)]
 pub(crate) struct Choice {
-    detokenizer: SpanDetokenizer<Arc<Tokenizer>>,
-    stops: StopStrings,
+    text: CompletionText,
     stop_strings: Arc<[String]>,
-    min_tokens: usize,
     /// Tokens that end it and are no text.
-    silent: Vec<u32>,
+    silent: Arc<[u32]>,
     /// The model's own ends.
     ends: Vec<u32>,
     n_tokens: usize,
     /// Bytes of its text that were shown, and characters.
     n_shown: usize,
     n_chars: usize,
-    /// The detokenizer's latest output; buffers reused from token to token.
-    text: String,
+    /// Places that are known with the latest token, reused from token to token.
     spans: Vec<TokenSpan>,
     /// Log-probabilities of tokens whose place in the text is not known yet.
     unplaced: VecDeque<Option<TokenLogprob>>,
@@ -75,33 +73,24 @@ pub(crate) struct Choice {
     /// The silent token that has come.
     end: Option<(u32, Option<TokenLogprob>)>,
     last: Option<u32>,
-    has_ended: bool,
 }
 
 impl Choice {
-    pub(crate) fn new(tokenizer: &Arc<Tokenizer>, prompt: &[u32], options: &Options) -> Choice {
-        let sampling = &options.sampling;
-        let mut silent = if options.keep_stop { Vec::new() } else { sampling.stop_tokens.clone() };
-        if !options.show_control {
-            silent.extend_from_slice(tokenizer.end_of_generation());
-        }
+    /// A choice whose tokens become `text` by `rules`, which are those of `options`.
+    pub(crate) fn new(text: CompletionText, rules: &TextRules, options: &Options) -> Choice {
         Choice {
-            detokenizer: SpanDetokenizer::after(Arc::clone(tokenizer), prompt, options.control()),
-            stops: options.stops.clone(),
+            text,
             stop_strings: Arc::clone(&options.stop_strings),
-            min_tokens: sampling.min_tokens,
-            silent,
-            ends: sampling.eos_tokens.clone(),
+            silent: Arc::clone(&rules.silent),
+            ends: options.sampling.eos_tokens.clone(),
             n_tokens: 0,
             n_shown: 0,
             n_chars: 0,
-            text: String::new(),
             spans: Vec::new(),
             unplaced: VecDeque::new(),
             held: VecDeque::new(),
             end: None,
             last: None,
-            has_ended: false,
         }
     }
 
@@ -111,13 +100,12 @@ impl Choice {
         self.last = Some(id);
         if self.silent.contains(&id) {
             self.end = Some((id, logprob));
-            return;
+        } else {
+            self.unplaced.push_back(logprob);
         }
-        self.unplaced.push_back(logprob);
-        let Choice { detokenizer, text, spans, .. } = self;
-        detokenizer.push(id, text, spans).expect("the engine's tokens are the vocabulary's");
-        self.add(delta);
-        self.release(delta);
+        let n_before = delta.text.len();
+        self.text.push(id, &mut delta.text, &mut self.spans);
+        self.release(n_before, delta);
     }
 
     /// The end: what was held back is shown, if it did not become a stop string.
@@ -125,20 +113,17 @@ impl Choice {
     /// # Errors
     /// It did not end well.
     pub(crate) fn finish(&mut self, finish: Finish, delta: &mut Delta) -> Result<Ending, ApiError> {
-        self.has_ended = true;
         let is_token = finish == Finish::Stop;
         let reason = match finish {
-            Finish::Stop | Finish::Constraint => FinishReason::Stop,
+            Finish::Stop | Finish::StopCondition | Finish::Grammar => FinishReason::Stop,
             Finish::Length => FinishReason::Length,
             Finish::Cancelled => return Err(ApiError::cancelled()),
             Finish::Deadline => return Err(ApiError::deadline()),
             Finish::Failed(why) => return Err(ApiError::internal(why)),
         };
-        self.detokenizer.finish(&mut self.text, &mut self.spans);
-        self.add(delta);
-        let held = self.stops.finish();
-        self.show(&held, delta);
-        self.release(delta);
+        let n_before = delta.text.len();
+        self.text.finish(&mut delta.text, &mut self.spans);
+        self.release(n_before, delta);
         if let Some((id, logprob)) = self.end.take() {
             // It counts, but is no text: it stands behind all that is.
             let span =
@@ -149,7 +134,7 @@ impl Choice {
     }
 
     fn stop_reason(&self, is_token: bool) -> Option<StopReason> {
-        match (self.stops.matched(), self.last) {
+        match (self.text.matched(), self.last) {
             (Some(i), _) => Some(StopReason::String(self.stop_strings[i].clone())),
             (None, Some(id)) if is_token && !self.ends.contains(&id) => Some(StopReason::Token(id)),
             _ => None,
@@ -160,32 +145,15 @@ impl Choice {
         self.n_tokens
     }
 
-    /// Takes the text that was decoded, and the tokens whose place in it is known now.
-    fn add(&mut self, delta: &mut Delta) {
+    /// Counts the text from `n_before` on as shown, and shows the tokens whose text is.
+    fn release(&mut self, n_before: usize, delta: &mut Delta) {
         for span in self.spans.drain(..) {
             let logprob = self.unplaced.pop_front().flatten();
             self.held.push_back(Shown { span, logprob });
         }
-        let text = std::mem::take(&mut self.text);
-        if self.n_tokens <= self.min_tokens && !self.has_ended {
-            // As in the engine: no stop string begins or ends before the least number of tokens.
-            self.show(&text, delta);
-        } else {
-            let shown = self.stops.push(&text);
-            self.show(&shown, delta);
-        }
-        self.text = text;
-        self.text.clear();
-    }
-
-    fn show(&mut self, text: &str, delta: &mut Delta) {
+        let text = &delta.text[n_before..];
         self.n_shown += text.len();
         self.n_chars += text.chars().count();
-        delta.text.push_str(text);
-    }
-
-    /// Shows the tokens whose text has been.
-    fn release(&mut self, delta: &mut Delta) {
         while let Some(token) = self.held.pop_front_if(|token| token.span.bytes.end <= self.n_shown) {
             delta.tokens.push(token);
         }
@@ -193,8 +161,19 @@ impl Choice {
 }
 
 impl Options {
-    /// Are control tokens part of the text?
-    pub(crate) fn control(&self) -> ControlTokens {
-        if self.show_control { ControlTokens::Shown } else { ControlTokens::Hidden }
+    /// How the tokens of every choice become text.
+    pub(crate) fn text_rules(&self, tokenizer: &Arc<Tokenizer>) -> TextRules {
+        let Options { sampling, keep_stop, show_control, .. } = self;
+        let mut silent = if *keep_stop { Vec::new() } else { sampling.stop_tokens.clone() };
+        if !show_control {
+            silent.extend_from_slice(tokenizer.end_of_generation());
+        }
+        TextRules {
+            tokenizer: Arc::clone(tokenizer),
+            control: if *show_control { ControlTokens::Shown } else { ControlTokens::Hidden },
+            stops: self.stops.clone(),
+            min_tokens: sampling.min_tokens,
+            silent: silent.into(),
+        }
     }
 }

@@ -164,7 +164,7 @@ impl ApiError {
             Refusal::Sampling(invalid) => ApiError::invalid(invalid.parameter, message),
             Refusal::EmptyPrompt => ApiError::invalid("prompt", message),
             Refusal::UnknownToken { .. } => ApiError::invalid("prompt", message),
-            Refusal::Choices { n, .. } => ApiError::invalid(
+            Refusal::Choices { n } => ApiError::invalid(
                 "n",
                 format!("`n` is {n} in all, more than may run and wait at once (`--sequences`, `--queue`)"),
             ),
@@ -180,7 +180,7 @@ impl ApiError {
             Refusal::QueueFull { retry_after, .. } | Refusal::QueueTokens { retry_after, .. } => {
                 ApiError::overloaded(message, retry_after)
             }
-            Refusal::Poisonous => ApiError::internal(message),
+            Refusal::Poisonous | Refusal::PerChoice { .. } => ApiError::internal(message),
             Refusal::Stopped => ApiError::unavailable("engine_stopped", message, 30),
         }
     }

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use inferno_engine::{Constraint, Event, Miss, Request, RequestId, TokenLogprob, Usage};
+use inferno_engine::{Event, Miss, Request, RequestId, TokenLogprob, Usage};
 
 use crate::access::{AccessLine, Finishes, Generated};
 use crate::app::App;
 use crate::choice::{Choice, Delta, Ending, FinishReason};
+use crate::completion_text::CompletionText;
 use crate::error::{ApiError, shown};
 use crate::inbox::Inbox;
 use crate::keys::{Caller, Pass};
 use crate::options::Options;
 use crate::registry::Entry;
-use crate::stop::StopAtText;
 
 /// A prompt, and how much may follow it.
 #[derive(Debug)]
@@ -125,15 +125,13 @@ impl Generation {
 
     fn submit_one(&mut self, prompt_idx: usize, job: Job, salt: u64) -> Result<(), ApiError> {
         let options = &self.options;
-        let tokenizer = &self.app.text.tokenizer;
-        let stop = |_| {
-            let min_tokens = options.sampling.min_tokens;
-            let (control, stops) = (options.control(), options.stops.clone());
-            let stops = StopAtText::new(tokenizer, &job.tokens, control, stops, min_tokens);
-            Box::new(stops) as Box<dyn Constraint>
-        };
-        let constraints = if options.stops.is_empty() { Vec::new() } else { (0..self.n).map(stop).collect() };
-        self.choices.extend((0..self.n).map(|_| Choice::new(tokenizer, &job.tokens, options)));
+        let rules = options.text_rules(&self.app.text.tokenizer);
+        let mut stop_conditions = Vec::new();
+        for _ in 0..self.n {
+            let (text, stop) = CompletionText::new(&rules, &job.tokens);
+            self.choices.push(Choice::new(text, &rules, options));
+            stop_conditions.extend(stop);
+        }
         let tokens = job.tokens.clone();
         let request = Request {
             n: options.n,
@@ -143,7 +141,7 @@ impl Generation {
             salt,
             deadline: options.deadline,
             prompt_logprobs: job.prompt_logprobs,
-            constraints,
+            stop_conditions,
             speculate: self.app.settings.speculate,
             ..Request::new(job.tokens, job.max_tokens)
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use inferno_engine::{Event, Finish, Handle, Request, Ticket, Usage};
-use inferno_server::StopAtText;
+use inferno_server::{CompletionText, TextRules};
 use inferno_text::{ControlTokens, StopStrings, StopText, Tokenizer};
 
 use crate::commands::print;
@@ -137,17 +137,19 @@ pub(crate) fn stream(
     ending: Ending,
 ) -> Result<Answer> {
     let Ending { stops: strings, limit, is_silent } = ending;
-    let min_tokens = request.sampling.min_tokens;
-    let mut stops = StopStrings::new(Arc::clone(&strings), StopText::Dropped);
-    if !stops.is_empty() {
-        let (prompt, stops) = (&request.prompt, stops.clone());
-        let stop = StopAtText::new(tokenizer, prompt, ControlTokens::Hidden, stops, min_tokens);
-        request.constraints = vec![Box::new(stop)];
-    }
-    let mut text = String::new();
+    let rules = TextRules {
+        tokenizer: Arc::clone(tokenizer),
+        control: ControlTokens::Hidden,
+        stops: StopStrings::new(Arc::clone(&strings), StopText::Dropped),
+        min_tokens: request.sampling.min_tokens,
+        silent: tokenizer.end_of_generation().into(),
+    };
+    let (mut decoder, stop) = CompletionText::new(&rules, &request.prompt);
+    request.stop_conditions = stop.into_iter().collect();
+    // Text is not printed by places of tokens.
+    let (mut text, mut spans) = (String::new(), Vec::new());
     let mut tokens = Vec::new();
     let mut printer = Printer::new(is_silent);
-    let mut detokenizer = tokenizer.detokenizer_after(&request.prompt, ControlTokens::Hidden);
     let Ticket { id, events } = engine.submit(request)?;
     let mut was_cancelled = false;
     loop {
@@ -158,28 +160,27 @@ pub(crate) fn stream(
         match events.recv_timeout(INTERRUPT_POLL) {
             Ok(Event::Token { token, .. }) => {
                 tokens.push(token);
-                if !tokenizer.is_end_of_generation(token) {
-                    let piece = detokenizer.push(token)?;
-                    // As in the engine, no stop string begins before the least number of tokens.
-                    let piece = if tokens.len() > min_tokens { stops.push(&piece) } else { piece };
-                    printer.print(&piece)?;
-                    text += &piece;
-                }
+                let n_before = text.len();
+                decoder.push(token, &mut text, &mut spans);
+                spans.clear();
+                printer.print(&text[n_before..])?;
             }
             Ok(Event::Finished { finish, usage, .. }) => {
-                let end = stops.push(&detokenizer.finish()) + &stops.finish();
-                printer.print(&format!("{end}\n"))?;
+                let n_before = text.len();
+                decoder.finish(&mut text, &mut spans);
+                printer.print(&format!("{}\n", &text[n_before..]))?;
                 let stop = match finish {
                     Finish::Stop => Stop::EndOfAnswer,
                     Finish::Length => limit,
                     Finish::Failed(why) => bail!(why),
-                    Finish::Constraint => match stops.matched() {
+                    Finish::StopCondition => match decoder.matched() {
                         Some(i) => Stop::Text(strings[i].clone()),
                         None => Stop::EndOfAnswer,
                     },
+                    Finish::Grammar => Stop::EndOfAnswer,
                     Finish::Cancelled | Finish::Deadline => Stop::Interrupted,
                 };
-                return Ok(Answer { text: text + &end, tokens, stop, usage });
+                return Ok(Answer { text, tokens, stop, usage });
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => bail!("the engine has stopped"),

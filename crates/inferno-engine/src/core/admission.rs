@@ -15,7 +15,7 @@ pub struct Shape {
 
 /// Can the model take it at all?
 pub(crate) fn check(request: &Request, model: &Shape) -> Result<(), Refusal> {
-    let Request { prompt, max_tokens, n, sampling, constraints, .. } = request;
+    let Request { prompt, max_tokens, n, sampling, stop_conditions, grammars, .. } = request;
     let Shape { vocab_size, context_len, pool_len } = *model;
     if prompt.is_empty() {
         return Err(Refusal::EmptyPrompt);
@@ -23,8 +23,13 @@ pub(crate) fn check(request: &Request, model: &Shape) -> Result<(), Refusal> {
     if let Some(&token) = prompt.iter().find(|t| **t as usize >= vocab_size) {
         return Err(Refusal::UnknownToken { token, vocab_size });
     }
-    if *n == 0 || !constraints.is_empty() && constraints.len() != *n as usize {
-        return Err(Refusal::Choices { n: *n, n_constraints: constraints.len() });
+    if *n == 0 {
+        return Err(Refusal::Choices { n: 0 });
+    }
+    for (what, n_given) in [("stop conditions", stop_conditions.len()), ("grammars", grammars.len())] {
+        if n_given != 0 && n_given != *n as usize {
+            return Err(Refusal::PerChoice { n: *n, n_given, what });
+        }
     }
     if *max_tokens == 0 && request.prompt_logprobs.is_none() {
         return Err(Refusal::NothingWanted);

@@ -3,9 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use inferno_model::batch::Want;
-use inferno_model::output::RowOutput;
 
-use super::health::{logits_hash, words};
+use super::health::words;
 use super::{Core, MAX_GROUPS, Scratch};
 use crate::forecast::Ending;
 use crate::request::{Event, Finish, Micros};
@@ -71,8 +70,7 @@ impl Core {
         let output = self.model.output();
         let sequence = self.scheduler.get(span.id)?;
         let live = self.live.get_mut(&span.id)?;
-        let row_of = |position: usize| first_row + position - span.rows.start;
-        let logits = |position: usize| output.logits(row_of(position));
+        let logits = |position: usize| output.logits(first_row + position - span.rows.start);
         let scored = live.score(span, sequence.tokens.as_slice(), sequence.n_prompt, &logits, chooser);
         if let Err(finish) = scored {
             return Some(finish);
@@ -80,51 +78,16 @@ impl Core {
 
         chosen.clear();
         let is_last = span.rows.end == sequence.tokens.len();
-        let mut finish = None;
-        if !chain.is_empty() {
-            // What the device chose after the end counts for nothing.
-            for token in chain[span_idx..].iter().step_by(plan.spans.len()) {
-                match live.take(*token) {
-                    Ok(token) => {
-                        chosen.push((token, None));
-                        finish = live.finish_after(token);
-                    }
-                    Err(why) => finish = Some(why),
-                }
-                if finish.is_some() {
-                    break;
-                }
-            }
+        let finish = if !chain.is_empty() {
+            let tokens = chain[span_idx..].iter().step_by(plan.spans.len());
+            live.take_chain(tokens.copied(), chosen)
         } else if is_last && live.max_tokens > 0 {
             let drafts = &plan.drafts[span.drafts.clone()];
-            for (i, position) in (span.rows.end - 1..span.rows.end + drafts.len()).enumerate() {
-                let row = output.get(row_of(position)).expect("a row that wants something has it");
-                let choice = match row {
-                    RowOutput::Token(token) => live.take(Some(token)).map(|token| (token, None)),
-                    RowOutput::NoToken => live.take(None).map(|token| (token, None)),
-                    RowOutput::Logits(logits) => live.choose(logits, position, chooser),
-                    other => unreachable!("a row of the engine wants {other:?}"),
-                };
-                match choice {
-                    Ok((token, logprob)) => {
-                        chosen.push((token, logprob));
-                        finish = live.finish_after(token);
-                        if finish.is_some() && live.hash_logits {
-                            live.usage.logits_hash = output.logits(row_of(position)).map(logits_hash);
-                        }
-                        if finish.is_some() || drafts.get(i) != Some(&token) {
-                            break;
-                        }
-                    }
-                    Err(why) => {
-                        finish = Some(why);
-                        break;
-                    }
-                }
-            }
-        } else if is_last {
-            finish = Some(Finish::Length);
-        }
+            let last = (first_row + span.rows.len() - 1, span.rows.end - 1);
+            live.take_rows(output, last, drafts, chooser, chosen)
+        } else {
+            is_last.then_some(Finish::Length)
+        };
         tokens.clear();
         tokens.extend(chosen.iter().map(|c| c.0));
         let n_computed = span.rows.len() + tokens.len().saturating_sub(1);

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use inferno_model::output::{Output, RowOutput};
+
 use crate::forecast::Ending;
 use crate::request::{Event, Finish, Micros, RequestId, Usage};
-use crate::sampler::{Chooser, Constraint, History, SampleError, Sampling, TokenLogprob, TokenMask};
+use crate::sampler::{Chooser, Chosen, Grammar, History, SampleError, Sampling, TokenLogprob, TokenMask};
 use crate::scheduler::PlanSpan;
+use crate::stop::StopCondition;
 
-use super::Sink;
+use super::{Sink, logits_hash};
 
 /// A choice of a request that has not ended.
 pub(super) struct Live {
@@ -15,7 +18,8 @@ pub(super) struct Live {
     pub(super) choice_idx: u32,
     pub(super) sampling: Sampling,
     pub(super) history: History,
-    pub(super) constraint: Option<(Box<dyn Constraint>, TokenMask)>,
+    pub(super) stop: Option<Box<dyn StopCondition>>,
+    pub(super) grammar: Option<(Box<dyn Grammar>, TokenMask)>,
     pub(super) prompt_logprobs: Option<usize>,
     pub(super) hash_logits: bool,
     pub(super) sink: Sink,
@@ -49,7 +53,7 @@ impl Live {
 
     /// The way it can end before its limit.
     pub(super) fn ending(&self) -> Ending {
-        match self.sampling.has_end() || self.constraint.is_some() {
+        match self.sampling.has_end() || self.stop.is_some() || self.grammar.is_some() {
             true => Ending::Anywhere,
             false => Ending::AtLimit,
         }
@@ -93,57 +97,105 @@ impl Live {
         Ok(())
     }
 
-    /// May a device choose its tokens? It depends on the request alone, so that its tokens do not depend on the load.
+    /// May a device sample its tokens? It depends on the request alone, so that its tokens do not depend on the load.
     pub(super) fn suits_devices(&self) -> bool {
         self.sampling.suits_devices()
-            && self.constraint.is_none()
+            && self.grammar.is_none()
             && self.prompt_logprobs.is_none()
             && !self.hash_logits
     }
 
-    /// A device has chosen that token; `None` if there was none to be chosen.
-    pub(super) fn take(&mut self, token: Option<u32>) -> Result<u32, Finish> {
-        let token = token.ok_or(SampleError::NotFinite).map_err(failed)?;
-        self.history.push(token);
-        self.usage.n_completion += 1;
-        Ok(token)
+    /// Takes the tokens that a chain of steps sampled, up to the end of the completion: what was sampled after it is dropped.
+    /// `None` is a row without a token, as no logit was a number.
+    pub(super) fn take_chain(
+        &mut self,
+        tokens: impl Iterator<Item = Option<u32>>,
+        sampled: &mut Vec<(u32, Option<TokenLogprob>)>,
+    ) -> Option<Finish> {
+        for token in tokens {
+            let Some(token) = token else { return Some(failed(SampleError::NotFinite)) };
+            sampled.push((token, None));
+            let finish = self.commit(token);
+            if finish.is_some() {
+                return finish;
+            }
+        }
+        None
+    }
+
+    /// Samples from a decoded row and the drafts after it, as far as the drafts are right. `output` has the first row's result
+    /// at `first_row`; the row is at `position` of the sequence.
+    pub(super) fn take_rows(
+        &mut self,
+        output: &Output,
+        (first_row, position): (usize, usize),
+        drafts: &[u32],
+        chooser: &mut Chooser,
+        sampled: &mut Vec<(u32, Option<TokenLogprob>)>,
+    ) -> Option<Finish> {
+        for i in 0..=drafts.len() {
+            let row = output.get(first_row + i).expect("a row that wants something has it");
+            let (token, logprob) = match row {
+                RowOutput::Token(token) => (token, None),
+                RowOutput::NoToken => return Some(failed(SampleError::NotFinite)),
+                RowOutput::Logits(logits) => match self.sample(logits, position + i, chooser) {
+                    Ok(chosen) => (chosen.token, chosen.logprob),
+                    Err(finish) => return Some(finish),
+                },
+                other => unreachable!("a row of the engine wants {other:?}"),
+            };
+            sampled.push((token, logprob));
+            let finish = self.commit(token);
+            if finish.is_some() && self.hash_logits {
+                self.usage.logits_hash = output.logits(first_row + i).map(logits_hash);
+            }
+            if finish.is_some() || drafts.get(i) != Some(&token) {
+                return finish;
+            }
+        }
+        None
     }
 
     /// The token after the row at `position`.
-    pub(super) fn choose(
+    fn sample(
         &mut self,
         logits: &[f32],
         position: usize,
         chooser: &mut Chooser,
-    ) -> Result<(u32, Option<TokenLogprob>), Finish> {
+    ) -> Result<Chosen, Finish> {
         let mut mask = None;
-        if let Some((constraint, allowed)) = &mut self.constraint {
-            if constraint.finished() {
-                return Err(Finish::Constraint);
+        if let Some((grammar, allowed)) = &mut self.grammar {
+            if grammar.finished() {
+                return Err(Finish::Grammar);
             }
             allowed.allow_all();
-            constraint.mask(allowed);
+            grammar.mask(allowed);
             mask = Some(&*allowed);
         }
         let position = u32::try_from(position).expect("positions fit u32");
-        let chosen = chooser
+        chooser
             .choose(logits, position, &self.sampling, &self.history, mask, self.usage.n_completion)
-            .map_err(failed)?;
-        self.history.push(chosen.token);
-        self.usage.n_completion += 1;
-        if let Some((constraint, _)) = &mut self.constraint {
-            constraint.commit(chosen.token);
-        }
-        Ok((chosen.token, chosen.logprob))
+            .map_err(failed)
     }
 
-    /// Is that the last one?
-    pub(super) fn finish_after(&self, token: u32) -> Option<Finish> {
+    /// Adds a sampled token to the completion; the reason if it is the last.
+    fn commit(&mut self, token: u32) -> Option<Finish> {
+        self.history.push(token);
+        self.usage.n_completion += 1;
+        if let Some((grammar, _)) = &mut self.grammar {
+            grammar.commit(token);
+        }
+        if let Some(stop) = &mut self.stop {
+            stop.commit(token);
+        }
         if self.sampling.ends_at(token) {
             return Some(Finish::Stop);
         }
-        if self.constraint.as_ref().is_some_and(|(constraint, _)| constraint.finished()) {
-            return Some(Finish::Constraint);
+        if self.stop.as_ref().is_some_and(|stop| stop.finished()) {
+            return Some(Finish::StopCondition);
+        }
+        if self.grammar.as_ref().is_some_and(|(grammar, _)| grammar.finished()) {
+            return Some(Finish::Grammar);
         }
         (self.usage.n_completion == self.max_tokens).then_some(Finish::Length)
     }

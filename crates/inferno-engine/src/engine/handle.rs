@@ -38,7 +38,6 @@ struct Asked {
     n: u32,
     /// Tokens of the prompt of each.
     n_tokens: usize,
-    n_constraints: usize,
 }
 
 impl Handle {
@@ -59,8 +58,7 @@ impl Handle {
     /// It cannot be served, or not now.
     pub fn submit_to(&self, request: Request, sink: Sink) -> Result<RequestId, Refusal> {
         check(&request, &self.shape)?;
-        let asked =
-            Asked { n: request.n, n_tokens: request.prompt.len(), n_constraints: request.constraints.len() };
+        let asked = Asked { n: request.n, n_tokens: request.prompt.len() };
         // The time until the engine reads it counts.
         let now = micros_since(self.began);
         self.mailbox.submit(request, now, sink, |load, retry_after| self.allow(load, &asked, retry_after))
@@ -73,16 +71,16 @@ impl Handle {
     /// Too many wait, or too many tokens; so many choices never have room; the engine has stopped.
     pub fn room(&self, n: u32, n_tokens: usize) -> Result<(), Refusal> {
         // Every prompt has a token.
-        let asked = Asked { n, n_tokens: n_tokens.max(1), n_constraints: 0 };
+        let asked = Asked { n, n_tokens: n_tokens.max(1) };
         let now = micros_since(self.began);
         self.mailbox.ask(now, |load, retry_after| self.allow(load, &asked, retry_after))
     }
 
     fn allow(&self, load: &Load, asked: &Asked, retry_after: &dyn Fn() -> Duration) -> Result<(), Refusal> {
         let Load { n_waiting, n_waiting_tokens, n_running } = *load;
-        let Asked { n, n_tokens, n_constraints } = *asked;
+        let Asked { n, n_tokens } = *asked;
         if n as usize > self.max_waiting.saturating_add(self.max_sequences) {
-            return Err(Refusal::Choices { n, n_constraints });
+            return Err(Refusal::Choices { n });
         }
         // Those for whom there is a place among the running only wait for the next step.
         let n_waiting = (n_waiting + n_running).saturating_sub(self.max_sequences);

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::request::{Event, Request, RequestId, SeqId};
-use crate::sampler::{Constraint, Sampling, TokenMask};
+use crate::sampler::Sampling;
+use crate::stop::StopCondition;
 use crate::scheduler::Limits;
 use crate::tests::World;
 
@@ -82,13 +83,9 @@ fn numbers_that_were_not_seen_follow_those_that_were() {
 /// Ends a completion after this number of tokens, which the forecast does not know.
 struct EndAfter(usize);
 
-impl Constraint for EndAfter {
-    fn mask(&mut self, _: &mut TokenMask) {}
+impl StopCondition for EndAfter {
     fn commit(&mut self, _: u32) {
         self.0 -= 1;
-    }
-    fn rollback(&mut self, n: usize) {
-        self.0 += n;
     }
     fn finished(&self) -> bool {
         self.0 == 0
@@ -165,11 +162,11 @@ fn replay(lines: &[(f64, usize, usize)], is_known: bool, stretch: f64) -> (Facto
             let tokens =
                 (0..n_prompt).map(|k| ((k * k + i * 7 + k * i) % crate::fake::VOCAB) as u32).collect();
             let max_tokens = if is_known { n } else { 140 };
-            let constraints: Vec<Box<dyn Constraint>> =
+            let stop_conditions: Vec<Box<dyn StopCondition>> =
                 if is_known { Vec::new() } else { vec![Box::new(EndAfter(n))] };
             let sampling = Sampling { ignore_eos: is_known, ..Sampling::default() };
             let request =
-                Request { constraints, sampling, speculate: false, ..Request::new(tokens, max_tokens) };
+                Request { stop_conditions, sampling, speculate: false, ..Request::new(tokens, max_tokens) };
             let (told, clock) = (Arc::clone(&seen), Arc::clone(&world.clock));
             let sink = move |event: Event| {
                 let now = clock.load(Ordering::Relaxed);

@@ -16,7 +16,6 @@ use super::Sampling;
 pub struct History {
     /// Prompt and completion.
     tokens: Vec<u32>,
-    n_prompt: usize,
     /// Length of the window; 0 if repeats have no penalty.
     last_n: usize,
     is_tracking: bool,
@@ -40,7 +39,7 @@ impl History {
         let kept = if is_tracking { &prompt[prompt.len().saturating_sub(last_n)..] } else { &[] };
         let mut counts: HashMap<u32, Counts> = HashMap::new();
         kept.iter().for_each(|&token| counts.entry(token).or_default().window += 1);
-        History { tokens: kept.to_vec(), n_prompt: kept.len(), last_n, is_tracking, counts }
+        History { tokens: kept.to_vec(), last_n, is_tracking, counts }
     }
 
     /// `token` was chosen.
@@ -54,34 +53,14 @@ impl History {
         if self.last_n > 0 {
             counts.window += 1;
             if self.tokens.len() > self.last_n {
-                self.change(self.tokens[self.tokens.len() - self.last_n - 1], |c| c.window -= 1);
+                self.leave_window(self.tokens[self.tokens.len() - self.last_n - 1]);
             }
         }
     }
 
-    /// Takes back the last `n` chosen tokens. Panics if there are fewer.
-    pub fn rollback(&mut self, n: usize) {
-        if !self.is_tracking {
-            return;
-        }
-        assert!(self.n_prompt + n <= self.tokens.len(), "only chosen tokens can be taken back");
-        for _ in 0..n {
-            let token = self.tokens.pop().expect("there are n");
-            let in_window = u32::from(self.last_n > 0);
-            self.change(token, |c| {
-                c.window -= in_window;
-                c.completed -= 1;
-            });
-            if self.last_n > 0 && self.tokens.len() >= self.last_n {
-                let back = self.tokens[self.tokens.len() - self.last_n];
-                self.counts.entry(back).or_default().window += 1;
-            }
-        }
-    }
-
-    fn change(&mut self, token: u32, change: impl FnOnce(&mut Counts)) {
+    fn leave_window(&mut self, token: u32) {
         let counts = self.counts.get_mut(&token).expect("a token of the history is counted");
-        change(counts);
+        counts.window -= 1;
         if *counts == Counts::default() {
             self.counts.remove(&token);
         }

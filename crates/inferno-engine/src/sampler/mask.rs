@@ -8,18 +8,18 @@ pub struct TokenMask {
     n_tokens: usize,
 }
 
-/// What restricts the next token by those before it: a grammar, say. It knows tokens; what they mean is for the crates
-/// above to know.
-pub trait Constraint: Send {
+/// A grammar over tokens: masks the next token by the ones before it. A request with one is sampled on the host, where its
+/// logits are.
+///
+/// The text that tokens stand for is known to the implementation, never to the engine. A grammar follows sampled tokens only:
+/// drafts are committed after they were verified, so nothing is rolled back.
+pub trait Grammar: Send {
     /// Bans from `mask` all tokens that may not come next; it never allows one.
     fn mask(&mut self, mask: &mut TokenMask);
-    /// `token` came next. It was allowed.
+    /// Takes the next token, which the mask allowed.
     fn commit(&mut self, token: u32);
-    /// Takes back the last `n` committed tokens. The engine does not ask for it: it commits only what is chosen, after
-    /// the guesses were verified.
-    fn rollback(&mut self, n: usize);
-    /// Has it come to its end, so that no token can follow? Where more may follow but need not, its mask allows the
-    /// end-of-sequence tokens.
+    /// Whether the grammar is complete, so that no token can follow. Where more may follow but need not, its mask allows
+    /// the end-of-sequence tokens.
     fn finished(&self) -> bool;
 }
 

@@ -1,7 +1,6 @@
 //! What goes wrong with one sequence ends that one, and nobody else sees it.
 
 use crate::fake::Fault;
-use crate::sampler::{Constraint, TokenMask};
 
 use super::*;
 
@@ -148,51 +147,6 @@ fn a_broken_model_ends_every_request_once() {
         }
         assert!(world.core.is_idle());
         world.core.scheduler().check();
-    }
-}
-
-/// Panics in its n-th call.
-struct Bomb(usize);
-
-impl Bomb {
-    fn tick(&mut self) {
-        assert!(self.0 > 0, "the constraint panics");
-        self.0 -= 1;
-    }
-}
-
-impl Constraint for Bomb {
-    fn mask(&mut self, _: &mut TokenMask) {
-        self.tick();
-    }
-    fn commit(&mut self, _: u32) {
-        self.tick();
-    }
-    fn rollback(&mut self, _: usize) {
-        self.tick();
-    }
-    fn finished(&self) -> bool {
-        assert!(self.0 > 0, "the constraint panics");
-        false
-    }
-}
-
-#[test]
-fn a_constraint_that_panics_ends_its_sequence_only() {
-    for n in 0..12 {
-        let mut world = world(Fault::None);
-        let good = Request { n: 2, ..Request::new(prompt(1, 70), 20) };
-        let (_, other) = world.submit(Request::new(prompt(1, 70), 20)).expect("it fits");
-        let (_, bad) = world
-            .submit(Request { constraints: vec![Box::new(Bomb(1000)), Box::new(Bomb(n))], ..good })
-            .expect("it fits");
-        world.run();
-        let told = bad.lock().expect("nobody panics with it").clone();
-        assert_eq!(told[0].ends.len(), 1);
-        assert_eq!(told[0].ends[0].0, Finish::Length, "the other choice goes on");
-        let why = Finish::Failed("the constraint panics".into());
-        assert_eq!(told[1].ends.iter().map(|e| &e.0).collect::<Vec<_>>(), [&why]);
-        assert_as_alone(&other, &Request::new(prompt(1, 70), 20));
     }
 }
 

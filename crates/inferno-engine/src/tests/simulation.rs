@@ -66,6 +66,13 @@ fn request(random: &mut Random, n_pages: usize) -> Request {
     request
 }
 
+/// A stop condition, a grammar, both or neither.
+fn ends(random: &mut Random) -> Ends {
+    let pair = random.one_in(3).then(|| [0; 2].map(|_| random.below(VOCAB) as u32));
+    let varied = random.one_in(6).then(|| 1 + random.below(30));
+    Ends { pair, varied }
+}
+
 /// What was met on the way, so that a test that meets nothing is noticed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Met {
@@ -74,6 +81,8 @@ struct Met {
     evicted_pages: u64,
     accepted_tokens: u64,
     chained_steps: u64,
+    met_conditions: u64,
+    complete_grammars: u64,
     cut_short: u64,
 }
 
@@ -84,6 +93,8 @@ impl Met {
         self.evicted_pages += other.evicted_pages;
         self.accepted_tokens += other.accepted_tokens;
         self.chained_steps += other.chained_steps;
+        self.met_conditions += other.met_conditions;
+        self.complete_grammars += other.complete_grammars;
         self.cut_short += other.cut_short;
     }
 }
@@ -117,14 +128,16 @@ fn simulate(seed: u64) -> Met {
     while stories.len() < n_requests || !world.core.is_idle() {
         if stories.len() < n_requests && random.one_in(4) {
             let mut new = request(&mut random, n_pages);
+            let ends = ends(&mut random);
             let cut_short = random.one_in(6);
             if cut_short && random.one_in(2) {
                 new.deadline = Some(std::time::Duration::from_micros(random.below(5_000) as u64));
             }
             let kept = keep(&new);
+            ends.add_to(&mut new);
             n_rows += u64::from(new.n) * (new.prompt.len() + new.max_tokens) as u64;
             let (id, story) = world.submit(new).expect("it fits");
-            stories.push((id, story, kept, cut_short));
+            stories.push((id, story, (kept, ends), cut_short));
         }
         if let Some((id, .., true)) = stories.get(random.below(n_requests))
             && random.one_in(10)
@@ -139,10 +152,10 @@ fn simulate(seed: u64) -> Met {
         // Every sequence is computed three times at worst, and a step computes a row at least.
         assert!(n_steps <= 200 + 4 * n_rows, "seed {seed}: somebody starves");
     }
-    for (_, story, request, cut_short) in stories {
+    for (_, story, (request, ends), cut_short) in stories {
         let story = story.lock().expect("nobody panics with it").clone();
         for (choice_idx, told) in (0..).zip(story) {
-            let expected = alone(&request, choice_idx);
+            let expected = alone_with(&request, ends, choice_idx);
             let [(finish, usage)] = told.ends.as_slice() else {
                 panic!("seed {seed}: {} ends", told.ends.len())
             };
@@ -177,6 +190,8 @@ fn simulate(seed: u64) -> Met {
         evicted_pages: metrics.cache.evicted_pages,
         accepted_tokens: metrics.accepted_tokens,
         chained_steps: metrics.chained_steps,
+        met_conditions: metrics.finished.stop_condition,
+        complete_grammars: metrics.finished.grammar,
         cut_short: metrics.finished.cancelled + metrics.finished.deadline,
     }
 }
@@ -216,8 +231,18 @@ fn every_request_gets_what_it_would_get_alone() {
         threads.into_iter().for_each(|thread| met.add(thread.join().expect("all seeds pass")));
     });
     if n >= 1000 {
-        let Met { preemptions, hit_tokens, evicted_pages, accepted_tokens, chained_steps, cut_short } = met;
-        let least = [preemptions, hit_tokens, evicted_pages, accepted_tokens, chained_steps, cut_short];
+        let Met { preemptions, hit_tokens, evicted_pages, accepted_tokens, chained_steps, .. } = met;
+        let Met { met_conditions, complete_grammars, cut_short, .. } = met;
+        let least = [
+            preemptions,
+            hit_tokens,
+            evicted_pages,
+            accepted_tokens,
+            chained_steps,
+            met_conditions,
+            complete_grammars,
+            cut_short,
+        ];
         let least = least.into_iter().min().expect("some numbers");
         assert!(least > n / 100, "the worlds are too quiet: {met:?}");
     }

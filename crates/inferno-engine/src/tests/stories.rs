@@ -225,7 +225,7 @@ fn a_request_that_never_fits_is_refused_at_once() {
         d refused: max_tokens is 0 and no prompt log-probabilities are asked for, expected at least one token
         e refused: the prompt has no tokens
         f refused: prompt token 9 is not in the vocabulary of 6
-        g refused: 0 choices with 0 constraints, expected 1 or more choices but no more than may wait, and a constraint for each or for none
+        g refused: 0 choices, expected at least 1 and no more than may wait
         b starts: 0 cached, Empty
         b ends: Length, 6 tokens
         ",

@@ -50,7 +50,8 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) 
     for (reason, n) in [
         ("stop", finished.stop),
         ("length", finished.length),
-        ("constraint", finished.constraint),
+        ("stop_string", finished.stop_condition),
+        ("grammar", finished.grammar),
         ("cancelled", finished.cancelled),
         ("deadline", finished.deadline),
         ("failed", finished.failed),

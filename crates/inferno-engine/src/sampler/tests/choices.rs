@@ -116,7 +116,7 @@ fn where_nothing_is_allowed_the_sequence_gets_an_error() {
     let error = case.choose().expect_err("nothing is allowed");
     assert_eq!(
         error.to_string(),
-        "no token is allowed after position 17: constraint, allowed, banned and stop tokens exclude all"
+        "no token is allowed after position 17: grammar, allowed, banned and stop tokens exclude all"
     );
 }
 

@@ -1,0 +1,179 @@
+//! Stop conditions and grammars: each alone, both together, and what goes wrong in one.
+
+use inferno_model::sample::SampleSpec;
+
+use super::*;
+use crate::fake::Fault;
+use crate::sampler::{Grammar, TokenMask};
+use crate::stop::StopCondition;
+
+/// Ends of a request that a reference run can repeat.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ends {
+    /// The completion ends after these two tokens in a row.
+    pub(crate) pair: Option<[u32; 2]>,
+    /// No token follows itself, and this number of tokens is enough.
+    pub(crate) varied: Option<usize>,
+}
+
+impl Ends {
+    /// Adds them to every choice.
+    pub(crate) fn add_to(self, request: &mut Request) {
+        for _ in 0..request.n {
+            request.stop_conditions.extend(self.stop());
+            request.grammars.extend(self.grammar());
+        }
+    }
+
+    pub(crate) fn stop(self) -> Option<Box<dyn StopCondition>> {
+        self.pair.map(|pair| Box::new(Pair { pair, last: [None; 2] }) as Box<dyn StopCondition>)
+    }
+
+    pub(crate) fn grammar(self) -> Option<Box<dyn Grammar>> {
+        self.varied.map(|n| Box::new(Varied { n_left: n, last: None }) as Box<dyn Grammar>)
+    }
+}
+
+struct Pair {
+    pair: [u32; 2],
+    last: [Option<u32>; 2],
+}
+
+impl StopCondition for Pair {
+    fn commit(&mut self, token: u32) {
+        assert!(!self.finished(), "nothing is committed after the end");
+        self.last = [self.last[1], Some(token)];
+    }
+
+    fn finished(&self) -> bool {
+        self.last == self.pair.map(Some)
+    }
+}
+
+struct Varied {
+    n_left: usize,
+    last: Option<u32>,
+}
+
+impl Grammar for Varied {
+    fn mask(&mut self, mask: &mut TokenMask) {
+        self.last.into_iter().for_each(|token| mask.ban(token));
+    }
+
+    fn commit(&mut self, token: u32) {
+        assert_ne!(self.last.replace(token), Some(token), "it was banned");
+        self.n_left -= 1;
+    }
+
+    fn finished(&self) -> bool {
+        self.n_left == 0
+    }
+}
+
+/// Runs a request in a world whose model may sample as a device does; what it got, and how many steps were chained.
+fn run(ends: Ends, chooses: bool, sampling: SampleSpec) -> (Told, u64) {
+    let mut world = World::with_model(limits(32), |model| model.chooses = chooses);
+    let mut request = Request::new(vec![1, 2, 3, 4], 60);
+    request.sampling.spec = sampling;
+    ends.add_to(&mut request);
+    let expected = alone_with(&request, ends, 0);
+    let (_, story) = world.submit(request).expect("it fits");
+    world.run();
+    let told = story.lock().expect("nobody panics with it")[0].clone();
+    assert_eq!(told.tokens, expected.tokens, "{ends:?}, {chooses}");
+    assert_eq!(told.ends[0].0, expected.ends[0].0, "{ends:?}, {chooses}");
+    (told, world.core.metrics().chained_steps)
+}
+
+#[test]
+fn a_stop_condition_ends_a_chain_and_only_a_grammar_needs_logits() {
+    let spec = SampleSpec { temperature: 1.0, seed: 7, ..SampleSpec::GREEDY };
+    let (free, n) = run(Ends::default(), true, spec);
+    assert!(n > 20 && free.tokens.len() == 60, "{n} steps of {} tokens", free.tokens.len());
+    let pair = [free.tokens[40], free.tokens[41]];
+    let first = free.tokens.windows(2).position(|two| two == pair).expect("it is there") + 2;
+    let stop = Ends { pair: Some(pair), ..Ends::default() };
+    for chooses in [true, false] {
+        let (told, n) = run(stop, chooses, spec);
+        assert_eq!((&told.ends[0].0, told.tokens.len()), (&Finish::StopCondition, first));
+        assert_eq!(n > first as u64 / 2, chooses, "{n} chained steps for {first} tokens");
+    }
+    let (told, n) = run(Ends { varied: Some(33), ..Ends::default() }, true, spec);
+    assert_eq!((&told.ends[0].0, told.tokens.len(), n), (&Finish::Grammar, 33, 0));
+    // Whichever comes first.
+    let pair = Some([told.tokens[30], told.tokens[31]]);
+    let (both, n) = run(Ends { pair, varied: Some(33) }, true, spec);
+    assert_eq!((&both.ends[0].0, n), (&Finish::StopCondition, 0));
+    let (both, _) = run(Ends { pair, varied: Some(2) }, true, spec);
+    assert_eq!((&both.ends[0].0, both.tokens.len()), (&Finish::Grammar, 2));
+}
+
+/// Panics in its n-th call.
+struct Bomb(usize);
+
+impl Bomb {
+    fn tick(&mut self) {
+        assert!(self.0 > 0, "the bomb panics");
+        self.0 -= 1;
+    }
+}
+
+impl Grammar for Bomb {
+    fn mask(&mut self, _: &mut TokenMask) {
+        self.tick();
+    }
+    fn commit(&mut self, _: u32) {
+        self.tick();
+    }
+    fn finished(&self) -> bool {
+        assert!(self.0 > 0, "the bomb panics");
+        false
+    }
+}
+
+impl StopCondition for Bomb {
+    fn commit(&mut self, _: u32) {
+        self.tick();
+    }
+    fn finished(&self) -> bool {
+        assert!(self.0 > 0, "the bomb panics");
+        false
+    }
+}
+
+#[test]
+fn a_stop_condition_or_grammar_that_panics_ends_its_sequence_only() {
+    for (n, chooses) in (0..12).flat_map(|n| [(n, false), (n, true)]) {
+        for is_grammar in [false, true] {
+            let mut world = World::with_model(limits(32), |model| {
+                (model.fault, model.chooses) = (Fault::None, chooses);
+            });
+            let prompt: Vec<u32> = (0..70).map(|i| (i * i / 3 + i) % VOCAB as u32).collect();
+            let good = Request::new(prompt.clone(), 20);
+            let (_, other) = world.submit(Request::new(prompt.clone(), 20)).expect("it fits");
+            let mut bad = Request { n: 2, ..Request::new(prompt, 20) };
+            match is_grammar {
+                true => bad.grammars = vec![Box::new(Bomb(1000)), Box::new(Bomb(n))],
+                false => bad.stop_conditions = vec![Box::new(Bomb(1000)), Box::new(Bomb(n))],
+            }
+            let (_, bad) = world.submit(bad).expect("it fits");
+            world.run();
+            let told = bad.lock().expect("nobody panics with it").clone();
+            assert_eq!(told[0].ends.len(), 1);
+            assert_eq!(told[0].ends[0].0, Finish::Length, "the other choice goes on");
+            let why = Finish::Failed("the bomb panics".into());
+            assert_eq!(told[1].ends.iter().map(|e| &e.0).collect::<Vec<_>>(), [&why]);
+            let told = other.lock().expect("nobody panics with it")[0].clone();
+            assert_eq!(told.tokens, alone(&good, 0).tokens);
+        }
+    }
+}
+
+#[test]
+fn a_request_has_an_end_for_each_choice_or_none() {
+    let mut world = World::new(limits(8));
+    let mut request = Request { n: 3, ..Request::new(vec![1], 5) };
+    request.grammars.push(Box::new(Bomb(9)));
+    let refusal = world.submit(request).map(|_| ()).expect_err("two are missing");
+    assert_eq!(refusal.to_string(), "3 choices with 1 grammars, expected one for each choice or none");
+}
