@@ -34,7 +34,7 @@ pub struct CompletionText(Source);
 
 #[derive(Debug)]
 enum Source {
-    Here(Decoder),
+    Here(Box<Decoder>),
     Engine(Arc<Mutex<Shared>>),
 }
 
@@ -81,7 +81,7 @@ impl CompletionText {
             decoded: String::new(),
         };
         if decoder.stops.is_empty() {
-            return (CompletionText(Source::Here(decoder)), None);
+            return (CompletionText(Source::Here(Box::new(decoder))), None);
         }
         let shared = Shared { decoder, pieces: VecDeque::new(), spans: Vec::new() };
         let shared = Arc::new(Mutex::new(shared));
@@ -165,3 +165,6 @@ impl StopCondition for StopAtText {
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(|e| e.into_inner())
 }
+
+#[cfg(test)]
+mod tests;

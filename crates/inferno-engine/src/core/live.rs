@@ -157,12 +157,7 @@ impl Live {
     }
 
     /// The token after the row at `position`.
-    fn sample(
-        &mut self,
-        logits: &[f32],
-        position: usize,
-        chooser: &mut Chooser,
-    ) -> Result<Chosen, Finish> {
+    fn sample(&mut self, logits: &[f32], position: usize, chooser: &mut Chooser) -> Result<Chosen, Finish> {
         let mut mask = None;
         if let Some((grammar, allowed)) = &mut self.grammar {
             if grammar.finished() {

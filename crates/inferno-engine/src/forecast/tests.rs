@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::request::{Event, Request, RequestId, SeqId};
 use crate::sampler::Sampling;
-use crate::stop::StopCondition;
 use crate::scheduler::Limits;
+use crate::stop::StopCondition;
 use crate::tests::World;
 
 fn job(id: u64, n_rows: usize, limit: usize) -> Job {
