@@ -161,7 +161,7 @@ impl Choice {
 }
 
 impl Options {
-    /// How the tokens of every choice become text.
+    /// The rules by which the tokens of every choice become text.
     pub(crate) fn text_rules(&self, tokenizer: &Arc<Tokenizer>) -> TextRules {
         let Options { sampling, keep_stop, show_control, .. } = self;
         let mut silent = if *keep_stop { Vec::new() } else { sampling.stop_tokens.clone() };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use inferno_engine::StopCondition;
 use inferno_text::{ControlTokens, SpanDetokenizer, StopStrings, TokenSpan, Tokenizer};
 
-/// How the tokens of a completion become text.
+/// Rules by which the tokens of a completion become text.
 #[derive(Debug, Clone)]
 pub struct TextRules {
     /// The model's tokenizer.
@@ -47,7 +47,7 @@ struct Shared {
     spans: Vec<TokenSpan>,
 }
 
-/// What one token adds.
+/// Text and places that come with a token.
 #[derive(Debug)]
 struct Piece {
     text: String,

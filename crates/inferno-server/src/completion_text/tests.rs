@@ -27,7 +27,7 @@ fn rules(stops: &[&str], text: StopText, min_tokens: usize) -> TextRules {
     }
 }
 
-/// What a reader gets that takes its tokens only when the engine has ended the sequence: the number of tokens, the text, the
+/// The answer of a reader that takes its tokens only when the engine has ended the sequence: the number of tokens, the text, the
 /// places of the tokens, and the stop string that was found.
 fn read(rules: &TextRules, tokens: &[u32]) -> (usize, String, Vec<TokenSpan>, Option<usize>) {
     let (mut text, stop) = CompletionText::new(rules, &[1]);
