@@ -18,7 +18,7 @@ use inferno_model::architecture::MAX_CACHE_GROUPS;
 use inferno_model::batch::{Batch, PageId, Want};
 use inferno_model::transformer::Model;
 
-use crate::draft::{Drafts, Guesser, PromptLookup, StepCost};
+use crate::draft::{Drafts, StepCost};
 use crate::forecast::{Ending, Experience};
 use crate::metrics::Metrics;
 use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, SeqId, Usage};
@@ -93,7 +93,7 @@ impl Core {
             live: HashMap::default(),
             requests: HashMap::default(),
             n_sequences: 0,
-            drafts: Drafts::new(Box::new(PromptLookup)),
+            drafts: Drafts::default(),
             scratch: Scratch::default(),
             metrics: Metrics::default(),
             experience: Experience::default(),
@@ -101,11 +101,6 @@ impl Core {
             healthy: None,
             is_tested: false,
         }
-    }
-
-    /// Another one guesses, in place of prompt lookup.
-    pub(crate) fn guess_with(&mut self, guesser: Box<dyn Guesser>) {
-        self.drafts = Drafts::new(guesser);
     }
 
     pub(crate) fn into_model(self) -> Box<dyn Model> {

@@ -1,10 +1,9 @@
 //! Guesses of what comes next, verified in the same step as the tokens they follow: they change speed and nothing else.
 //!
-//! Who guesses is a [`Guesser`]; [`Drafts`] decides how many guesses pay, per sequence, by how often they were right and by
-//! what a row costs.
+//! They come from the sequence's own text ([`lookup`]); [`Drafts`] decides how many pay, per sequence, by how often they were
+//! right and by what a row costs.
 
 mod lookup;
-mod model;
 
 use std::collections::HashMap;
 
@@ -12,22 +11,12 @@ use foldhash::fast::RandomState;
 
 use crate::request::SeqId;
 use crate::scheduler::Drafter;
-pub(crate) use lookup::PromptLookup;
-pub(crate) use model::DraftModel;
 
 /// Guesses at once.
 const MAX_DRAFT: usize = 8;
 /// After guesses that did not pay, so many tokens without; doubled every time.
 const FIRST_PAUSE: usize = 8;
 const LONGEST_PAUSE: usize = 256;
-
-/// Guesses what follows a sequence's tokens.
-pub(crate) trait Guesser: Send {
-    /// Appends up to `max` guesses to `out`.
-    fn guess(&mut self, id: SeqId, tokens: &[u32], max: usize, out: &mut Vec<u32>);
-    /// The sequence has ended.
-    fn forget(&mut self, id: SeqId);
-}
 
 /// What a step costs: so much in any case, and so much a row.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +26,8 @@ pub(crate) struct StepCost {
 }
 
 /// Guesses for all sequences, and how well they did.
+#[derive(Debug, Default)]
 pub(crate) struct Drafts {
-    guesser: Box<dyn Guesser>,
     records: HashMap<SeqId, Record, RandomState>,
     /// Of the next step, if past ones tell: the cost, and how many decode.
     pub(crate) next: Option<(StepCost, usize)>,
@@ -54,19 +43,13 @@ struct Record {
 }
 
 impl Drafts {
-    pub(crate) fn new(guesser: Box<dyn Guesser>) -> Drafts {
-        Drafts { guesser, records: HashMap::default(), next: None }
-    }
-
     /// The sequence may have guesses.
     pub(crate) fn add(&mut self, id: SeqId) {
         self.records.insert(id, Record { accepted: 0.7, resume_at: 0, pause: FIRST_PAUSE });
     }
 
     pub(crate) fn remove(&mut self, id: SeqId) {
-        if self.records.remove(&id).is_some() {
-            self.guesser.forget(id);
-        }
+        self.records.remove(&id);
     }
 
     /// Of so many guesses so many were right; the sequence has `len` tokens now.
@@ -110,7 +93,7 @@ impl Drafter for Drafts {
         let Some(record) = self.records.get(&id).filter(|r| r.resume_at <= tokens.len()) else { return };
         let n = self.worth(record, max);
         if n > 0 {
-            self.guesser.guess(id, tokens, n, out);
+            lookup::draft(tokens, n, out);
         } else if let Some(record) = self.records.get_mut(&id) {
             record.pause_at(tokens.len());
         }
@@ -130,7 +113,7 @@ mod tests {
             drafts.draft(id, &tokens, 8, &mut out);
             out.len()
         };
-        let mut drafts = Drafts::new(Box::new(PromptLookup));
+        let mut drafts = Drafts::default();
         drafts.add(id);
         // One sequence, and rows that cost next to nothing.
         drafts.next = Some((StepCost { base: 100.0, per_row: 1.0 }, 1));

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use inferno_model::transformer::Model;
 
 use crate::core::{Broken, Core, Shape};
-use crate::draft::DraftModel;
 use crate::mailbox::{Letter, Mailbox, Post, Wait};
 use crate::request::{Micros, RequestId};
 use crate::scheduler::Limits;
@@ -68,37 +67,14 @@ impl Engine {
     /// # Panics
     /// There is no thread to be had.
     pub fn start(model: Box<dyn Model>, config: Config) -> Engine {
-        Engine::start_with(model, None, config)
-    }
-
-    /// The same with a second model that guesses tokens for the first, and the number of its pages; they have the same
-    /// vocabulary. Completions are the same as without it.
-    ///
-    /// # Panics
-    /// There is no thread to be had, or the vocabularies differ in size.
-    pub fn start_with_draft(model: Box<dyn Model>, draft: (Box<dyn Model>, usize), config: Config) -> Engine {
-        Engine::start_with(model, Some(draft), config)
-    }
-
-    fn start_with(model: Box<dyn Model>, draft: Option<(Box<dyn Model>, usize)>, config: Config) -> Engine {
         let arch = model.architecture();
         let pool_len = config.limits.n_pages * inferno_model::batch::PAGE_LEN;
         let shape = Shape { vocab_size: arch.vocab_size, context_len: arch.context_len, pool_len };
-        let hearts = [Some(&model), draft.as_ref().map(|(draft, _)| draft)];
-        let hearts = hearts.into_iter().flatten().filter_map(|model| model.heartbeat());
-        let vitals = Arc::new(Vitals::new(hearts));
+        let vitals = Arc::new(Vitals::new(model.heartbeat()));
         let began = Instant::now();
         let clock = Arc::new(move || micros_since(began));
         let max_sequences = config.limits.max_sequences;
         let mut core = Core::new(model, config.limits, clock);
-        if let Some((draft, n_pages)) = draft {
-            assert_eq!(
-                draft.architecture().vocab_size,
-                shape.vocab_size,
-                "both models have the same vocabulary"
-            );
-            core.guess_with(Box::new(DraftModel::new(draft, n_pages)));
-        }
         let mailbox = Arc::new(Mailbox::default());
         let handle = Handle {
             mailbox: Arc::clone(&mailbox),

@@ -53,12 +53,8 @@ impl<'a, P: AsRef<[PageId]> + ?Sized> From<&'a P> for PageTable<'a> {
 pub enum Want {
     /// Only its keys and values.
     Nothing,
-    /// The hidden state after the last norm.
-    Hidden,
     /// All logits.
     Logits,
-    /// The `k` best tokens with their logits, and the logarithm of the sum of all exponentials.
-    TopK(usize),
     /// One token.
     Sample(SampleSpec),
 }

@@ -1,7 +1,7 @@
 //! What a step gives back: for every row that wanted something, just that.
 
 use crate::batch::{Batch, Want};
-use crate::sample::{Pick, Sampler, logsumexp, top_k};
+use crate::sample::{Pick, Sampler};
 
 /// The results of one step; its memory is reused by the next.
 #[derive(Debug, Default)]
@@ -9,11 +9,8 @@ pub struct Output {
     /// Rows of the batch that wanted something, ascending.
     rows: Vec<usize>,
     wants: Vec<Want>,
-    dim: usize,
     vocab_size: usize,
-    /// (rows.len(), dim)
-    pub(crate) hidden: Vec<f32>,
-    /// (rows.len(), vocab_size); empty if all that is wanted are hidden states.
+    /// (rows.len(), vocab_size); empty if a device sampled for all rows.
     pub(crate) logits: Vec<f32>,
     /// (rows.len(),) sampled tokens; `None` for rows that want none, or have none.
     tokens: Vec<Option<u32>>,
@@ -25,17 +22,8 @@ pub struct Output {
 /// One row's result.
 #[derive(Debug, PartialEq)]
 pub enum RowOutput<'a> {
-    /// (dim,) the hidden state after the last norm
-    Hidden(&'a [f32]),
     /// (vocab_size,)
     Logits(&'a [f32]),
-    /// The best tokens with their logits, best first, and `ln Σ e^logit` over the whole vocabulary.
-    TopK {
-        /// (token, logit)
-        best: Vec<(u32, f32)>,
-        /// Subtract it from a logit to get the logarithm of its probability.
-        logsumexp: f32,
-    },
     /// The chosen token.
     Token(u32),
     /// There is no token to be chosen: no logit is a number.
@@ -53,22 +41,15 @@ impl Output {
         let i = self.rows.binary_search(&row).ok()?;
         Some(match self.wants[i] {
             Want::Nothing => return None,
-            Want::Hidden => RowOutput::Hidden(&self.hidden[i * self.dim..][..self.dim]),
             Want::Logits => RowOutput::Logits(self.logits_of(i)),
-            Want::TopK(k) => {
-                let mut best = Vec::new();
-                top_k(self.logits_of(i), k, &mut best);
-                RowOutput::TopK { best, logsumexp: logsumexp(self.logits_of(i)) }
-            }
             Want::Sample(_) => self.tokens[i].map_or(RowOutput::NoToken, RowOutput::Token),
         })
     }
 
-    /// The logits that row `row` was computed from, if it wanted more than its hidden state. If the device chose for all
-    /// rows there are none.
+    /// The logits of row `row`, if it wanted something. If the device chose for all rows there are none.
     pub fn logits(&self, row: usize) -> Option<&[f32]> {
         let i = self.rows.binary_search(&row).ok()?;
-        (self.wants[i] != Want::Hidden && !self.logits.is_empty()).then(|| self.logits_of(i))
+        (!self.logits.is_empty()).then(|| self.logits_of(i))
     }
 
     fn logits_of(&self, i: usize) -> &[f32] {
@@ -76,13 +57,12 @@ impl Output {
     }
 
     /// Notes who wants what of `batch` and forgets the step before.
-    pub(crate) fn start(&mut self, batch: &Batch, dim: usize, vocab_size: usize) {
-        (self.dim, self.vocab_size) = (dim, vocab_size);
+    pub(crate) fn start(&mut self, batch: &Batch, vocab_size: usize) {
+        self.vocab_size = vocab_size;
         self.rows.clear();
         self.rows.extend((0..batch.n_rows()).filter(|&row| batch.wants()[row] != Want::Nothing));
         self.wants.clear();
         self.wants.extend(self.rows.iter().map(|&row| batch.wants()[row]));
-        self.hidden.clear();
         self.logits.clear();
         self.tokens.clear();
         self.tokens.resize(self.rows.len(), None);
@@ -111,21 +91,17 @@ impl Output {
     /// Does it take logits here to give all what they want, beside what a device chooses?
     pub(crate) fn needs_logits(&self) -> bool {
         let is_picked = |i: usize| self.picks.iter().any(|pick| pick.row == i);
-        (0..self.wants.len()).any(|i| self.wants[i] != Want::Hidden && !is_picked(i))
+        (0..self.wants.len()).any(|i| !is_picked(i))
     }
 
     /// The results of a step whose logits `logits` writes, row by row: for models that are no transformer.
     pub fn fill(&mut self, batch: &Batch, vocab_size: usize, mut logits: impl FnMut(usize, &mut [f32])) {
-        self.start(batch, 0, vocab_size);
+        self.start(batch, vocab_size);
         self.logits.resize(self.rows.len() * vocab_size, 0.0);
         for (&row, logits_of) in self.rows.iter().zip(self.logits.chunks_exact_mut(vocab_size)) {
             logits(row, logits_of);
         }
         self.choose(batch.positions());
-    }
-
-    pub(crate) fn any(&self, wanted: impl Fn(Want) -> bool) -> bool {
-        self.wants.iter().any(|&want| wanted(want))
     }
 
     /// Samples for the rows that want a token, but for those that a device chose for.

@@ -121,28 +121,23 @@ impl<B: Backend> Transformer<B> {
     fn head(&mut self, batch: &Batch) -> Result<(), StepError> {
         let Transformer { arch: a, backend: b, weights: w, s, output, chain, heartbeat, .. } = self;
         heartbeat.beat();
-        output.start(batch, a.dim, a.vocab_size);
+        output.start(batch, a.vocab_size);
         if output.rows().is_empty() {
             return b.finish();
         }
         b.take_rows(&mut s.stream.y, &s.stream.x, output.rows());
         b.rms_norm(&mut s.stream.h, &s.stream.y, &w.output_norm, a.norm_eps);
-        if output.any(|want| want != Want::Hidden) {
-            logits(b, a, w, s);
-            if let Some(sampling) = b.device_sampling() {
-                let picks = output.pick(batch.positions());
-                if !picks.is_empty() {
-                    sampling.choose(&mut s.chosen, 0, picks.len(), &s.logits, picks);
-                    b.read(&s.chosen, &mut chain.numbers)?;
-                    output.picked(&chain.numbers);
-                }
-            }
-            if output.needs_logits() {
-                b.read(&s.logits, &mut output.logits)?;
+        logits(b, a, w, s);
+        if let Some(sampling) = b.device_sampling() {
+            let picks = output.pick(batch.positions());
+            if !picks.is_empty() {
+                sampling.choose(&mut s.chosen, 0, picks.len(), &s.logits, picks);
+                b.read(&s.chosen, &mut chain.numbers)?;
+                output.picked(&chain.numbers);
             }
         }
-        if output.any(|want| want == Want::Hidden) {
-            b.read(&s.stream.h, &mut output.hidden)?;
+        if output.needs_logits() {
+            b.read(&s.logits, &mut output.logits)?;
         }
         output.choose(batch.positions());
         Ok(())

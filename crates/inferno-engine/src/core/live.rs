@@ -142,7 +142,6 @@ impl Live {
                     Ok(chosen) => (chosen.token, chosen.logprob),
                     Err(finish) => return Some(finish),
                 },
-                other => unreachable!("a row of the engine wants {other:?}"),
             };
             sampled.push((token, logprob));
             let finish = self.commit(token);

@@ -1,27 +1,17 @@
 //! Guessing from the text itself: the last few tokens often stood together earlier, and what followed them then may follow
 //! now ("prompt lookup", as in <https://github.com/apoorvumang/prompt-lookup-decoding>).
 
-use super::Guesser;
-use crate::request::SeqId;
-
 /// Tokens that must match, and the most that are compared.
 const MIN_MATCH: usize = 2;
 const MAX_MATCH: usize = 8;
 /// Tokens back in which a match is looked for.
 const WINDOW: usize = 16 << 10;
 
-/// Guesses that cost next to nothing.
-#[derive(Debug, Default)]
-pub(crate) struct PromptLookup;
-
-impl Guesser for PromptLookup {
-    fn guess(&mut self, _: SeqId, tokens: &[u32], max: usize, out: &mut Vec<u32>) {
-        if let Some(start) = continuation(tokens) {
-            out.extend_from_slice(&tokens[start..tokens.len().min(start + max)]);
-        }
+/// Appends up to `max` drafts of what follows `tokens` to `out`. They cost next to nothing.
+pub(super) fn draft(tokens: &[u32], max: usize, out: &mut Vec<u32>) {
+    if let Some(start) = continuation(tokens) {
+        out.extend_from_slice(&tokens[start..tokens.len().min(start + max)]);
     }
-
-    fn forget(&mut self, _: SeqId) {}
 }
 
 /// Where what followed the longest earlier occurrence of the last tokens begins; of equally long ones the latest.

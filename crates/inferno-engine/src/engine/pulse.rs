@@ -8,7 +8,7 @@ use inferno_model::heartbeat::Heartbeat;
 /// The thread's signs of life. One that is stepping and has not beaten for long hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pulse {
-    /// Those of the models, and one at the start and one at the end of every step.
+    /// Those of the model, and one at the start and one at the end of every step.
     pub beats: u64,
     /// Is it busy with a step and the letters before it? Else it waits for letters.
     pub is_stepping: bool,
@@ -18,15 +18,13 @@ pub struct Pulse {
 #[derive(Debug)]
 pub(super) struct Vitals {
     own: Heartbeat,
-    /// Of the model, and of the one that guesses.
-    models: Vec<Arc<Heartbeat>>,
+    model: Option<Arc<Heartbeat>>,
     is_stepping: AtomicBool,
 }
 
 impl Vitals {
-    pub(super) fn new(models: impl IntoIterator<Item = Arc<Heartbeat>>) -> Vitals {
-        let models = models.into_iter().collect();
-        Vitals { own: Heartbeat::default(), models, is_stepping: AtomicBool::new(false) }
+    pub(super) fn new(model: Option<Arc<Heartbeat>>) -> Vitals {
+        Vitals { own: Heartbeat::default(), model, is_stepping: AtomicBool::new(false) }
     }
 
     /// A step begins, and lasts as long as what this gives.
@@ -39,7 +37,7 @@ impl Vitals {
 
     pub(super) fn pulse(&self) -> Pulse {
         let is_stepping = self.is_stepping.load(Ordering::Acquire);
-        let beats = self.own.count() + self.models.iter().map(|heart| heart.count()).sum::<u64>();
+        let beats = self.own.count() + self.model.as_ref().map_or(0, |heart| heart.count());
         Pulse { beats, is_stepping }
     }
 }

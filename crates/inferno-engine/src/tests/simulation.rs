@@ -3,7 +3,6 @@
 use inferno_model::sample::SampleSpec;
 
 use super::*;
-use crate::draft::DraftModel;
 use crate::sampler::{Distribution, Logprobs};
 
 /// A small generator, seeded.
@@ -116,11 +115,6 @@ fn simulate(seed: u64) -> Met {
         ..limits(n_pages)
     };
     let mut world = World::with_model(limits, |model| model.chooses = chooses);
-    if random.one_in(4) {
-        let n_pages = 1 + random.below(12);
-        let model = Fake::new(n_pages, Arc::clone(&world.clock));
-        world.core.guess_with(Box::new(DraftModel::new(Box::new(model), n_pages)));
-    }
     let n_requests = 1 + random.below(9);
     let mut stories = Vec::new();
     let mut n_rows = 0u64;
