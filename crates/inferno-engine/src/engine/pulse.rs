@@ -8,7 +8,7 @@ use inferno_model::heartbeat::Heartbeat;
 /// The thread's signs of life. One that is stepping and has not beaten for long hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pulse {
-    /// Those of the model, and one at the start and one at the end of every step.
+    /// Beats of the model, and one at the start and one at the end of every step.
     pub beats: u64,
     /// Is it busy with a step and the letters before it? Else it waits for letters.
     pub is_stepping: bool,
