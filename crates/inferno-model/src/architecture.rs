@@ -13,6 +13,7 @@ use crate::backend::KvType;
 pub use crate::ffn::{Activation, DenseShape, ExpertsShape, FfnShape, Routing};
 pub use crate::mixer::{AttentionShape, MixerShape};
 use crate::rope::Rope;
+pub(crate) use families::PLAINEST;
 
 /// Most cache groups of one model.
 pub const MAX_CACHE_GROUPS: usize = 8;

@@ -2,9 +2,11 @@
 //! its tensors and its forward pass.
 
 mod dense;
+mod elsewhere;
 mod experts;
 
 pub use dense::{Dense, DenseShape};
+pub use elsewhere::FfnsElsewhere;
 pub use experts::{Experts, ExpertsShape, Routing};
 
 use crate::backend::Backend;
@@ -69,7 +71,7 @@ impl<T> FfnScratch<T> {
 
 impl<W> Ffn<W> {
     pub(crate) fn load<B: Backend<Weight = W>>(
-        part: &mut Part<'_, '_, B>,
+        part: &mut Part<'_, '_, '_, B>,
         shape: FfnShape,
     ) -> Result<Ffn<W>, LoadError> {
         match shape {

@@ -33,18 +33,22 @@ impl<T> Stream<T> {
 pub(crate) struct Pass<'a, B: Backend> {
     pub(crate) b: &'a mut B,
     pub(crate) stream: &'a mut Stream<B::Buffer>,
+    /// Added to the mean square in every norm.
+    pub(crate) eps: f32,
+}
+
+/// The sequences of a step, as mixers see them.
+pub(crate) struct Sequences<'a, B: Backend> {
     pub(crate) kv: &'a mut B::KvPool,
     /// One per [`Architecture::ropes`](crate::architecture::Architecture::ropes).
     pub(crate) angles: &'a [Angles],
     pub(crate) batch: &'a Batch,
-    /// Added to the mean square in every norm.
-    pub(crate) eps: f32,
 }
 
 impl<B: Backend> Pass<'_, B> {
     /// x += norm(y), or x += y where the family has no norm there.
     pub(crate) fn add_branch(&mut self, norm: &Option<B::Weight>) {
-        let Pass { b, stream, eps, .. } = self;
+        let Pass { b, stream, eps } = self;
         match norm {
             Some(norm) => {
                 b.rms_norm(&mut stream.h, &stream.y, norm, *eps);
@@ -60,11 +64,12 @@ impl<W> Layer<W> {
     pub(crate) fn forward<B: Backend<Weight = W>>(
         &self,
         pass: &mut Pass<'_, B>,
+        sequences: &mut Sequences<'_, B>,
         (mixers, ffns): (&mut MixerScratch<B::Buffer>, &mut FfnScratch<B::Buffer>),
         layer: usize,
     ) {
         if let Some(mixer) = &self.mixer {
-            mixer.forward(pass, mixers, layer);
+            mixer.forward(pass, sequences, mixers, layer);
         }
         if let Some(ffn) = &self.ffn {
             ffn.forward(pass, ffns);

@@ -25,6 +25,6 @@ pub mod revived;
 pub mod rope;
 pub mod routing;
 pub mod sample;
-pub mod split;
+pub mod stage;
 pub mod transformer;
 pub mod weights;

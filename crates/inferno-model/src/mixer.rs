@@ -8,7 +8,7 @@ pub use attention::{Attention, AttentionShape};
 
 use crate::backend::{Backend, LayerIdx};
 use crate::error::{BackendError, LoadError};
-use crate::layer::Pass;
+use crate::layer::{Pass, Sequences};
 use crate::weights::Part;
 
 /// A layer's mixer.
@@ -48,7 +48,7 @@ impl<T> MixerScratch<T> {
 
 impl<W> Mixer<W> {
     pub(crate) fn load<B: Backend<Weight = W>>(
-        part: &mut Part<'_, '_, B>,
+        part: &mut Part<'_, '_, '_, B>,
         shape: MixerShape,
     ) -> Result<Mixer<W>, LoadError> {
         match shape {
@@ -60,6 +60,7 @@ impl<W> Mixer<W> {
     pub(crate) fn forward<B: Backend<Weight = W>>(
         &self,
         pass: &mut Pass<'_, B>,
+        sequences: &mut Sequences<'_, B>,
         scratch: &mut MixerScratch<B::Buffer>,
         layer: usize,
     ) {
@@ -67,7 +68,7 @@ impl<W> Mixer<W> {
             Mixer::Attention(attention) => {
                 let scratch = scratch.attention.iter_mut().find(|s| s.fits(&attention.shape));
                 let layer = LayerIdx { layer, group: attention.shape.group };
-                attention.forward(pass, scratch.expect("every shape has scratch"), layer);
+                attention.forward(pass, sequences, scratch.expect("every shape has scratch"), layer);
             }
         }
     }

@@ -1,33 +1,40 @@
 //! The forward pass, once for every family: what is not in a file is not computed.
 
+mod chain;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use inferno_format::Gguf;
 
-use crate::architecture::{Architecture, CacheKind};
-use crate::backend::{Backend, DeviceSampling, KvShape};
-use crate::batch::{Batch, Want};
+use crate::architecture::{Architecture, CacheGroup, CacheKind};
+use crate::backend::{Backend, KvShape};
+use crate::batch::Batch;
 use crate::error::{LoadError, StepError};
 use crate::ffn::FfnScratch;
 use crate::heartbeat::Heartbeat;
-use crate::layer::{Pass, Stream};
+use crate::layer::{Pass, Sequences, Stream};
 use crate::mixer::MixerScratch;
 pub use crate::model::{Chaining, KvRoom, Model};
-use crate::output::{Output, as_token};
+use crate::output::Output;
 use crate::rope::Angles;
-use crate::sample::Pick;
-use crate::weights::Weights;
+use crate::stage::{FfnStage, Stage};
+use crate::weights::{Share, Tensors, Weights};
+use chain::{Chain, sampling};
 
-/// A decoder on one backend.
+/// The layers of a decoder on one backend: all of them, or those of a stage.
 pub struct Transformer<B: Backend> {
     arch: Architecture,
+    share: Share,
     backend: B,
     weights: Weights<B::Weight>,
     kv: B::KvPool,
     s: Scratch<B::Buffer>,
     /// One per [`Architecture::ropes`].
     angles: Vec<Angles>,
+    /// Feed-forward networks on another backend, and the rows that cross.
+    elsewhere: Option<Box<dyn FfnStage>>,
+    rows: Vec<f32>,
     output: Output,
     chain: Chain,
     /// The backend samples.
@@ -35,21 +42,12 @@ pub struct Transformer<B: Backend> {
     heartbeat: Arc<Heartbeat>,
 }
 
-/// Of steps that follow each other on the device.
-#[derive(Default)]
-struct Chain {
-    /// The current one's batch.
-    batch: Batch,
-    picks: Vec<Pick>,
-    /// (n, sequences)
-    numbers: Vec<f32>,
-    tokens: Vec<Option<u32>>,
-}
-
-/// Where a step's tokens are.
-enum Tokens {
-    /// In the batch.
-    InBatch,
+/// Where the residual stream comes from.
+enum Input<'a> {
+    /// The tokens of the batch.
+    Tokens,
+    /// Rows of the stage before.
+    Hidden(&'a [f32]),
     /// In those rows of what the device chose.
     Chosen(Range<usize>),
 }
@@ -64,24 +62,68 @@ struct Scratch<T> {
 }
 
 impl<B: Backend> Transformer<B> {
-    /// Loads all weights of `file` onto `backend`.
-    pub fn load(file: &Gguf, arch: Architecture, mut backend: B, room: &KvRoom) -> Result<Self, LoadError> {
-        let weights = Weights::load(file, &arch, &mut backend)?;
+    /// Loads all layers of `file` onto `backend`, and makes sure that the file was not changed meanwhile.
+    pub fn load(file: &Gguf, arch: Architecture, backend: B, room: &KvRoom) -> Result<Self, LoadError> {
+        let mut tensors = Tensors::new(file, &arch);
+        let transformer = Transformer::load_share(&mut tensors, Share::whole(&arch), backend, room)?;
+        tensors.finish()?;
+        Ok(transformer)
+    }
+
+    /// Loads the layers of `share` onto `backend`: a stage of a model.
+    ///
+    /// # Panics
+    /// The share has no layers.
+    pub fn load_share(
+        tensors: &mut Tensors<'_>,
+        share: Share,
+        mut backend: B,
+        room: &KvRoom,
+    ) -> Result<Self, LoadError> {
+        assert!(!share.layers.is_empty(), "a stage has layers");
+        let arch = tensors.architecture().clone();
+        let weights = Weights::load(tensors, &share, &mut backend)?;
         assert_eq!(room.n_pages.len(), arch.cache_groups.len(), "every cache group has a number of pages");
-        let groups = arch.cache_groups.iter().cloned().zip(room.n_pages.iter().copied()).collect();
+        let here = |group: &CacheGroup| {
+            let layers = group.layers.iter().copied().filter(|layer| share.layers.contains(layer)).collect();
+            CacheGroup { layers, kind: group.kind }
+        };
+        let groups = arch.cache_groups.iter().map(here).zip(room.n_pages.iter().copied()).collect();
         let CacheKind::Pages { n_kv_heads, key_width: head_dim, .. } = arch.cache_groups[0].kind;
         let kv = backend.kv_pool(&KvShape { groups, n_kv_heads, head_dim, kv_type: room.kv_type })?;
+        let layers = &arch.layers[share.layers.clone()];
         let s = Scratch {
             stream: Stream::new(arch.dim, &mut backend)?,
-            mixers: MixerScratch::new(arch.layers.iter().filter_map(|l| l.mixer), &mut backend)?,
-            ffns: FfnScratch::new(arch.layers.iter().filter_map(|l| l.ffn), &mut backend)?,
+            mixers: MixerScratch::new(layers.iter().filter_map(|l| l.mixer), &mut backend)?,
+            ffns: FfnScratch::new(layers.iter().filter_map(|l| l.ffn), &mut backend)?,
             logits: backend.buffer(arch.vocab_size)?,
             chosen: backend.buffer(1)?,
         };
         let angles = arch.ropes.iter().map(Angles::new).collect();
         let (output, chain, heartbeat) = (Output::default(), Chain::default(), Arc::default());
         let chooses = backend.device_sampling().is_some();
-        Ok(Transformer { arch, backend, weights, kv, s, angles, output, chain, chooses, heartbeat })
+        let (elsewhere, rows) = (None, Vec::new());
+        Ok(Transformer {
+            arch,
+            share,
+            backend,
+            weights,
+            kv,
+            s,
+            angles,
+            elsewhere,
+            rows,
+            output,
+            chain,
+            chooses,
+            heartbeat,
+        })
+    }
+
+    /// Has the feed-forward networks of some layers on another backend: those that its [`Share`] leaves out.
+    pub fn with_ffns(mut self, elsewhere: Box<dyn FfnStage>) -> Self {
+        self.elsewhere = Some(elsewhere);
+        self
     }
 
     /// Panics if a row of `batch`, or one of the `n - 1` after it, cannot be computed.
@@ -96,23 +138,30 @@ impl<B: Backend> Transformer<B> {
         );
     }
 
-    /// From tokens to the residual stream after the last layer.
-    fn forward(&mut self, batch: &Batch, tokens: Tokens) -> Result<(), StepError> {
-        let Transformer { arch: a, backend: b, weights: w, kv, s, angles, heartbeat, .. } = self;
+    /// Runs the layers, from tokens or hidden rows to the residual stream after the last one.
+    fn run(&mut self, batch: &Batch, input: Input<'_>) -> Result<(), StepError> {
+        let Transformer { arch: a, backend: b, weights: w, kv, s, angles, elsewhere, rows, .. } = self;
         for (angles, rope) in angles.iter_mut().zip(&a.ropes) {
             angles.fill(rope, batch.positions());
         }
-        let x = &mut s.stream.x;
-        match tokens {
-            Tokens::InBatch => b.embed(x, &w.token_embd, batch.tokens(), a.embedding_scale),
-            Tokens::Chosen(rows) => {
-                sampling(b)?.embed_chosen(x, &w.token_embd, &s.chosen, rows, a.embedding_scale);
+        let (x, table) = (&mut s.stream.x, || w.token_embd.as_ref().expect("the first stage embeds"));
+        match input {
+            Input::Tokens => b.embed(x, table(), batch.tokens(), a.embedding_scale),
+            Input::Hidden(hidden) => b.write(x, hidden),
+            Input::Chosen(rows) => {
+                sampling(b)?.embed_chosen(x, table(), &s.chosen, rows, a.embedding_scale);
             }
         }
-        let mut pass = Pass { b, stream: &mut s.stream, kv, angles, batch, eps: a.norm_eps };
-        for (i, layer) in w.layers.iter().enumerate() {
-            layer.forward(&mut pass, (&mut s.mixers, &mut s.ffns), i);
-            heartbeat.beat();
+        let mut pass = Pass { b, stream: &mut s.stream, eps: a.norm_eps };
+        let mut sequences = Sequences { kv, angles, batch };
+        for (i, layer) in self.share.layers.clone().zip(&w.layers) {
+            layer.forward(&mut pass, &mut sequences, (&mut s.mixers, &mut s.ffns), i);
+            if let Some(ffns) = elsewhere.as_mut().filter(|ffns| ffns.has(i)) {
+                pass.b.read(&pass.stream.x, rows)?;
+                ffns.forward(i, rows)?;
+                pass.b.write(&mut pass.stream.x, rows);
+            }
+            self.heartbeat.beat();
         }
         Ok(())
     }
@@ -126,7 +175,7 @@ impl<B: Backend> Transformer<B> {
             return b.finish();
         }
         b.take_rows(&mut s.stream.y, &s.stream.x, output.rows());
-        b.rms_norm(&mut s.stream.h, &s.stream.y, &w.output_norm, a.norm_eps);
+        b.rms_norm(&mut s.stream.h, &s.stream.y, &w.head().output_norm, a.norm_eps);
         logits(b, a, w, s);
         if let Some(sampling) = b.device_sampling() {
             let picks = output.pick(batch.positions());
@@ -146,9 +195,34 @@ impl<B: Backend> Transformer<B> {
 
 /// s.logits, of the rows in s.stream.h.
 fn logits<B: Backend>(b: &mut B, a: &Architecture, w: &Weights<B::Weight>, s: &mut Scratch<B::Buffer>) {
-    b.matmul(&mut [&mut s.logits], &[w.output.as_ref().unwrap_or(&w.token_embd)], &s.stream.h);
+    b.matmul(&mut [&mut s.logits], &[w.output()], &s.stream.h);
     if let Some(cap) = a.final_softcap {
         b.softcap(&mut s.logits, cap);
+    }
+}
+
+impl<B: Backend + Send> Stage for Transformer<B>
+where
+    B::Weight: Send,
+    B::Buffer: Send,
+    B::KvPool: Send,
+{
+    fn forward(
+        &mut self,
+        batch: &Batch,
+        hidden: Option<&[f32]>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), StepError> {
+        self.check(batch, 1);
+        self.run(batch, hidden.map_or(Input::Tokens, Input::Hidden))?;
+        self.backend.read(&self.s.stream.x, out)
+    }
+
+    fn step_from(&mut self, batch: &Batch, hidden: &[f32]) -> Result<&Output, StepError> {
+        self.check(batch, 1);
+        self.run(batch, Input::Hidden(hidden))?;
+        self.head(batch)?;
+        Ok(&self.output)
     }
 }
 
@@ -164,7 +238,7 @@ where
 
     fn step(&mut self, batch: &Batch) -> Result<&Output, StepError> {
         self.check(batch, 1);
-        self.forward(batch, Tokens::InBatch)?;
+        self.run(batch, Input::Tokens)?;
         self.head(batch)?;
         Ok(&self.output)
     }
@@ -174,7 +248,7 @@ where
     }
 
     fn chaining(&mut self) -> Option<&mut dyn Chaining> {
-        if self.chooses { Some(self) } else { None }
+        if self.chooses && self.weights.token_embd.is_some() { Some(self) } else { None }
     }
 
     fn output(&self) -> &Output {
@@ -188,42 +262,4 @@ where
     fn beat(&mut self, heartbeat: Arc<Heartbeat>) {
         self.heartbeat = heartbeat;
     }
-}
-
-impl<B: Backend> Chaining for Transformer<B> {
-    fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError> {
-        self.check(batch, n);
-        let n_rows = batch.n_rows();
-        let mut chain = std::mem::take(&mut self.chain);
-        chain.batch.clone_from(batch);
-        for i in 0..n {
-            let tokens = match i {
-                0 => Tokens::InBatch,
-                _ => Tokens::Chosen((i - 1) * n_rows..i * n_rows),
-            };
-            self.forward(&chain.batch, tokens)?;
-            let Transformer { arch: a, backend: b, weights: w, s, heartbeat, .. } = self;
-            heartbeat.beat();
-            b.rms_norm(&mut s.stream.h, &s.stream.x, &w.output_norm, a.norm_eps);
-            logits(b, a, w, s);
-            let wants = chain.batch.wants().iter().zip(chain.batch.positions()).enumerate();
-            chain.picks.clear();
-            chain.picks.extend(wants.map(|(row, (want, &position))| match want {
-                Want::Sample(spec) => Pick::new(row, *spec, position),
-                _ => panic!("a row in a chain wants a sample"),
-            }));
-            sampling(b)?.choose(&mut s.chosen, i * n_rows, n * n_rows, &s.logits, &chain.picks);
-            chain.batch.advance();
-        }
-        let read = self.backend.read(&self.s.chosen, &mut chain.numbers);
-        chain.tokens.clear();
-        chain.tokens.extend(chain.numbers.iter().map(|&number| as_token(number)));
-        self.chain = chain;
-        read.map(|()| self.chain.tokens.as_slice())
-    }
-}
-
-/// The backend's sampling, where a caller has made sure that it has one.
-fn sampling<B: Backend>(b: &mut B) -> Result<&mut dyn DeviceSampling<B::Weight, B::Buffer>, StepError> {
-    b.device_sampling().ok_or_else(|| StepError { what: "this device leaves sampling to the host".into() })
 }

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::mem::discriminant;
+use std::ops::Range;
 
 use inferno_format::{DType, Gguf, TensorEntry};
 
@@ -14,37 +15,146 @@ use crate::ffn::Ffn;
 use crate::layer::Layer;
 use crate::mixer::Mixer;
 
-/// All tensors of a model, in a backend's layout.
+/// The tensors of one stage of a model, in a backend's layout.
 #[derive(Debug)]
 pub struct Weights<W> {
-    /// (vocab_size, dim)
-    pub token_embd: W,
+    /// (vocab_size, dim), in the first stage.
+    pub token_embd: Option<W>,
+    /// One per layer of the stage.
+    pub layers: Vec<Layer<W>>,
+    /// The output head, in the last stage.
+    pub head: Option<Head<W>>,
+}
+
+/// The tensors after the last layer.
+#[derive(Debug)]
+pub struct Head<W> {
     /// (dim,)
     pub output_norm: W,
-    /// (vocab_size, dim); `None` if tied to `token_embd`.
+    /// (vocab_size, dim); `None` where the stage's `token_embd` serves.
     pub output: Option<W>,
-    /// One per layer.
-    pub layers: Vec<Layer<W>>,
+}
+
+/// The part of a model in one stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// Its layers. The stage with the first one embeds tokens, the stage with the last one has the output head.
+    pub layers: Range<usize>,
+    /// Layers among them whose feed-forward network is on another backend.
+    pub without_ffn: Range<usize>,
+}
+
+/// The tensors of a file, and which of them have a place in a stage.
+#[derive(Debug)]
+pub struct Tensors<'a> {
+    file: &'a Gguf,
+    arch: &'a Architecture,
+    used: HashSet<String>,
+}
+
+impl Share {
+    /// All layers of a model.
+    pub fn whole(arch: &Architecture) -> Share {
+        Share::layers(0..arch.layers.len())
+    }
+
+    /// The layers `layers` with their feed-forward networks.
+    pub fn layers(layers: Range<usize>) -> Share {
+        Share { layers, without_ffn: 0..0 }
+    }
+}
+
+impl<'a> Tensors<'a> {
+    /// None of them has a place yet.
+    pub fn new(file: &'a Gguf, arch: &'a Architecture) -> Self {
+        Tensors { file, arch, used: HashSet::new() }
+    }
+
+    /// The architecture that the tensors are checked against.
+    pub fn architecture(&self) -> &'a Architecture {
+        self.arch
+    }
+
+    /// Refuses tensors without a place in any stage, and a file that changed while it was read.
+    pub fn finish(self) -> Result<(), LoadError> {
+        // Read with the architecture, or constants that follow from the metadata.
+        const ELSEWHERE: [&str; 5] = [
+            "rope_freqs.weight",
+            "rope_factors_long.weight",
+            "rope_factors_short.weight",
+            "attn_rot_embd",
+            "rotary_emb.inv_freq",
+        ];
+        let unused = |t: &&TensorEntry| {
+            !self.used.contains(&t.name) && !ELSEWHERE.iter().any(|known| t.name.ends_with(known))
+        };
+        if let Some(entry) = self.file.tensors().iter().find(unused) {
+            return Err(LoadError::UnusedTensor { name: entry.name.clone(), family: self.arch.family });
+        }
+        Ok(self.file.verify_unchanged()?)
+    }
 }
 
 impl<W> Weights<W> {
-    /// Reads, checks and uploads every tensor of `file`, then makes sure that the file was not changed meanwhile.
+    /// The output head.
+    ///
+    /// # Panics
+    /// The stage is not the last one.
+    pub fn head(&self) -> &Head<W> {
+        self.head.as_ref().expect("the last stage has the output head")
+    }
+
+    /// (vocab_size, dim), the output matrix: the file's own, or the embedding.
+    ///
+    /// # Panics
+    /// The stage is not the last one.
+    pub fn output(&self) -> &W {
+        self.head()
+            .output
+            .as_ref()
+            .or(self.token_embd.as_ref())
+            .expect("a head without a matrix has the embedding")
+    }
+
+    /// Reads, checks and uploads the tensors of `share`.
     pub fn load<B: Backend<Weight = W>>(
-        file: &Gguf,
-        arch: &Architecture,
+        tensors: &mut Tensors<'_>,
+        share: &Share,
         backend: &mut B,
     ) -> Result<Weights<W>, LoadError> {
-        let mut loader = Loader::new(file, arch, backend);
-        let (dim, vocab_size) = (arch.dim, arch.vocab_size);
-        let token_embd = loader.matrix("token_embd.weight", vocab_size, dim)?;
-        let output_norm = loader.vector("output_norm.weight", dim)?;
-        let output = match file.tensor("output.weight") {
-            Some(_) => Some(loader.matrix("output.weight", vocab_size, dim)?),
-            None => None,
+        let (dim, vocab_size, n_layers) =
+            (tensors.arch.dim, tensors.arch.vocab_size, tensors.arch.layers.len());
+        let mut loader = Loader { tensors, backend };
+        let token_embd = match share.layers.start {
+            0 => Some(loader.matrix("token_embd.weight", vocab_size, dim)?),
+            _ => None,
         };
-        let layers = (0..arch.layers.len()).map(|i| loader.layer(i)).collect::<Result<_, _>>()?;
-        loader.finish()?;
-        Ok(Weights { token_embd, output_norm, output, layers })
+        let head = match share.layers.end == n_layers {
+            true => {
+                let output_norm = loader.vector("output_norm.weight", dim)?;
+                let output = match loader.tensors.file.tensor("output.weight") {
+                    Some(_) => Some(loader.matrix("output.weight", vocab_size, dim)?),
+                    None if token_embd.is_some() => None,
+                    None => Some(loader.matrix("token_embd.weight", vocab_size, dim)?),
+                };
+                Some(Head { output_norm, output })
+            }
+            false => None,
+        };
+        let layer = |i| loader.layer(i, !share.without_ffn.contains(&i));
+        let layers = share.layers.clone().map(layer).collect::<Result<_, _>>()?;
+        Ok(Weights { token_embd, layers, head })
+    }
+}
+
+impl<W> Ffn<W> {
+    /// Reads, checks and uploads the tensors of the feed-forward network of layer `i`; `None` if it has none.
+    pub(crate) fn load_alone<B: Backend<Weight = W>>(
+        tensors: &mut Tensors<'_>,
+        i: usize,
+        backend: &mut B,
+    ) -> Result<Option<Ffn<W>>, LoadError> {
+        Loader { tensors, backend }.ffn(i)
     }
 }
 
@@ -62,29 +172,22 @@ pub(crate) fn rope_factors(file: &Gguf, name: &str, n: usize) -> Result<Option<V
     }
 }
 
-struct Loader<'a, B> {
-    file: &'a Gguf,
-    arch: &'a Architecture,
-    backend: &'a mut B,
-    used: HashSet<String>,
+struct Loader<'l, 'a, B> {
+    tensors: &'l mut Tensors<'a>,
+    backend: &'l mut B,
 }
 
 /// Loads the mixer or the feed-forward network of one layer: names are those in the file without `blk.N.`.
-pub(crate) struct Part<'l, 'a, B> {
-    loader: &'l mut Loader<'a, B>,
+pub(crate) struct Part<'p, 'l, 'a, B> {
+    loader: &'p mut Loader<'l, 'a, B>,
     layer: usize,
     /// Tensors, without `blk.N.`, that any layer with a part of the same kind has.
     in_peers: HashSet<&'a str>,
 }
 
-impl<'a, B: Backend> Loader<'a, B> {
-    fn new(file: &'a Gguf, arch: &'a Architecture, backend: &'a mut B) -> Self {
-        Loader { file, arch, backend, used: HashSet::new() }
-    }
-
-    fn layer(&mut self, i: usize) -> Result<Layer<B::Weight>, LoadError> {
-        let LayerShape { mixer, ffn } = self.arch.layers[i];
-        let mixer = match mixer {
+impl<'l, 'a, B: Backend> Loader<'l, 'a, B> {
+    fn layer(&mut self, i: usize, with_ffn: bool) -> Result<Layer<B::Weight>, LoadError> {
+        let mixer = match self.tensors.arch.layers[i].mixer {
             Some(shape) => {
                 let kind = Some(discriminant(&shape));
                 let mut part = self.part(i, |peer| peer.mixer.as_ref().map(discriminant) == kind);
@@ -92,20 +195,20 @@ impl<'a, B: Backend> Loader<'a, B> {
             }
             None => None,
         };
-        let ffn = match ffn {
-            Some(shape) => {
-                let kind = Some(discriminant(&shape));
-                let mut part = self.part(i, |peer| peer.ffn.as_ref().map(discriminant) == kind);
-                Some(Ffn::load(&mut part, shape)?)
-            }
-            None => None,
-        };
-        Ok(Layer { mixer, ffn })
+        Ok(Layer { mixer, ffn: if with_ffn { self.ffn(i)? } else { None } })
     }
 
-    fn part(&mut self, layer: usize, is_peer: impl Fn(&LayerShape) -> bool) -> Part<'_, 'a, B> {
-        let is_peer = |i: usize| self.arch.layers.get(i).is_some_and(&is_peer);
-        let names = self.file.tensors().iter().filter_map(|t| t.name.strip_prefix("blk.")?.split_once('.'));
+    fn ffn(&mut self, i: usize) -> Result<Option<Ffn<B::Weight>>, LoadError> {
+        let Some(shape) = self.tensors.arch.layers[i].ffn else { return Ok(None) };
+        let kind = Some(discriminant(&shape));
+        let mut part = self.part(i, |peer| peer.ffn.as_ref().map(discriminant) == kind);
+        Ffn::load(&mut part, shape).map(Some)
+    }
+
+    fn part(&mut self, layer: usize, is_peer: impl Fn(&LayerShape) -> bool) -> Part<'_, 'l, 'a, B> {
+        let is_peer = |i: usize| self.tensors.arch.layers.get(i).is_some_and(&is_peer);
+        let names =
+            self.tensors.file.tensors().iter().filter_map(|t| t.name.strip_prefix("blk.")?.split_once('.'));
         let in_peers = names.filter(|(i, _)| i.parse().is_ok_and(is_peer)).map(|(_, name)| name).collect();
         Part { loader: self, layer, in_peers }
     }
@@ -136,7 +239,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         let [n_experts, rows, cols] = shape;
         let one = format!("blk.{i}.{name}_exps.weight");
         let each = |expert| format!("blk.{i}.{name}.{expert}.weight");
-        if self.file.tensor(&one).is_some() || self.file.tensor(&each(0)).is_none() {
+        if self.tensors.file.tensor(&one).is_some() || self.tensors.file.tensor(&each(0)).is_none() {
             let entry = self.entry(&one, &[cols, rows, n_experts])?;
             return self.upload(entry, n_experts, rows, cols);
         }
@@ -178,12 +281,12 @@ impl<'a, B: Backend> Loader<'a, B> {
     /// The tensor `name`, marked as used, if it has these dimensions and a type we compute with.
     fn entry(&mut self, name: &str, dims: &[usize]) -> Result<&'a TensorEntry, LoadError> {
         let missing = || LoadError::MissingTensor { name: name.into(), expected: dims.into() };
-        let entry = self.file.tensor(name).ok_or_else(missing)?;
+        let entry = self.tensors.file.tensor(name).ok_or_else(missing)?;
         check_shape(entry, dims)?;
         if !entry.dtype.can_dequantize() {
             return Err(unfit_type(entry, DType::can_dequantize));
         }
-        self.used.insert(name.into());
+        self.tensors.used.insert(name.into());
         Ok(entry)
     }
 
@@ -221,47 +324,35 @@ impl<'a, B: Backend> Loader<'a, B> {
         parts: Vec<(&'a TensorEntry, usize)>,
     ) -> HostTensor<'a> {
         let dtype = parts[0].0.dtype;
-        HostTensor { name, dtype, n_experts, rows, cols, source: Source::File { file: self.file, parts } }
-    }
-
-    /// Refuses tensors that found no use, and a file that changed while it was read.
-    fn finish(self) -> Result<(), LoadError> {
-        // Read with the architecture, or constants that follow from the metadata.
-        const ELSEWHERE: [&str; 5] = [
-            "rope_freqs.weight",
-            "rope_factors_long.weight",
-            "rope_factors_short.weight",
-            "attn_rot_embd",
-            "rotary_emb.inv_freq",
-        ];
-        let unused = |t: &&TensorEntry| {
-            !self.used.contains(&t.name) && !ELSEWHERE.iter().any(|known| t.name.ends_with(known))
-        };
-        if let Some(entry) = self.file.tensors().iter().find(unused) {
-            return Err(LoadError::UnusedTensor { name: entry.name.clone(), family: self.arch.family });
+        HostTensor {
+            name,
+            dtype,
+            n_experts,
+            rows,
+            cols,
+            source: Source::File { file: self.tensors.file, parts },
         }
-        Ok(self.file.verify_unchanged()?)
     }
 }
 
-impl<B: Backend> Part<'_, '_, B> {
+impl<B: Backend> Part<'_, '_, '_, B> {
     fn full(&self, name: &str) -> String {
         format!("blk.{}.{name}", self.layer)
     }
 
     /// Width of the residual stream.
     pub(crate) fn dim(&self) -> usize {
-        self.loader.arch.dim
+        self.loader.tensors.arch.dim
     }
 
     /// Whether the layer has a tensor of that name.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.loader.file.tensor(&self.full(name)).is_some()
+        self.loader.tensors.file.tensor(&self.full(name)).is_some()
     }
 
     /// Rows of the tensor of that name, if the layer has it.
     pub(crate) fn n_rows(&self, name: &str) -> Option<usize> {
-        self.loader.file.tensor(&self.full(name)).map(TensorEntry::n_rows)
+        self.loader.tensors.file.tensor(&self.full(name)).map(TensorEntry::n_rows)
     }
 
     /// A vector that the layer must have.
@@ -271,7 +362,7 @@ impl<B: Backend> Part<'_, '_, B> {
 
     /// A vector that a family may have; if one layer with a part of this kind has it, all of them must.
     pub(crate) fn optional(&mut self, name: &str, len: usize) -> Result<Option<B::Weight>, LoadError> {
-        let expected = self.in_peers.contains(name) || self.loader.arch.required.contains(&name);
+        let expected = self.in_peers.contains(name) || self.loader.tensors.arch.required.contains(&name);
         expected.then(|| self.vector(name, len)).transpose()
     }
 

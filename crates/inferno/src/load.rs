@@ -7,6 +7,7 @@ mod gpu;
 #[cfg(not(any(feature = "wgpu", target_os = "macos")))]
 #[path = "load/no_gpu.rs"]
 mod gpu;
+mod stages;
 
 pub(crate) use flags::{BackendChoice, Compute, GpuLayers, KvChoice, Units};
 pub(crate) use gpu::{GpuRead, devices, gpu_read};
@@ -22,8 +23,9 @@ use inferno_model::architecture::Architecture;
 use inferno_model::backend::{Backend, KvType};
 use inferno_model::batch::PAGE_LEN;
 use inferno_model::error::LoadError;
-use inferno_model::profile::{Profile, Profiled};
-use inferno_model::transformer::{KvRoom, Model, Transformer};
+use inferno_model::model::{KvRoom, Model};
+use inferno_model::profile::Profile;
+use inferno_model::weights::Share;
 use inferno_text::Tokenizer;
 
 use crate::kv_memory::KvSpace;
@@ -137,25 +139,23 @@ impl Opened {
         let n_pages = vec![n_pages; arch.cache_groups.len()];
         let room = KvRoom { n_pages, kv_type: target.kv_type(self) };
         let model = match target.device {
-            Device::Cpu { isa, n_threads } => self.load(arch, Cpu::new(isa, n_threads)?, &room, profile),
+            Device::Cpu { isa, n_threads } => self.load(&arch, Cpu::new(isa, n_threads)?, &room, profile),
             Device::Gpu(gpu) => self.load_on_gpu(&arch, *gpu, &room, profile),
         };
         model.with_context(|| format!("cannot load `{}`", self.name))
     }
 
+    /// Loads all layers onto one backend.
     fn load<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send + 'static>(
         &self,
-        arch: Architecture,
+        arch: &Architecture,
         backend: B,
         room: &KvRoom,
         profile: Option<Profile>,
     ) -> Result<Box<dyn Model>, LoadError> {
-        Ok(match profile {
-            None => Box::new(Transformer::load(&self.file, arch, backend, room)?),
-            Some(profile) => {
-                Box::new(Transformer::load(&self.file, arch, Profiled::new(backend, profile), room)?)
-            }
-        })
+        let mut stages = stages::Stages::new(&self.file, arch, room, profile);
+        stages.push(Share::whole(arch), backend, None)?;
+        stages.finish()
     }
 }
 

@@ -40,6 +40,9 @@ const PLAIN: Family = Family {
     required: &[],
 };
 
+/// The family whose layers have nothing beside what all have, for models that are made up.
+pub(crate) const PLAINEST: &str = "llama";
+
 const QK_NORM: &[&str] = &["attn_q_norm.weight", "attn_k_norm.weight"];
 
 pub(super) const FAMILIES: &[Family] = &[

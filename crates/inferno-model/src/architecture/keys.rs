@@ -50,7 +50,8 @@ impl Keys<'_> {
         };
         let checked = entries.into_iter().map(|n| match usize::try_from(n) {
             Ok(n) if n <= most => Ok(n),
-            _ => Err(self.unfit_entry(key, n, most)),
+            Ok(found) => Err(LoadError::Range { key: self.key(key), found, least: 0, most }),
+            Err(_) => Err(self.unfit_text(key, "integers from zero on")),
         });
         checked.collect::<Result<_, _>>().map(Some)
     }
@@ -104,11 +105,6 @@ impl Keys<'_> {
 
     pub(super) fn unfit(&self, key: &str, found: usize, expected: &'static str) -> LoadError {
         LoadError::Metadata(MetadataError::Unfit { key: self.key(key), expected, found: found.to_string() })
-    }
-
-    fn unfit_entry(&self, key: &str, found: i64, most: usize) -> LoadError {
-        let found = usize::try_from(found).unwrap_or(usize::MAX);
-        LoadError::Range { key: self.key(key), found, least: 0, most }
     }
 
     pub(super) fn unfit_text(&self, key: &str, expected: &'static str) -> LoadError {

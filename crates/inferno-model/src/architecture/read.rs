@@ -113,16 +113,19 @@ impl Heads {
         const KV_HEADS: &str = "attention.head_count_kv";
         let n_heads = keys.each(HEADS, MAX_WIDTH)?;
         let most = n_heads.iter().copied().max().unwrap_or(0);
+        if most == 0 {
+            return Err(keys.unfit_text(HEADS, "more than zero in some layer"));
+        }
         let n_kv_heads = keys.opt_each(KV_HEADS, most)?.unwrap_or_else(|| n_heads.clone());
         let pairs = || n_heads.iter().copied().zip(n_kv_heads.iter().copied());
         if let Some((_, n)) = pairs().find(|&(n, n_kv)| n_kv > 0 && !n.is_multiple_of(n_kv)) {
             return Err(keys.unfit(KV_HEADS, n, "a divisor of `attention.head_count`"));
         }
-        if pairs().any(|(_, n_kv)| n_kv != n_kv_heads[0]) {
+        if pairs().any(|(_, n)| n > 0 && Some(&n) != n_kv_heads.iter().max()) {
             return Err(keys.unfit_text(KV_HEADS, "one integer for all layers"));
         }
         let Some((first, _)) = pairs().find(|&(n, n_kv)| n > 0 && n_kv > 0) else {
-            return Err(keys.unfit_text(HEADS, "more than zero in some layer"));
+            return Err(keys.unfit_text(KV_HEADS, "more than zero in some layer"));
         };
         let key_width = match keys.opt_count("attention.key_length", MAX_WIDTH)? {
             Some(width) => width,

@@ -52,7 +52,7 @@ impl<T> DenseScratch<T> {
 
 impl<W> Dense<W> {
     pub(super) fn load<B: Backend<Weight = W>>(
-        part: &mut Part<'_, '_, B>,
+        part: &mut Part<'_, '_, '_, B>,
         shape: DenseShape,
     ) -> Result<Self, LoadError> {
         let (dim, ffn_dim) = (part.dim(), shape.ffn_dim);
@@ -73,7 +73,7 @@ impl<W> Dense<W> {
         pass: &mut Pass<'_, B>,
         s: &mut DenseScratch<B::Buffer>,
     ) {
-        let Pass { b, stream, eps, .. } = pass;
+        let Pass { b, stream, eps } = pass;
         b.rms_norm(&mut stream.h, &stream.x, &self.ffn_norm, *eps);
         b.matmul(&mut [&mut s.gate, &mut s.up], &[&self.ffn_gate, &self.ffn_up], &stream.h);
         b.glu(&mut s.gate, &s.up, self.shape.activation);

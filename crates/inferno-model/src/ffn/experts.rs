@@ -63,7 +63,7 @@ impl<T> ExpertsScratch<T> {
 
 impl<W> Experts<W> {
     pub(super) fn load<B: Backend<Weight = W>>(
-        part: &mut Part<'_, '_, B>,
+        part: &mut Part<'_, '_, '_, B>,
         shape: ExpertsShape,
     ) -> Result<Self, LoadError> {
         let ExpertsShape { n_experts, ffn_dim, .. } = shape;
@@ -86,7 +86,7 @@ impl<W> Experts<W> {
         pass: &mut Pass<'_, B>,
         s: &mut ExpertsScratch<B::Buffer>,
     ) {
-        let Pass { b, stream, eps, .. } = pass;
+        let Pass { b, stream, eps } = pass;
         let ExpertsShape { routing, activation, .. } = &self.shape;
         b.rms_norm(&mut stream.h, &stream.x, &self.ffn_norm, *eps);
         b.matmul(&mut [&mut s.router], &[&self.ffn_gate_inp], &stream.h);

@@ -2,7 +2,7 @@
 
 use crate::backend::{self, Backend, LayerIdx};
 use crate::error::{BackendError, LoadError};
-use crate::layer::{Pass, add_bias};
+use crate::layer::{Pass, Sequences, add_bias};
 use crate::weights::Part;
 
 /// One layer's attention.
@@ -125,7 +125,7 @@ fn widths(shape: &AttentionShape) -> [usize; 4] {
 
 impl<W> Attention<W> {
     pub(super) fn load<B: Backend<Weight = W>>(
-        part: &mut Part<'_, '_, B>,
+        part: &mut Part<'_, '_, '_, B>,
         shape: AttentionShape,
     ) -> Result<Self, LoadError> {
         let dim = part.dim();
@@ -158,10 +158,11 @@ impl<W> Attention<W> {
     pub(super) fn forward<B: Backend<Weight = W>>(
         &self,
         pass: &mut Pass<'_, B>,
+        Sequences { kv, angles, batch }: &mut Sequences<'_, B>,
         s: &mut AttentionScratch<B::Buffer>,
         layer: LayerIdx,
     ) {
-        let Pass { b, stream, kv, angles, batch, eps } = pass;
+        let Pass { b, stream, eps } = pass;
         b.rms_norm(&mut stream.h, &stream.x, &self.attn_norm, *eps);
         b.matmul(&mut [&mut s.q, &mut s.k, &mut s.v], &[&self.attn_q, &self.attn_k, &self.attn_v], &stream.h);
         add_bias(*b, &mut s.q, &self.attn_q_bias);

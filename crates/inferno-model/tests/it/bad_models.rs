@@ -126,8 +126,18 @@ fn numbers_that_do_not_fit_together_are_refused() {
     );
     key_refused(
         "llama.attention.head_count_kv",
-        Value::Array(Array::I32(vec![2, 2, 4])),
-        "metadata key `llama.attention.head_count_kv` is an array of 3 i32, expected one integer for all layers",
+        Value::Array(Array::I32(vec![2, 2])),
+        "metadata key `llama.attention.head_count_kv` is an array of 2 i32, expected one value, or an array with one per layer (`block_count`)",
+    );
+    key_refused(
+        "llama.attention.head_count",
+        Value::Array(Array::I32(vec![0, 0, 0])),
+        "metadata key `llama.attention.head_count` is an array of 3 i32, expected more than zero in some layer",
+    );
+    key_refused(
+        "llama.feed_forward_length",
+        Value::Array(Array::I32(vec![128, -1, 128])),
+        "metadata key `llama.feed_forward_length` is an array of 3 i32, expected integers from zero on",
     );
 }
 

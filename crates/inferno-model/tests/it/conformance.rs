@@ -6,13 +6,10 @@ use inferno_model::backend::{
     Attention, Backend, DeviceMemory, ExpertWeights, HostTensor, KvShape, LayerIdx,
 };
 use inferno_model::batch::Batch;
-use inferno_model::conformance::{Precision, Promise, Sequence, check, first_layers};
+use inferno_model::conformance::{Precision, Promise, check, first_layers};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::reference::{Buffer, KvPool, Reference, Weight};
 use inferno_model::rope::{Angles, Pairing};
-use inferno_model::split::Split;
-
-use crate::run;
 
 const BITS: Promise = Promise { operations: Precision::Bits, attention: Precision::Bits };
 
@@ -32,24 +29,6 @@ fn a_reference_that_chooses_as_a_device_conforms() {
     let models = ["qwen2", "gemma3"]
         .map(|name| Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap());
     check(Reference::that_chooses, BITS, &models);
-    check(|| Split::new(Reference::default(), Reference::that_chooses(), 1), BITS, &models);
-}
-
-#[test]
-fn two_devices_conform_as_one_does() {
-    let models = ["qwen2", "qwen3moe", "gemma3"]
-        .map(|name| Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap());
-    let split = |n_first| Split::new(Reference::default(), Reference::default(), n_first);
-    check(|| split(1), BITS, &models);
-    check(|| split(0), BITS, &[]);
-    let tokens: Vec<u32> = (1..40).collect();
-    for file in &models {
-        let alone = run::load(file, 64).unwrap().append(&tokens);
-        for n_first in [0, 1, 2, 99] {
-            let mut together = Sequence::new(file, split(n_first), 64).unwrap();
-            assert_eq!(together.append(&tokens), alone, "{n_first} layers");
-        }
-    }
 }
 
 /// What a faulty backend gets wrong.

@@ -6,4 +6,5 @@ mod conformance;
 mod damage;
 mod goldens;
 mod run;
+mod stages;
 mod wants;

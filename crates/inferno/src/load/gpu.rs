@@ -7,14 +7,15 @@ use inferno_cpu::{Cpu, Isa};
 use inferno_model::architecture::Architecture;
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
 use inferno_model::error::{BackendError, LoadError, StepError};
+use inferno_model::model::{KvRoom, Model};
 use inferno_model::profile::Profile;
 use inferno_model::revived::Revived;
 use inferno_model::sample::SampleSpec;
-use inferno_model::split::Split;
-use inferno_model::transformer::{KvRoom, Model};
+use inferno_model::weights::Share;
 pub(crate) use inferno_wgpu::StreamingRead as GpuRead;
 use inferno_wgpu::{AdapterError, Choice, Found, Gpu, Wgpu, adapters};
 
+use super::stages::Stages;
 use super::{BackendChoice, Compute, GpuLayers, Opened};
 use crate::commands::note;
 use crate::kv_memory::{KvSpace, MostMemory};
@@ -132,7 +133,7 @@ impl Placement {
 
     /// The last `n` layers on the GPU, those before on the processor.
     fn load_some(&self, opened: &Opened, mut gpu: Gpu, n: usize) -> Result<Box<dyn Model>, LoadError> {
-        let (arch, all) = (self.arch.clone(), self.arch.layers.len());
+        let (arch, all) = (&self.arch, self.arch.layers.len());
         let (room, profile) = (&self.room, self.profile.clone());
         if let Some(folder) = cache_folder() {
             gpu.keep_pipelines(&folder);
@@ -141,8 +142,14 @@ impl Placement {
         let cpu = || Cpu::new(isa, self.compute.n_threads());
         let mut model = match n {
             0 => return opened.load(arch, cpu()?, room, profile),
-            n if n == all => opened.load(arch, Wgpu::new(gpu)?, room, profile)?,
-            n => opened.load(arch, Split::new(cpu()?, Wgpu::new(gpu)?, all - n), room, profile)?,
+            n => {
+                let mut stages = Stages::new(&opened.file, arch, room, profile);
+                if n < all {
+                    stages.push(Share::layers(0..all - n), cpu()?, None)?;
+                }
+                stages.push(Share::layers(all - n..all), Wgpu::new(gpu)?, None)?;
+                stages.finish()?
+            }
         };
         let n_pages = room.n_pages.iter().copied().min().unwrap_or(0);
         warm_up(&mut *model, n_pages).map_err(|e| BackendError { what: e.to_string() })?;

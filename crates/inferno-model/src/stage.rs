@@ -1,0 +1,93 @@
+//! Stages: a model cut by layers, each part on a device of its own. Hidden rows cross from stage to stage by way of the host.
+
+use std::sync::Arc;
+
+use crate::architecture::Architecture;
+use crate::batch::Batch;
+use crate::error::StepError;
+use crate::heartbeat::Heartbeat;
+use crate::model::Model;
+use crate::output::Output;
+
+/// Some layers of a model on one device. A stage with all of them is the model; else its [`Model::step`] and what else needs
+/// both ends of the model are for [`Pipeline`] to call in order.
+pub trait Stage: Model {
+    /// Runs the layers: on `hidden` (n_rows, dim), or in the first stage on the batch's tokens with `None`. `out` gets the
+    /// hidden rows after them, (n_rows, dim).
+    ///
+    /// # Panics
+    /// There are no hidden rows, and the stage is not the first one.
+    fn forward(&mut self, batch: &Batch, hidden: Option<&[f32]>, out: &mut Vec<f32>)
+    -> Result<(), StepError>;
+    /// As [`Model::step`], from the hidden rows (n_rows, dim) that the stage before gave.
+    ///
+    /// # Panics
+    /// The stage is not the last one.
+    fn step_from(&mut self, batch: &Batch, hidden: &[f32]) -> Result<&Output, StepError>;
+}
+
+/// The feed-forward networks of some layers on a device of their own, while the mixers of these layers are elsewhere.
+pub trait FfnStage: Send {
+    /// Whether it has the network of layer `layer`.
+    fn has(&self, layer: usize) -> bool;
+    /// Adds what the network of layer `layer` gives to the hidden rows (n_rows, dim).
+    fn forward(&mut self, layer: usize, hidden: &mut Vec<f32>) -> Result<(), StepError>;
+}
+
+/// A model in several stages.
+pub struct Pipeline {
+    /// All but the last; there is at least one.
+    stages: Vec<Box<dyn Stage>>,
+    last: Box<dyn Stage>,
+    /// Rows that a stage reads, and rows that it writes.
+    rows: [Vec<f32>; 2],
+}
+
+impl Pipeline {
+    /// A model from its stages, in order. One stage alone is the model.
+    ///
+    /// # Panics
+    /// There is no stage.
+    pub fn of(mut stages: Vec<Box<dyn Stage>>) -> Box<dyn Model> {
+        let last = stages.pop().expect("a model has a stage");
+        if stages.is_empty() {
+            return last;
+        }
+        if let Some(heartbeat) = last.heartbeat() {
+            stages.iter_mut().for_each(|stage| stage.beat(Arc::clone(&heartbeat)));
+        }
+        Box::new(Pipeline { stages, last, rows: Default::default() })
+    }
+}
+
+impl Model for Pipeline {
+    fn architecture(&self) -> &Architecture {
+        self.last.architecture()
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<&Output, StepError> {
+        let [hidden, next] = &mut self.rows;
+        for (i, stage) in self.stages.iter_mut().enumerate() {
+            stage.forward(batch, (i > 0).then_some(hidden.as_slice()), next)?;
+            std::mem::swap(hidden, next);
+        }
+        self.last.step_from(batch, hidden)
+    }
+
+    fn output(&self) -> &Output {
+        self.last.output()
+    }
+
+    fn chooses(&self) -> bool {
+        self.last.chooses()
+    }
+
+    fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
+        self.last.heartbeat()
+    }
+
+    fn beat(&mut self, heartbeat: Arc<Heartbeat>) {
+        self.stages.iter_mut().for_each(|stage| stage.beat(Arc::clone(&heartbeat)));
+        self.last.beat(heartbeat);
+    }
+}

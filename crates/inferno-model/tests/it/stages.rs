@@ -1,0 +1,121 @@
+//! A model in stages is the model, bit for bit.
+
+use inferno_format::Gguf;
+use inferno_model::architecture::Architecture;
+use inferno_model::backend::KvType;
+use inferno_model::batch::{Batch, PageId, Want};
+use inferno_model::conformance::uneven_layers;
+use inferno_model::error::LoadError;
+use inferno_model::ffn::FfnsElsewhere;
+use inferno_model::model::{KvRoom, Model};
+use inferno_model::reference::Reference;
+use inferno_model::sample::SampleSpec;
+use inferno_model::stage::{Pipeline, Stage};
+use inferno_model::transformer::Transformer;
+use inferno_model::weights::{Share, Tensors};
+
+fn golden(name: &str) -> Gguf {
+    Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap()
+}
+
+fn room(arch: &Architecture) -> KvRoom {
+    KvRoom { n_pages: vec![4; arch.cache_groups.len()], kv_type: KvType::F16 }
+}
+
+/// The model in stages that end at these layers.
+fn staged(file: &Gguf, ends: &[usize]) -> Result<Box<dyn Model>, LoadError> {
+    let arch = Architecture::read(file, None)?;
+    let mut tensors = Tensors::new(file, &arch);
+    let mut stages: Vec<Box<dyn Stage>> = Vec::new();
+    let mut start = 0;
+    for &end in ends {
+        let share = Share::layers(start..end);
+        let stage = Transformer::load_share(&mut tensors, share, Reference::default(), &room(&arch))?;
+        stages.push(Box::new(stage));
+        start = end;
+    }
+    let share = Share::layers(start..arch.layers.len());
+    let last = Transformer::load_share(&mut tensors, share, Reference::default(), &room(&arch))?;
+    stages.push(Box::new(last));
+    tensors.finish()?;
+    Ok(Pipeline::of(stages))
+}
+
+/// The model with the feed-forward networks of its first `n` layers on a backend of their own.
+fn with_ffns_elsewhere(file: &Gguf, n: usize) -> Result<Box<dyn Model>, LoadError> {
+    let arch = Architecture::read(file, None)?;
+    let mut tensors = Tensors::new(file, &arch);
+    let share = Share { without_ffn: 0..n, ..Share::whole(&arch) };
+    let mixers = Transformer::load_share(&mut tensors, share, Reference::default(), &room(&arch))?;
+    let ffns = FfnsElsewhere::load(&mut tensors, 0..n, Reference::default())?;
+    tensors.finish()?;
+    Ok(Box::new(mixers.with_ffns(Box::new(ffns))))
+}
+
+/// Logits of a prompt of two sequences in chunks and of some decoded tokens, and what is sampled.
+fn results(model: &mut dyn Model) -> (Vec<Vec<f32>>, usize) {
+    let n_groups = model.architecture().cache_groups.len();
+    let pages = [[PageId(1), PageId(3)], [PageId(2), PageId(0)]];
+    let mut logits = Vec::new();
+    let mut n_tokens = 0;
+    for (start, end) in [(0, 20), (20, 37), (37, 38), (38, 39)] {
+        let mut batch = Batch::default();
+        for (i, table) in pages.iter().enumerate() {
+            let tokens: Vec<u32> = (start..end).map(|p| ((p * 5 + 11 * i) % 40) as u32).collect();
+            let mut wants = vec![Want::Logits; tokens.len()];
+            wants[0] = Want::Nothing;
+            wants[tokens.len() - 1] = Want::Sample(SampleSpec { temperature: 0.8, ..SampleSpec::GREEDY });
+            batch.push_each(&tokens, start, &vec![&table[..]; n_groups], &wants);
+        }
+        let output = model.step(&batch).unwrap();
+        logits.extend((0..batch.n_rows()).filter_map(|row| output.logits(row).map(<[f32]>::to_vec)));
+        n_tokens += output.rows().len();
+    }
+    (logits, n_tokens)
+}
+
+#[test]
+fn a_model_in_stages_gives_the_bits_of_the_whole_one() {
+    let files = ["qwen2", "qwen3moe", "gemma3", "qwen3-untied"].map(golden);
+    for file in files.iter().chain([&uneven_layers()]) {
+        let whole = results(&mut *staged(file, &[]).unwrap());
+        for ends in [&[1][..], &[2], &[1, 2]] {
+            assert_eq!(results(&mut *staged(file, ends).unwrap()), whole, "cut at {ends:?}");
+        }
+    }
+}
+
+#[test]
+fn feed_forward_networks_elsewhere_give_the_bits_of_those_here() {
+    let files = ["qwen2", "qwen3moe", "gemma3", "mixtral"].map(golden);
+    for file in files.iter().chain([&uneven_layers()]) {
+        let whole = results(&mut *staged(file, &[]).unwrap());
+        for n in [1, 3] {
+            assert_eq!(results(&mut *with_ffns_elsewhere(file, n).unwrap()), whole, "{n} elsewhere");
+        }
+    }
+}
+
+#[test]
+fn all_stages_report_to_one_heartbeat() {
+    let mut model = staged(&golden("qwen2"), &[1, 2]).unwrap();
+    let heartbeat = model.heartbeat().unwrap();
+    let mut batch = Batch::default();
+    batch.push(&[9, 8, 7], 0, &[&[PageId(0)][..]], Want::Logits);
+    model.step(&batch).unwrap();
+    assert_eq!(heartbeat.count(), model.architecture().layers.len() as u64 + 1);
+    model.beat(std::sync::Arc::default());
+    model.step(&batch).unwrap();
+    assert_eq!(heartbeat.count(), model.architecture().layers.len() as u64 + 1);
+}
+
+#[test]
+fn tensors_without_a_place_in_any_stage_are_refused() {
+    let file = golden("qwen2");
+    let arch = Architecture::read(&file, None).unwrap();
+    let mut tensors = Tensors::new(&file, &arch);
+    let share = Share::layers(0..2);
+    Transformer::load_share(&mut tensors, share, Reference::default(), &room(&arch)).unwrap();
+    let error = tensors.finish().unwrap_err().to_string();
+    assert!(error.contains("has no place in a `qwen2` model"), "{error}");
+}
