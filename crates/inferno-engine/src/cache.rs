@@ -5,24 +5,43 @@
 //!                                 └── page of 32 tokens, being computed by a sequence
 //! ```
 //!
-//! A page's keys and values depend on all tokens before it, so a node means the whole path to it. Sequences hold the
-//! pages of their path from the root on; what nobody holds is evicted leaf by leaf.
+//! A page's keys and values depend on all tokens before it, so a node means the whole path to it. A node has a page in
+//! every cache group that still keeps one for it, and a match ends where all groups can resume: where no window is, all
+//! pages up to there are needed, with a window those that the next row sees.
+//!
+//! Sequences hold the pages of their path, with a window only the last ones. Pages without a holder are evicted, per group:
+//!
+//! * Without a window leaf by leaf, the longest unused first. A node's pages in the other groups go with it.
+//! * With a window any page may go, and of most nothing is lost: a page serves prompts that resume within a window after
+//!   it. Conversations resume where a sequence ended, or at the end of its prompt where it is asked again; prompts with a
+//!   common start resume where they part. So the pages that it takes to resume there are the last to go, the longest
+//!   unused first, and those that a sequence merely went past go before any of them.
 
 mod tree;
 
-use inferno_model::batch::{PAGE_LEN, PageId};
+use std::ops::Range;
 
-use crate::pages::{PageCounts, Pages};
+use inferno_model::batch::PAGE_LEN;
+use inferno_model::batch::PageId;
+
+use crate::group::Kind;
+use crate::pages::{PageCounts, Pages, Table};
 use crate::request::SeqId;
 pub(crate) use tree::NodeId;
-use tree::Tree;
+use tree::{Tree, Worth};
 
-/// All pages, and the tree over the full ones.
+/// All pages of all cache groups, and the tree over the full ones.
 #[derive(Debug)]
 pub(crate) struct KvCache {
-    pages: Pages,
+    groups: Vec<Group>,
     tree: Tree,
     counts: CacheCounts,
+}
+
+#[derive(Debug)]
+struct Group {
+    kind: Kind,
+    pages: Pages,
 }
 
 /// What the cache has done so far.
@@ -57,47 +76,84 @@ pub enum Stop {
     DiffersAt(usize),
     /// The next page is being computed by another sequence.
     Pending(SeqId),
+    /// More of the prompt is cached, but pages that layers with a window need to resume there were evicted.
+    WindowEvicted,
 }
 
 impl KvCache {
-    pub(crate) fn new(n_pages: usize) -> KvCache {
-        KvCache { pages: Pages::new(n_pages), tree: Tree::default(), counts: CacheCounts::default() }
+    /// `groups`: for every cache group what it keeps, and its number of pages.
+    pub(crate) fn new(groups: impl IntoIterator<Item = (Kind, usize)>) -> KvCache {
+        let group = |(kind, n_pages)| Group { kind, pages: Pages::new(n_pages) };
+        let groups: Vec<Group> = groups.into_iter().map(group).collect();
+        let tree = Tree::new(groups.iter().map(|group| group.kind));
+        KvCache { groups, tree, counts: CacheCounts::default() }
     }
 
-    pub(crate) fn page_counts(&self) -> PageCounts {
-        self.pages.counts()
+    pub(crate) fn n_groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    pub(crate) fn kind(&self, group: usize) -> Kind {
+        self.groups[group].kind
+    }
+
+    /// Pages of a group.
+    pub(crate) fn n_pages(&self, group: usize) -> usize {
+        self.groups[group].pages.len()
+    }
+
+    pub(crate) fn page_counts(&self, group: usize) -> PageCounts {
+        self.groups[group].pages.counts()
     }
 
     pub(crate) fn counts(&self) -> CacheCounts {
         self.counts
     }
 
-    /// Pages that could be had now.
-    pub(crate) fn n_available(&self) -> usize {
-        let counts = self.pages.counts();
+    /// Pages of a group that could be had now.
+    pub(crate) fn n_available(&self, group: usize) -> usize {
+        let counts = self.page_counts(group);
         counts.free + counts.cached
     }
 
-    /// A page for one holder; the oldest cached one makes room if none is free.
-    pub(crate) fn take(&mut self) -> Option<PageId> {
-        if self.pages.counts().free == 0 {
-            let page = self.tree.evict(self.pages.len())?;
-            self.pages.leave_cache(page);
-            self.counts.evicted_pages += 1;
+    /// A page of a group for one holder; the cached one that goes first makes room if none is free.
+    pub(crate) fn take(&mut self, group: usize) -> Option<PageId> {
+        if self.page_counts(group).free == 0 {
+            let n = self.evict(group)?;
+            self.counts.evicted_pages += n as u64;
         }
-        self.pages.take()
+        self.groups[group].pages.take()
     }
 
-    /// The longest prefix of `tokens` in whole pages, and of at most `limit` tokens.
+    /// Makes room in a group; returns how many pages of all groups went. `None` if every page has a holder.
+    fn evict(&mut self, group: usize) -> Option<usize> {
+        let KvCache { groups, tree, .. } = self;
+        let (n_pages, mut n) = (groups[group].pages.len(), 0);
+        let went = tree.evict(group, n_pages, |group, page| {
+            groups[group].pages.leave_cache(page);
+            n += 1;
+        });
+        went.then_some(n)
+    }
+
+    /// The longest prefix of `tokens` in whole pages, and of at most `limit` tokens, at which all groups can resume.
     pub(crate) fn find(&self, salt: u64, tokens: &[u32], limit: usize) -> Match {
         let (path, stop) = self.tree.find(salt, tokens, limit);
         Match { path, stop }
     }
 
-    /// Pages of a path that nobody holds: to hold them makes them unavailable.
-    pub(crate) fn n_unheld(&self, path: &[NodeId]) -> usize {
-        let pages = path.iter().filter_map(|&node| self.tree.page(node));
-        pages.filter(|&page| !self.pages.is_held(page)).count()
+    /// Nodes of a path whose pages in a group it takes to resume at its end.
+    fn needed(&self, group: usize, path: &[NodeId]) -> Range<usize> {
+        self.groups[group].kind.first_page(path.len() * PAGE_LEN)..path.len()
+    }
+
+    /// Pages of a path, of those needed to resume at its end, and of these the ones without a holder: holding those makes them
+    /// unavailable.
+    pub(crate) fn n_needed(&self, group: usize, path: &[NodeId]) -> (usize, usize) {
+        let nodes = &path[self.needed(group, path)];
+        let pages = nodes.iter().filter_map(|&node| self.tree.page(node, group));
+        let n_unheld = pages.filter(|&page| !self.groups[group].pages.is_held(page)).count();
+        (nodes.len(), n_unheld)
     }
 
     /// Counts a lookup whose result is used.
@@ -106,17 +162,28 @@ impl KvCache {
         self.counts.hit_tokens += n_hit as u64;
     }
 
-    /// Holds the pages of a path, in order.
-    pub(crate) fn hold(&mut self, path: &[NodeId]) -> Vec<PageId> {
-        let mut pages = Vec::with_capacity(path.len());
-        for &node in path {
-            let page = self.tree.page(node).expect("a path that was found has pages");
-            if self.pages.hold(page) {
-                self.tree.pin(node);
+    /// Holds the pages that it takes to resume at the end of a path, in every group.
+    pub(crate) fn hold(&mut self, path: &[NodeId], tables: &mut [Table]) {
+        for (group, table) in tables.iter_mut().enumerate() {
+            let needed = self.needed(group, path);
+            table.first_page = needed.start;
+            table.pages.clear();
+            for &node in &path[needed] {
+                let page = self.tree.page(node, group).expect("a path that was found has pages");
+                self.hold_page(node, group, page);
+                table.pages.push(page);
             }
-            pages.push(page);
         }
-        pages
+        let windowed = (0..self.groups.len()).filter(|&group| !self.kind(group).keeps_all());
+        if let Some(first) = windowed.map(|group| self.needed(group, path).start).min() {
+            path[first..].iter().for_each(|&node| self.tree.resumed(node));
+        }
+    }
+
+    fn hold_page(&mut self, node: NodeId, group: usize, page: PageId) {
+        if self.groups[group].pages.hold(page) {
+            self.tree.pin(node, group);
+        }
     }
 
     /// Announces that `owner` computes the pages of `tokens` that follow `path`: others with the same prompt wait.
@@ -124,11 +191,17 @@ impl KvCache {
         let mut last = path.last().copied();
         for page in tokens.as_chunks::<PAGE_LEN>().0.iter().skip(path.len()) {
             let node = last.unwrap_or_else(|| self.tree.root(salt));
-            if self.tree.child(node, page).is_some() {
+            let next = match self.tree.child(node, page) {
                 // Somebody else's: what follows it is theirs to announce.
-                return;
-            }
-            last = Some(self.tree.insert(node, page, owner));
+                Some(child) if self.tree.owner(child).is_some() || self.tree.is_whole(child) => return,
+                // Some of its pages were evicted.
+                Some(child) => {
+                    self.tree.set_owner(child, Some(owner));
+                    child
+                }
+                None => self.tree.insert(node, page, Some(owner)),
+            };
+            last = Some(next);
         }
     }
 
@@ -144,54 +217,93 @@ impl KvCache {
             node = child;
         }
         for node in pending.into_iter().rev() {
-            self.tree.remove(node);
+            self.tree.set_owner(node, None);
         }
     }
 
-    /// Puts a page that was computed into the tree after `path`, and makes it a part of the path. If the tree has one
-    /// with these tokens already, that one is held instead (it has the same bits) and `page` is released.
+    /// Puts the pages that were computed into the tree after `path`, those of all `tables`, and makes their node a part of
+    /// the path. Where the tree has a page with these tokens already, the sequence holds the tree's page (it has
+    /// the same bits) and its own is released.
     pub(crate) fn complete(
         &mut self,
         (salt, tenant): (u64, u32),
         path: &mut Vec<NodeId>,
         tokens: &[u32; PAGE_LEN],
-        page: PageId,
-    ) -> PageId {
+        tables: &mut [Table],
+    ) {
         let parent = path.last().copied().unwrap_or_else(|| self.tree.root(salt));
         let node = match self.tree.child(parent, tokens) {
             Some(node) => node,
-            None => self.tree.insert(parent, tokens, SeqId(0)),
+            None => self.tree.insert(parent, tokens, None),
         };
-        path.push(node);
-        if let Some(other) = self.tree.page(node) {
-            if self.pages.hold(other) {
-                self.tree.pin(node);
+        let mut was_known = false;
+        for (group, table) in tables.iter_mut().enumerate() {
+            let page = &mut table.pages[path.len() - table.first_page];
+            if let Some(other) = self.tree.page(node, group) {
+                self.hold_page(node, group, other);
+                self.groups[group].pages.release(*page);
+                *page = other;
+                was_known = true;
+            } else {
+                self.groups[group].pages.enter_cache(*page);
+                self.tree.set_page(node, group, *page, tenant);
             }
-            self.pages.release(page);
-            return other;
         }
-        self.pages.enter_cache(page);
-        self.tree.set_page(node, page, tenant);
-        page
+        if was_known {
+            self.tree.resumed(node);
+        }
+        self.tree.completed(node);
+        path.push(node);
     }
 
-    /// Releases a sequence's pages, of which the first are those of `path`.
-    pub(crate) fn release(&mut self, path: &[NodeId], pages: &[PageId]) {
-        for (i, &page) in pages.iter().enumerate().rev() {
-            if self.pages.release(page)
+    /// Releases a sequence's pages of a group before page `first`. Those in `wanted` are what it takes to resume at a place
+    /// where prompts do.
+    pub(crate) fn release_before(
+        &mut self,
+        first: usize,
+        group: usize,
+        path: &[NodeId],
+        table: &mut Table,
+        wanted: Range<usize>,
+    ) {
+        let n = first.saturating_sub(table.first_page).min(table.pages.len());
+        for (i, page) in (table.first_page..).zip(table.pages.drain(..n)) {
+            if self.groups[group].pages.release(page)
                 && let Some(&node) = path.get(i)
             {
-                self.tree.unpin(node);
+                let worth = if wanted.contains(&i) { Worth::Resume } else { Worth::Passed };
+                self.tree.unpin(node, group, worth);
             }
+        }
+        table.first_page += n;
+    }
+
+    /// Releases all of a sequence's pages; the nodes of `path` have the first of them.
+    pub(crate) fn release(&mut self, path: &[NodeId], tables: &mut [Table]) {
+        for (group, table) in tables.iter_mut().enumerate() {
+            for (i, page) in table.pages.drain(..).enumerate().rev() {
+                if self.groups[group].pages.release(page)
+                    && let Some(&node) = path.get(table.first_page + i)
+                {
+                    self.tree.unpin(node, group, Worth::Resume);
+                }
+            }
+            table.first_page = 0;
         }
     }
 
-    /// Evicts everything that nobody holds.
+    /// Gives a page back that was taken and never entered the tree.
+    pub(crate) fn give_back(&mut self, group: usize, page: PageId) {
+        self.groups[group].pages.release(page);
+    }
+
+    /// Evicts all pages without a holder; returns how many.
     pub(crate) fn clear(&mut self) -> usize {
         let mut n = 0;
-        while let Some(page) = self.tree.evict(self.pages.len()) {
-            self.pages.leave_cache(page);
-            n += 1;
+        for group in 0..self.groups.len() {
+            while let Some(more) = self.evict(group) {
+                n += more;
+            }
         }
         n
     }
@@ -203,13 +315,29 @@ impl KvCache {
 
     /// Panics unless pages and tree agree, and `tables` are all there is of holders.
     #[cfg(test)]
-    pub(crate) fn check<'a>(&self, tables: impl Iterator<Item = &'a [PageId]>) {
-        let mut holders = vec![0; self.pages.len()];
-        tables.flatten().for_each(|page| holders[page.0 as usize] += 1);
-        assert_eq!(holders, self.pages.holders(), "reference counts are holders");
-        let counts = self.pages.counts();
-        assert_eq!(counts.free + counts.cached + counts.held, self.pages.len());
-        self.tree.check(&self.pages);
+    pub(crate) fn check<'a>(&self, tables: impl Iterator<Item = &'a [Table]>) {
+        let empty = |group: &Group| vec![0; group.pages.len()];
+        let mut holders: Vec<Vec<u32>> = self.groups.iter().map(empty).collect();
+        for tables in tables {
+            for (table, holders) in tables.iter().zip(&mut holders) {
+                table.pages.iter().for_each(|page| holders[page.0 as usize] += 1);
+            }
+        }
+        for (i, group) in self.groups.iter().enumerate() {
+            assert_eq!(holders[i], group.pages.holders(), "reference counts are holders");
+            let counts = group.pages.counts();
+            assert_eq!(counts.total(), group.pages.len());
+            let in_tree = self.tree.pages(i);
+            let n_unheld = in_tree.iter().filter(|page| !group.pages.is_held(**page)).count();
+            assert_eq!(n_unheld, counts.cached, "what is cached is in the tree and held by nobody");
+        }
+        self.tree.check(|group, page| self.groups[group].pages.is_held(page));
+    }
+
+    /// Free pages of a group.
+    #[cfg(test)]
+    pub(crate) fn free_pages(&self, group: usize) -> &[PageId] {
+        self.groups[group].pages.free_pages()
     }
 }
 

@@ -21,6 +21,7 @@ use inferno_model::transformer::Model;
 use crate::draft::{Drafts, StepCost};
 use crate::forecast::{Ending, Experience};
 use crate::metrics::Metrics;
+use crate::pages::PageCounts;
 use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, SeqId, Usage};
 use crate::sampler::{Chooser, History, TokenLogprob, TokenMask};
 use crate::scheduler::{Arrival, Limits, Plan, Scheduler};
@@ -85,11 +86,13 @@ pub struct Broken {
 
 impl Core {
     pub(crate) fn new(model: Box<dyn Model>, limits: Limits, clock: Clock) -> Core {
-        assert!(model.architecture().cache_groups.len() <= MAX_GROUPS, "a model has few cache groups");
+        let groups = &model.architecture().cache_groups;
+        assert!(groups.len() <= MAX_GROUPS, "a model has few cache groups");
+        let scheduler = Scheduler::new(limits, groups);
         Core {
             model,
             clock,
-            scheduler: Scheduler::new(limits),
+            scheduler,
             live: HashMap::default(),
             requests: HashMap::default(),
             n_sequences: 0,
@@ -111,9 +114,9 @@ impl Core {
     /// may run. It writes to a page that nobody else means: never to a cached one.
     pub(crate) fn self_test(&mut self) {
         self.is_tested = true;
-        if let Some(page) = self.scheduler.take_page_alone() {
-            self.healthy = self_test(&mut *self.model, page).ok();
-            self.scheduler.give_page_back(page);
+        if let Some(pages) = self.scheduler.take_pages_alone() {
+            self.healthy = self_test(&mut *self.model, &pages).ok();
+            self.scheduler.give_pages_back(&pages);
         }
     }
 
@@ -132,10 +135,14 @@ impl Core {
     }
 
     pub(crate) fn metrics(&self) -> Metrics {
+        let cache = self.scheduler.cache();
+        let mut group_pages = [PageCounts::default(); MAX_GROUPS];
+        group_pages.iter_mut().zip(0..cache.n_groups()).for_each(|(n, group)| *n = cache.page_counts(group));
         Metrics {
             sequences: self.scheduler.counts(),
-            pages: self.scheduler.cache().page_counts(),
-            cache: self.scheduler.cache().counts(),
+            pages: group_pages.into_iter().sum(),
+            group_pages,
+            cache: cache.counts(),
             ..self.metrics
         }
     }
@@ -328,7 +335,9 @@ impl Core {
             self.finish(id, Finish::Failed(format!("the model failed on this sequence: {cause}")));
         }
         // Nothing is cached and nobody runs: any page will do.
-        match self_test(&mut *self.model, PageId(0)) {
+        let pages = [PageId(0); MAX_GROUPS];
+        let n_groups = self.scheduler.cache().n_groups();
+        match self_test(&mut *self.model, &pages[..n_groups]) {
             Ok(hash) if self.healthy.is_none_or(|healthy| hash == healthy) => Ok(()),
             _ => {
                 self.fail_all("the model has failed and the engine stops");

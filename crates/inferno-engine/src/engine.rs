@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use inferno_model::transformer::Model;
 
 use crate::core::{Broken, Core, Shape};
+use crate::group::KvGroup;
 use crate::mailbox::{Letter, Mailbox, Post, Wait};
 use crate::request::{Micros, RequestId};
 use crate::scheduler::Limits;
@@ -32,8 +33,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// For a pool of so many pages.
-    pub fn new(n_pages: usize) -> Config {
+    /// For a model with a KV pool of `n_pages` pages in each cache group.
+    pub fn new(n_pages: Vec<usize>) -> Config {
         let limits = Limits {
             n_pages,
             max_sequences: 32,
@@ -68,8 +69,9 @@ impl Engine {
     /// There is no thread to be had.
     pub fn start(model: Box<dyn Model>, config: Config) -> Engine {
         let arch = model.architecture();
-        let pool_len = config.limits.n_pages * inferno_model::batch::PAGE_LEN;
-        let shape = Shape { vocab_size: arch.vocab_size, context_len: arch.context_len, pool_len };
+        let shape = Shape::of(arch, &config.limits.n_pages);
+        let groups = arch.cache_groups.iter().zip(&config.limits.n_pages);
+        let kv_groups = groups.map(|(group, &n_pages)| KvGroup { window: group.window(), n_pages }).collect();
         let vitals = Arc::new(Vitals::new(model.heartbeat()));
         let began = Instant::now();
         let clock = Arc::new(move || micros_since(began));
@@ -81,6 +83,7 @@ impl Engine {
             vitals: Arc::clone(&vitals),
             began,
             shape,
+            kv_groups,
             max_waiting: config.max_waiting,
             max_sequences,
             max_waiting_tokens: config.max_waiting_tokens,

@@ -1,11 +1,12 @@
-//! A model of thirty lines for tests: a position's "keys and values" are a hash of all tokens up to it, kept in the slots
-//! that the batch names. A token depends on all before it, so a page that is not what it should be shows.
+//! A model for tests: a position's "keys and values" are its token and a hash of all tokens up to it, kept in the slots that
+//! the batch names, in each cache group. A row verifies what it sees in every group, so a page that is not what it should be,
+//! or not there any more, shows.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use inferno_model::architecture::{Architecture, CacheGroup};
-use inferno_model::batch::{Batch, PAGE_LEN};
+use inferno_model::batch::{Batch, PAGE_LEN, PageId, PageTable, Span};
 use inferno_model::error::StepError;
 use inferno_model::output::{Output, RowOutput};
 use inferno_model::transformer::{Chaining, Model};
@@ -25,10 +26,33 @@ pub(crate) enum Fault {
     PanicFrom(u64),
 }
 
+/// A position's keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    hash: u64,
+    token: u32,
+}
+
+/// Content of a page that was never written, or was given back.
+const POISON: Entry = Entry { hash: 0xBAD, token: 0xBAD };
+
+/// The KV pool: by cache group and slot.
+#[derive(Debug, Clone)]
+pub(crate) struct Pool(Arc<Mutex<Vec<Vec<Entry>>>>);
+
+impl Pool {
+    /// Overwrites pages that no row may read any more.
+    pub(crate) fn poison(&self, group: usize, pages: &[PageId]) {
+        let group = &mut self.0.lock().unwrap_or_else(|e| e.into_inner())[group];
+        for page in pages {
+            group[page.0 as usize * PAGE_LEN..][..PAGE_LEN].fill(POISON);
+        }
+    }
+}
+
 pub(crate) struct Fake {
     arch: Architecture,
-    /// By slot.
-    kv: Vec<u64>,
+    pub(crate) pool: Pool,
     output: Output,
     /// Steps take time here.
     clock: Arc<AtomicU64>,
@@ -40,7 +64,13 @@ pub(crate) struct Fake {
 }
 
 impl Fake {
+    /// One cache group without a window.
     pub(crate) fn new(n_pages: usize, clock: Arc<AtomicU64>) -> Fake {
+        Fake::with_groups(&[None], &[n_pages], clock)
+    }
+
+    /// Cache groups with these windows and numbers of pages.
+    pub(crate) fn with_groups(windows: &[Option<usize>], n_pages: &[usize], clock: Arc<AtomicU64>) -> Fake {
         let arch = Architecture {
             family: "fake",
             dim: 1,
@@ -51,12 +81,41 @@ impl Fake {
             final_softcap: None,
             layers: Vec::new(),
             ropes: Vec::new(),
-            cache_groups: vec![CacheGroup::pages(Vec::new(), [1, 1, 1], None)],
+            cache_groups: windows
+                .iter()
+                .map(|&window| CacheGroup::pages(Vec::new(), [1, 1, 1], window))
+                .collect(),
             required: &[],
         };
-        let kv = vec![0xBAD; n_pages * PAGE_LEN];
+        let pool = n_pages.iter().map(|n| vec![POISON; n * PAGE_LEN]).collect();
+        let pool = Pool(Arc::new(Mutex::new(pool)));
         let (output, chain) = Default::default();
-        Fake { arch, kv, output, clock, n_steps: 0, fault: Fault::None, chooses: false, chain }
+        Fake { arch, pool, output, clock, n_steps: 0, fault: Fault::None, chooses: false, chain }
+    }
+
+    /// The hash of all tokens before `position`, verified in every cache group.
+    fn before(&self, pool: &[Vec<Entry>], batch: &Batch, span: &Span, position: usize) -> u64 {
+        let mut found = (position == 0).then_some(0);
+        for (group, (shape, entries)) in self.arch.cache_groups.iter().zip(pool).enumerate() {
+            let start = shape.window().map_or(0, |window| (position + 1).saturating_sub(window));
+            let at = |position: usize| entries[batch.slot(span, group, position).0 as usize];
+            let follows = |p: usize| {
+                let (before, entry) = (at(p - 1).hash, at(p));
+                assert_eq!(entry.hash, hash(before, entry.token), "group {group}: {p} of {position}");
+            };
+            // Every page's first entry and the two around it, and the last.
+            for page in start / PAGE_LEN..position.div_ceil(PAGE_LEN) {
+                let first = (page * PAGE_LEN).max(start);
+                (first.max(start + 1)..(first + 2).min(position)).for_each(follows);
+            }
+            if start < position {
+                let hash = at(position - 1).hash;
+                assert!(hash != POISON.hash, "group {group} at {position}");
+                assert!(found.is_none_or(|other| other == hash), "group {group} at {position}");
+                found = Some(hash);
+            }
+        }
+        found.expect("a group sees more than the row itself")
     }
 }
 
@@ -74,18 +133,19 @@ impl Model for Fake {
             _ => {}
         }
         let mut hashes = vec![0; batch.n_rows()];
+        let mut pool = self.pool.0.lock().unwrap_or_else(|e| e.into_inner());
         for span in batch.spans() {
             for row in span.rows.clone() {
-                let position = batch.positions()[row] as usize;
-                let before = match position {
-                    0 => 0,
-                    _ => self.kv[batch.slot(span, 0, position - 1).0 as usize],
-                };
-                hashes[row] = hash(before, batch.tokens()[row]);
+                let (position, token) = (batch.positions()[row] as usize, batch.tokens()[row]);
+                hashes[row] = hash(self.before(&pool, batch, span, position), token);
                 assert!(self.fault != Fault::PanicOn(hashes[row]), "this one");
-                self.kv[batch.slot(span, 0, position).0 as usize] = hashes[row];
+                for (group, entries) in pool.iter_mut().enumerate() {
+                    let slot = batch.slot(span, group, position).0 as usize;
+                    entries[slot] = Entry { hash: hashes[row], token };
+                }
             }
         }
+        drop(pool);
         self.output.fill(batch, VOCAB, |row, out| logits(hashes[row], batch.tokens()[row], out));
         Ok(&self.output)
     }
@@ -107,10 +167,12 @@ impl Chaining for Fake {
     fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError> {
         let mut tokens: Vec<u32> = batch.tokens().to_vec();
         let mut chain = Vec::new();
+        let n_groups = self.arch.cache_groups.len();
         for i in 0..n {
             let mut step = Batch::default();
             for (span, (&token, &want)) in batch.spans().iter().zip(tokens.iter().zip(batch.wants())) {
-                step.push(&[token], span.start + i, &[batch.page_table(span, 0)], want);
+                let tables: Vec<PageTable> = (0..n_groups).map(|g| batch.page_table(span, g)).collect();
+                step.push(&[token], span.start + i, &tables, want);
             }
             self.step(&step)?;
             for (row, token) in tokens.iter_mut().enumerate() {

@@ -12,7 +12,7 @@ mod speed;
 mod tests;
 
 pub(crate) use lengths::{Ending, Lengths};
-pub(crate) use places::{Job, Places, Turn};
+pub(crate) use places::{Job, Places, Pool, Turn};
 pub(crate) use speed::Speed;
 
 use crate::request::Micros;

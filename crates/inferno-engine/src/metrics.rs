@@ -1,5 +1,7 @@
 //! What the engine has done, as plain numbers.
 
+use inferno_model::architecture::MAX_CACHE_GROUPS;
+
 use crate::cache::CacheCounts;
 use crate::pages::PageCounts;
 use crate::request::{Finish, Micros};
@@ -99,8 +101,10 @@ pub struct FinishCounts {
 pub struct Metrics {
     /// Sequences.
     pub sequences: ScheduleCounts,
-    /// Pages of the KV pool.
+    /// Pages of the KV pool, in all cache groups.
     pub pages: PageCounts,
+    /// Pages by cache group; the model has as many as it has groups, the others are zero.
+    pub group_pages: [PageCounts; MAX_CACHE_GROUPS],
     /// The prefix cache.
     pub cache: CacheCounts,
     /// Microseconds spent in steps.
@@ -135,12 +139,21 @@ pub struct Metrics {
     pub inter_token_latency: Histogram<25>,
 }
 
+impl Metrics {
+    /// Share of the KV pool's pages that sequences hold, from 0 to 1: of the cache group that is the fullest.
+    pub fn kv_usage(&self) -> f64 {
+        let usage = |pages: &PageCounts| pages.held as f64 / pages.total().max(1) as f64;
+        self.group_pages.iter().map(usage).fold(0.0, f64::max)
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Metrics {
         let time = Histogram::new(&TIME_BUCKETS);
         Metrics {
             sequences: ScheduleCounts::default(),
             pages: PageCounts::default(),
+            group_pages: [PageCounts::default(); MAX_CACHE_GROUPS],
             cache: CacheCounts::default(),
             busy_time: 0,
             steps: 0,

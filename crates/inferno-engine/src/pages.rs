@@ -1,4 +1,4 @@
-//! Who has which page of the KV pool: counts and ids, never a byte.
+//! The holders of a cache group's pages: counts and ids, never a byte.
 //!
 //! ```text
 //! held     by one sequence or more, in the prefix cache or not
@@ -6,11 +6,11 @@
 //! free     neither
 //! ```
 //!
-//! Every page is in one of the three states. A page id stands for one page in every cache group of the model.
+//! Every page is in one of the three states. Each cache group of the model has pages of its own.
 
-use inferno_model::batch::PageId;
+use inferno_model::batch::{PAGE_LEN, PageId, PageTable};
 
-/// All pages of a KV pool.
+/// All pages of a cache group.
 #[derive(Debug)]
 pub(crate) struct Pages {
     pages: Vec<Page>,
@@ -35,6 +35,44 @@ pub struct PageCounts {
     pub cached: usize,
     /// Held by a sequence.
     pub held: usize,
+}
+
+/// A sequence's pages in one cache group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Table {
+    /// `pages[0]` holds positions `first_page * PAGE_LEN ..`; earlier pages have been released.
+    pub(crate) first_page: usize,
+    pub(crate) pages: Vec<PageId>,
+    /// Pages kept for the sequence beyond those it has; 0 unless it is pinned.
+    pub(crate) n_reserved: usize,
+}
+
+impl Table {
+    /// Positions up to the end of the last page.
+    pub(crate) fn len(&self) -> usize {
+        (self.first_page + self.pages.len()) * PAGE_LEN
+    }
+
+    pub(crate) fn view(&self) -> PageTable<'_> {
+        PageTable { first_page: self.first_page, pages: &self.pages }
+    }
+}
+
+impl PageCounts {
+    /// All pages.
+    pub fn total(&self) -> usize {
+        self.free + self.cached + self.held
+    }
+}
+
+impl std::iter::Sum for PageCounts {
+    fn sum<I: Iterator<Item = PageCounts>>(all: I) -> PageCounts {
+        all.fold(PageCounts::default(), |a, b| PageCounts {
+            free: a.free + b.free,
+            cached: a.cached + b.cached,
+            held: a.held + b.held,
+        })
+    }
 }
 
 impl Pages {
@@ -109,6 +147,11 @@ impl Pages {
     #[cfg(test)]
     pub(crate) fn holders(&self) -> Vec<u32> {
         self.pages.iter().map(|p| p.n_holders).collect()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn free_pages(&self) -> &[PageId] {
+        &self.free
     }
 
     fn page(&mut self, id: PageId) -> &mut Page {

@@ -12,16 +12,20 @@
 //! preempted twice is pinned when it runs again: all pages it can ever need are reserved, and nobody preempts it.
 
 mod admit;
+mod growth;
 mod plan;
 mod sequence;
 
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use inferno_model::batch::{PAGE_LEN, PageId};
+use inferno_model::architecture::{CacheGroup, MAX_CACHE_GROUPS};
+use inferno_model::batch::PAGE_LEN;
 
 use crate::budget::Budget;
 use crate::cache::KvCache;
+use crate::group::{Kind, longest_sequence};
+use crate::pages::Table;
 use crate::queue::{Deficits, Queue};
 use crate::request::{Micros, SeqId};
 pub(crate) use plan::{Drafter, Plan, PlanSpan};
@@ -30,8 +34,8 @@ pub(crate) use sequence::{Arrival, Sequence};
 /// The limits of a scheduler.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Pages of the KV pool.
-    pub n_pages: usize,
+    /// Pages of the KV pool, by cache group.
+    pub n_pages: Vec<usize>,
     /// Sequences that run at once.
     pub max_sequences: usize,
     /// Prompt rows of a step, at most; decode rows and guesses come on top.
@@ -71,8 +75,10 @@ pub(crate) struct Scheduler {
     running: Vec<SeqId>,
     queue: Queue,
     deficits: Deficits,
-    /// Pages kept for pinned sequences beyond those they have.
-    n_reserved: usize,
+    /// By cache group: pages kept for pinned sequences beyond those they have.
+    n_reserved: [usize; MAX_CACHE_GROUPS],
+    /// Positions of the longest sequence that fits alone.
+    longest: usize,
     budget: Budget,
     n_admitted: u64,
     n_preemptions: u64,
@@ -80,19 +86,22 @@ pub(crate) struct Scheduler {
 }
 
 impl Scheduler {
-    pub(crate) fn new(limits: Limits) -> Scheduler {
+    /// `groups` are the model's.
+    pub(crate) fn new(limits: Limits, groups: &[CacheGroup]) -> Scheduler {
         assert!(
             limits.max_sequences > 0 && limits.max_rows > 0 && limits.min_rows > 0,
             "limits allow something"
         );
+        assert_eq!(limits.n_pages.len(), groups.len(), "every cache group has a number of pages");
         Scheduler {
-            cache: KvCache::new(limits.n_pages),
+            cache: KvCache::new(groups.iter().map(Kind::of).zip(limits.n_pages.iter().copied())),
+            longest: longest_sequence(groups, &limits.n_pages),
             budget: Budget::new(limits.min_rows, limits.max_rows, limits.step_target),
             sequences: HashMap::default(),
             running: Vec::new(),
             queue: Queue::default(),
             deficits: Deficits::default(),
-            n_reserved: 0,
+            n_reserved: [0; MAX_CACHE_GROUPS],
             n_admitted: 0,
             n_preemptions: 0,
             n_deadlines: 0,
@@ -159,14 +168,14 @@ impl Scheduler {
     /// A sequence joins the queue. It must fit alone.
     pub(crate) fn add(&mut self, arrival: Arrival) {
         let Arrival { id, tokens, max_len, salt, tenant, class, now, deadline, scored } = arrival;
-        assert!(max_len.div_ceil(PAGE_LEN) <= self.limits.n_pages, "a request that never fits is refused");
+        assert!(max_len <= self.longest, "a request that never fits is refused");
         let sequence = Sequence {
             id,
             n_prompt: tokens.len(),
             tokens,
             max_len,
             n_computed: 0,
-            table: Vec::new(),
+            tables: vec![Table::default(); self.cache.n_groups()],
             path: Vec::new(),
             salt,
             tenant,
@@ -176,7 +185,7 @@ impl Scheduler {
             scored: scored.then_some(0),
             n_preemptions: 0,
             alone_until: 0,
-            reserved: None,
+            is_pinned: false,
             waits_for: None,
             is_running: false,
             admitted: 0,
@@ -204,39 +213,18 @@ impl Scheduler {
             "its last token is not computed"
         );
         self.deficits.charge(s.tenant, tokens.len());
-        if !self.limits.prefix_cache {
-            return;
+        if self.limits.prefix_cache {
+            let full = s.tokens[..s.n_computed].as_chunks::<PAGE_LEN>().0;
+            for page in &full[s.path.len()..] {
+                self.cache.complete((s.salt, s.tenant), &mut s.path, page, &mut s.tables);
+            }
         }
-        let full = s.tokens[..s.n_computed].as_chunks::<PAGE_LEN>().0;
-        for (i, page) in full.iter().enumerate().skip(s.path.len()) {
-            s.table[i] = self.cache.complete((s.salt, s.tenant), &mut s.path, page, s.table[i]);
-        }
-    }
-
-    /// Pages for so many steps with this plan's sequences, from those that nobody else needs; how many steps they last for.
-    pub(crate) fn reach(&mut self, plan: &Plan, n: usize) -> usize {
-        let mut n = n;
-        for span in &plan.spans {
-            let end = span.rows.end - 1;
-            while self.sequences[&span.id].table.len() * PAGE_LEN < end + n && self.take_page(span.id) {}
-            n = n.min(self.sequences[&span.id].table.len() * PAGE_LEN - end);
-        }
-        n
+        self.release_passed(id);
     }
 
     /// The step took so long.
     pub(crate) fn observe(&mut self, plan: &Plan, took: Micros) {
         self.budget.observe(plan, took);
-    }
-
-    /// A page that is no sequence's and not cached; the oldest cached one makes room if need be.
-    pub(crate) fn take_page_alone(&mut self) -> Option<PageId> {
-        self.cache.take()
-    }
-
-    /// It is free again.
-    pub(crate) fn give_page_back(&mut self, page: PageId) {
-        self.cache.release(&[], &[page]);
     }
 
     /// What a step of so many rows would take.
@@ -264,11 +252,13 @@ impl Scheduler {
         if self.limits.prefix_cache {
             self.cache.withdraw(s.salt, &s.path, &s.tokens, id);
         }
-        self.cache.release(&s.path, &s.table);
-        self.n_reserved -= s.reserved.take().unwrap_or(0);
-        s.table.clear();
+        self.cache.release(&s.path, &mut s.tables);
+        for (table, all) in s.tables.iter_mut().zip(&mut self.n_reserved) {
+            *all -= std::mem::take(&mut table.n_reserved);
+        }
         s.path.clear();
         s.n_computed = 0;
+        s.is_pinned = false;
         s.is_running = false;
         self.running.retain(|other| *other != id);
     }
@@ -301,17 +291,29 @@ impl Scheduler {
     /// Panics unless everything adds up.
     #[cfg(test)]
     pub(crate) fn check(&self) {
-        self.cache.check(self.sequences.values().map(|s| s.table.as_slice()));
-        let reserved: usize = self.sequences.values().filter_map(|s| s.reserved).sum();
-        assert_eq!(reserved, self.n_reserved);
-        assert!(self.n_reserved <= self.cache.n_available(), "what is reserved is there");
+        self.cache.check(self.sequences.values().map(|s| s.tables.as_slice()));
+        for group in 0..self.cache.n_groups() {
+            let reserved: usize = self.sequences.values().map(|s| s.tables[group].n_reserved).sum();
+            assert_eq!(reserved, self.n_reserved[group]);
+            assert!(reserved <= self.cache.n_available(group), "what is reserved is there");
+        }
         let n_running = self.sequences.values().filter(|s| s.is_running).count();
         assert_eq!(n_running, self.running.len());
         assert_eq!(self.queue.len() + n_running, self.sequences.len());
         assert!(n_running <= self.limits.max_sequences);
         for s in self.sequences.values() {
-            assert!(s.is_running || s.table.is_empty() && s.n_computed == 0);
-            assert!(s.table.len() * PAGE_LEN >= s.n_computed && s.tokens.len() <= s.max_len);
+            assert!(s.is_running || s.n_computed == 0 && !s.is_pinned);
+            assert!(s.tokens.len() <= s.max_len);
+            for (group, table) in s.tables.iter().enumerate() {
+                if !s.is_running {
+                    assert_eq!(*table, Table::default(), "who waits has no pages");
+                    continue;
+                }
+                assert!(table.len() >= s.n_computed);
+                let first = self.cache.kind(group).first_held(s.n_computed);
+                assert_eq!(table.first_page, first, "pages behind a window are released, and no others");
+                assert!(table.pages.len() <= self.most_pages(group, 0, s.max_len));
+            }
         }
     }
 }

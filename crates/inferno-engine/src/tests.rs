@@ -11,18 +11,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::core::{Core, Shape, check};
-use crate::fake::{self, CONTEXT, Fake, VOCAB};
+use crate::fake::{self, Fake, Pool, VOCAB};
 use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, Usage};
 use crate::sampler::{Chooser, History, TokenMask};
 use crate::scheduler::Limits;
 use ends::Ends;
-use inferno_model::batch::PAGE_LEN;
+use inferno_model::transformer::Model;
 
 /// An engine with a clock that moves with its steps.
 pub(crate) struct World {
     pub(crate) core: Core,
     pub(crate) clock: Arc<AtomicU64>,
     shape: Shape,
+    pool: Pool,
     n_requests: u64,
 }
 
@@ -42,7 +43,7 @@ pub(crate) type Story = Arc<Mutex<Vec<Told>>>;
 
 pub(crate) fn limits(n_pages: usize) -> Limits {
     Limits {
-        n_pages,
+        n_pages: vec![n_pages],
         max_sequences: 4,
         max_rows: 64,
         min_rows: 64,
@@ -59,14 +60,24 @@ impl World {
     }
 
     pub(crate) fn with_model(limits: Limits, change: impl FnOnce(&mut Fake)) -> World {
+        World::with_groups(limits, &[None], change)
+    }
+
+    /// Cache groups with these windows.
+    pub(crate) fn with_groups(
+        limits: Limits,
+        windows: &[Option<usize>],
+        change: impl FnOnce(&mut Fake),
+    ) -> World {
         let clock = Arc::new(AtomicU64::new(0));
-        let mut model = Fake::new(limits.n_pages, Arc::clone(&clock));
+        let mut model = Fake::with_groups(windows, &limits.n_pages, Arc::clone(&clock));
         change(&mut model);
-        let shape = Shape { vocab_size: VOCAB, context_len: CONTEXT, pool_len: limits.n_pages * PAGE_LEN };
+        let shape = Shape::of(model.architecture(), &limits.n_pages);
+        let pool = model.pool.clone();
         let now = Arc::clone(&clock);
         let mut core = Core::new(Box::new(model), limits, Arc::new(move || now.load(Ordering::Relaxed)));
         core.self_test();
-        World { core, clock, shape, n_requests: 0 }
+        World { core, clock, shape, pool, n_requests: 0 }
     }
 
     pub(crate) fn submit(&mut self, request: Request) -> Result<(RequestId, Story), Refusal> {
@@ -90,10 +101,19 @@ impl World {
             if self.core.is_idle() {
                 return;
             }
-            self.core.step().expect("the model lives");
-            self.core.scheduler().check();
+            self.step();
         }
         panic!("it never ends: {:?}", self.core.snapshot());
+    }
+
+    /// A step, after which everything adds up and nothing is left in free pages.
+    pub(crate) fn step(&mut self) {
+        self.core.step().expect("the model lives");
+        let scheduler = self.core.scheduler();
+        scheduler.check();
+        for group in 0..scheduler.limits().n_pages.len() {
+            self.pool.poison(group, scheduler.cache().free_pages(group));
+        }
     }
 }
 

@@ -33,8 +33,6 @@ pub struct Parts {
     pub template: Template,
     /// What it is called and what it is.
     pub card: Card,
-    /// Pages of the KV pool.
-    pub n_pages: usize,
 }
 
 /// The chat template of a model, or the reason for having none. Completions need no template.
@@ -113,7 +111,6 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) places: Arc<Places>,
     pub(crate) drain: Arc<Drain>,
-    pub(crate) n_pages: usize,
     /// Memory for bodies and answers.
     pub(crate) room: Arc<Room>,
     /// Read large requests.
@@ -147,7 +144,7 @@ impl App {
             text: Arc::new(Text {
                 tokenizer: Arc::new(parts.tokenizer),
                 template: parts.template,
-                context_len: parts.engine.shape().context_len.min(parts.engine.shape().pool_len),
+                context_len: parts.engine.shape().context_len.min(parts.engine.shape().longest),
             }),
             engine: parts.engine,
             card: parts.card,
@@ -157,7 +154,6 @@ impl App {
             registry: Registry::default(),
             places: Arc::default(),
             drain,
-            n_pages: parts.n_pages,
             room: Room::new(settings.bodies_bytes),
             workers: Workers::new("reading", n_processors.clamp(2, 4), settings.return_memory),
             renders: Workers::new("template", RENDERS, settings.return_memory),
@@ -173,7 +169,7 @@ impl App {
 
     /// Tokens that a prompt and what follows it may have together.
     pub(crate) fn most_tokens(&self) -> usize {
-        self.text.context_len.min(self.engine.shape().pool_len)
+        self.text.context_len.min(self.engine.shape().longest)
     }
 
     /// An id that no other answer has.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::json;
+use inferno_model::batch::PAGE_LEN;
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -45,7 +46,7 @@ pub(crate) async fn server_info(State(app): State<Arc<App>>) -> Response {
         "context_length": app.text.context_len,
         "vocab_size": shape.vocab_size,
         "has_chat_template": app.text.template.renderer().is_some(),
-        "kv_pool": { "pages": app.n_pages, "positions": shape.pool_len },
+        "kv_pool": { "pages": shape.pool_len / PAGE_LEN, "positions": shape.pool_len, "groups": kv_groups(&app) },
         "keys": app.keyring.n_keys(),
         "uptime_s": app.started.elapsed().as_secs(),
         "limits": {
@@ -73,6 +74,12 @@ pub(crate) async fn server_info(State(app): State<Arc<App>>) -> Response {
     }))
 }
 
+/// The cache groups of the KV pool: `window` is null where a row sees all positions.
+fn kv_groups(app: &App) -> Vec<Value> {
+    let groups = app.engine.kv_groups().iter();
+    groups.map(|group| json!({ "window": group.window, "pages": group.n_pages })).collect()
+}
+
 /// The number that prints as `x` does: 0.6, not 0.6000000238418579.
 fn short(x: f32) -> f64 {
     x.to_string().parse().unwrap_or(f64::from(x))
@@ -88,8 +95,8 @@ pub(crate) async fn loads(State(app): State<Arc<App>>) -> Response {
         "sequences_running": sequences.running,
         "sequences_waiting": sequences.waiting,
         "tokens_waiting": sequences.waiting_tokens,
-        "kv_pages": { "free": pages.free, "cached": pages.cached, "held": pages.held, "total": app.n_pages },
-        "kv_usage": pages.held as f64 / app.n_pages.max(1) as f64,
+        "kv_pages": { "free": pages.free, "cached": pages.cached, "held": pages.held, "total": pages.total() },
+        "kv_usage": metrics.kv_usage(),
         "wait_estimate_s": app.engine.wait_estimate().as_secs_f64(),
         "draining": !app.drain.is_serving(),
     }))

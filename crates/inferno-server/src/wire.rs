@@ -258,6 +258,7 @@ impl PrefixCache {
             Miss::NothingFollows => ("end_of_cached", None),
             Miss::DiffersAt(at) => ("differs", Some(at)),
             Miss::Pending(_) => ("being_computed", None),
+            Miss::WindowEvicted => ("window_evicted", None),
         };
         let prompt = generation.prompt_tokens(0);
         let text = token_index.and_then(|at| {

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use inferno_model::architecture::Architecture;
+use inferno_engine::{longest_sequence, pages_of_sequence, pool_len};
+use inferno_model::architecture::{Architecture, CacheGroup};
 use inferno_model::backend::KvType;
 use inferno_model::batch::PAGE_LEN;
 
@@ -24,8 +25,14 @@ pub(crate) struct KvMemory {
 /// What came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KvPlan {
-    /// In every cache group.
-    pub(crate) n_pages: usize,
+    /// By cache group.
+    pub(crate) n_pages: Vec<usize>,
+    /// Positions that there is room for, where layers see all of them.
+    pub(crate) positions: usize,
+    /// Positions of the longest sequence that fits.
+    pub(crate) longest: usize,
+    /// Groups with fewer positions: how many, and what a row of their layers sees.
+    windows: Vec<(usize, usize)>,
     pub(crate) bytes: u64,
     /// Where the number comes from.
     pub(crate) why: &'static str,
@@ -33,8 +40,11 @@ pub(crate) struct KvPlan {
 
 impl std::fmt::Display for KvPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (n, size) = (self.n_pages * PAGE_LEN, shown(self.bytes));
-        write!(f, "keys and values: room for {n} positions in {size}, {}", self.why)
+        write!(f, "keys and values: room for {} positions", self.positions)?;
+        for (n, window) in &self.windows {
+            write!(f, " ({n} in layers with a window of {window})")?;
+        }
+        write!(f, " in {}, {}", shown(self.bytes), self.why)
     }
 }
 
@@ -42,6 +52,8 @@ impl std::fmt::Display for KvPlan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KvSpace {
     pub(crate) bytes: u64,
+    /// Bytes that those of one layer may take.
+    pub(crate) layer_bytes: u64,
     /// Where the number comes from.
     pub(crate) why: &'static str,
     /// Memory that can be requested, and memory free now; `None` if the system does not say.
@@ -64,11 +76,14 @@ impl KvSpace {
         // Loading says it if the weights alone are too much.
         let free = available.saturating_sub(tensor_bytes).max(available / 8);
         let most = total().map(|total| MostMemory { total: total.saturating_sub(tensor_bytes), free });
-        Some(KvSpace { bytes: free / 2, why: "half of the memory that the weights leave", most })
+        let why = "half of the memory that the weights leave";
+        Some(KvSpace { bytes: free / 2, layer_bytes: u64::MAX, why, most })
     }
 }
 
 impl KvMemory {
+    /// `max_rows`: prompt rows of a step, at most.
+    ///
     /// # Errors
     /// The memory holds no sequence at all, or is more than the machine has.
     pub(crate) fn plan(
@@ -76,19 +91,21 @@ impl KvMemory {
         arch: &Architecture,
         kv_type: KvType,
         space: Option<KvSpace>,
+        max_rows: usize,
     ) -> Result<KvPlan> {
-        let page_bytes = (arch.kv_bytes_per_position(kv_type) * PAGE_LEN) as u64;
-        let wanted = (self.sequences.get() as u64).saturating_mul(arch.context_len.div_ceil(PAGE_LEN) as u64);
-        let (n_pages, why) = match (self.kv_memory, space) {
-            (Some(bytes), _) => (bytes / page_bytes, "as told"),
-            (None, Some(space)) if space.bytes / page_bytes < wanted => (space.bytes / page_bytes, space.why),
+        let division = Division::new(arch, kv_type, max_rows);
+        let wanted = (self.sequences.get() as u64).saturating_mul(division.most_each());
+        let fits = |space: KvSpace| (division.fitting(space.bytes, space.layer_bytes), space.why);
+        let (n_pages, why) = match (self.kv_memory, space.map(fits)) {
+            (Some(bytes), _) => (division.fitting(bytes, u64::MAX), "as told"),
+            (None, Some((n, why))) if n < wanted => (n, why),
             (None, _) => (wanted, "for all sequences at full length"),
         };
         ensure!(
             n_pages > 0,
             "{} is not enough for keys and values: a page of {PAGE_LEN} positions takes {}",
             shown(self.kv_memory.or(space.map(|space| space.bytes)).unwrap_or_default()),
-            shown(page_bytes),
+            shown(division.bytes(1)),
         );
         if let (Some(bytes), Some(most)) = (self.kv_memory, space.and_then(|space| space.most)) {
             ensure!(
@@ -101,9 +118,103 @@ impl KvMemory {
             );
         }
         // Slots are numbered by 32 bits.
-        let n_pages = n_pages.min(u64::from(u32::MAX) / PAGE_LEN as u64);
-        Ok(KvPlan { n_pages: n_pages as usize, bytes: n_pages * page_bytes, why })
+        let n = n_pages.min(u64::from(u32::MAX) / PAGE_LEN as u64);
+        let n_pages: Vec<usize> = division.pages(n).map(|n| n as usize).collect();
+        let positions = pool_len(&arch.cache_groups, &n_pages);
+        let longest = longest_sequence(&arch.cache_groups, &n_pages);
+        let windows = arch.cache_groups.iter().zip(&n_pages).filter_map(|(group, n_pages)| {
+            let n = n_pages * PAGE_LEN;
+            group.window().filter(|_| n < positions).map(|window| (n, window))
+        });
+        Ok(KvPlan { windows: windows.collect(), positions, longest, bytes: division.bytes(n), n_pages, why })
     }
+}
+
+/// The division of memory among cache groups, so that all are full at the same time: by what sequences of full length need
+/// in each. With a window that is what a sequence holds while it runs, and once more what it takes to resume where
+/// another has ended, for the prefix cache.
+struct Division {
+    groups: Vec<Share>,
+}
+
+/// A cache group's part.
+struct Share {
+    n_layers: u64,
+    /// Of a page, in all layers.
+    page_bytes: u64,
+    /// Pages for a sequence of full length.
+    each: u64,
+    /// Pages that a sequence holds if a step computes as many rows of it as a step may: fewer make steps short.
+    least: u64,
+}
+
+impl Division {
+    fn new(arch: &Architecture, kv_type: KvType, max_rows: usize) -> Division {
+        let all = arch.context_len.div_ceil(PAGE_LEN);
+        let share = |group: &CacheGroup| {
+            let least = pages_of_sequence(group, arch.context_len, max_rows);
+            let each = group.window().map_or(all, |window| {
+                let running = pages_of_sequence(group, arch.context_len, PAGE_LEN);
+                least.max(running + window.div_ceil(PAGE_LEN)).min(all)
+            });
+            let page_bytes = (group.bytes_per_position(kv_type) * PAGE_LEN) as u64;
+            let n_layers = group.layers.len().max(1) as u64;
+            Share { n_layers, page_bytes, each: each as u64, least: least as u64 }
+        };
+        Division { groups: arch.cache_groups.iter().map(share).collect() }
+    }
+
+    /// Pages for a sequence of full length, in the group where it needs the most.
+    fn most_each(&self) -> u64 {
+        self.groups.iter().map(|share| share.each).max().unwrap_or(0)
+    }
+
+    /// Pages of every group, if the one that needs the most has `n`.
+    fn pages(&self, n: u64) -> impl Iterator<Item = u64> {
+        let most = self.most_each().max(1);
+        self.groups.iter().map(move |share| {
+            let pages = u128::from(n) * u128::from(share.each);
+            (pages.div_ceil(u128::from(most)) as u64).max(share.least).min(n)
+        })
+    }
+
+    fn bytes(&self, n: u64) -> u64 {
+        let bytes = self.pages(n).zip(&self.groups).map(|(n, share)| n.saturating_mul(share.page_bytes));
+        bytes.fold(0, u64::saturating_add)
+    }
+
+    /// The most pages that fit, in the group that needs the most: all of them, and those of a layer.
+    fn fitting(&self, bytes: u64, layer_bytes: u64) -> u64 {
+        let fits_layers = |n: u64| {
+            let mut each = self.pages(n).zip(&self.groups);
+            each.all(|(n, share)| n.saturating_mul(share.page_bytes) / share.n_layers <= layer_bytes)
+        };
+        let (mut fits, mut too_many) = (0, bytes.saturating_add(1));
+        while too_many - fits > 1 {
+            let n = fits + (too_many - fits) / 2;
+            *(if self.bytes(n) <= bytes && fits_layers(n) { &mut fits } else { &mut too_many }) = n;
+        }
+        fits
+    }
+}
+
+/// Pages of every cache group for one sequence of full length, of which a step computes up to `max_rows` rows.
+pub(crate) fn pages_for_one(arch: &Architecture, max_rows: usize) -> Vec<usize> {
+    let division = Division::new(arch, KvType::F32, max_rows);
+    division.pages(division.most_each()).map(|n| n as usize).collect()
+}
+
+/// The longest context of one sequence whose keys and values have memory.
+pub(crate) fn context_that_fits(
+    arch: &Architecture,
+    kv_type: KvType,
+    max_rows: usize,
+    space: &KvSpace,
+) -> usize {
+    let division = Division::new(arch, kv_type, max_rows);
+    let n = division.fitting(space.bytes, space.layer_bytes).min(division.most_each());
+    let n_pages: Vec<usize> = division.pages(n).map(|n| n as usize).collect();
+    longest_sequence(&arch.cache_groups, &n_pages).min(arch.context_len)
 }
 
 /// Bytes for people: whole bytes below 1 KiB, else one or two digits after the point.
@@ -265,8 +376,13 @@ mod tests {
         let needed = 4 * arch.context_len.div_ceil(PAGE_LEN);
         let plan = |kv_memory, available: Option<u64>| {
             let memory = KvMemory { sequences: std::num::NonZero::new(4).unwrap(), kv_memory };
-            let space = available.map(|bytes| KvSpace { bytes: bytes / 2, why: "half", most: None });
-            memory.plan(&arch, KvType::F16, space).map(|plan| (plan.n_pages, plan.bytes))
+            let space = available.map(|bytes| KvSpace {
+                bytes: bytes / 2,
+                layer_bytes: u64::MAX,
+                why: "half",
+                most: None,
+            });
+            memory.plan(&arch, KvType::F16, space, 512).map(|plan| (plan.n_pages[0], plan.bytes))
         };
         assert_eq!(plan(None, None).unwrap(), (needed, needed as u64 * page));
         assert_eq!(plan(None, Some(u64::MAX)).unwrap().0, needed);
@@ -281,10 +397,10 @@ mod tests {
     fn more_than_the_machine_has_is_refused_with_what_fits() {
         let arch = crate::load::open(None).unwrap().architecture(None).unwrap();
         let most = MostMemory { total: 20 << 30, free: 12 << 30 };
-        let space = Some(KvSpace { bytes: 6 << 30, why: "half", most: Some(most) });
+        let space = Some(KvSpace { bytes: 6 << 30, layer_bytes: u64::MAX, why: "half", most: Some(most) });
         let plan = |kv_memory: u64| {
             let memory = KvMemory { sequences: NonZero::<usize>::MIN, kv_memory: Some(kv_memory) };
-            memory.plan(&arch, KvType::F16, space)
+            memory.plan(&arch, KvType::F16, space, 512)
         };
         // Others may give back what they have until it is needed.
         assert!(plan(20 << 30).is_ok());

@@ -21,14 +21,13 @@ use inferno_cpu::{Cpu, Isa, StreamingRead};
 use inferno_format::{DType, Gguf};
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::{Backend, KvType};
-use inferno_model::batch::PAGE_LEN;
 use inferno_model::error::LoadError;
 use inferno_model::model::{KvRoom, Model};
 use inferno_model::profile::Profile;
 use inferno_model::weights::Share;
 use inferno_text::Tokenizer;
 
-use crate::kv_memory::KvSpace;
+use crate::kv_memory::{KvSpace, context_that_fits};
 
 /// A file with what messages call it.
 pub(crate) struct Opened {
@@ -127,16 +126,15 @@ impl Opened {
         }
     }
 
-    /// Loads the weights, with room for `n_pages` of keys and values. Every operation is timed if there is a profile
-    /// for it.
+    /// Loads the weights, with room for `n_pages` of keys and values in each cache group. Every operation is timed if
+    /// there is a profile for it.
     pub(crate) fn model(
         &self,
         arch: Architecture,
-        n_pages: usize,
+        n_pages: Vec<usize>,
         target: Target,
         profile: Option<Profile>,
     ) -> Result<Box<dyn Model>> {
-        let n_pages = vec![n_pages; arch.cache_groups.len()];
         let room = KvRoom { n_pages, kv_type: target.kv_type(self) };
         let model = match target.device {
             Device::Cpu { isa, n_threads } => self.load(&arch, Cpu::new(isa, n_threads)?, &room, profile),
@@ -233,12 +231,16 @@ impl Target {
         }
     }
 
-    /// The longest context that keys and values of one sequence have memory for; `None` if nothing is known to limit it. The
-    /// processor's memory is taken as it is written, and not in advance.
-    pub(crate) fn context_that_fits(&self, opened: &Opened, arch: &Architecture) -> Option<usize> {
+    /// The longest context that keys and values of one sequence have memory for, if steps compute up to `max_rows` of its
+    /// rows; `None` if nothing is known to limit it. The processor's memory is taken as it is written, and not in advance.
+    pub(crate) fn context_that_fits(
+        &self,
+        opened: &Opened,
+        arch: &Architecture,
+        max_rows: usize,
+    ) -> Option<usize> {
         let Device::Gpu(_) = self.device else { return None };
-        let bytes = self.kv_space(opened, arch)?.bytes as usize;
-        Some(bytes / (arch.kv_bytes_per_position(self.kv_type(opened)) * PAGE_LEN) * PAGE_LEN)
+        Some(context_that_fits(arch, self.kv_type(opened), max_rows, &self.kv_space(opened, arch)?))
     }
 
     pub(crate) fn runs_on(&self, opened: &Opened) -> RunsOn {

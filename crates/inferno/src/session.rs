@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use inferno_engine::{Config, Engine, Limits, Request, Sampling};
-use inferno_model::batch::PAGE_LEN;
 use inferno_model::sample::SampleSpec;
 use inferno_server::Defaults;
 use inferno_text::{ChatRenderer, RenderOptions, Tokenizer};
@@ -16,6 +15,7 @@ use inferno_text::{ChatRenderer, RenderOptions, Tokenizer};
 use crate::answer::{Answer, Ending, Stop, stream};
 use crate::cli::{Answering, Seed};
 use crate::commands::{MAX_PROMPT_BYTES, note};
+use crate::kv_memory::pages_for_one;
 use crate::load::{self, Opened};
 use crate::sampling::FromFile;
 use crate::terminal::Loading;
@@ -60,7 +60,9 @@ impl<'a> Session<'a> {
         args.overrides.apply(&mut opened.file, args.context())?;
         let mut arch = opened.architecture(args.context().map(|n| n as usize))?;
         let target = args.compute.target()?;
-        if let Some(most) = target.context_that_fits(&opened, &arch).filter(|&most| most < arch.context_len) {
+        if let Some(most) =
+            target.context_that_fits(&opened, &arch, CHUNK).filter(|&most| most < arch.context_len)
+        {
             let whole = arch.context_len;
             ensure!(
                 args.context().is_none(),
@@ -73,7 +75,7 @@ impl<'a> Session<'a> {
             arch = opened.architecture(Some(most))?;
         }
         let context_len = arch.context_len;
-        let n_pages = context_len.div_ceil(PAGE_LEN);
+        let n_pages = pages_for_one(&arch, CHUNK);
         let summary = format!("{}, {}", opened.summary(&arch), target.runs_on(&opened));
         let loading = Loading::start(&opened.name);
         // While one thread makes the vocabulary ready, the others load the weights.
@@ -83,7 +85,7 @@ impl<'a> Session<'a> {
                 let prepared = prepare(&opened, &tokenizer)?;
                 Ok((tokenizer, prepared))
             });
-            let model = opened.model(arch, n_pages, target, None);
+            let model = opened.model(arch, n_pages.clone(), target, None);
             (text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), model)
         });
         loading.end(&summary);

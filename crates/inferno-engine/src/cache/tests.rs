@@ -54,7 +54,7 @@ struct Sequence {
     tenant: u32,
     kinds: Vec<u8>,
     path: Vec<NodeId>,
-    table: Vec<PageId>,
+    tables: [Table; 1],
 }
 
 impl Sequence {
@@ -178,7 +178,7 @@ struct World {
 impl World {
     fn new(n_pages: usize) -> World {
         World {
-            cache: KvCache::new(n_pages),
+            cache: one_group(n_pages),
             model: Model::default(),
             slots: Default::default(),
             n_sequences: 0,
@@ -211,7 +211,7 @@ impl World {
     fn open(&mut self, slot: usize, salt: u64, tenant: u32, kinds: Vec<u8>, scored: bool) {
         self.n_sequences += 1;
         let id = SeqId(self.n_sequences);
-        let mut new = Sequence { id, salt, tenant, kinds, path: Vec::new(), table: Vec::new() };
+        let mut new = Sequence { id, salt, tenant, kinds, path: Vec::new(), tables: Default::default() };
         let all = new.tokens();
         let limit = if scored { 0 } else { all.len() - 1 };
         let found = self.cache.find(salt, &all, limit);
@@ -220,11 +220,11 @@ impl World {
         new.path = found.path;
         let unheld =
             (1..=n).filter(|&n| matches!(self.model.nodes[&new.to(n)], Node::Ready { n_holders: 0, .. }));
-        assert_eq!(self.cache.n_unheld(&new.path), unheld.count());
-        new.table = self.cache.hold(&new.path);
+        assert_eq!(self.cache.n_needed(0, &new.path), (n, unheld.count()));
+        self.cache.hold(&new.path, &mut new.tables);
         for n in 1..=n {
             self.model.hold(&new.to(n));
-            let content = &self.contents[new.table[n - 1].0 as usize];
+            let content = &self.contents[new.tables[0].pages[n - 1].0 as usize];
             assert_eq!(*content, Some(new.to(n)), "a page that is found holds these tokens");
         }
         self.cache.announce(salt, &new.path, &all, id);
@@ -239,9 +239,9 @@ impl World {
 
     fn compute(&mut self, slot: usize) {
         let Some(sequence) = &mut self.slots[slot] else { return };
-        let had_free = self.cache.page_counts().free > 0;
+        let had_free = self.cache.page_counts(0).free > 0;
         let victim = self.model.victim(self.contents.len());
-        let Some(page) = self.cache.take() else {
+        let Some(page) = self.cache.take(0) else {
             assert!(!had_free && victim.is_none(), "there was a page");
             return;
         };
@@ -249,8 +249,8 @@ impl World {
             self.model.evict(&victim.expect("a page came from somewhere"));
             self.n_evicted += 1;
         }
-        let n = sequence.table.len();
-        sequence.table.push(page);
+        let n = sequence.tables[0].pages.len();
+        sequence.tables[0].pages.push(page);
         if n >= sequence.kinds.len() {
             self.contents[page.0 as usize] = None;
             return;
@@ -258,8 +258,9 @@ impl World {
         let path = sequence.to(n + 1);
         self.contents[page.0 as usize] = Some(path.clone());
         let owner = (sequence.salt, sequence.tenant);
-        let kept = self.cache.complete(owner, &mut sequence.path, &tokens(sequence.kinds[n]), page);
-        sequence.table[n] = kept;
+        let kind = sequence.kinds[n];
+        self.cache.complete(owner, &mut sequence.path, &tokens(kind), &mut sequence.tables);
+        let kept = sequence.tables[0].pages[n];
         match self.model.nodes.get(&path) {
             Some(Node::Ready { .. }) => {
                 assert_ne!(kept, page, "what is there already is used");
@@ -275,25 +276,25 @@ impl World {
     }
 
     fn close(&mut self, slot: usize) {
-        let Some(old) = self.slots[slot].take() else { return };
+        let Some(mut old) = self.slots[slot].take() else { return };
         self.cache.withdraw(old.salt, &old.path, &old.tokens(), old.id);
-        self.cache.release(&old.path, &old.table);
+        self.cache.release(&old.path, &mut old.tables);
         self.model.nodes.retain(|_, node| *node != Node::Pending(old.id));
         (1..=old.path.len()).rev().for_each(|n| self.model.release(&old.to(n)));
     }
 
     fn check(&self) {
         let sequences = || self.slots.iter().flatten();
-        self.cache.check(sequences().map(|s| s.table.as_slice()));
+        self.cache.check(sequences().map(|s| s.tables.as_slice()));
         let ready = |held: bool| {
             let nodes = self.model.nodes.values();
             nodes.filter(|n| matches!(n, Node::Ready { n_holders, .. } if (*n_holders > 0) == held)).count()
         };
-        let n_own: usize = sequences().map(|s| s.table.len() - s.path.len()).sum();
+        let n_own: usize = sequences().map(|s| s.tables[0].pages.len() - s.path.len()).sum();
         let (cached, held) = (ready(false), ready(true) + n_own);
         let free = self.contents.len() - cached - held;
-        assert_eq!(self.cache.page_counts(), PageCounts { free, cached, held });
-        assert_eq!(self.cache.n_available(), free + cached);
+        assert_eq!(self.cache.page_counts(0), PageCounts { free, cached, held });
+        assert_eq!(self.cache.n_available(0), free + cached);
         assert_eq!(self.cache.n_nodes(), ready(false) + ready(true));
         assert_eq!(self.cache.counts().evicted_pages, self.n_evicted);
         for (salt, kinds) in self.model.nodes.keys() {
@@ -315,16 +316,38 @@ proptest! {
         (0..world.slots.len()).for_each(|slot| world.close(slot));
         world.apply(Op::Clear);
         prop_assert!(world.model.nodes.is_empty());
-        prop_assert_eq!(world.cache.page_counts().free, n_pages);
+        prop_assert_eq!(world.cache.page_counts(0).free, n_pages);
     }
 }
 
-/// A sequence of one page comes and goes.
-fn visit(cache: &mut KvCache, salt: u64, tenant: u32, page_tokens: &[u32; PAGE_LEN]) {
-    let page = cache.take().expect("a page is free or can be evicted");
-    let mut path = Vec::new();
-    let page = cache.complete((salt, tenant), &mut path, page_tokens, page);
-    cache.release(&path, &[page]);
+fn one_group(n_pages: usize) -> KvCache {
+    KvCache::new([(Kind::Pages { window: None }, n_pages)])
+}
+
+/// A sequence computes all full pages of `tokens` that are not cached, and stays.
+fn compute(cache: &mut KvCache, salt: u64, tenant: u32, tokens: &[u32]) -> (Vec<NodeId>, Vec<Table>) {
+    let found = cache.find(salt, tokens, tokens.len());
+    let (mut path, mut tables) = (found.path, vec![Table::default(); cache.n_groups()]);
+    cache.hold(&path, &mut tables);
+    let full = tokens.as_chunks::<PAGE_LEN>().0;
+    for (i, page) in full.iter().enumerate().skip(path.len()) {
+        for (group, table) in tables.iter_mut().enumerate() {
+            table.pages.push(cache.take(group).expect("a page is free or can be evicted"));
+        }
+        cache.complete((salt, tenant), &mut path, page, &mut tables);
+        for (group, table) in tables.iter_mut().enumerate() {
+            let first = cache.kind(group).first_held((i + 1) * PAGE_LEN);
+            cache.release_before(first, group, &path, table, 0..0);
+        }
+    }
+    cache.check([tables.as_slice()].into_iter());
+    (path, tables)
+}
+
+/// A sequence comes and goes.
+fn visit(cache: &mut KvCache, salt: u64, tenant: u32, tokens: &[u32]) {
+    let (path, mut tables) = compute(cache, salt, tenant, tokens);
+    cache.release(&path, &mut tables);
 }
 
 fn is_cached(cache: &KvCache, page: &[u32; PAGE_LEN]) -> bool {
@@ -333,20 +356,18 @@ fn is_cached(cache: &KvCache, page: &[u32; PAGE_LEN]) -> bool {
 
 #[test]
 fn the_longest_unused_page_goes_first() {
-    let mut cache = KvCache::new(2);
+    let mut cache = one_group(2);
     visit(&mut cache, 0, 0, &[1; PAGE_LEN]);
     visit(&mut cache, 0, 0, &[2; PAGE_LEN]);
     // The first is used again.
-    let found = cache.find(0, &[1; PAGE_LEN], PAGE_LEN);
-    let pages = cache.hold(&found.path);
-    cache.release(&found.path, &pages);
+    visit(&mut cache, 0, 0, &[1; PAGE_LEN]);
     visit(&mut cache, 0, 0, &[3; PAGE_LEN]);
     assert!(is_cached(&cache, &[1; PAGE_LEN]) && !is_cached(&cache, &[2; PAGE_LEN]));
 }
 
 #[test]
 fn a_tenant_above_its_share_loses_its_own_pages() {
-    let mut cache = KvCache::new(4);
+    let mut cache = one_group(4);
     visit(&mut cache, 0, 1, &[1; PAGE_LEN]);
     (2..5).for_each(|i| visit(&mut cache, 0, 2, &[i; PAGE_LEN]));
     visit(&mut cache, 0, 2, &[5; PAGE_LEN]);
@@ -356,7 +377,7 @@ fn a_tenant_above_its_share_loses_its_own_pages() {
 
 #[test]
 fn a_miss_names_the_first_token_that_differs() {
-    let mut cache = KvCache::new(4);
+    let mut cache = one_group(4);
     visit(&mut cache, 0, 0, &[1; PAGE_LEN]);
     let mut prompt = [1; PAGE_LEN];
     prompt[17] = 2;
@@ -364,4 +385,98 @@ fn a_miss_names_the_first_token_that_differs() {
     assert_eq!(cache.find(0, &[1; 2 * PAGE_LEN], 2 * PAGE_LEN).stop, Stop::NothingFollows);
     assert_eq!(cache.find(5, &prompt, PAGE_LEN).stop, Stop::Empty, "other salts see nothing");
     assert_eq!(cache.find(0, &prompt, PAGE_LEN - 1).stop, Stop::Whole, "no page could have been used");
+}
+
+/// `n` pages of tokens that begin like no others but those of the same seed.
+fn text(seed: u32, n: usize) -> Vec<u32> {
+    (0..(n * PAGE_LEN) as u32).map(|i| 1000 * seed + i / PAGE_LEN as u32).collect()
+}
+
+/// A group without a window, and one where a row sees a page and itself: a match needs its last page.
+fn two_groups(n_pages: [usize; 2]) -> KvCache {
+    let kinds = [None, Some(PAGE_LEN + 1)].map(|window| Kind::Pages { window });
+    KvCache::new(kinds.into_iter().zip(n_pages))
+}
+
+fn found(cache: &KvCache, tokens: &[u32]) -> (usize, Stop) {
+    let found = cache.find(0, tokens, tokens.len());
+    (found.path.len(), found.stop)
+}
+
+#[test]
+fn a_match_ends_where_all_groups_can_resume() {
+    let mut cache = two_groups([20, 3]);
+    visit(&mut cache, 0, 0, &text(1, 8));
+    // The window's pages are the last ones: three of eight.
+    assert_eq!(cache.page_counts(0), PageCounts { free: 12, cached: 8, held: 0 });
+    assert_eq!(cache.page_counts(1), PageCounts { free: 0, cached: 3, held: 0 });
+    assert_eq!(found(&cache, &text(1, 8)), (8, Stop::Whole));
+    assert_eq!(found(&cache, &text(1, 9)), (8, Stop::NothingFollows));
+    assert_eq!(found(&cache, &text(1, 6)), (6, Stop::Whole));
+    assert_eq!(found(&cache, &text(1, 5)), (0, Stop::WindowEvicted), "page 4 of the window is gone");
+    // Who resumes there computes again what is missing, and keeps the pages that are there.
+    let (path, mut tables) = compute(&mut cache, 0, 0, &text(1, 5));
+    assert_eq!((path.len(), cache.page_counts(0).held, cache.page_counts(1).held), (5, 5, 1));
+    assert_eq!(found(&cache, &text(1, 5)), (5, Stop::Whole));
+    cache.release(&path, &mut tables);
+}
+
+#[test]
+fn pages_that_a_sequence_went_past_go_before_the_ends_of_others() {
+    let mut cache = two_groups([100, 6]);
+    for seed in 1..4 {
+        visit(&mut cache, 0, 0, &text(seed, 2));
+    }
+    // It needs two pages at once, and goes past 38.
+    visit(&mut cache, 0, 0, &text(9, 40));
+    assert_eq!(found(&cache, &text(9, 40)), (40, Stop::Whole));
+    for seed in 1..4 {
+        assert_eq!(found(&cache, &text(seed, 2)), (2, Stop::Whole), "the end of {seed} stays");
+    }
+}
+
+#[test]
+fn pages_where_prompts_part_stay_once_two_have_resumed_there() {
+    let mut cache = two_groups([100, 6]);
+    let continued = |seed: u32| [text(1, 2), text(seed, 3)].concat();
+    (2..5).for_each(|seed| visit(&mut cache, 0, 0, &continued(seed)));
+    // One that has nothing in common goes past many.
+    visit(&mut cache, 0, 0, &text(9, 40));
+    assert_eq!(found(&cache, &continued(6)).0, 2);
+}
+
+#[test]
+fn without_the_page_of_a_group_that_keeps_all_a_node_has_no_page() {
+    let mut cache = two_groups([4, 4]);
+    visit(&mut cache, 0, 0, &text(1, 4));
+    visit(&mut cache, 0, 0, &text(2, 1));
+    assert_eq!(found(&cache, &text(1, 4)), (3, Stop::NothingFollows));
+    assert_eq!(cache.page_counts(1), PageCounts { free: 0, cached: 4, held: 0 });
+    assert_eq!(cache.clear(), 8);
+    assert_eq!(cache.n_nodes(), 0);
+}
+
+#[test]
+fn with_windows_only_a_path_stays_as_long_as_its_end_does() {
+    let mut cache = KvCache::new([(Kind::Pages { window: Some(40) }, 4)]);
+    visit(&mut cache, 0, 0, &text(1, 9));
+    assert_eq!(found(&cache, &text(1, 9)), (9, Stop::Whole));
+    assert_eq!(found(&cache, &text(1, 4)), (0, Stop::WindowEvicted));
+    visit(&mut cache, 0, 0, &text(2, 4));
+    assert_eq!(found(&cache, &text(2, 4)), (4, Stop::Whole));
+    assert_eq!(found(&cache, &text(1, 9)).0, 0);
+    cache.clear();
+    assert_eq!((cache.n_nodes(), found(&cache, &text(1, 9))), (0, (0, Stop::Empty)));
+}
+
+#[test]
+fn who_computes_what_was_evicted_announces_it() {
+    let mut cache = two_groups([20, 3]);
+    visit(&mut cache, 0, 0, &text(1, 8));
+    let path = cache.find(0, &text(1, 5), 5 * PAGE_LEN).path;
+    cache.announce(0, &path, &text(1, 5), SeqId(7));
+    assert_eq!(found(&cache, &text(1, 5)), (0, Stop::Pending(SeqId(7))));
+    assert_eq!(found(&cache, &text(1, 8)), (8, Stop::Whole), "others can resume later");
+    cache.withdraw(0, &path, &text(1, 5), SeqId(7));
+    assert_eq!(found(&cache, &text(1, 5)), (0, Stop::WindowEvicted));
 }

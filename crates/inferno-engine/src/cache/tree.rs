@@ -1,12 +1,17 @@
-//! The nodes, and the order in which they go.
+//! The nodes, and the order in which their pages go.
 
-use std::collections::{BTreeSet, HashMap};
+mod shelf;
+
+use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
+use inferno_model::architecture::MAX_CACHE_GROUPS;
 use inferno_model::batch::{PAGE_LEN, PageId};
 
 use super::Stop;
+use crate::group::Kind;
 use crate::request::SeqId;
+use shelf::Shelf;
 
 /// A node of the tree; ids are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,86 +20,107 @@ pub(crate) struct NodeId(u32);
 /// Children that are looked at to say where a prompt differs.
 const MAX_COMPARED: usize = 64;
 
+/// Sequences that resumed at a node, or computed again what it had lost, from which on more are expected to.
+const MANY_RESUMED: u8 = 2;
+
 type Tokens = [u32; PAGE_LEN];
 
-#[derive(Debug, Default)]
+/// The value of a page without a holder; the smallest goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Worth {
+    /// A sequence went past it.
+    Passed,
+    /// Needed to resume at a place where prompts are likely to.
+    Resume,
+}
+
+#[derive(Debug)]
 pub(super) struct Tree {
     nodes: Vec<Node>,
     unused: Vec<NodeId>,
     roots: HashMap<u64, NodeId, RandomState>,
     edges: HashMap<(NodeId, Tokens), NodeId, RandomState>,
-    /// Leaves that nobody holds, by tenant, the longest unused first.
-    leaves: HashMap<u32, BTreeSet<(u64, NodeId)>, RandomState>,
-    /// Pages of every tenant in the tree.
-    n_pages: HashMap<u32, usize, RandomState>,
+    /// By cache group.
+    shelves: Vec<Shelf>,
     now: u64,
 }
 
 #[derive(Debug)]
 struct Node {
+    /// `None` for a root.
     parent: Option<NodeId>,
     tokens: Box<Tokens>,
     children: Vec<NodeId>,
-    /// Children with a page.
-    n_ready: usize,
     /// The salt of a root.
     salt: u64,
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Root,
-    /// A sequence computes it.
-    Pending(SeqId),
-    /// `last_used` is when its last holder left, and `None` while it has one.
-    Ready {
-        page: PageId,
-        tenant: u32,
-        last_used: Option<u64>,
-    },
+    /// The sequence that computes the pages which are missing.
+    owner: Option<SeqId>,
+    n_resumed: u8,
 }
 
 impl Tree {
+    pub(super) fn new(groups: impl Iterator<Item = Kind>) -> Tree {
+        Tree {
+            nodes: Vec::new(),
+            unused: Vec::new(),
+            roots: HashMap::default(),
+            edges: HashMap::default(),
+            shelves: groups.map(Shelf::new).collect(),
+            now: 0,
+        }
+    }
+
     pub(super) fn find(&self, salt: u64, tokens: &[u32], limit: usize) -> (Vec<NodeId>, Stop) {
         let Some(root) = self.existing_root(salt) else {
             let stop = if limit < PAGE_LEN { Stop::Whole } else { Stop::Empty };
             return (Vec::new(), stop);
         };
-        let (mut node, mut path) = (root, Vec::new());
+        let (mut node, mut path, mut stop) = (root, Vec::new(), Stop::Whole);
+        // Nodes after which every group can resume, and who computes what is missing after them.
+        let (mut n, mut owner) = (0, None);
+        // By group: the last nodes of the path that have a page, without one between that has none.
+        let mut runs = [0; MAX_CACHE_GROUPS];
         for page in tokens[..limit].as_chunks::<PAGE_LEN>().0 {
             let Some(child) = self.child(node, page) else {
-                let stop = self.why(node, page, node == root);
-                return (path, stop);
+                stop = self.why(node, page, path.len());
+                break;
             };
-            match self.nodes[child.0 as usize].state {
-                State::Pending(owner) => return (path, Stop::Pending(owner)),
-                State::Ready { .. } => path.push(child),
-                State::Root => unreachable!("a root is no child"),
+            path.push(child);
+            let (mut resumes, mut goes_on) = (true, true);
+            for (shelf, run) in self.shelves.iter().zip(&mut runs) {
+                *run = if shelf.page(child).is_some() { *run + 1 } else { 0 };
+                resumes &= shelf.kind.first_page(path.len() * PAGE_LEN) + *run >= path.len();
+                goes_on &= *run > 0 || !shelf.kind.keeps_all();
+            }
+            if resumes {
+                (n, owner) = (path.len(), None);
+            } else {
+                owner = owner.or(self.owner(child));
+            }
+            if !goes_on {
+                break;
             }
             node = child;
         }
-        (path, Stop::Whole)
+        if n < path.len() {
+            stop = owner.map_or(Stop::WindowEvicted, Stop::Pending);
+            path.truncate(n);
+        }
+        (path, stop)
     }
 
-    /// Why nothing was found after `node`.
-    fn why(&self, node: NodeId, page: &Tokens, is_root: bool) -> Stop {
-        let node = &self.nodes[node.0 as usize];
-        let depth = self.depth(node);
+    /// The reason that a lookup ended after `node`, which is the `depth`th of its path.
+    fn why(&self, node: NodeId, page: &Tokens, depth: usize) -> Stop {
         let same = |child: &NodeId| {
             let tokens = &self.nodes[child.0 as usize].tokens;
             tokens.iter().zip(page).take_while(|(a, b)| a == b).count()
         };
         // The newest are the last.
-        match node.children.iter().rev().take(MAX_COMPARED).map(same).max() {
+        match self.nodes[node.0 as usize].children.iter().rev().take(MAX_COMPARED).map(same).max() {
             Some(n_same) => Stop::DiffersAt(depth * PAGE_LEN + n_same),
-            None if is_root => Stop::Empty,
+            None if depth == 0 => Stop::Empty,
             None => Stop::NothingFollows,
         }
-    }
-
-    fn depth(&self, node: &Node) -> usize {
-        std::iter::successors(node.parent, |p| self.nodes[p.0 as usize].parent).count()
     }
 
     pub(super) fn existing_root(&self, salt: u64) -> Option<NodeId> {
@@ -109,9 +135,9 @@ impl Tree {
             parent: None,
             tokens: Box::new([0; PAGE_LEN]),
             children: Vec::new(),
-            n_ready: 0,
             salt,
-            state: State::Root,
+            owner: None,
+            n_resumed: 0,
         });
         self.roots.insert(salt, root);
         root
@@ -121,28 +147,28 @@ impl Tree {
         self.edges.get(&(node, *tokens)).copied()
     }
 
-    pub(super) fn page(&self, node: NodeId) -> Option<PageId> {
-        match self.nodes[node.0 as usize].state {
-            State::Ready { page, .. } => Some(page),
-            _ => None,
-        }
+    pub(super) fn page(&self, node: NodeId, group: usize) -> Option<PageId> {
+        self.shelves[group].page(node)
     }
 
     pub(super) fn owner(&self, node: NodeId) -> Option<SeqId> {
-        match self.nodes[node.0 as usize].state {
-            State::Pending(owner) => Some(owner),
-            _ => None,
-        }
+        self.nodes[node.0 as usize].owner
     }
 
-    pub(super) fn insert(&mut self, parent: NodeId, tokens: &Tokens, owner: SeqId) -> NodeId {
+    /// Notes the sequence that computes a node's missing pages. A node without pages goes when there is none any more.
+    pub(super) fn set_owner(&mut self, node: NodeId, owner: Option<SeqId>) {
+        self.nodes[node.0 as usize].owner = owner;
+        self.remove_if_empty(node);
+    }
+
+    pub(super) fn insert(&mut self, parent: NodeId, tokens: &Tokens, owner: Option<SeqId>) -> NodeId {
         let node = self.add(Node {
             parent: Some(parent),
             tokens: Box::new(*tokens),
             children: Vec::new(),
-            n_ready: 0,
             salt: 0,
-            state: State::Pending(owner),
+            owner,
+            n_resumed: 0,
         });
         self.nodes[parent.0 as usize].children.push(node);
         self.edges.insert((parent, *tokens), node);
@@ -150,168 +176,137 @@ impl Tree {
     }
 
     fn add(&mut self, node: Node) -> NodeId {
-        match self.unused.pop() {
-            Some(id) => {
-                self.nodes[id.0 as usize] = node;
-                id
-            }
-            None => {
-                self.nodes.push(node);
-                NodeId(
-                    u32::try_from(self.nodes.len() - 1).expect("as many nodes as pages and announced pages"),
-                )
-            }
+        if let Some(id) = self.unused.pop() {
+            self.nodes[id.0 as usize] = node;
+            return id;
         }
+        self.nodes.push(node);
+        self.shelves.iter_mut().for_each(|shelf| shelf.reach(self.nodes.len()));
+        NodeId(u32::try_from(self.nodes.len() - 1).expect("as many nodes as pages and announced pages"))
     }
 
-    /// A pending node gets its page, which is held.
-    pub(super) fn set_page(&mut self, node: NodeId, page: PageId, tenant: u32) {
+    /// A node gets a page in a group, which is held.
+    pub(super) fn set_page(&mut self, node: NodeId, group: usize, page: PageId, tenant: u32) {
         let parent = self.nodes[node.0 as usize].parent.expect("a root has no page");
-        self.no_leaf(parent);
-        self.nodes[parent.0 as usize].n_ready += 1;
-        self.nodes[node.0 as usize].state = State::Ready { page, tenant, last_used: None };
-        *self.n_pages.entry(tenant).or_default() += 1;
+        self.shelves[group].put(node, parent, page, tenant);
+    }
+
+    /// Has a node its pages of all groups?
+    pub(super) fn is_whole(&self, node: NodeId) -> bool {
+        self.shelves.iter().all(|shelf| shelf.page(node).is_some())
+    }
+
+    /// A node got its pages: no sequence waits for it any more.
+    pub(super) fn completed(&mut self, node: NodeId) {
+        self.nodes[node.0 as usize].owner = None;
+    }
+
+    /// A sequence takes a node's pages to resume after it, or had to compute them once more.
+    pub(super) fn resumed(&mut self, node: NodeId) {
+        let n_resumed = &mut self.nodes[node.0 as usize].n_resumed;
+        *n_resumed = n_resumed.saturating_add(1);
     }
 
     /// A page has a holder again.
-    pub(super) fn pin(&mut self, node: NodeId) {
-        self.no_leaf(node);
-        let State::Ready { last_used, .. } = &mut self.nodes[node.0 as usize].state else {
-            unreachable!("only a page is held");
-        };
-        *last_used = None;
+    pub(super) fn pin(&mut self, node: NodeId, group: usize) {
+        self.shelves[group].pin(node);
     }
 
     /// A page's last holder left.
-    pub(super) fn unpin(&mut self, node: NodeId) {
+    pub(super) fn unpin(&mut self, node: NodeId, group: usize, worth: Worth) {
         self.now += 1;
-        let State::Ready { last_used, .. } = &mut self.nodes[node.0 as usize].state else {
-            unreachable!("only a page is held");
-        };
-        *last_used = Some(self.now);
-        self.maybe_leaf(node);
+        let is_popular = self.nodes[node.0 as usize].n_resumed >= MANY_RESUMED;
+        let worth = if is_popular { Worth::Resume } else { worth };
+        self.shelves[group].unpin(node, (worth, self.now));
     }
 
-    /// Makes a node evictable if nobody holds it and nothing with a page follows it.
-    fn maybe_leaf(&mut self, id: NodeId) {
-        let node = &self.nodes[id.0 as usize];
-        if let State::Ready { tenant, last_used: Some(at), .. } = node.state
-            && node.n_ready == 0
-        {
-            self.leaves.entry(tenant).or_default().insert((at, id));
-        }
-    }
-
-    /// Makes it not evictable.
-    fn no_leaf(&mut self, id: NodeId) {
-        if let State::Ready { tenant, last_used: Some(at), .. } = self.nodes[id.0 as usize].state
-            && let Some(leaves) = self.leaves.get_mut(&tenant)
-        {
-            leaves.remove(&(at, id));
-            if leaves.is_empty() {
-                self.leaves.remove(&tenant);
+    /// Evicts the page of a group that goes first, and the pages that are of no use without it; each is told to `leave`
+    /// with its group. False if every page has a holder.
+    pub(super) fn evict(
+        &mut self,
+        group: usize,
+        n_pages: usize,
+        mut leave: impl FnMut(usize, PageId),
+    ) -> bool {
+        let Some(node) = self.shelves[group].first_to_go(n_pages) else { return false };
+        let parent = self.nodes[node.0 as usize].parent.expect("a root has no page");
+        let all = self.shelves[group].kind.keeps_all();
+        for (i, shelf) in self.shelves.iter_mut().enumerate() {
+            if (all || i == group)
+                && let Some(page) = shelf.remove(node, parent)
+            {
+                leave(i, page);
             }
         }
-    }
-
-    /// Removes the leaf that goes first, and gives its page: the longest unused of the tenant that is furthest above its
-    /// share of all `n_pages`, or of everybody's if none is.
-    pub(super) fn evict(&mut self, n_pages: usize) -> Option<PageId> {
-        let share = n_pages / self.n_pages.len().max(1);
-        let oldest = |leaves: &BTreeSet<(u64, NodeId)>| *leaves.first().expect("an empty set is removed");
-        let over = self.leaves.iter().map(|(tenant, leaves)| {
-            let n = self.n_pages.get(tenant).copied().unwrap_or(0);
-            (n.saturating_sub(share), std::cmp::Reverse(oldest(leaves)))
-        });
-        let (_, std::cmp::Reverse((_, node))) = over.max()?;
-        let page = self.page(node);
-        let first = self.nodes[node.0 as usize].children.first().copied();
-        match first.and_then(|child| self.owner(child)) {
+        if all && self.owner(node).is_none() {
             // Somebody else was faster with this page than who announced it and what follows. They compute it yet.
-            Some(owner) => {
-                self.take_page(node);
-                self.nodes[node.0 as usize].state = State::Pending(owner);
-            }
-            None => self.remove(node),
+            let first = self.nodes[node.0 as usize].children.first();
+            self.nodes[node.0 as usize].owner = first.and_then(|&child| self.owner(child));
         }
-        page
+        self.remove_if_empty(node);
+        true
     }
 
-    /// A node loses its page, if it has one.
-    fn take_page(&mut self, id: NodeId) {
-        self.no_leaf(id);
-        let Node { state: State::Ready { tenant, .. }, parent: Some(parent), .. } = self.nodes[id.0 as usize]
-        else {
+    /// Removes a node without children, pages and owner, then its parents if they are left without these.
+    fn remove_if_empty(&mut self, id: NodeId) {
+        let node = &self.nodes[id.0 as usize];
+        let has_page = self.shelves.iter().any(|shelf| shelf.page(id).is_some());
+        if !node.children.is_empty() || node.owner.is_some() || has_page {
             return;
-        };
-        let n = self.n_pages.get_mut(&tenant).expect("it has this page");
-        *n -= 1;
-        if *n == 0 {
-            self.n_pages.remove(&tenant);
         }
-        self.nodes[parent.0 as usize].n_ready -= 1;
-        self.maybe_leaf(parent);
-    }
-
-    /// Removes a node without children.
-    pub(super) fn remove(&mut self, id: NodeId) {
-        self.take_page(id);
-        let node = &mut self.nodes[id.0 as usize];
-        assert!(node.children.is_empty(), "leaves go first");
+        self.unused.push(id);
         match node.parent {
             Some(parent) => {
-                let tokens = *node.tokens;
-                self.edges.remove(&(parent, tokens));
+                self.edges.remove(&(parent, *node.tokens));
                 let siblings = &mut self.nodes[parent.0 as usize].children;
                 let place = siblings.iter().position(|&c| c == id).expect("a child of its parent");
                 siblings.remove(place);
-                self.unused.push(id);
-                let is_childless = siblings.is_empty();
-                if is_childless && self.nodes[parent.0 as usize].state == State::Root {
-                    self.remove(parent);
-                }
+                self.remove_if_empty(parent);
             }
             None => {
-                let salt = node.salt;
-                self.roots.remove(&salt);
-                self.unused.push(id);
+                self.roots.remove(&node.salt);
             }
         }
     }
 
     pub(super) fn n_nodes(&self) -> usize {
-        self.n_pages.values().sum()
+        self.shelves.iter().map(Shelf::len).max().unwrap_or(0)
+    }
+
+    /// All pages of a group in the tree.
+    #[cfg(test)]
+    pub(super) fn pages(&self, group: usize) -> Vec<PageId> {
+        (0..self.nodes.len()).filter_map(|i| self.shelves[group].page(NodeId(i as u32))).collect()
     }
 
     #[cfg(test)]
-    pub(super) fn check(&self, pages: &crate::pages::Pages) {
-        let unused: BTreeSet<NodeId> = self.unused.iter().copied().collect();
+    pub(super) fn check(&self, is_held: impl Fn(usize, PageId) -> bool) {
+        let unused: std::collections::BTreeSet<NodeId> = self.unused.iter().copied().collect();
         assert_eq!(unused.len(), self.unused.len());
-        let mut n_ready = 0;
         for (i, node) in self.nodes.iter().enumerate() {
             let id = NodeId(i as u32);
+            let n_pages = self.shelves.iter().filter(|shelf| shelf.page(id).is_some()).count();
             if unused.contains(&id) {
+                assert_eq!(n_pages, 0);
                 continue;
             }
             match node.parent {
                 Some(parent) => {
                     assert_eq!(self.child(parent, &node.tokens), Some(id));
                     assert!(self.nodes[parent.0 as usize].children.contains(&id));
+                    let is_empty = node.children.is_empty() && node.owner.is_none() && n_pages == 0;
+                    assert!(!is_empty, "an empty node goes");
                 }
                 None => assert_eq!(self.existing_root(node.salt), Some(id)),
             }
-            let ready = node.children.iter().filter(|&&c| self.page(c).is_some());
-            assert_eq!(ready.count(), node.n_ready);
-            if let State::Ready { page, tenant, last_used } = node.state {
-                n_ready += 1;
-                assert_eq!(last_used.is_none(), pages.is_held(page), "a page is pinned while it is held");
-                let is_leaf = last_used.is_some() && node.n_ready == 0;
-                let listed = last_used
-                    .is_some_and(|at| self.leaves.get(&tenant).is_some_and(|l| l.contains(&(at, id))));
-                assert_eq!(is_leaf, listed, "leaves that nobody holds can be evicted");
+            for shelf in self.shelves.iter().filter(|shelf| shelf.kind.keeps_all()) {
+                assert!(n_pages == 0 || shelf.page(id).is_some(), "no page is of use without this one");
             }
         }
-        assert_eq!(n_ready, self.n_nodes());
+        for (group, shelf) in self.shelves.iter().enumerate() {
+            let children = |id: NodeId| self.nodes[id.0 as usize].children.as_slice();
+            shelf.check(children, |page| is_held(group, page), &unused);
+        }
         assert_eq!(self.edges.len() + self.roots.len() + self.unused.len(), self.nodes.len());
     }
 }

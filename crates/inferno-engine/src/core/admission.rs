@@ -1,5 +1,8 @@
 //! Which requests make sense on a model.
 
+use inferno_model::architecture::Architecture;
+
+use crate::group::{longest_sequence, pool_len};
 use crate::request::{Refusal, Request};
 
 /// What of the model limits requests.
@@ -9,14 +12,28 @@ pub struct Shape {
     pub vocab_size: usize,
     /// Positions of a sequence.
     pub context_len: usize,
-    /// Positions of the KV pool.
+    /// Positions that the KV pool has room for, see [`crate::pool_len`].
     pub pool_len: usize,
+    /// Positions of the longest sequence that fits the KV pool; `usize::MAX` if any does.
+    pub longest: usize,
+}
+
+impl Shape {
+    /// The limits of a model whose KV pool has `n_pages` pages in each cache group.
+    pub(crate) fn of(arch: &Architecture, n_pages: &[usize]) -> Shape {
+        Shape {
+            vocab_size: arch.vocab_size,
+            context_len: arch.context_len,
+            pool_len: pool_len(&arch.cache_groups, n_pages),
+            longest: longest_sequence(&arch.cache_groups, n_pages),
+        }
+    }
 }
 
 /// Can the model take it at all?
 pub(crate) fn check(request: &Request, model: &Shape) -> Result<(), Refusal> {
     let Request { prompt, max_tokens, n, sampling, stop_conditions, grammars, .. } = request;
-    let Shape { vocab_size, context_len, pool_len } = *model;
+    let Shape { vocab_size, context_len, longest, .. } = *model;
     if prompt.is_empty() {
         return Err(Refusal::EmptyPrompt);
     }
@@ -39,8 +56,8 @@ pub(crate) fn check(request: &Request, model: &Shape) -> Result<(), Refusal> {
     if needed > context_len {
         return Err(Refusal::Context { n_prompt: prompt.len(), max_tokens: *max_tokens, context_len });
     }
-    if needed > pool_len {
-        return Err(Refusal::NeverFits { needed, most: pool_len });
+    if needed > longest {
+        return Err(Refusal::NeverFits { needed, most: longest });
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use inferno_model::batch::Want;
+use inferno_model::batch::{PageTable, Want};
 
 use super::health::words;
 use super::{Core, MAX_GROUPS, Scratch};
@@ -15,7 +15,6 @@ impl Core {
     pub(super) fn fill(&self, scratch: &mut Scratch) {
         let Scratch { plan, batch, tokens, wants, chain, .. } = scratch;
         chain.clear();
-        let n_groups = self.model.architecture().cache_groups.len();
         batch.clear();
         for span in &plan.spans {
             let sequence = self.scheduler.get(span.id).expect("a plan is of sequences there are");
@@ -34,8 +33,9 @@ impl Core {
             };
             wants.extend(span.rows.clone().map(want));
             wants.resize(tokens.len(), wanted);
-            // A page id stands for a page in every group.
-            let tables = [sequence.table.as_slice(); MAX_GROUPS];
+            let mut tables = [PageTable { first_page: 0, pages: &[] }; MAX_GROUPS];
+            let n_groups = sequence.tables.len();
+            tables.iter_mut().zip(&sequence.tables).for_each(|(view, table)| *view = table.view());
             batch.push_each(tokens, span.rows.start, &tables[..n_groups], wants);
         }
     }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
 
-use super::{Core, MAX_GROUPS};
+use super::Core;
 use crate::forecast::{Job, Places, Speed, Turn};
 use crate::mailbox::Forecast;
 use crate::request::{Micros, RequestId, SeqId};
@@ -17,23 +17,23 @@ impl Core {
     /// Runs the self-test, and measures what steps take: of one row, and of a page's worth.
     pub(crate) fn measure(&mut self) {
         self.self_test();
-        let Some(page) = self.scheduler.take_page_alone() else { return };
+        let Some(pages) = self.scheduler.take_pages_alone() else { return };
         let n_rows = PAGE_LEN.min(self.model.architecture().context_len);
-        let one = self.time_step(page, 1);
-        let many = self.time_step(page, n_rows);
-        self.scheduler.give_page_back(page);
+        let one = self.time_step(&pages, 1);
+        let many = self.time_step(&pages, n_rows);
+        self.scheduler.give_pages_back(&pages);
         if let (Some(one), Some(many)) = (one, many) {
             self.experience.speed = Speed::measured(one, many, n_rows);
         }
     }
 
-    fn time_step(&mut self, page: PageId, n_rows: usize) -> Option<Micros> {
-        let n_groups = self.model.architecture().cache_groups.len();
+    /// A step of rows from the start of pages, of which each cache group has one.
+    fn time_step(&mut self, pages: &[PageId], n_rows: usize) -> Option<Micros> {
         let mut batch = Batch::default();
-        let table: &[PageId] = &[page];
+        let tables: Vec<&[PageId]> = pages.chunks(1).collect();
         let wants = (0..n_rows).map(|row| if row + 1 == n_rows { Want::Logits } else { Want::Nothing });
         let (tokens, wants) = (vec![0; n_rows], wants.collect::<Vec<Want>>());
-        batch.push_each(&tokens, 0, &[table; MAX_GROUPS][..n_groups], &wants);
+        batch.push_each(&tokens, 0, &tables, &wants);
         let mut best: Option<Micros> = None;
         while best.is_none_or(|took| took < QUICK) {
             let before = (self.clock)();
@@ -60,8 +60,11 @@ impl Core {
     /// The engine's places with all sequences that run, and then with those that wait, each told to `turn`.
     pub(crate) fn foresee(&self, mut turn: impl FnMut(SeqId, Turn)) -> Places {
         let limits = self.scheduler.limits();
-        let mut places =
-            Places::new(self.experience, (limits.max_sequences, limits.max_rows), limits.n_pages);
+        let mut places = Places::new(
+            self.experience,
+            (limits.max_sequences, limits.max_rows),
+            self.scheduler.pools().collect(),
+        );
         let (mut running, waiting) = self.scheduler.line();
         running.sort_unstable_by_key(|s| s.id);
         running.iter().for_each(|s| places.run(&self.job(s)));

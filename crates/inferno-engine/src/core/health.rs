@@ -7,15 +7,14 @@ use foldhash::fast::FixedState;
 use inferno_model::batch::{Batch, PageId, Want};
 use inferno_model::transformer::Model;
 
-use super::{MAX_GROUPS, Sink};
+use super::Sink;
 use crate::request::Event;
 
-/// The logits of one row at the start of a page, as a hash.
-pub(super) fn self_test(model: &mut dyn Model, page: PageId) -> Result<u64, String> {
-    let n_groups = model.architecture().cache_groups.len();
+/// The logits of one row at the start of pages, of which each cache group has one, as a hash.
+pub(super) fn self_test(model: &mut dyn Model, pages: &[PageId]) -> Result<u64, String> {
     let mut batch = Batch::default();
-    let table: &[PageId] = &[page];
-    batch.push(&[0], 0, &[table; MAX_GROUPS][..n_groups], Want::Logits);
+    let tables: Vec<&[PageId]> = pages.chunks(1).collect();
+    batch.push(&[0], 0, &tables, Want::Logits);
     let step = catch_unwind(AssertUnwindSafe(|| match model.step(&batch) {
         Ok(output) => Ok(logits_hash(output.logits(0).expect("the row wants logits"))),
         Err(e) => Err(e.to_string()),

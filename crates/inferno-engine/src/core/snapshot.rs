@@ -14,7 +14,7 @@ use crate::scheduler::Sequence;
 pub struct Snapshot {
     /// All sequences, by number.
     pub sequences: Vec<SequenceState>,
-    /// Pages in the prefix cache.
+    /// Runs of 32 tokens in the prefix cache.
     pub n_nodes: usize,
 }
 
@@ -43,7 +43,7 @@ pub struct SequenceState {
     pub max_len: usize,
     /// Positions with keys and values.
     pub n_computed: usize,
-    /// Pages it holds.
+    /// Pages it holds, in all cache groups.
     pub n_pages: usize,
     /// How often it lost its pages to others.
     pub n_preemptions: u32,
@@ -76,7 +76,7 @@ impl Core {
                 n_completion: s.tokens.len() - s.n_prompt,
                 max_len: s.max_len,
                 n_computed: s.n_computed,
-                n_pages: s.table.len(),
+                n_pages: s.tables.iter().map(|table| table.pages.len()).sum(),
                 n_preemptions: s.n_preemptions,
                 age: Duration::from_micros(now - live.submitted),
                 eta: etas.get(&s.id).copied(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::micros_since;
 use super::pulse::{Pulse, Vitals};
 use crate::core::{Shape, Sink, Snapshot, check};
+use crate::group::KvGroup;
 use crate::mailbox::{Letter, Load, Mailbox};
 use crate::metrics::Metrics;
 use crate::request::{Event, Refusal, Request, RequestId};
@@ -18,6 +19,7 @@ pub struct Handle {
     pub(super) vitals: Arc<Vitals>,
     pub(super) began: Instant,
     pub(super) shape: Shape,
+    pub(super) kv_groups: Arc<[KvGroup]>,
     pub(super) max_waiting: usize,
     pub(super) max_sequences: usize,
     pub(super) max_waiting_tokens: usize,
@@ -139,6 +141,11 @@ impl Handle {
     /// Has the engine ended?
     pub fn is_stopped(&self) -> bool {
         self.mailbox.is_stopped()
+    }
+
+    /// The cache groups of the KV pool, in the order of [`Metrics::group_pages`].
+    pub fn kv_groups(&self) -> &[KvGroup] {
+        &self.kv_groups
     }
 
     /// What limits requests.

@@ -19,13 +19,13 @@ use crate::request::{Event, Finish, Refusal, Request, RequestId};
 const LONG: Duration = Duration::from_secs(60);
 
 fn config() -> Config {
-    let mut config = Config::new(16);
+    let mut config = Config::new(vec![16]);
     config.limits.max_sequences = 3;
     config
 }
 
 fn engine(config: Config) -> Engine {
-    let model = Fake::new(config.limits.n_pages, Arc::new(AtomicU64::new(0)));
+    let model = Fake::new(config.limits.n_pages[0], Arc::new(AtomicU64::new(0)));
     Engine::start(Box::new(model), config)
 }
 
@@ -87,7 +87,7 @@ impl Drop for Opener {
 fn gated(config: Config) -> (Engine, Ticket, Opener) {
     let n_free = Arc::new(AtomicU64::new(u64::MAX));
     let heart = Arc::new(Heartbeat::default());
-    let model = Fake::new(config.limits.n_pages, Arc::new(AtomicU64::new(0)));
+    let model = Fake::new(config.limits.n_pages[0], Arc::new(AtomicU64::new(0)));
     let gate = Gate { model, n_free: Arc::clone(&n_free), heart: Arc::clone(&heart) };
     let engine = Engine::start(Box::new(gate), config);
     n_free.store(0, Ordering::Release);
@@ -209,7 +209,7 @@ fn a_model_that_never_works_ends_its_first_request_and_the_engine() {
 
 #[test]
 fn an_engine_without_pages_refuses_everything() {
-    let engine = engine(Config::new(0));
+    let engine = engine(Config::new(vec![0]));
     assert!(matches!(engine.handle().submit(request(0, 3)), Err(Refusal::NeverFits { .. })));
 }
 

@@ -33,13 +33,20 @@ fn limited(time: f64) -> Micros {
     (time as Micros).min(MAX_ESTIMATE)
 }
 
+/// The pages of a cache group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pool {
+    pub(crate) n_free: usize,
+    /// Pages of a sequence, at most.
+    pub(crate) most_each: usize,
+}
+
 /// Room for sequences, and the sequences in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     max_sequences: usize,
     max_rows: usize,
-    /// Free pages.
-    n_free: usize,
+    pools: Vec<Pool>,
     experience: Experience,
     /// Microseconds from now.
     time: f64,
@@ -47,14 +54,14 @@ pub(crate) struct Places {
     last_start: f64,
     /// Steps in which all that run decoded, from now.
     steps: f64,
-    /// Running sequences: the step at which each ends, and its pages.
+    /// Running sequences: the step at which each ends, and its pages where no window is.
     running: BinaryHeap<Reverse<(u64, usize)>>,
 }
 
 impl Default for Places {
     /// One place, of which nothing is known.
     fn default() -> Places {
-        Places::new(Experience::default(), (1, 512), usize::MAX)
+        Places::new(Experience::default(), (1, 512), Vec::new())
     }
 }
 
@@ -62,11 +69,11 @@ impl Places {
     pub(crate) fn new(
         experience: Experience,
         (max_sequences, max_rows): (usize, usize),
-        n_pages: usize,
+        pools: Vec<Pool>,
     ) -> Places {
         let running = BinaryHeap::new();
         let (time, last_start, steps) = (0.0, 0.0, 0.0);
-        Places { max_sequences, max_rows, n_free: n_pages, experience, time, last_start, steps, running }
+        Places { max_sequences, max_rows, pools, experience, time, last_start, steps, running }
     }
 
     /// When the last one that was admitted starts, in microseconds from now.
@@ -91,7 +98,8 @@ impl Places {
     /// Waits until there is a place for a sequence, and puts it in.
     pub(crate) fn admit(&mut self, job: &Job) -> Turn {
         let n_pages = job.n_tokens.div_ceil(PAGE_LEN);
-        while self.running.len() >= self.max_sequences || n_pages > self.n_free {
+        let is_full = |pool: &Pool| n_pages.min(pool.most_each) > pool.n_free;
+        while self.running.len() >= self.max_sequences || self.pools.iter().any(is_full) {
             if !self.end_one() {
                 break;
             }
@@ -143,7 +151,9 @@ impl Places {
             }
         };
         let n_pages = (job.n_tokens + n_left / 2).div_ceil(PAGE_LEN);
-        self.n_free = self.n_free.saturating_sub(n_pages);
+        for pool in &mut self.pools {
+            pool.n_free = pool.n_free.saturating_sub(n_pages.min(pool.most_each));
+        }
         let end = self.steps + n_left as f64 / speed.tokens_per_step();
         self.running.push(Reverse((end.ceil() as u64, n_pages)));
     }
@@ -155,7 +165,7 @@ impl Places {
         let n = (end as f64 - self.steps).max(0.0);
         self.time += n * step;
         self.steps += n;
-        self.n_free += n_pages;
+        self.pools.iter_mut().for_each(|pool| pool.n_free += n_pages.min(pool.most_each));
         true
     }
 }

@@ -28,9 +28,13 @@ fn about(found: Micros, expected: Micros) {
     assert!(found >= expected * 9 / 10 && found <= expected * 11 / 10, "{found}, expected about {expected}");
 }
 
+fn pages(n_free: usize) -> Vec<Pool> {
+    vec![Pool { n_free, most_each: usize::MAX }]
+}
+
 #[test]
 fn one_place_is_given_to_one_after_the_other() {
-    let mut places = Places::new(experience(), (1, 512), 1000);
+    let mut places = Places::new(experience(), (1, 512), pages(1000));
     // Each takes a prompt of 10 rows, 1 + 1 ms, and 100 steps of 1.1 ms.
     let turns: Vec<Turn> = (0..3).map(|i| places.admit(&job(i, 10, 100))).collect();
     assert_eq!(turns[0].start, 0);
@@ -48,7 +52,7 @@ fn one_place_is_given_to_one_after_the_other() {
 
 #[test]
 fn pages_are_waited_for_as_places_are() {
-    let mut places = Places::new(experience(), (8, 512), 10);
+    let mut places = Places::new(experience(), (8, 512), pages(10));
     // Each needs four pages, and some for what comes.
     let turns: Vec<Turn> = (0..3).map(|i| places.admit(&job(i, 128, 20))).collect();
     assert!(turns[1].start < 50_000 && turns[2].start > turns[1].start + 20_000, "{turns:?}");

@@ -1,5 +1,6 @@
 //! Who gets in, and who gives way.
 
+use inferno_model::architecture::MAX_CACHE_GROUPS;
 use inferno_model::batch::PAGE_LEN;
 
 use super::{Plan, Scheduler};
@@ -88,29 +89,35 @@ impl Scheduler {
             return Err(Denied::Pending);
         }
         let is_pinned = s.n_preemptions >= MAX_PREEMPTIONS;
-        let worst = s.max_len.div_ceil(PAGE_LEN) - found.path.len();
-        let (n_tokens, tenant, salt) = (s.tokens.len(), s.tenant, s.salt);
-        let needed = if is_pinned { worst } else { n_tokens.div_ceil(PAGE_LEN) - found.path.len() };
-        // Who decodes may need a page soon.
-        let headroom = if is_pinned { 0 } else { self.running.len().min(worst - needed) };
-        let available = self.cache.n_available() - self.cache.n_unheld(&found.path);
-        if available < self.n_reserved + needed + headroom {
-            return Err(Denied::NoRoom);
+        let (n_tokens, max_len, tenant, salt) = (s.tokens.len(), s.max_len, s.tenant, s.salt);
+        let start = found.path.len() * PAGE_LEN;
+        let mut reserved = [0; MAX_CACHE_GROUPS];
+        for (group, reserved) in (0..self.cache.n_groups()).zip(&mut reserved) {
+            let (n_found, n_unheld) = self.cache.n_needed(group, &found.path);
+            let worst = self.most_pages(group, start, max_len) - n_found;
+            let needed = if is_pinned { worst } else { self.most_pages(group, start, n_tokens) - n_found };
+            // Who decodes may need a page soon.
+            let headroom = if is_pinned { 0 } else { self.running.len().min(worst - needed) };
+            let available = self.cache.n_available(group) - n_unheld;
+            if available < self.n_reserved[group] + needed + headroom {
+                return Err(Denied::NoRoom);
+            }
+            *reserved = if is_pinned { needed } else { 0 };
         }
-        let table = self.cache.hold(&found.path);
         self.n_admitted += 1;
         self.queue.remove(&self.sequences[&id].waiting());
         let s = self.sequences.get_mut(&id).expect("just found");
-        s.n_computed = table.len() * PAGE_LEN;
-        s.table = table;
+        self.cache.hold(&found.path, &mut s.tables);
+        for ((table, own), all) in s.tables.iter_mut().zip(reserved).zip(&mut self.n_reserved) {
+            table.n_reserved = own;
+            *all += own;
+        }
+        s.n_computed = start;
         s.path = found.path;
         s.waits_for = None;
         s.is_running = true;
+        s.is_pinned = is_pinned;
         s.admitted = self.n_admitted;
-        if is_pinned {
-            s.reserved = Some(needed);
-            self.n_reserved += needed;
-        }
         let is_first = s.first_match.is_none();
         if is_first {
             s.first_match = Some((s.n_computed, found.stop));
@@ -128,7 +135,7 @@ impl Scheduler {
     fn preempt_lower(&mut self, next: &Waiting, now: Micros, plan: &Plan) -> bool {
         let lower = |id: &&SeqId| {
             let s = &self.sequences[*id];
-            let may_be = s.reserved.is_none() && s.n_preemptions < MAX_PREEMPTIONS && !plan.has(**id);
+            let may_be = !s.is_pinned && s.n_preemptions < MAX_PREEMPTIONS && !plan.has(**id);
             may_be && next.goes_before(&s.waiting(), now, self.limits.aging)
         };
         let Some(victim) = self.running.iter().rev().find(lower).copied() else { return false };

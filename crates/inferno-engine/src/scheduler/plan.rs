@@ -3,8 +3,6 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
-use inferno_model::batch::PAGE_LEN;
-
 use super::Scheduler;
 use crate::request::{Micros, SeqId};
 
@@ -45,7 +43,7 @@ impl Scheduler {
         let Self { running, sequences, deficits, .. } = self;
         running.sort_by_key(|id| {
             let s = &sequences[id];
-            (s.class, s.reserved.is_none(), Reverse(deficits.of(s.tenant)), s.admitted)
+            (s.class, !s.is_pinned, Reverse(deficits.of(s.tenant)), s.admitted)
         });
         if let Some(alone) = self.running.iter().copied().find(|id| self.is_alone(*id)) {
             self.plan_alone(alone, plan);
@@ -94,7 +92,7 @@ impl Scheduler {
                 most = most.min((*n_scored).max(1));
             }
             plan.was_cut |= most < n;
-            n = n.min(most);
+            n = n.min(most).min(self.most_rows(start));
         }
         if n == 0 || !self.grow(id, start + n, plan) {
             return;
@@ -112,41 +110,6 @@ impl Scheduler {
         plan.spans.push(PlanSpan { id, rows: start..start + n, drafts: 0..0 });
     }
 
-    /// Pages for `len` positions. Those after it in rank give theirs up if need be; if that is not enough, it is preempted
-    /// itself, and the answer is no.
-    pub(super) fn grow(&mut self, id: SeqId, len: usize, plan: &Plan) -> bool {
-        let needed = len.div_ceil(PAGE_LEN);
-        while self.sequences[&id].table.len() < needed {
-            if self.take_page(id) {
-                continue;
-            }
-            let victim = self.running.iter().rev().take_while(|other| **other != id).copied();
-            let mut victims =
-                victim.filter(|other| self.sequences[other].reserved.is_none() && !plan.has(*other));
-            let victim = victims.next().unwrap_or(id);
-            self.preempt(victim);
-            if victim == id {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// A page more, if there is one that is not kept for others.
-    pub(super) fn take_page(&mut self, id: SeqId) -> bool {
-        let s = self.sequences.get_mut(&id).expect("a sequence that runs");
-        match &mut s.reserved {
-            Some(reserved) if *reserved > 0 => {
-                *reserved -= 1;
-                self.n_reserved -= 1;
-            }
-            _ if self.cache.n_available() > self.n_reserved => {}
-            _ => return false,
-        }
-        s.table.push(self.cache.take().expect("it was reserved or available"));
-        true
-    }
-
     /// Guesses for those that decode, from pages that nobody else needs.
     fn plan_drafts(&mut self, n_logits: usize, drafter: &mut dyn Drafter, plan: &mut Plan) {
         let mut left = n_logits;
@@ -162,8 +125,7 @@ impl Scheduler {
                 drafter.draft(id, &s.tokens, most, &mut plan.drafts);
             }
             let wanted = (plan.drafts.len() - start).min(most);
-            while self.sequences[&id].table.len() * PAGE_LEN < rows.end + wanted && self.take_page(id) {}
-            let n = wanted.min(self.sequences[&id].table.len() * PAGE_LEN - rows.end);
+            let n = self.reach_spare(id, rows.end + wanted) - rows.end;
             plan.drafts.truncate(start + n);
             plan.spans[i].drafts = start..start + n;
             plan.n_rows += n;

@@ -1,8 +1,7 @@
 //! A sequence as the scheduler knows it.
 
-use inferno_model::batch::PageId;
-
 use crate::cache::{NodeId, Stop};
+use crate::pages::Table;
 use crate::queue::Waiting;
 use crate::request::{Micros, SeqId};
 
@@ -17,8 +16,8 @@ pub(crate) struct Sequence {
     pub(crate) max_len: usize,
     /// Positions with keys and values.
     pub(crate) n_computed: usize,
-    /// Page i holds positions `i * PAGE_LEN ..`.
-    pub(crate) table: Vec<PageId>,
+    /// By cache group.
+    pub(crate) tables: Vec<Table>,
     /// The nodes of its first pages, those that are in the tree.
     pub(super) path: Vec<NodeId>,
     pub(crate) salt: u64,
@@ -31,8 +30,8 @@ pub(crate) struct Sequence {
     pub(crate) n_preemptions: u32,
     /// Must steps with it have nobody else? It was in one that failed.
     pub(crate) alone_until: usize,
-    /// Pages kept for it beyond those it has; `None` if it is not pinned.
-    pub(super) reserved: Option<usize>,
+    /// Are all pages it can need reserved? It was preempted often enough.
+    pub(super) is_pinned: bool,
     /// It waits until that sequence has so many nodes.
     pub(super) waits_for: Option<(SeqId, usize)>,
     pub(super) is_running: bool,

@@ -3,6 +3,8 @@
 use inferno_model::sample::SampleSpec;
 
 use super::*;
+use crate::fake::CONTEXT;
+use crate::pages::PageCounts;
 use crate::sampler::{Distribution, Logprobs};
 
 /// A small generator, seeded.
@@ -23,15 +25,15 @@ impl Random {
 }
 
 /// Prompts begin alike, so that pages are shared.
-fn request(random: &mut Random, n_pages: usize) -> Request {
+fn request(random: &mut Random, longest: usize) -> Request {
     let stream = random.below(2);
-    let most = (n_pages * PAGE_LEN - 1).min(160);
+    let most = (longest - 1).min(160);
     let long = if random.one_in(3) { 160 } else { 70 };
     let n_prompt = 1 + random.below(most.min(long));
     let shared = random.below(n_prompt + 1);
     let mut prompt: Vec<u32> = (0..shared).map(|i| ((i * i + stream * 3 + i / 7) % VOCAB) as u32).collect();
     prompt.resize_with(n_prompt, || random.below(VOCAB) as u32);
-    let room = n_pages * PAGE_LEN - n_prompt;
+    let room = longest - n_prompt;
     let mut request = Request::new(prompt, (1 + random.below(40)).min(room));
     if random.one_in(6) {
         request.prompt_logprobs = Some(random.below(3));
@@ -70,6 +72,22 @@ fn ends(random: &mut Random) -> Ends {
     let pair = random.one_in(3).then(|| [0; 2].map(|_| random.below(VOCAB) as u32));
     let varied = random.one_in(6).then(|| 1 + random.below(30));
     Ends { pair, varied }
+}
+
+/// The windows of one to three cache groups. Some are wider than any sequence is long.
+fn windows(random: &mut Random) -> Vec<Option<usize>> {
+    if random.one_in(3) {
+        return vec![None];
+    }
+    const WINDOWS: [usize; 12] = [1, 2, 3, 31, 32, 33, 40, 63, 64, 65, 100, 500];
+    let n = 1 + random.below(3);
+    let mut window = |_| if random.one_in(3) { None } else { Some(WINDOWS[random.below(WINDOWS.len())]) };
+    let mut windows: Vec<Option<usize>> = (0..n).map(&mut window).collect();
+    if windows.iter().all(|window| *window == Some(1)) {
+        // Else no row would see another.
+        windows[0] = Some(2);
+    }
+    windows
 }
 
 /// What was met on the way, so that a test that meets nothing is noticed.
@@ -114,14 +132,21 @@ fn simulate(seed: u64) -> Met {
         prefix_cache: !random.one_in(8),
         ..limits(n_pages)
     };
-    let mut world = World::with_model(limits, |model| model.chooses = chooses);
+    let windows = windows(&mut random);
+    let each = |window: &Option<usize>| match window {
+        Some(_) => 2 + random.below(n_pages),
+        None => n_pages,
+    };
+    let limits = Limits { n_pages: windows.iter().map(each).collect(), ..limits };
+    let mut world = World::with_groups(limits, &windows, |model| model.chooses = chooses);
+    let longest = world.shape.longest.min(CONTEXT);
     let n_requests = 1 + random.below(9);
     let mut stories = Vec::new();
     let mut n_rows = 0u64;
     let mut n_steps = 0u64;
     while stories.len() < n_requests || !world.core.is_idle() {
         if stories.len() < n_requests && random.one_in(4) {
-            let mut new = request(&mut random, n_pages);
+            let mut new = request(&mut random, longest);
             let ends = ends(&mut random);
             let cut_short = random.one_in(6);
             if cut_short && random.one_in(2) {
@@ -140,8 +165,7 @@ fn simulate(seed: u64) -> Met {
             world.core.cancel(id);
             world.core.scheduler().check();
         }
-        world.core.step().expect("the model lives");
-        world.core.scheduler().check();
+        world.step();
         n_steps += 1;
         // Every sequence is computed three times at worst, and a step computes a row at least.
         assert!(n_steps <= 200 + 4 * n_rows, "seed {seed}: somebody starves");
@@ -175,9 +199,12 @@ fn simulate(seed: u64) -> Met {
         }
     }
     let metrics = world.core.metrics();
+    assert_eq!(metrics.restarts, 0, "seed {seed}: a row saw what it must not");
     world.core.clear_cache();
-    let pages = world.core.metrics().pages;
-    assert_eq!((pages.free, pages.cached, pages.held), (n_pages, 0, 0), "seed {seed}");
+    let n_pages = &world.core.scheduler().limits().n_pages;
+    for (pages, &free) in world.core.metrics().group_pages.iter().zip(n_pages) {
+        assert_eq!(*pages, PageCounts { free, cached: 0, held: 0 }, "seed {seed}");
+    }
     Met {
         preemptions: metrics.sequences.preemptions,
         hit_tokens: metrics.cache.hit_tokens,

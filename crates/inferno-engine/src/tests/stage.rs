@@ -57,17 +57,14 @@ impl Stage {
                     let (limits, n) =
                         (self.limits.as_mut().expect("limits"), pair[1].parse().expect("a number"));
                     match pair[0] {
-                        "pages" => limits.n_pages = n,
+                        "pages" => limits.n_pages = vec![n],
                         "sequences" => limits.max_sequences = n,
                         _ => limits.max_rows = n,
                     }
                 }
             }
             "run" => self.world().run(),
-            "step" => (0..number(1)).for_each(|_| {
-                self.world().core.step().expect("the model lives");
-                self.world().core.scheduler().check();
-            }),
+            "step" => (0..number(1)).for_each(|_| self.world().step()),
             "wait" => drop(self.world().clock.fetch_add(number(1) as u64, Ordering::Relaxed)),
             "cancel" => {
                 let id = self.ids[words[1]];

@@ -108,15 +108,24 @@ fn queue(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) {
 }
 
 fn cache(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) {
-    let help = "Pages of the KV pool, each of 32 positions, by state.";
+    let help = "Pages of the KV pool, each of 32 positions, by state; the sum over its cache groups.";
     page.head("inferno_kv_pages", "gauge", help);
     let pages = engine.pages;
     for (state, n) in [("free", pages.free), ("cached", pages.cached), ("held", pages.held)] {
         page.value("inferno_kv_pages", &[("state", state)], n);
     }
-    let usage = pages.held as f64 / app.n_pages.max(1) as f64;
-    let help = "Share of the KV pool's pages that sequences hold, from 0 to 1.";
-    page.one("inferno_kv_usage_ratio", "gauge", help, &[], usage);
+    let help =
+        "Pages of a cache group of the KV pool, by state. Rows see `window` positions in its layers, or all.";
+    page.head("inferno_kv_group_pages", "gauge", help);
+    for (i, (group, pages)) in app.engine.kv_groups().iter().zip(&engine.group_pages).enumerate() {
+        let (group_idx, window) = (i.to_string(), group.window.map_or("all".into(), |n| n.to_string()));
+        for (state, n) in [("free", pages.free), ("cached", pages.cached), ("held", pages.held)] {
+            let labels = [("group", &*group_idx), ("window", &*window), ("state", state)];
+            page.value("inferno_kv_group_pages", &labels, n);
+        }
+    }
+    let help = "Share of the KV pool's pages that sequences hold, from 0 to 1, of the cache group that is the fullest.";
+    page.one("inferno_kv_usage_ratio", "gauge", help, &[], engine.kv_usage());
     let cache = engine.cache;
     for (name, help, n) in [
         (

@@ -10,7 +10,7 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, g: &Generations, 
     let labels = [("model_name", app.card.id()), ("engine", "0")];
     let labels = &labels[..];
     let sequences = engine.sequences;
-    let usage = engine.pages.held as f64 / app.n_pages.max(1) as f64;
+    let usage = engine.kv_usage();
     page.one(
         "vllm:num_requests_running",
         "gauge",
@@ -42,7 +42,7 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, g: &Generations, 
         labels,
         usage,
     );
-    let (page_len, n_pages) = (PAGE_LEN.to_string(), app.n_pages.to_string());
+    let (page_len, n_pages) = (PAGE_LEN.to_string(), (app.engine.shape().pool_len / PAGE_LEN).to_string());
     let config = [labels[0], labels[1], ("block_size", &page_len), ("num_gpu_blocks", &n_pages)];
     page.one("vllm:cache_config_info", "gauge", "Size of the KV pool; the value is always 1.", &config, 1);
     let prompt_tokens = engine.prompt_tokens + engine.cache.hit_tokens;

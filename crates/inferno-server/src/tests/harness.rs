@@ -102,10 +102,10 @@ pub(super) fn start(settings: Settings) -> Server {
 /// The same, with another engine: its pages are `config.limits.n_pages`.
 pub(super) fn start_with(settings: Settings, change: impl FnOnce(&mut Config)) -> Server {
     let arch = Architecture::read(&EMBER, None).unwrap();
-    let mut config = Config::new(8 * arch.context_len.div_ceil(PAGE_LEN));
+    let mut config = Config::new(vec![8 * arch.context_len.div_ceil(PAGE_LEN)]);
     change(&mut config);
-    let n_pages = config.limits.n_pages;
-    let room = KvRoom { n_pages: vec![n_pages; arch.cache_groups.len()], kv_type: KvType::F16 };
+    let n_pages = config.limits.n_pages.clone();
+    let room = KvRoom { n_pages, kv_type: KvType::F16 };
     let model = Transformer::load(&EMBER, arch, Reference::default(), &room).unwrap();
     let faults = Arc::<Faults>::default();
     let engine =
@@ -128,7 +128,6 @@ pub(super) fn start_with(settings: Settings, change: impl FnOnce(&mut Config)) -
             fingerprint: "fp_test".into(),
             template: EMBER.metadata().opt_str("tokenizer.chat_template").unwrap().map(str::to_owned),
         },
-        n_pages,
     };
     let stop = Arc::<Notify>::default();
     let told = Arc::clone(&stop);

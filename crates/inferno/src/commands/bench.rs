@@ -177,6 +177,7 @@ fn load(
 ) -> Result<(Box<dyn Model>, load::RunsOn)> {
     let target = args.compute.target()?;
     let runs_on = target.runs_on(opened);
+    let n_pages = vec![n_pages; arch.cache_groups.len()];
     let model = opened.model(arch, n_pages, target, args.profile.then(|| profile.clone()))?;
     Ok((model, runs_on))
 }

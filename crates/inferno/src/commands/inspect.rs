@@ -1,10 +1,12 @@
 //! `inferno inspect`: what is in a file, and what it takes to run it.
 
 use anyhow::Result;
+use inferno_engine::pages_of_sequence;
 use inferno_format::{Array, Value};
 use inferno_model::architecture::{
     Activation, Architecture, CacheGroup, DenseShape, ExpertsShape, FfnShape, LayerShape,
 };
+use inferno_model::batch::PAGE_LEN;
 use serde_json::{Map, Value as Json};
 
 use crate::sampling::FromFile;
@@ -27,18 +29,50 @@ pub(crate) fn inspect(args: &cli::Inspect) -> Result<()> {
 struct Memory {
     weights: u64,
     kv_per_position: usize,
-    kv_at_full_context: usize,
+    groups: Vec<KvGroup>,
+}
+
+/// Keys and values of a cache group.
+struct KvGroup {
+    n_layers: usize,
+    per_position: usize,
+    window: Option<usize>,
+    /// Positions that a sequence holds, at most, if they are computed in steps of a page.
+    most: usize,
 }
 
 impl Memory {
     fn of(opened: &load::Opened, arch: &Architecture) -> Memory {
         let kv_type = load::Target::best().kv_type(opened);
         let kv_per_position = arch.kv_bytes_per_position(kv_type);
+        let group = |group: &CacheGroup| KvGroup {
+            n_layers: group.layers.len(),
+            per_position: group.bytes_per_position(kv_type),
+            window: group.window(),
+            most: pages_of_sequence(group, arch.context_len, PAGE_LEN) * PAGE_LEN,
+        };
         Memory {
             weights: opened.file.tensors().iter().map(|t| t.n_bytes).sum(),
             kv_per_position,
-            kv_at_full_context: kv_per_position * arch.context_len,
+            groups: arch.cache_groups.iter().map(group).collect(),
         }
+    }
+
+    /// Bytes of keys and values of one sequence with `n` positions.
+    fn kv(&self, n: usize) -> u64 {
+        self.groups.iter().map(|group| (group.per_position * n.min(group.most)) as u64).sum()
+    }
+
+    fn groups_json(&self) -> Json {
+        let group = |group: &KvGroup| {
+            serde_json::json!({
+                "n_layers": group.n_layers,
+                "window": group.window,
+                "kv_bytes_per_position": group.per_position,
+                "most_positions": group.most,
+            })
+        };
+        self.groups.iter().map(group).collect()
     }
 }
 
@@ -131,7 +165,8 @@ fn to_json(opened: &load::Opened, arch: &Result<Architecture, String>) -> Json {
             all["memory"] = serde_json::json!({
                 "weights_bytes": memory.weights,
                 "kv_bytes_per_position": memory.kv_per_position,
-                "kv_bytes_at_full_context": memory.kv_at_full_context,
+                "kv_bytes_at_full_context": memory.kv(arch.context_len),
+                "kv_groups": memory.groups_json(),
             });
         }
         Err(why) => all["cannot_run"] = why.as_str().into(),
@@ -243,8 +278,18 @@ impl Memory {
             format!("  weights              {}", bytes(self.weights)),
             format!("  keys and values      {} a position", bytes(self.kv_per_position as u64)),
         ];
+        for group in &self.groups {
+            if let Some(window) = group.window {
+                lines.push(format!(
+                    "    of which           {} in {} layers with a window of {window}: at most {} positions",
+                    bytes(group.per_position as u64),
+                    group.n_layers,
+                    group.most
+                ));
+            }
+        }
         for n in CONTEXTS.into_iter().filter(|&n| n < context_len).chain([context_len]) {
-            let kv = (self.kv_per_position * n) as u64;
+            let kv = self.kv(n);
             let name = format!("at {n}{}", if n == context_len { ", the whole" } else { "" });
             lines.push(format!(
                 "  {name:19}  {} ({} of keys and values)",

@@ -29,10 +29,11 @@ pub(crate) fn logits(args: &cli::Logits) -> Result<()> {
     }
     let pages: Vec<PageId> = (0..tokens.len().div_ceil(PAGE_LEN)).map(|p| PageId(p as u32)).collect();
     let tables = vec![pages.as_slice(); arch.cache_groups.len()];
+    let n_pages = vec![pages.len(); tables.len()];
     let want = |p| if at.contains(&p) { Want::Logits } else { Want::Nothing };
     let mut batch = Batch::default();
     batch.push_each(tokens, 0, &tables, &(0..tokens.len()).map(want).collect::<Vec<_>>());
-    let mut model = opened.model(arch, pages.len(), args.compute.target()?, None)?;
+    let mut model = opened.model(arch, n_pages, args.compute.target()?, None)?;
     let output = model.step(&batch)?;
     let found: BTreeMap<usize, &[f32]> =
         at.iter().map(|&p| (p, output.logits(p).expect("every position in `at` wants logits"))).collect();

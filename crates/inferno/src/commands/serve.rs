@@ -136,7 +136,8 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
     let runs_on = target.runs_on(&opened);
     let (cli_engine, context_len) = (&args.engine, arch.context_len);
     let memory = KvMemory { sequences: cli_engine.sequences, kv_memory: cli_engine.kv_memory };
-    let plan = memory.plan(&arch, runs_on.kv_type, target.kv_space(&opened, &arch))?;
+    let plan =
+        memory.plan(&arch, runs_on.kv_type, target.kv_space(&opened, &arch), cli_engine.budget.get())?;
     let mut level = format!("{} {}", runs_on.level, runs_on.kv_type.name());
     if args.overrides.are_given() {
         level += &format!(" {:?}", args.overrides);
@@ -146,7 +147,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
     projector::warn(args.model.as_deref());
     let (text, model) = std::thread::scope(|scope| {
         let text = scope.spawn(|| text(args, &opened));
-        let model = opened.model(arch, plan.n_pages, target, None);
+        let model = opened.model(arch, plan.n_pages.clone(), target, None);
         (text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), model)
     });
     let ((tokenizer, template), model) = (text?, model?);
@@ -179,7 +180,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
         self_test: true,
     };
     let engine = Engine::start(model, config);
-    let parts = Parts { engine: engine.handle(), tokenizer, template, card, n_pages: plan.n_pages };
+    let parts = Parts { engine: engine.handle(), tokenizer, template, card };
     Ok((engine, parts, defaults))
 }
 

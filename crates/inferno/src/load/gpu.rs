@@ -48,14 +48,15 @@ impl Opening {
         };
         let bytes = kv_bytes(self.gpu.free_bytes()?, tensor_bytes, (here, all));
         // A layer's are one buffer.
-        let bytes = bytes.min(self.gpu.binding_bytes().saturating_mul(all) / 8 * 7);
+        let layer_bytes = self.gpu.binding_bytes() / 8 * 7;
+        let bytes = bytes.min(layer_bytes.saturating_mul(all));
         let processor = KvSpace::of_processor(tensor_bytes);
         // With more for keys and values fewer layers are on the GPU.
         let most = processor.and_then(|processor| processor.most).map(|most| MostMemory {
             total: most.total.saturating_add(bytes),
             free: most.free.saturating_add(bytes),
         });
-        let space = KvSpace { bytes, why: "what the GPU's memory leaves", most };
+        let space = KvSpace { bytes, layer_bytes, why: "what the GPU's memory leaves", most };
         // Those of other layers take the processor's memory.
         let other = processor.filter(|_| here < all);
         Some(other.filter(|other| other.bytes < bytes).unwrap_or(space))

@@ -36,17 +36,24 @@ struct Case {
     context_len: usize,
     vocab_size: usize,
     is_on_gpu: bool,
+    n_groups: usize,
 }
 
 impl Case {
     fn new(file: Gguf, is_on_gpu: bool) -> Case {
         let arch = Architecture::read(&file, None).unwrap();
-        Case { context_len: arch.context_len, vocab_size: arch.vocab_size, file, is_on_gpu }
+        let n_groups = arch.cache_groups.len();
+        Case { context_len: arch.context_len, vocab_size: arch.vocab_size, file, is_on_gpu, n_groups }
+    }
+
+    /// As many in every cache group.
+    fn pages(&self, n_pages: usize) -> Vec<usize> {
+        vec![n_pages; self.n_groups]
     }
 
     fn engine(&self, limits: Limits) -> Engine {
         let arch = Architecture::read(&self.file, None).unwrap();
-        let room = KvRoom { n_pages: vec![limits.n_pages; arch.cache_groups.len()], kv_type: KvType::F16 };
+        let room = KvRoom { n_pages: limits.n_pages.clone(), kv_type: KvType::F16 };
         let model: Box<dyn Model> = if self.is_on_gpu {
             let gpu = Wgpu::new(Gpu::open(&Choice::Best).unwrap()).unwrap();
             Box::new(Transformer::load(&self.file, arch, gpu, &room).unwrap())
@@ -54,7 +61,7 @@ impl Case {
             let cpu = Cpu::new(Isa::best(), N_THREADS).unwrap();
             Box::new(Transformer::load(&self.file, arch, cpu, &room).unwrap())
         };
-        let config = Config::new(limits.n_pages);
+        let config = Config::new(limits.n_pages.clone());
         Engine::start(model, Config { limits, ..config })
     }
 
@@ -116,7 +123,7 @@ fn completions(events: &Receiver<Event>, n: u32, mut cancel: impl FnMut(usize)) 
 /// Every request by itself on an engine that keeps nothing.
 fn alone(case: &Case) -> Vec<Vec<Completion>> {
     let n_pages = case.context_len.div_ceil(PAGE_LEN);
-    let limits = Config::new(n_pages).limits;
+    let limits = Config::new(case.pages(n_pages)).limits;
     let engine = case.engine(Limits { prefix_cache: false, max_sequences: 1, ..limits });
     let handle = engine.handle();
     let one = |request: Request| {
@@ -177,7 +184,7 @@ fn check(case: &Case) {
     for (max_rows, speculate, n_pages) in
         [(16, true, 2 * worst), (2048, true, 40 * worst), (2048, false, 3 * worst), (48, false, 40 * worst)]
     {
-        let limits = Config::new(n_pages).limits;
+        let limits = Config::new(case.pages(n_pages)).limits;
         let limits = Limits { max_rows, min_rows: 16, max_sequences: 24, step_target: 3_000, ..limits };
         let metrics = together(case, limits, speculate, &expected);
         met.0 += metrics.sequences.preemptions;
@@ -234,7 +241,7 @@ fn sequences_go_on_after_a_gpu_is_lost() {
     let n_pages = 64;
     let run = |times: usize| -> Vec<Vec<Completion>> {
         let (model, lose) = mortal(&file, n_pages);
-        let engine = Engine::start(model, Config::new(n_pages));
+        let engine = Engine::start(model, Config::new(case.pages(n_pages)));
         // A healthy model's numbers are noted when nothing has come for a second: the new device must have them too.
         std::thread::sleep(Duration::from_millis(1500));
         let handle = engine.handle();

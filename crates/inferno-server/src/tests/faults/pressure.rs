@@ -15,7 +15,7 @@ fn four_times_more_than_there_is_room_for_finishes_with_the_same_texts() {
     let bodies: Vec<Value> = (0..12).map(|i| story(&format!("{i} Once upon a time"), 66)).collect();
     let calm = texts(&start(Settings::default()), &bodies);
     assert!(calm.iter().all(Result::is_ok), "{calm:?}");
-    let server = start_with(Settings::default(), |config| config.limits.n_pages = 9);
+    let server = start_with(Settings::default(), |config| config.limits.n_pages = vec![9]);
     assert_eq!(texts(&server, &bodies), calm);
     assert!(server.metric("inferno_preemptions_total") > 0.0);
     check_well(&server);
@@ -23,7 +23,7 @@ fn four_times_more_than_there_is_room_for_finishes_with_the_same_texts() {
 
 #[test]
 fn what_never_fits_is_refused_at_once() {
-    let server = start_with(Settings::default(), |config| config.limits.n_pages = 4);
+    let server = start_with(Settings::default(), |config| config.limits.n_pages = vec![4]);
     // 128 positions: the prompt is one token.
     assert_eq!(server.post("/v1/completions", &story("a", 127)).status, 200);
     let refused = server.post("/v1/completions", &story("a", 129));

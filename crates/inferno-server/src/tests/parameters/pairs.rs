@@ -176,7 +176,7 @@ fn prompts_are_checked_for_type_emptiness_and_vocabulary() {
 #[test]
 fn a_prompt_may_fill_the_context_but_for_one_token() {
     // The pool is smaller than the model's context, and so the limit.
-    let server = start_with(Settings::default(), |config| config.limits.n_pages = 3);
+    let server = start_with(Settings::default(), |config| config.limits.n_pages = vec![3]);
     let send = |n: usize, members: &Value| {
         let mut members = members.clone();
         members["prompt"] = json!(vec![100; n]);

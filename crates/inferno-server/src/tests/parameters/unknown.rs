@@ -146,7 +146,7 @@ fn every_name_of_a_parameter_does_what_it_says() {
 
 #[test]
 fn no_limit_of_its_own_is_as_long_as_the_context() {
-    let server = start_with(Settings::default(), |config| config.limits.n_pages = 3);
+    let server = start_with(Settings::default(), |config| config.limits.n_pages = vec![3]);
     for (path, name) in [(TEXT, "max_tokens"), (TEXT, "n_predict"), (CHAT, "max_completion_tokens")] {
         let mut body = with(path, &json!({ "ignore_eos": true, "max_tokens": null }));
         body[name] = json!(-1);

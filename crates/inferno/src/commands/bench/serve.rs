@@ -19,6 +19,7 @@ use serde_json::{Value as Json, json};
 use super::machine::Machine;
 use crate::cli::{self, EngineKnobs, Rate};
 use crate::commands::{note, print};
+use crate::kv_memory::KvPlan;
 use crate::{interrupt, load};
 use drive::{Load, Run, drive};
 use report::{Measured, Report};
@@ -65,20 +66,20 @@ fn open(args: &cli::BenchServe) -> Result<Option<()>> {
     let mut workload = Workload::new(arrivals, args.length_scale, context_len);
     let target = args.compute.target()?;
     let runs_on = target.runs_on(&opened);
-    let kv = args.kv.plan(&arch, runs_on.kv_type, target.kv_space(&opened, &arch))?;
-    let n_pages = kv.n_pages;
-    workload.fit(n_pages);
+    let kv =
+        args.kv.plan(&arch, runs_on.kv_type, target.kv_space(&opened, &arch), args.engine.budget.get())?;
+    workload.fit(kv.longest / PAGE_LEN);
     ensure!(
         !workload.arrivals.is_empty(),
         "none of the requests fits the context of {context_len} positions and a KV pool of {}: `--length-scale` makes \
          them shorter",
-        n_pages * PAGE_LEN
+        kv.positions
     );
     note(&kv.to_string());
     let machine = Machine::found();
-    let model = opened.model(arch.clone(), n_pages, target, None)?;
+    let model = opened.model(arch.clone(), kv.n_pages.clone(), target, None)?;
     interrupt::listen()?;
-    let mut bench = Bench { args, n_pages, model: Some(model) };
+    let mut bench = Bench { args, kv, model: Some(model) };
     let Some(per_second) = bench.rate(&workload)? else { return Ok(None) };
     let workload = workload.at_rate(per_second);
     let Some(measured) = bench.measure(&workload)? else { return Ok(None) };
@@ -102,7 +103,7 @@ fn open(args: &cli::BenchServe) -> Result<Option<()>> {
 /// A model that goes from engine to engine.
 struct Bench<'a> {
     args: &'a cli::BenchServe,
-    n_pages: usize,
+    kv: KvPlan,
     /// `None` while an engine has it.
     model: Option<Box<dyn Model>>,
 }
@@ -144,7 +145,7 @@ impl Bench<'_> {
         let n_sequences = if variant.batching { sequences.get() } else { 1 };
         let load = Load {
             workload,
-            config: config(&self.args.engine, self.n_pages, n_sequences, variant.prefix_cache),
+            config: config(&self.args.engine, self.kv.n_pages.clone(), n_sequences, variant.prefix_cache),
             spec: spec(self.args),
             speculate: variant.speculation,
         };
@@ -179,7 +180,7 @@ impl Bench<'_> {
             workload.n_prompt(),
             workload.n_completion(),
             self.args.kv.sequences,
-            self.n_pages * PAGE_LEN,
+            self.kv.positions,
             self.args.repeats,
         )
     }
@@ -187,7 +188,7 @@ impl Bench<'_> {
     fn settings(&self, runs_on: &load::RunsOn) -> Json {
         let mut json = settings(self.args, runs_on);
         json["sequences"] = self.args.kv.sequences.get().into();
-        json["kv_tokens"] = (self.n_pages * PAGE_LEN).into();
+        json["kv_tokens"] = self.kv.positions.into();
         json["length_scale"] = self.args.length_scale.into();
         json["trace"] = self.args.trace.as_ref().map(|path| path.display().to_string()).into();
         json["rate_is_measured"] = self.args.rate.is_none().into();
@@ -224,7 +225,7 @@ impl Variant {
 }
 
 /// An engine that refuses nothing for want of a place in the queue.
-fn config(knobs: &EngineKnobs, n_pages: usize, n_sequences: usize, prefix_cache: bool) -> Config {
+fn config(knobs: &EngineKnobs, n_pages: Vec<usize>, n_sequences: usize, prefix_cache: bool) -> Config {
     let limits = Limits {
         max_sequences: n_sequences,
         max_rows: knobs.budget.get(),

@@ -246,6 +246,7 @@ impl Row {
         };
         let answer = Work::Decode { n_steps, depth: CONTEXT, n_sequences };
         let Plan { mut items, n_pages } = Plan::of(&[Work::Prompt { n_tokens: CONTEXT }, answer]);
+        let n_pages = vec![n_pages; arch.cache_groups.len()];
         let (answer, prompt) = (items.pop().expect("two items"), items.pop().expect("two items"));
         let target = compute.target()?;
         Ok(Row {

@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use inferno_model::batch::PAGE_LEN;
 use inferno_server::{Card, Parts};
 
 use crate::kv_memory::{KvPlan, shown};
@@ -27,15 +26,15 @@ pub(super) fn loaded(
     let (device, threads) = (&*runs_on.level, runs_on.n_threads);
     let (model, dtype, parameters) = (&*card.names[0], &*card.dtype, card.n_params);
     tracing::info!(model, dtype, parameters, device, threads, seconds, "loaded the model");
-    let room = plan.n_pages * PAGE_LEN;
+    let (room, longest) = (plan.positions, plan.longest);
     let (kv_memory, kv_type) = (shown(plan.bytes), runs_on.kv_type.name());
-    let context = context_len.min(room);
+    let context = context_len.min(longest);
     tracing::info!(context, sequences = n_sequences, room, kv_memory, kv_type, "{plan}");
-    if room < context_len {
+    if longest < context_len {
         tracing::warn!(
             context,
-            "the KV pool has room for {room} positions, fewer than the context of {context_len}: requests may have \
-             {room} tokens (`--kv-memory` takes more)"
+            "the KV pool has room for {longest} positions, fewer than the context of {context_len}: requests may have \
+             {longest} tokens (`--kv-memory` takes more)"
         );
     }
 }

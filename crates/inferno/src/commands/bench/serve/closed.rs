@@ -35,7 +35,8 @@ pub(super) fn closed(args: &cli::BenchServe, n_sequences: usize) -> Result<Optio
     let item = Plan::of(&[work]).items.pop().expect("one work is one item");
     let target = args.compute.target()?;
     let runs_on = target.runs_on(&opened);
-    let model = opened.model(arch.clone(), n_pages, target, None)?;
+    let n_pages = vec![n_pages; arch.cache_groups.len()];
+    let model = opened.model(arch.clone(), n_pages.clone(), target, None)?;
     interrupt::listen()?;
     let mut closed = Closed { args, item, n_pages, n_sequences, samples: Vec::new() };
     let Some(mut model) = closed.warm_up(model)? else { return Ok(None) };
@@ -67,7 +68,7 @@ pub(super) fn closed(args: &cli::BenchServe, n_sequences: usize) -> Result<Optio
 struct Closed<'a> {
     args: &'a cli::BenchServe,
     item: Item,
-    n_pages: usize,
+    n_pages: Vec<usize>,
     n_sequences: usize,
     samples: Vec<Sample>,
 }
@@ -112,7 +113,7 @@ impl Closed<'_> {
         let prefix_cache = !self.args.engine.no_prefix_cache;
         let load = Load {
             workload: &Workload { arrivals, ..Workload::default() },
-            config: super::config(&self.args.engine, self.n_pages, self.n_sequences, prefix_cache),
+            config: super::config(&self.args.engine, self.n_pages.clone(), self.n_sequences, prefix_cache),
             spec: super::spec(self.args),
             speculate: false,
         };
