@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::pages::PageCounts;
 use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, SeqId, Usage};
 use crate::sampler::{Chooser, History, TokenLogprob, TokenMask};
-use crate::scheduler::{Arrival, Limits, Plan, Scheduler};
+use crate::scheduler::{Arrival, Limits, Plan, PlanSpan, Scheduler};
 pub use admission::Shape;
 pub(crate) use admission::check;
 pub use health::{logits_hash, words};
@@ -70,7 +70,9 @@ struct Scratch {
     batch: Batch,
     tokens: Vec<u32>,
     wants: Vec<Want>,
-    /// (steps, spans) tokens of steps that were chained.
+    /// Spans that take part in all steps of a chain, in the plan's order; empty without one.
+    chained: Vec<PlanSpan>,
+    /// (steps, chained spans) their tokens
     chain: Vec<Option<u32>>,
     chosen: Vec<(u32, Option<TokenLogprob>)>,
     chooser: Chooser,
@@ -243,7 +245,7 @@ impl Core {
             started.filter_map(|&seq| self.start(seq, start).err().map(|why| (seq, why))).collect();
         let mut result = Ok(());
         if !scratch.plan.spans.is_empty() {
-            let n = self.chain_len(&scratch.plan);
+            let n = self.chain_len(&scratch.plan, &mut scratch.chained);
             self.fill(&mut scratch);
             let before = (self.clock)();
             let (Core { model, .. }, Scratch { batch, chain, .. }) = (&mut *self, &mut scratch);
@@ -263,7 +265,11 @@ impl Core {
                     self.metrics.busy_time += took * n as u64;
                     let Plan { n_decoding, n_prompt_rows, .. } = scratch.plan;
                     self.experience.speed.observe(n_decoding, n_prompt_rows, took);
-                    for _ in 0..n {
+                    for i in 0..n {
+                        if i == 1 {
+                            let n_chained = scratch.chained.len();
+                            (scratch.plan.n_rows, scratch.plan.n_decoding) = (n_chained, n_chained);
+                        }
                         self.scheduler.observe(&scratch.plan, each);
                         self.metrics.step_time.add(took);
                         self.metrics.overhead_time.add(took.saturating_sub(each));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use inferno_model::architecture::{Architecture, CacheGroup};
-use inferno_model::batch::{Batch, PAGE_LEN, PageId, PageTable, Span};
+use inferno_model::batch::{Batch, PAGE_LEN, PageId, PageTable, Span, Want};
 use inferno_model::error::StepError;
 use inferno_model::output::{Output, RowOutput};
 use inferno_model::transformer::{Chaining, Model};
@@ -58,6 +58,8 @@ pub(crate) struct Fake {
     clock: Arc<AtomicU64>,
     n_steps: u64,
     pub(crate) fault: Fault,
+    /// Microseconds of a step, beside 3 for each row.
+    pub(crate) step_time: u64,
     /// Does it choose tokens as a device does?
     pub(crate) chooses: bool,
     chain: Vec<Option<u32>>,
@@ -90,7 +92,8 @@ impl Fake {
         let pool = n_pages.iter().map(|n| vec![POISON; n * PAGE_LEN]).collect();
         let pool = Pool(Arc::new(Mutex::new(pool)));
         let (output, chain) = Default::default();
-        Fake { arch, pool, output, clock, n_steps: 0, fault: Fault::None, chooses: false, chain }
+        let (n_steps, fault, step_time, chooses) = (0, Fault::None, 100, false);
+        Fake { arch, pool, output, clock, n_steps, fault, step_time, chooses, chain }
     }
 
     /// The hash of all tokens before `position`, verified in every cache group.
@@ -126,7 +129,7 @@ impl Model for Fake {
 
     fn step(&mut self, batch: &Batch) -> Result<&Output, StepError> {
         self.n_steps += 1;
-        self.clock.fetch_add(100 + 3 * batch.n_rows() as u64, Ordering::Relaxed);
+        self.clock.fetch_add(self.step_time + 3 * batch.n_rows() as u64, Ordering::Relaxed);
         match self.fault {
             Fault::PanicOnceAt(step) => assert!(self.n_steps != step, "once"),
             Fault::PanicFrom(step) => assert!(self.n_steps < step, "for ever"),
@@ -165,24 +168,37 @@ impl Model for Fake {
 
 impl Chaining for Fake {
     fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError> {
-        let mut tokens: Vec<u32> = batch.tokens().to_vec();
+        self.step(batch)?;
         let mut chain = Vec::new();
         let n_groups = self.arch.cache_groups.len();
-        for i in 0..n {
+        let is_chained = |span: &&Span| matches!(batch.wants()[span.rows.start], Want::Sample(_));
+        for span in batch.spans().iter().filter(is_chained) {
+            assert_eq!(span.rows.len(), 1, "a sequence in a chain has a row");
+            chain.push(token_of(&self.output, span.rows.start));
+        }
+        let n_chained = chain.len();
+        let first = std::mem::take(&mut self.output);
+        for i in 1..n {
             let mut step = Batch::default();
-            for (span, (&token, &want)) in batch.spans().iter().zip(tokens.iter().zip(batch.wants())) {
+            for (span_idx, span) in batch.spans().iter().filter(is_chained).enumerate() {
+                let token = chain[(i - 1) * n_chained + span_idx].expect("logits are numbers");
                 let tables: Vec<PageTable> = (0..n_groups).map(|g| batch.page_table(span, g)).collect();
-                step.push(&[token], span.start + i, &tables, want);
+                step.push(&[token], span.start + i, &tables, batch.wants()[span.rows.start]);
             }
             self.step(&step)?;
-            for (row, token) in tokens.iter_mut().enumerate() {
-                let Some(RowOutput::Token(next)) = self.output.get(row) else { panic!("a row samples") };
-                *token = next;
-                chain.push(Some(next));
-            }
+            chain.extend((0..n_chained).map(|row| token_of(&self.output, row)));
         }
+        // Only its rows that want logits count.
+        self.output = first;
         self.chain = chain;
         Ok(&self.chain)
+    }
+}
+
+fn token_of(output: &Output, row: usize) -> Option<u32> {
+    match output.get(row) {
+        Some(RowOutput::Token(token)) => Some(token),
+        other => panic!("a row in a chain samples, not {other:?}"),
     }
 }
 

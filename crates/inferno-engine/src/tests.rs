@@ -1,5 +1,6 @@
 //! The whole engine on a fake model: every accepted request ends once, with the tokens it would have got alone.
 
+mod chains;
 mod ends;
 mod isolation;
 mod simulation;

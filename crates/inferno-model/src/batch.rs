@@ -134,6 +134,27 @@ impl Batch {
         self.wants.extend_from_slice(wants);
     }
 
+    /// Removes the sequences whose last row wants no sample.
+    pub(crate) fn keep_sampled(&mut self) {
+        let Batch { tokens, positions, wants, spans, .. } = self;
+        let mut n = 0;
+        spans.retain_mut(|span| {
+            let rows = span.rows.clone();
+            let is_kept = matches!(wants[rows.end - 1], Want::Sample(_));
+            if is_kept {
+                tokens.copy_within(rows.clone(), n);
+                positions.copy_within(rows.clone(), n);
+                wants.copy_within(rows.clone(), n);
+                span.rows = n..n + rows.len();
+                n += rows.len();
+            }
+            is_kept
+        });
+        tokens.truncate(n);
+        positions.truncate(n);
+        wants.truncate(n);
+    }
+
     /// Makes every sequence's only row the one after it. Its token is not known yet.
     pub(crate) fn advance(&mut self) {
         for span in &mut self.spans {

@@ -38,10 +38,12 @@ pub trait Model: Send {
 
 /// A model whose chosen tokens are embedded where they were chosen.
 pub trait Chaining {
-    /// `n` steps, each with the tokens that the one before has chosen: (n, sequences) tokens, `None` from where no logit is a
-    /// number. Every sequence of `batch` has one row, which wants a sample by a spec that
-    /// [suits](crate::sample::SampleSpec::suits_devices), and a page table for `n` positions from it on. They are the tokens
-    /// that `n` calls of [`Model::step`] would choose.
+    /// `n` steps, each with the tokens that the one before has sampled: (n, chained sequences) tokens, `None` from where no
+    /// logit is a number. They are the tokens that `n` calls of [`Model::step`] would sample.
+    ///
+    /// A sequence of `batch` is chained if its only row wants a sample, by a spec that
+    /// [suits](crate::sample::SampleSpec::suits_devices); its page table covers `n` positions from the row on. Sequences
+    /// whose rows want logits or nothing are in the first step only, and [`Model::output`] has their logits afterwards.
     fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError>;
 }
 

@@ -56,11 +56,16 @@ impl Output {
         &self.logits[i * self.vocab_size..][..self.vocab_size]
     }
 
-    /// Notes who wants what of `batch` and forgets the step before.
+    /// Notes what the rows of `batch` want and forgets the step before.
     pub(crate) fn start(&mut self, batch: &Batch, vocab_size: usize) {
+        self.start_where(batch, vocab_size, |want| want != Want::Nothing);
+    }
+
+    /// As [`Output::start`], for rows whose want is one of those.
+    pub(crate) fn start_where(&mut self, batch: &Batch, vocab_size: usize, is_one: impl Fn(Want) -> bool) {
         self.vocab_size = vocab_size;
         self.rows.clear();
-        self.rows.extend((0..batch.n_rows()).filter(|&row| batch.wants()[row] != Want::Nothing));
+        self.rows.extend((0..batch.n_rows()).filter(|&row| is_one(batch.wants()[row])));
         self.wants.clear();
         self.wants.extend(self.rows.iter().map(|&row| batch.wants()[row]));
         self.logits.clear();

@@ -9,7 +9,7 @@ use inferno_format::Gguf;
 
 use crate::architecture::{Architecture, CacheGroup, CacheKind};
 use crate::backend::{Backend, KvShape};
-use crate::batch::Batch;
+use crate::batch::{Batch, Want};
 use crate::error::{LoadError, StepError};
 use crate::ffn::FfnScratch;
 use crate::heartbeat::Heartbeat;
@@ -59,6 +59,7 @@ struct Scratch<T> {
     ffns: FfnScratch<T>,
     logits: T, // (rows that want something, vocab_size)
     chosen: T, // (tokens that the device chooses, 1)
+    kept: T,   // (rows of a chain's first step that want logits, vocab_size)
 }
 
 impl<B: Backend> Transformer<B> {
@@ -98,6 +99,7 @@ impl<B: Backend> Transformer<B> {
             ffns: FfnScratch::new(layers.iter().filter_map(|l| l.ffn), &mut backend)?,
             logits: backend.buffer(arch.vocab_size)?,
             chosen: backend.buffer(1)?,
+            kept: backend.buffer(arch.vocab_size)?,
         };
         let angles = arch.ropes.iter().map(Angles::new).collect();
         let (output, chain, heartbeat) = (Output::default(), Chain::default(), Arc::default());
@@ -126,16 +128,15 @@ impl<B: Backend> Transformer<B> {
         self
     }
 
-    /// Panics if a row of `batch`, or one of the `n - 1` after it, cannot be computed.
+    /// Panics if a row of `batch`, or one of the `n - 1` after a row that wants a sample, cannot be computed.
     fn check(&self, batch: &Batch, n: usize) {
         assert!(
             batch.tokens().iter().all(|&t| (t as usize) < self.arch.vocab_size),
             "tokens are in the vocabulary"
         );
-        assert!(
-            batch.positions().iter().all(|&p| p as usize + n <= self.arch.context_len),
-            "positions are within the context"
-        );
+        let n_steps = |want: &Want| if matches!(want, Want::Sample(_)) { n } else { 1 };
+        let ends = batch.positions().iter().zip(batch.wants()).map(|(&p, want)| p as usize + n_steps(want));
+        assert!(ends.max() <= Some(self.arch.context_len), "positions are within the context");
     }
 
     /// Runs the layers, from tokens or hidden rows to the residual stream after the last one.

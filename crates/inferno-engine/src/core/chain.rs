@@ -1,37 +1,64 @@
 //! Steps that follow each other on the device: where nothing but the next tokens is to be decided, and the device decides
 //! that, the host need not be asked.
+//!
+//! Sequences that need the host (for a grammar, penalties or log-probabilities) do not end the chain of the others. They are in
+//! its first step, and wait for its end:
+//!
+//! ```text
+//! step              1   2   3   4 | 5   6   7   8
+//! sampled there     a   a   a   a | a   a   a   a
+//! needs the host    b             | b
+//! ```
+//!
+//! So the chain is bounded by what they lose. Of `k` steps after the first one each costs every sequence that waits a step's
+//! time, and saves every sequence in the chain the way to the host: there are at most as many such steps as there are chained
+//! sequences for each that waits. And it ends in time for them to be as fast as anyone reads.
 
 use super::Core;
 use crate::request::Micros;
-use crate::scheduler::Plan;
+use crate::scheduler::{Plan, PlanSpan};
 
 /// Steps in a chain, at most.
 const MOST_STEPS: usize = 16;
 /// What a chain may take, about: who comes or cancels meanwhile waits for its end, and its tokens are told at once.
 const CHAIN_TIME: Micros = 25_000;
+/// The same where sequences that need the host wait for the end.
+const SHARED_CHAIN_TIME: Micros = 10_000;
 
 impl Core {
-    /// How many steps the plan is good for: 1 unless all of it are sequences with a token each to go on from. Makes sure
-    /// of their pages.
-    pub(super) fn chain_len(&mut self, plan: &Plan) -> usize {
+    /// Number of steps that the plan is good for: 1 unless all of its sequences decode, without drafts, and nothing waits.
+    /// `chained` becomes the spans that take part in all steps, none if it is 1, and they have pages for them.
+    pub(super) fn chain_len(&mut self, plan: &Plan, chained: &mut Vec<PlanSpan>) -> usize {
+        chained.clear();
         let has_others =
             plan.n_prompt_rows > 0 || !plan.drafts.is_empty() || self.scheduler.counts().waiting > 0;
-        if self.model.chaining().is_none() || has_others {
+        if has_others || self.model.chaining().is_none() {
             return 1;
         }
-        let mut n = MOST_STEPS.min(self.steps_in_time(plan.n_rows));
+        let mut n = MOST_STEPS.min(self.steps_in(CHAIN_TIME, plan.n_rows));
         for span in &plan.spans {
             let live = &self.live[&span.id];
-            if span.rows.len() != 1 || !live.suits_devices() {
-                return 1;
+            if live.suits_devices() {
+                n = n.min(live.max_tokens - live.usage.n_completion);
+                chained.push(span.clone());
             }
-            n = n.min(live.max_tokens - live.usage.n_completion);
         }
-        if n < 2 { 1 } else { self.scheduler.reach(plan, n) }
+        let n_waiting = plan.spans.len() - chained.len();
+        if let Some(shared) = chained.len().checked_div(n_waiting) {
+            n = n.min(1 + shared).min(self.steps_in(SHARED_CHAIN_TIME, plan.n_rows));
+        }
+        if n > 1 && !chained.is_empty() {
+            n = self.scheduler.reach(chained, n);
+        }
+        if n < 2 || chained.is_empty() {
+            chained.clear();
+            return 1;
+        }
+        n
     }
 
-    fn steps_in_time(&self, n_rows: usize) -> usize {
+    fn steps_in(&self, time: Micros, n_rows: usize) -> usize {
         let expected = self.scheduler.budget().expected(n_rows);
-        expected.map_or(1, |expected| (CHAIN_TIME as f64 / expected.max(1.0)) as usize)
+        expected.map_or(1, |expected| (time as f64 / expected.max(1.0)) as usize)
     }
 }

@@ -42,13 +42,17 @@ impl Core {
 
     /// Gives every sequence its part of the step.
     pub(super) fn deliver(&mut self, scratch: &mut Scratch, now: Micros) {
-        let mut first_row = 0;
+        let (mut first_row, mut n_chained) = (0, 0);
         for i in 0..scratch.plan.spans.len() {
             let span = scratch.plan.spans[i].clone();
             let n_rows = span.rows.len() + span.drafts.len();
+            let in_chain = scratch.chained.get(n_chained).filter(|chained| chained.id == span.id);
+            let chain_idx = in_chain.map(|_| n_chained);
+            n_chained += usize::from(chain_idx.is_some());
             // What goes wrong with one sequence ends that one.
-            let end =
-                catch_unwind(AssertUnwindSafe(|| self.deliver_span(&span, (i, first_row), scratch, now)));
+            let end = catch_unwind(AssertUnwindSafe(|| {
+                self.deliver_span(&span, (chain_idx, first_row), scratch, now)
+            }));
             first_row += n_rows;
             match end {
                 Ok(None) => {}
@@ -62,11 +66,11 @@ impl Core {
     fn deliver_span(
         &mut self,
         span: &PlanSpan,
-        (span_idx, first_row): (usize, usize),
+        (chain_idx, first_row): (Option<usize>, usize),
         scratch: &mut Scratch,
         now: Micros,
     ) -> Option<Finish> {
-        let Scratch { plan, tokens, chain, chosen, chooser, .. } = scratch;
+        let Scratch { plan, tokens, chained, chain, chosen, chooser, .. } = scratch;
         let output = self.model.output();
         let sequence = self.scheduler.get(span.id)?;
         let live = self.live.get_mut(&span.id)?;
@@ -78,8 +82,8 @@ impl Core {
 
         chosen.clear();
         let is_last = span.rows.end == sequence.tokens.len();
-        let finish = if !chain.is_empty() {
-            let tokens = chain[span_idx..].iter().step_by(plan.spans.len());
+        let finish = if let Some(chain_idx) = chain_idx {
+            let tokens = chain[chain_idx..].iter().step_by(chained.len());
             live.take_chain(tokens.copied(), chosen)
         } else if is_last && live.max_tokens > 0 {
             let drafts = &plan.drafts[span.drafts.clone()];

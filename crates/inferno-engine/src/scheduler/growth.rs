@@ -2,7 +2,7 @@
 
 use inferno_model::batch::{PAGE_LEN, PageId};
 
-use super::{Plan, Scheduler};
+use super::{Plan, PlanSpan, Scheduler};
 use crate::forecast::Pool;
 use crate::request::SeqId;
 
@@ -65,11 +65,11 @@ impl Scheduler {
         reached
     }
 
-    /// Pages for up to `n` steps with this plan's sequences, of those that are not reserved for others; returns how many
-    /// steps they last for.
-    pub(crate) fn reach(&mut self, plan: &Plan, n: usize) -> usize {
+    /// Pages for up to `n` steps with the sequences of these spans, of those that are not reserved for others; returns the
+    /// number of steps that they last for.
+    pub(crate) fn reach(&mut self, spans: &[PlanSpan], n: usize) -> usize {
         let mut n = n;
-        for span in &plan.spans {
+        for span in spans {
             let end = span.rows.end - 1;
             n = self.reach_spare(span.id, end + n) - end;
         }

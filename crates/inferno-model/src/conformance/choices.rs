@@ -7,7 +7,7 @@ use crate::architecture::Architecture;
 use crate::backend::{Backend, KvType};
 use crate::batch::{Batch, PageId, Want};
 use crate::output::{Output, RowOutput};
-use crate::sample::{Pick, SampleSpec};
+use crate::sample::{Pick, SampleSpec, argmax};
 use crate::transformer::{KvRoom, Model, Transformer};
 
 /// Tokens that a device chooses are those of [`Pick::choose`], and embedding them is embedding them.
@@ -59,7 +59,8 @@ pub(super) fn choices<B: Backend>(b: &mut B) {
     }
 }
 
-/// Three sequences that go on step by step, and in chains: equal tokens.
+/// Three sequences that go on step by step, and in chains: equal tokens. Another one between them wants logits in every
+/// call, so that it is in the first step of a chain only: equal logits.
 pub(super) fn chains_choose_what_steps_do<B: Backend + Send>(
     new: &impl Fn() -> B,
     file: &Gguf,
@@ -69,18 +70,23 @@ pub(super) fn chains_choose_what_steps_do<B: Backend + Send>(
     B::Buffer: Send,
     B::KvPool: Send,
 {
-    const STARTS: [usize; 3] = [1, 30, 9];
+    const STARTS: [usize; 4] = [1, 30, 20, 9];
+    /// The one that wants logits.
+    const HOST: usize = 1;
     const N_STEPS: usize = 12;
-    let run = |lengths: &[usize]| -> Vec<Option<u32>> {
+    // Tokens of the others by step, and logits by call.
+    let run = |lengths: &[usize]| -> (Vec<Option<u32>>, Vec<Vec<f32>>) {
         let arch = Architecture::read(file, None).expect("a model that loads");
         let (n_groups, vocab_size) = (arch.cache_groups.len(), arch.vocab_size as u64);
         let room = KvRoom { n_pages: vec![2 * STARTS.len(); n_groups], kv_type };
         let mut model = Transformer::load(file, arch, new(), &room).expect("a model that loads");
         let mut noise = Noise(3);
-        let pages: Vec<[PageId; 2]> = (0..STARTS.len() as u32).map(|i| [PageId(i), PageId(i + 3)]).collect();
+        let pages: Vec<[PageId; 2]> = (0..STARTS.len() as u32).map(|i| [PageId(i), PageId(i + 4)]).collect();
         let want = |i: usize| {
-            let (top_k, temperature, top_p) = [(0, 0.8, 0.9), (0, 0.0, 1.0), (40, 0.8, 1.0)][i];
-            Want::Sample(SampleSpec { top_k, temperature, top_p, seed: i as u64, ..SampleSpec::GREEDY })
+            let (top_k, temperature, top_p) =
+                [(0, 0.8, 0.9), (0, 0.0, 1.0), (0, 0.0, 1.0), (40, 0.8, 1.0)][i];
+            let spec = SampleSpec { top_k, temperature, top_p, seed: i as u64, ..SampleSpec::GREEDY };
+            if i == HOST { Want::Logits } else { Want::Sample(spec) }
         };
         let mut batch = Batch::default();
         for (i, (&n, table)) in STARTS.iter().zip(&pages).enumerate() {
@@ -92,30 +98,38 @@ pub(super) fn chains_choose_what_steps_do<B: Backend + Send>(
             *end += n;
             Some(*end - 1)
         });
-        let mut tokens: Vec<Option<u32>> = ends.map(|row| token_of(output, row)).collect();
+        let ends: Vec<usize> = ends.collect();
+        let others = (0..STARTS.len()).filter(|&i| i != HOST);
+        let mut tokens: Vec<Option<u32>> = others.clone().map(|i| token_of(output, ends[i])).collect();
+        let mut rows = vec![output.logits(ends[HOST]).expect("a row that wants logits").to_vec()];
         let mut n_done = 0;
-        for &length in lengths {
+        for (n_calls, &length) in lengths.iter().enumerate() {
             let mut batch = Batch::default();
-            let last = tokens[tokens.len() - STARTS.len()..].to_vec();
+            let mut last = tokens[tokens.len() - others.clone().count()..].to_vec();
+            last.insert(HOST, rows.last().map(|row| argmax(row)));
             for (i, table) in pages.iter().enumerate() {
                 let token = last[i].expect("a model whose logits are numbers");
-                batch.push(&[token], STARTS[i] + n_done, &vec![&table[..]; n_groups], want(i));
+                let position = STARTS[i] + if i == HOST { n_calls } else { n_done };
+                batch.push(&[token], position, &vec![&table[..]; n_groups], want(i));
             }
             if length == 1 {
                 let output = model.step(&batch).expect("a step");
-                tokens.extend((0..STARTS.len()).map(|row| token_of(output, row)));
+                tokens.extend(others.clone().map(|row| token_of(output, row)));
             } else {
-                tokens.extend_from_slice(
-                    model.chaining().expect("a model that chains").chain(&batch, length).expect("steps"),
-                );
+                let chaining = model.chaining().expect("a model that chains");
+                tokens.extend_from_slice(chaining.chain(&batch, length).expect("steps"));
             }
+            rows.push(model.output().logits(HOST).expect("a row that wants logits").to_vec());
             n_done += length;
         }
-        tokens
+        (tokens, rows)
     };
-    let stepwise = run(&[1; N_STEPS]);
-    assert_eq!(run(&[N_STEPS]), stepwise, "a chain of {N_STEPS} steps");
-    assert_eq!(run(&[2, 1, 5, 4]), stepwise, "chains");
+    let (stepwise, rows) = run(&[1; N_STEPS]);
+    for lengths in [&[N_STEPS][..], &[2, 1, 5, 4]] {
+        let (tokens, rows_of_chains) = run(lengths);
+        assert_eq!(tokens, stepwise, "chains of {lengths:?} steps");
+        assert_eq!(rows_of_chains, rows[..=lengths.len()], "logits beside chains of {lengths:?} steps");
+    }
 }
 
 fn token_of(output: &Output, row: usize) -> Option<u32> {
