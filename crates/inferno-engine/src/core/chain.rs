@@ -10,9 +10,9 @@
 //! needs the host    b             | b
 //! ```
 //!
-//! So the chain is bounded by what they lose. Of `k` steps after the first one each costs every sequence that waits a step's
-//! time, and saves every sequence in the chain the way to the host: there are at most as many such steps as there are chained
-//! sequences for each that waits. And it ends in time for them to be as fast as anyone reads.
+//! So the chain is bounded by what they lose. Each step after the first costs every waiting sequence the time of a step and saves
+//! every chained one the way to the host: with `n` chained sequences beside `m` waiting ones there are at most `n / m` of them.
+//! And the chain ends in time for waiting sequences to be faster than anyone reads.
 
 use super::Core;
 use crate::request::Micros;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::sampler::{Distribution, Logprobs};
 
-/// What came of a world in which all sequences decode together.
+/// Results of a world in which all sequences decode together.
 struct Run {
     chained_steps: u64,
     steps: u64,
