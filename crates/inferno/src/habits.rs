@@ -6,8 +6,15 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 
 /// Flags with more than one letter behind a single dash, and what they are here.
-const SHORT: &[(&str, &str)] =
-    &[("-ngl", "--gpu-layers"), ("-np", "--sequences"), ("-fa", "--flash-attn"), ("-sys", "--system")];
+const SHORT: &[(&str, &str)] = &[
+    ("-ngl", "--gpu-layers"),
+    ("-ts", "--tensor-split"),
+    ("-cmoe", "--cpu-moe"),
+    ("-ncmoe", "--n-cpu-moe"),
+    ("-np", "--sequences"),
+    ("-fa", "--flash-attn"),
+    ("-sys", "--system"),
+];
 
 /// The command line with llama.cpp's short flags written out. What stands behind `--` stays.
 pub(crate) fn written_out(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {

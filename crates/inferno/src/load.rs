@@ -1,33 +1,39 @@
 //! From a path to a model on a device. The one place that chooses a backend, and the one that knows of features.
 
 mod advice;
+mod backends;
+mod cpu;
 mod flags;
-#[cfg(any(feature = "wgpu", target_os = "macos"))]
-mod gpu;
-#[cfg(not(any(feature = "wgpu", target_os = "macos")))]
-#[path = "load/no_gpu.rs"]
-mod gpu;
 mod stages;
+#[cfg(any(feature = "wgpu", target_os = "macos"))]
+mod wgpu;
 
+pub(crate) use backends::{DeviceRead, devices};
 pub(crate) use flags::{BackendChoice, Compute, GpuLayers, KvChoice, Units};
-pub(crate) use gpu::{GpuRead, devices, gpu_read};
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use inferno_cpu::{Cpu, Isa, StreamingRead};
+use inferno_cpu::{Isa, StreamingRead};
 use inferno_format::{DType, Gguf};
 use inferno_model::architecture::Architecture;
-use inferno_model::backend::{Backend, KvType};
-use inferno_model::error::LoadError;
+use inferno_model::backend::KvType;
 use inferno_model::model::{KvRoom, Model};
 use inferno_model::profile::Profile;
-use inferno_model::weights::Share;
 use inferno_text::Tokenizer;
 
 use crate::kv_memory::{KvSpace, context_that_fits};
+use backends::Opening;
+
+/// The backends of this build, in order of preference.
+const BACKENDS: &[backends::Compiled] = &[
+    #[cfg(any(feature = "wgpu", target_os = "macos"))]
+    wgpu::BACKEND,
+    cpu::BACKEND,
+];
+const HAS_GPUS: bool = cfg!(any(feature = "wgpu", target_os = "macos"));
 
 /// A file with what messages call it.
 pub(crate) struct Opened {
@@ -136,25 +142,14 @@ impl Opened {
         profile: Option<Profile>,
     ) -> Result<Box<dyn Model>> {
         let room = KvRoom { n_pages, kv_type: target.kv_type(self) };
-        let model = match target.device {
-            Device::Cpu { isa, n_threads } => self.load(&arch, Cpu::new(isa, n_threads)?, &room, profile),
-            Device::Gpu(gpu) => self.load_on_gpu(&arch, *gpu, &room, profile),
-        };
+        let model = target.opening.load(self, &arch, &room, profile);
         model.with_context(|| format!("cannot load `{}`", self.name))
     }
+}
 
-    /// Loads all layers onto one backend.
-    fn load<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send + 'static>(
-        &self,
-        arch: &Architecture,
-        backend: B,
-        room: &KvRoom,
-        profile: Option<Profile>,
-    ) -> Result<Box<dyn Model>, LoadError> {
-        let mut stages = stages::Stages::new(&self.file, arch, room, profile);
-        stages.push(Share::whole(arch), backend, None)?;
-        stages.finish()
-    }
+/// Bytes of all tensors.
+fn tensor_bytes(file: &Gguf) -> u64 {
+    file.tensors().iter().map(|t| t.n_bytes).sum()
 }
 
 /// A number of parameters, as models' names have it.
@@ -170,7 +165,7 @@ pub(crate) fn count(n: u64) -> String {
 /// What a model is going to run on.
 pub(crate) struct Target {
     kv: KvChoice,
-    device: Device,
+    opening: Box<dyn Opening>,
 }
 
 /// The same, to be said in reports.
@@ -190,16 +185,11 @@ impl std::fmt::Display for RunsOn {
     }
 }
 
-enum Device {
-    Cpu { isa: Isa, n_threads: NonZeroUsize },
-    Gpu(Box<gpu::Opening>),
-}
-
 impl Target {
     /// This machine's processor.
     pub(crate) fn best() -> Target {
-        let device = Device::Cpu { isa: Isa::best(), n_threads: NonZeroUsize::MIN };
-        Target { kv: KvChoice::Auto, device }
+        let opening = Box::new(cpu::Processor { isa: Isa::best(), n_threads: NonZeroUsize::MIN });
+        Target { kv: KvChoice::Auto, opening }
     }
 
     /// What keys and values are stored as: nothing is rounded if the model's matrices are not, else they take 16 bits.
@@ -208,27 +198,14 @@ impl Target {
             KvChoice::Type(kv_type) => kv_type,
             KvChoice::Auto => {
                 let mut matrices = opened.file.tensors().iter().filter(|t| t.n_rows() > 1);
-                if matrices.all(|t| t.dtype == DType::F32) { KvType::F32 } else { self.half_kv() }
+                if matrices.all(|t| t.dtype == DType::F32) { KvType::F32 } else { self.opening.half_kv() }
             }
-        }
-    }
-
-    fn half_kv(&self) -> KvType {
-        match &self.device {
-            Device::Cpu { isa, .. } => isa.half_kv(),
-            Device::Gpu(_) => KvType::F16,
         }
     }
 
     /// What keys and values may have of the memory where they will be.
     pub(crate) fn kv_space(&self, opened: &Opened, arch: &Architecture) -> Option<KvSpace> {
-        let tensor_bytes = opened.file.tensors().iter().map(|t| t.n_bytes).sum();
-        match &self.device {
-            Device::Cpu { .. } => KvSpace::of_processor(tensor_bytes),
-            Device::Gpu(gpu) => {
-                gpu.kv_space(arch, tensor_bytes).or_else(|| KvSpace::of_processor(tensor_bytes))
-            }
-        }
+        self.opening.kv_space(arch, &opened.file)
     }
 
     /// The longest context that keys and values of one sequence have memory for, if steps compute up to `max_rows` of its
@@ -239,15 +216,14 @@ impl Target {
         arch: &Architecture,
         max_rows: usize,
     ) -> Option<usize> {
-        let Device::Gpu(_) = self.device else { return None };
+        if !self.opening.takes_kv_in_advance() {
+            return None;
+        }
         Some(context_that_fits(arch, self.kv_type(opened), max_rows, &self.kv_space(opened, arch)?))
     }
 
     pub(crate) fn runs_on(&self, opened: &Opened) -> RunsOn {
-        let (level, n_threads) = match &self.device {
-            Device::Cpu { isa, n_threads } => (isa.to_string(), n_threads.get()),
-            Device::Gpu(gpu) => (format!("wgpu on {}", gpu.name()), gpu.n_threads()),
-        };
+        let (level, n_threads) = (self.opening.name(), self.opening.n_threads());
         RunsOn { level, n_threads, kv_type: self.kv_type(opened) }
     }
 }
@@ -264,18 +240,6 @@ impl Compute {
         let isa = Isa::available().into_iter().rfind(fits)?;
         let backend = BackendChoice::Cpu;
         Some(Compute { backend, isa: Some(isa), threads: Some(threads), ..Compute::default() })
-    }
-
-    /// What to use: opens the GPU if that is it. A GPU that cannot be had is said, and the processor takes its place.
-    pub(crate) fn target(&self) -> Result<Target> {
-        let device = match self.open_gpu()? {
-            Some(opening) => Device::Gpu(Box::new(opening)),
-            None => {
-                let isa = self.isa.map_or_else(|| Ok(Isa::best()), Isa::check)?;
-                Device::Cpu { isa, n_threads: self.n_threads() }
-            }
-        };
-        Ok(Target { kv: self.kv, device })
     }
 
     /// `n_bytes` of memory to measure how fast these threads read it with this instruction set.

@@ -1,10 +1,10 @@
 //! A model in stages is the model, bit for bit.
 
 use inferno_format::Gguf;
-use inferno_model::architecture::Architecture;
+use inferno_model::architecture::{Architecture, MixerShape};
 use inferno_model::backend::KvType;
 use inferno_model::batch::{Batch, PageId, Want};
-use inferno_model::conformance::uneven_layers;
+use inferno_model::conformance::{first_layers, uneven_layers};
 use inferno_model::error::LoadError;
 use inferno_model::ffn::FfnsElsewhere;
 use inferno_model::model::{KvRoom, Model};
@@ -118,4 +118,25 @@ fn tensors_without_a_place_in_any_stage_are_refused() {
     Transformer::load_share(&mut tensors, share, Reference::default(), &room(&arch)).unwrap();
     let error = tensors.finish().unwrap_err().to_string();
     assert!(error.contains("has no place in a `qwen2` model"), "{error}");
+}
+
+#[test]
+fn a_layer_without_rotation_knows_no_order_of_keys() {
+    let file = first_layers(&golden("llama"), 1);
+    let last_row = |rotates: bool, tokens: [u32; 3]| {
+        let mut arch = Architecture::read(&file, None).unwrap();
+        let Some(MixerShape::Attention(attention)) = &mut arch.layers[0].mixer else { panic!("it attends") };
+        attention.rope_idx = rotates.then_some(0);
+        let room = room(&arch);
+        let mut model = Transformer::load(&file, arch, Reference::default(), &room).unwrap();
+        let mut batch = Batch::default();
+        batch.push(&tokens, 0, &[&[PageId(0)][..]], Want::Logits);
+        model.step(&batch).unwrap().logits(2).unwrap().to_vec()
+    };
+    let difference = |rotates| {
+        let (there, back) = (last_row(rotates, [5, 9, 7]), last_row(rotates, [9, 5, 7]));
+        there.iter().zip(&back).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()))
+    };
+    assert!(difference(false) < 1e-4, "{}", difference(false));
+    assert!(difference(true) > 1e-3, "{}", difference(true));
 }

@@ -74,8 +74,8 @@ impl Session {
             Some(mib) => mib.get() << 20,
             None => (STREAM_MIB << 20).max(4 * machine.cache.unwrap_or(0)),
         };
-        let stream = match load::gpu_read(&args.compute, n_bytes)? {
-            Some(read) => Limit::Gpu(Box::new(read)),
+        let stream = match args.compute.device_read(n_bytes)? {
+            Some(read) => Limit::Gpu(read),
             None => Limit::Processor(Box::new(args.compute.streaming_read(n_bytes)?)),
         };
         let measure = |item: &Item| {

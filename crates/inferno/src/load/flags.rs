@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use clap::builder::FalseyValueParser;
 use inferno_cpu::Isa;
 use inferno_model::backend::KvType;
 
@@ -21,7 +22,8 @@ pub(crate) struct Compute {
     )]
     pub(crate) backend: BackendChoice,
 
-    /// GPU to use: its number in `inferno doctor` or a part of its name. Default: the one that is probably fastest
+    /// GPU to use: its number in `inferno doctor` or a part of its name, or several numbers with commas, which share the
+    /// layers. Default: the one that is probably fastest
     #[arg(long, value_name = "DEVICE", env = "INFERNO_DEVICE", hide_env_values = true)]
     pub(crate) device: Option<String>,
 
@@ -37,6 +39,31 @@ pub(crate) struct Compute {
         hide_env_values = true
     )]
     pub(crate) gpu_layers: GpuLayers,
+
+    /// Shares of the layers that each of several GPUs gets, in the order of `--device`, as in 3,2. Default: by free memory
+    #[arg(
+        long,
+        value_name = "N,..",
+        value_delimiter = ',',
+        value_parser = gpu_share,
+        env = "INFERNO_TENSOR_SPLIT",
+        hide_env_values = true
+    )]
+    pub(crate) tensor_split: Vec<f32>,
+
+    /// Compute all experts of a mixture on the processor, and everything else on the GPU
+    #[arg(long, env = "INFERNO_CPU_MOE", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub(crate) cpu_moe: bool,
+
+    /// Number of layers, counted from the first one, whose experts are computed on the processor
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "cpu_moe",
+        env = "INFERNO_N_CPU_MOE",
+        hide_env_values = true
+    )]
+    pub(crate) n_cpu_moe: Option<usize>,
 
     /// Instruction set: scalar, neon, avx2, avx-vnni, avx512 or amx. Default: the best one this machine has
     #[arg(long, value_name = "LEVEL", env = "INFERNO_ISA", hide_env_values = true)]
@@ -69,6 +96,11 @@ pub(crate) enum BackendChoice {
     Cpu,
     /// A GPU.
     Wgpu,
+}
+
+fn gpu_share(text: &str) -> Result<f32, &'static str> {
+    let share = text.trim().parse().ok().filter(|share: &f32| share.is_finite() && *share >= 0.0);
+    share.ok_or("expected numbers from zero on, like 3,2")
 }
 
 fn backend(name: &str) -> Result<BackendChoice, String> {

@@ -12,10 +12,10 @@ use inferno_model::weights::{Share, Tensors};
 
 /// The stages of a model that are loaded so far.
 pub(super) struct Stages<'a> {
-    tensors: Tensors<'a>,
+    pub(super) tensors: Tensors<'a>,
     room: &'a KvRoom,
     /// Gets the time of every operation of all stages.
-    profile: Option<Profile>,
+    pub(super) profile: Option<Profile>,
     stages: Vec<Box<dyn Stage>>,
 }
 

@@ -43,6 +43,76 @@ fn a_gpu_says_what_the_processor_says() {
 }
 
 #[test]
+fn layers_over_several_gpus_give_the_logits_of_one() {
+    if !has_gpu() {
+        return;
+    }
+    // The same adapter is two devices if it is opened twice.
+    let logits =
+        |flags: &[&str]| inferno(&[&["logits", "--tokens", "5,6,7,8,9,10,11,12"][..], flags].concat()).ok();
+    let one = logits(&["--device", "0"]);
+    assert_eq!(logits(&["--device", "0,0"]), one);
+    assert_eq!(logits(&["--device", "0,0", "--tensor-split", "1,3"]), one);
+    let several = ["--device", "0,0,0", "--tensor-split", "3,0,1", "--gpu-layers", "5"];
+    assert_eq!(logits(&several), logits(&["--device", "0", "--gpu-layers", "5"]));
+}
+
+#[test]
+fn shares_that_fit_no_devices_are_refused() {
+    if !has_gpu() {
+        return;
+    }
+    for (flags, expected) in [
+        (
+            &["--device", "0,0", "--tensor-split", "1,2,3"][..],
+            "a share for each of 3 GPUs, but `--device` names 2",
+        ),
+        (&["--device", "0,0", "--tensor-split", "0,0"], "gives no GPU a share"),
+        (&["--device", "0,77"], "there is no device `77`"),
+        (&["--tensor-split", "1,x"], "expected numbers from zero on, like 3,2"),
+        (&["--backend", "cpu", "--tensor-split", "1,2"], "`--backend cpu` uses no GPU"),
+    ] {
+        let failed = inferno(&[&["run", "hello"][..], flags].concat());
+        assert_ne!(failed.code, Some(0));
+        assert!(failed.stderr.contains(expected), "{flags:?}: {}", failed.stderr);
+    }
+}
+
+#[test]
+fn experts_on_the_processor_give_the_tokens_of_those_on_the_gpu() {
+    if !has_gpu() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("experts.gguf");
+    let file = file.to_str().unwrap();
+    inferno(&["synth", "tiny-qwen3moe", file]).ok();
+    let logits = |flags: &[&str]| -> Vec<f64> {
+        let tokens = ["logits", "-m", file, "--tokens", "5,6,7,8,9,10,11,12"];
+        let text = inferno(&[&tokens[..], &["--backend", "wgpu"], flags].concat()).ok();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json["7"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+    };
+    let expected = logits(&[]);
+    let largest = expected.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+    for flags in [&["--cpu-moe"][..], &["--n-cpu-moe", "1"], &["--n-cpu-moe", "1", "--device", "0,0"]] {
+        for (found, expected) in logits(flags).iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-3 * largest, "{flags:?}: {found} for {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_model_without_experts_keeps_none_on_the_processor() {
+    if !has_gpu() {
+        return;
+    }
+    let said = inferno(&["run", "--max-tokens", "1", "--backend", "wgpu", "--cpu-moe", "hello"]);
+    assert_eq!(said.code, Some(0));
+    assert!(said.stderr.contains("warning: the model has no experts"), "{}", said.stderr);
+}
+
+#[test]
 fn the_doctor_lists_what_computes_and_what_fits() {
     let text = inferno(&["doctor"]).ok();
     for part in ["scalar", "memory ", "GB/s", "8B Q4_K_M", "users of 4,096 tokens"] {

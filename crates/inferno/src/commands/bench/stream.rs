@@ -2,12 +2,12 @@
 
 use inferno_cpu::StreamingRead;
 
-use crate::load::GpuRead;
+use crate::load::DeviceRead;
 
 /// The memory that weights are read from.
 pub(super) enum Limit {
     Processor(Box<StreamingRead>),
-    Gpu(Box<GpuRead>),
+    Gpu(Box<dyn DeviceRead>),
 }
 
 impl Limit {
@@ -15,7 +15,7 @@ impl Limit {
     pub(super) fn n_bytes(&self) -> usize {
         match self {
             Limit::Processor(read) => read.n_bytes(),
-            Limit::Gpu(read) => read.n_bytes() as usize,
+            Limit::Gpu(read) => read.n_bytes(),
         }
     }
 
