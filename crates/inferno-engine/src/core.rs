@@ -16,7 +16,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use inferno_model::architecture::MAX_CACHE_GROUPS;
 use inferno_model::batch::{Batch, PageId, Want};
-use inferno_model::transformer::Model;
+use inferno_model::model::Model;
 
 use crate::draft::{Drafts, StepCost};
 use crate::forecast::{Ending, Experience};

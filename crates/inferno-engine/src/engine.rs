@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use inferno_model::transformer::Model;
+use inferno_model::model::Model;
 
 use crate::core::{Broken, Core, Shape};
 use crate::group::KvGroup;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use inferno_model::architecture::{Architecture, CacheGroup};
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, PageTable, Span, Want};
 use inferno_model::error::StepError;
+use inferno_model::model::{Chaining, Model};
 use inferno_model::output::{Output, RowOutput};
-use inferno_model::transformer::{Chaining, Model};
 
 pub(crate) const VOCAB: usize = 6;
 pub(crate) const CONTEXT: usize = 400;

@@ -17,7 +17,7 @@ use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, Usage};
 use crate::sampler::{Chooser, History, TokenMask};
 use crate::scheduler::Limits;
 use ends::Ends;
-use inferno_model::transformer::Model;
+use inferno_model::model::Model;
 
 /// An engine with a clock that moves with its steps.
 pub(crate) struct World {

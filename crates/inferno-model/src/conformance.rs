@@ -12,9 +12,10 @@ use crate::backend::{
     Source,
 };
 use crate::batch::{Batch, PAGE_LEN, PageId, PageTable, Want};
+use crate::model::{KvRoom, Model};
 use crate::reference::Reference;
 use crate::rope::{Angles, Pairing, Rope, Scaling};
-use crate::transformer::{KvRoom, Model, Transformer};
+use crate::transformer::Transformer;
 
 mod choices;
 mod goldens;

@@ -8,8 +8,8 @@ use crate::architecture::Architecture;
 use crate::batch::Batch;
 use crate::error::{LoadError, StepError};
 use crate::heartbeat::Heartbeat;
+use crate::model::{Chaining, Model};
 use crate::output::Output;
-use crate::transformer::{Chaining, Model};
 
 /// Loads the model, on a device that is opened anew.
 pub type Loading = Box<dyn FnMut() -> Result<Box<dyn Model>, LoadError> + Send>;

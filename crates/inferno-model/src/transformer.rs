@@ -15,7 +15,7 @@ use crate::ffn::FfnScratch;
 use crate::heartbeat::Heartbeat;
 use crate::layer::{Pass, Sequences, Stream};
 use crate::mixer::MixerScratch;
-pub use crate::model::{Chaining, KvRoom, Model};
+use crate::model::{Chaining, KvRoom, Model};
 use crate::output::Output;
 use crate::rope::Angles;
 use crate::stage::{FfnStage, Stage};

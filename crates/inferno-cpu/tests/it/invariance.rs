@@ -8,8 +8,9 @@ use inferno_format::Gguf;
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::{Backend, KvType};
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
+use inferno_model::model::{KvRoom, Model};
 use inferno_model::reference::Reference;
-use inferno_model::transformer::{KvRoom, Model, Transformer};
+use inferno_model::transformer::Transformer;
 use xtask::testing::{Random, testdata};
 
 /// How a sequence is run.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use foldhash::fast::FixedState;
 use inferno_model::batch::{Batch, PageId, Want};
-use inferno_model::transformer::Model;
+use inferno_model::model::Model;
 
 use super::Sink;
 use crate::request::Event;

@@ -6,9 +6,10 @@ use super::{Noise, buffer, read, upload_rows};
 use crate::architecture::Architecture;
 use crate::backend::{Backend, KvType};
 use crate::batch::{Batch, PageId, Want};
+use crate::model::{KvRoom, Model};
 use crate::output::{Output, RowOutput};
 use crate::sample::{Pick, SampleSpec, argmax};
-use crate::transformer::{KvRoom, Model, Transformer};
+use crate::transformer::Transformer;
 
 /// Tokens that a device chooses are those of [`Pick::choose`], and embedding them is embedding them.
 pub(super) fn choices<B: Backend>(b: &mut B) {

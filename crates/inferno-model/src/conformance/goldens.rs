@@ -6,8 +6,9 @@ use crate::architecture::Architecture;
 use crate::backend::{Backend, KvType};
 use crate::batch::{Batch, PAGE_LEN, PageId, Want};
 use crate::error::LoadError;
+use crate::model::{KvRoom, Model};
 use crate::sample::{argmax, top_k};
-use crate::transformer::{KvRoom, Model, Transformer};
+use crate::transformer::Transformer;
 
 /// What every logit may differ from float64.
 pub const GOLDEN_TOLERANCE: f32 = 2e-4;

@@ -273,6 +273,15 @@ fn unknown_scaling_and_routing_are_refused() {
         |p| p.metadata.set("llama.expert_gating_func", Value::U32(2)),
         "metadata key `llama.expert_gating_func` is 2, expected 1 (softmax)",
     );
+    let experts = |p: &mut Parts| {
+        p.metadata.set("qwen2.expert_count", Value::U32(4));
+        p.metadata.set("qwen2.expert_used_count", Value::U32(2));
+    };
+    refused(
+        "qwen2",
+        experts,
+        "metadata key `qwen2.expert_weights_norm` is missing, expected a bool, as this family has no experts in other files",
+    );
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::path::Path;
 use inferno_format::Gguf;
 use inferno_model::conformance::Sequence;
 use inferno_model::error::LoadError;
+use inferno_model::model::Model;
 use inferno_model::reference::Reference;
-use inferno_model::transformer::Model;
 
 /// Loads `file` with room for one sequence of `context_len` positions.
 pub(crate) fn load(file: &Gguf, context_len: usize) -> Result<Sequence<Reference>, LoadError> {

@@ -2,9 +2,9 @@
 
 use inferno_format::Gguf;
 use inferno_model::batch::{Batch, PageId, Want};
+use inferno_model::model::Model;
 use inferno_model::output::RowOutput;
 use inferno_model::sample::{SampleSpec, argmax};
-use inferno_model::transformer::Model;
 
 use crate::run;
 

@@ -4,7 +4,8 @@ use inferno_format::Gguf;
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
 use inferno_model::batch::{Batch, PageId, Want};
-use inferno_model::transformer::{KvRoom, Model, Transformer};
+use inferno_model::model::{KvRoom, Model};
+use inferno_model::transformer::Transformer;
 use inferno_wgpu::{Gpu, Wgpu};
 
 use crate::choice;

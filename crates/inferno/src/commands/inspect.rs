@@ -352,3 +352,19 @@ fn bytes(n: u64) -> String {
         _ => format!("{:.2} GB", n as f64 / 1e9),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use inferno_model::conformance::uneven_layers;
+
+    use super::*;
+
+    #[test]
+    fn numbers_that_differ_from_layer_to_layer_are_lists() {
+        let map = hyperparameters(&Architecture::read(&uneven_layers(), None).unwrap());
+        assert_eq!(map["n_layers"], 5);
+        assert_eq!(map["n_heads"], serde_json::json!([4, 2, 0, 4, 8]));
+        assert_eq!(map["ffn_dim"], serde_json::json!([64, 96, 32, 0, 64]));
+        assert_eq!(map["activation"], "Silu");
+    }
+}

@@ -13,9 +13,10 @@ use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
 use inferno_model::batch::PAGE_LEN;
 use inferno_model::error::LoadError;
+use inferno_model::model::{KvRoom, Model};
 use inferno_model::revived::Revived;
 use inferno_model::sample::SampleSpec;
-use inferno_model::transformer::{KvRoom, Model, Transformer};
+use inferno_model::transformer::Transformer;
 use inferno_wgpu::{Choice, Gpu, Wgpu};
 use xtask::testing::{Random, root, skip, testdata};
 

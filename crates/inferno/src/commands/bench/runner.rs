@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::Result;
 use inferno_engine::logits_hash;
 use inferno_model::batch::{Batch, PageId, Want};
+use inferno_model::model::Model;
 use inferno_model::sample::SampleSpec;
-use inferno_model::transformer::Model;
 
 use super::plan::{Item, Work};
 use crate::interrupt;

@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail, ensure};
 use inferno_engine::{Config, Limits, Micros};
 use inferno_model::batch::PAGE_LEN;
+use inferno_model::model::Model;
 use inferno_model::sample::SampleSpec;
-use inferno_model::transformer::Model;
 use serde_json::{Value as Json, json};
 
 use super::machine::Machine;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use inferno_model::batch::PAGE_LEN;
-use inferno_model::transformer::Model;
+use inferno_model::model::Model;
 use serde_json::{Value as Json, json};
 
 use super::drive::{Load, Run, drive};

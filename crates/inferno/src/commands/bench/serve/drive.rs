@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use inferno_engine::{Config, Engine, Event, Finish, Handle, Metrics, Request, Sampling, Usage};
+use inferno_model::model::Model;
 use inferno_model::sample::SampleSpec;
-use inferno_model::transformer::Model;
 
 use super::workload::Workload;
 use crate::commands::bench::runner::mix;
