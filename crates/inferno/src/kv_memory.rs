@@ -1,12 +1,17 @@
 //! How much memory keys and values get.
 
+mod division;
+
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use inferno_engine::{longest_sequence, pages_of_sequence, pool_len};
-use inferno_model::architecture::{Architecture, CacheGroup};
+use inferno_engine::{longest_sequence, pool_len};
+use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
 use inferno_model::batch::PAGE_LEN;
+
+use division::Division;
+pub(crate) use division::{context_that_fits, pages_for_one};
 
 /// How many sequences run at once, and in what memory.
 #[derive(Debug, Clone, clap::Args)]
@@ -70,6 +75,10 @@ pub(crate) struct MostMemory {
 }
 
 impl KvSpace {
+    fn told(bytes: u64) -> KvSpace {
+        KvSpace { bytes, layer_bytes: u64::MAX, why: "as told", most: None }
+    }
+
     /// Of the processor's memory, if the system says how much there is. The weights take `tensor_bytes` of it.
     pub(crate) fn of_processor(tensor_bytes: u64) -> Option<KvSpace> {
         let available = available()?;
@@ -94,10 +103,10 @@ impl KvMemory {
         max_rows: usize,
     ) -> Result<KvPlan> {
         let division = Division::new(arch, kv_type, max_rows);
-        let wanted = (self.sequences.get() as u64).saturating_mul(division.most_each());
-        let fits = |space: KvSpace| (division.fitting(space.bytes, space.layer_bytes), space.why);
+        let wanted = (self.sequences.get() as u64).saturating_mul(division.whole());
+        let fits = |space: KvSpace| (division.fitting(&space), space.why);
         let (n_pages, why) = match (self.kv_memory, space.map(fits)) {
-            (Some(bytes), _) => (division.fitting(bytes, u64::MAX), "as told"),
+            (Some(bytes), _) => (division.fitting(&KvSpace::told(bytes)), "as told"),
             (None, Some((n, why))) if n < wanted => (n, why),
             (None, _) => (wanted, "for all sequences at full length"),
         };
@@ -105,7 +114,7 @@ impl KvMemory {
             n_pages > 0,
             "{} is not enough for keys and values: a page of {PAGE_LEN} positions takes {}",
             shown(self.kv_memory.or(space.map(|space| space.bytes)).unwrap_or_default()),
-            shown(division.bytes(1)),
+            shown(division.bytes(division.pages(1))),
         );
         if let (Some(bytes), Some(most)) = (self.kv_memory, space.and_then(|space| space.most)) {
             ensure!(
@@ -126,95 +135,15 @@ impl KvMemory {
             let n = n_pages * PAGE_LEN;
             group.window().filter(|_| n < positions).map(|window| (n, window))
         });
-        Ok(KvPlan { windows: windows.collect(), positions, longest, bytes: division.bytes(n), n_pages, why })
-    }
-}
-
-/// The division of memory among cache groups, so that all are full at the same time: by what sequences of full length need
-/// in each. With a window that is what a sequence holds while it runs, and once more what it takes to resume where
-/// another has ended, for the prefix cache.
-struct Division {
-    groups: Vec<Share>,
-}
-
-/// A cache group's part.
-struct Share {
-    n_layers: u64,
-    /// Of a page, in all layers.
-    page_bytes: u64,
-    /// Pages for a sequence of full length.
-    each: u64,
-    /// Pages that a sequence holds if a step computes as many rows of it as a step may: fewer make steps short.
-    least: u64,
-}
-
-impl Division {
-    fn new(arch: &Architecture, kv_type: KvType, max_rows: usize) -> Division {
-        let all = arch.context_len.div_ceil(PAGE_LEN);
-        let share = |group: &CacheGroup| {
-            let least = pages_of_sequence(group, arch.context_len, max_rows);
-            let each = group.window().map_or(all, |window| {
-                let running = pages_of_sequence(group, arch.context_len, PAGE_LEN);
-                least.max(running + window.div_ceil(PAGE_LEN)).min(all)
-            });
-            let page_bytes = (group.bytes_per_position(kv_type) * PAGE_LEN) as u64;
-            let n_layers = group.layers.len().max(1) as u64;
-            Share { n_layers, page_bytes, each: each as u64, least: least as u64 }
-        };
-        Division { groups: arch.cache_groups.iter().map(share).collect() }
-    }
-
-    /// Pages for a sequence of full length, in the group where it needs the most.
-    fn most_each(&self) -> u64 {
-        self.groups.iter().map(|share| share.each).max().unwrap_or(0)
-    }
-
-    /// Pages of every group, if the one that needs the most has `n`.
-    fn pages(&self, n: u64) -> impl Iterator<Item = u64> {
-        let most = self.most_each().max(1);
-        self.groups.iter().map(move |share| {
-            let pages = u128::from(n) * u128::from(share.each);
-            (pages.div_ceil(u128::from(most)) as u64).max(share.least).min(n)
+        Ok(KvPlan {
+            windows: windows.collect(),
+            positions,
+            longest,
+            bytes: division.bytes(division.pages(n)),
+            n_pages,
+            why,
         })
     }
-
-    fn bytes(&self, n: u64) -> u64 {
-        let bytes = self.pages(n).zip(&self.groups).map(|(n, share)| n.saturating_mul(share.page_bytes));
-        bytes.fold(0, u64::saturating_add)
-    }
-
-    /// The most pages that fit, in the group that needs the most: all of them, and those of a layer.
-    fn fitting(&self, bytes: u64, layer_bytes: u64) -> u64 {
-        let fits_layers = |n: u64| {
-            let mut each = self.pages(n).zip(&self.groups);
-            each.all(|(n, share)| n.saturating_mul(share.page_bytes) / share.n_layers <= layer_bytes)
-        };
-        let (mut fits, mut too_many) = (0, bytes.saturating_add(1));
-        while too_many - fits > 1 {
-            let n = fits + (too_many - fits) / 2;
-            *(if self.bytes(n) <= bytes && fits_layers(n) { &mut fits } else { &mut too_many }) = n;
-        }
-        fits
-    }
-}
-
-/// Pages of every cache group for one sequence of full length, of which a step computes up to `max_rows` rows.
-pub(crate) fn pages_for_one(arch: &Architecture, max_rows: usize) -> Vec<usize> {
-    let division = Division::new(arch, KvType::F32, max_rows);
-    division.pages(division.most_each()).map(|n| n as usize).collect()
-}
-
-/// The longest context of one sequence whose keys and values have memory.
-pub(crate) fn context_that_fits(
-    arch: &Architecture,
-    kv_type: KvType,
-    max_rows: usize,
-    space: &KvSpace,
-) -> usize {
-    let division = Division::new(arch, kv_type, max_rows);
-    let n = division.fitting(space.bytes, space.layer_bytes).min(division.most_each());
-    let n_pages: Vec<usize> = division.pages(n).map(|n| n as usize).collect();
-    longest_sequence(&arch.cache_groups, &n_pages).min(arch.context_len)
 }
 
 /// Bytes for people: whole bytes below 1 KiB, else one or two digits after the point.

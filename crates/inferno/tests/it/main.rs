@@ -12,6 +12,7 @@ mod run;
 mod serve;
 mod synth;
 mod tools;
+mod windows;
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};

@@ -107,6 +107,28 @@ fn a_file_is_shown_to_people_and_to_programs() {
 }
 
 #[test]
+fn inspect_shows_what_layers_with_a_window_keep() {
+    let model = golden("gemma3");
+    let text = inferno(&["inspect", &model]).ok();
+    let line = "    of which           3.1 kB in 6 layers with a window of 8: at most 96 positions";
+    assert!(text.lines().any(|l| l == line), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&inferno(&["inspect", "--json", &model]).ok()).unwrap();
+    let memory = &json["memory"];
+    let group = |n_layers: usize, window: Option<usize>, most: usize| {
+        serde_json::json!({
+            "n_layers": n_layers,
+            "window": window,
+            "kv_bytes_per_position": n_layers * 512,
+            "most_positions": most,
+        })
+    };
+    assert_eq!(memory["kv_groups"], serde_json::json!([group(6, Some(8), 96), group(1, None, 512)]));
+    assert_eq!(memory["kv_bytes_per_position"], 7 * 512);
+    assert_eq!(memory["kv_bytes_at_full_context"], 6 * 512 * 96 + 512 * 512);
+}
+
+#[test]
 fn a_file_that_cannot_run_is_shown_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vocabulary.gguf");

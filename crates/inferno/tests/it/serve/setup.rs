@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::{listening, serve};
 use crate::inferno;
+use xtask::testing::testdata;
 
 fn file(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -232,4 +233,25 @@ fn sampling_defaults_come_from_the_file_and_flags_replace_them() {
     assert_eq!((&found["top_k"], &found["repetition_penalty"]), (&0.into(), &1.5.into()), "{found}");
     let found = defaults(&["--no-model-defaults"]);
     assert_eq!((&found["temperature"], &found["top_k"]), (&0.6.into(), &40.into()), "{found}");
+}
+
+#[test]
+fn pages_are_shown_for_every_cache_group() {
+    let model = testdata("goldens/gemma3.gguf");
+    let long = "gemma3.context_length=int:8192";
+    let served = serve(&["-m", model.to_str().unwrap(), "--override-kv", long, "--sequences", "2"]);
+    let (_, body) = served.get("/server_info");
+    let json: serde_json::Value = serde_json::from_str(&body[body.find('{').unwrap()..]).unwrap();
+    // 3 pages of the window for every 128 pages, and 16 for the rows of a step.
+    let groups = serde_json::json!([{ "window": 8, "pages": 28 }, { "window": null, "pages": 512 }]);
+    assert_eq!(json["kv_pool"], serde_json::json!({ "pages": 512, "positions": 16_384, "groups": groups }));
+    assert_eq!(json["context_length"], 8192);
+    let (_, metrics) = served.get("/metrics");
+    for line in [
+        "inferno_kv_group_pages{group=\"0\",window=\"8\",state=\"free\"} 28",
+        "inferno_kv_group_pages{group=\"1\",window=\"all\",state=\"free\"} 512",
+        "inferno_kv_pages{state=\"free\"} 540",
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "no `{line}` in {metrics}");
+    }
 }
