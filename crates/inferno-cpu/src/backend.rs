@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use inferno_model::architecture::{Activation, Routing};
+use inferno_model::architecture::Activation;
 use inferno_model::backend::{
-    Activations, Attention, AttentionRule, Backend, DeviceMemory, ExpertWeights, HostTensor, KvShape, KvType,
+    Activations, Attention, AttentionRule, Backend, DeviceMemory, Experts, HostTensor, KvShape, KvType,
     LayerIdx,
 };
 use inferno_model::batch::Batch;
@@ -241,16 +241,8 @@ impl Backend for Cpu {
         });
     }
 
-    fn experts(
-        &mut self,
-        out: &mut Buffer,
-        x: &Buffer,
-        router: &Buffer,
-        weights: ExpertWeights<&Weight>,
-        routing: &Routing,
-        activation: Activation,
-    ) {
-        self.chosen_experts(out, x, router, weights, routing, activation);
+    fn experts(&mut self, out: &mut Buffer, experts: Experts<'_, Weight, Buffer>) {
+        self.chosen_experts(out, experts);
     }
 
     fn take_rows(&mut self, out: &mut Buffer, x: &Buffer, rows: &[usize]) {

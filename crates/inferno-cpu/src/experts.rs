@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use inferno_model::architecture::{Activation, Routing};
-use inferno_model::backend::{Activations as _, ExpertWeights};
+use inferno_model::architecture::Routing;
+use inferno_model::backend::{self, Activations as _, ExpertWeights};
 use inferno_model::routing::{Choice, route};
 
 use crate::backend::{Buffer, Cpu, Weight};
@@ -84,11 +84,7 @@ impl Cpu {
     pub(crate) fn chosen_experts(
         &mut self,
         out: &mut Buffer,
-        x: &Buffer,
-        router: &Buffer,
-        weights: ExpertWeights<&Weight>,
-        routing: &Routing,
-        activation: Activation,
+        backend::Experts { x, router, weights, routing, activation }: backend::Experts<'_, Weight, Buffer>,
     ) {
         let ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down } = weights;
         let n_places = self.experts.sort(router, routing);

@@ -2,22 +2,25 @@
 //!
 //! The transformer calls them in order and looks at nothing in between, so a CPU runs them and a GPU records
 //! them. Their meaning is [`crate::reference`]; how near to it a backend must come is what it promises to
-//! [`crate::conformance`]. Loading and transfers are [`DeviceMemory`]; what only some devices can do is a type of
+//! [`crate::conformance`]. Compound operations have a default, their plain path, which is also their definition; a GPU has
+//! kernels for more than one operation at a time. Loading and transfers are [`DeviceMemory`]; what only some devices can do is a type of
 //! its own that they return: [`DeviceSampling`], [`KernelTimes`].
 
 use std::ops::Range;
 
 use half::{bf16, f16};
 
-use crate::architecture::{Activation, CacheGroup, Routing};
+use crate::architecture::{Activation, CacheGroup};
 use crate::batch::Batch;
 use crate::rope::Angles;
 
 mod capability;
+mod compound;
 mod memory;
 mod tensor;
 
 pub use capability::{DeviceSampling, KernelTimes};
+pub use compound::{AttendHeads, Branch, Experts, ExpertsAdd, GluMatmul, MatmulAdd, NormMatmul};
 pub use memory::{Activations, DeviceMemory};
 pub use tensor::{HostTensor, Source};
 
@@ -223,20 +226,35 @@ pub trait Backend: DeviceMemory {
     );
     /// gate = activation(gate) * up.
     fn glu(&mut self, gate: &mut Self::Buffer, up: &Self::Buffer, activation: Activation);
-    /// out (n, dim) = the sum of every row's chosen experts, weighed by `router` (n, n_experts), its logits.
-    fn experts(
-        &mut self,
-        out: &mut Self::Buffer,
-        x: &Self::Buffer,
-        router: &Self::Buffer,
-        weights: ExpertWeights<&Self::Weight>,
-        routing: &Routing,
-        activation: Activation,
-    );
+    /// out (n, dim) = the sum of every row's chosen experts, weighed.
+    fn experts(&mut self, out: &mut Self::Buffer, experts: Experts<'_, Self::Weight, Self::Buffer>);
     /// out (rows.len(), width) = the named rows of x.
     fn take_rows(&mut self, out: &mut Self::Buffer, x: &Self::Buffer, rows: &[usize]);
     /// x = cap * tanh(x / cap).
     fn softcap(&mut self, x: &mut Self::Buffer, cap: f32);
+
+    /// This device has a compound operation that is not its plain path.
+    const HAS_COMPOUNDS: bool = false;
+    /// Norm and products of the normed rows.
+    fn norm_matmul(&mut self, op: NormMatmul<'_, Self::Weight, Self::Buffer>) {
+        op.plain(self);
+    }
+    /// Product and sum with the residual stream.
+    fn matmul_add(&mut self, op: MatmulAdd<'_, Self::Weight, Self::Buffer>) {
+        op.plain(self);
+    }
+    /// Gate, product and sum with the residual stream.
+    fn glu_matmul(&mut self, op: GluMatmul<'_, Self::Weight, Self::Buffer>) {
+        op.plain(self);
+    }
+    /// Biases, norms and rotation of heads, storing and attention.
+    fn attend_heads(&mut self, op: AttendHeads<'_, Self::Weight, Self::Buffer, Self::KvPool>) {
+        op.plain(self);
+    }
+    /// Experts and sum with the residual stream.
+    fn experts_add(&mut self, op: ExpertsAdd<'_, Self::Weight, Self::Buffer>) {
+        op.plain(self);
+    }
 
     /// Sampling on this device; `None` on one that leaves it to the host.
     fn device_sampling(&mut self) -> Option<&mut dyn DeviceSampling<Self::Weight, Self::Buffer>> {

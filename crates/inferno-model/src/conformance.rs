@@ -8,8 +8,8 @@ use inferno_format::{DType, Gguf, dequantize, quantize};
 
 use crate::architecture::{Activation, Architecture, CacheGroup, Routing};
 use crate::backend::{
-    Attention, AttentionRule, Backend, DeviceMemory, ExpertWeights, HostTensor, KvShape, KvType, LayerIdx,
-    Source,
+    Attention, AttentionRule, Backend, DeviceMemory, ExpertWeights, Experts, HostTensor, KvShape, KvType,
+    LayerIdx, Source,
 };
 use crate::batch::{Batch, PAGE_LEN, PageId, PageTable, Want};
 use crate::model::{KvRoom, Model};
@@ -18,11 +18,13 @@ use crate::rope::{Angles, Pairing, Rope, Scaling};
 use crate::transformer::Transformer;
 
 mod choices;
+mod compounds;
 mod goldens;
 mod shallow;
 mod uneven;
 
 use choices::{chains_choose_what_steps_do, choices};
+use compounds::compounds;
 pub use goldens::{GOLDEN_TOLERANCE, Sequence, check_golden};
 pub use shallow::first_layers;
 use uneven::layers_may_differ;
@@ -69,6 +71,9 @@ where
         AttentionRule::Bf16Tiles => compare(&found, &attention(&mut reference), promise.attention),
     }
     layers_may_differ(&new, promise);
+    if B::HAS_COMPOUNDS {
+        compounds(&mut new());
+    }
     if new().device_sampling().is_some() {
         choices(&mut new());
     }
@@ -163,7 +168,8 @@ fn experts<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
         Routing { n_used: 3, renormalize: false, scale: 1.5 },
     ] {
         let mut out = buffer(b, dim);
-        b.experts(&mut out, &x, &router, weights.as_ref(), &routing, Activation::Silu);
+        let (weights, activation) = (weights.as_ref(), Activation::Silu);
+        b.experts(&mut out, Experts { x: &x, router: &router, weights, routing: &routing, activation });
         all.push((format!("experts {dtype} {routing:?}"), dim, read(b, &out)));
     }
 }

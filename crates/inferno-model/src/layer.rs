@@ -1,6 +1,6 @@
 //! One layer: a mixer and a feed-forward network on the residual stream.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Branch};
 use crate::batch::Batch;
 use crate::error::BackendError;
 use crate::ffn::{Ffn, FfnScratch};
@@ -27,6 +27,17 @@ impl<T> Stream<T> {
     pub(crate) fn new<B: Backend<Buffer = T>>(dim: usize, b: &mut B) -> Result<Self, BackendError> {
         Ok(Stream { x: b.buffer(dim)?, h: b.buffer(dim)?, y: b.buffer(dim)? })
     }
+
+    /// The end of a half layer. The norm, if there is one, overwrites `h`.
+    pub(crate) fn branch<'a, W>(
+        &'a mut self,
+        bias: &'a Option<W>,
+        norm: &'a Option<W>,
+        eps: f32,
+    ) -> Branch<'a, W, T> {
+        let Stream { x, h, y } = self;
+        Branch { x, y, h, bias: bias.as_ref(), norm: norm.as_ref(), eps }
+    }
 }
 
 /// One step on its way through the layers.
@@ -45,20 +56,6 @@ pub(crate) struct Sequences<'a, B: Backend> {
     pub(crate) batch: &'a Batch,
 }
 
-impl<B: Backend> Pass<'_, B> {
-    /// x += norm(y), or x += y where the family has no norm there.
-    pub(crate) fn add_branch(&mut self, norm: &Option<B::Weight>) {
-        let Pass { b, stream, eps } = self;
-        match norm {
-            Some(norm) => {
-                b.rms_norm(&mut stream.h, &stream.y, norm, *eps);
-                b.add(&mut stream.x, &stream.h);
-            }
-            None => b.add(&mut stream.x, &stream.y),
-        }
-    }
-}
-
 impl<W> Layer<W> {
     /// Runs layer `layer` of the model on the residual stream.
     pub(crate) fn forward<B: Backend<Weight = W>>(
@@ -74,12 +71,5 @@ impl<W> Layer<W> {
         if let Some(ffn) = &self.ffn {
             ffn.forward(pass, ffns);
         }
-    }
-}
-
-/// x += bias, where the file has one.
-pub(crate) fn add_bias<B: Backend>(b: &mut B, x: &mut B::Buffer, bias: &Option<B::Weight>) {
-    if let Some(bias) = bias {
-        b.add_bias(x, bias);
     }
 }

@@ -1,15 +1,17 @@
 //! Where a step's time goes: a backend around another one, which reads the clock before and after every operation.
 //!
+//! A compound operation that is more than its plain path is timed as one; otherwise its parts are.
+//!
 //! One that records operations and runs them later is asked for the times of its kernels; if it has none, all its time is
 //! in [`DeviceMemory::read`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::architecture::{Activation, Routing};
+use crate::architecture::Activation;
 use crate::backend::{
-    Activations as _, Attention, AttentionRule, Backend, DeviceMemory, DeviceSampling, ExpertWeights,
-    HostTensor, KernelTimes, KvShape, KvType, LayerIdx,
+    Activations, AttendHeads, Attention, AttentionRule, Backend, DeviceMemory, DeviceSampling, Experts,
+    ExpertsAdd, GluMatmul, HostTensor, KernelTimes, KvShape, KvType, LayerIdx, MatmulAdd, NormMatmul,
 };
 use crate::batch::Batch;
 use crate::error::{BackendError, LoadError, StepError};
@@ -164,9 +166,8 @@ impl<B: Backend> Backend for Profiled<B> {
     }
 
     fn matmul(&mut self, outs: &mut [&mut B::Buffer], weights: &[&B::Weight], x: &B::Buffer) {
-        let width = outs.iter().map(|out| out.width()).sum();
-        let flop = 2.0 * (x.n_rows() * x.width()) as f64 * width as f64;
-        self.timed_product("matmul", Some((x.width(), width)), flop, |b| b.matmul(outs, weights, x));
+        let (shape, flop) = product(x, outs.iter().map(|out| out.width()).sum());
+        self.timed_product("matmul", shape, flop, |b| b.matmul(outs, weights, x));
     }
 
     fn add(&mut self, x: &mut B::Buffer, y: &B::Buffer) {
@@ -204,9 +205,7 @@ impl<B: Backend> Backend for Profiled<B> {
         batch: &Batch,
         attention: &Attention,
     ) {
-        // A product with the keys and one with the values.
-        let n_keys: usize = batch.positions().iter().map(|&p| attention.visible(p as usize).len()).sum();
-        let flop = 4.0 * n_keys as f64 * (attention.n_heads * attention.head_dim) as f64;
+        let flop = attention_flop(batch, attention);
         self.timed_product("attend", None, flop, |b| b.attend(out, q, pool, batch, attention));
     }
 
@@ -214,16 +213,8 @@ impl<B: Backend> Backend for Profiled<B> {
         self.timed("glu", |b| b.glu(gate, up, activation));
     }
 
-    fn experts(
-        &mut self,
-        out: &mut B::Buffer,
-        x: &B::Buffer,
-        router: &B::Buffer,
-        weights: ExpertWeights<&B::Weight>,
-        routing: &Routing,
-        activation: Activation,
-    ) {
-        self.timed("experts", |b| b.experts(out, x, router, weights, routing, activation));
+    fn experts(&mut self, out: &mut B::Buffer, experts: Experts<'_, B::Weight, B::Buffer>) {
+        self.timed("experts", |b| b.experts(out, experts));
     }
 
     fn take_rows(&mut self, out: &mut B::Buffer, x: &B::Buffer, rows: &[usize]) {
@@ -234,10 +225,63 @@ impl<B: Backend> Backend for Profiled<B> {
         self.timed("softcap", |b| b.softcap(x, cap));
     }
 
+    const HAS_COMPOUNDS: bool = B::HAS_COMPOUNDS;
+
+    fn norm_matmul(&mut self, op: NormMatmul<'_, B::Weight, B::Buffer>) {
+        if !B::HAS_COMPOUNDS {
+            return op.plain(self);
+        }
+        let width = op.outs.iter().map(|out| out.width()).sum();
+        let (shape, flop) = product(op.x, width);
+        self.timed_product("norm_matmul", shape, flop, |b| b.norm_matmul(op));
+    }
+
+    fn matmul_add(&mut self, op: MatmulAdd<'_, B::Weight, B::Buffer>) {
+        if !B::HAS_COMPOUNDS {
+            return op.plain(self);
+        }
+        let (shape, flop) = product(op.input, op.branch.x.width());
+        self.timed_product("matmul_add", shape, flop, |b| b.matmul_add(op));
+    }
+
+    fn glu_matmul(&mut self, op: GluMatmul<'_, B::Weight, B::Buffer>) {
+        if !B::HAS_COMPOUNDS {
+            return op.plain(self);
+        }
+        let (shape, flop) = product(op.up, op.branch.x.width());
+        self.timed_product("glu_matmul", shape, flop, |b| b.glu_matmul(op));
+    }
+
+    fn attend_heads(&mut self, op: AttendHeads<'_, B::Weight, B::Buffer, B::KvPool>) {
+        if !B::HAS_COMPOUNDS {
+            return op.plain(self);
+        }
+        let flop = attention_flop(op.batch, op.attention);
+        self.timed_product("attend_heads", None, flop, |b| b.attend_heads(op));
+    }
+
+    fn experts_add(&mut self, op: ExpertsAdd<'_, B::Weight, B::Buffer>) {
+        if !B::HAS_COMPOUNDS {
+            return op.plain(self);
+        }
+        self.timed("experts_add", |b| b.experts_add(op));
+    }
+
     /// Without a clock around it: a device that samples records, and its kernels have the times.
     fn device_sampling(&mut self) -> Option<&mut dyn DeviceSampling<B::Weight, B::Buffer>> {
         self.inner.device_sampling()
     }
+}
+
+/// The widths of a product with x, and its multiplications and additions.
+fn product(x: &impl Activations, width: usize) -> (Option<(usize, usize)>, f64) {
+    (Some((x.width(), width)), 2.0 * (x.n_rows() * x.width()) as f64 * width as f64)
+}
+
+/// A product with the keys and one with the values.
+fn attention_flop(batch: &Batch, attention: &Attention) -> f64 {
+    let n_keys: usize = batch.positions().iter().map(|&p| attention.visible(p as usize).len()).sum();
+    4.0 * n_keys as f64 * (attention.n_heads * attention.head_dim) as f64
 }
 
 #[cfg(test)]

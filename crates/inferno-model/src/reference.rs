@@ -11,10 +11,10 @@ use std::ops::Range;
 
 use inferno_format::{Block32, DType, dequantize, unpack_row};
 
-use crate::architecture::{Activation, Routing};
+use crate::architecture::Activation;
 use crate::backend::{
-    Activations, Attention, AttentionRule, Backend, DeviceMemory, DeviceSampling, ExpertWeights, HostTensor,
-    KvShape, KvType, LayerIdx,
+    Activations, Attention, AttentionRule, Backend, DeviceMemory, DeviceSampling, ExpertWeights, Experts,
+    HostTensor, KvShape, KvType, LayerIdx,
 };
 use crate::batch::{Batch, PAGE_LEN, PageId};
 use crate::error::{BackendError, LoadError, StepError};
@@ -362,15 +362,8 @@ impl Backend for Reference {
         }
     }
 
-    fn experts(
-        &mut self,
-        out: &mut Buffer,
-        x: &Buffer,
-        router: &Buffer,
-        weights: ExpertWeights<&Weight>,
-        routing: &Routing,
-        activation: Activation,
-    ) {
+    fn experts(&mut self, out: &mut Buffer, experts: Experts<'_, Weight, Buffer>) {
+        let Experts { x, router, weights, routing, activation } = experts;
         let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps } = weights;
         let ffn_dim = ffn_gate_exps.rows;
         let mut gate = Buffer { width: ffn_dim, data: Vec::new() };

@@ -1,7 +1,9 @@
-// x += y.
+// x += y, or x += y + bias.
 
 struct Params {
     n: u32,
+    // Vectors from a row to the next.
+    stride: u32,
 }
 
 var<immediate> p: Params;
@@ -13,6 +15,6 @@ var<immediate> p: Params;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let i = element(group, local);
     if i < p.n {
-        x[i] += y[i];
+        x[i] += addend(i);
     }
 }

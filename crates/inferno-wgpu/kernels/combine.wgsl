@@ -5,6 +5,8 @@ struct Params {
     // Vectors from a row to the next.
     stride: u32,
     n_chosen: u32,
+    // 1 where the sum is added to what is in `out`.
+    adds: u32,
 }
 
 var<immediate> p: Params;
@@ -24,6 +26,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum = vec4(0.0);
     for (var k = first; k < first + p.n_chosen; k++) {
         sum = fma(vec4(shares[k]), y[k * p.stride + i % p.stride], sum);
+    }
+    if p.adds == 1u {
+        sum += out[i];
     }
     out[i] = sum;
 }

@@ -12,6 +12,7 @@ var<immediate> p: Params;
 
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> weight: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -22,7 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum = 0.0;
     for (var i = thread; i < p.stride; i += THREADS) {
         // What fills up a row is zero.
-        let v = first_look(row * p.stride + i);
+        let v = x[row * p.stride + i];
         sum = fma(v.x, v.x, fma(v.y, v.y, fma(v.z, v.z, fma(v.w, v.w, sum))));
     }
     let scale = rms_scale(sum_of_all(sum, thread), p.width, p.eps);

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use inferno_model::architecture::{Activation, Routing};
+use inferno_model::architecture::Activation;
 use inferno_model::backend::{
-    Attention, Backend, DeviceMemory, DeviceSampling, ExpertWeights, HostTensor, KernelTimes, KvShape,
-    LayerIdx,
+    AttendHeads, Attention, Backend, DeviceMemory, DeviceSampling, Experts, ExpertsAdd, GluMatmul,
+    HostTensor, KernelTimes, KvShape, LayerIdx, MatmulAdd,
 };
 use inferno_model::batch::Batch;
 use inferno_model::error::{BackendError, LoadError, StepError};
@@ -16,17 +16,18 @@ use crate::batch::Placed;
 pub use crate::buffer::Buffer;
 use crate::buffer::storages;
 use crate::device::Gpu;
-use crate::fusion::{Fusion, Heads, Op, Rotation};
 use crate::kernels::Kernel;
 pub use crate::kv::KvPool;
 use crate::layout::{BLOCK, PANEL};
-use crate::matmul::{Chosen, FEW_ROWS, Inputs};
+use crate::matmul::Inputs;
 pub use crate::matrix::Weight;
 use crate::recorder::{Grid, Params, Recorder, VECTOR};
 use crate::stopwatch::Stopwatch;
 use crate::tuning::choose_halves;
 
 mod attention;
+mod compound;
+mod experts;
 
 /// One model's GPU.
 pub struct Wgpu {
@@ -36,7 +37,6 @@ pub struct Wgpu {
     /// Cosines and sines that are uploaded, and where.
     angles: Vec<(Angles, [usize; 2])>,
     angles_generation: u64,
-    fusion: Fusion,
     s: Scratch,
 }
 
@@ -68,7 +68,6 @@ impl Wgpu {
             placed: Placed::default(),
             angles: Vec::new(),
             angles_generation: 0,
-            fusion: Fusion::default(),
             s: Scratch::default(),
         })
     }
@@ -76,11 +75,6 @@ impl Wgpu {
     /// Takes variants of kernels that are seldom the fastest: for tests of what comes then.
     pub fn take_other_variants(&mut self) {
         self.s.inputs.tuning.takes_others = true;
-    }
-
-    /// Records what waits: what comes next is no part of it.
-    fn settle(&mut self) {
-        self.fusion.settle(&self.gpu, &mut self.recorder);
     }
 
     /// out = the rows of the table for tokens among the uploads, or those chosen.
@@ -153,7 +147,6 @@ impl DeviceMemory for Wgpu {
     }
 
     fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
-        self.settle();
         x.resize(&mut self.gpu, &mut self.recorder, numbers.len() / x.width);
         let storage = storages!(x);
         let mut filled = vec![0.0f32; x.len()];
@@ -167,7 +160,6 @@ impl DeviceMemory for Wgpu {
     }
 
     fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
-        self.settle();
         out.clear();
         let Some(storage) = x.storage() else {
             return self.gpu.failure.get().map_or(Ok(()), |what| Err(StepError { what }));
@@ -180,52 +172,38 @@ impl DeviceMemory for Wgpu {
     }
 
     fn finish(&mut self) -> Result<(), StepError> {
-        self.settle();
         self.recorder.finish(&mut self.gpu)
     }
 }
 
 impl Backend for Wgpu {
     fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
-        self.settle();
         let at = self.recorder.upload(&mut self.gpu, tokens);
         self.embed_from(out, table, None, at..at + tokens.len(), scale);
     }
 
     fn rms_norm(&mut self, out: &mut Buffer, x: &Buffer, weight: &Weight, eps: f32) {
-        let Wgpu { gpu, recorder, fusion, s, .. } = self;
+        let Wgpu { gpu, recorder, s, .. } = self;
         out.resize(gpu, recorder, x.n_rows);
         let [quants, scales] = s.inputs.room(gpu, recorder, x);
         let (out, from) = storages!(out, x);
-        let added = fusion.take_addend(from, out);
-        if added.is_none() {
-            fusion.settle(gpu, recorder);
-        }
         let params = Params::default().uint(x.n_rows).uint(x.width).uint(x.stride() / VECTOR).float(eps);
-        let buffers = [quants, scales, Some(out), Some(weight.vector()), Some(from), added.as_ref()];
-        let kernel = Kernel::RmsNorm(added.is_some());
-        let n_buffers = if added.is_some() { 6 } else { 5 };
-        recorder.dispatch(gpu, kernel, &buffers[..n_buffers], &params, &Grid::Groups(x.n_rows));
+        let buffers = [quants, scales, Some(out), Some(weight.vector()), Some(from)];
+        recorder.dispatch(gpu, Kernel::RmsNorm, &buffers, &params, &Grid::Groups(x.n_rows));
         recorder.note_quantized(out);
     }
 
     fn matmul(&mut self, outs: &mut [&mut Buffer], weights: &[&Weight], x: &Buffer) {
-        self.settle();
         let Wgpu { gpu, recorder, s, .. } = self;
         s.inputs.prepare(gpu, recorder, x, weights);
         s.inputs.multiply(gpu, recorder, (outs, weights, x));
     }
 
     fn add(&mut self, x: &mut Buffer, y: &Buffer) {
-        let (to, from) = storages!(x, y);
-        let n = x.len() / VECTOR;
-        let (params, grid) = (Params::default().uint(n), Grid::Threads(n));
-        let alone = (Kernel::Add, to, Some(from));
-        self.fusion.wait((&self.gpu, &mut self.recorder), Op::Add, alone, params, grid);
+        self.add_biased(x, y, None);
     }
 
     fn add_bias(&mut self, x: &mut Buffer, bias: &Weight) {
-        self.settle();
         let to = storages!(x);
         let n = x.len() / VECTOR;
         let params = Params::default().uint(n).uint(x.stride() / VECTOR);
@@ -238,16 +216,15 @@ impl Backend for Wgpu {
         let n_heads = x.width / weight.cols;
         let params =
             Params::default().uint(x.n_rows).uint(n_heads).uint(weight.cols).uint(x.stride()).float(eps);
-        let alone = (Kernel::HeadNorm, to, Some(weight.vector()));
+        let buffers = [Some(to), Some(weight.vector())];
         let grid = Grid::Groups(x.n_rows * n_heads);
-        self.fusion.wait((&self.gpu, &mut self.recorder), Op::HeadNorm { eps }, alone, params, grid);
+        self.recorder.dispatch(&self.gpu, Kernel::HeadNorm, &buffers, &params, &grid);
     }
 
     fn rope(&mut self, x: &mut Buffer, head_dim: usize, angles: &Angles) {
         let [cos, sin] = self.place_angles(angles);
         let to = storages!(x);
         let (n_heads, n_pairs) = (x.width / head_dim, angles.dims / 2);
-        let is_adjacent = angles.pairing == Pairing::Adjacent;
         let params = Params::default()
             .uint(x.n_rows)
             .uint(n_heads)
@@ -256,41 +233,17 @@ impl Backend for Wgpu {
             .uint(x.stride())
             .uint(cos)
             .uint(sin)
-            .uint(usize::from(is_adjacent));
-        let rotation = Rotation { n_rows: x.n_rows, head_dim, n_pairs, cos, sin, is_adjacent };
-        let op = Op::Rope { stride: x.stride(), n_heads, rotation };
+            .uint(usize::from(angles.pairing == Pairing::Adjacent));
         let grid = Grid::Threads(x.n_rows * n_heads * n_pairs);
-        self.fusion.wait((&self.gpu, &mut self.recorder), op, (Kernel::Rope, to, None), params, grid);
+        self.recorder.dispatch(&self.gpu, Kernel::Rope, &[Some(to), None], &params, &grid);
     }
 
     fn store_kv(&mut self, pool: &mut KvPool, layer: LayerIdx, k: &Buffer, v: &Buffer, batch: &Batch) {
-        let Wgpu { gpu, recorder, placed, fusion, .. } = self;
+        let Wgpu { gpu, recorder, placed, .. } = self;
         placed.place(recorder, gpu, batch, pool.n_groups);
         let (keys, values) = storages!(k, v);
         let (storage, slots) = (&pool.layers[layer.layer], placed.slots(layer.group));
         let head_dim = pool.layout.head_dim as usize;
-        if let Some(heads) = fusion.take_heads(keys) {
-            let Heads { q, q_stride, n_q_heads, rotation: r, norm } = heads;
-            assert_eq!((r.n_rows, r.head_dim), (k.n_rows, head_dim), "keys are stored as they were rotated");
-            let params = Params::default()
-                .uint(k.n_rows)
-                .uint(n_q_heads)
-                .uint(pool.n_kv_heads)
-                .uint(q_stride)
-                .uint(k.stride())
-                .uint(r.n_pairs)
-                .uint(r.cos)
-                .uint(r.sin)
-                .uint(usize::from(r.is_adjacent))
-                .uint(slots)
-                .float(norm.as_ref().map_or(0.0, |(_, _, eps)| *eps));
-            let [q_norm, k_norm] = norm.as_ref().map_or([None; 2], |(q, k, _)| [Some(q), Some(k)]);
-            let buffers = [Some(storage), Some(&q), Some(keys), Some(values), q_norm, k_norm, None];
-            let kernel = Kernel::Heads(pool.layout, norm.is_some());
-            let grid = Grid::Groups(k.n_rows * (n_q_heads + 2 * pool.n_kv_heads));
-            return recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
-        }
-        fusion.settle(gpu, recorder);
         let params = Params::default().uint(k.n_rows).uint(pool.n_kv_heads).uint(k.stride()).uint(slots);
         let grid = Grid::Threads(k.n_rows * 2 * pool.n_kv_heads * head_dim.div_ceil(BLOCK));
         let buffers = [Some(storage), Some(keys), Some(values), None];
@@ -298,74 +251,19 @@ impl Backend for Wgpu {
     }
 
     fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, attention: &Attention) {
-        self.settle();
         self.attend_to(out, q, pool, batch, attention);
     }
 
     fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {
-        self.settle();
         let Wgpu { gpu, recorder, s, .. } = self;
         glu(recorder, gpu, &mut s.inputs, (gate, up), activation);
     }
 
-    fn experts(
-        &mut self,
-        out: &mut Buffer,
-        x: &Buffer,
-        router: &Buffer,
-        weights: ExpertWeights<&Weight>,
-        routing: &Routing,
-        activation: Activation,
-    ) {
-        self.settle();
-        let Wgpu { gpu, recorder, s, .. } = self;
-        let Scratch { inputs, chosen, shares, order, groups, gate, up, down, .. } = s;
-        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps } = weights;
-        let (n_used, n) = (routing.n_used, x.n_rows * routing.n_used);
-        // One row has no company.
-        let rows = if x.n_rows == 1 { 1 } else { FEW_ROWS };
-        let n_groups = n.div_ceil(rows) + router.width.min(n);
-        for (buffer, n) in
-            [(&mut *chosen, n), (&mut *shares, n), (&mut *order, n), (&mut *groups, 3 * n_groups)]
-        {
-            buffer.reserve(gpu, recorder, n);
-        }
-        let (ids, weighed, logits) = storages!(chosen, shares, router);
-        let (order, groups) = storages!(order, groups);
-        let params = Params::default()
-            .uint(x.n_rows)
-            .uint(router.width)
-            .uint(router.stride())
-            .uint(n_used)
-            .uint(usize::from(routing.renormalize))
-            .float(routing.scale);
-        let buffers = [Some(ids), Some(weighed), Some(logits)];
-        recorder.dispatch(gpu, Kernel::Route, &buffers, &params, &Grid::Threads(x.n_rows));
-        let params = Params::default().uint(n).uint(router.width).uint(n_groups);
-        let buffers = [Some(order), Some(groups), Some(ids)];
-        recorder.dispatch(gpu, Kernel::Group(rows as u32), &buffers, &params, &Grid::Groups(1));
-        let chosen = |n_each| Chosen { order, groups, n, n_groups, rows, n_each };
-
-        inputs.prepare(gpu, recorder, x, &[ffn_gate_exps, ffn_up_exps]);
-        for (y, weight) in [(&mut *gate, ffn_gate_exps), (&mut *up, ffn_up_exps)] {
-            y.reshape(gpu, recorder, weight.rows, n);
-            inputs.multiply_chosen(gpu, recorder, (y, weight, x), &chosen(n_used));
-        }
-        glu(recorder, gpu, inputs, (gate, up), activation);
-        inputs.prepare(gpu, recorder, gate, &[ffn_down_exps]);
-        down.reshape(gpu, recorder, ffn_down_exps.rows, n);
-        inputs.multiply_chosen(gpu, recorder, (down, ffn_down_exps, gate), &chosen(1));
-
-        out.resize(gpu, recorder, x.n_rows);
-        let (to, from) = storages!(out, down);
-        let n = out.len() / VECTOR;
-        let params = Params::default().uint(n).uint(out.stride() / VECTOR).uint(n_used);
-        let buffers = [Some(to), Some(from), Some(weighed)];
-        recorder.dispatch(gpu, Kernel::Combine, &buffers, &params, &Grid::Threads(n));
+    fn experts(&mut self, out: &mut Buffer, experts: Experts<'_, Weight, Buffer>) {
+        self.experts_to(out, false, experts);
     }
 
     fn take_rows(&mut self, out: &mut Buffer, x: &Buffer, rows: &[usize]) {
-        self.settle();
         out.resize(&mut self.gpu, &mut self.recorder, rows.len());
         let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
         let at = self.recorder.upload(&mut self.gpu, &rows);
@@ -377,10 +275,29 @@ impl Backend for Wgpu {
     }
 
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
-        self.settle();
         let to = storages!(x);
         let params = Params::default().uint(x.len()).float(cap);
         self.recorder.dispatch(&self.gpu, Kernel::Softcap, &[Some(to)], &params, &Grid::Threads(x.len()));
+    }
+
+    const HAS_COMPOUNDS: bool = true;
+
+    fn matmul_add(&mut self, op: MatmulAdd<'_, Weight, Buffer>) {
+        self.matmul_onto(op);
+    }
+
+    fn glu_matmul(&mut self, op: GluMatmul<'_, Weight, Buffer>) {
+        let GluMatmul { gate, up, activation, down, branch } = op;
+        self.glu(gate, up, activation);
+        self.matmul_onto(MatmulAdd { input: gate, weight: down, branch });
+    }
+
+    fn attend_heads(&mut self, op: AttendHeads<'_, Weight, Buffer, KvPool>) {
+        self.prepare_and_attend(op);
+    }
+
+    fn experts_add(&mut self, op: ExpertsAdd<'_, Weight, Buffer>) {
+        self.experts_onto(op);
     }
 
     fn device_sampling(&mut self) -> Option<&mut dyn DeviceSampling<Weight, Buffer>> {
@@ -398,7 +315,6 @@ impl Backend for Wgpu {
 
 impl DeviceSampling<Weight, Buffer> for Wgpu {
     fn choose(&mut self, out: &mut Buffer, first: usize, total: usize, x: &Buffer, picks: &[Pick]) {
-        self.settle();
         out.resize(&mut self.gpu, &mut self.recorder, total);
         let words = |(i, pick): (usize, &Pick)| {
             let SampleSpec { top_p, min_p, temperature, .. } = pick.spec;
@@ -428,7 +344,6 @@ impl DeviceSampling<Weight, Buffer> for Wgpu {
         rows: Range<usize>,
         scale: f32,
     ) {
-        self.settle();
         self.embed_from(out, table, Some(chosen), rows, scale);
     }
 }

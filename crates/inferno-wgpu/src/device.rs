@@ -14,7 +14,7 @@ use wgpu::{AdapterInfo, Backends, CooperativeScalarType, DeviceType, DownlevelFl
 /// Of the memory that a driver says may be used.
 const BUDGET_PERCENT: u8 = 97;
 /// Bytes of parameters that a kernel may have.
-pub(crate) const IMMEDIATE_BYTES: u32 = 80;
+pub(crate) const IMMEDIATE_BYTES: u32 = 84;
 /// Threads of the largest workgroup, and the bytes they share.
 const GROUP_THREADS: u32 = 256;
 const GROUP_BYTES: u32 = 24 << 10;

@@ -37,8 +37,7 @@ pub(crate) enum Kernel {
     EmbedChosen(Layout),
     Choose,
     ChooseFromAll,
-    /// With something added to the rows first?
-    RmsNorm(bool),
+    RmsNorm,
     Quantize,
     /// Rows at a time. With so many matrices at once.
     MatmulFew(Layout, u32, Few, u8),
@@ -47,7 +46,8 @@ pub(crate) enum Kernel {
     MatmulChosen(Layout, u32, Few),
     /// So many rows together.
     Group(u32),
-    Add,
+    /// With a bias?
+    Add(bool),
     AddBias,
     HeadNorm,
     Rope,
@@ -175,11 +175,10 @@ impl Kernel {
                 text.files(&[file!("choose_from_all")]);
                 ("choose_from_all", 0b001, 3)
             }
-            Kernel::RmsNorm(adds) => {
+            Kernel::RmsNorm => {
                 text.quantized(0, NORM_THREADS);
                 text.files(&[file!("reduce"), file!("rms_norm")]);
-                text.files(&[if adds { file!("rows/with_others_added") } else { file!("rows/as_they_are") }]);
-                ("rms_norm", if adds { 0b010111 } else { 0b00111 }, if adds { 6 } else { 5 })
+                ("rms_norm", 0b00111, 5)
             }
             Kernel::Quantize => {
                 text.quantized(0, GROUP);
@@ -214,9 +213,10 @@ impl Kernel {
                 text.files(&[file!("group")]);
                 ("group", 0b011, 3)
             }
-            Kernel::Add => {
-                text.element(&[file!("add")]);
-                ("add", 0b01, 2)
+            Kernel::Add(is_biased) => {
+                let addend = if is_biased { file!("addends/biased") } else { file!("addends/plain") };
+                text.element(&[file!("add"), addend]);
+                ("add", 0b001, if is_biased { 3 } else { 2 })
             }
             Kernel::AddBias => {
                 text.element(&[file!("add_bias")]);

@@ -16,10 +16,9 @@
 //! tuning.rs     trials: half precision, and which variant of a product's kernel is the fastest
 //! batch.rs      what attention has to know of a batch
 //! kv.rs         the pool of keys and values
-//! fusion.rs     operations that are one dispatch together
 //! stopwatch.rs  how long kernels take
 //! streaming.rs  how fast the device reads its memory
-//! backend.rs    the operations; attention.rs has the longest
+//! backend.rs    the operations; compound.rs: those that are fewer dispatches together
 //! ```
 //!
 //! **Numerics.** The definitions are those of `inferno_model::reference`, products in integers included, but for the order
@@ -32,7 +31,6 @@ pub mod backend;
 mod batch;
 mod buffer;
 pub mod device;
-mod fusion;
 mod kernels;
 mod kv;
 mod layout;

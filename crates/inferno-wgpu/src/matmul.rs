@@ -88,17 +88,28 @@ impl Inputs {
             let n = (1 + go_on.count()).min(MOST_TOGETHER);
             let (outs_now, outs_later) = outs.split_at_mut(n);
             let (weights_now, weights_later) = weights.split_at(n);
-            self.multiply_together(gpu, recorder, (outs_now, weights_now, x));
+            self.multiply_together(gpu, recorder, (outs_now, weights_now, x), false);
             (outs, weights) = (outs_later, weights_later);
         }
     }
 
-    /// The same for one matrix, or for several whose panels follow each other.
+    /// out += x × a matrix transposed. `x` is prepared.
+    pub(crate) fn multiply_onto(
+        &mut self,
+        gpu: &mut Gpu,
+        recorder: &mut Recorder,
+        (out, weight, x): (&mut Buffer, &Weight, &Buffer),
+    ) {
+        self.multiply_together(gpu, recorder, (&mut [out], &[weight], x), true);
+    }
+
+    /// The same for one matrix, which may be added to what is in its output, or for several whose panels follow each other.
     fn multiply_together(
         &mut self,
         gpu: &mut Gpu,
         recorder: &mut Recorder,
         (outs, weights, x): (&mut [&mut Buffer], &[&Weight], &Buffer),
+        adds: bool,
     ) {
         for (out, weight) in outs.iter_mut().zip(weights) {
             check_shape(out, weight, x);
@@ -119,6 +130,7 @@ impl Inputs {
                 .uint(n_outputs)
                 .uint(part.panels.start * PANEL)
                 .uint(out.stride())
+                .uint(usize::from(adds))
                 .uints(&[0; 3]);
             for (weight, out) in others {
                 let start = weight.parts[0].first - part.first;
@@ -159,6 +171,7 @@ impl Inputs {
                     .uint(weight.rows)
                     .uint(0)
                     .uint(out.stride())
+                    .uint(0)
                     .uint(part.panels.start / matrix)
                     .uint(part.panels.len() / matrix)
                     .uint(chosen.n_each);

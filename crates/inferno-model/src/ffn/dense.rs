@@ -1,7 +1,7 @@
 //! One feed-forward network for every row.
 
 use super::Activation;
-use crate::backend::Backend;
+use crate::backend::{Backend, GluMatmul, NormMatmul};
 use crate::error::{BackendError, LoadError};
 use crate::layer::Pass;
 use crate::weights::Part;
@@ -74,10 +74,21 @@ impl<W> Dense<W> {
         s: &mut DenseScratch<B::Buffer>,
     ) {
         let Pass { b, stream, eps } = pass;
-        b.rms_norm(&mut stream.h, &stream.x, &self.ffn_norm, *eps);
-        b.matmul(&mut [&mut s.gate, &mut s.up], &[&self.ffn_gate, &self.ffn_up], &stream.h);
-        b.glu(&mut s.gate, &s.up, self.shape.activation);
-        b.matmul(&mut [&mut stream.y], &[&self.ffn_down], &s.gate);
-        pass.add_branch(&self.post_ffw_norm);
+        let eps = *eps;
+        b.norm_matmul(NormMatmul {
+            outs: &mut [&mut s.gate, &mut s.up],
+            weights: &[&self.ffn_gate, &self.ffn_up],
+            normed: &mut stream.h,
+            x: &stream.x,
+            norm: &self.ffn_norm,
+            eps,
+        });
+        b.glu_matmul(GluMatmul {
+            gate: &mut s.gate,
+            up: &s.up,
+            activation: self.shape.activation,
+            down: &self.ffn_down,
+            branch: stream.branch(&None, &self.post_ffw_norm, eps),
+        });
     }
 }

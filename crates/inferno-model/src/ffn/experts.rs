@@ -1,7 +1,7 @@
 //! Many feed-forward networks, of which every row chooses some.
 
 use super::Activation;
-use crate::backend::{Backend, ExpertWeights};
+use crate::backend::{Backend, ExpertWeights, ExpertsAdd, NormMatmul};
 use crate::error::{BackendError, LoadError};
 use crate::layer::Pass;
 use crate::weights::Part;
@@ -88,9 +88,20 @@ impl<W> Experts<W> {
     ) {
         let Pass { b, stream, eps } = pass;
         let ExpertsShape { routing, activation, .. } = &self.shape;
-        b.rms_norm(&mut stream.h, &stream.x, &self.ffn_norm, *eps);
-        b.matmul(&mut [&mut s.router], &[&self.ffn_gate_inp], &stream.h);
-        b.experts(&mut stream.y, &stream.h, &s.router, self.experts.as_ref(), routing, *activation);
-        pass.add_branch(&self.post_ffw_norm);
+        b.norm_matmul(NormMatmul {
+            outs: &mut [&mut s.router],
+            weights: &[&self.ffn_gate_inp],
+            normed: &mut stream.h,
+            x: &stream.x,
+            norm: &self.ffn_norm,
+            eps: *eps,
+        });
+        b.experts_add(ExpertsAdd {
+            router: &s.router,
+            weights: self.experts.as_ref(),
+            routing,
+            activation: *activation,
+            branch: stream.branch(&None, &self.post_ffw_norm, *eps),
+        });
     }
 }

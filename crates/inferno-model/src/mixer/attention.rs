@@ -1,8 +1,8 @@
 //! Attention over the keys and values of a sequence.
 
-use crate::backend::{self, Backend, LayerIdx};
+use crate::backend::{self, AttendHeads, Backend, LayerIdx, MatmulAdd, NormMatmul};
 use crate::error::{BackendError, LoadError};
-use crate::layer::{Pass, Sequences, add_bias};
+use crate::layer::{Pass, Sequences};
 use crate::weights::Part;
 
 /// One layer's attention.
@@ -163,25 +163,32 @@ impl<W> Attention<W> {
         layer: LayerIdx,
     ) {
         let Pass { b, stream, eps } = pass;
-        b.rms_norm(&mut stream.h, &stream.x, &self.attn_norm, *eps);
-        b.matmul(&mut [&mut s.q, &mut s.k, &mut s.v], &[&self.attn_q, &self.attn_k, &self.attn_v], &stream.h);
-        add_bias(*b, &mut s.q, &self.attn_q_bias);
-        add_bias(*b, &mut s.k, &self.attn_k_bias);
-        add_bias(*b, &mut s.v, &self.attn_v_bias);
-        if let Some(norm) = &self.attn_q_norm {
-            b.head_norm(&mut s.q, norm, *eps);
-        }
-        if let Some(norm) = &self.attn_k_norm {
-            b.head_norm(&mut s.k, norm, *eps);
-        }
-        if let Some(rope_idx) = self.shape.rope_idx {
-            b.rope(&mut s.q, self.shape.key_width, &angles[rope_idx]);
-            b.rope(&mut s.k, self.shape.key_width, &angles[rope_idx]);
-        }
-        b.store_kv(kv, layer, &s.k, &s.v, batch);
-        b.attend(&mut s.out, &s.q, kv, batch, &self.shape.of_backend(layer));
-        b.matmul(&mut [&mut stream.y], &[&self.attn_output], &s.out);
-        add_bias(*b, &mut stream.y, &self.attn_output_bias);
-        pass.add_branch(&self.post_attention_norm);
+        let eps = *eps;
+        b.norm_matmul(NormMatmul {
+            outs: &mut [&mut s.q, &mut s.k, &mut s.v],
+            weights: &[&self.attn_q, &self.attn_k, &self.attn_v],
+            normed: &mut stream.h,
+            x: &stream.x,
+            norm: &self.attn_norm,
+            eps,
+        });
+        b.attend_heads(AttendHeads {
+            out: &mut s.out,
+            q: &mut s.q,
+            k: &mut s.k,
+            v: &mut s.v,
+            q_bias: self.attn_q_bias.as_ref(),
+            k_bias: self.attn_k_bias.as_ref(),
+            v_bias: self.attn_v_bias.as_ref(),
+            q_norm: self.attn_q_norm.as_ref(),
+            k_norm: self.attn_k_norm.as_ref(),
+            eps,
+            angles: self.shape.rope_idx.map(|idx| &angles[idx]),
+            pool: kv,
+            batch,
+            attention: &self.shape.of_backend(layer),
+        });
+        let branch = stream.branch(&self.attn_output_bias, &self.post_attention_norm, eps);
+        b.matmul_add(MatmulAdd { input: &s.out, weight: &self.attn_output, branch });
     }
 }

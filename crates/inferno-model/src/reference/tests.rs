@@ -6,7 +6,7 @@ use xtask::testing::Random;
 use half::f16;
 
 use super::*;
-use crate::architecture::CacheGroup;
+use crate::architecture::{CacheGroup, Routing};
 use crate::backend::Source;
 use crate::batch::Want;
 
@@ -91,7 +91,9 @@ fn experts_are_the_weighed_sum_of_their_networks() {
     let mut out = Buffer { width: dim, data: Vec::new() };
     let weights = ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down };
     let (x, router) = (Buffer { width: dim, data: x }, Buffer { width: n_experts, data: router.to_vec() });
-    Reference::default().experts(&mut out, &x, &router, weights.as_ref(), &routing, Activation::Silu);
+    let (weights, activation) = (weights.as_ref(), Activation::Silu);
+    let experts = Experts { x: &x, router: &router, weights, routing: &routing, activation };
+    Reference::default().experts(&mut out, experts);
     for (found, expected) in out.data.iter().zip(expected) {
         assert!((f64::from(*found) - expected).abs() < 1e-4, "{found} instead of {expected}");
     }

@@ -3,7 +3,7 @@
 use inferno_format::Gguf;
 use inferno_model::architecture::{Activation, Routing};
 use inferno_model::backend::{
-    Attention, Backend, DeviceMemory, ExpertWeights, HostTensor, KvShape, LayerIdx,
+    Attention, Backend, DeviceMemory, Experts, HostTensor, KvShape, LayerIdx, MatmulAdd,
 };
 use inferno_model::batch::Batch;
 use inferno_model::conformance::{Precision, Promise, check, first_layers};
@@ -42,6 +42,7 @@ enum Fault {
     PairingIgnored,
     ExpertsNotRenormalized,
     ScaleIgnored,
+    ResidualLost,
     /// Small and wrong, in the company of rows that are not finite.
     Squashed,
 }
@@ -126,19 +127,19 @@ impl Backend for Faulty {
         self.0.glu(gate, up, activation);
     }
 
-    fn experts(
-        &mut self,
-        out: &mut Buffer,
-        x: &Buffer,
-        router: &Buffer,
-        weights: ExpertWeights<&Weight>,
-        routing: &Routing,
-        activation: Activation,
-    ) {
-        let renormalize = routing.renormalize && self.1 != Fault::ExpertsNotRenormalized;
-        self.0.experts(out, x, router, weights, &Routing { renormalize, ..*routing }, activation);
+    fn experts(&mut self, out: &mut Buffer, experts: Experts<'_, Weight, Buffer>) {
+        let renormalize = experts.routing.renormalize && self.1 != Fault::ExpertsNotRenormalized;
+        let routing = Routing { renormalize, ..*experts.routing };
+        self.0.experts(out, Experts { routing: &routing, ..experts });
     }
 
+    const HAS_COMPOUNDS: bool = true;
+    fn matmul_add(&mut self, op: MatmulAdd<'_, Weight, Buffer>) {
+        match self.1 {
+            Fault::ResidualLost => self.0.matmul(&mut [op.branch.x], &[op.weight], op.input),
+            _ => op.plain(self),
+        }
+    }
     fn take_rows(&mut self, out: &mut Buffer, x: &Buffer, rows: &[usize]) {
         self.0.take_rows(out, x, rows);
     }
@@ -166,6 +167,7 @@ fn every_fault_is_found() {
         Fault::PairingIgnored,
         Fault::ExpertsNotRenormalized,
         Fault::ScaleIgnored,
+        Fault::ResidualLost,
         Fault::Squashed,
     ] {
         assert!(!conforms(fault), "{fault:?} went unnoticed");

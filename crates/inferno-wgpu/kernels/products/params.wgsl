@@ -18,6 +18,8 @@ struct Params {
     n_outputs: u32,
     first_output: u32,
     out_stride: u32,
+    // 1 where outputs of a single matrix are added to what is in `out`.
+    adds: u32,
     // Where experts are chosen: which of them are in this part, and how many of them have the same input. Where there are several
     // matrices: where the second and the third one begin, their outputs, and how far rows of those are apart.
     first_expert: u32,

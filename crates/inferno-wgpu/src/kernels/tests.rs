@@ -8,10 +8,10 @@ use super::*;
 
 fn all() -> Vec<Kernel> {
     let mut all = vec![
-        Kernel::RmsNorm(false),
-        Kernel::RmsNorm(true),
+        Kernel::RmsNorm,
         Kernel::Quantize,
-        Kernel::Add,
+        Kernel::Add(false),
+        Kernel::Add(true),
         Kernel::AddBias,
         Kernel::HeadNorm,
         Kernel::Rope,

@@ -3,7 +3,7 @@
 
 mod attention;
 mod conformance;
-mod fusion;
+mod dispatches;
 mod goldens;
 mod lost;
 

@@ -1,0 +1,3 @@
+fn addend(i: u32) -> vec4<f32> {
+    return y[i];
+}

@@ -1,0 +1,88 @@
+//! Compound operations in fewer dispatches than their plain paths.
+
+use inferno_model::backend::{AttendHeads, Backend, Branch, Experts, ExpertsAdd, MatmulAdd};
+use inferno_model::rope::{Angles, Pairing};
+
+use super::{KvPool, Wgpu};
+use crate::buffer::{Buffer, storages};
+use crate::kernels::Kernel;
+use crate::matrix::Weight;
+use crate::recorder::{Grid, Params, VECTOR};
+
+impl Wgpu {
+    /// [`Backend::matmul_add`]: the sum with the residual stream is part of the product, unless something comes between.
+    pub(super) fn matmul_onto(&mut self, op: MatmulAdd<'_, Weight, Buffer>) {
+        let MatmulAdd { input, weight, branch } = op;
+        if branch.is_a_sum() {
+            let Wgpu { gpu, recorder, s, .. } = self;
+            s.inputs.prepare(gpu, recorder, input, &[weight]);
+            return s.inputs.multiply_onto(gpu, recorder, (branch.x, weight, input));
+        }
+        self.matmul(&mut [&mut *branch.y], &[weight], input);
+        self.end_branch(branch);
+    }
+
+    /// [`Backend::experts_add`]: the same for the sum over experts.
+    pub(super) fn experts_onto(&mut self, op: ExpertsAdd<'_, Weight, Buffer>) {
+        let ExpertsAdd { router, weights, routing, activation, branch } = op;
+        let experts = Experts { x: &*branch.h, router, weights, routing, activation };
+        if branch.is_a_sum() {
+            return self.experts_to(branch.x, true, experts);
+        }
+        self.experts_to(branch.y, false, experts);
+        self.end_branch(branch);
+    }
+
+    fn end_branch(&mut self, branch: Branch<'_, Weight, Buffer>) {
+        match branch.norm {
+            None => self.add_biased(branch.x, branch.y, branch.bias),
+            Some(_) => branch.add(self),
+        }
+    }
+
+    /// x += y + bias.
+    pub(super) fn add_biased(&mut self, x: &mut Buffer, y: &Buffer, bias: Option<&Weight>) {
+        let (to, from) = storages!(x, y);
+        let n = x.len() / VECTOR;
+        let params = Params::default().uint(n).uint(x.stride() / VECTOR);
+        let buffers = [Some(to), Some(from), bias.map(Weight::vector)];
+        let n_buffers = if bias.is_some() { 3 } else { 2 };
+        let kernel = Kernel::Add(bias.is_some());
+        self.recorder.dispatch(&self.gpu, kernel, &buffers[..n_buffers], &params, &Grid::Threads(n));
+    }
+
+    /// [`Backend::attend_heads`]: norms, rotation and storing are one dispatch.
+    pub(super) fn prepare_and_attend(&mut self, mut op: AttendHeads<'_, Weight, Buffer, KvPool>) {
+        let Some(angles) = op.angles.filter(|_| op.q_norm.is_some() == op.k_norm.is_some()) else {
+            return op.plain(self);
+        };
+        op.add_biases(self);
+        self.prepare_heads(&mut op, angles);
+        self.attend_to(op.out, op.q, op.pool, op.batch, op.attention);
+    }
+
+    fn prepare_heads(&mut self, op: &mut AttendHeads<'_, Weight, Buffer, KvPool>, angles: &Angles) {
+        let [cos, sin] = self.place_angles(angles);
+        let Wgpu { gpu, recorder, placed, .. } = self;
+        let AttendHeads { q, k, v, pool, batch, attention, .. } = op;
+        placed.place(recorder, gpu, batch, pool.n_groups);
+        let (queries, keys, values) = storages!(q, k, v);
+        let params = Params::default()
+            .uint(k.n_rows)
+            .uint(attention.n_heads)
+            .uint(pool.n_kv_heads)
+            .uint(q.stride())
+            .uint(k.stride())
+            .uint(angles.dims / 2)
+            .uint(cos)
+            .uint(sin)
+            .uint(usize::from(angles.pairing == Pairing::Adjacent))
+            .uint(placed.slots(attention.layer.group))
+            .float(op.eps);
+        let [q_norm, k_norm] = [op.q_norm, op.k_norm].map(|norm| norm.map(Weight::vector));
+        let storage = &pool.layers[attention.layer.layer];
+        let buffers = [Some(storage), Some(queries), Some(keys), Some(values), q_norm, k_norm, None];
+        let grid = Grid::Groups(k.n_rows * (attention.n_heads + 2 * pool.n_kv_heads));
+        recorder.dispatch(gpu, Kernel::Heads(pool.layout, q_norm.is_some()), &buffers, &params, &grid);
+    }
+}

@@ -1,0 +1,62 @@
+//! Mixtures of experts: rows are grouped by expert on the device, and every expert is multiplied with its rows.
+
+use inferno_model::backend::{ExpertWeights, Experts};
+
+use super::{Scratch, Wgpu, glu};
+use crate::buffer::{Buffer, storages};
+use crate::kernels::Kernel;
+use crate::matmul::{Chosen, FEW_ROWS};
+use crate::matrix::Weight;
+use crate::recorder::{Grid, Params, VECTOR};
+
+impl Wgpu {
+    /// out = what the experts give, or the sum of both.
+    pub(super) fn experts_to(&mut self, out: &mut Buffer, adds: bool, experts: Experts<'_, Weight, Buffer>) {
+        let Experts { x, router, weights, routing, activation } = experts;
+        let Wgpu { gpu, recorder, s, .. } = self;
+        let Scratch { inputs, chosen, shares, order, groups, gate, up, down, .. } = s;
+        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps } = weights;
+        let (n_used, n) = (routing.n_used, x.n_rows * routing.n_used);
+        // One row has no company.
+        let rows = if x.n_rows == 1 { 1 } else { FEW_ROWS };
+        let n_groups = n.div_ceil(rows) + router.width.min(n);
+        for (buffer, n) in
+            [(&mut *chosen, n), (&mut *shares, n), (&mut *order, n), (&mut *groups, 3 * n_groups)]
+        {
+            buffer.reserve(gpu, recorder, n);
+        }
+        let (ids, weighed, logits) = storages!(chosen, shares, router);
+        let (order, groups) = storages!(order, groups);
+        let params = Params::default()
+            .uint(x.n_rows)
+            .uint(router.width)
+            .uint(router.stride())
+            .uint(n_used)
+            .uint(usize::from(routing.renormalize))
+            .float(routing.scale);
+        let buffers = [Some(ids), Some(weighed), Some(logits)];
+        recorder.dispatch(gpu, Kernel::Route, &buffers, &params, &Grid::Threads(x.n_rows));
+        let params = Params::default().uint(n).uint(router.width).uint(n_groups);
+        let buffers = [Some(order), Some(groups), Some(ids)];
+        recorder.dispatch(gpu, Kernel::Group(rows as u32), &buffers, &params, &Grid::Groups(1));
+        let chosen = |n_each| Chosen { order, groups, n, n_groups, rows, n_each };
+
+        inputs.prepare(gpu, recorder, x, &[ffn_gate_exps, ffn_up_exps]);
+        for (y, weight) in [(&mut *gate, ffn_gate_exps), (&mut *up, ffn_up_exps)] {
+            y.reshape(gpu, recorder, weight.rows, n);
+            inputs.multiply_chosen(gpu, recorder, (y, weight, x), &chosen(n_used));
+        }
+        glu(recorder, gpu, inputs, (gate, up), activation);
+        inputs.prepare(gpu, recorder, gate, &[ffn_down_exps]);
+        down.reshape(gpu, recorder, ffn_down_exps.rows, n);
+        inputs.multiply_chosen(gpu, recorder, (down, ffn_down_exps, gate), &chosen(1));
+
+        out.resize(gpu, recorder, x.n_rows);
+        let (to, from) = storages!(out, down);
+        let n = out.len() / VECTOR;
+        let params =
+            Params::default().uint(n).uint(out.stride() / VECTOR).uint(n_used).uint(usize::from(adds));
+        let buffers = [Some(to), Some(from), Some(weighed)];
+        recorder.dispatch(gpu, Kernel::Combine, &buffers, &params, &Grid::Threads(n));
+    }
+}

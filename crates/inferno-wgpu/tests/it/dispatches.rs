@@ -1,0 +1,70 @@
+//! How many dispatches a layer is.
+
+use inferno_format::Gguf;
+use inferno_model::architecture::Architecture;
+use inferno_model::backend::{Backend, KvType};
+use inferno_model::batch::{Batch, PageId, Want};
+use inferno_model::profile::{Profile, Profiled};
+use inferno_model::transformer::{KvRoom, Model, Transformer};
+
+use crate::backend;
+
+/// The dispatches of a step with `n_rows` rows: in a layer by kernel, and those that a step has once. `None` if the device has no
+/// clock to count them by.
+fn dispatches(file: &Gguf, n_rows: usize) -> Option<(Vec<(&'static str, u64)>, u64)> {
+    let mut b = backend()?;
+    if b.time_kernels().is_none() {
+        xtask::testing::skip("dispatches", "the device has no clock");
+        return None;
+    }
+    let profile = Profile::default();
+    let arch = Architecture::read(file, None).unwrap();
+    let (n_layers, n_groups) = (arch.layers.len() as u64, arch.cache_groups.len());
+    let room = KvRoom { n_pages: vec![2; n_groups], kv_type: KvType::F16 };
+    let mut model = Transformer::load(file, arch, Profiled::new(b, profile.clone()), &room).unwrap();
+    let mut batch = Batch::default();
+    batch.push(&vec![1; n_rows], 0, &vec![&[PageId(0), PageId(1)][..]; n_groups], Want::Logits);
+    model.step(&batch).unwrap();
+    let (mut each, mut once) = (Vec::new(), 0);
+    for time in profile.take() {
+        if time.n_calls >= n_layers {
+            each.push((time.op.name, time.n_calls / n_layers));
+        }
+        once += time.n_calls % n_layers;
+    }
+    each.sort_unstable();
+    Some((each, once))
+}
+
+fn golden(name: &str) -> Gguf {
+    Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap()
+}
+
+fn ember() -> Gguf {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../inferno/models/ember/ember-q8_0.gguf");
+    Gguf::open(path.as_ref()).unwrap()
+}
+
+#[test]
+fn a_layer_with_normed_heads_is_nine_dispatches() {
+    for (file, n_rows, product) in [(ember(), 1, "matmul_few"), (ember(), 40, "matmul_many")] {
+        let Some((each, once)) = dispatches(&file, n_rows) else { return };
+        // Norm, queries to values, heads, attention, output; norm, gate and up, their product, down.
+        assert_eq!(each, [("attend", 1), ("glu", 1), ("heads", 1), (product, 4), ("rms_norm", 2)]);
+        // Embedding, the row that wants logits, its norm, its logits.
+        assert_eq!(once, 4);
+    }
+}
+
+#[test]
+fn experts_are_added_to_the_residual_stream_where_they_are_summed() {
+    let Some((each, _)) = dispatches(&golden("qwen3moe"), 1) else { return };
+    assert_eq!(each.iter().map(|(_, n)| n).sum::<u64>(), 14, "{each:?}");
+    assert!(!each.iter().any(|(name, _)| *name == "add"), "{each:?}");
+}
+
+#[test]
+fn norms_after_a_half_layer_are_two_dispatches_more() {
+    let Some((each, _)) = dispatches(&golden("gemma3"), 1) else { return };
+    assert_eq!(each.iter().map(|(_, n)| n).sum::<u64>(), 13, "{each:?}");
+}
