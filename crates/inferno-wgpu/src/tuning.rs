@@ -257,7 +257,8 @@ impl Trial {
             .uint(N_BLOCKS * BLOCK / VECTOR)
             .uint(self.n_outputs)
             .uint(0)
-            .uint(self.n_outputs);
+            .uint(self.n_outputs)
+            .uint(0);
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         pass.set_pipeline(&pipeline.pipeline);
