@@ -110,7 +110,7 @@ pub struct Experts<'a, W, T> {
     pub router: &'a T,
     /// The networks.
     pub weights: ExpertWeights<&'a W>,
-    /// How a row chooses.
+    /// A row's choice of networks.
     pub routing: &'a Routing,
     /// Applied to the gate.
     pub activation: Activation,
@@ -123,7 +123,7 @@ pub struct ExpertsAdd<'a, W, T> {
     pub router: &'a T,
     /// The networks.
     pub weights: ExpertWeights<&'a W>,
-    /// How a row chooses.
+    /// A row's choice of networks.
     pub routing: &'a Routing,
     /// Applied to the gate.
     pub activation: Activation,

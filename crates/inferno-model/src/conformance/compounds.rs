@@ -145,7 +145,7 @@ fn experts<B: Backend>(b: &mut B, n_rows: usize) {
     }
 }
 
-/// What can be done to heads before attention.
+/// Steps that heads take before attention.
 #[derive(Debug, Clone, Copy)]
 struct Parts {
     biases: bool,
@@ -157,7 +157,7 @@ struct Parts {
 
 fn heads<B: Backend>(b: &mut B, n_rows: usize, kv_type: KvType) {
     let (adjacent, halves) = (Some(Pairing::Adjacent), Some(Pairing::Halves));
-    for (head_dim, biases, q_norm, k_norm, rope) in [
+    let cases = [
         (64, false, true, true, halves),
         (64, true, false, false, adjacent),
         (80, true, true, true, adjacent),
@@ -165,7 +165,10 @@ fn heads<B: Backend>(b: &mut B, n_rows: usize, kv_type: KvType) {
         (20, true, true, false, halves),
         (20, false, false, true, None),
         (32, false, false, false, None),
-    ] {
+    ];
+    // Types of keys and values differ in how they are stored, with norms and without.
+    let n_cases = if kv_type == KvType::F16 { cases.len() } else { 2 };
+    for (head_dim, biases, q_norm, k_norm, rope) in cases.into_iter().take(n_cases) {
         let parts = Parts { biases, q_norm, k_norm, rope };
         heads_with(b, (n_rows, head_dim, kv_type), parts);
     }

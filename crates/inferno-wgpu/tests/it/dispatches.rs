@@ -1,4 +1,4 @@
-//! How many dispatches a layer is.
+//! The number of dispatches of a layer.
 
 use inferno_format::Gguf;
 use inferno_model::architecture::Architecture;
