@@ -4,8 +4,9 @@ use inferno_format::Gguf;
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::{Backend, KvType};
 use inferno_model::batch::{Batch, PageId, Want};
+use inferno_model::model::{KvRoom, Model};
 use inferno_model::profile::{Profile, Profiled};
-use inferno_model::transformer::{KvRoom, Model, Transformer};
+use inferno_model::transformer::Transformer;
 
 use crate::backend;
 
