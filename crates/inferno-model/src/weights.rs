@@ -2,18 +2,21 @@
 //!
 //! Fused tensors (`attn_qkv`, gate and up in one `ffn_up`) are cut by rows here; nobody else knows of them.
 
+mod part;
+
 use std::collections::HashSet;
-use std::mem::discriminant;
+use std::mem::{Discriminant, discriminant};
 use std::ops::Range;
 
 use inferno_format::{DType, Gguf, TensorEntry};
 
-use crate::architecture::{Architecture, LayerShape};
+use crate::architecture::{Architecture, FfnShape, LayerShape, MixerShape};
 use crate::backend::{Backend, HostTensor, Source};
 use crate::error::LoadError;
 use crate::ffn::Ffn;
 use crate::layer::Layer;
 use crate::mixer::Mixer;
+pub(crate) use part::Part;
 
 /// The tensors of one stage of a model, in a backend's layout.
 #[derive(Debug)]
@@ -49,7 +52,16 @@ pub struct Share {
 pub struct Tensors<'a> {
     file: &'a Gguf,
     arch: &'a Architecture,
+    /// Names of tensors, without `blk.N.`, that any layer with a half of that kind has.
+    in_layers: HashSet<(Kind, &'a str)>,
     used: HashSet<String>,
+}
+
+/// The kind of one half of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Mixer(Discriminant<MixerShape>),
+    Ffn(Discriminant<FfnShape>),
 }
 
 impl Share {
@@ -67,7 +79,18 @@ impl Share {
 impl<'a> Tensors<'a> {
     /// None of them has a place yet.
     pub fn new(file: &'a Gguf, arch: &'a Architecture) -> Self {
-        Tensors { file, arch, used: HashSet::new() }
+        let mut in_layers = HashSet::new();
+        for tensor in file.tensors() {
+            let Some((i, name)) = tensor.name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'))
+            else {
+                continue;
+            };
+            let layer = i.parse().ok().and_then(|i: usize| arch.layers.get(i));
+            let Some(LayerShape { mixer, ffn }) = layer else { continue };
+            in_layers.extend(mixer.as_ref().map(|shape| (Kind::Mixer(discriminant(shape)), name)));
+            in_layers.extend(ffn.as_ref().map(|shape| (Kind::Ffn(discriminant(shape)), name)));
+        }
+        Tensors { file, arch, in_layers, used: HashSet::new() }
     }
 
     /// The architecture that the tensors are checked against.
@@ -177,21 +200,12 @@ struct Loader<'l, 'a, B> {
     backend: &'l mut B,
 }
 
-/// Loads the mixer or the feed-forward network of one layer: names are those in the file without `blk.N.`.
-pub(crate) struct Part<'p, 'l, 'a, B> {
-    loader: &'p mut Loader<'l, 'a, B>,
-    layer: usize,
-    /// Tensors, without `blk.N.`, that any layer with a part of the same kind has.
-    in_peers: HashSet<&'a str>,
-}
-
 impl<'l, 'a, B: Backend> Loader<'l, 'a, B> {
     fn layer(&mut self, i: usize, with_ffn: bool) -> Result<Layer<B::Weight>, LoadError> {
         let mixer = match self.tensors.arch.layers[i].mixer {
             Some(shape) => {
-                let kind = Some(discriminant(&shape));
-                let mut part = self.part(i, |peer| peer.mixer.as_ref().map(discriminant) == kind);
-                Some(Mixer::load(&mut part, shape)?)
+                let kind = Kind::Mixer(discriminant(&shape));
+                Some(Mixer::load(&mut Part { loader: self, layer: i, kind }, shape)?)
             }
             None => None,
         };
@@ -200,17 +214,8 @@ impl<'l, 'a, B: Backend> Loader<'l, 'a, B> {
 
     fn ffn(&mut self, i: usize) -> Result<Option<Ffn<B::Weight>>, LoadError> {
         let Some(shape) = self.tensors.arch.layers[i].ffn else { return Ok(None) };
-        let kind = Some(discriminant(&shape));
-        let mut part = self.part(i, |peer| peer.ffn.as_ref().map(discriminant) == kind);
-        Ffn::load(&mut part, shape).map(Some)
-    }
-
-    fn part(&mut self, layer: usize, is_peer: impl Fn(&LayerShape) -> bool) -> Part<'_, 'l, 'a, B> {
-        let is_peer = |i: usize| self.tensors.arch.layers.get(i).is_some_and(&is_peer);
-        let names =
-            self.tensors.file.tensors().iter().filter_map(|t| t.name.strip_prefix("blk.")?.split_once('.'));
-        let in_peers = names.filter(|(i, _)| i.parse().is_ok_and(is_peer)).map(|(_, name)| name).collect();
-        Part { loader: self, layer, in_peers }
+        let kind = Kind::Ffn(discriminant(&shape));
+        Ffn::load(&mut Part { loader: self, layer: i, kind }, shape).map(Some)
     }
 
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<B::Weight, LoadError> {
@@ -332,68 +337,6 @@ impl<'l, 'a, B: Backend> Loader<'l, 'a, B> {
             cols,
             source: Source::File { file: self.tensors.file, parts },
         }
-    }
-}
-
-impl<B: Backend> Part<'_, '_, '_, B> {
-    fn full(&self, name: &str) -> String {
-        format!("blk.{}.{name}", self.layer)
-    }
-
-    /// Width of the residual stream.
-    pub(crate) fn dim(&self) -> usize {
-        self.loader.tensors.arch.dim
-    }
-
-    /// Whether the layer has a tensor of that name.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.loader.tensors.file.tensor(&self.full(name)).is_some()
-    }
-
-    /// Rows of the tensor of that name, if the layer has it.
-    pub(crate) fn n_rows(&self, name: &str) -> Option<usize> {
-        self.loader.tensors.file.tensor(&self.full(name)).map(TensorEntry::n_rows)
-    }
-
-    /// A vector that the layer must have.
-    pub(crate) fn vector(&mut self, name: &str, len: usize) -> Result<B::Weight, LoadError> {
-        self.loader.vector(&self.full(name), len)
-    }
-
-    /// A vector that a family may have; if one layer with a part of this kind has it, all of them must.
-    pub(crate) fn optional(&mut self, name: &str, len: usize) -> Result<Option<B::Weight>, LoadError> {
-        let expected = self.in_peers.contains(name) || self.loader.tensors.arch.required.contains(&name);
-        expected.then(|| self.vector(name, len)).transpose()
-    }
-
-    /// A matrix that the layer must have.
-    pub(crate) fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<B::Weight, LoadError> {
-        self.loader.matrix(&self.full(name), rows, cols)
-    }
-
-    /// Matrices that have the same input.
-    pub(crate) fn matrices<const N: usize>(
-        &mut self,
-        names: [&str; N],
-        rows: [usize; N],
-        cols: usize,
-    ) -> Result<[B::Weight; N], LoadError> {
-        self.loader.matrices(&names.map(|name| self.full(name)), rows, cols)
-    }
-
-    /// Cuts a matrix into several by rows.
-    pub(crate) fn cut<const N: usize>(
-        &mut self,
-        name: &str,
-        rows: [usize; N],
-        cols: usize,
-    ) -> Result<[B::Weight; N], LoadError> {
-        self.loader.cut(&self.full(name), rows, cols)
-    }
-
-    /// The matrices of all experts, (n_experts, rows, cols): `ffn_up` is `ffn_up_exps.weight`, or `ffn_up.0.weight` and so on.
-    pub(crate) fn stacked(&mut self, name: &str, shape: [usize; 3]) -> Result<B::Weight, LoadError> {
-        self.loader.stacked(self.layer, name, shape)
     }
 }
 

@@ -8,6 +8,7 @@ use inferno_model::conformance::{first_layers, uneven_layers};
 use inferno_model::error::LoadError;
 use inferno_model::ffn::FfnsElsewhere;
 use inferno_model::model::{KvRoom, Model};
+use inferno_model::output::RowOutput;
 use inferno_model::reference::Reference;
 use inferno_model::sample::SampleSpec;
 use inferno_model::stage::{Pipeline, Stage};
@@ -24,18 +25,23 @@ fn room(arch: &Architecture) -> KvRoom {
 
 /// The model in stages that end at these layers.
 fn staged(file: &Gguf, ends: &[usize]) -> Result<Box<dyn Model>, LoadError> {
+    staged_on(file, ends, Reference::default)
+}
+
+/// The model in stages that end at these layers, on backends made by `new`.
+fn staged_on(file: &Gguf, ends: &[usize], new: fn() -> Reference) -> Result<Box<dyn Model>, LoadError> {
     let arch = Architecture::read(file, None)?;
     let mut tensors = Tensors::new(file, &arch);
     let mut stages: Vec<Box<dyn Stage>> = Vec::new();
     let mut start = 0;
     for &end in ends {
         let share = Share::layers(start..end);
-        let stage = Transformer::load_share(&mut tensors, share, Reference::default(), &room(&arch))?;
+        let stage = Transformer::load_share(&mut tensors, share, new(), &room(&arch))?;
         stages.push(Box::new(stage));
         start = end;
     }
     let share = Share::layers(start..arch.layers.len());
-    let last = Transformer::load_share(&mut tensors, share, Reference::default(), &room(&arch))?;
+    let last = Transformer::load_share(&mut tensors, share, new(), &room(&arch))?;
     stages.push(Box::new(last));
     tensors.finish()?;
     Ok(Pipeline::of(stages))
@@ -52,12 +58,12 @@ fn with_ffns_elsewhere(file: &Gguf, n: usize) -> Result<Box<dyn Model>, LoadErro
     Ok(Box::new(mixers.with_ffns(Box::new(ffns))))
 }
 
-/// Logits of a prompt of two sequences in chunks and of some decoded tokens, and what is sampled.
-fn results(model: &mut dyn Model) -> (Vec<Vec<f32>>, usize) {
+/// Logits of two sequences, read in chunks and token by token, and the tokens sampled.
+fn results(model: &mut dyn Model) -> (Vec<Vec<f32>>, Vec<u32>) {
     let n_groups = model.architecture().cache_groups.len();
     let pages = [[PageId(1), PageId(3)], [PageId(2), PageId(0)]];
     let mut logits = Vec::new();
-    let mut n_tokens = 0;
+    let mut sampled = Vec::new();
     for (start, end) in [(0, 20), (20, 37), (37, 38), (38, 39)] {
         let mut batch = Batch::default();
         for (i, table) in pages.iter().enumerate() {
@@ -69,9 +75,12 @@ fn results(model: &mut dyn Model) -> (Vec<Vec<f32>>, usize) {
         }
         let output = model.step(&batch).unwrap();
         logits.extend((0..batch.n_rows()).filter_map(|row| output.logits(row).map(<[f32]>::to_vec)));
-        n_tokens += output.rows().len();
+        sampled.extend((0..batch.n_rows()).filter_map(|row| match output.get(row) {
+            Some(RowOutput::Token(token)) => Some(token),
+            _ => None,
+        }));
     }
-    (logits, n_tokens)
+    (logits, sampled)
 }
 
 #[test]
@@ -83,6 +92,18 @@ fn a_model_in_stages_gives_the_bits_of_the_whole_one() {
             assert_eq!(results(&mut *staged(file, ends).unwrap()), whole, "cut at {ends:?}");
         }
     }
+}
+
+#[test]
+fn the_last_of_several_stages_samples_on_its_device_and_chains_no_steps() {
+    let file = golden("qwen2");
+    let mut whole = staged_on(&file, &[], Reference::that_chooses).unwrap();
+    assert!(whole.chooses() && whole.chaining().is_some());
+    let mut stages = staged_on(&file, &[1], Reference::that_chooses).unwrap();
+    assert!(stages.chooses() && stages.chaining().is_none());
+    let (expected, found) = (results(&mut *whole), results(&mut *stages));
+    assert_eq!(expected.1.len(), 8);
+    assert_eq!(found, expected);
 }
 
 #[test]
