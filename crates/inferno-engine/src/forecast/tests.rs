@@ -59,6 +59,18 @@ fn pages_are_waited_for_as_places_are() {
 }
 
 #[test]
+fn of_a_group_with_a_window_a_sequence_takes_no_more_than_its_most() {
+    let pool = |n_free, most_each| Pool { n_free, most_each };
+    let start = |pools: Vec<Pool>| {
+        let mut places = Places::new(experience(), (8, 512), pools);
+        (0..3).map(|i| places.admit(&job(i, 128, 20))).last().map(|turn| turn.start)
+    };
+    let all = pool(1000, usize::MAX);
+    assert_eq!(start(vec![all, pool(6, 2)]), start(vec![all]), "six pages are enough for three");
+    assert!(start(vec![all, pool(4, 2)]) > start(vec![all]));
+}
+
+#[test]
 fn of_many_sequences_some_end_soon() {
     let mut lengths = Lengths::default();
     for _ in 0..200 {

@@ -95,6 +95,9 @@ fn windows(random: &mut Random) -> Vec<Option<usize>> {
 struct Met {
     preemptions: u64,
     hit_tokens: u64,
+    /// In worlds with a group whose window is shorter than sequences are.
+    windowed_hits: u64,
+    windowed_preemptions: u64,
     evicted_pages: u64,
     accepted_tokens: u64,
     chained_steps: u64,
@@ -107,6 +110,8 @@ impl Met {
     fn add(&mut self, other: Met) {
         self.preemptions += other.preemptions;
         self.hit_tokens += other.hit_tokens;
+        self.windowed_hits += other.windowed_hits;
+        self.windowed_preemptions += other.windowed_preemptions;
         self.evicted_pages += other.evicted_pages;
         self.accepted_tokens += other.accepted_tokens;
         self.chained_steps += other.chained_steps;
@@ -205,9 +210,13 @@ fn simulate(seed: u64) -> Met {
     for (pages, &free) in world.core.metrics().group_pages.iter().zip(n_pages) {
         assert_eq!(*pages, PageCounts { free, cached: 0, held: 0 }, "seed {seed}");
     }
+    let is_windowed = windows.iter().flatten().any(|&window| window < 100);
+    let (hits, preemptions) = (metrics.cache.hit_tokens, metrics.sequences.preemptions);
     Met {
-        preemptions: metrics.sequences.preemptions,
-        hit_tokens: metrics.cache.hit_tokens,
+        preemptions,
+        windowed_hits: if is_windowed { hits } else { 0 },
+        windowed_preemptions: if is_windowed { preemptions } else { 0 },
+        hit_tokens: hits,
         evicted_pages: metrics.cache.evicted_pages,
         accepted_tokens: metrics.accepted_tokens,
         chained_steps: metrics.chained_steps,
@@ -254,9 +263,12 @@ fn every_request_gets_what_it_would_get_alone() {
     if n >= 1000 {
         let Met { preemptions, hit_tokens, evicted_pages, accepted_tokens, chained_steps, .. } = met;
         let Met { met_conditions, complete_grammars, cut_short, .. } = met;
+        let Met { windowed_hits, windowed_preemptions, .. } = met;
         let least = [
             preemptions,
             hit_tokens,
+            windowed_hits,
+            windowed_preemptions,
             evicted_pages,
             accepted_tokens,
             chained_steps,
