@@ -29,6 +29,20 @@ impl Parts<'_> {
     /// # Errors
     /// All is blank, not text or too long; or stdin is a pipe that brings nothing and has no end.
     pub(crate) fn text(&self) -> Result<String> {
+        let text = self.join(|part| !part.trim().is_empty())?;
+        ensure!(!text.is_empty(), "the prompt is empty");
+        Ok(text)
+    }
+
+    /// As [`Parts::text`], with blank parts as they are. It is empty if an empty prompt was given.
+    ///
+    /// # Errors
+    /// As of [`Parts::text`], but for a blank text.
+    pub(crate) fn raw_text(&self) -> Result<String> {
+        self.join(|part| !part.is_empty())
+    }
+
+    fn join(&self, is_kept: impl Fn(&str) -> bool) -> Result<String> {
         let (words, is_stdin_named) = match self.words.split_last() {
             Some((last, words)) if last == "-" => (words, true),
             _ => (self.words, false),
@@ -44,8 +58,7 @@ impl Parts<'_> {
         } else if is_alone && words.is_empty() && self.files.is_empty() {
             bail!("there is no prompt: give one as an argument (`inferno run \"Hello\"`) or pipe it in");
         }
-        parts.retain(|part| !part.trim().is_empty());
-        ensure!(!parts.is_empty(), "the prompt is empty");
+        parts.retain(|part| is_kept(part));
         let text = parts.join("\n\n");
         ensure!(
             text.len() as u64 <= MAX_PROMPT_BYTES,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use inferno_text::{Special, Tokenizer, message};
 use serde_json::{Value as Json, json};
 
@@ -24,7 +24,8 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
         return Ok(ExitCode::from(USAGE));
     }
     let words = [&args.words[..], &args.literal[..]].concat();
-    let text = Parts { words: &words, files: &args.file }.text()?;
+    let parts = Parts { words: &words, files: &args.file };
+    let text = if args.raw { parts.raw_text()? } else { parts.text()? };
     let (session, prompt) =
         Session::start(&args.answering, |opened, tokenizer| prompt_tokens(args, opened, tokenizer, &text))?;
     session.check("the prompt", &prompt)?;
@@ -127,8 +128,15 @@ fn quoted(word: &str) -> String {
 
 fn prompt_tokens(args: &cli::Run, opened: &Opened, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
     if args.raw {
-        let bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
-        return Ok(bos.into_iter().chain(tokenizer.encode(text, Special::Recognise)).collect());
+        // As the API has it: one start token, and an empty text is that alone.
+        let mut tokens = tokenizer.encode(text, Special::Recognise);
+        let bos = tokenizer.bos().filter(|bos| tokenizer.add_bos() && tokens.first() != Some(bos));
+        tokens.splice(..0, bos);
+        ensure!(
+            !tokens.is_empty(),
+            "the prompt is empty, and the model puts no start token in front of it to go on from"
+        );
+        return Ok(tokens);
     }
     let system = args.answering.system.iter().map(|text| message("system", text));
     let messages: Vec<_> = system.chain([message("user", text)]).collect();

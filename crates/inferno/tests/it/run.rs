@@ -84,6 +84,27 @@ fn control_tokens_in_a_prompt_stay_text() {
 }
 
 #[test]
+fn a_raw_prompt_may_be_the_start_token_alone_and_has_one() {
+    let error = run(&["--raw", ""]).error();
+    assert_eq!(error, "the prompt is empty, and the model puts no start token in front of it to go on from");
+    let start = "<|im_start|>";
+    let id = inferno(&["tokenize", "--special", start]).ok();
+    let metadata =
+        format!("tokenizer.ggml.bos_token_id=int:{},tokenizer.ggml.add_bos_token=bool:true", id.trim());
+    let tokens = |prompt: &str| {
+        let flags = [&GREEDY[..], &["--override-kv", &metadata, "--json", "--raw", prompt]].concat();
+        let answer: serde_json::Value = serde_json::from_str(&run(&flags).ok()).unwrap();
+        (answer["usage"]["prompt_tokens"].clone(), answer["tokens"].clone())
+    };
+    let (n, alone) = tokens("");
+    assert_eq!(n, 1);
+    // Blank text is text.
+    assert_eq!(tokens(" ").0, 2);
+    // A start token in the text is not put in front of it a second time.
+    assert_eq!(tokens(start), (n, alone));
+}
+
+#[test]
 fn unfit_prompts_are_refused_with_what_to_do() {
     assert_eq!(run(&[""]).error(), "the prompt is empty");
     assert_eq!(run(&["   "]).error(), "the prompt is empty");
