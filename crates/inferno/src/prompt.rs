@@ -37,7 +37,7 @@ impl Parts<'_> {
     /// As [`Parts::text`], with blank parts as they are. It is empty if an empty prompt was given.
     ///
     /// # Errors
-    /// As of [`Parts::text`], but for a blank text.
+    /// As [`Parts::text`], except that the text may be blank.
     pub(crate) fn raw_text(&self) -> Result<String> {
         self.join(|part| !part.is_empty())
     }
