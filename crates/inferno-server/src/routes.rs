@@ -85,7 +85,6 @@ async fn chat_completions(
 ) -> Result<Response, ApiError> {
     let (object, reading) = body::object(&app, unread).await?;
     let Chat { conversation, options } = Chat::read(object, &app)?;
-    check_model(options.model.as_deref(), &app.card, &app.settings)?;
     let pass = admit(&app, &caller, &options, 1)?;
     let (conversation, tokens) = chat::prompt(conversation, &app, &reading, app.most_tokens()).await?;
     drop(reading);
@@ -106,7 +105,6 @@ async fn completions(
 ) -> Result<Response, ApiError> {
     let (object, reading) = body::object(&app, unread).await?;
     let completion = Completion::read(object, &app)?;
-    check_model(completion.options.model.as_deref(), &app.card, &app.settings)?;
     let pass = admit(&app, &caller, &completion.options, completion.prompts.len())?;
     let text = Arc::clone(&app.text);
     let (size, most_tokens) = (completion.size(), app.most_tokens());
@@ -139,13 +137,15 @@ async fn completions(
     ask.answer(&app, caller, jobs, completion.options).await
 }
 
-/// Is there room for it at all? Asked before a prompt is made, which takes time that a full server does not have.
+/// Checks the model's name, the key's limits and the room in the queue before a prompt is made, which takes time that a full
+/// server does not have.
 fn admit(
     app: &Arc<App>,
     caller: &Caller,
     options: &Options,
     n_prompts: usize,
 ) -> Result<crate::keys::Pass, ApiError> {
+    check_model(options.model.as_deref(), &app.card, &app.settings)?;
     let pass = Keyring::admit(app, caller).inspect_err(|_| app.metrics.refuse("key_limit"))?;
     app.engine.room(options.n * n_prompts as u32, 0).map_err(|refusal| app.refused(refusal))?;
     Ok(pass)

@@ -34,11 +34,6 @@ impl Tokenizer {
     pub fn detokenizer(&self, control: ControlTokens) -> Detokenizer<&Tokenizer> {
         Detokenizer::new(self, control)
     }
-
-    /// A detokenizer for the text that continues `prompt`, as [`Detokenizer::after`].
-    pub fn detokenizer_after(&self, prompt: &[u32], control: ControlTokens) -> Detokenizer<&Tokenizer> {
-        Detokenizer::after(self, prompt, control)
-    }
 }
 
 impl<T: Deref<Target = Tokenizer>> Detokenizer<T> {
@@ -79,11 +74,6 @@ impl<T: Deref<Target = Tokenizer>> Detokenizer<T> {
         let n = piece.len();
         self.is_start = self.tokenizer.is_special(id);
         Ok(n)
-    }
-
-    /// Bytes of a character whose rest has not come yet.
-    pub fn n_pending(&self) -> usize {
-        self.pending.len()
     }
 
     /// The rest of the text: U+FFFD if it ends within a character, else nothing.

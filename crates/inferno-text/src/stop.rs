@@ -90,7 +90,8 @@ impl StopStrings {
     }
 
     /// Bytes that are held back now.
-    pub fn n_held(&self) -> usize {
+    #[cfg(test)]
+    fn n_held(&self) -> usize {
         self.held.len()
     }
 }

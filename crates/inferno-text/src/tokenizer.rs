@@ -196,12 +196,7 @@ impl Tokenizer {
         self.add_eos
     }
 
-    /// Whether generation is over at this token: the end of a text, a turn or a call.
-    pub fn is_end_of_generation(&self, id: u32) -> bool {
-        self.vocab.ends.binary_search(&id).is_ok()
-    }
-
-    /// All ids of which [`is_end_of_generation`](Self::is_end_of_generation) is true, ascending.
+    /// All tokens at which generation is over, ascending: the end of a text, a turn or a call.
     pub fn end_of_generation(&self) -> &[u32] {
         &self.vocab.ends
     }

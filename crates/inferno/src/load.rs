@@ -97,6 +97,17 @@ impl Opened {
         format!("{name}: {family}, {} parameters, {dtype}, context {context_len}", count(n_params))
     }
 
+    /// A warning where the file does not name its pre-tokenizer.
+    pub(crate) fn pre_tokenizer_warning(&self, tokenizer: &Tokenizer) -> Option<String> {
+        tokenizer.pre_tokenizer_is_missing().then(|| {
+            format!(
+                "`{}` does not name its pre-tokenizer (`tokenizer.ggml.pre`): texts are cut into words by a default, and \
+                 answers may be worse; `--override-kv tokenizer.ggml.pre=str:NAME` names it",
+                self.name
+            )
+        })
+    }
+
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer> {
         Tokenizer::from_metadata(self.file.metadata())
             .with_context(|| format!("cannot use the vocabulary of `{}`", self.name))

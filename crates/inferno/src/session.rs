@@ -90,6 +90,9 @@ impl<'a> Session<'a> {
         });
         loading.end(&summary);
         let ((tokenizer, prepared), model) = (text?, model?);
+        if let Some(warning) = opened.pre_tokenizer_warning(&tokenizer) {
+            note(&format!("warning: {warning}"));
+        }
         let config = Config::new(n_pages);
         let limits = Limits { max_sequences: 1, max_rows: CHUNK, ..config.limits };
         let engine = Engine::start(model, Config { limits, ..config });

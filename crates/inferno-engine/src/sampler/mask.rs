@@ -81,15 +81,10 @@ impl TokenMask {
         self.intersect_words(&other.words);
     }
 
-    /// Bans what is 0 in `words`, laid out as [`TokenMask::words`] gives them. Words that are missing are 0.
+    /// Bans what is 0 in `words`, of which token `t` is bit `t % 64` of word `t / 64`. Words that are missing are 0.
     pub fn intersect_words(&mut self, words: &[u64]) {
         let padded = words.iter().copied().chain(std::iter::repeat(0));
         self.words.iter_mut().zip(padded).for_each(|(w, other)| *w &= other);
-    }
-
-    /// (⌈n_tokens / 64⌉,) token `t` is bit `t % 64` of word `t / 64`; bits behind the last token are 0.
-    pub fn words(&self) -> &[u64] {
-        &self.words
     }
 
     /// Becomes all of `n_tokens` tokens.

@@ -133,7 +133,7 @@ fn a_stream_may_own_its_tokenizer_and_write_to_the_end_of_a_text() {
 #[test]
 fn a_stream_drops_the_space_that_encoding_put_in_front_and_no_other() {
     let t = tokenizer(&spm(&[("▁a", -1.0)]));
-    let first = |prompt: &[u32]| t.detokenizer_after(prompt, ControlTokens::Hidden).push(259).unwrap();
+    let first = |prompt: &[u32]| Detokenizer::after(&t, prompt, ControlTokens::Hidden).push(259).unwrap();
     assert_eq!([first(&[]), first(&[1]), first(&[259])], ["a", "a", " a"]);
     let owned = |prompt: &[u32]| {
         Detokenizer::after(Arc::new(tokenizer(&spm(&[("▁a", -1.0)]))), prompt, ControlTokens::Hidden)
@@ -157,7 +157,8 @@ fn tokens_that_end_a_generation_are_known_by_key_and_by_name() {
     m.set("tokenizer.ggml.eos_token_id", Value::U32(261));
     let t = tokenizer(&m);
     assert_eq!(t.end_of_generation(), [259, 260, 261]);
-    assert!(t.is_end_of_generation(259) && !t.is_end_of_generation(262));
+    let is_end = |id| t.end_of_generation().contains(&id);
+    assert!(is_end(259) && !is_end(262));
     assert_eq!(t.token_kind(259), Some(TokenKind::Control));
     // `</s>` is made by merges here: text, as in HTML.
     assert_eq!((t.token_kind(258), t.token_text(258)), (Some(TokenKind::Normal), Some("</s>")));
@@ -169,7 +170,7 @@ fn tokens_that_end_a_generation_are_known_by_key_and_by_name() {
 fn tags_of_html_are_text_unless_the_file_says_otherwise() {
     let kind_and_end = |m| {
         let t = tokenizer(&m);
-        (t.token_kind(256).unwrap(), t.is_end_of_generation(256))
+        (t.token_kind(256).unwrap(), t.end_of_generation().contains(&256))
     };
     for kind in [USER_DEFINED, 1] {
         for text in ["</s>", "<PRE>"] {

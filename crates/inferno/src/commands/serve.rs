@@ -186,6 +186,9 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
 
 fn text(args: &cli::Serve, opened: &Opened) -> Result<(Tokenizer, Found)> {
     let tokenizer = opened.tokenizer()?;
+    if let Some(warning) = opened.pre_tokenizer_warning(&tokenizer) {
+        tracing::warn!("{warning}");
+    }
     let max_bytes = args.limits.body_bytes as usize;
     let template = template::find(args.chat_template.as_ref(), opened, &tokenizer, max_bytes)?;
     Ok((tokenizer, template))

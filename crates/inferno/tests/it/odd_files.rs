@@ -244,3 +244,21 @@ fn control_characters_of_a_model_do_not_reach_the_terminal() {
     let screen = String::from_utf8_lossy(&output.stdout);
     assert!(screen.contains(" ␛[31mtime") && !screen.contains("\u{1b}[31m"), "{screen:?}");
 }
+
+#[test]
+fn a_file_without_a_pre_tokenizer_is_used_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let changed = ember(folder.path(), |metadata| {
+        let named = metadata.clone();
+        *metadata = Metadata::default();
+        for (key, value) in named.iter().filter(|(key, _)| *key != "tokenizer.ggml.pre") {
+            metadata.set(key, value.clone());
+        }
+    });
+    let run =
+        |more: &[&str]| inferno(&[&["run", "-m", &changed, "-n", "1", "--raw", "Hello"], more].concat());
+    let ran = run(&[]);
+    let warning = "does not name its pre-tokenizer (`tokenizer.ggml.pre`)";
+    assert!(ran.stderr.contains(warning), "{}", ran.stderr);
+    assert!(!run(&["--override-kv", "tokenizer.ggml.pre=str:qwen2"]).stderr.contains(warning));
+}
