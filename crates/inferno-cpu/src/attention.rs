@@ -49,7 +49,7 @@ thread_local! {
 
 #[derive(Default)]
 struct Scratch {
-    /// [group][head_dim]
+    /// [group][key_width]
     q: Vec<[f32; ROW_GROUP]>,
     visible: Vec<Range<usize>>,
     whole: Vec<f32>,
@@ -84,7 +84,8 @@ impl Cpu {
     ) {
         let kernels = &self.kernels;
         let (places, bytes) = pool.split();
-        let (n_heads, head_dim) = (places.n_kv_heads, places.head_dim);
+        let group = places.group(layer);
+        let (n_heads, key_width, value_width) = (group.n_kv_heads, group.key_width, group.value_width);
         let bytes = Shares::new(bytes);
         let store_head = match (places.rule, &kernels.tiles) {
             (AttentionRule::Bf16Tiles, Some(tiles)) => tiles.store_head,
@@ -95,12 +96,13 @@ impl Cpu {
                 for row in span.rows.clone() {
                     let slot = batch.slot(span, layer.group, batch.positions()[row] as usize).0 as usize;
                     let page = PageId((slot / PAGE_LEN) as u32);
-                    let [keys, values] = places.head_range(layer.layer, page, head);
+                    let [keys, values] = places.head_range(layer, page, head);
                     // SAFETY: every head is one thread's.
                     let (keys, values) = unsafe { (bytes.at(keys), bytes.at(values)) };
                     let tile = HeadMut { kv_type: places.kv_type, keys, values };
-                    let columns = head * head_dim..(head + 1) * head_dim;
-                    store_head(tile, slot % PAGE_LEN, &k.row(row)[columns.clone()], &v.row(row)[columns]);
+                    let k = &k.row(row)[head * key_width..][..key_width];
+                    let v = &v.row(row)[head * value_width..][..value_width];
+                    store_head(tile, slot % PAGE_LEN, k, v);
                 }
             }
         };
@@ -122,7 +124,7 @@ impl Cpu {
     ) {
         let Cpu { kernels, pool: threads, attention: AttentionScratch { blocks, states }, .. } = self;
         let call = Call { kernels, q, pool, batch, attention };
-        let state_len = state_len(attention.head_dim);
+        let state_len = state_len(attention.value_width);
         let n_states = call.cut(blocks);
         let blocks = &*blocks;
         let width = out.width;
@@ -149,7 +151,7 @@ impl Cpu {
             let part = unsafe { shares.at(first..first + n * state_len) };
             SCRATCH.with_borrow_mut(|scratch| {
                 call.gather(block, scratch);
-                reset(part, attention.head_dim);
+                reset(part, attention.value_width);
                 call.partition(block, block.partitions.start + i, scratch, part);
             });
         });
@@ -211,7 +213,7 @@ impl Call<'_> {
             let mut part = std::mem::take(&mut scratch.part);
             part.resize(scratch.whole.len(), 0.0);
             for partition in block.partitions.clone() {
-                reset(&mut part, self.attention.head_dim);
+                reset(&mut part, self.attention.value_width);
                 self.partition(block, partition, scratch, &mut part);
                 self.merge(partition, &scratch.visible, &mut scratch.whole, &part);
             }
@@ -222,21 +224,21 @@ impl Call<'_> {
 
     /// Interleaves the block's queries, notes what they see and makes room for their states.
     fn gather(&self, block: &Block, scratch: &mut Scratch) {
-        let Attention { head_dim, .. } = *self.attention;
+        let Attention { key_width, value_width, .. } = *self.attention;
         let (span, heads) = (self.span(block), self.heads_per_key());
         let n = block.queries.len();
         let n_groups = n.div_ceil(ROW_GROUP);
         scratch.q.clear();
         scratch.visible.clear();
-        scratch.whole.resize(n_groups * ROW_GROUP * state_len(head_dim), 0.0);
+        scratch.whole.resize(n_groups * ROW_GROUP * state_len(value_width), 0.0);
         if let Some(kernels) = self.tiles() {
             return self.gather_tiles(kernels, block, scratch);
         }
-        scratch.q.resize(n_groups * head_dim, [0.0; ROW_GROUP]);
+        scratch.q.resize(n_groups * key_width, [0.0; ROW_GROUP]);
         for (i, query) in block.queries.clone().enumerate() {
             let (row, head) = (query / heads, block.kv_head * heads + query % heads);
             let q = self.query(span, row, head);
-            let group = &mut scratch.q[i / ROW_GROUP * head_dim..][..head_dim];
+            let group = &mut scratch.q[i / ROW_GROUP * key_width..][..key_width];
             group.iter_mut().zip(q).for_each(|(out, q)| out[i % ROW_GROUP] = *q);
             scratch.visible.push(self.attention.visible(span.start + row));
         }
@@ -247,8 +249,8 @@ impl Call<'_> {
     }
 
     fn query(&self, span: &Span, row: usize, head: usize) -> &[f32] {
-        let head_dim = self.attention.head_dim;
-        &self.q.row(span.rows.start + row)[head * head_dim..][..head_dim]
+        let key_width = self.attention.key_width;
+        &self.q.row(span.rows.start + row)[head * key_width..][..key_width]
     }
 
     /// Adds a partition's keys to the queries' states, tile by tile.
@@ -256,10 +258,10 @@ impl Call<'_> {
         if let Some(kernels) = self.tiles() {
             return self.tile_partition(kernels, block, partition, scratch, states);
         }
-        let Attention { head_dim, layer, scale, softcap, .. } = *self.attention;
+        let Attention { key_width, value_width, layer, scale, softcap, .. } = *self.attention;
         let Scratch { q, visible, keys, values, .. } = scratch;
         let table = self.batch.page_table(self.span(block), layer.group);
-        let state_len = state_len(head_dim);
+        let state_len = state_len(value_width);
         let pages = pages_of(partition, visible);
         for (i, &page) in table.range(pages.clone()).iter().enumerate() {
             let start = (pages.start + i) * PAGE_LEN;
@@ -272,13 +274,13 @@ impl Call<'_> {
                 KvType::Q8_0 => true,
             };
             if convert {
-                keys.resize(head_dim * PAGE_LEN, 0.0);
-                values.resize(head_dim.next_multiple_of(LANES) * PAGE_LEN, 0.0);
+                keys.resize(key_width * PAGE_LEN, 0.0);
+                values.resize(value_width.next_multiple_of(LANES) * PAGE_LEN, 0.0);
                 (self.kernels.load_head)(keys, values, head);
                 tile.kv_type = KvType::F32;
                 (tile.keys, tile.values) = (bytemuck::cast_slice(keys), bytemuck::cast_slice(values));
             }
-            let groups = visible.chunks(ROW_GROUP).zip(q.chunks_exact(head_dim));
+            let groups = visible.chunks(ROW_GROUP).zip(q.chunks_exact(key_width));
             for ((visible, q), states) in groups.zip(states.chunks_exact_mut(ROW_GROUP * state_len)) {
                 if visible.iter().any(|v| v.start < start + PAGE_LEN && v.end > start) {
                     (self.kernels.attend_tile)(&mut Queries { q, states, visible }, &tile);
@@ -289,7 +291,7 @@ impl Call<'_> {
 
     /// Adds a partition to the sums of the queries that see some of it; it is the first for some.
     fn merge(&self, partition: usize, visible: &[Range<usize>], whole: &mut [f32], part: &[f32]) {
-        let n = state_len(self.attention.head_dim);
+        let n = state_len(self.attention.value_width);
         let start = partition * PARTITION_LEN;
         for ((visible, whole), part) in
             visible.iter().zip(whole.chunks_exact_mut(n)).zip(part.chunks_exact(n))
@@ -303,13 +305,13 @@ impl Call<'_> {
     }
 
     fn finish(&self, block: &Block, whole: &[f32], outs: &Shares<'_, f32>, width: usize) {
-        let head_dim = self.attention.head_dim;
+        let value_width = self.attention.value_width;
         let (span, heads) = (self.span(block), self.heads_per_key());
-        for (query, whole) in block.queries.clone().zip(whole.chunks_exact(state_len(head_dim))) {
+        for (query, whole) in block.queries.clone().zip(whole.chunks_exact(state_len(value_width))) {
             let (row, head) = (span.rows.start + query / heads, block.kv_head * heads + query % heads);
-            let start = row * width + head * head_dim;
+            let start = row * width + head * value_width;
             // SAFETY: every head of a row is one thread's.
-            let out = unsafe { outs.at(start..start + head_dim) };
+            let out = unsafe { outs.at(start..start + value_width) };
             (self.kernels.finish)(out, whole);
         }
     }

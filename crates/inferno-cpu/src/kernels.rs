@@ -94,7 +94,7 @@ kernels! {
     fn product_float(out: &mut OutTile, panel: Panel<'_>, x: &[[f32; ROW_GROUP]], n_rows: usize) = float;
     /// Writes the keys and values of one position, place `place` of a page, to a head's bytes in it.
     fn store_head(tile: HeadMut<'_>, place: usize, k: &[f32], v: &[f32]) = kv;
-    /// A head's keys and values in a page as f32: [head_dim][PAGE_LEN] and [PAGE_LEN][head_dim in whole vectors].
+    /// A head's keys and values in a page as f32: [key_width][PAGE_LEN] and [PAGE_LEN][value_width in whole vectors].
     fn load_head(keys: &mut [f32], values: &mut [f32], tile: Head<'_>) = kv;
     /// Adds a tile of keys and values to every query's softmax.
     fn attend_tile(queries: &mut Queries<'_>, tile: &Tile<'_>) = attention;

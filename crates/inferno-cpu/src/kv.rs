@@ -1,9 +1,11 @@
 //! The KV pool: pages of keys and values, for every layer, head by head.
 //!
 //! ```text
-//! layer | page | head | keys   [head_dim][32 positions]      scores: positions across lanes
-//!                     | values [32 positions][head_dim]      sums: dimensions across lanes
+//! layer | page | head | keys   [key_width][32 positions]      scores: positions across lanes
+//!                     | values [32 positions][value_width]    sums: dimensions across lanes
 //! ```
+//!
+//! Each cache group has heads of its own number and widths, and pages of its own; memory is taken as pages are written.
 //!
 //! Where attention computes in tiles of bf16, these are the tiles, as they are multiplied; what fills up the last ones
 //! is zero and stays it:
@@ -15,6 +17,7 @@
 
 use std::ops::Range;
 
+use inferno_model::architecture::CacheKind;
 use inferno_model::backend::{AttentionRule, KV_BLOCK, KvShape, KvType, LayerIdx};
 use inferno_model::batch::{PAGE_LEN, PageId};
 use inferno_model::error::BackendError;
@@ -35,12 +38,21 @@ pub struct KvPool {
 pub(crate) struct Places {
     pub(crate) kv_type: KvType,
     pub(crate) rule: AttentionRule,
+    groups: Vec<GroupPlaces>,
+    /// The first byte of every layer.
+    layers: Vec<usize>,
+}
+
+/// The pages of a cache group: in each of its layers the same.
+#[derive(Debug)]
+pub(crate) struct GroupPlaces {
     pub(crate) n_kv_heads: usize,
-    pub(crate) head_dim: usize,
+    pub(crate) key_width: usize,
+    pub(crate) value_width: usize,
+    /// Of one head in a page.
     key_bytes: usize,
     value_bytes: usize,
-    /// Of every layer: the first byte and the number of pages.
-    layers: Vec<(usize, usize)>,
+    n_pages: usize,
 }
 
 /// One head's keys and values in a page.
@@ -60,34 +72,25 @@ pub(crate) struct HeadMut<'a> {
 
 impl KvPool {
     pub(crate) fn new(shape: &KvShape, rule: AttentionRule) -> Result<KvPool, BackendError> {
-        let head_dim = shape.head_dim;
-        let padded = head_dim.next_multiple_of(LANES);
-        let n_blocks = head_dim.div_ceil(KV_BLOCK);
-        let (key_bytes, value_bytes) = match shape.kv_type {
-            KvType::Bf16 if rule == AttentionRule::Bf16Tiles => (2 * STEP * n_steps(head_dim), 2 * padded),
-            KvType::F32 => (4 * head_dim, 4 * padded),
-            KvType::F16 | KvType::Bf16 => (2 * head_dim, 2 * padded),
-            KvType::Q8_0 => (head_dim + 2 * n_blocks, padded + 2 * n_blocks),
+        let mut places =
+            Places { kv_type: shape.kv_type, rule, groups: Vec::new(), layers: vec![0; shape.n_layers()] };
+        let too_large = || BackendError {
+            what: "the KV cache is larger than an address space (`--kv-memory` asks for less)".into(),
         };
-        let mut places = Places {
-            kv_type: shape.kv_type,
-            rule,
-            n_kv_heads: shape.n_kv_heads,
-            head_dim,
-            key_bytes: (key_bytes * PAGE_LEN).next_multiple_of(64),
-            value_bytes: (value_bytes * PAGE_LEN).next_multiple_of(64),
-            layers: vec![(0, 0); shape.n_layers()],
-        };
-        let too_large = || BackendError { what: "the KV cache is larger than an address space".into() };
         let mut end = 0usize;
         for (group, n_pages) in &shape.groups {
+            let here = GroupPlaces::new(group.kind, shape.kv_type, rule, *n_pages);
             for &layer in &group.layers {
-                places.layers[layer] = (end, *n_pages);
-                let bytes = places.page_bytes().checked_mul(*n_pages);
+                places.layers[layer] = end;
+                let bytes = here.page_bytes().checked_mul(*n_pages);
                 end = bytes.and_then(|n| end.checked_add(n)).ok_or_else(too_large)?;
             }
+            places.groups.push(here);
         }
-        Ok(KvPool { places, bytes: Region::new(end, &|| "the KV cache".into())? })
+        Ok(KvPool {
+            places,
+            bytes: Region::new(end, &|| "the KV cache (`--kv-memory` asks for less)".into())?,
+        })
     }
 
     /// How they are attended to.
@@ -97,7 +100,7 @@ impl KvPool {
 
     /// A head's keys and values in a page.
     pub(crate) fn head(&self, layer: LayerIdx, page: PageId, head: usize) -> Head<'_> {
-        let [keys, values] = self.places.head_range(layer.layer, page, head);
+        let [keys, values] = self.places.head_range(layer, page, head);
         let bytes = self.bytes.bytes();
         Head { kv_type: self.places.kv_type, keys: &bytes[keys], values: &bytes[values] }
     }
@@ -108,24 +111,47 @@ impl KvPool {
     }
 }
 
-impl Places {
+impl GroupPlaces {
+    fn new(kind: CacheKind, kv_type: KvType, rule: AttentionRule, n_pages: usize) -> GroupPlaces {
+        let CacheKind::Pages { n_kv_heads, key_width, value_width, .. } = kind;
+        let padded = value_width.next_multiple_of(LANES);
+        let scales = |width: usize| 2 * width.div_ceil(KV_BLOCK);
+        // Of one position.
+        let (key_bytes, value_bytes) = match kv_type {
+            KvType::Bf16 if rule == AttentionRule::Bf16Tiles => (2 * STEP * n_steps(key_width), 2 * padded),
+            KvType::F32 => (4 * key_width, 4 * padded),
+            KvType::F16 | KvType::Bf16 => (2 * key_width, 2 * padded),
+            KvType::Q8_0 => (key_width + scales(key_width), padded + scales(value_width)),
+        };
+        GroupPlaces {
+            n_kv_heads,
+            key_width,
+            value_width,
+            key_bytes: (key_bytes * PAGE_LEN).next_multiple_of(64),
+            value_bytes: (value_bytes * PAGE_LEN).next_multiple_of(64),
+            n_pages,
+        }
+    }
+
     /// Bytes of one layer in a page.
     fn page_bytes(&self) -> usize {
         self.n_kv_heads * (self.key_bytes + self.value_bytes)
     }
+}
 
-    /// Where a layer's part of a page lies.
-    fn page(&self, layer: usize, page: PageId) -> Range<usize> {
-        let (start, n_pages) = self.layers[layer];
-        assert!((page.0 as usize) < n_pages, "pages are within the pool");
-        let start = start + page.0 as usize * self.page_bytes();
-        start..start + self.page_bytes()
+impl Places {
+    /// The pages that a layer's keys and values are in.
+    pub(crate) fn group(&self, layer: LayerIdx) -> &GroupPlaces {
+        &self.groups[layer.group]
     }
 
     /// Where a head's keys and values of a page lie.
-    pub(crate) fn head_range(&self, layer: usize, page: PageId, head: usize) -> [Range<usize>; 2] {
-        let start = self.page(layer, page).start + head * (self.key_bytes + self.value_bytes);
-        let middle = start + self.key_bytes;
-        [start..middle, middle..middle + self.value_bytes]
+    pub(crate) fn head_range(&self, layer: LayerIdx, page: PageId, head: usize) -> [Range<usize>; 2] {
+        let group = self.group(layer);
+        assert!((page.0 as usize) < group.n_pages, "pages are within the pool");
+        let page = self.layers[layer.layer] + page.0 as usize * group.page_bytes();
+        let start = page + head * (group.key_bytes + group.value_bytes);
+        let middle = start + group.key_bytes;
+        [start..middle, middle..middle + group.value_bytes]
     }
 }

@@ -27,12 +27,8 @@ pub use tensor::{HostTensor, Source};
 /// What a KV pool holds.
 #[derive(Debug, Clone)]
 pub struct KvShape {
-    /// Layers by page table, and how many pages each group gets.
+    /// Layers that share a page table, with the heads that each of them stores, and how many pages each group gets.
     pub groups: Vec<(CacheGroup, usize)>,
-    /// Key heads of a layer; as many value heads.
-    pub n_kv_heads: usize,
-    /// Numbers of one position in a head.
-    pub head_dim: usize,
     /// What keys and values are rounded to when stored.
     pub kv_type: KvType,
 }
@@ -42,11 +38,6 @@ impl KvShape {
     pub fn n_layers(&self) -> usize {
         let layers = self.groups.iter().flat_map(|(group, _)| &group.layers);
         layers.max().map_or(0, |&last| last + 1)
-    }
-
-    /// Numbers in one position's keys of one layer; as many in its values.
-    pub fn width(&self) -> usize {
-        self.n_kv_heads * self.head_dim
     }
 }
 
@@ -78,12 +69,12 @@ impl KvType {
         }
     }
 
-    /// Bytes of one position in a head.
-    pub fn head_bytes(self, head_dim: usize) -> usize {
+    /// Bytes of one position in a head of `width` numbers.
+    pub fn head_bytes(self, width: usize) -> usize {
         match self {
-            KvType::F32 => 4 * head_dim,
-            KvType::F16 | KvType::Bf16 => 2 * head_dim,
-            KvType::Q8_0 => head_dim + 2 * head_dim.div_ceil(KV_BLOCK),
+            KvType::F32 => 4 * width,
+            KvType::F16 | KvType::Bf16 => 2 * width,
+            KvType::Q8_0 => width + 2 * width.div_ceil(KV_BLOCK),
         }
     }
 
@@ -152,8 +143,10 @@ pub struct Attention {
     pub n_heads: usize,
     /// Key and value heads.
     pub n_kv_heads: usize,
-    /// Width of a head.
-    pub head_dim: usize,
+    /// Numbers in one query head or key head.
+    pub key_width: usize,
+    /// Numbers in one value head, and in what a query head gives.
+    pub value_width: usize,
     /// Scores are multiplied by this.
     pub scale: f32,
     /// Then squashed to `±cap`.
@@ -205,7 +198,7 @@ pub trait Backend: DeviceMemory {
     fn head_norm(&mut self, x: &mut Self::Buffer, weight: &Self::Weight, eps: f32);
     /// Rotates the first `angles.dims` numbers of every head of x.
     fn rope(&mut self, x: &mut Self::Buffer, head_dim: usize, angles: &Angles);
-    /// Writes k and v (n, width) of a layer to the slots of the batch's rows.
+    /// Writes k (n, n_kv_heads × key_width) and v (n, n_kv_heads × value_width) of a layer to the slots of the batch's rows.
     fn store_kv(
         &mut self,
         pool: &mut Self::KvPool,
@@ -214,7 +207,8 @@ pub trait Backend: DeviceMemory {
         v: &Self::Buffer,
         batch: &Batch,
     );
-    /// out (n, n_heads × head_dim) = softmax(q kᵀ) v, each row over its sequence's positions up to its own.
+    /// out (n, n_heads × value_width) = softmax(q kᵀ) v of q (n, n_heads × key_width), each row over its sequence's positions up
+    /// to its own.
     /// Keys and values are read from the pool only, this step's too.
     fn attend(
         &mut self,

@@ -6,23 +6,24 @@ use std::sync::LazyLock;
 
 use inferno_format::{DType, Gguf, dequantize, quantize};
 
-use crate::architecture::{Activation, Architecture, CacheGroup, Routing};
+use crate::architecture::{Activation, Architecture, Routing};
 use crate::backend::{
-    Attention, AttentionRule, Backend, DeviceMemory, ExpertWeights, Experts, HostTensor, KvShape, KvType,
-    LayerIdx, Source,
+    AttentionRule, Backend, DeviceMemory, ExpertWeights, Experts, HostTensor, KvType, Source,
 };
-use crate::batch::{Batch, PAGE_LEN, PageId, PageTable, Want};
+use crate::batch::{Batch, PAGE_LEN, PageId, Want};
 use crate::model::{KvRoom, Model};
 use crate::reference::Reference;
 use crate::rope::{Angles, Pairing, Rope, Scaling};
 use crate::transformer::Transformer;
 
+mod attention;
 mod choices;
 mod compounds;
 mod goldens;
 mod shallow;
 mod uneven;
 
+use attention::{attention, rows_attend_alone_as_together};
 use choices::{chains_choose_what_steps_do, choices};
 use compounds::compounds;
 pub use goldens::{GOLDEN_TOLERANCE, Sequence, check_golden};
@@ -71,6 +72,7 @@ where
         AttentionRule::Bf16Tiles => compare(&found, &attention(&mut reference), promise.attention),
     }
     layers_may_differ(&new, promise);
+    rows_attend_alone_as_together(&mut new());
     if B::HAS_COMPOUNDS {
         compounds(&mut new());
     }
@@ -212,97 +214,6 @@ fn rows<B: Backend>(b: &mut B, n_rows: usize, all: &mut Results) {
         angles.fill(&rope, &(0..n_rows as u32).map(|i| 1000 * i + 3).collect::<Vec<_>>());
         in_place(&format!("rope {pairing:?} {dims}"), &mut |b, y| b.rope(y, head_dim, &angles));
     }
-}
-
-/// One layer's keys and values of two sequences in a shuffled pool, and queries of their last rows.
-struct Pool<B: Backend> {
-    pool: B::KvPool,
-    batch: Batch,
-    q: B::Buffer,
-    shape: Attention,
-    spans: [(usize, usize); 2],
-    tables: [Vec<PageId>; 2],
-}
-
-const LAYER: LayerIdx = LayerIdx { layer: 0, group: 0 };
-
-/// Where the keys of both sequences end, and how many of the last rows ask.
-const LONG: [(usize, usize); 2] = [(1070, 37), (40, 40)];
-const SHORT: [(usize, usize); 2] = [(70, 70), (40, 1)];
-
-impl<B: Backend> Pool<B> {
-    fn new(b: &mut B, heads: [usize; 3], kv_type: KvType, spans: [(usize, usize); 2]) -> Pool<B> {
-        let [n_heads, n_kv_heads, head_dim] = heads;
-        let mut noise = Noise(77);
-        let width = n_kv_heads * head_dim;
-        // One page is left over; one holds positions past the end of the first sequence.
-        let n_pages = spans.map(|(len, _)| len.div_ceil(PAGE_LEN));
-        let total = n_pages[0] + n_pages[1] + 2;
-        let groups = vec![(CacheGroup::pages(vec![0], [n_kv_heads, head_dim, head_dim], None), total)];
-        let mut pool = b.kv_pool(&KvShape { groups, n_kv_heads, head_dim, kv_type }).expect("a small pool");
-        // Odd ids from above, then even ones from below.
-        let mut ids = (0..total as u32).rev().filter(|i| i % 2 == 1).chain((0..total as u32).step_by(2));
-        let tables = n_pages.map(|n| ids.by_ref().take(n).map(PageId).collect::<Vec<_>>());
-        for ((len, _), table) in spans.iter().zip(&tables) {
-            // What was stored behind the last position is no number: nobody may look at it.
-            let mut fill = Batch::default();
-            let n_stored = len.next_multiple_of(PAGE_LEN);
-            fill.push(&vec![0; n_stored], 0, &[table], Want::Nothing);
-            let [k, v] = [(); 2].map(|()| {
-                let mut data = noise.numbers(n_stored * width);
-                data[len * width..].fill(f32::NAN);
-                upload_rows(b, width, data)
-            });
-            b.store_kv(&mut pool, LAYER, &k, &v, &fill);
-        }
-        let batch = batch_of(spans, &tables, None);
-        let q = upload_rows(b, n_heads * head_dim, noise.numbers(batch.n_rows() * n_heads * head_dim));
-        let (scale, softcap, window) = (0.9, None, None);
-        let shape = Attention { layer: LAYER, n_heads, n_kv_heads, head_dim, scale, softcap, window };
-        Pool { pool, batch, q, shape, spans, tables }
-    }
-
-    fn attend(&self, b: &mut B, shape: &Attention) -> Vec<f32> {
-        let mut out = buffer(b, shape.n_heads * shape.head_dim);
-        b.attend(&mut out, &self.q, &self.pool, &self.batch, shape);
-        read(b, &out)
-    }
-}
-
-/// Rows whose page tables begin where their windows do.
-fn batch_of(spans: [(usize, usize); 2], tables: &[Vec<PageId>; 2], window: Option<usize>) -> Batch {
-    let mut batch = Batch::default();
-    for ((len, n_rows), table) in spans.iter().zip(tables) {
-        let start = len - n_rows;
-        let first_page = window.map_or(0, |window| (start + 1).saturating_sub(window)) / PAGE_LEN;
-        let table = PageTable { first_page, pages: &table[first_page..] };
-        batch.push(&vec![0; *n_rows], start, &[table], Want::Logits);
-    }
-    batch
-}
-
-fn attention<B: Backend>(b: &mut B) -> Results {
-    let mut all = Results::new();
-    let mut attend = |heads: [usize; 3], kv_type, spans, cases: &[(Option<f32>, Option<usize>)]| {
-        let mut pool = Pool::new(b, heads, kv_type, spans);
-        for &(softcap, window) in cases {
-            pool.batch = batch_of(pool.spans, &pool.tables, window);
-            let shape = Attention { softcap, window, ..pool.shape };
-            let name = format!("attend heads {heads:?} {kv_type:?} softcap {softcap:?} window {window:?}");
-            all.push((name, heads[0] * heads[2], pool.attend(b, &shape)));
-        }
-    };
-    for kv_type in KvType::ALL {
-        let cases = [(None, None), (Some(0.8), None), (None, Some(9)), (Some(0.8), Some(33))];
-        attend([6, 2, 16], kv_type, SHORT, &cases);
-        attend([2, 1, 80], kv_type, LONG, &[(None, None), (Some(5.0), Some(600))]);
-    }
-    for heads in [[3, 3, 8], [4, 2, 64], [7, 1, 96], [4, 4, 128], [2, 1, 256], [2, 2, 20], [2, 1, 7]] {
-        for kv_type in [KvType::F16, KvType::Bf16] {
-            attend(heads, kv_type, LONG, &[(None, None), (None, Some(1)), (None, Some(530))]);
-        }
-    }
-    all
 }
 
 /// A sequence alone, token by token, and the same one in every other company: equal logits, as bits.

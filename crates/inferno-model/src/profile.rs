@@ -281,7 +281,8 @@ fn product(x: &impl Activations, width: usize) -> (Option<(usize, usize)>, f64) 
 /// A product with the keys and one with the values.
 fn attention_flop(batch: &Batch, attention: &Attention) -> f64 {
     let n_keys: usize = batch.positions().iter().map(|&p| attention.visible(p as usize).len()).sum();
-    4.0 * n_keys as f64 * (attention.n_heads * attention.head_dim) as f64
+    let numbers = attention.n_heads * (attention.key_width + attention.value_width);
+    2.0 * n_keys as f64 * numbers as f64
 }
 
 #[cfg(test)]

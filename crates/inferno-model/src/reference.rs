@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use inferno_format::{Block32, DType, dequantize, unpack_row};
 
-use crate::architecture::Activation;
+use crate::architecture::{Activation, CacheGroup, CacheKind};
 use crate::backend::{
     Activations, Attention, AttentionRule, Backend, DeviceMemory, DeviceSampling, ExpertWeights, Experts,
     HostTensor, KvShape, KvType, LayerIdx,
@@ -52,15 +52,13 @@ pub struct Buffer {
     data: Vec<f32>,
 }
 
-/// Keys and values: per layer (n_pages × PAGE_LEN, width) each, as far as pages have been written.
+/// Keys and values: per layer (n_pages × PAGE_LEN, n_kv_heads × width of a head) each, as far as pages have been written.
 #[derive(Debug)]
 pub struct KvPool {
     keys: Vec<Vec<f32>>,
     values: Vec<Vec<f32>>,
-    /// Layers and number of pages of every cache group.
-    groups: Vec<(Vec<usize>, usize)>,
-    width: usize,
-    head_dim: usize,
+    /// With the number of pages.
+    groups: Vec<(CacheGroup, usize)>,
     kv_type: KvType,
     rule: AttentionRule,
 }
@@ -233,14 +231,11 @@ impl DeviceMemory for Reference {
     }
 
     fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
-        let groups = shape.groups.iter().map(|(group, n_pages)| (group.layers.clone(), *n_pages)).collect();
         let none = vec![Vec::new(); shape.n_layers()];
         Ok(KvPool {
             keys: none.clone(),
             values: none,
-            groups,
-            width: shape.width(),
-            head_dim: shape.head_dim,
+            groups: shape.groups.clone(),
             kv_type: shape.kv_type,
             rule: self.attention_rule(shape.kv_type),
         })
@@ -329,10 +324,12 @@ impl Backend for Reference {
             for row in span.rows.clone() {
                 let slot = batch.slot(span, group, batch.positions()[row] as usize).0 as usize;
                 pool.reach(layer, group, PageId((slot / PAGE_LEN) as u32));
-                for (kept, x) in [(&mut pool.keys[layer], k), (&mut pool.values[layer], v)] {
-                    let kept = &mut kept[slot * pool.width..][..pool.width];
+                let CacheKind::Pages { key_width, value_width, .. } = pool.groups[group].0.kind;
+                let [keys, values] = [&mut pool.keys[layer], &mut pool.values[layer]];
+                for (kept, x, head) in [(keys, k, key_width), (values, v, value_width)] {
+                    let kept = &mut kept[slot * x.width..][..x.width];
                     kept.copy_from_slice(x.row(row));
-                    kept.chunks_exact_mut(pool.head_dim).for_each(|head| pool.kv_type.round(head));
+                    kept.chunks_exact_mut(head).for_each(|head| pool.kv_type.round(head));
                 }
             }
         }
@@ -344,10 +341,11 @@ impl Backend for Reference {
             for row in span.rows.clone() {
                 let visible = attention.visible(batch.positions()[row] as usize);
                 for head in 0..attention.n_heads {
-                    let columns = head * attention.head_dim..(head + 1) * attention.head_dim;
+                    let Attention { key_width, value_width, .. } = *attention;
                     let keys = Keys { pool, batch, span, attention, head };
-                    let out = &mut out.data[row * q.width..][columns.clone()];
-                    attention::attend(out, &q.row(row)[columns], &keys, visible.clone());
+                    let q = &q.row(row)[head * key_width..][..key_width];
+                    let out = &mut out.data[row * out.width + head * value_width..][..value_width];
+                    attention::attend(out, q, &keys, visible.clone());
                 }
             }
         }
@@ -424,17 +422,13 @@ impl DeviceSampling<Weight, Buffer> for Reference {
 }
 
 impl KvPool {
-    /// A page's numbers within a layer's keys or values.
-    fn page(&self, page: PageId) -> Range<usize> {
-        let len = PAGE_LEN * self.width;
-        page.0 as usize * len..(page.0 as usize + 1) * len
-    }
-
     /// Makes sure that a page is there: memory grows with the pages that are used, not with what is allowed.
     fn reach(&mut self, layer: usize, group: usize, page: PageId) {
-        assert!((page.0 as usize) < self.groups[group].1, "pages are within the pool");
-        let end = self.page(page).end;
-        for x in [&mut self.keys[layer], &mut self.values[layer]] {
+        let (CacheGroup { kind, .. }, n_pages) = &self.groups[group];
+        assert!((page.0 as usize) < *n_pages, "pages are within the pool");
+        let CacheKind::Pages { n_kv_heads, key_width, value_width, .. } = *kind;
+        for (x, width) in [(&mut self.keys[layer], key_width), (&mut self.values[layer], value_width)] {
+            let end = (page.0 as usize + 1) * PAGE_LEN * n_kv_heads * width;
             if x.len() < end {
                 x.resize(end, 0.0);
             }

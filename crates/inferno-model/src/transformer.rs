@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use inferno_format::Gguf;
 
-use crate::architecture::{Architecture, CacheGroup, CacheKind};
+use crate::architecture::{Architecture, CacheGroup};
 use crate::backend::{Backend, KvShape};
 use crate::batch::{Batch, Want};
 use crate::error::{LoadError, StepError};
@@ -90,8 +90,7 @@ impl<B: Backend> Transformer<B> {
             CacheGroup { layers, kind: group.kind }
         };
         let groups = arch.cache_groups.iter().map(here).zip(room.n_pages.iter().copied()).collect();
-        let CacheKind::Pages { n_kv_heads, key_width: head_dim, .. } = arch.cache_groups[0].kind;
-        let kv = backend.kv_pool(&KvShape { groups, n_kv_heads, head_dim, kv_type: room.kv_type })?;
+        let kv = backend.kv_pool(&KvShape { groups, kv_type: room.kv_type })?;
         let layers = &arch.layers[share.layers.clone()];
         let s = Scratch {
             stream: Stream::new(arch.dim, &mut backend)?,

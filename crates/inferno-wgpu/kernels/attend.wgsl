@@ -1,4 +1,4 @@
-// out (n, n_heads × head_dim) = softmax(q kᵀ) v, each row over its sequence's positions up to its own: online softmax as in
+// out (n, n_heads × value_width) = softmax(q kᵀ) v, each row over its sequence's positions up to its own: online softmax as in
 // FlashAttention (https://arxiv.org/abs/2205.14135), restarted at every partition of 512 positions.
 //
 // A workgroup has a tile: QUERIES queries that share their keys, of some rows of one sequence and the heads of one key head.
@@ -7,7 +7,9 @@
 
 const PAGE_LEN = 32u;
 const PAGES = 16u;
-const QUADS = (HEAD_DIM + 3u) / 4u;
+// Fours of a key, and of a value.
+const KEY_QUADS = (KEY_WIDTH + 3u) / 4u;
+const VALUE_QUADS = (VALUE_WIDTH + 3u) / 4u;
 
 struct Params {
     // Where the tiles are in `uploads`: first row, number of rows, position of the first row, where the page table is.
@@ -16,8 +18,9 @@ struct Params {
     // Query heads to a key head, and how many of them are in a tile.
     n_heads_each: u32,
     n_heads_here: u32,
-    // Numbers from a row of q and of out to the next.
-    stride: u32,
+    // Numbers from a row to the next.
+    q_stride: u32,
+    out_stride: u32,
     scale: f32,
     // 0 for none.
     softcap: f32,
@@ -35,7 +38,7 @@ var<immediate> p: Params;
 // `out`, or [row][head][partition][largest, sum, 0, 0, values ..] if IS_SPLIT
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
-var<workgroup> queries: array<vec4<f32>, QUERIES * QUADS>;
+var<workgroup> queries: array<vec4<f32>, QUERIES * KEY_QUADS>;
 // [query][key]
 var<workgroup> scores: array<vec4<f32>, QUERIES * PAGE_LEN / 4u>;
 // By how much what a query has so far shrinks; its largest score; its sum.
@@ -46,7 +49,7 @@ var<workgroup> all_sums: array<f32, QUERIES>;
 // Scores: a thread has a key of the page and every fourth query.
 const KEY_ROWS = THREADS / PAGE_LEN;
 const KEY_STEPS = (QUERIES + KEY_ROWS - 1u) / KEY_ROWS;
-// Values: a thread has four numbers of a head, and every so manyth query.
+// Values: a thread has four numbers of one, and every so manyth query.
 const VALUE_ROWS = THREADS / QUAD_LANES;
 const VALUE_STEPS = (QUERIES + VALUE_ROWS - 1u) / VALUE_ROWS;
 
@@ -104,14 +107,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         min(p.n_heads_here, p.n_heads_each - first_head),
     );
 
-    for (var i = thread; i < QUERIES * QUADS; i += THREADS) {
-        let query = i / QUADS;
+    for (var i = thread; i < QUERIES * KEY_QUADS; i += THREADS) {
+        let query = i / KEY_QUADS;
         var quad = vec4<f32>();
         if is_query(t, query) {
-            let start = (t.row + query_row(query)) * p.stride + query_head(t, query) * HEAD_DIM;
+            let start = (t.row + query_row(query)) * p.q_stride + query_head(t, query) * KEY_WIDTH;
             for (var j = 0u; j < 4u; j++) {
-                let dim = i % QUADS * 4u + j;
-                if dim < HEAD_DIM {
+                let dim = i % KEY_QUADS * 4u + j;
+                if dim < KEY_WIDTH {
                     quad[j] = q[start + dim];
                 }
             }
@@ -170,12 +173,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 products[j] = vec4<f32>();
             }
             if position < end {
-                let keys = record(slot + key, 0u, kv_head);
-                for (var i = 0u; i < QUADS; i++) {
-                    let k = kv_quad(keys, i);
+                let keys = key_record(slot + key, kv_head);
+                for (var i = 0u; i < KEY_QUADS; i++) {
+                    let k = kv_quad(keys, KEY_VECTORS, i);
                     for (var j = 0u; j < KEY_STEPS; j++) {
                         let query = min(key_row + KEY_ROWS * j, QUERIES - 1u);
-                        products[j] = fma(queries[query * QUADS + i], k, products[j]);
+                        products[j] = fma(queries[query * KEY_QUADS + i], k, products[j]);
                     }
                 }
             }
@@ -229,9 +232,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 values[j] *= shrinks[query];
             }
             let n_keys = min(PAGE_LEN, end - page * PAGE_LEN);
-            if quad < QUADS {
+            if quad < VALUE_QUADS {
                 for (var i = 0u; i < n_keys; i++) {
-                    let v = kv_quad(record(slot + i, 1u, kv_head), quad);
+                    let v = kv_quad(value_record(slot + i, kv_head), VALUE_VECTORS, quad);
                     for (var j = 0u; j < VALUE_STEPS; j++) {
                         let query = min(value_row + VALUE_ROWS * j, QUERIES - 1u);
                         let weight = scores[query * PAGE_LEN / 4u + i / 4u][i % 4u];
@@ -268,12 +271,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     for (var j = 0u; j < VALUE_STEPS; j++) {
         let query = value_row + VALUE_ROWS * j;
-        let is_there = quad < QUADS && is_query(t, query);
+        let is_there = quad < VALUE_QUADS && is_query(t, query);
         let row = t.row + query_row(query);
         let head = query_head(t, query);
         if IS_SPLIT {
             let n_heads = p.n_kv_heads * p.n_heads_each;
-            let to = ((row * n_heads + head) * p.n_parts + group.z) * (4u + 4u * QUADS);
+            let to = ((row * n_heads + head) * p.n_parts + group.z) * (4u + 4u * VALUE_QUADS);
             if is_there && quad == 0u {
                 out[to] = total_largest[j];
                 out[to + 1u] = total_sum[j];
@@ -283,9 +286,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         } else {
             let whole = total[j] / total_sum[j];
-            let to = row * p.stride + head * HEAD_DIM + 4u * quad;
+            let to = row * p.out_stride + head * VALUE_WIDTH + 4u * quad;
             for (var i = 0u; i < 4u && is_there; i++) {
-                if 4u * quad + i < HEAD_DIM {
+                if 4u * quad + i < VALUE_WIDTH {
                     out[to + i] = whole[i];
                 }
             }

@@ -1,7 +1,7 @@
 // The partitions of every query that `attend` left in `parts`, in order. A thread has four numbers of a head.
 
 const PARTITION_LEN = 512u;
-const QUADS = (HEAD_DIM + 3u) / 4u;
+const QUADS = (VALUE_WIDTH + 3u) / 4u;
 
 struct Params {
     n_rows: u32,
@@ -44,9 +44,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         total = fma(parts[at + 1u + quad], vec4(w.second), total * w.first);
     }
     let whole = total / total_sum;
-    let to = row * p.stride + head * HEAD_DIM + 4u * quad;
+    let to = row * p.stride + head * VALUE_WIDTH + 4u * quad;
     for (var i = 0u; i < 4u && is_there; i++) {
-        if 4u * quad + i < HEAD_DIM {
+        if 4u * quad + i < VALUE_WIDTH {
             out[to + i] = whole[i];
         }
     }

@@ -9,7 +9,8 @@ struct Params {
     n_kv_heads: u32,
     // Numbers from a row to the next.
     q_stride: u32,
-    kv_stride: u32,
+    k_stride: u32,
+    v_stride: u32,
     n_pairs: u32,
     // Where cosines and sines are in `uploads`, (n_rows, n_pairs) each.
     cos: u32,
@@ -31,10 +32,8 @@ var<immediate> p: Params;
 @group(0) @binding(5) var<storage, read> k_weight: array<f32>;
 @group(0) @binding(6) var<storage, read> uploads: array<u32>;
 
-const N_BLOCKS = (HEAD_DIM + 31u) / 32u;
-
-// The last block filled up.
-var<workgroup> head: array<f32, 32u * N_BLOCKS>;
+// A key or a value, the last block filled up.
+var<workgroup> head: array<f32, 32u * MOST_BLOCKS>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -49,11 +48,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let is_query = i < p.n_heads;
     let is_value = i >= p.n_heads + p.n_kv_heads;
     let kv_head = (i - p.n_heads) % p.n_kv_heads;
-    let at = select(row * p.kv_stride + kv_head * HEAD_DIM, row * p.q_stride + i * HEAD_DIM, is_query);
+    let width = select(KEY_WIDTH, VALUE_WIDTH, is_value);
+    var at = row * p.k_stride + kv_head * KEY_WIDTH;
+    if is_query {
+        at = row * p.q_stride + i * KEY_WIDTH;
+    } else if is_value {
+        at = row * p.v_stride + kv_head * VALUE_WIDTH;
+    }
 
-    for (var j = thread; j < 32u * N_BLOCKS; j += THREADS) {
+    for (var j = thread; j < 32u * MOST_BLOCKS; j += THREADS) {
         var x = 0.0;
-        if j < HEAD_DIM {
+        if j < width {
             if is_query {
                 x = q[at + j];
             } else if is_value {
@@ -66,11 +71,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     if NORMED && !is_value {
         var sum = 0.0;
-        for (var j = thread; j < HEAD_DIM; j += THREADS) {
+        for (var j = thread; j < KEY_WIDTH; j += THREADS) {
             sum = fma(head[j], head[j], sum);
         }
-        let scale = rms_scale(sum_of_all(sum, thread), HEAD_DIM, p.eps);
-        for (var j = thread; j < HEAD_DIM; j += THREADS) {
+        let scale = rms_scale(sum_of_all(sum, thread), KEY_WIDTH, p.eps);
+        for (var j = thread; j < KEY_WIDTH; j += THREADS) {
             let weight = select(k_weight[j], q_weight[j], is_query);
             head[j] = (head[j] * scale) * weight;
         }
@@ -86,7 +91,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             head[places.y] = rotated.y;
         }
         workgroupBarrier();
-        for (var j = thread; j < HEAD_DIM; j += THREADS) {
+        for (var j = thread; j < KEY_WIDTH; j += THREADS) {
             if is_query {
                 q[at + j] = head[j];
             } else {
@@ -94,11 +99,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    if !is_query && thread < N_BLOCKS {
+    if !is_query && thread < (width + 31u) / 32u {
         var x: array<f32, 32>;
         for (var j = 0u; j < 32u; j++) {
             x[j] = head[32u * thread + j];
         }
-        store(record(uploads[p.slots + row], select(0u, 1u, is_value), kv_head), thread, x);
+        let slot = uploads[p.slots + row];
+        let record = select(key_record(slot, kv_head), value_record(slot, kv_head), is_value);
+        store(record, select(KEY_VECTORS, VALUE_VECTORS, is_value), thread, x);
     }
 }

@@ -17,6 +17,7 @@ pub use crate::buffer::Buffer;
 use crate::buffer::storages;
 use crate::device::Gpu;
 use crate::kernels::Kernel;
+use crate::kv::KvGroup;
 pub use crate::kv::KvPool;
 use crate::layout::{BLOCK, PANEL};
 use crate::matmul::Inputs;
@@ -240,14 +241,16 @@ impl Backend for Wgpu {
 
     fn store_kv(&mut self, pool: &mut KvPool, layer: LayerIdx, k: &Buffer, v: &Buffer, batch: &Batch) {
         let Wgpu { gpu, recorder, placed, .. } = self;
-        placed.place(recorder, gpu, batch, pool.n_groups);
+        placed.place(recorder, gpu, batch, pool.groups.len());
         let (keys, values) = storages!(k, v);
         let (storage, slots) = (&pool.layers[layer.layer], placed.slots(layer.group));
-        let head_dim = pool.layout.head_dim as usize;
-        let params = Params::default().uint(k.n_rows).uint(pool.n_kv_heads).uint(k.stride()).uint(slots);
-        let grid = Grid::Threads(k.n_rows * 2 * pool.n_kv_heads * head_dim.div_ceil(BLOCK));
+        let KvGroup { layout, n_kv_heads } = pool.groups[layer.group];
+        let strides = [k.stride(), v.stride()];
+        let params = Params::default().uint(k.n_rows).uint(n_kv_heads).uints(&strides).uint(slots);
+        let n_blocks = [layout.key_width, layout.value_width].map(|width| (width as usize).div_ceil(BLOCK));
+        let grid = Grid::Threads(k.n_rows * n_kv_heads * (n_blocks[0] + n_blocks[1]));
         let buffers = [Some(storage), Some(keys), Some(values), None];
-        recorder.dispatch(gpu, Kernel::StoreKv(pool.layout), &buffers, &params, &grid);
+        recorder.dispatch(gpu, Kernel::StoreKv(layout), &buffers, &params, &grid);
     }
 
     fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, attention: &Attention) {

@@ -56,7 +56,7 @@ pub(crate) enum Kernel {
     Heads(KvLayout, bool),
     /// Queries in a tile; in parts that are merged?
     Attend(KvLayout, u32, bool),
-    /// head_dim
+    /// value_width
     AttendMerge(u32),
     Glu,
     Route,
@@ -239,6 +239,7 @@ impl Kernel {
             Kernel::Heads(kv, is_normed) => {
                 text.store(kv);
                 text.constant("THREADS", HEAD_THREADS);
+                text.constant("MOST_BLOCKS", kv.key_width.max(kv.value_width).div_ceil(BLOCK as u32));
                 let _ = writeln!(text.wgsl, "const NORMED = {is_normed};");
                 text.files(&[file!("reduce"), file!("rotate"), file!("heads")]);
                 ("heads", 0b000_0111, 7)
@@ -246,7 +247,7 @@ impl Kernel {
             Kernel::Attend(kv, queries, is_split) => {
                 text.kv(kv);
                 text.constant("QUERIES", queries);
-                text.constant("QUAD_LANES", kv.head_dim.div_ceil(4).next_power_of_two());
+                text.constant("QUAD_LANES", kv.value_width.div_ceil(4).next_power_of_two());
                 let _ = writeln!(text.wgsl, "const IS_SPLIT = {is_split};");
                 text.files(match kv.kv_type {
                     KvType::F32 => &[file!("kv/f32")],
@@ -255,7 +256,7 @@ impl Kernel {
                     KvType::Q8_0 => &[file!("kv/q8_0")],
                 });
                 text.files(&[file!("softmax"), file!("attend")]);
-                if !is_split && attend_quantizes(kv.head_dim) {
+                if !is_split && attend_quantizes(kv.value_width) {
                     text.quantized(4, ATTEND_THREADS);
                     ("attend", 0b111000, 6)
                 } else {
@@ -263,10 +264,10 @@ impl Kernel {
                     ("attend", 0b1000, 4)
                 }
             }
-            Kernel::AttendMerge(head_dim) => {
-                text.constant("HEAD_DIM", head_dim);
+            Kernel::AttendMerge(value_width) => {
+                text.constant("VALUE_WIDTH", value_width);
                 text.element(&[file!("softmax"), file!("attend_merge")]);
-                if attend_quantizes(head_dim) {
+                if attend_quantizes(value_width) {
                     text.quantized(3, GROUP);
                     ("attend_merge", 0b11001, 5)
                 } else {
@@ -313,17 +314,19 @@ impl Kernel {
     }
 }
 
-/// The largest heads that `attend` takes.
-pub(crate) const MOST_HEAD_DIM: usize = 4 * ATTEND_THREADS as usize;
+/// Numbers in the largest keys and values that `attend` takes: a query fits what its workgroup keeps of them, and a thread has
+/// four numbers of a value.
+pub(crate) const MOST_KEY_WIDTH: usize = QUERY_BYTES / 4;
+pub(crate) const MOST_VALUE_WIDTH: usize = 4 * ATTEND_THREADS as usize;
 
-/// Does a head have whole blocks, so that attention leaves them quantized?
-pub(crate) fn attend_quantizes(head_dim: u32) -> bool {
-    head_dim.is_multiple_of(BLOCK as u32)
+/// Does a value have whole blocks, so that attention leaves its outputs quantized?
+pub(crate) fn attend_quantizes(value_width: u32) -> bool {
+    value_width.is_multiple_of(BLOCK as u32)
 }
 
 /// How many queries are in a small tile of `attend` and in a large one.
-pub(crate) fn queries(head_dim: usize) -> [u32; 2] {
-    let most = (QUERY_BYTES / (16 * head_dim.div_ceil(4))).clamp(1, 16);
+pub(crate) fn queries(key_width: usize) -> [u32; 2] {
+    let most = (QUERY_BYTES / (16 * key_width.div_ceil(4))).clamp(1, 16);
     let most = 1 << most.ilog2();
     [most.min(4), most]
 }
@@ -384,9 +387,11 @@ impl Text {
     }
 
     fn kv(&mut self, kv: KvLayout) {
-        self.constant("HEAD_DIM", kv.head_dim);
-        self.constant("RECORD", kv.record_len() as u32);
-        self.constant("SCALES", kv.n_quant_vectors() as u32);
+        for (name, width) in [("KEY", kv.key_width), ("VALUE", kv.value_width)] {
+            self.constant(&format!("{name}_WIDTH"), width);
+            self.constant(&format!("{name}_VECTORS"), kv.n_vectors(width));
+            self.constant(&format!("{name}_RECORD"), kv.record_len(width));
+        }
         self.files(&[file!("kv/record")]);
     }
 

@@ -1,70 +1,90 @@
 //! The pool of keys and values: a buffer for every layer, of pages of slots of records.
 
+use inferno_model::architecture::CacheKind;
 use inferno_model::backend::{KV_BLOCK, KvShape, KvType};
 use inferno_model::batch::PAGE_LEN;
 use inferno_model::error::BackendError;
 
 use crate::device::{Gpu, Storage};
-use crate::kernels::MOST_HEAD_DIM;
+use crate::kernels::{MOST_KEY_WIDTH, MOST_VALUE_WIDTH};
 
-/// How a position's keys, or values, of a head are stored.
+/// Layout of a position's key, and of its value, in a head: a record each, of vectors of 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct KvLayout {
     pub(crate) kv_type: KvType,
-    pub(crate) head_dim: u32,
+    pub(crate) key_width: u32,
+    pub(crate) value_width: u32,
 }
 
 impl KvLayout {
-    /// Vectors of 16 bytes with numbers: of a record, without scales.
-    pub(crate) fn n_quant_vectors(self) -> usize {
-        let in_vector = match self.kv_type {
+    /// Vectors with the numbers of `width` numbers, without their scales.
+    pub(crate) fn n_vectors(self, width: u32) -> u32 {
+        width.div_ceil(match self.kv_type {
             KvType::F32 => 4,
             KvType::F16 | KvType::Bf16 => 8,
             KvType::Q8_0 => 16,
-        };
-        (self.head_dim as usize).div_ceil(in_vector)
+        })
     }
 
-    /// Vectors of a record; scales are f32.
-    pub(crate) fn record_len(self) -> usize {
+    /// Vectors of a record of `width` numbers; scales are f32.
+    pub(crate) fn record_len(self, width: u32) -> u32 {
         let scales = match self.kv_type {
-            KvType::Q8_0 => (self.head_dim as usize).div_ceil(KV_BLOCK).div_ceil(4),
+            KvType::Q8_0 => width.div_ceil(KV_BLOCK as u32).div_ceil(4),
             _ => 0,
         };
-        self.n_quant_vectors() + scales
-    }
-
-    fn page_bytes(self, n_kv_heads: usize) -> u64 {
-        (PAGE_LEN * 2 * n_kv_heads * self.record_len() * 16) as u64
+        self.n_vectors(width) + scales
     }
 }
 
 /// Keys and values of all sequences.
 #[derive(Debug)]
 pub struct KvPool {
-    pub(crate) layout: KvLayout,
-    pub(crate) n_kv_heads: usize,
+    pub(crate) groups: Vec<KvGroup>,
     /// By layer.
     pub(crate) layers: Vec<Storage>,
-    pub(crate) n_groups: usize,
+}
+
+/// Layout and heads of a cache group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KvGroup {
+    pub(crate) layout: KvLayout,
+    pub(crate) n_kv_heads: usize,
+}
+
+impl KvGroup {
+    fn new(kind: CacheKind, kv_type: KvType) -> Result<KvGroup, BackendError> {
+        let CacheKind::Pages { n_kv_heads, key_width, value_width, .. } = kind;
+        for (what, width, most) in
+            [("key", key_width, MOST_KEY_WIDTH), ("value", value_width, MOST_VALUE_WIDTH)]
+        {
+            if width > most {
+                let what = format!("{what} heads have {width} numbers, this backend takes {most} at most");
+                return Err(BackendError { what });
+            }
+        }
+        let [key_width, value_width] = [key_width, value_width].map(|width| width as u32);
+        Ok(KvGroup { layout: KvLayout { kv_type, key_width, value_width }, n_kv_heads })
+    }
+
+    fn page_bytes(self) -> u64 {
+        let KvLayout { key_width, value_width, .. } = self.layout;
+        let vectors = self.layout.record_len(key_width) + self.layout.record_len(value_width);
+        16 * u64::from(vectors) * (PAGE_LEN * self.n_kv_heads) as u64
+    }
 }
 
 impl KvPool {
     pub(crate) fn new(gpu: &mut Gpu, shape: &KvShape) -> Result<KvPool, BackendError> {
-        if shape.head_dim > MOST_HEAD_DIM {
-            let what =
-                format!("heads have {} numbers, this backend takes {MOST_HEAD_DIM} at most", shape.head_dim);
-            return Err(BackendError { what });
+        let mut groups = Vec::new();
+        // Of every layer: how many pages, and the bytes of one. Layers of no group are another backend's.
+        let mut layers = vec![(0, 0); shape.n_layers()];
+        for (group, n_pages) in &shape.groups {
+            let here = KvGroup::new(group.kind, shape.kv_type)?;
+            group.layers.iter().for_each(|&layer| layers[layer] = (*n_pages, here.page_bytes()));
+            groups.push(here);
         }
-        let layout = KvLayout { kv_type: shape.kv_type, head_dim: shape.head_dim as u32 };
-        let page_bytes = layout.page_bytes(shape.n_kv_heads);
-        let mut pool =
-            KvPool { layout, n_kv_heads: shape.n_kv_heads, layers: Vec::new(), n_groups: shape.groups.len() };
-        let mut n_pages = vec![0; shape.n_layers()];
-        for (group, n) in &shape.groups {
-            group.layers.iter().for_each(|&layer| n_pages[layer] = *n);
-        }
-        for n_pages in n_pages {
+        let mut pool = KvPool { groups, layers: Vec::new() };
+        for (n_pages, page_bytes) in layers {
             let n_bytes = n_pages as u64 * page_bytes;
             let what =
                 || format!("{n_pages} pages of keys and values of a layer (`--kv-memory` asks for less)");

@@ -83,7 +83,9 @@ impl Bench<'_> {
         let (n_heads, n_kv_heads, head_dim) = (16, 8, 128);
         let layer = LayerIdx { layer: 0, group: 0 };
         let scale = (head_dim as f32).sqrt().recip();
-        let shape = Attention { layer, n_heads, n_kv_heads, head_dim, scale, softcap: None, window: None };
+        let (key_width, value_width) = (head_dim, head_dim);
+        let (softcap, window) = (None, None);
+        let shape = Attention { layer, n_heads, n_kv_heads, key_width, value_width, scale, softcap, window };
         let pages: Vec<PageId> = (0..len.div_ceil(PAGE_LEN) as u32).map(PageId).collect();
         let [k, v] = [(); 2].map(|()| self.noise(len, n_kv_heads * head_dim));
         let q = self.noise(n_rows, n_heads * head_dim);
@@ -94,7 +96,7 @@ impl Bench<'_> {
         for (kv_type, half_bytes) in [(KvType::F32, 8), (KvType::F16, 4), (KvType::Q8_0, 2)] {
             let groups =
                 vec![(CacheGroup::pages(vec![0], [n_kv_heads, head_dim, head_dim], None), pages.len())];
-            let kv_shape = KvShape { groups, n_kv_heads, head_dim, kv_type };
+            let kv_shape = KvShape { groups, kv_type };
             let mut pool = self.cpu.get_mut().kv_pool(&kv_shape).expect("a small pool");
             self.cpu.get_mut().store_kv(&mut pool, layer, &k, &v, &fill);
             let mut out = self.buffer(n_heads * head_dim);

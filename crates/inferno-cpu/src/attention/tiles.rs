@@ -17,7 +17,7 @@ impl Call<'_> {
     /// Rounds the block's queries to tiles and notes what they see.
     pub(super) fn gather_tiles(&self, kernels: &TileKernels, block: &Block, scratch: &mut Scratch) {
         let (span, heads) = (self.span(block), self.heads_per_key());
-        let n_steps = n_steps(self.attention.head_dim);
+        let n_steps = n_steps(self.attention.key_width);
         let n_groups = block.queries.len().div_ceil(GROUP);
         // What fills up rows and groups is zero.
         scratch.tile_q.clear();

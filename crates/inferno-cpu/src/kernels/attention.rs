@@ -18,7 +18,7 @@ const TILE_VECTORS: usize = PAGE_LEN / LANES;
 
 /// 1, 2, 4 or 8 queries that share their keys.
 pub(crate) struct Queries<'a> {
-    /// [head_dim], queries interleaved
+    /// [key_width], queries interleaved
     pub(crate) q: &'a [[f32; ROW_GROUP]],
     /// One [`state_len`] a query.
     pub(crate) states: &'a mut [f32],
@@ -30,9 +30,9 @@ pub(crate) struct Queries<'a> {
 pub(crate) struct Tile<'a> {
     /// F32, F16 or BF16
     pub(crate) kv_type: KvType,
-    /// [head_dim][PAGE_LEN]
+    /// [key_width][PAGE_LEN]
     pub(crate) keys: &'a [u8],
-    /// [PAGE_LEN][head_dim, filled up to whole vectors]
+    /// [PAGE_LEN][value_width, filled up to whole vectors]
     pub(crate) values: &'a [u8],
     /// Position of the first key.
     pub(crate) start: usize,
@@ -42,19 +42,19 @@ pub(crate) struct Tile<'a> {
 
 // A query's softmax so far:
 //
-//   0 .......... 16 ........... 32 ................ 32 + head_dim, filled up
+//   0 .......... 16 ........... 32 ................ 32 + value_width, filled up
 //   [ sums of e^x ) [ max | -  ) [ sums of e^x × v )
 pub(super) const MAX: usize = LANES;
 pub(super) const OUT: usize = 2 * LANES;
 
 /// Numbers of a query's state.
-pub(crate) fn state_len(head_dim: usize) -> usize {
-    OUT + head_dim.next_multiple_of(LANES)
+pub(crate) fn state_len(value_width: usize) -> usize {
+    OUT + value_width.next_multiple_of(LANES)
 }
 
 /// A softmax over nothing.
-pub(crate) fn reset(states: &mut [f32], head_dim: usize) {
-    for state in states.chunks_exact_mut(state_len(head_dim)) {
+pub(crate) fn reset(states: &mut [f32], value_width: usize) {
+    for state in states.chunks_exact_mut(state_len(value_width)) {
         state.fill(0.0);
         state[MAX] = f32::NEG_INFINITY;
     }

@@ -15,7 +15,7 @@ const TILE_VECTORS: usize = PAGE_LEN / LANES;
 
 #[inline(always)]
 pub(super) fn store_head<S: Simd>(s: S, tile: HeadMut<'_>, place: usize, k: &[f32], v: &[f32]) {
-    let padded = k.len().next_multiple_of(LANES);
+    let padded = v.len().next_multiple_of(LANES);
     match tile.kv_type {
         KvType::F32 => {
             put(bytemuck::cast_slice_mut(tile.keys), place, k);
@@ -26,11 +26,11 @@ pub(super) fn store_head<S: Simd>(s: S, tile: HeadMut<'_>, place: usize, k: &[f3
             let keys: &mut [u16] = bytemuck::cast_slice_mut(tile.keys);
             let values: &mut [u16] = bytemuck::cast_slice_mut(tile.values);
             let values = &mut values[place * padded..][..v.len()];
-            let mut i = 0;
-            for (k, v) in k.chunks(LANES).zip(v.chunks(LANES)) {
-                put(&mut keys[i * PAGE_LEN..], place, &half(s, tile.kv_type, k)[..k.len()]);
-                values[i..i + v.len()].copy_from_slice(&half(s, tile.kv_type, v)[..v.len()]);
-                i += LANES;
+            for (keys, k) in keys.chunks_mut(LANES * PAGE_LEN).zip(k.chunks(LANES)) {
+                put(keys, place, &half(s, tile.kv_type, k)[..k.len()]);
+            }
+            for (values, v) in values.chunks_mut(LANES).zip(v.chunks(LANES)) {
+                values.copy_from_slice(&half(s, tile.kv_type, v)[..v.len()]);
             }
         }
         KvType::Q8_0 => {
@@ -40,11 +40,13 @@ pub(super) fn store_head<S: Simd>(s: S, tile: HeadMut<'_>, place: usize, k: &[f3
                 (bytemuck::cast_slice_mut(keys), bytemuck::cast_slice_mut(values));
             let (key_scales, value_scales): (&mut [u16], &mut [u16]) =
                 (bytemuck::cast_slice_mut(key_scales), bytemuck::cast_slice_mut(value_scales));
-            let n_blocks = k.len().div_ceil(KV_BLOCK);
-            for (b, (k, v)) in k.chunks(KV_BLOCK).zip(v.chunks(KV_BLOCK)).enumerate() {
+            for (b, k) in k.chunks(KV_BLOCK).enumerate() {
                 let (q, d) = quantize_kv(k);
                 put(&mut keys[b * KV_BLOCK * PAGE_LEN..], place, &q[..k.len()]);
                 key_scales[b * PAGE_LEN + place] = d.to_bits();
+            }
+            let n_blocks = v.len().div_ceil(KV_BLOCK);
+            for (b, v) in v.chunks(KV_BLOCK).enumerate() {
                 let (q, d) = quantize_kv(v);
                 values[place * padded + b * KV_BLOCK..][..v.len()].copy_from_slice(&q[..v.len()]);
                 value_scales[place * n_blocks + b] = d.to_bits();

@@ -109,6 +109,6 @@ impl Scratch {
 }
 
 /// Tiles of a query, or of a page's keys by half its positions.
-pub(crate) fn n_steps(head_dim: usize) -> usize {
-    head_dim.div_ceil(STEP)
+pub(crate) fn n_steps(key_width: usize) -> usize {
+    key_width.div_ceil(STEP)
 }

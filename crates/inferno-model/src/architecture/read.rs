@@ -121,9 +121,6 @@ impl Heads {
         if let Some((_, n)) = pairs().find(|&(n, n_kv)| n_kv > 0 && !n.is_multiple_of(n_kv)) {
             return Err(keys.unfit(KV_HEADS, n, "a divisor of `attention.head_count`"));
         }
-        if pairs().any(|(_, n)| n > 0 && Some(&n) != n_kv_heads.iter().max()) {
-            return Err(keys.unfit_text(KV_HEADS, "one integer for all layers"));
-        }
         let Some((first, _)) = pairs().find(|&(n, n_kv)| n > 0 && n_kv > 0) else {
             return Err(keys.unfit_text(KV_HEADS, "more than zero in some layer"));
         };
@@ -139,11 +136,10 @@ impl Heads {
             None => return Err(keys.unfit(HEADS, first, "a divisor of `embedding_length`")),
         };
         let value_width = keys.opt_count("attention.value_length", MAX_WIDTH)?.unwrap_or(key_width);
-        if value_width != key_width {
-            return Err(keys.unfit("attention.value_length", value_width, "the same as the key length"));
-        }
-        if most * key_width > MAX_WIDTH {
-            return Err(keys.unfit("attention.key_length", key_width, "at most 2^20 over all heads"));
+        for (key, width) in [("attention.key_length", key_width), ("attention.value_length", value_width)] {
+            if most * width > MAX_WIDTH {
+                return Err(keys.unfit(key, width, "at most 2^20 over all heads"));
+            }
         }
         Ok(Heads { n_heads, n_kv_heads, key_width, value_width })
     }

@@ -197,7 +197,7 @@ impl<W, T, P> AttendHeads<'_, W, T, P> {
                 b.head_norm(heads, norm, eps);
             }
             if let Some(angles) = angles {
-                b.rope(heads, attention.head_dim, angles);
+                b.rope(heads, attention.key_width, angles);
             }
         }
         b.store_kv(pool, attention.layer, k, v, batch);

@@ -2,14 +2,16 @@
 
 use inferno_format::DType;
 
-use super::{LAYER, Noise, buffer, read, upload_rows};
+use super::{Noise, buffer, read, upload_rows};
 use crate::architecture::{Activation, CacheGroup, Routing};
 use crate::backend::{
-    AttendHeads, Attention, Backend, Branch, ExpertWeights, ExpertsAdd, GluMatmul, KvShape, KvType,
+    AttendHeads, Attention, Backend, Branch, ExpertWeights, ExpertsAdd, GluMatmul, KvShape, KvType, LayerIdx,
     MatmulAdd, NormMatmul,
 };
 use crate::batch::{Batch, PAGE_LEN, PageId, Want};
 use crate::rope::{Angles, Pairing, Rope, Scaling};
+
+const LAYER: LayerIdx = LayerIdx { layer: 0, group: 0 };
 
 /// Ragged, but whole blocks.
 const DIM: usize = 96;
@@ -158,77 +160,88 @@ struct Parts {
 fn heads<B: Backend>(b: &mut B, n_rows: usize, kv_type: KvType) {
     let (adjacent, halves) = (Some(Pairing::Adjacent), Some(Pairing::Halves));
     let cases = [
-        (64, false, true, true, halves),
-        (64, true, false, false, adjacent),
-        (80, true, true, true, adjacent),
-        (7, false, false, false, halves),
-        (20, true, true, false, halves),
-        (20, false, false, true, None),
-        (32, false, false, false, None),
+        ([64, 64], false, true, true, halves),
+        ([64, 96], true, false, false, adjacent),
+        ([80, 80], true, true, true, adjacent),
+        ([7, 7], false, false, false, halves),
+        ([20, 20], true, true, false, halves),
+        ([20, 20], false, false, true, None),
+        ([32, 32], false, false, false, None),
+        ([192, 128], false, true, true, halves),
     ];
     // Types of keys and values differ in how they are stored, with norms and without.
     let n_cases = if kv_type == KvType::F16 { cases.len() } else { 2 };
-    for (head_dim, biases, q_norm, k_norm, rope) in cases.into_iter().take(n_cases) {
+    for (widths, biases, q_norm, k_norm, rope) in cases.into_iter().take(n_cases) {
         let parts = Parts { biases, q_norm, k_norm, rope };
-        heads_with(b, (n_rows, head_dim, kv_type), parts);
+        heads_with(b, (n_rows, widths, kv_type), parts);
     }
 }
 
 /// Two steps: the second one attends to what both have stored.
-fn heads_with<B: Backend>(b: &mut B, (n_rows, head_dim, kv_type): (usize, usize, KvType), parts: Parts) {
+fn heads_with<B: Backend>(
+    b: &mut B,
+    (n_rows, [key_width, value_width], kv_type): (usize, [usize; 2], KvType),
+    parts: Parts,
+) {
     let (n_heads, n_kv_heads) = (6, 2);
     let mut noise = Noise(11);
-    let widths = [n_heads, n_kv_heads, n_kv_heads].map(|n| n * head_dim);
+    let widths = [n_heads * key_width, n_kv_heads * key_width, n_kv_heads * value_width];
     let biases = widths.map(|width| noise.tensor(b, DType::F32, [1, 1, width]));
     let [q_bias, k_bias, v_bias] = biases.each_ref().map(|bias| parts.biases.then_some(bias));
-    let norms = [(); 2].map(|()| noise.tensor(b, DType::F32, [1, 1, head_dim]));
+    let norms = [(); 2].map(|()| noise.tensor(b, DType::F32, [1, 1, key_width]));
     let data = widths.map(|width| noise.numbers(2 * n_rows * width));
     let pairing = parts.rope.unwrap_or(Pairing::Halves);
-    let rope = Rope::new(pairing, head_dim / 4 * 2, 10_000.0, &Scaling::None, None, 1.1);
+    let rope = Rope::new(pairing, key_width / 4 * 2, 10_000.0, &Scaling::None, None, 1.1);
     let n_pages = (2 * n_rows).div_ceil(PAGE_LEN);
     let table: Vec<PageId> = (0..n_pages as u32).rev().map(PageId).collect();
     let (scale, softcap, window) = (0.3, None, None);
-    let attention = Attention { layer: LAYER, n_heads, n_kv_heads, head_dim, scale, softcap, window };
-    compare(b, &format!("attend_heads {n_rows}x{head_dim} {kv_type:?} {parts:?}"), |b, is_plain| {
-        let groups = vec![(CacheGroup::pages(vec![0], [n_kv_heads, head_dim, head_dim], None), n_pages)];
-        let shape = KvShape { groups, n_kv_heads, head_dim, kv_type };
-        let mut pool = b.kv_pool(&shape).expect("a small pool");
-        [0, n_rows]
-            .map(|start| {
-                let mut batch = Batch::default();
-                batch.push(&vec![0; n_rows], start, &[&table], Want::Nothing);
-                let mut angles = Angles::new(&rope);
-                angles.fill(&rope, batch.positions());
-                let mut i = 0;
-                let [mut q, mut k, mut v] = widths.map(|width| {
-                    let rows = data[i][start * width..][..n_rows * width].to_vec();
-                    i += 1;
-                    upload_rows(b, width, rows)
-                });
-                let mut out = buffer(b, n_heads * head_dim);
-                let op = AttendHeads {
-                    out: &mut out,
-                    q: &mut q,
-                    k: &mut k,
-                    v: &mut v,
-                    q_bias,
-                    k_bias,
-                    v_bias,
-                    q_norm: parts.q_norm.then_some(&norms[0]),
-                    k_norm: parts.k_norm.then_some(&norms[1]),
-                    eps: 1e-6,
-                    angles: parts.rope.map(|_| &angles),
-                    pool: &mut pool,
-                    batch: &batch,
-                    attention: &attention,
-                };
-                if is_plain {
-                    op.plain(b)
-                } else {
-                    b.attend_heads(op)
-                }
-                out
-            })
-            .into()
-    });
+    let layer = LAYER;
+    let attention = Attention { layer, n_heads, n_kv_heads, key_width, value_width, scale, softcap, window };
+    compare(
+        b,
+        &format!("attend_heads {n_rows} rows of {key_width} and {value_width} {kv_type:?} {parts:?}"),
+        |b, is_plain| {
+            let groups =
+                vec![(CacheGroup::pages(vec![0], [n_kv_heads, key_width, value_width], None), n_pages)];
+            let shape = KvShape { groups, kv_type };
+            let mut pool = b.kv_pool(&shape).expect("a small pool");
+            [0, n_rows]
+                .map(|start| {
+                    let mut batch = Batch::default();
+                    batch.push(&vec![0; n_rows], start, &[&table], Want::Nothing);
+                    let mut angles = Angles::new(&rope);
+                    angles.fill(&rope, batch.positions());
+                    let mut i = 0;
+                    let [mut q, mut k, mut v] = widths.map(|width| {
+                        let rows = data[i][start * width..][..n_rows * width].to_vec();
+                        i += 1;
+                        upload_rows(b, width, rows)
+                    });
+                    let mut out = buffer(b, n_heads * value_width);
+                    let op = AttendHeads {
+                        out: &mut out,
+                        q: &mut q,
+                        k: &mut k,
+                        v: &mut v,
+                        q_bias,
+                        k_bias,
+                        v_bias,
+                        q_norm: parts.q_norm.then_some(&norms[0]),
+                        k_norm: parts.k_norm.then_some(&norms[1]),
+                        eps: 1e-6,
+                        angles: parts.rope.map(|_| &angles),
+                        pool: &mut pool,
+                        batch: &batch,
+                        attention: &attention,
+                    };
+                    if is_plain {
+                        op.plain(b)
+                    } else {
+                        b.attend_heads(op)
+                    }
+                    out
+                })
+                .into()
+        },
+    );
 }

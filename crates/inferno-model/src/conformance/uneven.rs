@@ -8,10 +8,11 @@ use crate::backend::Backend;
 use crate::reference::Reference;
 
 const DIM: usize = 32;
-const HEAD_WIDTH: usize = 8;
+const KEY_WIDTH: usize = 8;
+const VALUE_WIDTH: usize = 12;
 const VOCAB_SIZE: usize = 40;
 /// Query heads, KV heads and FFN width of each layer; the third has no attention, the fourth no FFN.
-const LAYERS: [(usize, usize, usize); 5] = [(4, 2, 64), (2, 2, 96), (0, 0, 32), (4, 2, 0), (8, 2, 64)];
+const LAYERS: [(usize, usize, usize); 5] = [(4, 2, 64), (2, 1, 96), (0, 0, 32), (4, 4, 0), (8, 2, 64)];
 
 /// Random weights in F32, in layers that differ.
 ///
@@ -30,7 +31,8 @@ pub fn uneven_layers() -> Gguf {
     set("vocab_size", Value::U32(VOCAB_SIZE as u32));
     set("attention.head_count", each(|layer| layer.0));
     set("attention.head_count_kv", each(|layer| layer.1));
-    set("attention.key_length", Value::U32(HEAD_WIDTH as u32));
+    set("attention.key_length", Value::U32(KEY_WIDTH as u32));
+    set("attention.value_length", Value::U32(VALUE_WIDTH as u32));
     set("feed_forward_length", each(|layer| layer.2));
     set("attention.layer_norm_rms_epsilon", Value::F32(1e-5));
 
@@ -44,10 +46,10 @@ pub fn uneven_layers() -> Gguf {
         let mut put = |name: &str, dims: &[usize]| put(format!("blk.{i}.{name}.weight"), dims);
         if n_heads > 0 {
             put("attn_norm", &[DIM]);
-            put("attn_q", &[DIM, n_heads * HEAD_WIDTH]);
-            put("attn_k", &[DIM, n_kv_heads * HEAD_WIDTH]);
-            put("attn_v", &[DIM, n_kv_heads * HEAD_WIDTH]);
-            put("attn_output", &[n_heads * HEAD_WIDTH, DIM]);
+            put("attn_q", &[DIM, n_heads * KEY_WIDTH]);
+            put("attn_k", &[DIM, n_kv_heads * KEY_WIDTH]);
+            put("attn_v", &[DIM, n_kv_heads * VALUE_WIDTH]);
+            put("attn_output", &[n_heads * VALUE_WIDTH, DIM]);
         }
         if ffn_dim > 0 {
             put("ffn_norm", &[DIM]);

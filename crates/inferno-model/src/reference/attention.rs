@@ -19,16 +19,25 @@ pub(super) struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    /// The (head_dim,) numbers of position `position` in the keys or values of the layer.
-    pub(super) fn at<'a>(&self, layers: &'a [Vec<f32>], position: usize) -> &'a [f32] {
-        let Attention { layer, n_heads, n_kv_heads, head_dim, .. } = *self.attention;
+    /// The (key_width,) key at `position`.
+    pub(super) fn key(&self, position: usize) -> &[f32] {
+        self.at(&self.pool.keys, self.attention.key_width, position)
+    }
+
+    /// The (value_width,) value at `position`.
+    pub(super) fn value(&self, position: usize) -> &[f32] {
+        self.at(&self.pool.values, self.attention.value_width, position)
+    }
+
+    fn at<'a>(&self, layers: &'a [Vec<f32>], width: usize, position: usize) -> &'a [f32] {
+        let Attention { layer, n_heads, n_kv_heads, .. } = *self.attention;
         let slot = self.batch.slot(self.span, layer.group, position).0 as usize;
         let kv_head = self.head / (n_heads / n_kv_heads);
-        &layers[layer.layer][slot * self.pool.width + kv_head * head_dim..][..head_dim]
+        &layers[layer.layer][(slot * n_kv_heads + kv_head) * width..][..width]
     }
 
     fn score(&self, q: &[f32], position: usize) -> f32 {
-        self.scaled(dot(q, self.at(&self.pool.keys, position)))
+        self.scaled(dot(q, self.key(position)))
     }
 
     /// A product of a query and a key as a score.
@@ -38,7 +47,7 @@ impl Keys<'_> {
     }
 }
 
-/// out (head_dim,) = softmax(q kᵀ) v over the positions `visible`.
+/// out (value_width,) = softmax(q kᵀ) v over the positions `visible`.
 pub(super) fn attend(out: &mut [f32], q: &[f32], keys: &Keys<'_>, visible: Range<usize>) {
     let mut whole: Option<Partition> = None;
     for positions in pieces(visible, PARTITION_LEN) {
@@ -73,13 +82,13 @@ pub(super) struct Partition {
     pub(super) max: f32,
     /// Of `e^(score - max)`, striped over the position.
     pub(super) sums: [f32; STRIPES],
-    /// (head_dim,) of `e^(score - max) * value`, one FMA chain over ascending positions
+    /// (value_width,) of `e^(score - max) * value`, one FMA chain over ascending positions
     pub(super) out: Vec<f32>,
 }
 
 impl Partition {
-    fn new(head_dim: usize) -> Partition {
-        Partition { max: f32::NEG_INFINITY, sums: [0.0; STRIPES], out: vec![0.0; head_dim] }
+    fn new(value_width: usize) -> Partition {
+        Partition { max: f32::NEG_INFINITY, sums: [0.0; STRIPES], out: vec![0.0; value_width] }
     }
 
     /// The keys at positions `tile`. A score that is no number does not count for the maximum, but for the sums.
@@ -91,7 +100,7 @@ impl Partition {
         for (position, score) in tile.zip(scores) {
             let p = exp(score - max);
             self.sums[position % STRIPES] += p;
-            for (out, &v) in self.out.iter_mut().zip(keys.at(&keys.pool.values, position)) {
+            for (out, &v) in self.out.iter_mut().zip(keys.value(position)) {
                 *out = p.mul_add(v, *out);
             }
         }

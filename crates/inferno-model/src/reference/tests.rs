@@ -102,7 +102,7 @@ fn experts_are_the_weighed_sum_of_their_networks() {
 #[test]
 fn a_half_precision_pool_holds_rounded_numbers() {
     let groups = vec![(CacheGroup::pages(vec![0], [2, 2, 2], None), 2)];
-    let shape = KvShape { groups, n_kv_heads: 2, head_dim: 2, kv_type: KvType::F16 };
+    let shape = KvShape { groups, kv_type: KvType::F16 };
     let mut reference = Reference::default();
     let mut pool = reference.kv_pool(&shape).unwrap();
     let mut batch = Batch::default();
@@ -121,7 +121,7 @@ fn a_half_precision_pool_holds_rounded_numbers() {
 #[test]
 fn memory_grows_with_the_pages_that_are_used() {
     let groups = vec![(CacheGroup::pages(vec![0], [1, 1 << 20, 1 << 20], None), usize::MAX)];
-    let shape = KvShape { groups, n_kv_heads: 1, head_dim: 1 << 20, kv_type: KvType::F32 };
+    let shape = KvShape { groups, kv_type: KvType::F32 };
     let pool = Reference::default().kv_pool(&shape).unwrap();
     assert!(pool.keys[0].is_empty() && pool.values[0].is_empty());
 }

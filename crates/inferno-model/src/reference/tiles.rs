@@ -24,14 +24,14 @@ pub(super) fn partition(q: &[f32], keys: &Keys<'_>, positions: Range<usize>) -> 
     for (position, p) in positions.clone().zip(&p) {
         sums[position % STRIPES] += p;
     }
-    let out = (0..q.len()).map(|dim| {
+    let out = (0..keys.attention.value_width).map(|dim| {
         let mut sum = 0.0;
         for page in pieces(positions.clone(), PAGE_LEN) {
             let (mut ps, mut vs) = ([[0.0; 2]; TILE_PAIRS], [[0.0; 2]; TILE_PAIRS]);
             for position in page {
                 let (pair, i) = (position % PAGE_LEN / 2, position % 2);
                 ps[pair][i] = p[position - positions.start];
-                vs[pair][i] = keys.at(&keys.pool.values, position)[dim];
+                vs[pair][i] = keys.value(position)[dim];
             }
             sum = dot_pairs(sum, &ps, &vs);
         }
@@ -43,7 +43,7 @@ pub(super) fn partition(q: &[f32], keys: &Keys<'_>, positions: Range<usize>) -> 
 
 /// A query, rounded, times the key at `position`.
 fn score(q: &[f32], keys: &Keys<'_>, position: usize) -> f32 {
-    let key = keys.at(&keys.pool.keys, position);
+    let key = keys.key(position);
     let steps = q.chunks(2 * TILE_PAIRS).zip(key.chunks(2 * TILE_PAIRS));
     steps.fold(0.0, |sum, (q, k)| dot_pairs(sum, &pairs(q), &pairs(k)))
 }

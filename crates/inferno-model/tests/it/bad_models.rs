@@ -112,7 +112,7 @@ fn numbers_that_do_not_fit_together_are_refused() {
     key_refused(
         "llama.attention.value_length",
         Value::U32(8),
-        "metadata key `llama.attention.value_length` is 8, expected the same as the key length",
+        "tensor `blk.0.attn_v.weight` has shape [64, 32], expected [64, 16]",
     );
     let three_heads = |p: &mut Parts| {
         p.without_key("llama.attention.key_length");

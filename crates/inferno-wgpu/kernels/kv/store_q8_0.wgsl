@@ -1,6 +1,6 @@
 // As `inferno_model::backend::quantize_kv` has it. Other threads have the other scales of the same vector, so that it is written
 // by its words.
-fn store(record: u32, block: u32, x: array<f32, 32>) {
+fn store(record: u32, vectors: u32, block: u32, x: array<f32, 32>) {
     var numbers = x;
     var amax = 0.0;
     var is_whole = true;
@@ -11,7 +11,7 @@ fn store(record: u32, block: u32, x: array<f32, 32>) {
     // Below this 127 / amax would overflow.
     let is_zero = amax < 3.7322e-37 || !is_whole;
     let inverse = select(127.0 / amax, 0.0, is_zero);
-    for (var i = 0u; i < 2u && 2u * block + i < SCALES; i++) {
+    for (var i = 0u; i < 2u && 2u * block + i < vectors; i++) {
         var words: vec4<u32>;
         for (var j = 0u; j < 4u; j++) {
             for (var k = 0u; k < 4u; k++) {
@@ -22,5 +22,5 @@ fn store(record: u32, block: u32, x: array<f32, 32>) {
         pool[record + 2u * block + i] = words;
     }
     let scale = select(from_f16(to_f16(amax / 127.0)), 0.0, is_zero);
-    pool[record + SCALES + block / 4u][block % 4u] = bitcast<u32>(select(nan(), scale, is_whole));
+    pool[record + vectors + block / 4u][block % 4u] = bitcast<u32>(select(nan(), scale, is_whole));
 }

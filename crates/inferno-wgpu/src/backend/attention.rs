@@ -26,13 +26,14 @@ impl Wgpu {
         attention: &Attention,
     ) {
         let Wgpu { gpu, recorder, placed, s, .. } = self;
-        placed.place(recorder, gpu, batch, pool.n_groups);
+        placed.place(recorder, gpu, batch, pool.groups.len());
         out.resize(gpu, recorder, q.n_rows);
-        let (n_heads, head_dim) = (attention.n_heads, attention.head_dim);
+        let Attention { n_heads, key_width, value_width, .. } = *attention;
+        let layout = pool.groups[attention.layer.group].layout;
         let n_heads_each = n_heads / attention.n_kv_heads;
 
         // Tiles of many rows where a sequence has many.
-        let [few, many] = queries(head_dim).map(|n| n as usize);
+        let [few, many] = queries(key_width).map(|n| n as usize);
         let longest = batch.spans().iter().map(|span| span.rows.len()).max().unwrap_or(0);
         let n_queries = if longest * n_heads_each > few { many } else { few };
         let n_heads_here = n_heads_each.min(n_queries);
@@ -42,7 +43,7 @@ impl Wgpu {
         // In partitions at the same time where few workgroups would have long ways to go.
         let end = batch.positions().iter().max().map_or(0, |&p| p as usize + 1);
         let n_parts = end.div_ceil(PARTITION_LEN);
-        let part_words = 4 + head_dim.next_multiple_of(VECTOR);
+        let part_words = 4 + value_width.next_multiple_of(VECTOR);
         let part_bytes = 4 * q.n_rows * n_heads * n_parts * part_words;
         let is_split = n_parts > 1 && tiles.n * n_groups < BUSY_GROUPS && part_bytes <= PART_BYTES;
         if is_split {
@@ -56,13 +57,14 @@ impl Wgpu {
             .uint(n_heads_each)
             .uint(n_heads_here)
             .uint(q.stride())
+            .uint(out.stride())
             .float(attention.scale)
             .float(attention.softcap.unwrap_or(0.0))
             .uint(window)
             .uint(n_parts);
         let keys = &pool.layers[attention.layer.layer];
-        let kernel = Kernel::Attend(pool.layout, n_queries as u32, is_split);
-        let quantizes = attend_quantizes(pool.layout.head_dim);
+        let kernel = Kernel::Attend(layout, n_queries as u32, is_split);
+        let quantizes = attend_quantizes(layout.value_width);
         let room = s.inputs.room(gpu, recorder, out);
         let quantized = if quantizes { &room[..] } else { &[] };
         if is_split {
@@ -72,12 +74,12 @@ impl Wgpu {
             let params = Params::default()
                 .uint(q.n_rows)
                 .uint(n_heads)
-                .uint(q.stride())
+                .uint(out.stride())
                 .uint(window)
                 .uint(n_parts)
                 .uint(placed.positions);
-            let grid = Grid::Threads(q.n_rows * n_heads * head_dim.div_ceil(VECTOR));
-            let kernel = Kernel::AttendMerge(pool.layout.head_dim);
+            let grid = Grid::Threads(q.n_rows * n_heads * value_width.div_ceil(VECTOR));
+            let kernel = Kernel::AttendMerge(layout.value_width);
             let buffers = [&[Some(out_storage), Some(parts), None], quantized].concat();
             recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
         } else {

@@ -6,6 +6,7 @@ use inferno_model::rope::{Angles, Pairing};
 use super::{KvPool, Wgpu};
 use crate::buffer::{Buffer, storages};
 use crate::kernels::Kernel;
+use crate::kv::KvGroup;
 use crate::matrix::Weight;
 use crate::recorder::{Grid, Params, VECTOR};
 
@@ -65,14 +66,16 @@ impl Wgpu {
         let [cos, sin] = self.place_angles(angles);
         let Wgpu { gpu, recorder, placed, .. } = self;
         let AttendHeads { q, k, v, pool, batch, attention, .. } = op;
-        placed.place(recorder, gpu, batch, pool.n_groups);
+        placed.place(recorder, gpu, batch, pool.groups.len());
+        let KvGroup { layout, n_kv_heads } = pool.groups[attention.layer.group];
         let (queries, keys, values) = storages!(q, k, v);
         let params = Params::default()
             .uint(k.n_rows)
             .uint(attention.n_heads)
-            .uint(pool.n_kv_heads)
+            .uint(n_kv_heads)
             .uint(q.stride())
             .uint(k.stride())
+            .uint(v.stride())
             .uint(angles.dims / 2)
             .uint(cos)
             .uint(sin)
@@ -82,7 +85,7 @@ impl Wgpu {
         let [q_norm, k_norm] = [op.q_norm, op.k_norm].map(|norm| norm.map(Weight::vector));
         let storage = &pool.layers[attention.layer.layer];
         let buffers = [Some(storage), Some(queries), Some(keys), Some(values), q_norm, k_norm, None];
-        let grid = Grid::Groups(k.n_rows * (attention.n_heads + 2 * pool.n_kv_heads));
-        recorder.dispatch(gpu, Kernel::Heads(pool.layout, q_norm.is_some()), &buffers, &params, &grid);
+        let grid = Grid::Groups(k.n_rows * (attention.n_heads + 2 * n_kv_heads));
+        recorder.dispatch(gpu, Kernel::Heads(layout, q_norm.is_some()), &buffers, &params, &grid);
     }
 }

@@ -47,11 +47,12 @@ fn all() -> Vec<Kernel> {
         }
     }
     for kv_type in KvType::ALL {
-        for head_dim in [7, 64, 128, 256, 512] {
-            let kv = KvLayout { kv_type, head_dim };
+        let same = [7, 64, 128, 256, 512].map(|width| [width; 2]);
+        for [key_width, value_width] in same.into_iter().chain([[24, 16], [192, 128], [7, 40], [576, 512]]) {
+            let kv = KvLayout { kv_type, key_width, value_width };
             all.push(Kernel::StoreKv(kv));
             all.extend([false, true].map(|is_normed| Kernel::Heads(kv, is_normed)));
-            for n in queries(head_dim as usize) {
+            for n in queries(key_width as usize) {
                 all.extend([false, true].map(|is_split| Kernel::Attend(kv, n, is_split)));
             }
         }

@@ -28,7 +28,7 @@ fn attend(b: &mut Wgpu, kv_type: KvType, window: Option<usize>, n: usize) -> Vec
     let mut random = Random(4);
     let groups =
         vec![(CacheGroup::pages(vec![0], [n_kv_heads, head_dim, head_dim], window), LEN.div_ceil(PAGE_LEN))];
-    let mut pool = b.kv_pool(&KvShape { groups, n_kv_heads, head_dim, kv_type }).unwrap();
+    let mut pool = b.kv_pool(&KvShape { groups, kv_type }).unwrap();
     let table: Vec<PageId> = (0..LEN.div_ceil(PAGE_LEN) as u32).rev().map(PageId).collect();
     let mut all = Batch::default();
     all.push(&[0; LEN], 0, &[&table], Want::Nothing);
@@ -41,7 +41,8 @@ fn attend(b: &mut Wgpu, kv_type: KvType, window: Option<usize>, n: usize) -> Vec
     let q = rows(b, n_heads * head_dim, &queries[(LEN - n) * n_heads * head_dim..]);
     let mut batch = Batch::default();
     batch.push(&vec![0; n], LEN - n, &[&table], Want::Nothing);
-    let shape = Attention { layer: LAYER, n_heads, n_kv_heads, head_dim, scale: 0.8, softcap: None, window };
+    let (layer, key_width, value_width, scale, softcap) = (LAYER, head_dim, head_dim, 0.8, None);
+    let shape = Attention { layer, n_heads, n_kv_heads, key_width, value_width, scale, softcap, window };
     let mut out = b.buffer(n_heads * head_dim).unwrap();
     b.attend(&mut out, &q, &pool, &batch, &shape);
     let mut numbers = Vec::new();
@@ -70,16 +71,16 @@ fn a_row_alone_is_split_and_among_many_is_not_and_gets_the_same_bits() {
 fn a_head_that_no_workgroup_holds_is_refused() {
     let Some(mut b) = backend() else { return };
     let groups = vec![(CacheGroup::pages(vec![0], [1, 1024, 1024], None), 1)];
-    let shape = KvShape { groups, n_kv_heads: 1, head_dim: 1024, kv_type: KvType::F16 };
+    let shape = KvShape { groups, kv_type: KvType::F16 };
     let message = b.kv_pool(&shape).unwrap_err().to_string();
-    assert!(message.starts_with("heads have 1024 numbers"), "{message}");
+    assert_eq!(message, "value heads have 1024 numbers, this backend takes 512 at most");
 }
 
 #[test]
 fn what_a_device_has_no_room_for_is_said_with_numbers() {
     let Some(mut b) = backend() else { return };
     let groups = vec![(CacheGroup::pages(vec![0], [64, 128, 128], None), 1 << 24)];
-    let shape = KvShape { groups, n_kv_heads: 64, head_dim: 128, kv_type: KvType::F32 };
+    let shape = KvShape { groups, kv_type: KvType::F32 };
     let message = b.kv_pool(&shape).unwrap_err().to_string();
     assert!(message.contains("16777216 pages") && message.contains("--kv-memory"), "{message}");
     let bytes = [0u8; 4];

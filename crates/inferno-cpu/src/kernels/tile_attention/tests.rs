@@ -24,8 +24,8 @@ const LAYER: LayerIdx = LayerIdx { layer: 0, group: 0 };
 /// Over the border of a partition, and some way into the second one.
 const LEN: usize = 600;
 
-/// Query heads, key heads and their width.
-type Heads = [usize; 3];
+/// Query heads, key heads, numbers in a key and numbers in a value.
+type Heads = [usize; 4];
 
 /// A sequence: what goes into attention, row by row.
 struct Sequence {
@@ -37,18 +37,20 @@ struct Sequence {
 
 impl Sequence {
     fn new(heads: Heads) -> Sequence {
-        let [n_heads, n_kv_heads, head_dim] = heads;
+        let [n_heads, n_kv_heads, key_width, value_width] = heads;
         let mut random = Random(16);
-        let [q, k, v] = [n_heads, n_kv_heads, n_kv_heads].map(|n| random.numbers(LEN * n * head_dim));
+        let [q, k, v] = [n_heads * key_width, n_kv_heads * key_width, n_kv_heads * value_width]
+            .map(|width| random.numbers(LEN * width));
         Sequence { heads, q, k, v }
     }
 
     /// Values that are no numbers: whoever sees one has none either.
     fn poisoned(heads: Heads) -> Sequence {
         let mut sequence = Sequence::new(heads);
-        let width = heads[1] * heads[2];
+        let width = heads[1] * heads[3];
         sequence.v[70 * width] = f32::NAN;
         sequence.v[555 * width + width - 1] = f32::INFINITY;
+        let width = heads[1] * heads[2];
         sequence.k[300 * width + 1] = f32::NAN;
         // A key that nobody cares for.
         sequence.k[301 * width..302 * width].fill(1e-40);
@@ -64,35 +66,36 @@ impl Sequence {
         reverse: bool,
         wanted: Range<usize>,
     ) -> Vec<u32> {
-        let [n_heads, n_kv_heads, head_dim] = self.heads;
+        let [n_heads, n_kv_heads, key_width, value_width] = self.heads;
         let n_pages = LEN.div_ceil(PAGE_LEN);
-        let groups = vec![(CacheGroup::pages(vec![0], [n_kv_heads, head_dim, head_dim], None), n_pages)];
+        let groups = vec![(CacheGroup::pages(vec![0], [n_kv_heads, key_width, value_width], None), n_pages)];
         let kv_type = KvType::Bf16;
-        let mut pool = b.kv_pool(&KvShape { groups, n_kv_heads, head_dim, kv_type }).unwrap();
+        let mut pool = b.kv_pool(&KvShape { groups, kv_type }).unwrap();
         let id = |i: usize| PageId(if reverse { n_pages - 1 - i } else { i } as u32);
         let table: Vec<PageId> = (0..n_pages).map(id).collect();
         let mut batch = Batch::default();
         // What was in the pages before.
         batch.push(&vec![0; n_pages * PAGE_LEN], 0, &[&table], Want::Nothing);
-        let width = n_kv_heads * head_dim;
-        let stale = rows(b, width, &vec![f32::NAN; batch.n_rows() * width]);
-        b.store_kv(&mut pool, LAYER, &stale, &stale, &batch);
+        let widths = [n_heads * key_width, n_kv_heads * key_width, n_kv_heads * value_width];
+        let [_, k, v] = widths.map(|width| rows(b, width, &vec![f32::NAN; batch.n_rows() * width]));
+        b.store_kv(&mut pool, LAYER, &k, &v, &batch);
 
-        let (scale, softcap) = (1.5 / (head_dim as f32).sqrt(), (head_dim == 80).then_some(2.0));
-        let shape = Attention { layer: LAYER, n_heads, n_kv_heads, head_dim, scale, softcap, window };
+        let (scale, softcap) = (1.5 / (key_width as f32).sqrt(), (key_width == 80).then_some(2.0));
+        let layer = LAYER;
+        let shape = Attention { layer, n_heads, n_kv_heads, key_width, value_width, scale, softcap, window };
         let (mut start, mut all) = (0, Vec::new());
         for &end in ends {
             batch.clear();
             batch.push(&vec![0; end - start], start, &[&table], Want::Nothing);
-            let [q, k, v] = [(&self.q, n_heads), (&self.k, n_kv_heads), (&self.v, n_kv_heads)]
-                .map(|(x, n)| rows(b, n * head_dim, &x[start * n * head_dim..end * n * head_dim]));
+            let [q, k, v] = [(&self.q, widths[0]), (&self.k, widths[1]), (&self.v, widths[2])]
+                .map(|(x, width)| rows(b, width, &x[start * width..end * width]));
             b.store_kv(&mut pool, LAYER, &k, &v, &batch);
             if end > wanted.start {
-                let mut out = b.buffer(n_heads * head_dim).unwrap();
+                let mut out = b.buffer(n_heads * value_width).unwrap();
                 b.attend(&mut out, &q, &pool, &batch, &shape);
                 let mut numbers = Vec::new();
                 b.read(&out, &mut numbers).unwrap();
-                let first = wanted.start.saturating_sub(start) * n_heads * head_dim;
+                let first = wanted.start.saturating_sub(start) * n_heads * value_width;
                 all.extend(numbers[first..].iter().map(|x| if x.is_nan() { f32::NAN } else { *x }.to_bits()));
             }
             start = end;
@@ -125,15 +128,17 @@ fn chunks(n: usize) -> Vec<usize> {
 fn attends_as_the_reference(kernels: fn() -> Kernels) {
     let cpu = |n_threads| Cpu::with(kernels(), NonZeroUsize::new(n_threads).unwrap()).unwrap();
     for (sequence, window) in [
-        (Sequence::new([4, 2, 64]), None),
-        (Sequence::poisoned([2, 1, 80]), Some(40)),
-        (Sequence::poisoned([20, 2, 7]), None),
-        (Sequence::new([1, 1, 128]), Some(513)),
-        (Sequence::poisoned([7, 1, 16]), Some(1)),
+        (Sequence::new([4, 2, 64, 64]), None),
+        (Sequence::poisoned([2, 1, 80, 80]), Some(40)),
+        (Sequence::poisoned([20, 2, 7, 7]), None),
+        (Sequence::new([1, 1, 128, 128]), Some(513)),
+        (Sequence::poisoned([7, 1, 16, 16]), Some(1)),
+        (Sequence::poisoned([6, 2, 24, 40]), None),
+        (Sequence::new([3, 1, 192, 128]), Some(70)),
     ] {
         let mut reference = Reference::with_bf16_rule(AttentionRule::Bf16Tiles);
         let expected = sequence.run(&mut reference, window, &[LEN], false, 0..LEN);
-        let row = sequence.heads[0] * sequence.heads[2];
+        let row = sequence.heads[0] * sequence.heads[3];
         let found = |n_threads, ends: &[usize], reverse, wanted: Range<usize>| {
             let found = sequence.run(&mut cpu(n_threads), window, ends, reverse, wanted.clone());
             let expected = &expected[wanted.start * row..];
@@ -178,7 +183,7 @@ fn a_number_that_is_hidden_does_no_harm() {
     if !Isa::Avx512.is_available() {
         return skip("avx512", "this machine has no `avx512`, which is not emulated");
     }
-    let sequence = Sequence::poisoned([4, 1, 16]);
+    let sequence = Sequence::poisoned([4, 1, 16, 16]);
     let mut cpu = Cpu::with(Kernels::with_emulated_tiles(), NonZeroUsize::MIN).unwrap();
     let found = sequence.run(&mut cpu, Some(9), &[LEN], false, 0..LEN);
     for (i, x) in found.into_iter().enumerate() {
