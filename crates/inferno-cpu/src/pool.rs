@@ -275,19 +275,26 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn idle_threads_use_no_processor() {
         let mut pool = pool(3);
-        pool.run(3, &|_| {});
+        // Other tests have pools at the same time: what counts are this one's threads, each of which takes a task.
+        let (together, stats) = (std::sync::Barrier::new(3), Mutex::new(Vec::new()));
+        pool.run(3, &|_| {
+            together.wait();
+            let thread = std::fs::read_link("/proc/thread-self").unwrap();
+            stats.lock().unwrap().push(std::path::Path::new("/proc").join(thread).join("stat"));
+        });
+        let stats = stats.into_inner().unwrap();
+        let caller = std::path::Path::new("/proc").join(std::fs::read_link("/proc/thread-self").unwrap());
+        let workers: Vec<_> = stats.iter().filter(|stat| !stat.starts_with(&caller)).collect();
+        assert_eq!((stats.len(), workers.len()), (3, 2));
         thread::sleep(Duration::from_millis(100));
         let ticks = || -> u64 {
-            let of_thread = |name: &str| std::fs::read_to_string(format!("/proc/self/task/{name}/stat")).ok();
-            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-            let stats = tasks.filter_map(|t| of_thread(t.unwrap().file_name().to_str().unwrap()));
-            let ours = stats.filter(|s| s.contains("(inferno-"));
             // Fields 14 and 15 of `stat`, two after the name in parentheses.
-            ours.map(|s| {
-                let after = s.rsplit_once(')').unwrap().1;
+            let of_worker = |stat: &&std::path::PathBuf| {
+                let stat = std::fs::read_to_string(stat).unwrap();
+                let after = stat.rsplit_once(')').unwrap().1;
                 after.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum::<u64>()
-            })
-            .sum()
+            };
+            workers.iter().map(of_worker).sum()
         };
         let before = ticks();
         thread::sleep(Duration::from_millis(500));
