@@ -329,7 +329,7 @@ impl KvCache {
             assert_eq!(counts.total(), group.pages.len());
             let in_tree = self.tree.pages(i);
             let n_unheld = in_tree.iter().filter(|page| !group.pages.is_held(**page)).count();
-            assert_eq!(n_unheld, counts.cached, "what is cached is in the tree and held by nobody");
+            assert_eq!(n_unheld, counts.cached, "cached pages are in the tree and have no holder");
         }
         self.tree.check(|group, page| self.groups[group].pages.is_held(page));
     }

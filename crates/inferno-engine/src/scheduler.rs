@@ -306,7 +306,7 @@ impl Scheduler {
             assert!(s.tokens.len() <= s.max_len);
             for (group, table) in s.tables.iter().enumerate() {
                 if !s.is_running {
-                    assert_eq!(*table, Table::default(), "who waits has no pages");
+                    assert_eq!(*table, Table::default(), "a waiting sequence has no pages");
                     continue;
                 }
                 assert!(table.len() >= s.n_computed);

@@ -87,7 +87,7 @@ impl World {
         let id = RequestId(self.n_requests);
         let story: Story = Arc::new(Mutex::new(vec![Told::default(); request.n as usize]));
         let told = Arc::clone(&story);
-        let sink = move |event| told.lock().expect("nobody panics with it").iter_mut().tell(event);
+        let sink = move |event| told.lock().expect("no panic while it is locked").iter_mut().tell(event);
         self.core.submit(id, request, self.now(), Arc::new(sink));
         Ok((id, story))
     }

@@ -42,7 +42,7 @@ fn run(n_device: usize, n_host: usize, step_time: u64) -> Run {
                     let before = last.swap(now, Ordering::Relaxed);
                     longest.fetch_max(now.saturating_sub(before), Ordering::Relaxed);
                 }
-                told.lock().expect("nobody panics with it").iter_mut().tell(event);
+                told.lock().expect("no panic while it is locked").iter_mut().tell(event);
             };
             world.n_requests += 1;
             let id = RequestId(world.n_requests);
@@ -57,7 +57,8 @@ fn run(n_device: usize, n_host: usize, step_time: u64) -> Run {
         .collect();
     world.run();
     for (request, story) in requests.iter().zip(told) {
-        let (told, expected) = (story.lock().expect("nobody panics with it")[0].clone(), alone(request, 0));
+        let (told, expected) =
+            (story.lock().expect("no panic while it is locked")[0].clone(), alone(request, 0));
         assert_eq!((told.tokens, told.logprobs), (expected.tokens, expected.logprobs));
     }
     let metrics = world.core.metrics();

@@ -79,7 +79,7 @@ fn run(ends: Ends, chooses: bool, sampling: SampleSpec) -> (Told, u64) {
     let expected = alone_with(&request, ends, 0);
     let (_, story) = world.submit(request).expect("it fits");
     world.run();
-    let told = story.lock().expect("nobody panics with it")[0].clone();
+    let told = story.lock().expect("no panic while it is locked")[0].clone();
     assert_eq!(told.tokens, expected.tokens, "{ends:?}, {chooses}");
     assert_eq!(told.ends[0].0, expected.ends[0].0, "{ends:?}, {chooses}");
     (told, world.core.metrics().chained_steps)
@@ -158,12 +158,12 @@ fn a_stop_condition_or_grammar_that_panics_ends_its_sequence_only() {
             }
             let (_, bad) = world.submit(bad).expect("it fits");
             world.run();
-            let told = bad.lock().expect("nobody panics with it").clone();
+            let told = bad.lock().expect("no panic while it is locked").clone();
             assert_eq!(told[0].ends.len(), 1);
             assert_eq!(told[0].ends[0].0, Finish::Length, "the other choice goes on");
             let why = Finish::Failed("the bomb panics".into());
             assert_eq!(told[1].ends.iter().map(|e| &e.0).collect::<Vec<_>>(), [&why]);
-            let told = other.lock().expect("nobody panics with it")[0].clone();
+            let told = other.lock().expect("no panic while it is locked")[0].clone();
             assert_eq!(told.tokens, alone(&good, 0).tokens);
         }
     }

@@ -85,7 +85,7 @@ fn a_prompt_that_failed_is_refused_for_a_minute() {
     let n_restarts = world.core.metrics().restarts;
     let (_, again) = world.submit(Request { n: 2, ..Request::new(bad.clone(), 3) }).expect("it fits");
     let refused = Finish::Failed(Refusal::Poisonous.to_string());
-    for told in again.lock().expect("nobody panics with it").iter() {
+    for told in again.lock().expect("no panic while it is locked").iter() {
         assert_eq!(told.ends.iter().map(|end| &end.0).collect::<Vec<_>>(), [&refused]);
     }
     assert!(world.core.is_idle());
@@ -142,7 +142,9 @@ fn a_broken_model_ends_every_request_once() {
         let stories: Vec<Story> = four.map(|s| s.expect("it fits").1).collect();
         let broken = (0..100).find_map(|_| world.core.step().err()).expect("it breaks");
         assert_eq!(broken.cause, "for ever");
-        for told in stories.iter().flat_map(|story| story.lock().expect("nobody panics with it").clone()) {
+        for told in
+            stories.iter().flat_map(|story| story.lock().expect("no panic while it is locked").clone())
+        {
             assert!(matches!(told.ends.as_slice(), [(Finish::Failed(_), _)]), "step {step}: {:?}", told.ends);
         }
         assert!(world.core.is_idle());

@@ -176,7 +176,7 @@ fn simulate(seed: u64) -> Met {
         assert!(n_steps <= 200 + 4 * n_rows, "seed {seed}: somebody starves");
     }
     for (_, story, (request, ends), cut_short) in stories {
-        let story = story.lock().expect("nobody panics with it").clone();
+        let story = story.lock().expect("no panic while it is locked").clone();
         for (choice_idx, told) in (0..).zip(story) {
             let expected = alone_with(&request, ends, choice_idx);
             let [(finish, usage)] = told.ends.as_slice() else {

@@ -32,7 +32,7 @@ struct Stage {
 pub(super) fn check(script: &str, expected: &str) {
     let mut stage = Stage { limits: Some(limits(32)), ..Stage::default() };
     script.lines().map(str::trim).filter(|line| !line.is_empty()).for_each(|line| stage.play(line));
-    let told = stage.told.lock().expect("nobody panics with it").clone();
+    let told = stage.told.lock().expect("no panic while it is locked").clone();
     let expected: String =
         expected.lines().map(str::trim).filter(|l| !l.is_empty()).map(|l| format!("{l}\n")).collect();
     assert!(told == expected, "told:\n{told}\nexpected:\n{expected}");
@@ -45,7 +45,7 @@ impl Stage {
     }
 
     fn tell(&self, line: String) {
-        writeln!(self.told.lock().expect("nobody panics with it"), "{line}").expect("memory");
+        writeln!(self.told.lock().expect("no panic while it is locked"), "{line}").expect("memory");
     }
 
     fn play(&mut self, line: &str) {
@@ -96,7 +96,7 @@ impl Stage {
         let part = |word: &str| {
             if let Some(name) = word.strip_prefix(['^', '$']) {
                 let (mut prompt, completion) =
-                    self.texts[name].lock().expect("nobody panics with it").clone();
+                    self.texts[name].lock().expect("no panic while it is locked").clone();
                 prompt.extend(completion.into_iter().filter(|_| word.starts_with('$')));
                 return prompt;
             }
@@ -126,19 +126,19 @@ impl Stage {
                 }
                 Event::Progress { .. } => return,
                 Event::Prompt { logprobs, .. } => {
-                    *n_scored.lock().expect("nobody panics with it") += logprobs.len();
+                    *n_scored.lock().expect("no panic while it is locked") += logprobs.len();
                     return;
                 }
                 Event::Token { choice_idx, token, .. } => {
                     if choice_idx == 0 {
-                        text.lock().expect("nobody panics with it").1.push(token);
+                        text.lock().expect("no panic while it is locked").1.push(token);
                     }
                     return;
                 }
                 Event::Finished { choice_idx, finish, usage } => {
                     let mut line =
                         format!("{} ends: {finish:?}, {} tokens", name(choice_idx), usage.n_completion);
-                    let n_scored = *n_scored.lock().expect("nobody panics with it");
+                    let n_scored = *n_scored.lock().expect("no panic while it is locked");
                     for (n, what) in [(n_scored, "scored"), (usage.n_preemptions as usize, "preemptions")] {
                         if n > 0 {
                             write!(line, ", {n} {what}").expect("memory");
@@ -150,7 +150,7 @@ impl Stage {
                     line
                 }
             };
-            writeln!(told.lock().expect("nobody panics with it"), "{line}").expect("memory");
+            writeln!(told.lock().expect("no panic while it is locked"), "{line}").expect("memory");
         };
         let now = self.world().now();
         self.world().core.submit(id, request, now, Arc::new(sink));

@@ -360,7 +360,7 @@ fn a_class_that_was_let_in_is_not_starved_by_better_ones() {
     let (_, low) = world.submit(Request { priority: 3, ..Request::new(vec![1; 40], 2) }).expect("it fits");
     // Prompts of the best class, more than there is room for, each another.
     for i in 0..400 {
-        if !low.lock().expect("nobody panics with it")[0].ends.is_empty() {
+        if !low.lock().expect("no panic while it is locked")[0].ends.is_empty() {
             return;
         }
         let mut prompt = vec![0; 100];

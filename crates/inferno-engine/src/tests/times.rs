@@ -16,7 +16,7 @@ fn request(token: u32, n_prompt: usize, max_tokens: usize) -> Request {
 /// How it ended, and what was queued, prefill and decode, in microseconds.
 #[track_caller]
 fn check(story: &Story, finish: Finish, times: [u64; 3]) {
-    let ends = story.lock().expect("nobody panics with it")[0].ends.clone();
+    let ends = story.lock().expect("no panic while it is locked")[0].ends.clone();
     let [(end, usage)] = ends.as_slice() else { panic!("it ends once: {ends:?}") };
     assert_eq!(*end, finish);
     assert_eq!([usage.queued, usage.prefill, usage.decode], times.map(Duration::from_micros));
@@ -72,7 +72,7 @@ fn time_from_the_hand_in_on_counts_though_the_engine_reads_it_later() {
     let told: Story = Arc::new(Mutex::new(vec![Told::default()]));
     let sink = |told: &Story| {
         let told = Arc::clone(told);
-        Arc::new(move |event| told.lock().expect("nobody panics with it").iter_mut().tell(event))
+        Arc::new(move |event| told.lock().expect("no panic while it is locked").iter_mut().tell(event))
     };
     let submitted = world.now();
     world.clock.fetch_add(5000, Ordering::Relaxed);
