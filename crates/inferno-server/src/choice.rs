@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use inferno_engine::{Finish, TokenLogprob};
+use inferno_reply::{CompletionText, TextRules};
 use inferno_text::{ControlTokens, TokenSpan, Tokenizer};
 
-use crate::completion_text::{CompletionText, TextRules};
 use crate::error::ApiError;
 use crate::options::Options;
 

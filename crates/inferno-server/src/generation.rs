@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use inferno_engine::{Event, Miss, Request, RequestId, TokenLogprob, Usage};
+use inferno_reply::CompletionText;
 
 use crate::access::{AccessLine, Finishes, Generated};
 use crate::app::App;
 use crate::choice::{Choice, Delta, Ending, FinishReason};
-use crate::completion_text::CompletionText;
 use crate::error::{ApiError, shown};
 use crate::inbox::Inbox;
 use crate::keys::{Caller, Pass};

@@ -8,7 +8,7 @@
 //! ```text
 //! listener.rs ▶ connection.rs ▶ routes.rs ▶ guard.rs, keys.rs            may it come in?
 //!   ▶ body.rs, json.rs ▶ chat.rs or completion.rs, options.rs, fields.rs  what does it ask for?
-//!   ▶ generation.rs, choice.rs, completion_text.rs                       the engine's events, as text
+//!   ▶ generation.rs, choice.rs                                           the engine's events, as text
 //!   ▶ stream.rs or whole.rs, wire.rs                                     the answer
 //! ```
 #![forbid(unsafe_code)]
@@ -20,7 +20,6 @@ mod body;
 mod chat;
 mod choice;
 mod completion;
-mod completion_text;
 mod connection;
 mod descriptors;
 mod drain;
@@ -61,7 +60,6 @@ mod wire;
 mod workers;
 
 pub use app::{Card, Parts, Template};
-pub use completion_text::{CompletionText, TextRules};
 pub use drain::Ended;
 pub use keys::{Key, KeyChanges, KeyError, KeyLimits, Role, check_keys, read_keys};
 pub use server::{Control, Server, Serving};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use inferno_engine::{Event, Finish, Handle, Request, Ticket, Usage};
-use inferno_server::{CompletionText, TextRules};
+use inferno_reply::{CompletionText, TextRules};
 use inferno_text::{ControlTokens, StopStrings, StopText, Tokenizer};
 
 use crate::commands::print;

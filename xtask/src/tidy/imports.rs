@@ -5,7 +5,7 @@ use super::{File, Finding};
 
 /// Which crates a crate builds upon; it may import those, and whatever those may import.
 /// The drawing is in ARCHITECTURE.md, section 2.
-const BUILDS_UPON: [(&str, &[&str]); 10] = [
+const BUILDS_UPON: [(&str, &[&str]); 12] = [
     ("inferno-format", &[]),
     ("inferno-text", &["inferno-format"]),
     ("inferno-model", &["inferno-format"]),
@@ -13,7 +13,9 @@ const BUILDS_UPON: [(&str, &[&str]); 10] = [
     ("inferno-wgpu", &["inferno-model"]),
     ("inferno-cuda", &["inferno-model"]),
     ("inferno-engine", &["inferno-model"]),
-    ("inferno-server", &["inferno-engine", "inferno-text"]),
+    ("inferno-grammar", &["inferno-engine", "inferno-text"]),
+    ("inferno-reply", &["inferno-engine", "inferno-text"]),
+    ("inferno-server", &["inferno-grammar", "inferno-reply"]),
     ("inferno-llm", &["inferno-server", "inferno-cpu", "inferno-wgpu", "inferno-cuda"]),
     // The tests of every crate may import it, so it imports none.
     ("xtask", &[]),

@@ -18,6 +18,14 @@ pub trait Grammar: Send {
     fn mask(&mut self, mask: &mut TokenMask);
     /// Takes the next token, which the mask allowed.
     fn commit(&mut self, token: u32);
+    /// Appends the tokens that must come next, whatever the logits are; none where there is a choice. They are committed
+    /// like sampled ones.
+    fn forced(&mut self, _tokens: &mut Vec<u32>) {}
+    /// The token to take in place of `sampled`, which the mask allowed: another one where the answer could not end in time
+    /// after it. It depends on the tokens before and on nothing else.
+    fn settle(&mut self, sampled: u32) -> u32 {
+        sampled
+    }
     /// Whether the grammar is complete, so that no token can follow. Where more may follow but need not, its mask allows
     /// the end-of-sequence tokens.
     fn finished(&self) -> bool;

@@ -1,0 +1,46 @@
+//! Grammars that hold tool calls to a model's own format.
+
+use inferno_text::ReplyFormat;
+use serde_json::Value;
+
+use crate::source::GrammarSource;
+
+/// A function that the model may call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    /// Name of the function.
+    pub name: String,
+    /// JSON schema of its arguments; `{}` takes any object.
+    pub parameters: Value,
+    /// Whether the arguments must fit the schema; else any JSON object is taken.
+    pub strict: bool,
+}
+
+/// Whether the model calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallChoice {
+    /// As it likes: a text, calls, or both.
+    Auto,
+    /// At least one call, of any of the tools.
+    Required,
+}
+
+/// The calls that an answer may contain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallRules<'a> {
+    /// The tools that may be called: for a named function it alone, with `Required`.
+    pub tools: &'a [Tool],
+    /// Whether there must be a call.
+    pub choice: CallChoice,
+    /// Whether there may be several.
+    pub parallel: bool,
+    /// Whether the answer begins within reasoning that the prompt has opened.
+    pub in_reasoning: bool,
+}
+
+impl CallRules<'_> {
+    /// The grammar of an answer in `format`; `None` where nothing is constrained.
+    pub fn grammar(&self, _format: &ReplyFormat) -> Option<GrammarSource> {
+        None
+    }
+}

@@ -1,0 +1,32 @@
+//! The forms of structure that a client can ask for.
+
+use serde_json::Value;
+
+/// A form that an answer must have.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GrammarSource {
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that a schema takes.
+    JsonSchema(Value),
+    /// A text that a regular expression matches as a whole.
+    Regex(String),
+    /// One of these texts.
+    Choice(Vec<String>),
+    /// A grammar in llama.cpp's notation.
+    Gbnf(String),
+    /// A grammar in llguidance's dialect of Lark.
+    Lark(String),
+    /// vLLM's structural tags, in either of their forms.
+    StructuralTag(Value),
+}
+
+/// Reason for which a grammar is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct GrammarError {
+    /// Place in the schema or grammar: `#/properties/a`, or `line 3`. Empty where the whole is refused.
+    pub path: String,
+    /// The reason, with the place.
+    pub reason: String,
+}

@@ -1,0 +1,80 @@
+//! Parts of a model's answer: text, reasoning and tool calls, in the format that its chat template shows.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+/// A part of an answer, as it comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The part that it belongs to.
+    pub kind: PieceKind,
+    /// More of its text; of [`PieceKind::ToolCall`] it is empty, of [`PieceKind::Arguments`] it is a part of a JSON text.
+    pub text: String,
+    /// Bytes of the decoded answer that it was made of, marks included. Pieces cover the answer without gaps, in order.
+    pub source: Range<usize>,
+}
+
+/// Parts that an answer may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PieceKind {
+    /// Text for the user.
+    Text,
+    /// The model's reasoning before its answer.
+    Reasoning,
+    /// The beginning of a tool call: comes once per call.
+    ToolCall {
+        /// Counts the calls of an answer from 0 on.
+        index: u32,
+        /// The id that the model gave it, where its format has one.
+        id: Option<String>,
+        /// Name of the function.
+        name: String,
+    },
+    /// Arguments of the call that began last.
+    Arguments {
+        /// The call's.
+        index: u32,
+    },
+}
+
+/// Format in which a model writes reasoning and tool calls, recognized from its chat template.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyFormat {}
+
+/// Circumstances of one answer that its text does not tell.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReplyStart {
+    /// Whether the prompt has opened the reasoning, so that the answer begins within it.
+    pub in_reasoning: bool,
+    /// Whether reasoning is told apart; else it stays in the text as it was written.
+    pub splits_reasoning: bool,
+    /// Tools that the model may call, each with the schema of its parameters; empty where calls are plain text.
+    pub tools: Vec<(String, serde_json::Value)>,
+}
+
+/// Splits an answer into its parts while it comes, however its text is cut. Nothing of it is lost: what is no whole mark or
+/// no whole call is text.
+#[derive(Debug)]
+pub struct ReplyParser {
+    end: usize,
+}
+
+impl ReplyParser {
+    /// For one answer.
+    pub fn new(_format: &ReplyFormat, _start: ReplyStart) -> ReplyParser {
+        ReplyParser { end: 0 }
+    }
+
+    /// Takes the next text, and appends the pieces that are certain to `pieces`.
+    pub fn push(&mut self, text: &str, pieces: &mut Vec<Piece>) {
+        let source = self.end..self.end + text.len();
+        self.end = source.end;
+        if !text.is_empty() {
+            pieces.push(Piece { kind: PieceKind::Text, text: text.to_owned(), source });
+        }
+    }
+
+    /// The answer has ended: appends what was held back.
+    pub fn finish(&mut self, _pieces: &mut Vec<Piece>) {}
+}
