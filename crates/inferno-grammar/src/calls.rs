@@ -1,6 +1,6 @@
 //! Grammars that hold tool calls to a model's own format.
 
-use inferno_text::ReplyFormat;
+use inferno_text::{ReplyFormat, Tokenizer};
 use serde_json::Value;
 
 use crate::source::GrammarSource;
@@ -39,8 +39,9 @@ pub struct CallRules<'a> {
 }
 
 impl CallRules<'_> {
-    /// The grammar of an answer in `format`; `None` where nothing is constrained.
-    pub fn grammar(&self, _format: &ReplyFormat) -> Option<GrammarSource> {
+    /// The grammar of an answer in `format`, with the control tokens of `tokenizer` for the format's marks; `None` where
+    /// nothing is constrained.
+    pub fn grammar(&self, _format: &ReplyFormat, _tokenizer: &Tokenizer) -> Option<GrammarSource> {
         None
     }
 }

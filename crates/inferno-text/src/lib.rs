@@ -30,7 +30,10 @@ mod vocab;
 pub use bounds::{Bounds, Stopped};
 pub use detokenizer::{ControlTokens, Detokenizer};
 pub use error::TokenizerError;
-pub use reply::{Piece, PieceKind, ReplyFormat, ReplyParser, ReplyStart};
+pub use reply::{
+    CallBody, CallIds, CallSyntax, Piece, PieceKind, ReasoningMarks, ReplyFormat, ReplyParser, ReplyStart,
+    TaggedCall, result_text, system_text,
+};
 pub use spans::{SpanDetokenizer, TokenSpan};
 pub use special::Special;
 pub use stop::{StopStrings, StopText};

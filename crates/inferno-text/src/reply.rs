@@ -1,8 +1,12 @@
 //! Parts of a model's answer: text, reasoning and tool calls, in the format that its chat template shows.
 
+mod format;
+mod own;
+
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+pub use format::{CallBody, CallIds, CallSyntax, ReasoningMarks, ReplyFormat, TaggedCall};
+pub use own::{result_text, system_text};
 
 /// A part of an answer, as it comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +14,7 @@ pub struct Piece {
     /// The part that it belongs to.
     pub kind: PieceKind,
     /// More of its text; of [`PieceKind::ToolCall`] it is empty, of [`PieceKind::Arguments`] it is a part of a JSON text.
+    /// Any piece's may be empty, where its source is a mark.
     pub text: String,
     /// Bytes of the decoded answer that it was made of, marks included. Pieces cover the answer without gaps, in order.
     pub source: Range<usize>,
@@ -37,10 +42,6 @@ pub enum PieceKind {
         index: u32,
     },
 }
-
-/// Format in which a model writes reasoning and tool calls, recognized from its chat template.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplyFormat {}
 
 /// Circumstances of one answer that its text does not tell.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{ChatRenderer, RenderOptions};
+use crate::reply::ReplyFormat;
 
 /// The form of messages that a template expects.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ pub struct TemplateProfile {
     pub takes_developer: bool,
     /// Form of `arguments` in tool calls.
     pub arguments: ArgumentsForm,
+    /// Format of the model's reasoning and tool calls.
+    pub reply: ReplyFormat,
 }
 
 /// Forms of a message's `content` that a template renders in full.
@@ -152,5 +155,6 @@ pub(super) fn probe(template: &dyn ChatRenderer, takes_developer: bool) -> Templ
         takes_system: system.is_some(),
         takes_developer,
         arguments,
+        reply: ReplyFormat::default(),
     }
 }
