@@ -45,7 +45,7 @@ impl Budget {
         for (sum, x) in self.moments.iter_mut().zip([1.0, n, n * n, t, n * t]) {
             *sum = *sum * DECAY + x;
         }
-        if plan.n_decoding == 0 || plan.n_prompt_rows == 0 {
+        if plan.n_decoding == 0 || plan.n_prompt_rows + plan.n_forced_rows == 0 {
             return;
         }
         let least = self.min_rows.min(self.max_rows);

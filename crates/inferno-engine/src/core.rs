@@ -2,6 +2,7 @@
 
 mod admission;
 mod chain;
+mod constraint;
 mod deliver;
 mod foresee;
 mod health;
@@ -23,10 +24,11 @@ use crate::forecast::{Ending, Experience};
 use crate::metrics::Metrics;
 use crate::pages::PageCounts;
 use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, SeqId, Usage};
-use crate::sampler::{Chooser, History, TokenLogprob, TokenMask};
+use crate::sampler::{Chooser, History, TokenLogprob};
 use crate::scheduler::{Arrival, Limits, Plan, PlanSpan, Scheduler};
 pub use admission::Shape;
 pub(crate) use admission::check;
+use constraint::Constraint;
 pub use health::{logits_hash, words};
 use health::{prompt_hash, self_test, tell};
 use live::Live;
@@ -181,7 +183,7 @@ impl Core {
                 history: History::new(&sampling, &prompt),
                 sampling,
                 stop: stops.next(),
-                grammar: grammars.next().map(|grammar| (grammar, TokenMask::new(vocab_size))),
+                constraint: grammars.next().map(|grammar| Constraint::new(grammar, vocab_size)),
                 prompt_logprobs: request.prompt_logprobs,
                 hash_logits: request.hash_logits,
                 sink: Arc::clone(&sink),
@@ -269,6 +271,7 @@ impl Core {
                         if i == 1 {
                             let n_chained = scratch.chained.len();
                             (scratch.plan.n_rows, scratch.plan.n_decoding) = (n_chained, n_chained);
+                            scratch.plan.n_forced_rows = 0;
                         }
                         self.scheduler.observe(&scratch.plan, each);
                         self.metrics.step_time.add(took);

@@ -14,6 +14,8 @@ use crate::scheduler::Drafter;
 
 /// Guesses at once.
 const MAX_DRAFT: usize = 8;
+/// Forced tokens that are computed at once as drafts, at most.
+pub(crate) const MAX_FORCED_DRAFT: usize = 32;
 /// After guesses that did not pay, so many tokens without; doubled every time.
 const FIRST_PAUSE: usize = 8;
 const LONGEST_PAUSE: usize = 256;
@@ -29,6 +31,8 @@ pub(crate) struct StepCost {
 #[derive(Debug, Default)]
 pub(crate) struct Drafts {
     records: HashMap<SeqId, Record, RandomState>,
+    /// Tokens that come next for certain, but not before their logits are there: never empty.
+    forced: HashMap<SeqId, Vec<u32>, RandomState>,
     /// Of the next step, if past ones tell: the cost, and how many decode.
     pub(crate) next: Option<(StepCost, usize)>,
 }
@@ -50,6 +54,24 @@ impl Drafts {
 
     pub(crate) fn remove(&mut self, id: SeqId) {
         self.records.remove(&id);
+        self.forced.remove(&id);
+    }
+
+    /// Sets the tokens that come next for certain; where there are any, nothing is guessed.
+    pub(crate) fn force(&mut self, id: SeqId, tokens: impl Iterator<Item = u32>) {
+        let mut tokens = tokens.peekable();
+        if tokens.peek().is_none() {
+            self.forced.remove(&id);
+            return;
+        }
+        let forced = self.forced.entry(id).or_default();
+        forced.clear();
+        forced.extend(tokens);
+    }
+
+    /// Whether the sequence's drafts are forced tokens.
+    pub(crate) fn are_forced(&self, id: SeqId) -> bool {
+        self.forced.contains_key(&id)
     }
 
     /// Of so many guesses so many were right; the sequence has `len` tokens now.
@@ -90,6 +112,10 @@ impl Record {
 
 impl Drafter for Drafts {
     fn draft(&mut self, id: SeqId, tokens: &[u32], max: usize, out: &mut Vec<u32>) {
+        if let Some(forced) = self.forced.get(&id) {
+            out.extend(forced.iter().take(max));
+            return;
+        }
         let Some(record) = self.records.get(&id).filter(|r| r.resume_at <= tokens.len()) else { return };
         let n = self.worth(record, max);
         if n > 0 {

@@ -117,6 +117,8 @@ pub struct Metrics {
     pub prompt_tokens: u64,
     /// Tokens that were chosen.
     pub completion_tokens: u64,
+    /// Of them, tokens that a grammar left no choice about.
+    pub forced_tokens: u64,
     /// Guesses that were verified, and those that were right.
     pub drafted_tokens: u64,
     /// See above.
@@ -160,6 +162,7 @@ impl Default for Metrics {
             chained_steps: 0,
             prompt_tokens: 0,
             completion_tokens: 0,
+            forced_tokens: 0,
             drafted_tokens: 0,
             accepted_tokens: 0,
             finished: FinishCounts::default(),

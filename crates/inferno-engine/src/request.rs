@@ -244,6 +244,8 @@ pub struct Usage {
     pub n_cached: usize,
     /// Tokens of the completion.
     pub n_completion: usize,
+    /// Of them, tokens that the grammar left no choice about.
+    pub n_forced: usize,
     /// Drafted tokens, and those of them that were right.
     pub n_drafted: usize,
     /// See above.

@@ -62,6 +62,8 @@ pub struct Chooser {
     sampler: Sampler,
     /// (vocab_size,) logits after bias, penalties and masks
     adjusted: Vec<f32>,
+    /// Whether the last token was chosen from `adjusted`.
+    is_adjusted: bool,
     permitted: TokenMask,
     /// (token, logit)
     best: Vec<(u32, f32)>,
@@ -90,6 +92,7 @@ impl Chooser {
         let mask = mask.filter(|mask| mask.n_allowed() < mask.n_tokens());
         let has_mask = mask.is_some() || sampling.excludes(n_completed);
         let is_adjusted = has_mask || history.is_tracking() || !sampling.logit_bias.is_empty();
+        self.is_adjusted = is_adjusted;
         if is_adjusted {
             self.adjusted.clear();
             self.adjusted.extend_from_slice(logits);
@@ -115,6 +118,39 @@ impl Chooser {
             Distribution::Filtered => self.filtered(logits, is_adjusted, token, top, sampling),
         });
         Ok(Chosen { token, logprob })
+    }
+
+    /// Probabilities around `token`, which the grammar left no choice about, as [`Sampling::logprobs`] asks for them. No mask
+    /// has a part in the model's own distribution; in the filtered one the token is alone.
+    ///
+    /// # Errors
+    /// When the logits are not finite.
+    pub fn forced_logprob(
+        &mut self,
+        logits: &[f32],
+        token: u32,
+        sampling: &Sampling,
+    ) -> Result<Option<TokenLogprob>, SampleError> {
+        let Some(Logprobs { top, of }) = sampling.logprobs else { return Ok(None) };
+        match of {
+            Distribution::Raw => self.prompt_logprob(logits, token, top).map(Some),
+            Distribution::Filtered => Ok(Some(alone(token, top))),
+        }
+    }
+
+    /// Probabilities around `token`, which took the place of the one that [`Chooser::choose`] has just chosen from the same
+    /// `logits`, in the distribution of that choice.
+    pub fn logprob_in_place(
+        &mut self,
+        logits: &[f32],
+        token: u32,
+        sampling: &Sampling,
+    ) -> Option<TokenLogprob> {
+        let Logprobs { top, of } = sampling.logprobs?;
+        Some(match of {
+            Distribution::Raw => of_logits(logits, token, top, &mut self.best),
+            Distribution::Filtered => self.filtered(logits, self.is_adjusted, token, top, sampling),
+        })
     }
 
     /// The logarithm of the probability of a prompt's `token`, given the `logits` of the row before it, and the `top`
@@ -160,10 +196,9 @@ impl Chooser {
     ) -> TokenLogprob {
         let row = if is_adjusted { &self.adjusted } else { logits };
         let spec = &sampling.spec;
-        let alone = || TokenLogprob { logprob: 0.0, top: [(token, 0.0)][..top.min(1)].to_vec() };
         let best = row.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
         if spec.is_greedy() || !best.is_finite() {
-            return alone();
+            return alone(token, top);
         }
         self.scaled.clear();
         if spec.keeps_all(row.len()) {
@@ -198,6 +233,11 @@ fn is_broken(
 
 fn has_finite_best(logits: &[f32]) -> bool {
     logits[argmax(logits) as usize].is_finite()
+}
+
+/// The distribution of a token that was certain.
+fn alone(token: u32, top: usize) -> TokenLogprob {
+    TokenLogprob { logprob: 0.0, top: [(token, 0.0)][..top.min(1)].to_vec() }
 }
 
 /// Probabilities by a softmax of `logits`. `best` is room.

@@ -172,6 +172,7 @@ impl Scheduler {
         let sequence = Sequence {
             id,
             n_prompt: tokens.len(),
+            decodes_from: tokens.len() - 1,
             tokens,
             max_len,
             n_computed: 0,
@@ -205,6 +206,9 @@ impl Scheduler {
             s.alone_until = 0;
         }
         s.tokens.extend_from_slice(tokens);
+        if !tokens.is_empty() {
+            s.decodes_from = s.n_computed;
+        }
         if let Some(scored) = &mut s.scored {
             *scored = s.n_computed.max(*scored);
         }
@@ -304,6 +308,7 @@ impl Scheduler {
         for s in self.sequences.values() {
             assert!(s.is_running || s.n_computed == 0 && !s.is_pinned);
             assert!(s.tokens.len() <= s.max_len);
+            assert!(s.decodes_from < s.tokens.len());
             for (group, table) in s.tables.iter().enumerate() {
                 if !s.is_running {
                     assert_eq!(*table, Table::default(), "a waiting sequence has no pages");

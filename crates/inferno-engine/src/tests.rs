@@ -2,6 +2,7 @@
 
 mod chains;
 mod ends;
+mod forced;
 mod isolation;
 mod simulation;
 mod stage;
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use crate::core::{Core, Shape, check};
 use crate::fake::{self, Fake, Pool, VOCAB};
 use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, Usage};
-use crate::sampler::{Chooser, History, TokenMask};
+use crate::sampler::{Chooser, Chosen, History, SampleError, TokenMask};
 use crate::scheduler::Limits;
 use ends::Ends;
 use inferno_model::model::Model;
@@ -168,10 +169,29 @@ pub(crate) fn alone_with(request: &Request, ends: Ends, choice_idx: u32) -> Told
     let mut finish = Finish::Length;
     for (position, n) in (request.prompt.len() - 1..).zip(0..request.max_tokens) {
         let mut mask = TokenMask::new(VOCAB);
+        let mut forced = Vec::new();
         if let Some(grammar) = &mut grammar {
+            grammar.forced(&mut forced);
             grammar.mask(&mut mask);
         }
-        let chosen = chooser.choose(&logits, position as u32, &sampling, &history, Some(&mask), n);
+        let position = position as u32;
+        let chosen = match (forced.first(), &mut grammar) {
+            (Some(&token), _) if !sampling.permits(token, n) => Err(SampleError::NothingAllowed { position }),
+            (Some(&token), _) => {
+                let logprob = chooser.forced_logprob(&logits, token, &sampling);
+                logprob.map(|logprob| Chosen { token, logprob })
+            }
+            (None, grammar) => {
+                let chosen = chooser.choose(&logits, position, &sampling, &history, Some(&mask), n);
+                chosen.map(|Chosen { token, logprob }| match grammar.as_mut().map(|g| g.settle(token)) {
+                    Some(settled) if settled != token => {
+                        let logprob = chooser.logprob_in_place(&logits, settled, &sampling);
+                        Chosen { token: settled, logprob }
+                    }
+                    _ => Chosen { token, logprob },
+                })
+            }
+        };
         let Ok(chosen) = chosen else {
             finish = Finish::Failed(chosen.expect_err("no token").to_string());
             break;

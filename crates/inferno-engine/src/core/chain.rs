@@ -26,12 +26,14 @@ const CHAIN_TIME: Micros = 25_000;
 const SHARED_CHAIN_TIME: Micros = 10_000;
 
 impl Core {
-    /// Number of steps that the plan is good for: 1 unless all of its sequences decode, without drafts, and nothing waits.
+    /// Number of steps that the plan is good for: 1 unless all of its sequences decode, without guesses, and nothing waits.
     /// `chained` becomes the spans that take part in all steps, none if it is 1, and they have pages for them.
     pub(super) fn chain_len(&mut self, plan: &Plan, chained: &mut Vec<PlanSpan>) -> usize {
         chained.clear();
-        let has_others =
-            plan.n_prompt_rows > 0 || !plan.drafts.is_empty() || self.scheduler.counts().waiting > 0;
+        let is_guessed = |span: &PlanSpan| !span.drafts.is_empty() && !self.drafts.are_forced(span.id);
+        let has_others = plan.n_prompt_rows > 0
+            || plan.spans.iter().any(is_guessed)
+            || self.scheduler.counts().waiting > 0;
         if has_others || self.model.chaining().is_none() {
             return 1;
         }

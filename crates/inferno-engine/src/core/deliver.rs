@@ -6,6 +6,7 @@ use inferno_model::batch::{PageTable, Want};
 
 use super::health::words;
 use super::{Core, MAX_GROUPS, Scratch};
+use crate::draft::MAX_FORCED_DRAFT;
 use crate::forecast::Ending;
 use crate::request::{Event, Finish, Micros};
 use crate::scheduler::PlanSpan;
@@ -82,23 +83,30 @@ impl Core {
 
         chosen.clear();
         let is_last = span.rows.end == sequence.tokens.len();
+        // Drafts that were right, or steps of a chain after the first.
+        let mut n_further = 0;
+        let n_forced = live.usage.n_forced;
         let finish = if let Some(chain_idx) = chain_idx {
             let tokens = chain[chain_idx..].iter().step_by(chained.len());
-            live.take_chain(tokens.copied(), chosen)
+            let finish = live.take_chain(tokens.copied(), chosen);
+            n_further = chosen.len().saturating_sub(1);
+            finish
         } else if is_last && live.max_tokens > 0 {
             let drafts = &plan.drafts[span.drafts.clone()];
             let last = (first_row + span.rows.len() - 1, span.rows.end - 1);
-            live.take_rows(output, last, drafts, chooser, chosen)
+            let (n_right, finish) = live.take_rows(output, last, drafts, chooser, chosen);
+            n_further = n_right;
+            finish
         } else {
             is_last.then_some(Finish::Length)
         };
         tokens.clear();
         tokens.extend(chosen.iter().map(|c| c.0));
-        let n_computed = span.rows.len() + tokens.len().saturating_sub(1);
+        let n_computed = span.rows.len() + n_further;
         let is_prefill = span.rows.start < sequence.n_prompt;
         self.scheduler.commit(span.id, n_computed, tokens);
-        if !span.drafts.is_empty() {
-            let (n_drafted, n_accepted) = (span.drafts.len(), tokens.len().saturating_sub(1));
+        if !span.drafts.is_empty() && !self.drafts.are_forced(span.id) {
+            let (n_drafted, n_accepted) = (span.drafts.len(), n_further);
             let len = self.scheduler.get(span.id).map_or(0, |s| s.tokens.len());
             self.drafts.learn(span.id, n_drafted, n_accepted, len);
             live.usage.n_drafted += n_drafted;
@@ -106,6 +114,8 @@ impl Core {
             self.metrics.drafted_tokens += n_drafted as u64;
             self.metrics.accepted_tokens += n_accepted as u64;
         }
+        self.drafts.force(span.id, live.forced_drafts(MAX_FORCED_DRAFT));
+        self.metrics.forced_tokens += (live.usage.n_forced - n_forced) as u64;
         if is_prefill {
             let n_done = span.rows.end.min(live.usage.n_prompt);
             (live.sink)(Event::Progress { choice_idx: live.choice_idx, n_done });

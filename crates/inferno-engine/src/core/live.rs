@@ -6,10 +6,11 @@ use inferno_model::output::{Output, RowOutput};
 
 use crate::forecast::Ending;
 use crate::request::{Event, Finish, Micros, RequestId, Usage};
-use crate::sampler::{Chooser, Chosen, Grammar, History, SampleError, Sampling, TokenLogprob, TokenMask};
+use crate::sampler::{Chooser, Chosen, History, SampleError, Sampling, TokenLogprob};
 use crate::scheduler::PlanSpan;
 use crate::stop::StopCondition;
 
+use super::constraint::Constraint;
 use super::{Sink, logits_hash};
 
 /// A choice of a request that has not ended.
@@ -19,7 +20,7 @@ pub(super) struct Live {
     pub(super) sampling: Sampling,
     pub(super) history: History,
     pub(super) stop: Option<Box<dyn StopCondition>>,
-    pub(super) grammar: Option<(Box<dyn Grammar>, TokenMask)>,
+    pub(super) constraint: Option<Constraint>,
     pub(super) prompt_logprobs: Option<usize>,
     pub(super) hash_logits: bool,
     pub(super) sink: Sink,
@@ -53,7 +54,7 @@ impl Live {
 
     /// The way it can end before its limit.
     pub(super) fn ending(&self) -> Ending {
-        match self.sampling.has_end() || self.stop.is_some() || self.grammar.is_some() {
+        match self.sampling.has_end() || self.stop.is_some() || self.constraint.is_some() {
             true => Ending::Anywhere,
             false => Ending::AtLimit,
         }
@@ -100,7 +101,7 @@ impl Live {
     /// May a device sample its tokens? It depends on the request alone, so that its tokens do not depend on the load.
     pub(super) fn suits_devices(&self) -> bool {
         self.sampling.suits_devices()
-            && self.grammar.is_none()
+            && self.constraint.is_none()
             && self.prompt_logprobs.is_none()
             && !self.hash_logits
     }
@@ -123,61 +124,137 @@ impl Live {
         None
     }
 
-    /// Samples from a decoded row and the drafts after it, as far as the drafts are right. `output` has the first row's result
-    /// at `first_row`; the row is at `position` of the sequence.
+    /// Takes the tokens after a decoded row and the drafts that follow it, as far as the drafts are right, and the forced
+    /// tokens after them. `output` has the first row's result at `first_row`; the row is at `position` of the sequence.
+    /// Returns the number of drafts that were right.
     pub(super) fn take_rows(
         &mut self,
         output: &Output,
         (first_row, position): (usize, usize),
         drafts: &[u32],
         chooser: &mut Chooser,
-        sampled: &mut Vec<(u32, Option<TokenLogprob>)>,
-    ) -> Option<Finish> {
-        for i in 0..=drafts.len() {
-            let row = output.get(first_row + i).expect("a row that wants something has it");
-            let (token, logprob) = match row {
-                RowOutput::Token(token) => (token, None),
-                RowOutput::NoToken => return Some(failed(SampleError::NotFinite)),
-                RowOutput::Logits(logits) => match self.sample(logits, position + i, chooser) {
-                    Ok(chosen) => (chosen.token, chosen.logprob),
-                    Err(finish) => return Some(finish),
-                },
+        taken: &mut Vec<(u32, Option<TokenLogprob>)>,
+    ) -> (usize, Option<Finish>) {
+        let mut n_right = 0;
+        loop {
+            let row = output.get(first_row + n_right).expect("a row that wants something has it");
+            let next = match self.next_forced() {
+                Some(Ok(token)) => self.forced_logprob(token, &row, chooser).map(|logprob| (token, logprob)),
+                Some(Err(finish)) => Err(finish),
+                None => self.sample(&row, position + n_right, chooser),
             };
-            sampled.push((token, logprob));
+            let (token, logprob) = match next {
+                Ok(next) => next,
+                // The row of the last token that there is has no part in the completion.
+                Err(finish) => return (n_right.saturating_sub(1), Some(finish)),
+            };
+            taken.push((token, logprob));
             let finish = self.commit(token);
-            if finish.is_some() && self.hash_logits {
-                self.usage.logits_hash = output.logits(first_row + i).map(logits_hash);
+            if finish.is_some() {
+                if self.hash_logits {
+                    self.usage.logits_hash = output.logits(first_row + n_right).map(logits_hash);
+                }
+                return (n_right, finish);
             }
-            if finish.is_some() || drafts.get(i) != Some(&token) {
+            if drafts.get(n_right) != Some(&token) {
+                break;
+            }
+            n_right += 1;
+        }
+        (n_right, self.take_forced(taken))
+    }
+
+    /// Takes the forced tokens at once where no logits of theirs are wanted.
+    fn take_forced(&mut self, taken: &mut Vec<(u32, Option<TokenLogprob>)>) -> Option<Finish> {
+        if self.wants_forced_logits() {
+            return None;
+        }
+        while let Some(token) = self.next_forced() {
+            let token = match token {
+                Ok(token) => token,
+                Err(finish) => return Some(finish),
+            };
+            taken.push((token, None));
+            let finish = self.commit(token);
+            if finish.is_some() {
                 return finish;
             }
         }
         None
     }
 
+    /// The token that the grammar forces, which is counted as taken; an error if the request excludes it.
+    fn next_forced(&mut self) -> Option<Result<u32, Finish>> {
+        let token = self.constraint.as_mut()?.take_forced()?;
+        if !self.sampling.permits(token, self.usage.n_completion) {
+            let position = (self.usage.n_prompt + self.usage.n_completion - 1) as u32;
+            return Some(Err(failed(SampleError::NothingAllowed { position })));
+        }
+        self.usage.n_forced += 1;
+        Some(Ok(token))
+    }
+
+    /// Whether a forced token is told with what its row's logits say, so that it waits for them.
+    fn wants_forced_logits(&self) -> bool {
+        self.sampling.logprobs.is_some() || self.hash_logits
+    }
+
+    /// Tokens that are forced next and wait for logits, up to `most`: drafts that are right.
+    pub(super) fn forced_drafts(&mut self, most: usize) -> impl Iterator<Item = u32> {
+        let constraint = if self.wants_forced_logits() { self.constraint.as_mut() } else { None };
+        constraint.into_iter().flat_map(move |constraint| constraint.forced(most))
+    }
+
+    fn forced_logprob(
+        &self,
+        token: u32,
+        row: &RowOutput,
+        chooser: &mut Chooser,
+    ) -> Result<Option<TokenLogprob>, Finish> {
+        match row {
+            RowOutput::Logits(logits) if self.sampling.logprobs.is_some() => {
+                chooser.forced_logprob(logits, token, &self.sampling).map_err(failed)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The token after the row at `position`.
-    fn sample(&mut self, logits: &[f32], position: usize, chooser: &mut Chooser) -> Result<Chosen, Finish> {
+    fn sample(
+        &mut self,
+        row: &RowOutput,
+        position: usize,
+        chooser: &mut Chooser,
+    ) -> Result<(u32, Option<TokenLogprob>), Finish> {
+        let logits = match *row {
+            RowOutput::Token(token) => return Ok((token, None)),
+            RowOutput::NoToken => return Err(failed(SampleError::NotFinite)),
+            RowOutput::Logits(logits) => logits,
+        };
         let mut mask = None;
-        if let Some((grammar, allowed)) = &mut self.grammar {
-            if grammar.finished() {
+        if let Some(constraint) = &mut self.constraint {
+            if constraint.finished() {
                 return Err(Finish::Grammar);
             }
-            allowed.allow_all();
-            grammar.mask(allowed);
-            mask = Some(&*allowed);
+            mask = Some(constraint.mask());
         }
         let position = u32::try_from(position).expect("positions fit u32");
-        chooser
-            .choose(logits, position, &self.sampling, &self.history, mask, self.usage.n_completion)
-            .map_err(failed)
+        let n_completed = self.usage.n_completion;
+        let chosen = chooser.choose(logits, position, &self.sampling, &self.history, mask, n_completed);
+        let Chosen { token, logprob } = chosen.map_err(failed)?;
+        let settled = self.constraint.as_mut().map_or(token, |constraint| constraint.settle(token));
+        match settled == token {
+            true => Ok((token, logprob)),
+            false => Ok((settled, chooser.logprob_in_place(logits, settled, &self.sampling))),
+        }
     }
 
     /// Adds a sampled token to the completion; the reason if it is the last.
     fn commit(&mut self, token: u32) -> Option<Finish> {
         self.history.push(token);
         self.usage.n_completion += 1;
-        if let Some((grammar, _)) = &mut self.grammar {
-            grammar.commit(token);
+        if let Some(constraint) = &mut self.constraint {
+            constraint.commit(token);
         }
         if let Some(stop) = &mut self.stop {
             stop.commit(token);
@@ -188,7 +265,7 @@ impl Live {
         if self.stop.as_ref().is_some_and(|stop| stop.finished()) {
             return Some(Finish::StopCondition);
         }
-        if self.grammar.as_ref().is_some_and(|(grammar, _)| grammar.finished()) {
+        if self.constraint.as_ref().is_some_and(|constraint| constraint.finished()) {
             return Some(Finish::Grammar);
         }
         (self.usage.n_completion == self.max_tokens).then_some(Finish::Length)

@@ -166,6 +166,12 @@ impl Sampling {
         self.repeat_penalty != 1.0 && self.repeat_last_n != Some(0)
     }
 
+    /// Whether `token` is neither banned nor missing among the allowed ones after `n_completed` tokens.
+    pub(crate) fn permits(&self, token: u32, n_completed: usize) -> bool {
+        let is_allowed = self.allowed.as_ref().is_none_or(|allowed| allowed.contains(&token));
+        is_allowed && self.banned_now(n_completed).all(|banned| banned != token)
+    }
+
     /// Is any token excluded after `n_completed` tokens?
     pub(super) fn excludes(&self, n_completed: usize) -> bool {
         self.allowed.is_some() || self.banned_now(n_completed).next().is_some()

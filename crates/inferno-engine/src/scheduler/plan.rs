@@ -23,8 +23,10 @@ pub(crate) struct Plan {
     pub(crate) drafts: Vec<u32>,
     pub(crate) n_rows: usize,
     pub(crate) n_decoding: usize,
-    /// Prompt rows; did the budget cut them?
     pub(crate) n_prompt_rows: usize,
+    /// Rows of forced tokens, beside the decode row of their sequence.
+    pub(crate) n_forced_rows: usize,
+    /// Whether the budget cut rows of prompts or of forced tokens.
     pub(crate) was_cut: bool,
     /// Sequences that run for the first time.
     pub(crate) started: Vec<SeqId>,
@@ -93,12 +95,19 @@ impl Scheduler {
             }
             plan.was_cut |= most < n;
             n = n.min(most).min(self.most_rows(start));
+        } else if n > 1 {
+            // Its decode row in any case, those of forced tokens as there is room.
+            let most = (1 + *room).min(self.limits.max_rows);
+            plan.was_cut |= most < n;
+            n = n.min(most).min(self.most_rows(start));
         }
         if n == 0 || !self.grow(id, start + n, plan) {
             return;
         }
         if is_decoding {
             plan.n_decoding += 1;
+            plan.n_forced_rows += n - 1;
+            *room = room.saturating_sub(n - 1);
         } else {
             *room -= n;
             plan.n_prompt_rows += n;
@@ -116,7 +125,7 @@ impl Scheduler {
         for i in 0..plan.spans.len() {
             let PlanSpan { id, rows, .. } = plan.spans[i].clone();
             let s = &self.sequences[&id];
-            if rows.len() != 1 || !s.is_decoding() {
+            if rows.len() != 1 || rows.end != s.tokens.len() || !s.is_decoding() {
                 continue;
             }
             let most = left.min((s.max_len - s.tokens.len()).saturating_sub(1));
@@ -143,6 +152,7 @@ impl Plan {
         self.spans.clear();
         self.drafts.clear();
         self.started.clear();
-        (self.n_rows, self.n_decoding, self.n_prompt_rows, self.was_cut) = (0, 0, 0, false);
+        (self.n_rows, self.n_decoding, self.n_prompt_rows) = (0, 0, 0);
+        (self.n_forced_rows, self.was_cut) = (0, false);
     }
 }

@@ -16,6 +16,9 @@ pub(crate) struct Sequence {
     pub(crate) max_len: usize,
     /// Positions with keys and values.
     pub(crate) n_computed: usize,
+    /// Position of the first decode row: of the last token that was sampled, or of the prompt's last one. Forced tokens may
+    /// follow it.
+    pub(super) decodes_from: usize,
     /// By cache group.
     pub(crate) tables: Vec<Table>,
     /// The nodes of its first pages, those that are in the tree.
@@ -42,9 +45,9 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    /// Does it need one row with its last token?
+    /// Whether nothing is left to compute but the last sampled token and the forced ones after it.
     pub(crate) fn is_decoding(&self) -> bool {
-        self.n_computed + 1 == self.tokens.len()
+        self.n_computed >= self.decodes_from
     }
 
     pub(super) fn waiting(&self) -> Waiting {

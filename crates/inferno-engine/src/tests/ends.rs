@@ -1,5 +1,7 @@
 //! Stop conditions and grammars: each alone, both together, and what goes wrong in one.
 
+use std::collections::VecDeque;
+
 use inferno_model::sample::SampleSpec;
 
 use super::*;
@@ -14,6 +16,8 @@ pub(crate) struct Ends {
     pub(crate) pair: Option<[u32; 2]>,
     /// No token follows itself, and this number of tokens is enough.
     pub(crate) varied: Option<usize>,
+    /// A grammar that masks, forces and settles: see [`Scripted`].
+    pub(crate) scripted: Option<Script>,
 }
 
 impl Ends {
@@ -30,7 +34,9 @@ impl Ends {
     }
 
     pub(crate) fn grammar(self) -> Option<Box<dyn Grammar>> {
-        self.varied.map(|n| Box::new(Varied { n_left: n, last: None }) as Box<dyn Grammar>)
+        let scripted = self.scripted.map(|script| Box::new(Scripted::new(script)) as Box<dyn Grammar>);
+        let varied = self.varied.map(|n| Box::new(Varied { n_left: n, last: None }) as Box<dyn Grammar>);
+        scripted.or(varied)
     }
 }
 
@@ -70,6 +76,90 @@ impl Grammar for Varied {
     }
 }
 
+/// Parameters of a [`Scripted`] grammar.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Script {
+    pub(crate) seed: u64,
+    /// Tokens of a complete answer.
+    pub(crate) len: usize,
+    /// Longest run of tokens without a choice.
+    pub(crate) longest_run: usize,
+    /// Whether it says which tokens it forces, or leaves that to its masks.
+    pub(crate) forces: bool,
+}
+
+/// Runs of tokens without a choice, between tokens of which some are banned and some are replaced. All of it depends on the
+/// tokens before and on nothing else.
+struct Scripted {
+    script: Script,
+    n: usize,
+    hash: u64,
+    /// Rest of a run.
+    run: VecDeque<u32>,
+}
+
+impl Scripted {
+    fn new(script: Script) -> Scripted {
+        let mut grammar = Scripted { script, n: 0, hash: fake::hash(script.seed, 0), run: VecDeque::new() };
+        grammar.begin();
+        grammar
+    }
+
+    /// Begins a run here, or does not.
+    fn begin(&mut self) {
+        if self.hash >> 8 & 3 == 0 {
+            let len = 1 + self.hash as usize % self.script.longest_run;
+            self.run = (0..len).map(|i| (fake::hash(self.hash, i as u32) % VOCAB as u64) as u32).collect();
+        }
+    }
+
+    /// The tokens that may come next where there is a choice: two of them at least.
+    fn is_allowed(&self, token: u32) -> bool {
+        let spared = (self.hash >> 16) as u32 % VOCAB as u32;
+        token == spared || token == (spared + 1) % VOCAB as u32 || self.hash >> token & 1 == 1
+    }
+}
+
+impl Grammar for Scripted {
+    fn mask(&mut self, mask: &mut TokenMask) {
+        assert!(!self.finished(), "nothing is sampled after the end");
+        let run = self.run.front();
+        let is_allowed = |token| run.map_or_else(|| self.is_allowed(token), |next| *next == token);
+        (0..VOCAB as u32).filter(|&token| !is_allowed(token)).for_each(|token| mask.ban(token));
+    }
+
+    fn commit(&mut self, token: u32) {
+        assert!(!self.finished(), "nothing is committed after the end");
+        match self.run.pop_front() {
+            Some(next) => assert_eq!(token, next, "a token without a choice"),
+            None => assert!(self.is_allowed(token), "it was banned"),
+        }
+        self.n += 1;
+        self.hash = fake::hash(self.hash, token);
+        if self.run.is_empty() {
+            self.begin();
+        }
+    }
+
+    fn forced(&mut self, tokens: &mut Vec<u32>) {
+        assert!(!self.finished(), "nothing is forced after the end");
+        if self.script.forces {
+            // Not always the whole run at once.
+            let n = if self.hash >> 24 & 1 == 0 { self.run.len() } else { 3 };
+            tokens.extend(self.run.iter().take(n));
+        }
+    }
+
+    fn settle(&mut self, sampled: u32) -> u32 {
+        let spared = (self.hash >> 16) as u32 % VOCAB as u32;
+        if self.run.is_empty() && self.hash >> 32 & 3 == 0 { spared } else { sampled }
+    }
+
+    fn finished(&self) -> bool {
+        self.n == self.script.len
+    }
+}
+
 /// Runs a request in a world whose model may sample as a device does; what it got, and how many steps were chained.
 fn run(ends: Ends, chooses: bool, sampling: SampleSpec) -> (Told, u64) {
     let mut world = World::with_model(limits(32), |model| model.chooses = chooses);
@@ -102,9 +192,9 @@ fn a_stop_condition_ends_a_chain_and_only_a_grammar_needs_logits() {
     assert_eq!((&told.ends[0].0, told.tokens.len(), n), (&Finish::Grammar, 33, 0));
     // Whichever comes first.
     let pair = Some([told.tokens[30], told.tokens[31]]);
-    let (both, n) = run(Ends { pair, varied: Some(33) }, true, spec);
+    let (both, n) = run(Ends { pair, varied: Some(33), scripted: None }, true, spec);
     assert_eq!((&both.ends[0].0, n), (&Finish::StopCondition, 0));
-    let (both, _) = run(Ends { pair, varied: Some(2) }, true, spec);
+    let (both, _) = run(Ends { pair, varied: Some(2), scripted: None }, true, spec);
     assert_eq!((&both.ends[0].0, both.tokens.len()), (&Finish::Grammar, 2));
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::fake::CONTEXT;
 use crate::pages::PageCounts;
 use crate::sampler::{Distribution, Logprobs};
+use ends::Script;
 
 /// A small generator, seeded.
 struct Random(u64);
@@ -71,7 +72,11 @@ fn request(random: &mut Random, longest: usize) -> Request {
 fn ends(random: &mut Random) -> Ends {
     let pair = random.one_in(3).then(|| [0; 2].map(|_| random.below(VOCAB) as u32));
     let varied = random.one_in(6).then(|| 1 + random.below(30));
-    Ends { pair, varied }
+    let scripted = random.one_in(3).then(|| {
+        let (seed, len) = (random.below(1 << 20) as u64, 1 + random.below(60));
+        Script { seed, len, longest_run: 1 + random.below(40), forces: !random.one_in(8) }
+    });
+    Ends { pair, varied, scripted }
 }
 
 /// The windows of one to three cache groups. Some are wider than any sequence is long.
@@ -100,6 +105,7 @@ struct Met {
     windowed_preemptions: u64,
     evicted_pages: u64,
     accepted_tokens: u64,
+    forced_tokens: u64,
     chained_steps: u64,
     met_conditions: u64,
     complete_grammars: u64,
@@ -114,6 +120,7 @@ impl Met {
         self.windowed_preemptions += other.windowed_preemptions;
         self.evicted_pages += other.evicted_pages;
         self.accepted_tokens += other.accepted_tokens;
+        self.forced_tokens += other.forced_tokens;
         self.chained_steps += other.chained_steps;
         self.met_conditions += other.met_conditions;
         self.complete_grammars += other.complete_grammars;
@@ -219,6 +226,7 @@ fn simulate(seed: u64) -> Met {
         hit_tokens: hits,
         evicted_pages: metrics.cache.evicted_pages,
         accepted_tokens: metrics.accepted_tokens,
+        forced_tokens: metrics.forced_tokens,
         chained_steps: metrics.chained_steps,
         met_conditions: metrics.finished.stop_condition,
         complete_grammars: metrics.finished.grammar,
@@ -262,7 +270,7 @@ fn every_request_gets_what_it_would_get_alone() {
     });
     if n >= 1000 {
         let Met { preemptions, hit_tokens, evicted_pages, accepted_tokens, chained_steps, .. } = met;
-        let Met { met_conditions, complete_grammars, cut_short, .. } = met;
+        let Met { forced_tokens, met_conditions, complete_grammars, cut_short, .. } = met;
         let Met { windowed_hits, windowed_preemptions, .. } = met;
         let least = [
             preemptions,
@@ -271,6 +279,7 @@ fn every_request_gets_what_it_would_get_alone() {
             windowed_preemptions,
             evicted_pages,
             accepted_tokens,
+            forced_tokens,
             chained_steps,
             met_conditions,
             complete_grammars,

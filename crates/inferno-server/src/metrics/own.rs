@@ -29,6 +29,11 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) 
     for (name, help, n) in [
         ("inferno_prompt_tokens_total", "Prompt tokens computed.", engine.prompt_tokens),
         ("inferno_completion_tokens_total", "Completion tokens generated.", engine.completion_tokens),
+        (
+            "inferno_forced_tokens_total",
+            "Completion tokens that a grammar left no choice about, taken without sampling.",
+            engine.forced_tokens,
+        ),
         ("inferno_drafted_tokens_total", "Draft tokens proposed and verified.", engine.drafted_tokens),
         ("inferno_accepted_tokens_total", "Draft tokens accepted.", engine.accepted_tokens),
         ("inferno_steps_total", "Engine steps, each one forward pass over a batch.", engine.steps),
