@@ -50,12 +50,20 @@ pub struct Promise {
 }
 
 /// Runs every check on fresh backends made by `new`. Batch invariance is checked on each of `models`.
-pub fn check<B: Backend + Send>(new: impl Fn() -> B, promise: Promise, models: &[Gguf])
-where
-    B::Weight: Send,
-    B::Buffer: Send,
-    B::KvPool: Send,
-{
+pub fn check<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send>(
+    new: impl Fn() -> B,
+    promise: Promise,
+    models: &[Gguf],
+) {
+    check_operations(&new, promise);
+    check_models(&new, models);
+}
+
+/// The checks of operations and of small models made here, which [`check`] begins with.
+pub fn check_operations<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send>(
+    new: impl Fn() -> B,
+    promise: Promise,
+) {
     // Computed once for all the backends that a process checks.
     static OPERATIONS: LazyLock<Results> = LazyLock::new(|| operations(&mut Reference::default()));
     static ATTENTION: LazyLock<Results> = LazyLock::new(|| attention(&mut Reference::default()));
@@ -79,6 +87,14 @@ where
     if new().device_sampling().is_some() {
         choices(&mut new());
     }
+}
+
+/// Batch invariance on each of `models`, which [`check`] ends with.
+pub fn check_models<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send>(
+    new: impl Fn() -> B,
+    models: &[Gguf],
+) {
+    let backend = new();
     for file in models {
         rows_do_not_depend_on_the_batch(&new, file, KvType::F32);
         if backend.attention_rule(KvType::Bf16) != AttentionRule::Floats {

@@ -22,7 +22,7 @@ use xtask::testing::{Random, root, skip, testdata};
 
 const N_REQUESTS: usize = 64;
 /// On what may be a processor that acts as a GPU.
-const N_REQUESTS_ON_GPU: usize = 24;
+const N_REQUESTS_ON_GPU: usize = 12;
 const N_THREADS: NonZero<usize> = NonZero::new(2).unwrap();
 
 /// A completion: tokens, and every log-probability that was told, as bits.
