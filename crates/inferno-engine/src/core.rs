@@ -7,6 +7,7 @@ mod deliver;
 mod foresee;
 mod health;
 mod live;
+mod mask_threads;
 mod snapshot;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ use constraint::Constraint;
 pub use health::{logits_hash, words};
 use health::{prompt_hash, self_test, tell};
 use live::Live;
+use mask_threads::MaskThreads;
 pub use snapshot::{SequenceState, Snapshot};
 
 /// Where a request's events go. It must not block.
@@ -55,6 +57,9 @@ pub(crate) struct Core {
     requests: HashMap<RequestId, Vec<SeqId>, RandomState>,
     n_sequences: u64,
     drafts: Drafts,
+    /// Threads for masks, at most; they start with the first grammar.
+    n_mask_threads: usize,
+    mask_threads: Option<MaskThreads>,
     scratch: Scratch,
     metrics: Metrics,
     experience: Experience,
@@ -101,6 +106,8 @@ impl Core {
             requests: HashMap::default(),
             n_sequences: 0,
             drafts: Drafts::default(),
+            n_mask_threads: 0,
+            mask_threads: None,
             scratch: Scratch::default(),
             metrics: Metrics::default(),
             experience: Experience::default(),
@@ -108,6 +115,11 @@ impl Core {
             healthy: None,
             is_tested: false,
         }
+    }
+
+    /// Computes masks on up to `n` threads of their own while the model computes a step.
+    pub(crate) fn with_mask_threads(self, n: usize) -> Core {
+        Core { n_mask_threads: n, ..self }
     }
 
     pub(crate) fn into_model(self) -> Box<dyn Model> {
@@ -183,7 +195,7 @@ impl Core {
                 history: History::new(&sampling, &prompt),
                 sampling,
                 stop: stops.next(),
-                constraint: grammars.next().map(|grammar| Constraint::new(grammar, vocab_size)),
+                constraint: grammars.next().map(|grammar| Box::new(Constraint::new(grammar, vocab_size))),
                 prompt_logprobs: request.prompt_logprobs,
                 hash_logits: request.hash_logits,
                 sink: Arc::clone(&sink),
@@ -249,6 +261,7 @@ impl Core {
         if !scratch.plan.spans.is_empty() {
             let n = self.chain_len(&scratch.plan, &mut scratch.chained);
             self.fill(&mut scratch);
+            self.lend_constraints(&scratch.plan);
             let before = (self.clock)();
             let (Core { model, .. }, Scratch { batch, chain, .. }) = (&mut *self, &mut scratch);
             // A step that panics leaves nothing behind that counts: see `restart`.
@@ -259,6 +272,7 @@ impl Core {
                 _ => model.step(batch).map(|_| ()),
             }));
             let after = (self.clock)();
+            self.take_back_constraints();
             match output {
                 Ok(Ok(())) => {
                     self.deliver(&mut scratch, after);
@@ -289,6 +303,40 @@ impl Core {
         self.scratch = scratch;
         lost.into_iter().for_each(|(seq, why)| self.finish(seq, Finish::Failed(why)));
         result
+    }
+
+    /// Has masks computed while the model computes the step, where there are threads for it.
+    fn lend_constraints(&mut self, plan: &Plan) {
+        if self.n_mask_threads == 0 {
+            return;
+        }
+        for span in &plan.spans {
+            let (Some(live), Some(sequence)) = (self.live.get_mut(&span.id), self.scheduler.get(span.id))
+            else {
+                continue;
+            };
+            let is_last = span.rows.end == sequence.tokens.len();
+            let Some(constraint) = live.constraint.take_if(|c| is_last && !c.is_prepared()) else { continue };
+            if self.mask_threads.is_none() {
+                self.mask_threads = MaskThreads::start(self.n_mask_threads);
+            }
+            live.constraint = match &mut self.mask_threads {
+                Some(threads) => threads.lend(span.id, constraint).err(),
+                None => Some(constraint),
+            };
+        }
+    }
+
+    fn take_back_constraints(&mut self) {
+        let Core { mask_threads: Some(threads), live, .. } = self else { return };
+        let lost = threads.take_back(|id, constraint| {
+            if let Some(live) = live.get_mut(&id) {
+                live.constraint = Some(constraint);
+            }
+        });
+        for id in lost {
+            self.finish(id, Finish::Failed("the thread with its grammar has ended".into()));
+        }
     }
 
     /// A choice runs for the first time. Its part of the step is planned already: if it cannot be told, it ends after it.

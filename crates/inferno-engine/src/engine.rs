@@ -30,6 +30,9 @@ pub struct Config {
     /// Test the model and measure its steps before anything else, for estimates that are right from the first request on;
     /// [`Engine::start`] waits for it. Else the model is tested when nothing has come for a second.
     pub self_test: bool,
+    /// Threads that compute the masks of grammars while the model computes a step; 0 leaves that to the engine's thread,
+    /// between steps. They pay where the model leaves processors idle: on a GPU, or with fewer threads than there are cores.
+    pub n_mask_threads: usize,
 }
 
 impl Config {
@@ -45,7 +48,7 @@ impl Config {
             aging: 10_000_000,
             prefix_cache: true,
         };
-        Config { limits, max_waiting: 1024, max_waiting_tokens: 4 << 20, self_test: false }
+        Config { limits, max_waiting: 1024, max_waiting_tokens: 4 << 20, self_test: false, n_mask_threads: 0 }
     }
 }
 
@@ -76,7 +79,8 @@ impl Engine {
         let began = Instant::now();
         let clock = Arc::new(move || micros_since(began));
         let max_sequences = config.limits.max_sequences;
-        let mut core = Core::new(model, config.limits, clock);
+        let core = Core::new(model, config.limits, clock);
+        let mut core = core.with_mask_threads(config.n_mask_threads);
         let mailbox = Arc::new(Mailbox::default());
         let handle = Handle {
             mailbox: Arc::clone(&mailbox),

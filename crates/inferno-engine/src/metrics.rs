@@ -1,5 +1,7 @@
 //! What the engine has done, as plain numbers.
 
+use std::time::Duration;
+
 use inferno_model::architecture::MAX_CACHE_GROUPS;
 
 use crate::cache::CacheCounts;
@@ -131,6 +133,11 @@ pub struct Metrics {
     pub step_time: Histogram<25>,
     /// Time of a step that is not the model's: scheduling, sampling, events.
     pub overhead_time: Histogram<25>,
+    /// Time that grammars took in all: masks, forced tokens, and following what was sampled. On the engine's thread, or on
+    /// others while the model computed.
+    pub grammar_time: Duration,
+    /// Time to compute a mask.
+    pub mask_time: Histogram<25>,
     /// Rows of a step.
     pub step_rows: Histogram<12>,
     /// From submission to the first place in a step.
@@ -142,6 +149,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    pub(crate) fn add_grammar_time(&mut self, all: Duration, masks: &[Duration]) {
+        self.grammar_time += all;
+        masks.iter().for_each(|mask| self.mask_time.add((mask.as_nanos() as u64).div_ceil(1000)));
+    }
+
     /// Share of the KV pool's pages that sequences hold, from 0 to 1: of the cache group that is the fullest.
     pub fn kv_usage(&self) -> f64 {
         let usage = |pages: &PageCounts| pages.held as f64 / pages.total().max(1) as f64;
@@ -169,6 +181,8 @@ impl Default for Metrics {
             restarts: 0,
             step_time: time,
             overhead_time: time,
+            grammar_time: Duration::ZERO,
+            mask_time: time,
             step_rows: Histogram::new(&ROW_BUCKETS),
             queue_time: time,
             time_to_first_token: time,

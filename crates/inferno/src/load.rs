@@ -189,6 +189,17 @@ pub(crate) struct RunsOn {
     pub(crate) kv_type: KvType,
 }
 
+/// Threads for the masks of grammars, at most: 32 masks of 50 µs beside a step of a millisecond.
+const MOST_MASK_THREADS: usize = 4;
+
+impl RunsOn {
+    /// Number of threads that compute masks of grammars while the model computes: as many as it leaves cores idle.
+    pub(crate) fn n_mask_threads(&self) -> usize {
+        let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
+        n_cores.saturating_sub(self.n_threads).min(MOST_MASK_THREADS)
+    }
+}
+
 impl std::fmt::Display for RunsOn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let threads = if self.n_threads == 1 { "thread" } else { "threads" };

@@ -76,7 +76,8 @@ impl<'a> Session<'a> {
         }
         let context_len = arch.context_len;
         let n_pages = pages_for_one(&arch, CHUNK);
-        let summary = format!("{}, {}", opened.summary(&arch), target.runs_on(&opened));
+        let runs_on = target.runs_on(&opened);
+        let summary = format!("{}, {runs_on}", opened.summary(&arch));
         let loading = Loading::start(&opened.name);
         // While one thread makes the vocabulary ready, the others load the weights.
         let (text, model) = std::thread::scope(|scope| {
@@ -95,7 +96,8 @@ impl<'a> Session<'a> {
         }
         let config = Config::new(n_pages);
         let limits = Limits { max_sequences: 1, max_rows: CHUNK, ..config.limits };
-        let engine = Engine::start(model, Config { limits, ..config });
+        let engine =
+            Engine::start(model, Config { limits, n_mask_threads: runs_on.n_mask_threads(), ..config });
         let load_time = started.elapsed();
         let seed = match args.seed {
             Some(Seed::Of(seed)) => seed,

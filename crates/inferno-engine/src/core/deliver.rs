@@ -114,6 +114,9 @@ impl Core {
             self.metrics.drafted_tokens += n_drafted as u64;
             self.metrics.accepted_tokens += n_accepted as u64;
         }
+        if let Some(constraint) = &mut live.constraint {
+            constraint.take_spent(|spent| self.metrics.add_grammar_time(spent.all, &spent.masks));
+        }
         self.drafts.force(span.id, live.forced_drafts(MAX_FORCED_DRAFT));
         self.metrics.forced_tokens += (live.usage.n_forced - n_forced) as u64;
         if is_prefill {

@@ -20,7 +20,7 @@ pub(super) struct Live {
     pub(super) sampling: Sampling,
     pub(super) history: History,
     pub(super) stop: Option<Box<dyn StopCondition>>,
-    pub(super) constraint: Option<Constraint>,
+    pub(super) constraint: Option<Box<Constraint>>,
     pub(super) prompt_logprobs: Option<usize>,
     pub(super) hash_logits: bool,
     pub(super) sink: Sink,

@@ -215,6 +215,13 @@ impl Grammar for Bomb {
     fn commit(&mut self, _: u32) {
         self.tick();
     }
+    fn forced(&mut self, _: &mut Vec<u32>) {
+        self.tick();
+    }
+    fn settle(&mut self, sampled: u32) -> u32 {
+        self.tick();
+        sampled
+    }
     fn finished(&self) -> bool {
         assert!(self.0 > 0, "the bomb panics");
         false
@@ -233,11 +240,12 @@ impl StopCondition for Bomb {
 
 #[test]
 fn a_stop_condition_or_grammar_that_panics_ends_its_sequence_only() {
-    for (n, chooses) in (0..12).flat_map(|n| [(n, false), (n, true)]) {
+    for (n, chooses) in (0..16).flat_map(|n| [(n, false), (n, true)]) {
         for is_grammar in [false, true] {
             let mut world = World::with_model(limits(32), |model| {
                 (model.fault, model.chooses) = (Fault::None, chooses);
             });
+            world.core = world.core.with_mask_threads(if chooses { 2 } else { 0 });
             let prompt: Vec<u32> = (0..70).map(|i| (i * i / 3 + i) % VOCAB as u32).collect();
             let good = Request::new(prompt.clone(), 20);
             let (_, other) = world.submit(Request::new(prompt.clone(), 20)).expect("it fits");

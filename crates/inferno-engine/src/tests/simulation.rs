@@ -151,6 +151,9 @@ fn simulate(seed: u64) -> Met {
     };
     let limits = Limits { n_pages: windows.iter().map(each).collect(), ..limits };
     let mut world = World::with_groups(limits, &windows, |model| model.chooses = chooses);
+    if random.one_in(10) {
+        world.core = world.core.with_mask_threads(1 + random.below(3));
+    }
     let longest = world.shape.longest.min(CONTEXT);
     let n_requests = 1 + random.below(9);
     let mut stories = Vec::new();

@@ -71,6 +71,11 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) 
             &engine.overhead_time,
         ),
         (
+            "inferno_mask_seconds",
+            "Time to compute the mask of a grammar for one token, in seconds.",
+            &engine.mask_time,
+        ),
+        (
             "inferno_queue_seconds",
             "Time of sequences from submission to their first step, in seconds.",
             &engine.queue_time,

@@ -178,6 +178,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
         max_waiting_tokens: cli_engine.queue_tokens.get(),
         // Estimates of waits are right from the first request on.
         self_test: true,
+        n_mask_threads: runs_on.n_mask_threads(),
     };
     let engine = Engine::start(model, config);
     let parts = Parts { engine: engine.handle(), tokenizer, template, card };

@@ -233,7 +233,13 @@ fn config(knobs: &EngineKnobs, n_pages: Vec<usize>, n_sequences: usize, prefix_c
         prefix_cache,
         ..Config::new(n_pages).limits
     };
-    Config { limits, max_waiting: usize::MAX, max_waiting_tokens: usize::MAX, self_test: true }
+    Config {
+        limits,
+        max_waiting: usize::MAX,
+        max_waiting_tokens: usize::MAX,
+        self_test: true,
+        n_mask_threads: 0,
+    }
 }
 
 fn spec(args: &cli::BenchServe) -> SampleSpec {
