@@ -94,14 +94,14 @@ impl Constraint {
         let result = catch_unwind(AssertUnwindSafe(|| {
             self.ask();
             if self.forced.is_empty() && !self.grammar.finished() {
-                self.mask();
+                self.compute_mask();
             }
         }));
         self.panicked = result.err();
     }
 
-    /// The tokens that may come next.
-    pub(super) fn mask(&mut self) -> &TokenMask {
+    /// Finds the tokens that may come next, unless that is done.
+    pub(super) fn compute_mask(&mut self) {
         self.go_on_panicking();
         if !self.has_mask {
             let before = Instant::now();
@@ -112,6 +112,10 @@ impl Constraint {
             self.spent.all += took;
             self.spent.masks.push(took);
         }
+    }
+
+    /// The tokens that [`Constraint::compute_mask`] has found.
+    pub(super) fn mask(&self) -> &TokenMask {
         &self.mask
     }
 
@@ -134,6 +138,11 @@ impl Constraint {
 
     pub(super) fn finished(&self) -> bool {
         self.grammar.finished()
+    }
+
+    /// The reason for which the mask means nothing.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.grammar.failure().map(str::to_owned)
     }
 
     /// Tells the time that was spent since the last call.

@@ -236,6 +236,10 @@ impl Live {
             if constraint.finished() {
                 return Err(Finish::Grammar);
             }
+            constraint.compute_mask();
+            if let Some(reason) = constraint.failure() {
+                return Err(Finish::Failed(reason));
+            }
             mask = Some(constraint.mask());
         }
         let position = u32::try_from(position).expect("positions fit u32");

@@ -29,6 +29,10 @@ pub trait Grammar: Send {
     /// Whether the grammar is complete, so that no token can follow. Where more may follow but need not, its mask allows
     /// the end-of-sequence tokens.
     fn finished(&self) -> bool;
+    /// The reason for which it can say nothing of the next token, if it cannot: the answer then fails with it.
+    fn failure(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl TokenMask {

@@ -115,7 +115,7 @@ impl Grammar for Forcing {
         }
     }
     fn forced(&mut self, tokens: &mut Vec<u32>) {
-        tokens.extend(&self.0);
+        tokens.extend(self.0.iter().take_while(|token| **token != FAILS));
     }
     fn settle(&mut self, sampled: u32) -> u32 {
         if sampled == 1 { VOCAB as u32 } else { sampled }
@@ -123,7 +123,13 @@ impl Grammar for Forcing {
     fn finished(&self) -> bool {
         false
     }
+    fn failure(&self) -> Option<&str> {
+        (self.0.first() == Some(&FAILS)).then_some("the grammar is too complex")
+    }
 }
+
+/// [`Forcing`] fails where this would be forced.
+const FAILS: u32 = 77;
 
 fn forcing(tokens: Vec<u32>, change: impl Fn(&mut Request)) -> Told {
     let mut request = Request { speculate: false, ..Request::new(prompt(40), 10) };
@@ -155,7 +161,7 @@ fn a_completion_ends_within_a_forced_run_like_anywhere() {
 }
 
 #[test]
-fn a_forced_token_that_the_request_excludes_or_that_is_none_ends_its_request_only() {
+fn a_grammar_that_fails_or_contradicts_its_request_ends_that_one_only() {
     let told = forcing(vec![2, 3, 4], |request| request.sampling.banned = vec![3]);
     let Finish::Failed(why) = &told.ends[0].0 else { panic!("3 is banned: {told:?}") };
     assert!(why.contains("no token is allowed after position 40"), "{why}");
@@ -163,6 +169,11 @@ fn a_forced_token_that_the_request_excludes_or_that_is_none_ends_its_request_onl
     let told = forcing(vec![2, 9], |_| {});
     let Finish::Failed(why) = &told.ends[0].0 else { panic!("9 is not there: {told:?}") };
     assert!(why.contains("token 9 of a vocabulary of 6"), "{why}");
+    let told = forcing(vec![2, 3, FAILS], |_| {});
+    assert_eq!(
+        (told.tokens, &told.ends[0].0),
+        (vec![2, 3], &Finish::Failed("the grammar is too complex".into()))
+    );
 }
 
 #[test]
