@@ -73,7 +73,7 @@ impl CompletionText {
     /// The text of a completion of `prompt`, and the stop condition that its request needs if there are stop strings.
     pub fn new(rules: &TextRules, prompt: &[u32]) -> (CompletionText, Option<Box<dyn StopCondition>>) {
         let decoder = Decoder {
-            detokenizer: SpanDetokenizer::after(Arc::clone(&rules.tokenizer), prompt, rules.control),
+            detokenizer: SpanDetokenizer::after(Arc::clone(&rules.tokenizer), prompt, rules.control.clone()),
             stops: rules.stops.clone(),
             min_tokens: rules.min_tokens,
             silent: Arc::clone(&rules.silent),

@@ -1,18 +1,31 @@
 //! Text that arrives token by token.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use crate::error::TokenizerError;
 use crate::tokenizer::Tokenizer;
 use crate::vocab::TokenKind;
 
 /// Whether control tokens are part of the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlTokens {
-    /// As what they are called.
+    /// All of them, as their names.
     Shown,
-    /// Not at all.
+    /// None of them.
     Hidden,
+    /// Listed ones, as their names: the marks of reasoning and tool calls.
+    Only(Arc<[u32]>),
+}
+
+impl ControlTokens {
+    fn hides(&self, id: u32) -> bool {
+        match self {
+            ControlTokens::Shown => false,
+            ControlTokens::Hidden => true,
+            ControlTokens::Only(shown) => !shown.contains(&id),
+        }
+    }
 }
 
 /// Turns tokens into text as they come, without ever handing out half a character.
@@ -68,7 +81,7 @@ impl<T: Deref<Target = Tokenizer>> Detokenizer<T> {
         let piece = self.tokenizer.piece(id);
         let piece = piece.ok_or(TokenizerError::UnknownId { id, vocab_size: self.tokenizer.vocab_size() })?;
         let hidden = matches!(self.tokenizer.token_kind(id), Some(TokenKind::Control | TokenKind::Unknown))
-            && self.control == ControlTokens::Hidden;
+            && self.control.hides(id);
         let piece = if hidden { b"" } else { self.tokenizer.without_prefix(piece, self.is_start) };
         self.pending.extend_from_slice(piece);
         let n = piece.len();

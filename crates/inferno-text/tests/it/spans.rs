@@ -84,7 +84,7 @@ fn spans_of_any_tokens_tile_the_text() {
             let n = if small { 300.min(t.vocab_size()) } else { t.vocab_size() } as u32;
             let ids: Vec<u32> = numbers.iter().map(|x| x % n).collect();
             for control in [ControlTokens::Shown, ControlTokens::Hidden] {
-                let (text, spans) = streamed(t, &ids, control);
+                let (text, spans) = streamed(t, &ids, control.clone());
                 check(name, t, &ids, control, &text, &spans);
             }
             let whole = t.decode_spans(&ids, 0).unwrap();
