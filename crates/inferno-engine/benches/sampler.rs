@@ -9,12 +9,15 @@
 //!     cargo bench -p inferno-engine --bench sampler -- top-k
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::Criterion;
-use inferno_engine::{Chooser, Distribution, History, Logprobs, Sampling, TokenMask};
-use inferno_model::sample::SampleSpec;
+use inferno_engine::{
+    Breakers, Chooser, Distribution, History, Logprobs, SamplerKind, Samplers, Sampling, TokenMask,
+};
 use inferno_model::sample::random::uniform;
+use inferno_model::sample::{Mirostat, MirostatVersion, SampleSpec};
 
 const VOCAB_SIZE: usize = 151_936;
 const N_ROWS: usize = 32;
@@ -31,13 +34,13 @@ fn main() {
 
     let mut bench = |name: &str, sampling: Sampling, mask: Option<&TokenMask>| {
         sampling.validate(VOCAB_SIZE).expect("benchmarks ask for what is allowed");
-        let history = History::new(&sampling, &prompt);
+        let mut history = History::new(&sampling, &prompt);
         let (mut chooser, mut position) = (Chooser::default(), 0);
         c.bench_function(name, |b| {
             b.iter(|| {
                 position += 1;
                 for row in &rows {
-                    let chosen = chooser.choose(row, position, &sampling, &history, mask, 0);
+                    let chosen = chooser.choose(row, position, &sampling, &mut history, mask, 0);
                     black_box(chosen.expect("some token is allowed"));
                 }
             });
@@ -63,6 +66,40 @@ fn main() {
         Sampling { logprobs: logprobs(Distribution::Filtered), ..of(TOP_K) },
         None,
     );
+    let with = |spec, samplers: Samplers| {
+        let mut sampling = of(spec);
+        samplers.add_to(&mut sampling, Arc::new(Breakers::new([(198, vec![]), (25, vec![])])));
+        sampling
+    };
+    let samplers = Samplers::default;
+    let xtc = || Samplers { xtc_probability: 0.5, ..samplers() };
+    let dry = |dry_last_n| Samplers { dry_multiplier: 0.8, dry_last_n, ..samplers() };
+    let mirostat =
+        |version| Samplers { mirostat: Some(Mirostat { version, tau: 5.0, eta: 0.1 }), ..samplers() };
+    bench("top-k 64, DRY over 64", with(TOP_K, dry(Some(64))), None);
+    bench("top-k 64, DRY over 2000", with(TOP_K, dry(None)), None);
+    bench("top-k 64, XTC", with(TOP_K, xtc()), None);
+    bench(
+        "min-p 0.05, XTC, DRY",
+        with(SampleSpec { min_p: 0.05, ..HOT }, Samplers { dry_multiplier: 0.8, ..xtc() }),
+        None,
+    );
+    bench("XTC alone", with(HOT, xtc()), None);
+    bench("top-n-sigma alone", with(HOT, Samplers { top_n_sigma: 1.0, ..samplers() }), None);
+    bench("typical-p alone", with(HOT, Samplers { typical_p: 0.95, ..samplers() }), None);
+    bench("top-k 64, typical-p", with(TOP_K, Samplers { typical_p: 0.95, ..samplers() }), None);
+    bench("dynamic temperature alone", with(HOT, Samplers { dynatemp_range: 0.5, ..samplers() }), None);
+    bench("mirostat 1", with(HOT, mirostat(MirostatVersion::One)), None);
+    bench("mirostat 2", with(HOT, mirostat(MirostatVersion::Two)), None);
+    let reversed: Vec<SamplerKind> = SamplerKind::DEFAULT_ORDER.into_iter().rev().collect();
+    let reversed = Samplers { order: Some(reversed.into()), ..samplers() };
+    bench(
+        "temperature, min-p, top-p, top-k 64",
+        with(SampleSpec { temperature: 0.8, ..TOP_K }, reversed),
+        None,
+    );
+    let bad_words = (0..100).map(|i| [i, i + 1].into()).collect();
+    bench("top-k 64, 100 bad words", Sampling { bad_words, ..of(TOP_K) }, None);
     c.final_summary();
 }
 

@@ -177,6 +177,8 @@ impl Core {
         let mut stops = request.stop_conditions.into_iter();
         let mut grammars = request.grammars.into_iter();
         let vocab_size = self.model.architecture().vocab_size;
+        // Mirostat's state goes from token to token.
+        let speculates = request.speculate && sampling.mirostat().is_none();
         for choice_idx in 0..n {
             let usage = Usage { n_prompt: prompt.len(), ..Usage::default() };
             if poison {
@@ -208,7 +210,7 @@ impl Core {
             };
             self.live.insert(seq, live);
             self.requests.entry(id).or_default().push(seq);
-            if request.speculate {
+            if speculates {
                 self.drafts.add(seq);
             }
             self.scheduler.add(Arrival {

@@ -32,8 +32,8 @@ pub use metrics::{FinishCounts, Histogram, Metrics, ROW_BUCKETS, TIME_BUCKETS};
 pub use pages::PageCounts;
 pub use request::{Event, Finish, Micros, Refusal, Request, RequestId, SeqId, Usage};
 pub use sampler::{
-    Chooser, Chosen, Distribution, Grammar, History, InvalidSampling, Logprobs, MAX_TOP_LOGPROBS,
-    SampleError, Sampling, TokenLogprob, TokenMask,
+    Breakers, Chain, Chooser, Chosen, Distribution, Dry, Grammar, History, InvalidSampling, Logprobs,
+    MAX_TOP_LOGPROBS, SampleError, SamplerKind, Samplers, Sampling, TokenLogprob, TokenMask,
 };
 pub use scheduler::{Limits, ScheduleCounts};
 pub use stop::StopCondition;

@@ -176,13 +176,15 @@ pub(crate) fn alone_with(request: &Request, ends: Ends, choice_idx: u32) -> Told
         }
         let position = position as u32;
         let chosen = match (forced.first(), &mut grammar) {
-            (Some(&token), _) if !sampling.permits(token, n) => Err(SampleError::NothingAllowed { position }),
+            (Some(&token), _) if !sampling.permits(token, n) || history.is_bad(token, &sampling) => {
+                Err(SampleError::NothingAllowed { position })
+            }
             (Some(&token), _) => {
                 let logprob = chooser.forced_logprob(&logits, token, &sampling);
                 logprob.map(|logprob| Chosen { token, logprob })
             }
             (None, grammar) => {
-                let chosen = chooser.choose(&logits, position, &sampling, &history, Some(&mask), n);
+                let chosen = chooser.choose(&logits, position, &sampling, &mut history, Some(&mask), n);
                 chosen.map(|Chosen { token, logprob }| match grammar.as_mut().map(|g| g.settle(token)) {
                     Some(settled) if settled != token => {
                         let logprob = chooser.logprob_in_place(&logits, settled, &sampling);

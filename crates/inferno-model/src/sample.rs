@@ -5,6 +5,7 @@
 
 use crate::numerics::exp;
 
+mod candidates;
 mod head;
 mod pick;
 pub mod random;
@@ -12,6 +13,7 @@ mod select;
 #[cfg(test)]
 mod tests;
 
+pub use candidates::{Candidates, Draws, Left, Mirostat, MirostatVersion, Room};
 use head::Crossing;
 pub use pick::{MOST_CANDIDATES, Pick, as_share};
 pub use select::{argmax, logsumexp, top_k};
@@ -19,15 +21,14 @@ use select::{at_least, rank};
 
 /// How a row's token is chosen. Filters apply in the order of the fields, which is llama.cpp's default.
 ///
-/// All stages in that order; those in brackets have a place but are not there yet. What comes before top-k needs more
-/// than the row, so the engine does it.
+/// All stages in that order; those in brackets are [`Candidates`]'. What comes before top-k needs more than the row, so the
+/// engine does it.
 ///
 /// ```text
 /// bias, masks → penalties → [DRY] → [top-nσ] → top-k → [typical] → top-p → min-p → [XTC] → temperature → draw
 /// ```
 ///
-/// Top-p and min-p look at probabilities before the temperature. Mirostat would take the place of all from top-k to the
-/// draw.
+/// Top-p and min-p look at probabilities before the temperature. [`Mirostat`] takes the place of all filters and of the draw.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SampleSpec {
     /// Keep this many of the best tokens; 0 keeps all.

@@ -186,7 +186,9 @@ impl Live {
     /// The token that the grammar forces, which is counted as taken; an error if the request excludes it.
     fn next_forced(&mut self) -> Option<Result<u32, Finish>> {
         let token = self.constraint.as_mut()?.take_forced()?;
-        if !self.sampling.permits(token, self.usage.n_completion) {
+        if !self.sampling.permits(token, self.usage.n_completion)
+            || self.history.is_bad(token, &self.sampling)
+        {
             let position = (self.usage.n_prompt + self.usage.n_completion - 1) as u32;
             return Some(Err(failed(SampleError::NothingAllowed { position })));
         }
@@ -244,7 +246,7 @@ impl Live {
         }
         let position = u32::try_from(position).expect("positions fit u32");
         let n_completed = self.usage.n_completion;
-        let chosen = chooser.choose(logits, position, &self.sampling, &self.history, mask, n_completed);
+        let chosen = chooser.choose(logits, position, &self.sampling, &mut self.history, mask, n_completed);
         let Chosen { token, logprob } = chosen.map_err(failed)?;
         let settled = self.constraint.as_mut().map_or(token, |constraint| constraint.settle(token));
         match settled == token {

@@ -1,8 +1,12 @@
 //! What a request may ask of the choice of its tokens.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
-use inferno_model::sample::SampleSpec;
+use inferno_model::sample::{Mirostat, SampleSpec};
+
+use super::chain::Chain;
+use super::dry::Dry;
 
 /// How a sequence's tokens are chosen. [`Sampling::default`] is greedy, with everything else off.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,8 +35,17 @@ pub struct Sampling {
     pub eos_tokens: Vec<u32>,
     /// Ban the end-of-sequence tokens, so that the completion goes on until something else ends it.
     pub ignore_eos: bool,
+    /// Sequences of tokens of which the last is banned where the completion ends with the others.
+    pub bad_words: Arc<[Box<[u32]>]>,
+    /// A penalty for repetitions, after the others.
+    pub dry: Option<Arc<Dry>>,
+    /// Samplers in place of the filters and the draw of `spec`; [`Samplers`](super::Samplers) makes it. Penalties and DRY
+    /// have their place in it.
+    pub chain: Option<Arc<Chain>>,
     /// Which probabilities to tell.
     pub logprobs: Option<Logprobs>,
+    /// Tokens whose probabilities to tell in place of those of the most probable ones, if `logprobs` is there.
+    pub logprob_tokens: Arc<[u32]>,
 }
 
 impl Sampling {
@@ -91,7 +104,11 @@ impl Default for Sampling {
             stop_tokens: Vec::new(),
             eos_tokens: Vec::new(),
             ignore_eos: false,
+            bad_words: Arc::default(),
+            dry: None,
+            chain: None,
             logprobs: None,
+            logprob_tokens: Arc::default(),
         }
     }
 }
@@ -104,6 +121,9 @@ impl Sampling {
             && self.logit_bias.is_empty()
             && self.allowed.is_none()
             && self.banned.is_empty()
+            && self.bad_words.is_empty()
+            && self.dry.is_none()
+            && self.chain.is_none()
             && !self.ignore_eos
             && self.min_tokens == 0
             && self.logprobs.is_none()
@@ -137,17 +157,29 @@ impl Sampling {
         let allowed = self.allowed.as_deref();
         check("allowed", "empty", allowed.is_none_or(|a| !a.is_empty()), "at least one token")?;
         let biased: Vec<u32> = self.logit_bias.iter().map(|b| b.0).collect();
+        let bad: Vec<u32> = self.bad_words.iter().flatten().copied().collect();
         let lists = [
             ("logit_bias", biased.as_slice()),
             ("allowed", allowed.unwrap_or_default()),
             ("banned", &self.banned),
             ("stop_tokens", &self.stop_tokens),
             ("eos_tokens", &self.eos_tokens),
+            ("bad_words", &bad),
+            ("logprob_tokens", &self.logprob_tokens),
         ];
         for (name, tokens) in lists {
             if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
                 check(name, format!("token {token}"), false, &format!("tokens below {vocab_size}"))?;
             }
+        }
+        if let Some(dry) = &self.dry {
+            let Dry { multiplier, base, .. } = **dry;
+            let is_valid = multiplier.is_finite() && multiplier >= 0.0;
+            check("dry_multiplier", multiplier, is_valid, "a number from 0 on")?;
+            check("dry_base", base, base.is_finite() && base >= 1.0, "a number from 1 on")?;
+        }
+        if let Some(Err((name, x, expected))) = self.chain.as_ref().map(|chain| chain.check()) {
+            check(name, x, false, expected)?;
         }
         let top = self.logprobs.map_or(0, |l| l.top);
         check("logprobs.top", top, top <= MAX_TOP_LOGPROBS, &format!("at most {MAX_TOP_LOGPROBS}"))
@@ -156,6 +188,11 @@ impl Sampling {
     /// Does `token` end the completion?
     pub fn ends_at(&self, token: u32) -> bool {
         self.stop_tokens.contains(&token) || (!self.ignore_eos && self.eos_tokens.contains(&token))
+    }
+
+    /// Mirostat, whose state goes from token to token.
+    pub(crate) fn mirostat(&self) -> Option<Mirostat> {
+        self.chain.as_ref()?.mirostat
     }
 
     pub(super) fn penalizes(&self) -> bool {

@@ -1,12 +1,16 @@
 //! The sampler against a naive definition that looks at every token of the sequence for every token of the vocabulary.
 
+use std::sync::Arc;
+
 use inferno_model::sample::random::uniform;
-use inferno_model::sample::{SampleSpec, Sampler, logsumexp};
+use inferno_model::sample::{Mirostat, MirostatVersion, SampleSpec, Sampler, logsumexp};
 use proptest::prelude::*;
 
 use super::*;
 
+mod chains;
 mod choices;
+mod dry;
 mod histories;
 mod validation;
 
@@ -41,8 +45,8 @@ impl Case {
     }
 
     fn choose_with(&self, chooser: &mut Chooser) -> Result<Chosen, SampleError> {
-        let (history, n) = (self.history(), self.completion.len());
-        chooser.choose(&self.logits, self.position, &self.sampling, &history, self.mask.as_ref(), n)
+        let (mut history, n) = (self.history(), self.completion.len());
+        chooser.choose(&self.logits, self.position, &self.sampling, &mut history, self.mask.as_ref(), n)
     }
 
     fn choose(&self) -> Result<Chosen, SampleError> {
@@ -61,6 +65,10 @@ impl Case {
             && !s.banned.contains(&token)
             && !(is_early && (s.stop_tokens.contains(&token) || s.eos_tokens.contains(&token)))
             && !(s.ignore_eos && s.eos_tokens.contains(&token))
+            && !s.bad_words.iter().any(|word| {
+                let (last, before) = word.split_last().unwrap();
+                *last == token && self.completion.ends_with(before)
+            })
     }
 
     /// The logits after bias, penalties and masks.
@@ -127,11 +135,13 @@ fn sampling(n: u32) -> impl Strategy<Value = Sampling> {
     let of = prop_oneof![Just(Distribution::Raw), Just(Distribution::Filtered)];
     let logprobs = prop::option::of((0usize..6, of).prop_map(|(top, of)| Logprobs { top, of }));
     let numbers = (spec(), repeat, last_n, penalty(), penalty(), bias, logprobs);
-    let lists = (allowed, tokens(), 0usize..12, tokens(), tokens(), any::<bool>());
+    let bad_words = prop::collection::vec(prop::collection::vec(0..n, 1..3), 0..3);
+    let lists = (allowed, tokens(), 0usize..12, tokens(), tokens(), any::<bool>(), (bad_words, tokens()));
     (numbers, lists).prop_map(|(numbers, lists)| {
         let (spec, repeat_penalty, repeat_last_n, frequency_penalty, presence_penalty, logit_bias, logprobs) =
             numbers;
-        let (allowed, banned, min_tokens, stop_tokens, eos_tokens, ignore_eos) = lists;
+        let (allowed, banned, min_tokens, stop_tokens, eos_tokens, ignore_eos, more) = lists;
+        let (bad_words, logprob_tokens) = more;
         Sampling {
             spec,
             repeat_penalty,
@@ -145,7 +155,11 @@ fn sampling(n: u32) -> impl Strategy<Value = Sampling> {
             stop_tokens,
             eos_tokens,
             ignore_eos,
+            bad_words: bad_words.into_iter().map(Vec::into_boxed_slice).collect(),
+            dry: None,
+            chain: None,
             logprobs,
+            logprob_tokens: if min_tokens % 3 == 0 { logprob_tokens.into() } else { Arc::default() },
         }
     })
 }
@@ -179,4 +193,42 @@ fn case() -> impl Strategy<Value = Case> {
             },
         )
     })
+}
+
+/// Random samplers for a sequence of tokens below `vocab_size`; `below(n)` is a random number below `n`.
+pub(crate) fn add_any_samplers(
+    sampling: &mut Sampling,
+    vocab_size: usize,
+    below: &mut dyn FnMut(usize) -> usize,
+) {
+    let mut samplers = Samplers::default();
+    if below(2) == 0 {
+        (samplers.xtc_probability, samplers.xtc_threshold) = (0.5, 0.02);
+    }
+    if below(3) == 0 {
+        samplers.typical_p = 0.8;
+    }
+    if below(3) == 0 {
+        samplers.top_n_sigma = 1.5;
+    }
+    if below(3) == 0 {
+        (samplers.dynatemp_range, samplers.dynatemp_exponent) = (0.5, 1.5);
+    }
+    if below(2) == 0 {
+        (samplers.dry_multiplier, samplers.dry_allowed_length) = (0.8, 1);
+        samplers.dry_last_n = [None, Some(8), Some(64)][below(3)];
+    }
+    if below(3) == 0 {
+        let n = below(10);
+        samplers.order = Some((0..n).map(|_| SamplerKind::DEFAULT_ORDER[below(9)]).collect());
+    }
+    if below(4) == 0 {
+        let version = if below(2) == 0 { MirostatVersion::One } else { MirostatVersion::Two };
+        samplers.mirostat = Some(Mirostat { version, tau: 3.0, eta: 0.2 });
+    }
+    samplers.min_keep = below(4);
+    let breakers = (0..below(3)).map(|_| (below(vocab_size) as u32, vec![]));
+    samplers.add_to(sampling, Arc::new(Breakers::new(breakers.collect::<Vec<_>>())));
+    let mut token = || below(vocab_size) as u32;
+    sampling.bad_words = [vec![token()].into(), vec![token(), token()].into()].into();
 }

@@ -5,6 +5,7 @@ use inferno_model::sample::SampleSpec;
 use super::*;
 use crate::fake::CONTEXT;
 use crate::pages::PageCounts;
+use crate::sampler::tests::add_any_samplers;
 use crate::sampler::{Distribution, Logprobs};
 use ends::Script;
 
@@ -60,6 +61,9 @@ fn request(random: &mut Random, longest: usize) -> Request {
         request.sampling.frequency_penalty = 0.3;
         request.sampling.logit_bias = vec![(random.below(VOCAB) as u32, -1.0)];
         request.sampling.banned = vec![random.below(VOCAB) as u32];
+    }
+    if random.one_in(5) {
+        add_any_samplers(&mut request.sampling, VOCAB, &mut |n| random.below(n));
     }
     if random.one_in(3) {
         request.sampling.stop_tokens = vec![random.below(VOCAB) as u32];

@@ -52,7 +52,7 @@ pub(super) fn read(
         stop_tokens: fields.tokens("stop_token_ids", settings.token_lists, vocab_size)?.unwrap_or_default(),
         eos_tokens: tokenizer.end_of_generation().to_vec(),
         ignore_eos: fields.boolean("ignore_eos")?.unwrap_or(false),
-        logprobs: None,
+        ..Sampling::default()
     };
     if leaves_nothing(&sampling) {
         let message = "of `allowed_token_ids` no token is left: `logit_bias`, `min_tokens` and `ignore_eos` exclude all";

@@ -41,6 +41,21 @@ proptest! {
         let close = |a: f32, b: f64| f64::from(a) == b || (f64::from(a) - b).abs() < 1e-4;
         let own = expected.iter().find(|e| e.0 == chosen.token).map_or(f64::NEG_INFINITY, |e| e.1);
         prop_assert!(close(found.logprob, own), "{} for {own}", found.logprob);
+        if !case.sampling.logprob_tokens.is_empty() {
+            let mut asked = case.sampling.logprob_tokens.to_vec();
+            asked.push(chosen.token);
+            asked.sort_unstable();
+            asked.dedup();
+            prop_assert!(found.top.is_sorted_by(|a, b| a.1 >= b.1));
+            for (token, logprob) in &found.top {
+                let own = expected.iter().find(|e| e.0 == *token).map_or(f64::NEG_INFINITY, |e| e.1);
+                prop_assert!(close(*logprob, own), "{logprob} for {own}");
+            }
+            let mut told: Vec<u32> = found.top.iter().map(|t| t.0).collect();
+            told.sort_unstable();
+            prop_assert_eq!(told, asked);
+            return Ok(());
+        }
         let n_possible = expected.iter().filter(|e| e.1 > f64::NEG_INFINITY).count();
         prop_assert_eq!(found.top.len(), top.min(n_possible));
         for (i, &(token, logprob)) in found.top.iter().enumerate() {
@@ -145,10 +160,10 @@ fn samples_follow_the_adjusted_distribution() {
         ..Sampling::default()
     };
     (case.prompt, case.completion) = (vec![1, 3], vec![2, 2, 0]);
-    let (n, history, mut chooser) = (40_000, case.history(), Chooser::default());
+    let (n, mut history, mut chooser) = (40_000, case.history(), Chooser::default());
     let mut counts = [0usize; 5];
     for position in 0..n {
-        let chosen = chooser.choose(&case.logits, position, &case.sampling, &history, None, 3);
+        let chosen = chooser.choose(&case.logits, position, &case.sampling, &mut history, None, 3);
         counts[chosen.expect("four are allowed").token as usize] += 1;
     }
     // 0.5/1.3 - 0.75, 1/1.3, 2/1.3 - 1, (-1 + 1.5)/1.3; the last is banned.
@@ -179,7 +194,8 @@ fn a_prompts_logprobs_are_the_models_own() {
     let logits = [0.0, 1.0, f32::NAN, 3.0];
     let sum = logsumexp(&logits);
     let found = Chooser::default().prompt_logprob(&logits, 1, 2).unwrap();
-    assert_eq!(found, TokenLogprob { logprob: 1.0 - sum, top: vec![(3, 3.0 - sum), (1, 1.0 - sum)] });
+    let top = vec![(3, 3.0 - sum), (1, 1.0 - sum)];
+    assert_eq!(found, TokenLogprob { logprob: 1.0 - sum, top, rank: Some(2) });
     let of_nan = Chooser::default().prompt_logprob(&logits, 2, 9).unwrap();
     assert_eq!((of_nan.logprob, of_nan.top.len()), (f32::NEG_INFINITY, 3));
 }

@@ -16,6 +16,7 @@ proptest! {
         history.penalize(&mut penalized, &sampling);
         let case = Case { sampling: Sampling {
             allowed: None, banned: vec![], min_tokens: 0, ignore_eos: false, logit_bias: vec![],
+            bad_words: Arc::default(),
             ..sampling
         }, prompt, completion, ..Case::of(&logits) };
         prop_assert_eq!(&case.adjusted()[..], &penalized[..]);
