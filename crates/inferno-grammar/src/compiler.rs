@@ -1,51 +1,45 @@
 //! Compiles grammars for one vocabulary, and keeps those that were asked for lately.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod cache;
+mod limits;
+mod source;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use inferno_text::Tokenizer;
+use llguidance::earley::SlicedBiasComputer;
+use llguidance::{ParserFactory, TokenParser};
+use toktrie::InferenceCapabilities;
 
 use crate::constraint::Constraint;
 use crate::source::{GrammarError, GrammarSource};
+use crate::vocabulary::vocabulary;
 
-/// Limits of one grammar, and of all that are kept.
-#[derive(Debug, Clone)]
-pub struct CompilerLimits {
-    /// Bytes of a schema or grammar.
-    pub source_bytes: usize,
-    /// Time to compile one.
-    pub compile_time: Duration,
-    /// Bytes of the compiled grammars that are kept, about.
-    pub cached_bytes: usize,
-}
+use cache::Cache;
+pub use limits::CompilerLimits;
 
-impl Default for CompilerLimits {
-    fn default() -> CompilerLimits {
-        CompilerLimits {
-            source_bytes: 256 << 10,
-            compile_time: Duration::from_secs(2),
-            cached_bytes: 64 << 20,
-        }
-    }
-}
-
-/// Compiles grammars for the vocabulary of one model.
-#[derive(Debug)]
+/// Compiles grammars for the vocabulary of one model. The vocabulary is read when the first grammar is compiled.
 pub struct Compiler {
-    _tokenizer: Arc<Tokenizer>,
-    _limits: CompilerLimits,
+    tokenizer: Arc<Tokenizer>,
+    limits: CompilerLimits,
+    factory: OnceLock<Result<ParserFactory, String>>,
+    cache: Mutex<Cache>,
 }
 
 /// A compiled grammar: shared by all choices of all requests that ask for it.
-#[derive(Debug)]
 pub struct Compiled {
-    _private: (),
+    parser: TokenParser,
+    unenforced: Vec<String>,
+    shortest: usize,
 }
 
 impl Compiler {
-    /// Reads the vocabulary once.
+    /// A compiler for the tokens of `tokenizer`. Nothing is built before the first grammar is asked for.
     pub fn new(tokenizer: Arc<Tokenizer>, limits: CompilerLimits) -> Compiler {
-        Compiler { _tokenizer: tokenizer, _limits: limits }
+        let cache = Mutex::new(Cache::new(limits.cached_bytes, limits.cached_grammars));
+        Compiler { tokenizer, limits, factory: OnceLock::new(), cache }
     }
 
     /// The compiled form of `source`, from the cache if it is there. It may take long: not for a thread that has sockets.
@@ -53,25 +47,98 @@ impl Compiler {
     /// # Errors
     /// The source is malformed, cannot be kept, or takes more than the limits.
     pub fn compile(&self, source: &GrammarSource) -> Result<Arc<Compiled>, GrammarError> {
-        let reason = format!("grammars are not supported: {source:?}");
-        Err(GrammarError { path: String::new(), reason })
+        self.limits.check_source(source)?;
+        let key = source.key();
+        if let Some(compiled) = self.cache().get(&key) {
+            return Ok(compiled);
+        }
+        let began = Instant::now();
+        let source::Lowered { grammar, unenforced } = source::lower(source, &self.limits)?;
+        let factory = self.factory()?;
+        let parser = factory.create_parser(grammar).map_err(|e| source::explain(source, &e.to_string()))?;
+        let compiled = Compiled::new(parser, unenforced, &self.limits)?;
+        let took = began.elapsed();
+        if took > self.limits.compile_time {
+            let most = self.limits.compile_time.as_secs_f32();
+            return Err(GrammarError::whole(format!(
+                "the grammar takes longer than {most} s to compile: simplify it"
+            )));
+        }
+        let compiled = Arc::new(compiled);
+        self.cache().insert(key, &compiled);
+        Ok(compiled)
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn factory(&self) -> Result<&ParserFactory, GrammarError> {
+        let factory = self.factory.get_or_init(|| {
+            let build = || {
+                let tokens = vocabulary(self.tokenizer.clone());
+                let can = InferenceCapabilities { ff_tokens: true, ..InferenceCapabilities::default() };
+                let mut factory = ParserFactory::new(&tokens, can, &SlicedBiasComputer::json_slices())?;
+                factory.quiet();
+                *factory.limits_mut() = self.limits.parser();
+                Ok(factory)
+            };
+            llguidance::panic_utils::catch_unwind(std::panic::AssertUnwindSafe(build))
+                .map_err(|e| e.to_string())
+        });
+        factory.as_ref().map_err(|e| {
+            GrammarError::whole(format!(
+                "structured output is not possible with this model's vocabulary: {e}"
+            ))
+        })
     }
 }
 
 impl Compiled {
-    /// Tokens of the shortest answer that it takes, the token that ends it included.
+    fn new(
+        mut parser: TokenParser,
+        unenforced: Vec<String>,
+        _limits: &CompilerLimits,
+    ) -> Result<Compiled, GrammarError> {
+        parser.start_without_prompt();
+        Ok(Compiled { parser, unenforced, shortest: 1 })
+    }
+
+    /// Tokens of the shortest answer that it takes, the token that ends it included if there must be one.
     pub fn shortest(&self) -> usize {
-        0
+        self.shortest
     }
 
     /// Keywords of the schema that are not enforced, by name and place.
     pub fn unenforced(&self) -> &[String] {
-        &[]
+        &self.unenforced
     }
 
     /// The constraint of one answer of at most `max_tokens` tokens. It ends within them if they are no fewer than
     /// [`shortest`](Self::shortest).
     pub fn constrain(&self, max_tokens: usize) -> Constraint {
-        Constraint::new(max_tokens)
+        // With caches of its own, so that an answer depends on its request alone and no lock is shared.
+        Constraint::new(self.parser.deep_clone(), max_tokens)
+    }
+
+    /// Bytes that it takes, about.
+    fn n_bytes(&self) -> usize {
+        let states = self.parser.parser.lexer_stats();
+        (64 << 10) + states.num_bytes
+    }
+}
+
+impl fmt::Debug for Compiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compiler").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compiled")
+            .field("shortest", &self.shortest)
+            .field("unenforced", &self.unenforced)
+            .finish_non_exhaustive()
     }
 }

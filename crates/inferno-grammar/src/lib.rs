@@ -10,7 +10,9 @@
 mod calls;
 mod compiler;
 mod constraint;
+mod schema;
 mod source;
+mod vocabulary;
 
 pub use calls::{CallChoice, CallRules, Tool};
 pub use compiler::{Compiled, Compiler, CompilerLimits};

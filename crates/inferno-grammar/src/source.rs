@@ -30,3 +30,25 @@ pub struct GrammarError {
     /// The reason, with the place.
     pub reason: String,
 }
+
+impl GrammarError {
+    /// An error of the source as a whole.
+    pub(crate) fn whole(reason: impl Into<String>) -> GrammarError {
+        GrammarError { path: String::new(), reason: reason.into() }
+    }
+}
+
+impl GrammarSource {
+    /// Its content as a key: equal for equal sources, and for no others.
+    pub(crate) fn key(&self) -> String {
+        match self {
+            GrammarSource::JsonObject => "object".to_owned(),
+            GrammarSource::JsonSchema(schema) => format!("schema {schema}"),
+            GrammarSource::Regex(regex) => format!("regex {regex}"),
+            GrammarSource::Choice(choices) => format!("choice {choices:?}"),
+            GrammarSource::Gbnf(text) => format!("gbnf {text}"),
+            GrammarSource::Lark(text) => format!("lark {text}"),
+            GrammarSource::StructuralTag(tag) => format!("tag {tag}"),
+        }
+    }
+}

@@ -64,7 +64,17 @@ impl Tokenizer {
         let mut ids = Vec::with_capacity(text.len() / 3);
         let parts = self.special.partition(text, special);
         let mut meter = Meter::new(Bounds::NONE);
-        self.encode_parts(&parts, &mut meter, &mut ids);
+        self.encode_parts(&parts, true, &mut meter, &mut ids);
+        ids
+    }
+
+    /// The tokens of `text` behind a token of text: no space is put in front of it, as it is at the start of a text where
+    /// [`adds_space_prefix`](Self::adds_space_prefix).
+    pub fn encode_continuation(&self, text: &str, special: Special) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(text.len() / 3);
+        let parts = self.special.partition(text, special);
+        let mut meter = Meter::new(Bounds::NONE);
+        self.encode_parts(&parts, false, &mut meter, &mut ids);
         ids
     }
 
@@ -83,7 +93,7 @@ impl Tokenizer {
         let mut ids = Vec::new();
         if self.begin(text.len(), || self.reach.least(text), &mut meter, &mut ids) {
             let parts = self.special.partition_within(text, special, &mut meter);
-            self.encode_parts(&parts, &mut meter, &mut ids);
+            self.encode_parts(&parts, true, &mut meter, &mut ids);
             meter.goes_on(ids.len());
         }
         meter.finish().map(|()| ids)
@@ -108,10 +118,15 @@ impl Tokenizer {
         reserve(ids, (n_bytes / 3).min(most.saturating_add(1)), meter) && meter.goes_on(0)
     }
 
-    /// Appends the tokens of `parts`, or as many as `meter` lets through.
-    pub(crate) fn encode_parts(&self, parts: &[Part<'_>], meter: &mut Meter<'_>, ids: &mut Vec<u32>) {
+    /// Appends the tokens of `parts`, or as many as `meter` lets through. `is_start`: they are at the start of a text.
+    pub(crate) fn encode_parts(
+        &self,
+        parts: &[Part<'_>],
+        mut is_start: bool,
+        meter: &mut Meter<'_>,
+        ids: &mut Vec<u32>,
+    ) {
         let vocab = (&self.vocab, &self.reach);
-        let mut is_start = true;
         for part in parts {
             if !meter.goes_on(ids.len()) {
                 return;

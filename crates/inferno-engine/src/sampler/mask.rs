@@ -99,6 +99,15 @@ impl TokenMask {
         self.words.iter_mut().zip(padded).for_each(|(w, other)| *w &= other);
     }
 
+    /// Bans what is 0 in `halves`, of which token `t` is bit `t % 32` of word `t / 32`. Words that are missing are 0.
+    pub fn intersect_half_words(&mut self, halves: &[u32]) {
+        let (pairs, rest) = halves.as_chunks::<2>();
+        let last = rest.first().map(|&low| u64::from(low));
+        let words = pairs.iter().map(|&[low, high]| u64::from(low) | u64::from(high) << 32).chain(last);
+        let padded = words.chain(std::iter::repeat(0));
+        self.words.iter_mut().zip(padded).for_each(|(w, other)| *w &= other);
+    }
+
     /// Becomes all of `n_tokens` tokens.
     pub(super) fn reset(&mut self, n_tokens: usize) {
         self.n_tokens = n_tokens;

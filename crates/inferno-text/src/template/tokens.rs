@@ -125,7 +125,7 @@ impl Tokenizer {
         if self.begin(rendered.n_bytes(self), least, &mut meter, &mut ids) {
             let parts = self.parts(rendered, &mut meter);
             ids.extend(self.bos().filter(|&bos| self.add_bos() && parts.first() != Some(&Part::Token(bos))));
-            self.encode_parts(&parts, &mut meter, &mut ids);
+            self.encode_parts(&parts, true, &mut meter, &mut ids);
             meter.goes_on(ids.len());
         }
         meter.finish().map(|()| ids)

@@ -185,3 +185,12 @@ fn tags_of_html_are_text_unless_the_file_says_otherwise() {
     }
     assert_eq!(kind_and_end(bpe("qwen2", &[], &[("</s>", CONTROL)])), (TokenKind::Control, true));
 }
+
+#[test]
+fn a_continuation_has_no_space_in_front() {
+    let t = tokenizer(&spm(&[("\u{2581}", -1.0), ("a", -2.0), ("\u{2581}a", -0.5)]));
+    let id = |text: &str| (0..t.vocab_size() as u32).find(|&id| t.token_text(id) == Some(text)).unwrap();
+    assert_eq!(t.encode("a", Special::AsText), [id("\u{2581}a")]);
+    assert_eq!(t.encode_continuation("a", Special::AsText), [id("a")]);
+    assert_eq!(t.encode_continuation(" a", Special::AsText), [id("\u{2581}a")]);
+}

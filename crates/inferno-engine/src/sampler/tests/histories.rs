@@ -47,7 +47,11 @@ proptest! {
         let words: Vec<u64> = (0..(n - 1) / 64)
             .map(|word| (0..64).map(|bit| u64::from(set.contains(&(64 * word as u32 + bit))) << bit).sum())
             .collect();
+        let halves: Vec<u32> = words.iter().flat_map(|&word| [word as u32, (word >> 32) as u32]).collect();
+        let mut by_halves = both.clone();
+        by_halves.intersect_half_words(&halves);
         both.intersect_words(&words);
+        prop_assert_eq!(&by_halves, &both);
         prop_assert!((0..n as u32).all(|t| both.is_allowed(t) == (set.contains(&t) && t < (n as u32 - 1) / 64 * 64)));
     }
 }

@@ -1,0 +1,88 @@
+//! Brings every form of structure to one of llguidance's.
+
+use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
+use serde_json::{Value, json};
+
+use super::CompilerLimits;
+use crate::schema;
+use crate::source::{GrammarError, GrammarSource};
+
+/// A source in llguidance's form.
+pub(super) struct Lowered {
+    pub(super) grammar: TopLevelGrammar,
+    /// Keywords of schemas that are not enforced.
+    pub(super) unenforced: Vec<String>,
+}
+
+/// Brings `source` to llguidance's form.
+pub(super) fn lower(source: &GrammarSource, _limits: &CompilerLimits) -> Result<Lowered, GrammarError> {
+    let mut unenforced = Vec::new();
+    let grammar = match source {
+        GrammarSource::JsonObject => TopLevelGrammar::from_json_schema(object()),
+        GrammarSource::JsonSchema(schema) => {
+            let prepared = schema::prepare(schema)?;
+            unenforced = prepared.unenforced;
+            TopLevelGrammar::from_json_schema(prepared.schema)
+        }
+        GrammarSource::Regex(regex) => {
+            TopLevelGrammar::from_grammar(GrammarWithLexer::from_regex(without_anchors(regex)))
+        }
+        GrammarSource::Choice(choices) => TopLevelGrammar::from_lark(choice(choices)?),
+        GrammarSource::Lark(text) => {
+            if text.trim().is_empty() {
+                return Err(GrammarError::whole("the grammar is empty: give it a rule named start"));
+            }
+            TopLevelGrammar::from_lark(text.clone())
+        }
+        GrammarSource::Gbnf(_) | GrammarSource::StructuralTag(_) => {
+            return Err(GrammarError::whole("this form of grammar is not supported yet"));
+        }
+    };
+    Ok(Lowered { grammar, unenforced })
+}
+
+/// The schema of any JSON object.
+fn object() -> Value {
+    schema::with_our_white_space(json!({ "type": "object" }))
+}
+
+/// A regular expression matches the whole answer: anchors at its ends say what holds already.
+fn without_anchors(regex: &str) -> &str {
+    let regex = regex.strip_prefix('^').unwrap_or(regex);
+    let is_escaped = |rest: &str| rest.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1;
+    regex.strip_suffix('$').filter(|rest| !is_escaped(rest)).unwrap_or(regex)
+}
+
+fn choice(choices: &[String]) -> Result<String, GrammarError> {
+    if choices.is_empty() {
+        return Err(GrammarError::whole("the list of choices is empty: give at least one text"));
+    }
+    if let Some(i) = choices.iter().position(String::is_empty) {
+        return Err(GrammarError {
+            path: format!("#/{i}"),
+            reason: format!("choice {i} is empty: give it a text"),
+        });
+    }
+    // JSON's strings are Lark's.
+    let texts: Vec<String> = choices.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
+    Ok(format!("start: {}", texts.join(" | ")))
+}
+
+/// The reason for which llguidance refuses `source`.
+pub(super) fn explain(source: &GrammarSource, error: &str) -> GrammarError {
+    let text = error.split("\n<").next().unwrap_or_default().trim();
+    match source {
+        GrammarSource::JsonSchema(schema) => schema::locate(schema, text),
+        GrammarSource::JsonObject => GrammarError::whole(text),
+        GrammarSource::Regex(_) => {
+            GrammarError::whole(format!("the regular expression cannot be kept: {text}"))
+        }
+        GrammarSource::Choice(_) => GrammarError::whole(format!("the choices cannot be kept: {text}")),
+        GrammarSource::Gbnf(_) | GrammarSource::Lark(_) => {
+            GrammarError::whole(format!("the grammar cannot be kept: {text}"))
+        }
+        GrammarSource::StructuralTag(_) => {
+            GrammarError::whole(format!("the structural tag cannot be kept: {text}"))
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Finds the place in a schema of what llguidance refuses.
+
+use serde_json::{Map, Value, json};
+
+use super::{error, join, prepare};
+use crate::source::GrammarError;
+
+/// Schemas that are tried until the place is found.
+const MOST_TRIES: usize = 300;
+
+/// The error `text` of a schema with its place: the innermost schema that is refused by itself, and there the keyword
+/// without which it is not.
+pub(crate) fn locate(schema: &Value, text: &str) -> GrammarError {
+    let mut tries = Tries { root: schema, left: MOST_TRIES };
+    let (mut place, mut path, mut reason) = (schema, "#".to_owned(), text.to_owned());
+    'deeper: loop {
+        for (child, at) in children(place, &path) {
+            if let Some(why) = tries.refusal(child) {
+                (place, path, reason) = (child, at, why);
+                continue 'deeper;
+            }
+        }
+        break;
+    }
+    if let Value::Object(map) = place {
+        for key in map.keys().filter(|key| !matches!(key.as_str(), "type" | "$defs" | "definitions")) {
+            let rest: Map<String, Value> =
+                map.iter().filter(|(k, _)| k != &key).map(|(k, v)| (k.clone(), v.clone())).collect();
+            if tries.refusal(&Value::Object(rest)).is_none() && tries.left > 0 {
+                path = join(&path, key);
+                break;
+            }
+        }
+    }
+    error(&path, &said(&reason))
+}
+
+/// llguidance's reason in a client's words.
+fn said(reason: &str) -> String {
+    let reason = reason.split("\n<").next().unwrap_or_default().trim();
+    let reason = reason.strip_prefix("failed to compile JSON schema: ").unwrap_or(reason);
+    match reason.strip_prefix("Unsatisfiable schema: ") {
+        Some(why) => format!("no answer can fit it: {why}"),
+        None => format!("cannot be kept: {reason}"),
+    }
+}
+
+struct Tries<'a> {
+    root: &'a Value,
+    left: usize,
+}
+
+impl Tries<'_> {
+    /// The reason for which a part of the schema is refused by itself.
+    fn refusal(&mut self, part: &Value) -> Option<String> {
+        self.left = self.left.checked_sub(1)?;
+        let mut part = part.clone();
+        // It may refer to definitions of the whole.
+        if let (Some(part), Some(root)) = (part.as_object_mut(), self.root.as_object()) {
+            for key in ["$schema", "$defs", "definitions"] {
+                if let (false, Some(value)) = (part.contains_key(key), root.get(key)) {
+                    part.insert(key.to_owned(), value.clone());
+                }
+            }
+        }
+        // What cannot be prepared by itself refers to other parts.
+        let mut schema = prepare(&part).ok()?.schema;
+        let options = schema.as_object_mut()?.remove("x-guidance").unwrap_or_else(|| json!({}));
+        let try_it = || {
+            let options: llguidance::JsonCompileOptions = serde_json::from_value(options)?;
+            let limits = llguidance::api::ParserLimits::default();
+            options.json_to_llg(llguidance::GrammarBuilder::new(None, limits), schema).map(|_| ())
+        };
+        llguidance::panic_utils::catch_unwind(std::panic::AssertUnwindSafe(try_it))
+            .err()
+            .map(|e| e.to_string())
+    }
+}
+
+/// The schemas within a schema, with their places.
+fn children<'v>(schema: &'v Value, path: &str) -> Vec<(&'v Value, String)> {
+    let mut children = Vec::new();
+    for (key, value) in schema.as_object().into_iter().flatten() {
+        let at = join(path, key);
+        match (key.as_str(), value) {
+            ("items" | "additionalItems" | "additionalProperties", Value::Object(_)) => {
+                children.push((value, at))
+            }
+            ("items" | "prefixItems" | "allOf" | "anyOf" | "oneOf", Value::Array(items)) => {
+                children.extend(items.iter().enumerate().map(|(i, v)| (v, join(&at, &i.to_string()))));
+            }
+            ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(map)) => {
+                children.extend(map.iter().map(|(name, v)| (v, join(&at, name))));
+            }
+            _ => {}
+        }
+    }
+    children
+}

@@ -1,0 +1,6 @@
+//! Structured output over a small vocabulary, and over a real one where the data directory is there.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod schemas;
+mod sources;
+mod walk;

@@ -1,0 +1,79 @@
+//! Each form of structure takes what it should, and nothing else.
+
+use inferno_grammar::GrammarSource;
+use serde_json::json;
+
+use crate::walk::Walker;
+
+/// Checks which texts a grammar takes.
+pub(crate) fn check(source: GrammarSource, taken: &[&str], refused: &[&str]) {
+    let walker = Walker::small();
+    let compiled = walker.compile(&source).unwrap_or_else(|e| panic!("{source:?}: {e}"));
+    for text in taken {
+        let verdict = walker.accepts(&compiled, text);
+        assert_eq!(verdict, Ok(()), "{source:?} takes {text:?}");
+    }
+    for text in refused {
+        assert!(walker.accepts(&compiled, text).is_err(), "{source:?} refuses {text:?}");
+    }
+}
+
+#[test]
+fn an_object_has_at_most_a_space_behind_colons_and_commas() {
+    let taken =
+        [r#"{}"#, r#"{"a": 1, "b": [true, null]}"#, r#"{"a":1,"b":[true,null]}"#, r#"{"é": "\u00e9\n"}"#];
+    let refused = [
+        "1",
+        "[]",
+        "{ }",
+        r#"{"a" : 1}"#,
+        r#"{"a":  1}"#,
+        "{\"a\":\n1}",
+        r#"{"a": 1 }"#,
+        r#" {}"#,
+        r#"{"a": 01}"#,
+    ];
+    check(GrammarSource::JsonObject, &taken, &refused);
+}
+
+#[test]
+fn a_schema_orders_properties() {
+    let schema = json!({
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0}},
+        "required": ["name"],
+        "additionalProperties": false,
+    });
+    let taken = [r#"{"name": "Ann", "age": 3}"#, r#"{"name":""}"#];
+    let refused =
+        [r#"{"age": 3, "name": "Ann"}"#, r#"{"age": 3}"#, r#"{"name": "Ann", "age": -1}"#, r#"{"name": 1}"#];
+    check(GrammarSource::JsonSchema(schema), &taken, &refused);
+}
+
+#[test]
+fn white_space_is_given_where_it_is_asked_for() {
+    let schema = json!({"type": "object", "x-guidance": {"whitespace_flexible": true}});
+    check(GrammarSource::JsonSchema(schema), &["{\n  \"a\": 1\n}", r#"{"a":1}"#], &["{\"a\" 1}"]);
+}
+
+#[test]
+fn a_regular_expression_matches_the_whole_answer() {
+    check(GrammarSource::Regex("[0-9]{2}/[a-z]+".into()), &["12/ab"], &["1/ab", "12/", "12/abC", "x12/ab"]);
+    check(GrammarSource::Regex("^a+$".into()), &["a", "aaa"], &["", "ab"]);
+    check(GrammarSource::Regex(r"a\$".into()), &["a$"], &["a"]);
+}
+
+#[test]
+fn a_choice_is_one_of_the_texts() {
+    let choices = ["yes".to_owned(), "no \"way\"".to_owned(), "yesterday".to_owned()];
+    check(
+        GrammarSource::Choice(choices.to_vec()),
+        &["yes", "no \"way\"", "yesterday"],
+        &["", "ye", "yester", "noo"],
+    );
+}
+
+#[test]
+fn a_lark_grammar_begins_at_start() {
+    check(GrammarSource::Lark("start: \"a\" b\nb: /[0-9]/+".into()), &["a1", "a12"], &["a", "1", "a1b"]);
+}
