@@ -1,12 +1,20 @@
 //! Parts of a model's answer: text, reasoning and tool calls, in the format that its chat template shows.
 
+mod body;
 mod format;
+mod harmony;
+mod json_text;
+mod known;
 mod own;
+mod parser;
+mod write;
 
 use std::ops::Range;
 
 pub use format::{CallBody, CallIds, CallSyntax, ReasoningMarks, ReplyFormat, TaggedCall};
+pub(crate) use known::{known_calls, known_reasoning};
 pub use own::{result_text, system_text};
+pub use parser::ReplyParser;
 
 /// A part of an answer, as it comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,28 +62,5 @@ pub struct ReplyStart {
     pub tools: Vec<(String, serde_json::Value)>,
 }
 
-/// Splits an answer into its parts while it comes, however its text is cut. Nothing of it is lost: what is no whole mark or
-/// no whole call is text.
-#[derive(Debug)]
-pub struct ReplyParser {
-    end: usize,
-}
-
-impl ReplyParser {
-    /// For one answer.
-    pub fn new(_format: &ReplyFormat, _start: ReplyStart) -> ReplyParser {
-        ReplyParser { end: 0 }
-    }
-
-    /// Takes the next text, and appends the pieces that are certain to `pieces`.
-    pub fn push(&mut self, text: &str, pieces: &mut Vec<Piece>) {
-        let source = self.end..self.end + text.len();
-        self.end = source.end;
-        if !text.is_empty() {
-            pieces.push(Piece { kind: PieceKind::Text, text: text.to_owned(), source });
-        }
-    }
-
-    /// The answer has ended: appends what was held back.
-    pub fn finish(&mut self, _pieces: &mut Vec<Piece>) {}
-}
+#[cfg(test)]
+mod tests;

@@ -98,14 +98,14 @@ impl StopStrings {
 
 /// An automaton whose state is the longest end of the text that starts a stop string.
 #[derive(Debug)]
-struct Finder {
-    automaton: NFA,
+pub(crate) struct Finder {
+    pub(crate) automaton: NFA,
     /// The length of the start that each state stands for, in order of states.
     depths: Vec<(StateID, usize)>,
 }
 
 impl Finder {
-    fn new(strings: &[String]) -> Finder {
+    pub(crate) fn new(strings: &[String]) -> Finder {
         let automaton = NFA::builder()
             .match_kind(MatchKind::Standard)
             .prefilter(false)
@@ -126,12 +126,12 @@ impl Finder {
         finder
     }
 
-    fn start(&self) -> StateID {
+    pub(crate) fn start(&self) -> StateID {
         self.automaton.start_state(Anchored::No).expect("it searches from anywhere")
     }
 
     /// The longest stop string that ends at a state, the first of equals, and its bytes.
-    fn found(&self, state: StateID) -> Option<(usize, usize)> {
+    pub(crate) fn found(&self, state: StateID) -> Option<(usize, usize)> {
         if !self.automaton.is_match(state) {
             return None;
         }
@@ -140,7 +140,7 @@ impl Finder {
         Some((longest.as_usize(), self.automaton.pattern_len(longest)))
     }
 
-    fn depth(&self, state: StateID) -> usize {
+    pub(crate) fn depth(&self, state: StateID) -> usize {
         let at = self.depths.binary_search_by_key(&state, |&(state, _)| state);
         self.depths[at.expect("every state is a start of a stop string")].1
     }

@@ -9,6 +9,7 @@
 
 mod error;
 mod profile;
+mod reply;
 mod source;
 mod tokens;
 
@@ -137,6 +138,8 @@ impl ChatTemplate {
             words,
         };
         template.profile = profile::probe(&template, takes_developer);
+        let (format, arguments) = reply::recognize(&template, source);
+        template.profile = TemplateProfile { reply: format, arguments, ..template.profile };
         Ok(template)
     }
 

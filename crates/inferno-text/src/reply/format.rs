@@ -1,20 +1,24 @@
 //! Formats in which models write reasoning and tool calls, as data.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// Format in which a model writes reasoning and tool calls, recognized from its chat template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyFormat {
     /// Syntax of tool calls.
     pub calls: CallSyntax,
-    /// Marks around reasoning; `None` where the model is not known to reason.
+    /// Marks around reasoning: those of the template, or `<think>`, which a model may write at an answer's beginning
+    /// although its template does not know of it.
     pub reasoning: Option<ReasoningMarks>,
-    /// Whether the template shows no tools: they go to the system message, as
-    /// [`system_text`](crate::reply::system_text) writes them, and calls are written in Hermes' syntax.
+    /// Whether the template shows no tools: they go to the system message, as [`system_text`](Self::system_text) writes
+    /// them.
     pub needs_system_text: bool,
     /// Whether the template renders `tool_calls` of assistant messages. If not, they go to the message's content, as the
     /// model would write them.
     pub takes_calls: bool,
+    /// Whether the template renders calls only of messages whose `content` is null.
+    pub calls_want_null_content: bool,
     /// Whether the template renders messages of the role `tool`. If not, they become a user's messages, as
     /// [`result_text`](crate::reply::result_text) writes them.
     pub takes_results: bool,
@@ -65,6 +69,10 @@ pub struct CallSyntax {
     pub call_end: String,
     /// Text between two calls.
     pub between: String,
+    /// Whether the calls of a section are a list: between `[` and `]`, with `,` between them.
+    pub list: bool,
+    /// Whether an answer may begin with calls that have none of these texts around them.
+    pub bare: bool,
     /// The call itself.
     pub body: CallBody,
 }
@@ -132,6 +140,14 @@ impl ReplyFormat {
             .is_some_and(|marks| !marks.begin.is_empty() && tail.trim_end().ends_with(marks.begin.trim_end()))
     }
 
+    /// Text for the system message of a model whose template shows no tools: the tools (as clients send them, each an
+    /// object with `type` and `function`), and how to call them in this format.
+    pub fn system_text(&self, tools: &[Value]) -> String {
+        let arguments = Map::from_iter([("<argument>".to_owned(), Value::from("<value>"))]);
+        let example = self.calls.write(&[("<function-name>", &arguments)]);
+        super::own::system_text_with(tools, &example)
+    }
+
     /// Texts of control tokens that a [`ReplyParser`](crate::ReplyParser) must see: others may be hidden.
     pub fn marks(&self) -> Vec<&str> {
         let calls = &self.calls;
@@ -179,6 +195,7 @@ impl Default for ReplyFormat {
             reasoning: None,
             needs_system_text: true,
             takes_calls: false,
+            calls_want_null_content: false,
             takes_results: false,
             takes_parallel_calls: false,
             call_ids: CallIds::Any,
@@ -198,6 +215,8 @@ impl Default for CallSyntax {
             call_begin: "<tool_call>\n".into(),
             call_end: "\n</tool_call>".into(),
             between: "\n".into(),
+            list: false,
+            bare: false,
             body: CallBody::Json { name: "name".into(), arguments: "arguments".into(), id: None },
         }
     }

@@ -36,6 +36,49 @@ fn profiles_of_real_templates_are_right() {
     assert_eq!(profile("meetkai-functionary-medium-v3.2.jinja").arguments, inferno_text::ArgumentsForm::Text);
 }
 
+#[test]
+fn formats_of_real_templates_are_recognized() {
+    let Some(dir) = xtask::testing::data("templates") else { return };
+    let mut names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    // A line a template: its calls' first mark and a text of theirs, the end of reasoning, and the profile's flags.
+    let mut found = String::new();
+    for name in names {
+        let source = std::fs::read_to_string(dir.join(&name)).unwrap();
+        let tokenizer = tokenizer_of(&control_texts(&source));
+        let reply = parse(&source, &tokenizer).unwrap().profile().reply.clone();
+        let calls = match reply.calls.body {
+            inferno_text::CallBody::Tagged(ref tags) => tags.before_key.as_str(),
+            inferno_text::CallBody::Python => "python",
+            inferno_text::CallBody::Gemma => "gemma",
+            inferno_text::CallBody::Harmony => "harmony",
+            inferno_text::CallBody::Named { ref after_name, .. } => after_name.trim(),
+            inferno_text::CallBody::Json { ref name, .. } => name,
+        };
+        let marks = reply.reasoning.as_ref().map_or("-", |marks| marks.end.as_str());
+        let flag = |name: &'static str, is_set: bool| if is_set { name } else { "" };
+        let line = format!(
+            "{} {:?} {calls} {marks}{}{}{}{} {:?} {:?}{} {:?}\n",
+            name.to_string_lossy().trim_end_matches(".jinja"),
+            format!("{}{}", reply.calls.section_begin, reply.calls.call_begin),
+            flag(" text", reply.needs_system_text),
+            match (reply.takes_calls, reply.calls_want_null_content) {
+                (true, true) => " null-calls",
+                (true, false) => " calls",
+                _ => "",
+            },
+            flag(" results", reply.takes_results),
+            flag(" parallel", reply.takes_parallel_calls),
+            reply.call_ids,
+            reply.thinking_variables,
+            flag(" effort", reply.takes_effort),
+            reply.reasoning_fields,
+        );
+        found.push_str(&line);
+    }
+    assert_eq!(found, include_str!("formats.txt"), "{found}");
+}
+
 /// What a template calls its control tokens: everything in it that looks like one, and some that no template names.
 fn control_texts(source: &str) -> Vec<String> {
     let unnamed = ["<s>", "</s>", "<unk>", "<|endoftext|>", "<extra_id_0>", "[MASK]"];

@@ -1,0 +1,108 @@
+//! Calls that are a name and a JSON text.
+
+use super::super::json_text::{JsonNext, JsonText};
+use super::{Expected, Match, Next, Told, is_name};
+
+/// Reads `f[ARGS]{}` and its kin.
+#[derive(Debug)]
+pub(in super::super) struct NamedCall {
+    before_name: Expected,
+    after_name: Expected,
+    after_arguments: Expected,
+    /// The character that ends the name, besides white space.
+    stop: Option<char>,
+    counted: bool,
+    /// Text before the name that is a part of a counted call's id.
+    prefix: String,
+    name: String,
+    state: State,
+    arguments: JsonText,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    BeforeName,
+    Name,
+    AfterName,
+    BeforeArguments,
+    Arguments,
+    AfterArguments,
+}
+
+impl NamedCall {
+    pub(super) fn new(
+        before_name: &str,
+        after_name: &str,
+        after_arguments: &str,
+        counted: bool,
+    ) -> NamedCall {
+        NamedCall {
+            before_name: Expected::new([before_name]),
+            after_name: Expected::new([after_name]),
+            after_arguments: Expected::new([after_arguments]),
+            stop: after_name.trim_start().chars().next(),
+            counted,
+            prefix: before_name.trim().into(),
+            name: String::new(),
+            state: if before_name.trim().is_empty() { State::Name } else { State::BeforeName },
+            arguments: JsonText::default(),
+        }
+    }
+
+    pub(super) fn push(&mut self, c: char, told: &mut Told) -> Next {
+        match self.state {
+            State::BeforeName => match self.before_name.push(c) {
+                Match::More => {}
+                Match::Found(_) => self.state = State::Name,
+                Match::Other(back) => return Next::Bad(back),
+            },
+            State::Name if self.name.is_empty() && c.is_whitespace() => {}
+            State::Name if Some(c) == self.stop || c.is_whitespace() || c == '{' => {
+                if !is_name(&self.name) {
+                    return Next::Bad(0);
+                }
+                let has_text = !self.after_name.is_empty();
+                self.state = if has_text { State::AfterName } else { State::BeforeArguments };
+                if !c.is_whitespace() {
+                    return self.push(c, told);
+                }
+            }
+            State::Name if self.name.len() < 256 => self.name.push(c),
+            State::Name => return Next::Bad(0),
+            State::AfterName => match self.after_name.push(c) {
+                Match::More => {}
+                Match::Found(_) => self.state = State::BeforeArguments,
+                Match::Other(back) => return Next::Bad(back),
+            },
+            State::BeforeArguments if c.is_whitespace() => {}
+            State::BeforeArguments if c == '{' => {
+                told.call = Some(self.call());
+                self.state = State::Arguments;
+                return self.push(c, told);
+            }
+            State::BeforeArguments => return Next::Bad(0),
+            State::Arguments => match self.arguments.push(c, &mut told.arguments) {
+                JsonNext::More => {}
+                JsonNext::Bad => return Next::DoneBefore(0),
+                JsonNext::Done if self.after_arguments.is_empty() => return Next::Done,
+                JsonNext::Done => self.state = State::AfterArguments,
+            },
+            State::AfterArguments => match self.after_arguments.push(c) {
+                Match::More => {}
+                Match::Found(_) => return Next::Done,
+                Match::Other(back) => return Next::DoneBefore(back),
+            },
+        }
+        Next::More
+    }
+
+    /// Name and id.
+    fn call(&mut self) -> (String, Option<String>) {
+        match self.name.rsplit_once(':') {
+            Some((name, count)) if self.counted && count.bytes().all(|b| b.is_ascii_digit()) => {
+                (name.to_owned(), Some(format!("{}{}", self.prefix, self.name)))
+            }
+            _ => (std::mem::take(&mut self.name), None),
+        }
+    }
+}
