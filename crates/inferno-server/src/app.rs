@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use inferno_engine::{Handle, Refusal};
+use inferno_grammar::Compiler;
 use inferno_text::{ChatRenderer, Tokenizer};
 
 use crate::drain::Drain;
@@ -117,6 +118,8 @@ pub(crate) struct App {
     pub(crate) workers: Workers,
     /// Render conversations.
     pub(crate) renders: Workers,
+    /// Compiles grammars; made when the first one is asked for.
+    pub(crate) compiler: Arc<OnceLock<Compiler>>,
     /// The answer of `/tokenizer_info`, once somebody has asked for it.
     pub(crate) tokenizer_info: OnceLock<Bytes>,
     /// A step has not moved for too long.
@@ -157,6 +160,7 @@ impl App {
             room: Room::new(settings.bodies_bytes),
             workers: Workers::new("reading", n_processors.clamp(2, 4), settings.return_memory),
             renders: Workers::new("template", RENDERS, settings.return_memory),
+            compiler: Arc::default(),
             tokenizer_info: OnceLock::new(),
             stalled: AtomicBool::new(false),
             started: Instant::now(),

@@ -83,6 +83,15 @@ impl Reading {
         }
     }
 
+    /// Compiles a grammar on a thread for that when it is the request's turn: it takes time, however few the bytes.
+    pub(crate) async fn compile<T: Send + 'static>(
+        &self,
+        app: &App,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        app.workers.run(self.line, 0, move |_| work()).await
+    }
+
     /// Does work that calls the chat template, on a thread for that when it is the request's turn. It takes any time,
     /// however few the bytes.
     pub(crate) async fn render<T: Send + 'static>(

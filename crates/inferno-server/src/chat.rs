@@ -3,34 +3,50 @@
 use std::sync::Arc;
 
 use inferno_engine::{Distribution, Logprobs};
-use inferno_text::{
-    ArgumentsForm, ChatRenderer, ContentForm, RenderOptions, Rendered, Stopped, TemplateError, Tokenizer,
-    text_part,
-};
+use inferno_text::{ChatRenderer, RenderOptions, Rendered, RenderedPart, ReplyStart, Stopped, Tokenizer};
 use serde_json::{Map, Value};
 
 use crate::app::{App, Template, Text};
 use crate::body::{self, Reading};
 use crate::completion;
 use crate::error::ApiError;
-use crate::fields::{Fields, expected_at};
+use crate::fields::Fields;
 use crate::json::Limits;
-use crate::options::{self, Options};
+use crate::options::{self, Options, ReplyOptions};
 use crate::settings::Settings;
 use crate::unsupported;
 use crate::workers::Cancel;
 
 mod calls;
+mod form;
+mod messages;
+mod prefill;
 mod thinking;
+mod tools;
+
+pub(crate) use thinking::Thinking;
+pub(crate) use tools::Tools;
 
 /// What a template is given.
 #[derive(Debug)]
 pub(crate) struct Conversation {
     messages: Vec<Value>,
+    pub(crate) tools: Option<Tools>,
+    pub(crate) thinking: Thinking,
     add_generation_prompt: bool,
+    /// Whether the answer goes on from the text of the last message.
+    continues: bool,
     variables: Map<String, Value>,
     /// Limits of JSON in strings.
     limits: Limits,
+}
+
+/// A prompt as the engine gets it.
+#[derive(Debug)]
+pub(crate) struct Prompt {
+    pub(crate) tokens: Vec<u32>,
+    /// Its last text, control tokens included: it tells whether the answer begins within reasoning.
+    pub(crate) tail: String,
 }
 
 impl Conversation {
@@ -47,15 +63,16 @@ pub(crate) struct Chat {
     pub(crate) options: Options,
 }
 
+/// Bytes of a prompt's end in which marks of reasoning are looked for.
+const TAIL: usize = 256;
+
 /// Bytes of text per token, at most.
 const LONGEST_TOKEN: usize = 1024;
-
-/// Who may speak. `developer` is the newer name of `system`.
-const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
 impl Chat {
     pub(crate) fn read(body: Map<String, Value>, app: &App) -> Result<Chat, ApiError> {
         let mut fields = Fields::new(body);
+        let conversation = Conversation::read(&mut fields, &app.settings, &app.text)?;
         let mut options = Options::read(&mut fields, &app.settings, &app.text.tokenizer)?;
         if options.max_tokens == Some(0) {
             return Err(ApiError::invalid("max_tokens", "`max_tokens` is 0, expected 1 or more"));
@@ -71,7 +88,6 @@ impl Chat {
             }
             _ => {}
         }
-        let conversation = Conversation::read(&mut fields, &app.settings, &app.text)?;
         // The start token is there once, whether template or tokenizer writes it.
         if fields.boolean("add_special_tokens")? == Some(false) && app.text.tokenizer.add_bos() {
             let message = "`add_special_tokens` is false, which is not supported here: chats of this model begin with its \
@@ -91,17 +107,11 @@ impl Conversation {
         text: &Text,
     ) -> Result<Conversation, ApiError> {
         let mut variables = variables(fields, settings)?;
-        let (thinks, effort) = thinking::read(fields)?;
-        if let Some(effort) = effort {
-            if effort == "none" {
-                variables.entry("enable_thinking").or_insert(Value::Bool(false));
-            }
-            variables.entry("reasoning_effort").or_insert(Value::String(effort));
-        }
-        if let Some(thinks) = thinks {
-            variables.insert("enable_thinking".into(), thinks.into());
-        }
-        let add_generation_prompt = fields.boolean("add_generation_prompt")?.unwrap_or(true);
+        let profile = text.template.renderer().map(ChatRenderer::profile);
+        let mut thinking = thinking::read(fields)?;
+        thinking.set(&mut variables, settings, profile);
+        let tools = tools::read(fields, settings)?;
+        let (add_generation_prompt, mut continues) = prefill::read(fields)?;
         let messages = match fields.take("messages") {
             Some(Value::Array(messages)) => messages,
             Some(other) => return Err(fields.expected("messages", &other, "an array of messages")),
@@ -112,9 +122,27 @@ impl Conversation {
             let message = format!("`messages` has {} messages, expected 1 to {most}", messages.len());
             return Err(ApiError::invalid("messages", message));
         }
-        let read = |(i, message)| self::message(i, message, text.template.renderer());
-        let messages = messages.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
-        Ok(Conversation { messages, add_generation_prompt, variables, limits: Limits::of(settings) })
+        let read = |(i, message)| messages::read(i, message, text.template.renderer());
+        let mut messages = messages.into_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+        let limits = Limits::of(settings);
+        calls::complete(&mut messages, limits)?;
+        continues |= prefill::take_marks(&mut messages)?;
+        prefill::check(&messages, continues)?;
+        Ok(Conversation { messages, tools, thinking, add_generation_prompt, continues, variables, limits })
+    }
+
+    /// How the parts of the answer to a prompt that ends with `tail` are told.
+    pub(crate) fn reply(&self, tail: &str, template: &Template) -> ReplyOptions {
+        let format = template.renderer().map(|renderer| &renderer.profile().reply);
+        let tools = self.tools.iter().flat_map(|tools| &tools.callable);
+        ReplyOptions {
+            start: ReplyStart {
+                in_reasoning: format.is_some_and(|format| format.opens_reasoning(tail)),
+                splits_reasoning: self.thinking.splits,
+                tools: tools.map(|tool| (tool.name.clone(), tool.parameters.clone())).collect(),
+            },
+            hides_reasoning: !self.thinking.shows,
+        }
     }
 
     /// Bytes of text in it, about.
@@ -127,7 +155,8 @@ impl Conversation {
                 _ => 8,
             }
         }
-        self.messages.iter().map(size).sum()
+        let tools = self.tools.iter().flat_map(|tools| &tools.shown);
+        self.messages.iter().chain(tools).map(size).sum()
     }
 
     /// Refuses a conversation that cannot fit before it is rendered. Templates leave out thoughts of the assistant and the
@@ -163,27 +192,25 @@ impl Conversation {
                 return Err(ApiError::bad_request(message));
             }
         };
+        // Only a template that takes tools is given them: others have them in a system message.
+        let shown = self.tools.as_ref().map(|tools| &tools.shown[..]);
+        let profile = template.profile();
         let options = RenderOptions {
-            add_generation_prompt: self.add_generation_prompt,
+            add_generation_prompt: self.add_generation_prompt && !self.continues,
+            tools: shown.map(|tools| tools.to_vec().into()),
             extra: self.variables.clone(),
             max_bytes: self.most_bytes(text.context_len),
             ..RenderOptions::default()
         };
-        let render = |messages: &[Value]| template.render(messages, &options);
-        // Most templates write arguments as JSON themselves, some paste the text that clients send.
-        let wants = template.profile().arguments;
-        let converted = match wants {
-            ArgumentsForm::Object => calls::with_objects(&self.messages, self.limits),
-            ArgumentsForm::Text => calls::with_texts(&self.messages),
-        };
-        let first = converted.as_deref().map(render);
-        let rendered = match first {
-            Some(Err(TemplateError::Stopped { .. } | TemplateError::Refused { .. })) | None => {
-                render(&self.messages)
+        let mut messages = form::of(&self.messages, shown, profile, self.limits);
+        let rendered = match self.continues {
+            true => {
+                let mark = prefill::mark(&mut messages);
+                template.render(&messages, &options).map(|rendered| prefill::cut(rendered, &mark))
             }
-            Some(done) => done,
+            false => template.render(&messages, &options).map(Ok),
         };
-        rendered.map_err(|e| ApiError::template(&e, text.context_len))
+        rendered.map_err(|e| ApiError::template(&e, text.context_len))?
     }
 
     /// Limit of a prompt's text: more than any prompt that fits the context has, and room to show a longer one.
@@ -213,7 +240,7 @@ pub(crate) async fn prompt(
     app: &App,
     reading: &Reading,
     most_tokens: usize,
-) -> Result<(Conversation, Vec<u32>), ApiError> {
+) -> Result<(Conversation, Prompt), ApiError> {
     let (text, size) = (Arc::clone(&app.text), conversation.size());
     let check =
         move |_: &Cancel| conversation.check_length(&text.tokenizer, most_tokens).map(|()| conversation);
@@ -224,10 +251,29 @@ pub(crate) async fn prompt(
         let is_cancelled = || cancel.is_set();
         let bounds = body::bounds(completion::exact(most_tokens), &is_cancelled);
         let tokens = text.tokenizer.encode_rendered_within(&rendered, bounds);
-        tokens.map_err(|stopped| ApiError::stopped(stopped, "messages", most_tokens))
+        let tokens = tokens.map_err(|stopped| ApiError::stopped(stopped, "messages", most_tokens))?;
+        Ok(Prompt { tokens, tail: tail(&rendered, &text.tokenizer) })
     };
-    let tokens = reading.run(app, size, work).await?;
-    Ok((conversation, tokens))
+    let prompt = reading.run(app, size, work).await?;
+    Ok((conversation, prompt))
+}
+
+/// The last text of a prompt, long enough for any mark.
+fn tail(rendered: &Rendered, tokenizer: &Tokenizer) -> String {
+    let mut tail = String::new();
+    for part in rendered.parts.iter().rev() {
+        let text = match part {
+            &RenderedPart::Token(id) => tokenizer.token_text(id).unwrap_or_default(),
+            RenderedPart::Text(text) => text,
+        };
+        let start =
+            (0..=text.len().saturating_sub(TAIL)).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+        tail.insert_str(0, &text[start..]);
+        if tail.len() >= TAIL {
+            break;
+        }
+    }
+    tail
 }
 
 fn variables(fields: &mut Fields, settings: &Settings) -> Result<Map<String, Value>, ApiError> {
@@ -251,118 +297,4 @@ fn variables(fields: &mut Fields, settings: &Settings) -> Result<Map<String, Val
         return Err(ApiError::invalid(NAME, format!("`{NAME}` may not set `{name}`")));
     }
     Ok(variables)
-}
-
-/// Checks a message, and brings it into the form that templates know.
-fn message(i: usize, message: Value, template: Option<&dyn ChatRenderer>) -> Result<Value, ApiError> {
-    let path = |name: &str| format!("messages[{i}].{name}");
-    let Value::Object(mut message) = message else {
-        return Err(expected_at(&format!("messages[{i}]"), &message, "an object with `role` and `content`"));
-    };
-    // As DeepSeek, Mistral and Kimi ask that the answer go on from their words.
-    for name in ["prefix", "partial"] {
-        if message.get(name) == Some(&Value::Bool(true)) {
-            let path = path(name);
-            let message = format!(
-                "`{path}` is not supported: use `/v1/completions` with the text of `/apply-template`"
-            );
-            return Err(ApiError::unsupported(path, message));
-        }
-    }
-    let role = match message.get("role") {
-        Some(Value::String(role)) if ROLES.contains(&role.as_str()) => role.clone(),
-        other => {
-            let found = other.unwrap_or(&Value::Null);
-            return Err(expected_at(&path("role"), found, &format!("one of {}", ROLES.join(", "))));
-        }
-    };
-    let profile = template.map(ChatRenderer::profile);
-    let is_system = role == "developer" && !profile.is_some_and(|profile| profile.takes_developer);
-    let role = if is_system { "system" } else { role.as_str() };
-    let calls = message.get("tool_calls").filter(|calls| !calls.is_null());
-    if let Some(calls) = calls {
-        calls::check(&path("tool_calls"), calls)?;
-    }
-    let form = profile.map_or(ContentForm::Text, |profile| profile.content(role));
-    let refusal = message.get("refusal").filter(|refusal| refusal.is_string()).cloned();
-    let content = match (message.get_mut("content").map(Value::take), refusal) {
-        (Some(Value::String(text)), _) => form.of_text(text),
-        (Some(Value::Array(parts)), _) => {
-            let texts = texts(&path("content"), parts)?;
-            match form {
-                ContentForm::Text => Value::String(texts.join("\n")),
-                ContentForm::Parts | ContentForm::Both => texts.into_iter().map(text_part).collect(),
-            }
-        }
-        // The words in which OpenAI's models decline.
-        (None | Some(Value::Null), Some(Value::String(refusal))) if role == "assistant" => {
-            message.insert("refusal".into(), Value::Null);
-            form.of_text(refusal)
-        }
-        // An answer of calls alone, of thoughts alone, or of nothing.
-        (None | Some(Value::Null), _) if role == "assistant" => match form {
-            ContentForm::Text | ContentForm::Both => "".into(),
-            ContentForm::Parts => Value::Array(Vec::new()),
-        },
-        (None | Some(Value::Null), _) => {
-            let message = format!("`{}` is missing: a string, or an array of text parts", path("content"));
-            return Err(ApiError::missing(path("content"), message));
-        }
-        (Some(other), _) => {
-            return Err(expected_at(&path("content"), &other, "a string or an array of text parts"));
-        }
-    };
-    message.insert("role".into(), role.into());
-    message.insert("content".into(), content);
-    // Keys keep their order, which templates that write a whole message show. Of the two names for an assistant's
-    // thoughts templates know the longer one.
-    let has_both = message.get("reasoning_content").is_some_and(|thoughts| !thoughts.is_null());
-    let known =
-        message.into_iter().filter(|(key, value)| !(value.is_null() || has_both && key == "reasoning"));
-    let renamed = known.map(|(key, value)| match key.as_str() {
-        "reasoning" => ("reasoning_content".to_owned(), value),
-        _ => (key, value),
-    });
-    Ok(Value::Object(renamed.collect()))
-}
-
-/// Kinds of parts that hold no text.
-const MEDIA: [&str; 16] = [
-    "image_url",
-    "image",
-    "input_image",
-    "image_file",
-    "image_embeds",
-    "audio",
-    "audio_url",
-    "input_audio",
-    "audio_embeds",
-    "video",
-    "video_url",
-    "input_video",
-    "file",
-    "input_file",
-    "file_url",
-    "document",
-];
-
-/// The texts of parts.
-fn texts(path: &str, parts: Vec<Value>) -> Result<Vec<String>, ApiError> {
-    let text = |(i, part): (usize, Value)| {
-        let path = format!("{path}[{i}]");
-        let kind = part["type"].as_str();
-        // Some clients leave the kind out, and name the member by it.
-        let keys = part.as_object().into_iter().flat_map(|part| part.keys().map(String::as_str));
-        if let Some(kind) = kind.into_iter().chain(keys).find(|kind| MEDIA.contains(kind)) {
-            let message =
-                format!("`{path}` is of type `{kind}`, which is not supported: the model reads text only");
-            return Err(ApiError::unsupported(path, message));
-        }
-        match (kind, &part["text"], &part["refusal"]) {
-            (Some("text" | "input_text" | "output_text"), Value::String(text), _)
-            | (Some("refusal"), _, Value::String(text)) => Ok(text.clone()),
-            _ => Err(expected_at(&path, &part, "a part like {\"type\": \"text\", \"text\": \"…\"}")),
-        }
-    };
-    parts.into_iter().enumerate().map(text).collect()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use inferno_engine::{Event, Miss, Request, RequestId, TokenLogprob, Usage};
+use inferno_engine::{Event, Grammar, Miss, Request, RequestId, TokenLogprob, Usage};
 use inferno_reply::CompletionText;
 
 use crate::access::{AccessLine, Finishes, Generated};
@@ -132,6 +132,13 @@ impl Generation {
             self.choices.push(Choice::new(text, &rules, options));
             stop_conditions.extend(stop);
         }
+        let constrain = |_| {
+            options
+                .grammar
+                .as_ref()
+                .map(|grammar| Box::new(grammar.constrain(job.max_tokens)) as Box<dyn Grammar>)
+        };
+        let grammars = (0..self.n).filter_map(constrain).collect();
         let tokens = job.tokens.clone();
         let request = Request {
             n: options.n,
@@ -142,6 +149,7 @@ impl Generation {
             deadline: options.deadline,
             prompt_logprobs: job.prompt_logprobs,
             stop_conditions,
+            grammars,
             speculate: self.app.settings.speculate,
             ..Request::new(job.tokens, job.max_tokens)
         };

@@ -29,6 +29,7 @@ mod eviction;
 mod exposition;
 mod fields;
 mod generation;
+mod grammar;
 mod guard;
 mod health;
 mod inbox;
@@ -49,6 +50,7 @@ mod routes;
 mod server;
 mod settings;
 mod stream;
+mod structure;
 #[cfg(test)]
 mod tests;
 mod tokenizer_info;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inferno_engine::Sampling;
-use inferno_text::{StopStrings, StopText, Tokenizer};
+use inferno_grammar::Compiled;
+use inferno_text::{ReplyStart, StopStrings, StopText, Tokenizer};
 use serde_json::Value;
 
 use crate::error::{ApiError, shown};
 use crate::fields::{Fields, agreed, expected_at, integer};
 use crate::settings::Settings;
+use crate::structure::{self, Structure};
 
 mod sampling;
 
@@ -38,6 +40,20 @@ pub(crate) struct Options {
     pub(crate) return_token_ids: bool,
     /// Tokens are called `token_id:7` in log-probabilities.
     pub(crate) tokens_as_ids: bool,
+    /// The form that the answer must have.
+    pub(crate) structure: Option<Structure>,
+    /// The grammar of every choice.
+    pub(crate) grammar: Option<Arc<Compiled>>,
+    pub(crate) reply: ReplyOptions,
+}
+
+/// What the parts of an answer are told by.
+#[derive(Debug, Clone, Default)]
+#[allow(dead_code, reason = "the reply layer reads it")]
+pub(crate) struct ReplyOptions {
+    pub(crate) start: ReplyStart,
+    /// Whether reasoning that is told apart is left out of the response.
+    pub(crate) hides_reasoning: bool,
 }
 
 /// How a stream is wanted.
@@ -81,9 +97,7 @@ impl Options {
         if fields.peek("best_of").and_then(Value::as_u64) == Some(n as u64) {
             fields.take("best_of");
         }
-        if let Some(format) = fields.take("response_format") {
-            response_format(&format)?;
-        }
+        let structure = structure::read(fields, settings)?;
         let salt = fields.string("cache_salt", NAME_BYTES)?;
         if salt.as_deref() == Some("") {
             return Err(ApiError::invalid(
@@ -112,6 +126,9 @@ impl Options {
             deadline: [deadline, settings.deadline].into_iter().flatten().min(),
             return_token_ids: fields.boolean("return_token_ids")?.unwrap_or(false),
             tokens_as_ids: fields.boolean("return_tokens_as_token_ids")?.unwrap_or(false),
+            structure,
+            grammar: None,
+            reply: ReplyOptions::default(),
         })
     }
 }
@@ -167,19 +184,6 @@ fn stream(fields: &mut Fields) -> Result<Option<StreamOptions>, ApiError> {
         None => (false, false),
     };
     Ok(Some(StreamOptions { include_usage, continuous_usage, return_progress, timings_per_token }))
-}
-
-fn response_format(format: &Value) -> Result<(), ApiError> {
-    match format["type"].as_str() {
-        Some("text") => Ok(()),
-        Some(other @ ("json_object" | "json_schema")) => Err(ApiError::unsupported(
-            "response_format",
-            format!(
-                "`response_format` of type `{other}` is not supported yet: describe the form in the prompt"
-            ),
-        )),
-        _ => Err(expected_at("response_format", format, "`{\"type\": \"text\"}`")),
-    }
 }
 
 /// Is that a name of the model?

@@ -24,7 +24,9 @@ use crate::options::{Options, check_model};
 use crate::registry::{Known, Registry};
 use crate::wire::{Dialect, Label};
 use crate::workers::Cancel;
-use crate::{admin, body, guard, health, log, metrics, models, stream, tokenizer_info, tokens, whole};
+use crate::{
+    admin, body, grammar, guard, health, log, metrics, models, stream, tokenizer_info, tokens, whole,
+};
 
 /// All routes, with everything that stands before them.
 pub(crate) fn router(app: &Arc<App>) -> Router {
@@ -84,15 +86,21 @@ async fn chat_completions(
     unread: Unread,
 ) -> Result<Response, ApiError> {
     let (object, reading) = body::object(&app, unread).await?;
-    let Chat { conversation, options } = Chat::read(object, &app)?;
+    let Chat { conversation, mut options } = Chat::read(object, &app)?;
     let pass = admit(&app, &caller, &options, 1)?;
-    let (conversation, tokens) = chat::prompt(conversation, &app, &reading, app.most_tokens()).await?;
+    let structure = options.structure.take();
+    options.grammar =
+        grammar::compile(&app, &reading, structure, conversation.tools.as_ref(), &options).await?;
+    let (conversation, prompt) = chat::prompt(conversation, &app, &reading, app.most_tokens()).await?;
+    options.reply = conversation.reply(&prompt.tail, &app.text.template);
+    let tokens = prompt.tokens;
     drop(reading);
     if app.settings.log_text {
         log::text(&line.request_id, "messages", &conversation.messages_shown());
     }
     let room = room(&app, &tokens, options.max_tokens)?;
     let job = Job { max_tokens: options.max_tokens.unwrap_or(room), tokens, prompt_logprobs: None };
+    check_fits(&options, &job)?;
     let ask = Ask { route: "/v1/chat/completions", dialect: Dialect::Chat, echo: Vec::new(), line, pass };
     ask.answer(&app, caller, vec![job], options).await
 }
@@ -104,8 +112,11 @@ async fn completions(
     unread: Unread,
 ) -> Result<Response, ApiError> {
     let (object, reading) = body::object(&app, unread).await?;
-    let completion = Completion::read(object, &app)?;
+    let mut completion = Completion::read(object, &app)?;
     let pass = admit(&app, &caller, &completion.options, completion.prompts.len())?;
+    let structure = completion.options.structure.take();
+    completion.options.grammar =
+        grammar::compile(&app, &reading, structure, None, &completion.options).await?;
     let text = Arc::clone(&app.text);
     let (size, most_tokens) = (completion.size(), app.most_tokens());
     let work = move |cancel: &Cancel| {
@@ -131,7 +142,9 @@ async fn completions(
     let mut jobs = Vec::with_capacity(prompts.len());
     for tokens in prompts {
         let max_tokens = completion.max_tokens(room(&app, &tokens, completion.options.max_tokens)?);
-        jobs.push(Job { tokens, max_tokens, prompt_logprobs });
+        let job = Job { tokens, max_tokens, prompt_logprobs };
+        check_fits(&completion.options, &job)?;
+        jobs.push(job);
     }
     let ask = Ask { route: "/v1/completions", dialect: Dialect::Completion, echo, line, pass };
     ask.answer(&app, caller, jobs, completion.options).await
@@ -157,6 +170,16 @@ fn room(app: &App, tokens: &[u32], asked: Option<usize>) -> Result<usize, ApiErr
     match most.checked_sub(tokens.len()) {
         Some(room) if asked.unwrap_or(1) <= room => Ok(room),
         _ => Err(ApiError::context(tokens.len(), asked, most)),
+    }
+}
+
+/// Checks that an answer of the grammar fits into the job's limit; a job that makes nothing has no answer.
+fn check_fits(options: &Options, job: &Job) -> Result<(), ApiError> {
+    match &options.grammar {
+        Some(grammar) if job.max_tokens > 0 => {
+            grammar::check_fits(grammar.shortest(), job.max_tokens, options.max_tokens)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -74,6 +74,12 @@ pub struct Settings {
     pub template_variables: usize,
     /// See above.
     pub template_variable_bytes: usize,
+    /// Tools of a chat.
+    pub tools: usize,
+    /// Whether models reason that can do without, where a request does not say; `None` is as their template has it.
+    pub thinking: Option<bool>,
+    /// Tokens of reasoning at most, where a request does not say.
+    pub thinking_budget: Option<usize>,
 
     /// How long a stream may hold its status line back for the first token.
     pub hold: Duration,
@@ -167,6 +173,9 @@ impl Default for Settings {
             messages: 2048,
             template_variables: 16,
             template_variable_bytes: 16 << 10,
+            tools: 128,
+            thinking: None,
+            thinking_budget: None,
             hold: seconds(5),
             keep_alive: seconds(5),
             pending_events: 256,

@@ -27,7 +27,7 @@ pub(crate) async fn tokenize(State(app): State<Arc<App>>, unread: Unread) -> Res
         let conversation = Conversation::read(&mut fields, &app.settings, &app.text)?;
         unsupported::check_prompt(&fields.into_rest())?;
         check_size("messages", conversation.size(), app.settings.tokenize_bytes)?;
-        chat::prompt(conversation, &app, &reading, usize::MAX).await?.1
+        chat::prompt(conversation, &app, &reading, usize::MAX).await?.1.tokens
     } else {
         text_tokens(&app, &mut fields, &reading).await?
     };

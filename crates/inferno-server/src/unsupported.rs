@@ -63,23 +63,12 @@ fn check(rest: &Map<String, Value>, tables: &[&[Row]]) -> Result<(), ApiError> {
             if let Some(value) = rest.get(name)
                 && !value.is_null()
                 && !neutral.iter().any(|neutral| neutral.is(value))
-                && !are_unwanted_tools(name, rest)
             {
                 return Err(ApiError::unsupported(name, format!("`{name}` is not supported: {advice}")));
             }
         }
     }
     Ok(())
-}
-
-/// Tools that the model is told not to use: it is not told of them either.
-fn are_unwanted_tools(name: &str, rest: &Map<String, Value>) -> bool {
-    let choice = match name {
-        "tools" => "tool_choice",
-        "functions" => "function_call",
-        _ => return false,
-    };
-    rest.get(choice).and_then(Value::as_str) == Some("none")
 }
 
 impl Is {

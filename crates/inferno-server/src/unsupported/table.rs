@@ -3,12 +3,9 @@
 use super::Is::{AtMost, False, List, Number, Object, Text, True, Words};
 use super::{Is, Row};
 
-const GRAMMAR: &str = "structured output is not there yet: describe the form in the prompt";
-const TOOLS: &str =
-    "tool calls are not there yet: describe the tools in the prompt, or set `tool_choice` to \"none\"";
+const GRAMMAR: &str = "use `response_format`, `structured_outputs` or `grammar`";
 const SAMPLER: &str = "this sampler is not there yet: leave it out";
 const LENGTH: &str = "the name here is `max_completion_tokens` or `max_tokens`";
-const BUDGET: &str = "a budget for thinking is not there: use `max_completion_tokens`";
 const CUT: &str = "nothing is cut here: shorten the prompt";
 const MEDIA: &str = "the model reads text only";
 const BESIDE: &str = "write its members beside the others, not in an object of their own";
@@ -28,15 +25,12 @@ const NONE_AT_ALL: &[Is] = &[Text(""), List, Object];
 
 /// Parameters that would change a prompt made of messages.
 pub(super) const PROMPT: &[Row] = &[
-    (&["tools", "functions"], NO_ITEMS, TOOLS),
-    (&["tool_choice", "function_call"], &[Text("none"), Text("auto")], TOOLS),
     (&["chat_template"], NO_TEXT, "templates in requests are not taken: the model's own is used"),
     (
         &["chat_template_id", "template"],
         NO_TEXT,
         "templates in requests are not taken: the model's own is used",
     ),
-    (&["continue_final_message"], OFF, "use `/v1/completions` with the text of `/apply-template`"),
     (&["documents"], NO_ITEMS, "write them into the messages"),
     (&["system", "instructions"], &[Text(""), List], "write it as a message whose `role` is \"system\""),
     (&["truncate_prompt_tokens", "truncate", "truncate_sequence", "truncate_input_tokens"], OFF, CUT),
@@ -61,18 +55,23 @@ pub(super) const COMPLETIONS: &[Row] = &[
     (&["messages"], NO_ITEMS, CHAT_ONLY),
     (&["chat_template_kwargs"], &[Object], CHAT_ONLY),
     (&["enable_thinking", "think", "thinking", "reasoning_effort"], NEVER, CHAT_ONLY),
+    (&["reasoning_budget", "reasoning_budget_tokens", "thinking_budget_tokens"], &[Number(-1.0)], CHAT_ONLY),
+    (&["thinking_budget", "thinking_token_budget", "max_thinking_tokens"], &[Number(-1.0)], CHAT_ONLY),
+    (&["reasoning_format"], &[Text("none"), Text("auto"), Text("")], CHAT_ONLY),
+    (&["separate_reasoning"], OFF, CHAT_ONLY),
+    (&["include_reasoning"], &[True], CHAT_ONLY),
+    (&["tools", "functions"], NO_ITEMS, CHAT_ONLY),
+    (&["tool_choice", "function_call"], &[Text("none"), Text("auto")], CHAT_ONLY),
     (&["add_generation_prompt"], &[True], CHAT_ONLY),
+    (&["continue_final_message"], OFF, CHAT_ONLY),
 ];
 
 /// Parameters that would change an answer to any prompt.
 pub(super) const GENERATION: &[Row] = &[
-    // The form of an answer. `{}` as a schema is any JSON.
-    (&["grammar", "guided_regex", "guided_grammar", "regex", "ebnf"], NO_TEXT, GRAMMAR),
-    (&["json_schema", "format", "structural_tag"], NO_TEXT, GRAMMAR),
-    (&["guided_json"], NEVER, GRAMMAR),
-    (&["guided_choice"], NO_ITEMS, GRAMMAR),
-    (&["structured_outputs"], &[Object], GRAMMAR),
-    (&["grammar_lazy"], OFF, GRAMMAR),
+    // The form of an answer.
+    (&["format"], NO_TEXT, GRAMMAR),
+    (&["grammar_lazy"], OFF, "use `tools`, whose calls are constrained from their first token on"),
+    (&["grammar_triggers", "preserved_tokens"], NO_ITEMS, "use `structured_outputs` with a `structural_tag`"),
     (&["stop_regex"], &[Text(""), List], "regular expressions do not stop an answer here: use `stop`"),
     // Samplers.
     (&["typical_p", "tfs", "tfs_z", "guidance_scale", "encoder_repetition_penalty"], &[Number(1.0)], SAMPLER),
@@ -126,12 +125,13 @@ pub(super) const GENERATION: &[Row] = &[
     (&["max_time"], NEVER, "use `deadline_ms`, in milliseconds"),
     (&["n_indent", "n_discard"], &[Number(0.0)], "a context is never shifted, and lines are not looked at"),
     (&["num_ctx", "n_ctx", "max_context_length"], NEVER, "the context is the server's (`--context`)"),
-    // Thinking.
-    (&["reasoning_budget", "reasoning_budget_tokens", "thinking_budget_tokens"], &[Number(-1.0)], BUDGET),
-    (&["thinking_budget", "thinking_token_budget", "max_thinking_tokens"], NEVER, BUDGET),
-    (&["reasoning_format"], &[Text("none"), Text("auto"), Text("")], "thinking is part of the text here"),
-    (&["separate_reasoning", "reasoning_control"], OFF, "thinking is part of the text here"),
-    (&["include_reasoning", "stream_reasoning"], &[True], "thinking is part of the text here"),
+    // Reasoning.
+    (&["reasoning_control"], OFF, "the names here are `enable_thinking` and `reasoning_budget`"),
+    (
+        &["stream_reasoning"],
+        &[True],
+        "reasoning is streamed as it comes: use `include_reasoning` to leave it out",
+    ),
     // More in the answer, or less.
     (&["logprob_token_ids"], NO_ITEMS, "use `top_logprobs`"),
     (&["prompt_logprobs", "logprob_start_len"], NEVER, "use `/v1/completions` with `echo` and `logprobs`"),

@@ -25,38 +25,19 @@ fn defaults_of_those_who_know_a_parameter_are_taken() {
 fn a_value_that_is_empty_and_no_default_asks_for_something() {
     for (name, value) in [
         ("prompt_logprobs", json!(0)),
-        ("json_schema", json!({})),
-        ("guided_json", json!({})),
-        ("reasoning_budget", json!(0)),
-        ("thinking_token_budget", json!(0)),
         ("detokenize", json!(false)),
-        ("include_reasoning", json!(false)),
         ("typical_p", json!(0)),
         ("typical_p", json!(false)),
         ("samplers", json!([])),
+        ("grammar_lazy", json!(true)),
         ("best_of", json!(0)),
         ("truncate_prompt_tokens", json!(0)),
         ("num_predict", json!(0)),
         ("modalities", json!(["text", "audio"])),
-        ("reasoning_format", json!("deepseek")),
-        ("tools", json!("x")),
-        ("tool_choice", json!({ "type": "function" })),
         ("suffix", json!(false)),
     ] {
         assert_eq!(refused(json!({ name: value })).as_deref(), Some(name), "{value}");
     }
-}
-
-#[test]
-fn tools_that_may_not_be_called_are_taken() {
-    let tools = json!([{ "type": "function", "function": { "name": "f" } }]);
-    assert_eq!(refused(json!({ "tools": tools, "tool_choice": "none" })), None);
-    assert_eq!(refused(json!({ "functions": tools, "function_call": "none" })), None);
-    for choice in [json!("auto"), json!(null), json!("required"), json!({ "type": "none" })] {
-        let param = refused(json!({ "tools": tools, "tool_choice": choice }));
-        assert_eq!(param.as_deref(), Some("tools"), "{choice}");
-    }
-    assert_eq!(refused(json!({ "tools": tools, "function_call": "none" })).as_deref(), Some("tools"));
 }
 
 #[test]

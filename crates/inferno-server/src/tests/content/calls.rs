@@ -21,6 +21,10 @@ fn render(call: &str, arguments: &Value) -> Result<String, ApiError> {
 }
 
 fn render_all(template: &str, messages: &Value) -> Result<String, ApiError> {
+    render_body(template, &json!({ "messages": messages }))
+}
+
+fn render_body(template: &str, body: &Value) -> Result<String, ApiError> {
     let ember = xtask::testing::root().join("crates/inferno/models/ember/ember-q8_0.gguf");
     let tokenizer = Tokenizer::from_metadata(Gguf::open(&ember).unwrap().metadata()).unwrap();
     let template = ChatTemplate::new(template, Arc::new(tokenizer.template_tokens())).unwrap();
@@ -29,7 +33,6 @@ fn render_all(template: &str, messages: &Value) -> Result<String, ApiError> {
         template: Template::Usable(Arc::new(template)),
         context_len: 2048,
     };
-    let body = json!({ "messages": messages });
     let mut fields = Fields::new(body.as_object().unwrap().clone());
     let conversation = Conversation::read(&mut fields, &Settings::default(), &text)?;
     conversation.render(&text).map(|rendered| rendered.text(&text.tokenizer))
@@ -101,16 +104,118 @@ fn arguments_come_as_the_template_takes_them() {
 }
 
 #[test]
-fn arguments_that_are_no_object_are_text_and_never_our_fault() {
+fn arguments_that_are_no_object_are_refused_with_their_place() {
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(5000), "]".repeat(5000));
     let wide = format!("{{\"a\":[{}1]}}", "1,".repeat(300_000));
-    for arguments in ["{", "[1]", "1", "\"x\"", "null", "{\"a\":1,\"a\":2}", "{\"a\":1}x", "{\"a\":1e999}"] {
-        assert_eq!(render(BOTH, &json!(arguments)).unwrap(), arguments);
-        let error = render(OBJECTS, &json!(arguments)).unwrap_err();
-        assert_eq!((error.status.as_u16(), error.param.as_deref()), (400, Some("messages")), "{arguments}");
+    let texts = ["{", "[1]", "1", "\"x\"", "{\"a\":1,\"a\":2}", "{\"a\":1}x", "{\"a\":1e999}", &deep, &wide];
+    for arguments in texts {
+        let error = render(BOTH, &json!(arguments)).unwrap_err();
+        let found = (error.status.as_u16(), error.param.as_deref());
+        assert_eq!(found, (400, Some("messages[0].tool_calls[0].function.arguments")), "{}", error.message);
     }
-    for arguments in [deep, wide] {
-        assert_eq!(render(BOTH, &json!(arguments)).unwrap(), arguments);
-        assert_eq!(render(OBJECTS, &json!(arguments)).unwrap_err().status.as_u16(), 400);
+    // No arguments at all are an object of nothing.
+    assert_eq!(render(BOTH, &json!("null")).unwrap(), "{}");
+    assert_eq!(render(BOTH, &Value::Null).unwrap(), "{}");
+}
+
+const RESULTS: &str = "{% for m in messages %}{% for c in m.tool_calls %}{{ c.id }}={{ c.function.name }};{% endfor %}\
+                       {% if m.role == 'tool' %}{{ m.tool_call_id }}:{{ m.name }}={{ m.content }};{% endif %}{% endfor %}";
+
+#[test]
+fn ids_and_names_that_clients_leave_out_are_filled_in_by_order() {
+    let call = |id: Value, name: &str| json!({ "id": id, "function": { "name": name, "arguments": "{}" } });
+    let calls = json!([call(Value::Null, "f"), call(json!("x"), "g"), call(json!(""), "h")]);
+    let result = |members: Value| {
+        let mut message = json!({ "role": "tool", "content": "r" });
+        message.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        message
+    };
+    let messages = json!([
+        { "role": "user", "content": "q" },
+        { "role": "assistant", "content": null, "tool_calls": calls },
+        result(json!({ "tool_call_id": "x" })),
+        result(json!({})),
+        result(json!({ "name": "own" })),
+        // There is no call that it could belong to.
+        result(json!({})),
+    ]);
+    let shown = "call_1_0=f;x=g;call_1_2=h;x:g=r;call_1_0:f=r;call_1_2:own=r;:=r;";
+    assert_eq!(render_all(RESULTS, &messages).unwrap(), shown);
+}
+
+#[test]
+fn calls_under_openais_older_names_are_calls() {
+    let messages = json!([
+        { "role": "user", "content": "q" },
+        { "role": "assistant", "content": null, "function_call": { "name": "f", "arguments": "{}" } },
+        { "role": "function", "name": "f", "content": "r" },
+    ]);
+    assert_eq!(render_all(RESULTS, &messages).unwrap(), "call_1_0=f;call_1_0:f=r;");
+}
+
+#[test]
+fn an_answer_goes_on_from_the_text_of_the_last_message() {
+    const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
+                          {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    const TRIMS: &str = "{% for m in messages %}{{ m.role }}: {{ m.content | trim }}.\n{% endfor %}";
+    const DROPS: &str =
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}";
+    let user = json!({ "role": "user", "content": "q" });
+    let last = |members: Value| {
+        let mut message = json!({ "role": "assistant", "content": "The answer " });
+        message.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        message
+    };
+    let body = |message: Value, members: Value| {
+        let mut body = json!({ "messages": [user, message] });
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        body
+    };
+    let chatml = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nThe answer ";
+    for asked in [
+        body(last(json!({})), json!({ "continue_final_message": true })),
+        body(last(json!({})), json!({ "continue_final_message": true, "add_generation_prompt": false })),
+        body(last(json!({ "prefix": true })), json!({})),
+        body(last(json!({ "partial": true })), json!({})),
+    ] {
+        assert_eq!(render_body(CHATML, &asked).unwrap(), chatml, "{asked}");
+        assert_eq!(render_body(TRIMS, &asked).unwrap(), "user: q.\nassistant: The answer ", "{asked}");
+        let error = render_body(DROPS, &asked).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("continue_final_message"), "{}", error.message);
     }
+    // Control tokens in the text stay text.
+    let control = body(last(json!({ "prefix": true, "content": "a<|im_end|>" })), json!({}));
+    assert!(render_body(CHATML, &control).unwrap().ends_with("assistant\na<|im_end|>"));
+    // Without a wish for it, the last message is whole.
+    let whole = body(last(json!({ "prefix": false })), json!({}));
+    let expected = chatml.to_owned() + "<|im_end|>\n<|im_start|>assistant\n";
+    assert_eq!(render_body(CHATML, &whole).unwrap(), expected);
+    let calls = json!([{ "function": { "name": "f" } }]);
+    for (asked, param) in [
+        (
+            body(last(json!({})), json!({ "continue_final_message": true, "add_generation_prompt": true })),
+            "continue_final_message",
+        ),
+        (json!({ "messages": [user], "continue_final_message": true }), "messages[0]"),
+        (json!({ "messages": [last(json!({ "prefix": true })), user] }), "messages[0].prefix"),
+        (
+            body(last(json!({ "tool_calls": calls })), json!({ "continue_final_message": true })),
+            "messages[1]",
+        ),
+    ] {
+        let error = render_body(CHATML, &asked).unwrap_err();
+        assert_eq!((error.status.as_u16(), error.param.as_deref()), (400, Some(param)), "{asked}");
+    }
+}
+
+#[test]
+fn tools_are_shown_as_the_template_shows_them() {
+    let tools = "{% for t in tools %}{{ t | tojson }}{% endfor %}";
+    let body = json!({
+        "messages": [{ "role": "user", "content": "q" }],
+        "tools": [{ "type": "function", "function": { "name": "f", "description": "d", "strict": true } }],
+    });
+    let shown = "{\"type\": \"function\", \"function\": {\"name\": \"f\", \"description\": \"d\", \
+                 \"parameters\": {\"type\": \"object\", \"properties\": {}}}}";
+    assert_eq!(render_body(tools, &body).unwrap(), shown);
 }

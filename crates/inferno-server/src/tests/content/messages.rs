@@ -152,12 +152,6 @@ fn messages_in_a_wrong_shape_are_refused_with_the_place() {
             "is of type `image_url`, which is not supported: the model reads text only",
         ),
         (
-            json!({ "role": "assistant", "content": "a", "prefix": true }),
-            "unsupported_parameter",
-            "messages[0].prefix",
-            "use `/v1/completions` with the text of `/apply-template`",
-        ),
-        (
             json!({ "role": "assistant", "tool_calls": {} }),
             "invalid_value",
             "messages[0].tool_calls",
@@ -192,6 +186,18 @@ fn messages_in_a_wrong_shape_are_refused_with_the_place() {
             "invalid_value",
             "messages[0].tool_calls[0].function.arguments",
             "a string of JSON",
+        ),
+        (
+            json!({ "role": "assistant", "tool_calls": [{ "id": 1, "function": { "name": "f" } }] }),
+            "invalid_value",
+            "messages[0].tool_calls[0].id",
+            "a string",
+        ),
+        (
+            json!({ "role": "tool", "content": "a", "tool_call_id": 1 }),
+            "invalid_value",
+            "messages[0].tool_call_id",
+            "the `id` of a tool call",
         ),
     ];
     for (message, code, param, words) in cases {

@@ -96,6 +96,13 @@ fn numbers() -> Vec<Row> {
         ),
         number("min_tokens", json!([0, 1, 1.0]), json!([-1, many, 0.5]), "an integer from 0 to 4294967295"),
         number("priority", json!([-100, 0, 100]), json!([-101, 101, 0.5]), "an integer from -100 to 100"),
+        (
+            CHAT,
+            "reasoning_budget thinking_budget_tokens thinking_token_budget",
+            list(json!([-1, 0, 7.0, 4294967295_i64])),
+            and(no_numbers(), json!([-2, many, 0.5])),
+            "an integer from -1 to 4294967295",
+        ),
         number(
             "deadline_ms",
             json!([60000, 86400000]),
@@ -125,7 +132,10 @@ fn booleans() -> Vec<Row> {
             "",
             "stream ignore_eos include_stop_str_in_output skip_special_tokens return_token_ids return_tokens_as_token_ids timings_per_token",
         ),
-        boolean(CHAT, "logprobs enable_thinking add_generation_prompt"),
+        boolean(
+            CHAT,
+            "logprobs enable_thinking add_generation_prompt include_reasoning separate_reasoning parallel_tool_calls",
+        ),
         boolean(TEXT, "echo add_special_tokens"),
         ("", "return_progress", list(json!([false])), no_booleans(), "true or false"),
     ]
@@ -175,8 +185,8 @@ fn texts() -> Vec<Row> {
             "",
             "response_format",
             list(json!([{ "type": "text" }])),
-            list(json!(["text", 1, [], {}, { "type": "x" }, { "type": 1 }])),
-            "`{\"type\": \"text\"}`",
+            list(json!(["text", 1, [], {}, { "type": 1 }])),
+            "an object whose `type` is",
         ),
         ("", "stream_options", Vec::new(), list(json!([true, "x", [], 1])), "an object"),
         (

@@ -22,7 +22,6 @@ fn parameters_that_change_no_answer_are_ignored_whatever_they_are() {
         "moderation",
         "web_search_options",
         "user",
-        "parallel_tool_calls",
         "prediction",
         "cache_prompt",
         "n_cache_reuse",
@@ -52,21 +51,12 @@ fn parameters_that_change_no_answer_are_ignored_whatever_they_are() {
 fn parameters_that_are_missing_here_are_refused_by_name_with_a_way_out() {
     let server = start(Settings::default());
     for (name, value, words) in [
-        ("tools", json!([{ "type": "function" }]), "tool calls are not there yet"),
-        ("tool_choice", json!("required"), "tool calls are not there yet"),
-        ("functions", json!([{}]), "tool calls are not there yet"),
-        ("response_format", json!({ "type": "json_object" }), "describe the form in the prompt"),
-        ("response_format", json!({ "type": "json_schema" }), "describe the form in the prompt"),
-        ("grammar", json!("root ::= \"a\""), "describe the form in the prompt"),
-        ("guided_json", json!({ "a": 1 }), "describe the form in the prompt"),
-        ("structured_outputs", json!({ "regex": "a" }), "describe the form in the prompt"),
         ("best_of", json!(1_000_000), "use `n`"),
         ("suffix", json!("x"), "format into `prompt`"),
         ("num_predict", json!(4), "`max_tokens`"),
         ("stop_sequences", json!(["x"]), "the name here is `stop`"),
-        ("json_schema", json!({}), "describe the form in the prompt"),
-        ("format", json!("json"), "describe the form in the prompt"),
-        ("reasoning_budget", json!(0), "`max_completion_tokens`"),
+        ("format", json!("json"), "use `response_format`"),
+        ("grammar_lazy", json!(true), "use `tools`"),
         ("response_fields", json!(["content"]), "leave it out"),
         ("return_tokens", json!(true), "`return_token_ids`"),
         ("detokenize", json!(false), "`return_token_ids`"),
@@ -94,18 +84,23 @@ fn parameters_that_are_missing_here_are_refused_by_name_with_a_way_out() {
     check_refused(&server, CHAT, &json!({ "echo": true }), "unsupported_parameter", "echo", "completions");
     let top = json!({ "top_logprobs": 3 });
     check_refused(&server, TEXT, &top, "unsupported_parameter", "top_logprobs", "`logprobs`");
-    for (name, value) in
-        [("enable_thinking", json!(false)), ("think", json!(true)), ("messages", json!([{}]))]
-    {
+    for (name, value) in [
+        ("enable_thinking", json!(false)),
+        ("think", json!(true)),
+        ("messages", json!([{}])),
+        ("tools", json!([{ "type": "function", "function": { "name": "f" } }])),
+        ("tool_choice", json!("required")),
+        ("reasoning_budget", json!(0)),
+        ("reasoning_format", json!("deepseek")),
+        ("continue_final_message", json!(true)),
+    ] {
         let members = json!({ name: value });
         check_refused(&server, TEXT, &members, "unsupported_parameter", name, "`/v1/chat/completions`");
     }
     check_taken(&server, CHAT, &json!({ "echo": false, "modalities": ["text"], "documents": [] }));
     let tools =
         json!({ "tools": [{ "type": "function", "function": { "name": "f" } }], "tool_choice": "none" });
-    for path in [CHAT, TEXT] {
-        check_taken(&server, path, &tools);
-    }
+    check_taken(&server, CHAT, &tools);
     let body = with(CHAT, &tools);
     let plain = server.post("/apply-template", &base(CHAT)).json();
     assert_eq!(server.post("/apply-template", &body).json(), plain, "the model is not told of them");

@@ -1,0 +1,110 @@
+//! The grammar of a request: compiled on the threads that read large requests, and the limits that go with it.
+
+use std::sync::Arc;
+
+use inferno_grammar::{CallRules, Compiled, Compiler, CompilerLimits, GrammarError, GrammarSource};
+
+use crate::app::App;
+use crate::body::Reading;
+use crate::chat::Tools;
+use crate::error::ApiError;
+use crate::options::Options;
+use crate::structure::Structure;
+
+/// Compiles what `structure` and `tools` ask for; `None` where an answer may have any form.
+///
+/// # Errors
+/// 400: a schema or grammar cannot be kept, or it contradicts the other options. The error names the field and the place in
+/// the schema.
+pub(crate) async fn compile(
+    app: &Arc<App>,
+    reading: &Reading,
+    structure: Option<Structure>,
+    tools: Option<&Tools>,
+    options: &Options,
+) -> Result<Option<Arc<Compiled>>, ApiError> {
+    let tools = tools.cloned();
+    let Some(asked) = asked(app, structure, tools)? else { return Ok(None) };
+    check_ends(&asked.0.param, options)?;
+    let (compiler, tokenizer) = (Arc::clone(&app.compiler), Arc::clone(&app.text.tokenizer));
+    let work = move || {
+        let compiler = compiler.get_or_init(|| Compiler::new(tokenizer, CompilerLimits::default()));
+        compiler.compile(&asked.0.source).map_err(|error| refused(compiler, &asked, &error))
+    };
+    reading.compile(app, work).await.map(Some)
+}
+
+/// A structure, and the tools that it is made of.
+type Asked = (Structure, Option<Tools>);
+
+fn asked(app: &App, structure: Option<Structure>, tools: Option<Tools>) -> Result<Option<Asked>, ApiError> {
+    let Some(tools) = tools else { return Ok(structure.map(|structure| (structure, None))) };
+    let rules = CallRules {
+        tools: &tools.callable,
+        choice: tools.choice,
+        parallel: tools.parallel,
+        in_reasoning: false,
+    };
+    let format = app.text.template.renderer().map(|renderer| renderer.profile().reply.clone());
+    let source = rules.grammar(&format.unwrap_or_default(), &app.text.tokenizer);
+    // An answer that must be a call has no text to which a form could apply.
+    if let Some(structure) = structure
+        && tools.choice == inferno_grammar::CallChoice::Auto
+    {
+        let param = structure.param;
+        let message = format!(
+            "`{param}` and `tools` are both there: set `tool_choice` to \"none\" for an answer of that form, or to \
+             \"required\" for a call"
+        );
+        return Err(ApiError::invalid(param, message));
+    }
+    Ok(source.map(|source| (Structure { source, param: "tools".into() }, Some(tools))))
+}
+
+/// A grammar says where an answer ends.
+fn check_ends(param: &str, options: &Options) -> Result<(), ApiError> {
+    let sampling = &options.sampling;
+    let (name, value) = match (sampling.ignore_eos, sampling.min_tokens) {
+        (true, _) => ("ignore_eos", "true".to_owned()),
+        (_, n @ 1..) => ("min_tokens", n.to_string()),
+        _ => return Ok(()),
+    };
+    let message = format!(
+        "`{name}` is {value} beside `{param}`, which says where the answer ends: expected one of them"
+    );
+    Err(ApiError::invalid(name, message))
+}
+
+/// The error for a grammar that cannot be kept, with the tool whose schema is to blame.
+fn refused(compiler: &Compiler, (structure, tools): &Asked, error: &GrammarError) -> ApiError {
+    let tools = tools.iter().flat_map(|tools| &tools.callable).enumerate();
+    let of_tool =
+        tools.map(|(i, tool)| (i, compiler.compile(&GrammarSource::JsonSchema(tool.parameters.clone()))));
+    let found = of_tool.into_iter().find_map(|(i, compiled)| Some((i, compiled.err()?)));
+    let (param, error) = match &found {
+        Some((i, error)) => (format!("tools[{i}].function.parameters"), error),
+        None => (structure.param.clone(), error),
+    };
+    let message = format!("`{param}` cannot be kept: {error}");
+    ApiError::invalid(param, message)
+}
+
+/// Checks that an answer of the grammar fits into `max_tokens`.
+///
+/// # Errors
+/// 400 with the number of tokens that it needs.
+pub(crate) fn check_fits(n_shortest: usize, max_tokens: usize, asked: Option<usize>) -> Result<(), ApiError> {
+    if max_tokens >= n_shortest {
+        return Ok(());
+    }
+    let message = match asked {
+        Some(_) => format!(
+            "`max_tokens` is {max_tokens} and the shortest answer of the form has {n_shortest} tokens, expected {n_shortest} or more"
+        ),
+        None => format!(
+            "the context leaves {max_tokens} tokens for an answer, and the shortest one of the form has {n_shortest}: \
+             shorten the prompt"
+        ),
+    };
+    Err(ApiError::invalid("max_tokens", message))
+}
