@@ -131,14 +131,14 @@ impl Conversation {
         Ok(Conversation { messages, tools, thinking, add_generation_prompt, continues, variables, limits })
     }
 
-    /// How the parts of the answer to a prompt that ends with `tail` are told.
+    /// Rules by which the parts of the answer to a prompt that ends with `tail` are told.
     pub(crate) fn reply(&self, tail: &str, template: &Template) -> ReplyOptions {
         let format = template.renderer().map(|renderer| &renderer.profile().reply);
         let tools = self.tools.iter().flat_map(|tools| &tools.callable);
         ReplyOptions {
             start: ReplyStart {
                 in_reasoning: format.is_some_and(|format| format.opens_reasoning(tail)),
-                splits_reasoning: self.thinking.splits,
+                splits_reasoning: self.thinking.splits == Some(true),
                 tools: tools.map(|tool| (tool.name.clone(), tool.parameters.clone())).collect(),
             },
             hides_reasoning: !self.thinking.shows,

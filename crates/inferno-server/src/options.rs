@@ -47,7 +47,7 @@ pub(crate) struct Options {
     pub(crate) reply: ReplyOptions,
 }
 
-/// What the parts of an answer are told by.
+/// Circumstances by which the parts of an answer are told.
 #[derive(Debug, Clone, Default)]
 #[allow(dead_code, reason = "the reply layer reads it")]
 pub(crate) struct ReplyOptions {

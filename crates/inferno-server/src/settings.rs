@@ -80,6 +80,8 @@ pub struct Settings {
     pub thinking: Option<bool>,
     /// Tokens of reasoning at most, where a request does not say.
     pub thinking_budget: Option<usize>,
+    /// Whether reasoning is told apart from the answer, where a request does not say.
+    pub splits_reasoning: bool,
 
     /// How long a stream may hold its status line back for the first token.
     pub hold: Duration,
@@ -176,6 +178,7 @@ impl Default for Settings {
             tools: 128,
             thinking: None,
             thinking_budget: None,
+            splits_reasoning: true,
             hold: seconds(5),
             keep_alive: seconds(5),
             pending_events: 256,

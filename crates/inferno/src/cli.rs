@@ -12,13 +12,15 @@ use crate::overrides::Overrides;
 
 mod answer;
 mod bench_serve;
+mod reasoning;
 mod sampling;
 mod serve;
 
 pub(crate) use answer::{Answering, Chat, Run, Seed, max_tokens, seed};
 pub(crate) use bench_serve::{BenchServe, EngineKnobs, Rate};
+pub(crate) use reasoning::Reasoning;
 pub(crate) use sampling::Sampling;
-pub(crate) use serve::{Access, LogFormat, LogLevel, Serve};
+pub(crate) use serve::{Access, LogFormat, LogLevel, ReasoningFormat, Serve};
 
 /// From a GGUF checkpoint to text.
 #[derive(Debug, Parser)]

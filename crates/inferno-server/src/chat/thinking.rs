@@ -17,8 +17,9 @@ pub(crate) struct Thinking {
     pub(crate) effort: Option<String>,
     /// Tokens of reasoning at most; `None` is no limit.
     pub(crate) budget: Option<usize>,
-    /// Whether reasoning is told apart from the answer; else it stays in the content as the model wrote it.
-    pub(crate) splits: bool,
+    /// Whether reasoning is told apart from the answer; else it stays in the content as the model wrote it. `None`: as the
+    /// operator has it.
+    pub(crate) splits: Option<bool>,
     /// Whether reasoning that is told apart is part of the response.
     pub(crate) shows: bool,
 }
@@ -64,7 +65,7 @@ pub(super) fn read(fields: &mut Fields) -> Result<Thinking, ApiError> {
     let is_stream = fields.peek("stream") == Some(&Value::Bool(true));
     let format = format(fields, is_stream)?;
     let separate = fields.boolean("separate_reasoning")?;
-    let splits = agreed([("reasoning_format", format), ("separate_reasoning", separate)])?.unwrap_or(true);
+    let splits = agreed([("reasoning_format", format), ("separate_reasoning", separate)])?;
     let shows = fields.boolean("include_reasoning")?.unwrap_or(true);
     Ok(Thinking { enabled, effort, budget, splits, shows })
 }
@@ -99,6 +100,7 @@ impl Thinking {
                 variables.entry(name).or_insert(enabled.into());
             }
         }
+        self.splits = Some(self.splits.unwrap_or(settings.splits_reasoning));
         self.budget = self.budget.or(settings.thinking_budget);
         // A model whose template has no switch is made to end its reasoning at once.
         let has_switch = !names.is_empty();
@@ -175,7 +177,7 @@ mod tests {
 
     #[test]
     fn every_name_sets_its_part() {
-        let plain = Thinking { enabled: None, effort: None, budget: None, splits: true, shows: true };
+        let plain = Thinking { enabled: None, effort: None, budget: None, splits: None, shows: true };
         let of = |change: fn(&mut Thinking)| {
             let mut thinking = plain.clone();
             change(&mut thinking);
@@ -202,10 +204,13 @@ mod tests {
             (json!({ "thinking_budget": 0 }), of(|t| t.budget = Some(0))),
             (json!({ "reasoning_budget": -1 }), plain.clone()),
             (json!({ "thinking_token_budget": 5, "reasoning_budget_tokens": 5 }), of(|t| t.budget = Some(5))),
-            (json!({ "reasoning_format": "none" }), of(|t| t.splits = false)),
-            (json!({ "reasoning_format": "deepseek-legacy", "stream": true }), of(|t| t.splits = false)),
-            (json!({ "reasoning_format": "deepseek-legacy" }), plain.clone()),
-            (json!({ "separate_reasoning": false }), of(|t| t.splits = false)),
+            (json!({ "reasoning_format": "none" }), of(|t| t.splits = Some(false))),
+            (
+                json!({ "reasoning_format": "deepseek-legacy", "stream": true }),
+                of(|t| t.splits = Some(false)),
+            ),
+            (json!({ "reasoning_format": "deepseek-legacy" }), of(|t| t.splits = Some(true))),
+            (json!({ "separate_reasoning": false }), of(|t| t.splits = Some(false))),
             (json!({ "include_reasoning": false }), of(|t| t.shows = false)),
         ] {
             assert_eq!(read_all(body.clone()).unwrap(), expected, "{body}");

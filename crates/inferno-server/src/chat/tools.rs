@@ -23,7 +23,7 @@ pub(crate) struct Tools {
 /// Bytes of a function's name.
 const NAME_BYTES: usize = 256;
 
-/// What `tool_choice` asks for.
+/// Values of `tool_choice`.
 enum Choice {
     None,
     Auto,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
-use super::Sampling;
+use super::{Reasoning, Sampling};
 use crate::habits::Habits;
 use crate::kv_memory::size;
 use crate::load::Compute;
@@ -68,6 +68,21 @@ pub(crate) struct Serve {
 
     #[command(flatten, next_help_heading = "Sampling, where a request does not say")]
     pub(crate) defaults: Sampling,
+
+    #[command(flatten)]
+    pub(crate) reasoning: Reasoning,
+
+    /// Where reasoning goes: auto and deepseek put it apart from the answer, none leaves it in the text. A request may say
+    /// otherwise (`reasoning_format`)
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "INFERNO_REASONING_FORMAT",
+        hide_env = true,
+        default_value = "auto",
+        value_enum
+    )]
+    pub(crate) reasoning_format: ReasoningFormat,
 
     #[command(flatten)]
     pub(crate) overrides: Overrides,
@@ -192,6 +207,17 @@ pub(crate) struct Logs {
     /// Publish metrics under another server's names too: vllm
     #[arg(long, value_name = "SERVER", env = "INFERNO_METRICS_COMPAT", hide_env = true, value_enum)]
     pub(crate) metrics_compat: Option<MetricsCompat>,
+}
+
+/// Where reasoning goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ReasoningFormat {
+    /// Apart, where the model's format is known
+    Auto,
+    /// Into the text
+    None,
+    /// Apart
+    Deepseek,
 }
 
 /// How log lines are written.

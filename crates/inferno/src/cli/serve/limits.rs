@@ -221,6 +221,17 @@ pub(crate) struct Limits {
     #[arg(long, hide_short_help = true, value_name = "SIZE", env = "INFERNO_MAX_TEMPLATE_BYTES", hide_env = true, default_value = "16KiB", value_parser = size)]
     pub(crate) max_template_bytes: u64,
 
+    /// Maximum tools of a chat
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_MAX_TOOLS",
+        hide_env = true,
+        default_value = "128"
+    )]
+    pub(crate) max_tools: NonZero<usize>,
+
     /// Seconds without progress in a step after which `/health` is 503
     #[arg(long, hide_short_help = true, value_name = "SECONDS", env = "INFERNO_STALL_TIME", hide_env = true, default_value = "5", value_parser = seconds)]
     pub(crate) stall_time: Duration,

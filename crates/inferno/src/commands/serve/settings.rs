@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use inferno_server::log::{self, Format, Level};
 use inferno_server::{Key, KeyLimits, Role, Settings, check_keys, read_keys};
 
-use crate::cli::{self, LogFormat, LogLevel};
+use crate::cli::{self, LogFormat, LogLevel, ReasoningFormat};
 
 pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
     let (limits, access) = (&args.limits, &args.access);
@@ -48,6 +48,10 @@ pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
         messages: limits.max_messages.get(),
         template_variables: limits.max_template_variables.get(),
         template_variable_bytes: limits.max_template_bytes as usize,
+        tools: limits.max_tools.get(),
+        thinking: args.reasoning.thinks(),
+        thinking_budget: args.reasoning.budget(),
+        splits_reasoning: args.reasoning_format != ReasoningFormat::None,
         hold: limits.hold,
         keep_alive: limits.keep_alive,
         pending_events: limits.pending_events.get(),
