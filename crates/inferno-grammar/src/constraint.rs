@@ -35,6 +35,11 @@ impl Closing {
     pub fn was_needed(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// Notes that it was.
+    pub(crate) fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Constraint {
@@ -54,6 +59,11 @@ impl Constraint {
     /// A view of whether the answer was closed, to be kept while the engine has the constraint.
     pub fn closing(&self) -> Closing {
         self.closing.clone()
+    }
+
+    /// Notes it in `closing` from now on.
+    pub(crate) fn set_closing(&mut self, closing: Closing) {
+        self.closing = closing;
     }
 
     fn find_forced(&mut self) {

@@ -10,6 +10,7 @@
 mod calls;
 mod compiler;
 mod constraint;
+mod reasoning;
 mod schema;
 mod source;
 mod vocabulary;
@@ -17,4 +18,5 @@ mod vocabulary;
 pub use calls::{CallChoice, CallRules, Tool};
 pub use compiler::{Compiled, Compiler, CompilerLimits};
 pub use constraint::{Closing, Constraint};
+pub use reasoning::{Reasoned, ReasoningRules};
 pub use source::{GrammarError, GrammarSource};

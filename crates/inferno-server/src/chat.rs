@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use inferno_engine::{Distribution, Logprobs};
-use inferno_text::{ChatRenderer, RenderOptions, Rendered, RenderedPart, ReplyStart, Stopped, Tokenizer};
+use inferno_grammar::ReasoningRules;
+use inferno_text::{
+    ChatRenderer, RenderOptions, Rendered, RenderedPart, ReplyFormat, ReplyStart, Stopped, Tokenizer,
+};
 use serde_json::{Map, Value};
 
 use crate::app::{App, Template, Text};
@@ -137,12 +140,39 @@ impl Conversation {
         let tools = self.tools.iter().flat_map(|tools| &tools.callable);
         ReplyOptions {
             start: ReplyStart {
-                in_reasoning: format.is_some_and(|format| format.opens_reasoning(tail)),
+                in_reasoning: format.is_some_and(|format| self.is_in_reasoning(tail, format)),
                 splits_reasoning: self.thinking.splits == Some(true),
                 tools: tools.map(|tool| (tool.name.clone(), tool.parameters.clone())).collect(),
             },
             hides_reasoning: !self.thinking.shows,
         }
+    }
+
+    /// Whether the answer begins within reasoning that the prompt has opened.
+    fn is_in_reasoning(&self, tail: &str, format: &ReplyFormat) -> bool {
+        let Some(marks) = format.reasoning.as_ref().filter(|_| self.continues) else {
+            return format.opens_reasoning(tail);
+        };
+        // A text that goes on may have opened it long before its end.
+        let content = self.messages.last().map(|last| form::text_of(&last["content"])).unwrap_or_default();
+        let (begin, end) = (marks.begin.trim(), marks.end.trim());
+        !begin.is_empty() && content.rfind(begin) > content.rfind(end)
+    }
+
+    /// The rules of reasoning before the answer, where it has a budget or a grammar follows it; `options` has the grammar and
+    /// says how the answer begins.
+    pub(crate) fn reasoning(&self, options: &Options, app: &App) -> Option<Arc<ReasoningRules>> {
+        let marks = app.text.template.renderer()?.profile().reply.reasoning.as_ref()?;
+        let in_reasoning = options.reply.start.in_reasoning;
+        // A model whose template does not know of reasoning opens none.
+        let knows = app.card.template.as_ref().is_some_and(|source| source.contains(marks.end.trim()));
+        let may_open = knows && self.thinking.enabled != Some(false) && !self.continues;
+        let budget = self.thinking.budget;
+        let is_wanted = options.grammar.is_some() || budget.is_some();
+        let is_possible = in_reasoning || may_open || budget == Some(0);
+        (is_wanted && is_possible).then(|| {
+            Arc::new(ReasoningRules::new(Arc::clone(&app.text.tokenizer), marks, in_reasoning, budget))
+        })
     }
 
     /// Bytes of text in it, about.
@@ -197,7 +227,7 @@ impl Conversation {
         let profile = template.profile();
         let options = RenderOptions {
             add_generation_prompt: self.add_generation_prompt && !self.continues,
-            tools: shown.map(|tools| tools.to_vec().into()),
+            tools: shown.filter(|_| !profile.reply.needs_system_text).map(|tools| tools.to_vec().into()),
             extra: self.variables.clone(),
             max_bytes: self.most_bytes(text.context_len),
             ..RenderOptions::default()

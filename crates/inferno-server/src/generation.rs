@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use inferno_engine::{Event, Grammar, Miss, Request, RequestId, TokenLogprob, Usage};
+use inferno_engine::{Event, Miss, Request, RequestId, TokenLogprob, Usage};
 use inferno_reply::CompletionText;
 
 use crate::access::{AccessLine, Finishes, Generated};
@@ -132,12 +132,7 @@ impl Generation {
             self.choices.push(Choice::new(text, &rules, options));
             stop_conditions.extend(stop);
         }
-        let constrain = |_| {
-            options
-                .grammar
-                .as_ref()
-                .map(|grammar| Box::new(grammar.constrain(job.max_tokens)) as Box<dyn Grammar>)
-        };
+        let constrain = |_| options.constrain(job.max_tokens).map(|(grammar, _)| grammar);
         let grammars = (0..self.n).filter_map(constrain).collect();
         let tokens = job.tokens.clone();
         let request = Request {

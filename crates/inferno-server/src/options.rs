@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inferno_engine::Sampling;
-use inferno_grammar::Compiled;
+use inferno_engine::{Grammar, Sampling};
+use inferno_grammar::{Closing, Compiled, Reasoned, ReasoningRules};
 use inferno_text::{ReplyStart, StopStrings, StopText, Tokenizer};
 use serde_json::Value;
 
@@ -44,6 +44,8 @@ pub(crate) struct Options {
     pub(crate) structure: Option<Structure>,
     /// The grammar of every choice.
     pub(crate) grammar: Option<Arc<Compiled>>,
+    /// The rules of the reasoning before it, or of a budget alone.
+    pub(crate) reasoning: Option<Arc<ReasoningRules>>,
     pub(crate) reply: ReplyOptions,
 }
 
@@ -128,8 +130,33 @@ impl Options {
             tokens_as_ids: fields.boolean("return_tokens_as_token_ids")?.unwrap_or(false),
             structure,
             grammar: None,
+            reasoning: None,
             reply: ReplyOptions::default(),
         })
+    }
+}
+
+impl Options {
+    /// The constraint of a choice of at most `max_tokens` tokens, and a view of whether it was closed; `None` where any
+    /// tokens may come.
+    pub(crate) fn constrain(&self, max_tokens: usize) -> Option<(Box<dyn Grammar>, Closing)> {
+        if let Some(rules) = &self.reasoning {
+            let reasoned = Reasoned::new(Arc::clone(rules), self.grammar.clone(), max_tokens);
+            let closing = reasoned.closing();
+            return Some((Box::new(reasoned), closing));
+        }
+        let constraint = self.grammar.as_ref()?.constrain(max_tokens);
+        let closing = constraint.closing();
+        Some((Box::new(constraint), closing))
+    }
+
+    /// Tokens of the shortest answer; 0 where any will do.
+    pub(crate) fn shortest(&self) -> usize {
+        match (&self.grammar, &self.reasoning) {
+            (Some(grammar), Some(rules)) => rules.shortest(grammar),
+            (Some(grammar), None) => grammar.shortest(),
+            (None, _) => 0,
+        }
     }
 }
 

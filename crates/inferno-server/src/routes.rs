@@ -93,6 +93,7 @@ async fn chat_completions(
         grammar::compile(&app, &reading, structure, conversation.tools.as_ref(), &options).await?;
     let (conversation, prompt) = chat::prompt(conversation, &app, &reading, app.most_tokens()).await?;
     options.reply = conversation.reply(&prompt.tail, &app.text.template);
+    options.reasoning = conversation.reasoning(&options, &app);
     let tokens = prompt.tokens;
     drop(reading);
     if app.settings.log_text {
@@ -175,11 +176,9 @@ fn room(app: &App, tokens: &[u32], asked: Option<usize>) -> Result<usize, ApiErr
 
 /// Checks that an answer of the grammar fits into the job's limit; a job that makes nothing has no answer.
 fn check_fits(options: &Options, job: &Job) -> Result<(), ApiError> {
-    match &options.grammar {
-        Some(grammar) if job.max_tokens > 0 => {
-            grammar::check_fits(grammar.shortest(), job.max_tokens, options.max_tokens)
-        }
-        _ => Ok(()),
+    match job.max_tokens {
+        0 => Ok(()),
+        max_tokens => grammar::check_fits(options.shortest(), max_tokens, options.max_tokens),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Structured output over a small vocabulary, and over a real one where the data directory is there.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod reasoning;
 mod schemas;
 mod sources;
 mod walk;

@@ -1,6 +1,6 @@
 //! Messages in the form that the model's template takes, where it takes less than clients send.
 
-use inferno_text::{ArgumentsForm, CallIds, ReplyFormat, TemplateProfile, result_text, system_text};
+use inferno_text::{ArgumentsForm, CallIds, TemplateProfile, result_text};
 use serde_json::{Map, Value, json};
 
 use crate::json::{self, Limits};
@@ -17,14 +17,7 @@ pub(super) fn of(
     profile: &TemplateProfile,
     limits: Limits,
 ) -> Vec<Value> {
-    // Formats are not recognized yet: templates are taken to show all there is.
-    let reply = &ReplyFormat {
-        takes_calls: true,
-        takes_results: true,
-        takes_parallel_calls: true,
-        needs_system_text: false,
-        ..profile.reply.clone()
-    };
+    let reply = &profile.reply;
     let mut messages = messages.to_vec();
     // Most templates write arguments as JSON themselves, some paste the text that clients send.
     let is_text = profile.arguments == ArgumentsForm::Text && reply.takes_calls;
@@ -41,12 +34,15 @@ pub(super) fn of(
     } else if !reply.takes_parallel_calls {
         messages = one_by_one(messages);
     }
+    if reply.calls_want_null_content {
+        messages.iter_mut().for_each(without_content);
+    }
     if !reply.takes_results {
         messages = with_written_results(messages, profile);
     }
     messages.iter_mut().for_each(|message| name_reasoning(message, &reply.reasoning_fields));
     if let Some(tools) = tools.filter(|_| reply.needs_system_text) {
-        add_system_text(&mut messages, system_text(tools), profile);
+        add_system_text(&mut messages, reply.system_text(tools), profile);
     }
     messages
 }
@@ -108,7 +104,7 @@ fn short_id(id: &str) -> String {
 }
 
 /// A message's text in any form.
-fn text_of(content: &Value) -> String {
+pub(super) fn text_of(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
         Value::Array(parts) => {
@@ -129,12 +125,25 @@ fn with_written_calls(message: &mut Value, profile: &TemplateProfile) {
     let Some(Value::Array(calls)) = calls else { return };
     let mut texts = vec![text_of(&message["content"])];
     texts.retain(|text| !text.is_empty());
-    texts.extend(calls.iter().map(|call| {
+    let empty = Map::new();
+    let call = |call: &'_ Value| {
         let function = &call["function"];
-        let call = json!({ "name": function["name"], "arguments": function["arguments"] });
-        format!("<tool_call>\n{call}\n</tool_call>")
-    }));
+        (
+            function["name"].as_str().unwrap_or_default().to_owned(),
+            function["arguments"].as_object().unwrap_or(&empty).clone(),
+        )
+    };
+    let calls: Vec<(String, Map<String, Value>)> = calls.iter().map(call).collect();
+    let calls: Vec<_> = calls.iter().map(|(name, arguments)| (name.as_str(), arguments)).collect();
+    texts.push(profile.reply.calls.write(&calls));
     set_text(message, texts.join("\n"), profile);
+}
+
+/// A message of calls alone has no content.
+fn without_content(message: &mut Value) {
+    if message["tool_calls"].is_array() && text_of(&message["content"]).is_empty() {
+        message["content"] = Value::Null;
+    }
 }
 
 /// Results become a user's messages, those that follow each other one.
@@ -238,3 +247,6 @@ fn add_system_text(messages: &mut Vec<Value>, text: String, profile: &TemplatePr
         set_text(first, text, profile);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,7 @@ fn arguments_that_are_no_object_are_refused_with_their_place() {
     assert_eq!(render(BOTH, &Value::Null).unwrap(), "{}");
 }
 
-const RESULTS: &str = "{% for m in messages %}{% for c in m.tool_calls %}{{ c.id }}={{ c.function.name }};{% endfor %}\
+const RESULTS: &str = "{% for m in messages %}{% for c in m.tool_calls %}{{ c.id }}={{ c.function.name }}{{ c.function.arguments | tojson }};{% endfor %}\
                        {% if m.role == 'tool' %}{{ m.tool_call_id }}:{{ m.name }}={{ m.content }};{% endif %}{% endfor %}";
 
 #[test]
@@ -139,7 +139,7 @@ fn ids_and_names_that_clients_leave_out_are_filled_in_by_order() {
         // There is no call that it could belong to.
         result(json!({})),
     ]);
-    let shown = "call_1_0=f;x=g;call_1_2=h;x:g=r;call_1_0:f=r;call_1_2:own=r;:=r;";
+    let shown = "call_1_0=f{};x=g{};call_1_2=h{};x:g=r;call_1_0:f=r;call_1_2:own=r;:=r;";
     assert_eq!(render_all(RESULTS, &messages).unwrap(), shown);
 }
 
@@ -150,7 +150,7 @@ fn calls_under_openais_older_names_are_calls() {
         { "role": "assistant", "content": null, "function_call": { "name": "f", "arguments": "{}" } },
         { "role": "function", "name": "f", "content": "r" },
     ]);
-    assert_eq!(render_all(RESULTS, &messages).unwrap(), "call_1_0=f;call_1_0:f=r;");
+    assert_eq!(render_all(RESULTS, &messages).unwrap(), "call_1_0=f{};call_1_0:f=r;");
 }
 
 #[test]
