@@ -81,6 +81,8 @@ pub struct Ending {
     pub reason: FinishReason,
     /// `None` at the model's own end and at the greatest length.
     pub stop: Option<StopReason>,
+    /// Whether its grammar replaced tokens so that it ends within its limit. Set by callers that know the grammar.
+    pub closed_early: bool,
 }
 
 /// An answer that did not end well.
@@ -109,6 +111,15 @@ impl FinishReason {
 }
 
 impl Delta {
+    /// Appends later news.
+    pub fn append(&mut self, news: Delta) {
+        for Part { kind, text, tokens } in news.parts {
+            let part = self.part(kind);
+            part.text.push_str(&text);
+            part.tokens.extend(tokens);
+        }
+    }
+
     /// The part to add to for more of `kind`: the last one, or a new one.
     pub(crate) fn part(&mut self, kind: PartKind) -> &mut Part {
         let goes_on = self.parts.last().is_some_and(|part| part.kind == kind);

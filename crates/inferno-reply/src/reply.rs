@@ -149,7 +149,7 @@ impl Reply {
             (false, 0) => FinishReason::Stop,
             (false, _) => FinishReason::ToolCalls,
         };
-        Ok(Ending { reason, stop: self.stop_reason(is_token) })
+        Ok(Ending { reason, stop: self.stop_reason(is_token), closed_early: false })
     }
 
     /// Tokens so far, the one that ended it included.

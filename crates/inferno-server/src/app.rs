@@ -7,7 +7,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use inferno_engine::{Handle, Refusal};
 use inferno_grammar::Compiler;
-use inferno_text::{ChatRenderer, Tokenizer};
+use inferno_reply::{CallSeed, mark_tokens};
+use inferno_text::{ChatRenderer, ReplyFormat, Tokenizer};
 
 use crate::drain::Drain;
 use crate::error::ApiError;
@@ -99,11 +100,19 @@ pub(crate) struct Text {
     pub(crate) context_len: usize,
 }
 
+/// The format of the model's answers, and the control tokens that are its marks.
+#[derive(Debug)]
+pub(crate) struct Replies {
+    pub(crate) format: Arc<ReplyFormat>,
+    pub(crate) marks: Arc<[u32]>,
+}
+
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) engine: Handle,
     pub(crate) text: Arc<Text>,
+    pub(crate) replies: Replies,
     pub(crate) card: Card,
     pub(crate) settings: Arc<Settings>,
     pub(crate) keyring: Keyring,
@@ -143,7 +152,10 @@ impl App {
         assert!(!parts.card.names.is_empty(), "a model has a name");
         let n_processors = std::thread::available_parallelism().map_or(1, usize::from);
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let format = parts.template.renderer().map(|renderer| renderer.profile().reply.clone());
+        let format = Arc::new(format.unwrap_or_default());
         App {
+            replies: Replies { marks: mark_tokens(&format, &parts.tokenizer), format },
             text: Arc::new(Text {
                 tokenizer: Arc::new(parts.tokenizer),
                 template: parts.template,
@@ -180,6 +192,11 @@ impl App {
     pub(crate) fn new_id(&self, prefix: &str) -> String {
         let n = self.n_ids.fetch_add(1, Ordering::Relaxed);
         format!("{prefix}{:016x}{n:08x}", self.id_seed)
+    }
+
+    /// A seed for the ids of an answer's calls, which no other answer has.
+    pub(crate) fn new_call_seed(&self) -> CallSeed {
+        CallSeed(self.id_seed.wrapping_add(self.n_ids.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// Seconds since 1970, now.

@@ -1,4 +1,4 @@
-//! What goes wrong with a request, and how the client is told: OpenAI's error object under the right status.
+//! Errors of requests: status and message, which each dialect puts into its own shape.
 
 use std::time::Duration;
 
@@ -6,8 +6,11 @@ use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use inferno_engine::Refusal;
+use inferno_reply::ReplyError;
 use inferno_text::{Stopped, TemplateError};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
+
+use crate::dialect::error_body;
 
 /// An error as the client gets it.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,6 +160,15 @@ impl ApiError {
         ApiError { should_retry: Some(false), ..error }
     }
 
+    /// An answer did not end well.
+    pub(crate) fn ended(error: ReplyError) -> ApiError {
+        match error {
+            ReplyError::Cancelled => ApiError::cancelled(),
+            ReplyError::Deadline => ApiError::deadline(),
+            ReplyError::Failed(why) => ApiError::internal(why),
+        }
+    }
+
     /// The engine does not take the request.
     pub(crate) fn refused(refusal: Refusal) -> ApiError {
         let message = refusal.to_string();
@@ -274,17 +286,6 @@ impl ApiError {
     pub(crate) fn template_failed(message: &str) -> ApiError {
         ApiError { code: Some("template_failed"), ..ApiError::invalid("messages", message) }
     }
-
-    /// OpenAI's error object.
-    pub(crate) fn body(&self) -> Value {
-        let mut error = Map::new();
-        error.insert("message".into(), self.message.clone().into());
-        error.insert("type".into(), self.kind.into());
-        error.insert("param".into(), self.param.as_deref().map_or(Value::Null, Value::from));
-        error.insert("code".into(), self.code.map_or(Value::Null, Value::from));
-        error.extend(self.extra.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        json!({ "error": error })
-    }
 }
 
 /// Seconds as `Retry-After` has them: whole, and at least one.
@@ -303,8 +304,17 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 impl IntoResponse for ApiError {
+    /// In OpenAI's shape.
     fn into_response(self) -> Response {
-        let mut response = crate::wire::json_response(self.status, &self.body());
+        let body = error_body(&self);
+        self.with_body(&body)
+    }
+}
+
+impl ApiError {
+    /// The response with this body; status and headers are the same in all dialects.
+    pub(crate) fn with_body(self, body: &Value) -> Response {
+        let mut response = crate::wire::json_response(self.status, body);
         let headers = response.headers_mut();
         if let Some(time) = self.retry_after {
             headers.insert(RETRY_AFTER, retry_after_seconds(time).into());

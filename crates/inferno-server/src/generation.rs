@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use inferno_engine::{Event, Miss, Request, RequestId, TokenLogprob, Usage};
-use inferno_reply::CompletionText;
+use inferno_engine::{Event, Grammar, Miss, Request, RequestId, Usage};
+use inferno_grammar::{Closing, Compiled};
+use inferno_reply::{CallSeed, Delta, Ending, FinishReason, Reply, ReplyRules};
 
 use crate::access::{AccessLine, Finishes, Generated};
 use crate::app::App;
-use crate::choice::{Choice, Delta, Ending, FinishReason};
+use crate::dialect::PromptNews;
 use crate::error::{ApiError, shown};
 use crate::inbox::Inbox;
 use crate::keys::{Caller, Pass};
@@ -27,12 +28,10 @@ pub(crate) struct Job {
 /// What happened, in the order it happened.
 #[derive(Debug)]
 pub(crate) enum Update {
-    /// Tokens of the prompt that are computed.
-    Progress { prompt_idx: usize, n_done: usize },
-    /// Log-probabilities of the prompt's next tokens.
-    Prompt { choice: usize, logprobs: Vec<TokenLogprob> },
+    /// News of a prompt.
+    Prompt(PromptNews),
     /// More of a choice.
-    Text { choice: usize, delta: Delta },
+    Parts { choice: usize, delta: Delta },
     /// The end of a choice, with the last of it.
     Finished { choice: usize, delta: Delta, ending: Ending },
     /// The end of everything.
@@ -56,10 +55,17 @@ pub(crate) struct Generation {
     n: usize,
     n_left: usize,
     options: Options,
+    call_seed: CallSeed,
     started: Instant,
     /// When the first choice got its first place in a step.
     begun: Option<Instant>,
     first_token: Option<Instant>,
+}
+
+struct Choice {
+    reply: Reply,
+    /// Whether its grammar closed it early; `None` without a grammar.
+    closing: Option<Closing>,
 }
 
 struct PromptState {
@@ -77,6 +83,8 @@ pub(crate) struct Totals {
     pub(crate) n_prompt: usize,
     pub(crate) n_cached: usize,
     pub(crate) n_completion: usize,
+    /// Of the completion's tokens, marks included.
+    pub(crate) n_reasoning: usize,
     pub(crate) n_drafted: usize,
     pub(crate) n_accepted: usize,
     pub(crate) queued: Duration,
@@ -110,6 +118,7 @@ impl Generation {
             n,
             n_left: jobs.len() * n,
             options,
+            call_seed: app.new_call_seed(),
             started: Instant::now(),
             begun: None,
             first_token: None,
@@ -125,15 +134,17 @@ impl Generation {
 
     fn submit_one(&mut self, prompt_idx: usize, job: Job, salt: u64) -> Result<(), ApiError> {
         let options = &self.options;
-        let rules = options.text_rules(&self.app.text.tokenizer);
-        let mut stop_conditions = Vec::new();
-        for _ in 0..self.n {
-            let (text, stop) = CompletionText::new(&rules, &job.tokens);
-            self.choices.push(Choice::new(text, &rules, options));
+        let rules = options.reply_rules(&self.app);
+        let (mut stop_conditions, mut grammars) = (Vec::new(), Vec::<Box<dyn Grammar>>::new());
+        for choice_idx in self.choices.len()..self.choices.len() + self.n {
+            let rules =
+                ReplyRules { call_seed: self.call_seed.of_choice(choice_idx as u64), ..rules.clone() };
+            let (reply, stop) = Reply::new(&rules, &job.tokens);
             stop_conditions.extend(stop);
+            let (grammar, closing) = options.constrain(job.max_tokens).unzip();
+            grammars.extend(grammar);
+            self.choices.push(Choice { reply, closing });
         }
-        let constrain = |_| options.constrain(job.max_tokens).map(|(grammar, _)| grammar);
-        let grammars = (0..self.n).filter_map(constrain).collect();
         let tokens = job.tokens.clone();
         let request = Request {
             n: options.n,
@@ -176,35 +187,39 @@ impl Generation {
             Event::Started { choice_idx: 0, n_cached, miss } => {
                 self.begun.get_or_insert_with(Instant::now);
                 self.prompts[prompt_idx].cached = Some((n_cached, miss));
-                updates.push(Update::Progress { prompt_idx, n_done: n_cached });
+                updates.push(Update::Prompt(PromptNews::Progress { prompt_idx, n_done: n_cached }));
             }
             Event::Started { .. } => {}
             Event::Progress { choice_idx: 0, n_done } => {
-                updates.push(Update::Progress { prompt_idx, n_done })
+                updates.push(Update::Prompt(PromptNews::Progress { prompt_idx, n_done }));
             }
             Event::Progress { .. } => {}
             Event::Prompt { choice_idx, logprobs } => {
-                updates.push(Update::Prompt { choice: number(choice_idx), logprobs });
+                let news = PromptNews::Scores { choice: number(choice_idx), logprobs };
+                updates.push(Update::Prompt(news));
             }
             Event::Token { choice_idx, token, logprob } => {
                 self.first_token.get_or_insert_with(Instant::now);
                 let choice = number(choice_idx);
                 // Tokens that came together are shown together.
                 match updates.last_mut() {
-                    Some(Update::Text { choice: last, delta }) if *last == choice => {
-                        self.choices[choice].push(token, logprob, delta);
+                    Some(Update::Parts { choice: last, delta }) if *last == choice => {
+                        self.choices[choice].reply.push(token, logprob, delta);
                     }
                     _ => {
                         let mut delta = Delta::default();
-                        self.choices[choice].push(token, logprob, &mut delta);
-                        updates.push(Update::Text { choice, delta });
+                        self.choices[choice].reply.push(token, logprob, &mut delta);
+                        updates.push(Update::Parts { choice, delta });
                     }
                 }
             }
             Event::Finished { choice_idx, finish, usage } => {
                 let choice = number(choice_idx);
                 let mut delta = Delta::default();
-                let ending = self.choices[choice].finish(finish, &mut delta);
+                let Choice { reply, closing } = &mut self.choices[choice];
+                let closed_early = closing.as_ref().is_some_and(Closing::was_needed);
+                let ending = reply.finish(finish, &mut delta).map_err(ApiError::ended);
+                let ending = ending.map(|ending| Ending { closed_early, ..ending });
                 let prompt = &mut self.prompts[prompt_idx];
                 if choice_idx == 0 {
                     prompt.usage = Some(usage);
@@ -244,7 +259,7 @@ impl Generation {
 
     /// Tokens that a choice has made so far.
     pub(crate) fn n_tokens(&self, choice: usize) -> usize {
-        self.choices[choice].n_tokens()
+        self.choices[choice].reply.n_tokens()
     }
 
     pub(crate) fn n_choices(&self) -> usize {
@@ -258,6 +273,11 @@ impl Generation {
 
     pub(crate) fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Keywords of the schema that are not enforced.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.options.grammar.as_deref().map(Compiled::unenforced).unwrap_or_default().to_vec()
     }
 
     pub(crate) fn app(&self) -> &Arc<App> {
@@ -288,7 +308,8 @@ impl Generation {
         let mut totals = Totals {
             n_prompt: self.prompts.iter().map(|p| p.tokens.len()).sum(),
             n_cached: self.prompts.iter().filter_map(|p| p.cached).map(|c| c.0).sum(),
-            n_completion: self.choices.iter().map(Choice::n_tokens).sum(),
+            n_completion: self.choices.iter().map(|choice| choice.reply.n_tokens()).sum(),
+            n_reasoning: self.choices.iter().map(|choice| choice.reply.n_reasoning()).sum(),
             ..Totals::default()
         };
         for usage in self.prompts.iter().filter_map(|p| p.usage) {

@@ -10,9 +10,9 @@ use axum::extract::State;
 use axum::response::Response;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use inferno_engine::{Histogram, TIME_BUCKETS, Usage};
+use inferno_reply::FinishReason;
 
 use crate::app::App;
-use crate::choice::FinishReason;
 use crate::exposition::Page;
 use crate::generation::Totals;
 
@@ -135,7 +135,7 @@ impl Metrics {
     pub(crate) fn finish_choice(&self, reason: Option<FinishReason>, usage: &Usage) {
         let generations = &mut self.lock().generations;
         *match reason {
-            Some(FinishReason::Stop) => &mut generations.stop,
+            Some(FinishReason::Stop | FinishReason::ToolCalls) => &mut generations.stop,
             Some(FinishReason::Length) => &mut generations.length,
             None => &mut generations.failed,
         } += 1;

@@ -51,7 +51,6 @@ pub(crate) struct Options {
 
 /// Circumstances by which the parts of an answer are told.
 #[derive(Debug, Clone, Default)]
-#[allow(dead_code, reason = "the reply layer reads it")]
 pub(crate) struct ReplyOptions {
     pub(crate) start: ReplyStart,
     /// Whether reasoning that is told apart is left out of the response.

@@ -15,14 +15,14 @@ use crate::app::App;
 use crate::body::Unread;
 use crate::chat::{self, Chat};
 use crate::completion::Completion;
-use crate::echo::Echo;
+use crate::dialect::{ChatDialect, CompletionDialect, Dialect};
 use crate::error::ApiError;
 use crate::generation::{Generation, Job};
 use crate::keys::{Caller, Keyring};
 use crate::meter::{Id, meter};
 use crate::options::{Options, check_model};
 use crate::registry::{Known, Registry};
-use crate::wire::{Dialect, Label};
+use crate::wire::Label;
 use crate::workers::Cancel;
 use crate::{
     admin, body, grammar, guard, health, log, metrics, models, stream, tokenizer_info, tokens, whole,
@@ -102,7 +102,8 @@ async fn chat_completions(
     let room = room(&app, &tokens, options.max_tokens)?;
     let job = Job { max_tokens: options.max_tokens.unwrap_or(room), tokens, prompt_logprobs: None };
     check_fits(&options, &job)?;
-    let ask = Ask { route: "/v1/chat/completions", dialect: Dialect::Chat, echo: Vec::new(), line, pass };
+    let label = Label::new(&app, "chatcmpl-");
+    let ask = Ask { route: "/v1/chat/completions", dialect: Box::new(ChatDialect::new(label)), line, pass };
     ask.answer(&app, caller, vec![job], options).await
 }
 
@@ -147,7 +148,8 @@ async fn completions(
         check_fits(&completion.options, &job)?;
         jobs.push(job);
     }
-    let ask = Ask { route: "/v1/completions", dialect: Dialect::Completion, echo, line, pass };
+    let dialect = Box::new(CompletionDialect::new(Label::new(&app, "cmpl-"), echo));
+    let ask = Ask { route: "/v1/completions", dialect, line, pass };
     ask.answer(&app, caller, jobs, completion.options).await
 }
 
@@ -185,8 +187,7 @@ fn check_fits(options: &Options, job: &Job) -> Result<(), ApiError> {
 /// How a request is to be answered.
 struct Ask {
     route: &'static str,
-    dialect: Dialect,
-    echo: Vec<Echo>,
+    dialect: Box<dyn Dialect>,
     line: Arc<AccessLine>,
     pass: crate::keys::Pass,
 }
@@ -199,16 +200,10 @@ impl Ask {
         jobs: Vec<Job>,
         options: Options,
     ) -> Result<Response, ApiError> {
-        let Ask { route, dialect, echo, line, pass } = self;
-        let label = Label {
-            id: app.new_id(if dialect == Dialect::Chat { "chatcmpl-" } else { "cmpl-" }),
-            created: app.now(),
-            model: app.card.id().to_owned(),
-            fingerprint: app.card.fingerprint.clone(),
-        };
+        let Ask { route, dialect, line, pass } = self;
         let known = Known {
             request_id: Arc::clone(&line.request_id),
-            id: label.id.clone(),
+            id: dialect.id().to_owned(),
             route,
             key: Arc::clone(&caller.name),
             is_stream: options.stream.is_some(),
@@ -219,8 +214,8 @@ impl Ask {
         let is_stream = options.stream.is_some();
         let generation = Generation::submit(app, caller, (entry, pass, line), jobs, options)?;
         match is_stream {
-            true => stream::respond(generation, label, dialect, echo).await,
-            false => whole::respond(generation, &label, dialect, &echo).await,
+            true => stream::respond(generation, dialect).await,
+            false => whole::respond(generation, dialect).await,
         }
     }
 }

@@ -17,30 +17,23 @@ use inferno_engine::RequestId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use crate::echo::Echo;
+use crate::dialect::{Dialect, PromptNews};
 use crate::error::ApiError;
 use crate::generation::{Generation, Update};
 use crate::meter::caught;
 use crate::places::Place;
-use crate::wire::{Dialect, Label};
-
-mod frames;
-use frames::Frames;
 
 /// Pieces of a body that hyper has not asked for yet.
 const PIECES: usize = 4;
 
 /// Starts a stream, or says why there is none.
-pub(crate) async fn respond(
-    generation: Generation,
-    label: Label,
-    dialect: Dialect,
-    echo: Vec<Echo>,
-) -> Result<Response, ApiError> {
+pub(crate) async fn respond(generation: Generation, dialect: Box<dyn Dialect>) -> Result<Response, ApiError> {
     let (head, opened) = oneshot::channel();
     let (pieces, body) = mpsc::channel(PIECES);
+    let mut failed = Vec::new();
+    dialect.fail(&ApiError::internal("the server failed on this request"), &mut failed);
     let writer = Writer {
-        frames: Frames::new(label, dialect, &generation, echo),
+        dialect,
         drain: generation.app().drain.clone(),
         generation,
         head: Some(head),
@@ -50,9 +43,7 @@ pub(crate) async fn respond(
     tokio::spawn(async move {
         if let Err(words) = caught(writer.run()).await {
             tracing::error!(panic = words, "a stream failed");
-            let mut out = Vec::new();
-            frames::error(&ApiError::internal("the server failed on this request"), &mut out);
-            let _ = pieces.send(Bytes::from(out)).await;
+            let _ = pieces.send(Bytes::from(failed)).await;
         }
     });
     match opened.await {
@@ -64,7 +55,7 @@ pub(crate) async fn respond(
 
 struct Writer {
     generation: Generation,
-    frames: Frames,
+    dialect: Box<dyn Dialect>,
     drain: std::sync::Arc<crate::drain::Drain>,
     /// Until the status line is out.
     head: Option<oneshot::Sender<Result<(), ApiError>>>,
@@ -92,18 +83,17 @@ impl Writer {
                         Some(id) => self.place(id).await,
                         None => None,
                     };
-                    self.frames.comment(&self.generation, place, &mut self.out);
+                    self.dialect.idle(&self.generation, place, &mut self.out);
                 }
                 () = self.generation.next(&mut updates) => {
                     for update in updates.drain(..) {
-                        if let Update::Failed(error) = update {
+                        if let Err(error) = self.write(update) {
                             return self.fail(error).await;
                         }
-                        self.write(update);
                     }
                     if self.generation.has_ended() {
                         self.open();
-                        self.frames.end(&self.generation, &mut self.out);
+                        self.dialect.end(&self.generation, &mut self.out);
                     }
                 }
             }
@@ -125,18 +115,30 @@ impl Writer {
         app.places.of(&app.engine, id).await
     }
 
-    fn write(&mut self, update: Update) {
-        let is_progress = matches!(update, Update::Progress { .. });
-        if !is_progress || self.frames.wants_progress() {
+    fn write(&mut self, update: Update) -> Result<(), ApiError> {
+        if let Update::Failed(error) = update {
+            return Err(error);
+        }
+        let is_progress = matches!(update, Update::Prompt(PromptNews::Progress { .. }));
+        if !is_progress || self.dialect.wants_progress(&self.generation) {
             self.open();
         }
-        self.frames.update(&self.generation, update, &mut self.out);
+        let Writer { dialect, generation, out, .. } = self;
+        match update {
+            Update::Prompt(news) => dialect.prompt(generation, &news, out),
+            Update::Parts { choice, delta } => dialect.piece(generation, choice, &delta, None, out),
+            Update::Finished { choice, delta, ending } => {
+                dialect.piece(generation, choice, &delta, Some(&ending), out);
+            }
+            Update::Failed(_) => unreachable!("errors have returned"),
+        }
+        Ok(())
     }
 
     /// Lets the status line go, if it has not gone yet.
     fn open(&mut self) {
         if let Some(head) = self.head.take() {
-            self.frames.begin(&self.generation, &mut self.out);
+            self.dialect.begin(&self.generation, &mut self.out);
             let _ = head.send(Ok(()));
         }
     }
@@ -162,7 +164,7 @@ impl Writer {
         match self.head.take() {
             Some(head) => drop(head.send(Err(error))),
             None => {
-                frames::error(&error, &mut self.out);
+                self.dialect.fail(&error, &mut self.out);
                 let _ = self.pieces.send(Bytes::from(std::mem::take(&mut self.out))).await;
             }
         }

@@ -17,5 +17,6 @@ mod raw;
 mod scores;
 mod stops;
 mod token_routes;
+mod transcripts;
 
 use harness::{Server, start};

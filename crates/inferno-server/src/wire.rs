@@ -8,18 +8,11 @@ use inferno_engine::Miss;
 use inferno_text::Tokenizer;
 use serde::Serialize;
 
-use crate::choice::{FinishReason, StopReason};
+use crate::app::App;
 use crate::generation::{Generation, Totals};
 
 mod logprobs;
 pub(crate) use logprobs::{ChatLogprobs, Names, TextLogprobs};
-
-/// Whose objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    Chat,
-    Completion,
-}
 
 /// What stands in every object of an answer.
 #[derive(Debug, Clone)]
@@ -28,6 +21,18 @@ pub(crate) struct Label {
     pub(crate) created: u64,
     pub(crate) model: String,
     pub(crate) fingerprint: String,
+}
+
+impl Label {
+    /// A new answer's.
+    pub(crate) fn new(app: &App, prefix: &str) -> Label {
+        Label {
+            id: app.new_id(prefix),
+            created: app.now(),
+            model: app.card.id().to_owned(),
+            fingerprint: app.card.fingerprint.clone(),
+        }
+    }
 }
 
 /// An object around choices: a whole answer, or a chunk of one.
@@ -58,60 +63,9 @@ pub(crate) struct More {
     pub(crate) prefix_cache: Option<PrefixCache>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prompt_progress: Option<PromptProgress>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct ChatChoice {
-    pub(crate) index: usize,
-    pub(crate) message: Message,
-    pub(crate) logprobs: Option<ChatLogprobs>,
-    pub(crate) finish_reason: FinishReason,
-    /// vLLM's.
-    pub(crate) stop_reason: Option<StopReason>,
-    pub(crate) token_ids: Option<Vec<u32>>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct Message {
-    pub(crate) role: &'static str,
-    pub(crate) content: String,
-    pub(crate) refusal: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct ChatChunkChoice<'a> {
-    pub(crate) index: usize,
-    pub(crate) delta: ChatDelta<'a>,
-    pub(crate) logprobs: Option<ChatLogprobs>,
-    pub(crate) finish_reason: Option<FinishReason>,
-    /// Left out before the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) stop_reason: Option<Option<StopReason>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) token_ids: Option<Vec<u32>>,
-}
-
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct ChatDelta<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) role: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) content: Option<&'a str>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct TextChoice<'a> {
-    pub(crate) index: usize,
-    pub(crate) text: &'a str,
-    pub(crate) logprobs: Option<TextLogprobs>,
-    pub(crate) finish_reason: Option<FinishReason>,
-    /// Left out of events before the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) stop_reason: Option<Option<StopReason>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) token_ids: Option<Option<Vec<u32>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) prompt_token_ids: Option<Option<&'a [u32]>>,
+    /// Keywords of a schema that are not enforced, by name and place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -173,35 +127,6 @@ pub(crate) struct PromptProgress {
     pub(crate) time_ms: u64,
 }
 
-impl<'a> ChatChunkChoice<'a> {
-    /// A part of a choice with nothing beside it.
-    pub(crate) fn new(index: usize, delta: ChatDelta<'a>) -> ChatChunkChoice<'a> {
-        ChatChunkChoice {
-            index,
-            delta,
-            logprobs: None,
-            finish_reason: None,
-            stop_reason: None,
-            token_ids: None,
-        }
-    }
-}
-
-impl<'a> TextChoice<'a> {
-    /// A part of a choice with nothing beside it.
-    pub(crate) fn new(index: usize, text: &'a str) -> TextChoice<'a> {
-        TextChoice {
-            index,
-            text,
-            logprobs: None,
-            finish_reason: None,
-            stop_reason: None,
-            token_ids: None,
-            prompt_token_ids: None,
-        }
-    }
-}
-
 impl UsageBody {
     pub(crate) fn new(totals: &Totals) -> UsageBody {
         UsageBody {
@@ -210,8 +135,8 @@ impl UsageBody {
             total_tokens: totals.n_prompt + totals.n_completion,
             prompt_tokens_details: PromptDetails { cached_tokens: totals.n_cached },
             completion_tokens_details: CompletionDetails {
+                reasoning_tokens: totals.n_reasoning,
                 // Of predictions that clients send. Our own guesses are in the timings.
-                reasoning_tokens: 0,
                 accepted_prediction_tokens: 0,
                 rejected_prediction_tokens: 0,
             },
@@ -275,12 +200,17 @@ pub(crate) fn closing(generation: &Generation) -> More {
         timings: Some(Timings::new(&generation.totals())),
         prefix_cache: PrefixCache::new(generation, &generation.app().text.tokenizer),
         prompt_progress: None,
+        warnings: generation.warnings(),
     }
 }
 
 /// A response of JSON.
 pub(crate) fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
-    let bytes = serde_json::to_vec(value).expect("what is answered is JSON");
+    json_bytes(status, serde_json::to_vec(value).expect("what is answered is JSON"))
+}
+
+/// A response of bytes that are JSON.
+pub(crate) fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

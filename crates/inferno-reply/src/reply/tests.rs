@@ -78,21 +78,14 @@ fn read(rules: &ReplyRules, tokens: &[u32], chunk: usize, finish: Finish) -> (Ve
         }
     }
     let mut all = Delta::default();
-    let mut take = |delta: Delta| {
-        for part in delta.parts {
-            let whole = all.part(part.kind);
-            whole.text.push_str(&part.text);
-            whole.tokens.extend(part.tokens);
-        }
-    };
     for tokens in tokens[..n].chunks(chunk) {
         let mut delta = Delta::default();
         tokens.iter().for_each(|&token| reply.push(token, None, &mut delta));
-        take(delta);
+        all.append(delta);
     }
     let mut delta = Delta::default();
     let ending = reply.finish(finish, &mut delta).unwrap();
-    take(delta);
+    all.append(delta);
     all.parts.retain(|part| !(part.text.is_empty() && part.tokens.is_empty()));
     (all.parts, ending, reply)
 }
@@ -108,7 +101,7 @@ fn an_answer_without_a_format_is_text() {
     assert_eq!(texts(&parts), [(&PartKind::Text, "a b")]);
     assert_eq!(parts[0].tokens.len(), 5);
     assert_eq!(parts[0].tokens.iter().map(|t| t.span.token).collect::<Vec<_>>(), answer);
-    assert_eq!(ending, Ending { reason: FinishReason::Stop, stop: None });
+    assert_eq!(ending, Ending { reason: FinishReason::Stop, stop: None, closed_early: false });
     assert_eq!((reply.n_tokens(), reply.n_reasoning()), (5, 0));
 }
 
@@ -119,7 +112,7 @@ fn ends_are_told_apart() {
     assert_eq!(texts(&parts), [(&PartKind::Text, "a")]);
     assert_eq!(ending.stop, Some(StopReason::String("b".into())));
     let (_, ending, _) = read(&rules, &tokens("aa"), 1, Finish::Length);
-    assert_eq!(ending, Ending { reason: FinishReason::Length, stop: None });
+    assert_eq!(ending, Ending { reason: FinishReason::Length, stop: None, closed_early: false });
     let (_, ending, _) = read(&rules, &tokens("ac"), 1, Finish::Stop);
     assert_eq!(ending.stop, Some(StopReason::Token(99)));
     let (mut reply, _) = Reply::new(&rules, &[65]);

@@ -1,10 +1,10 @@
 //! Log-probabilities of tokens, in the shape of chats and in that of completions.
 
 use inferno_engine::TokenLogprob;
+use inferno_reply::Shown;
 use inferno_text::Tokenizer;
 use serde::Serialize;
 
-use crate::choice::Shown;
 use crate::echo::Echo;
 use crate::generation::Generation;
 
@@ -80,8 +80,8 @@ impl<'a> Names<'a> {
 }
 
 impl ChatLogprobs {
-    pub(crate) fn new(tokens: &[Shown], names: Names<'_>) -> ChatLogprobs {
-        let content = tokens.iter().filter_map(|token| {
+    pub(crate) fn new<'a>(tokens: impl IntoIterator<Item = &'a Shown>, names: Names<'_>) -> ChatLogprobs {
+        let content = tokens.into_iter().filter_map(|token| {
             let logprob = token.logprob.as_ref()?;
             let id = token.span.token;
             let top = |&(id, logprob): &(u32, f32)| TopLogprob {
@@ -111,7 +111,12 @@ impl TextLogprobs {
     }
 
     /// Adds tokens of a choice, whose text follows `echo`, if that is there.
-    pub(crate) fn push_all(&mut self, tokens: &[Shown], echo: Option<&Echo>, names: Names<'_>) {
+    pub(crate) fn push_all<'a>(
+        &mut self,
+        tokens: impl IntoIterator<Item = &'a Shown>,
+        echo: Option<&Echo>,
+        names: Names<'_>,
+    ) {
         let start = echo.map_or(0, Echo::n_chars);
         for Shown { span, logprob } in tokens {
             self.push(span.token, logprob.as_ref(), start + span.chars.start, names);

@@ -1,0 +1,106 @@
+//! Shapes that clients expect of requests, answers and errors: a file each.
+//!
+//! Below a dialect nothing knows of it: a [`Generation`] tells the parts of its choices ([`Part`](inferno_reply::Part)), and
+//! an [`ApiError`] what went wrong. A dialect keeps what its events count (indices, sequence numbers, open blocks).
+
+use std::io::Write;
+
+use inferno_engine::TokenLogprob;
+use inferno_reply::{Delta, Ending};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::ApiError;
+use crate::generation::Generation;
+use crate::places::Place;
+
+mod chat;
+mod completion;
+mod openai;
+
+pub(crate) use chat::ChatDialect;
+pub(crate) use completion::CompletionDialect;
+pub(crate) use openai::error_body;
+
+/// Writes one answer, as a stream or in one piece.
+///
+/// ```text
+/// stream   begin, (prompt | piece | idle)*, end   or fail after any of them
+/// whole    whole                                  or error
+/// ```
+pub(crate) trait Dialect: Send + Sync {
+    /// Id of the answer.
+    fn id(&self) -> &str;
+
+    /// Writes the events before all parts. The status line is out: what fails now is an event.
+    fn begin(&mut self, answer: &Generation, out: &mut Vec<u8>);
+
+    /// Whether events tell how much of the prompt is computed.
+    fn wants_progress(&self, _answer: &Generation) -> bool {
+        false
+    }
+
+    /// Writes news of a prompt.
+    fn prompt(&mut self, _answer: &Generation, _news: &PromptNews, _out: &mut Vec<u8>) {}
+
+    /// Writes new parts of a choice; the last of them come with its ending.
+    fn piece(
+        &mut self,
+        answer: &Generation,
+        choice: usize,
+        delta: &Delta,
+        ending: Option<&Ending>,
+        out: &mut Vec<u8>,
+    );
+
+    /// Writes a sign of life where there has been no event for a while. `place` is the one in the queue.
+    fn idle(&mut self, answer: &Generation, place: Option<Place>, out: &mut Vec<u8>) {
+        let _ = match place {
+            Some(Place { place, n_waiting, eta }) => {
+                let place = place + 1;
+                write!(out, ": queued {place}/{n_waiting} eta {:.1}s\n\n", eta.as_secs_f64())
+            }
+            None if answer.has_begun() => write!(out, ": keep-alive\n\n"),
+            None => write!(out, ": reading the prompt, {:.1}s\n\n", answer.elapsed().as_secs_f64()),
+        };
+    }
+
+    /// Writes the events after the end of all choices.
+    fn end(&mut self, answer: &Generation, out: &mut Vec<u8>);
+
+    /// The answer in one piece.
+    fn whole(&mut self, answer: &Generation, choices: Vec<Whole>) -> Vec<u8>;
+
+    /// The body of an error.
+    fn error(&self, error: &ApiError) -> Value;
+
+    /// Writes an error as the last event of a stream.
+    fn fail(&self, error: &ApiError, out: &mut Vec<u8>) {
+        event(&self.error(error), out);
+    }
+}
+
+/// News of a prompt.
+#[derive(Debug)]
+pub(crate) enum PromptNews {
+    /// Tokens of it that are computed.
+    Progress { prompt_idx: usize, n_done: usize },
+    /// Log-probabilities of its next tokens, for one of its choices.
+    Scores { choice: usize, logprobs: Vec<TokenLogprob> },
+}
+
+/// A choice that has ended.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    /// All of its parts; neighbours are of different kinds.
+    pub(crate) delta: Delta,
+    pub(crate) ending: Ending,
+    pub(crate) prompt_logprobs: Vec<TokenLogprob>,
+}
+
+/// Writes an event without a name.
+pub(crate) fn event(value: &impl Serialize, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"data: ");
+    serde_json::to_writer(&mut *out, value).expect("what is answered is JSON");
+    out.extend_from_slice(b"\n\n");
+}

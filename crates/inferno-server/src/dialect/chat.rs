@@ -1,0 +1,296 @@
+//! `/v1/chat/completions`: OpenAI's chat completions.
+//!
+//! - `logprobs.content` and `token_ids` have all tokens of a choice in order: those of reasoning, calls and marks too.
+//! - Reasoning has both names that clients read: `reasoning_content` and `reasoning`.
+
+use inferno_reply::{Delta, Ending, Part, PartKind, Shown};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::openai::{Envelope, error_body, stop_reason, wants};
+use super::{Dialect, PromptNews, Whole};
+use crate::error::ApiError;
+use crate::generation::Generation;
+use crate::wire::{ChatLogprobs, Label, More, Names};
+
+/// Writes chat completions.
+#[derive(Debug)]
+pub(crate) struct ChatDialect(Envelope);
+
+#[derive(Debug, Serialize)]
+struct Choice {
+    index: usize,
+    message: Message,
+    logprobs: Option<ChatLogprobs>,
+    finish_reason: &'static str,
+    /// vLLM's.
+    stop_reason: Value,
+    token_ids: Option<Vec<u32>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    closed_early: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Message {
+    role: &'static str,
+    /// Null where there are only calls.
+    content: Option<String>,
+    refusal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call>,
+}
+
+#[derive(Debug, Serialize)]
+struct Call {
+    id: String,
+    r#type: &'static str,
+    function: Function,
+}
+
+#[derive(Debug, Serialize)]
+struct Function {
+    name: String,
+    arguments: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ChunkChoice<'a> {
+    index: usize,
+    delta: ChatDelta<'a>,
+    logprobs: Option<ChatLogprobs>,
+    finish_reason: Option<&'static str>,
+    /// Left out before the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_reason: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ids: Option<Vec<u32>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    closed_early: bool,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct ChatDelta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<[CallDelta<'a>; 1]>,
+}
+
+#[derive(Debug, Serialize)]
+struct CallDelta<'a> {
+    index: u32,
+    /// In the first delta of a call, and there alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
+    function: FunctionDelta<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct FunctionDelta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    arguments: &'a str,
+}
+
+impl ChatDialect {
+    pub(crate) fn new(label: Label) -> ChatDialect {
+        ChatDialect(Envelope::new(label, "chat.completion.chunk"))
+    }
+
+    fn part(&mut self, answer: &Generation, choice: usize, part: &Part, out: &mut Vec<u8>) {
+        let options = answer.options();
+        self.0.told(choice).n_tokens += part.tokens.len();
+        let hides = part.kind == PartKind::Reasoning && options.reply.hides_reasoning;
+        let text = if hides { "" } else { &*part.text };
+        // Tokens without text, as the one that ends an answer, are worth an event only to clients that count tokens.
+        let tells_tokens = options.sampling.logprobs.is_some() || options.return_token_ids;
+        let is_call = matches!(part.kind, PartKind::ToolCall { .. });
+        let has_more = !text.is_empty() || is_call || tells_tokens && !part.tokens.is_empty();
+        if !has_more {
+            return;
+        }
+        let logprobs = options.sampling.logprobs.map(|_| ChatLogprobs::new(&part.tokens, Names::of(answer)));
+        let token_ids = options.return_token_ids.then(|| ids(&part.tokens).collect());
+        let delta = match &part.kind {
+            PartKind::Reasoning if !hides => {
+                ChatDelta { reasoning_content: Some(text), reasoning: Some(text), ..ChatDelta::default() }
+            }
+            PartKind::Text | PartKind::Reasoning => ChatDelta { content: Some(text), ..ChatDelta::default() },
+            PartKind::ToolCall { index, id, name } => CallDelta {
+                index: *index,
+                id: Some(id),
+                r#type: Some("function"),
+                function: FunctionDelta { name: Some(name), arguments: text },
+            }
+            .into(),
+            PartKind::Arguments { index } => CallDelta {
+                index: *index,
+                id: None,
+                r#type: None,
+                function: FunctionDelta { name: None, arguments: text },
+            }
+            .into(),
+        };
+        let part = ChunkChoice { logprobs, token_ids, ..ChunkChoice::new(choice, delta) };
+        self.chunk(answer, part, More::default(), out);
+    }
+
+    fn chunk(&mut self, answer: &Generation, choice: ChunkChoice<'_>, more: More, out: &mut Vec<u8>) {
+        // vLLM has the prompt's tokens in the first event of a chat.
+        let tells = answer.options().return_token_ids && !self.0.told(0).has_prompt;
+        self.0.told(0).has_prompt = true;
+        let prompt = tells.then(|| answer.prompt_tokens(0));
+        // As llama.cpp has it: nothing has taken any time before the first token.
+        let more = if choice.delta.role.is_some() { more } else { self.0.timed(answer, more) };
+        self.0.event(prompt.map(Some), &[choice], self.0.usage(answer), more, out);
+    }
+}
+
+impl Dialect for ChatDialect {
+    fn id(&self) -> &str {
+        &self.0.label.id
+    }
+
+    /// Every choice appears once, in order: clients that count on it add new ones to the end of a list.
+    fn begin(&mut self, answer: &Generation, out: &mut Vec<u8>) {
+        for choice in 0..answer.n_choices() {
+            let delta = ChatDelta { role: Some("assistant"), content: Some(""), ..ChatDelta::default() };
+            self.chunk(answer, ChunkChoice::new(choice, delta), More::default(), out);
+        }
+    }
+
+    fn wants_progress(&self, answer: &Generation) -> bool {
+        wants(answer).return_progress
+    }
+
+    fn prompt(&mut self, answer: &Generation, news: &PromptNews, out: &mut Vec<u8>) {
+        if let PromptNews::Progress { prompt_idx, n_done } = *news {
+            self.0.progress::<ChunkChoice<'_>>(answer, prompt_idx, n_done, out);
+        }
+    }
+
+    fn piece(
+        &mut self,
+        answer: &Generation,
+        choice: usize,
+        delta: &Delta,
+        ending: Option<&Ending>,
+        out: &mut Vec<u8>,
+    ) {
+        for part in &delta.parts {
+            self.part(answer, choice, part, out);
+        }
+        if let Some(ending) = ending {
+            self.0.told(choice).n_tokens = answer.n_tokens(choice);
+            let last = ChunkChoice {
+                finish_reason: Some(ending.reason.as_str()),
+                stop_reason: Some(stop_reason(ending)),
+                closed_early: ending.closed_early,
+                ..ChunkChoice::new(choice, ChatDelta::default())
+            };
+            let more = self.0.end_of_choice(answer);
+            self.chunk(answer, last, more, out);
+        }
+    }
+
+    fn end(&mut self, answer: &Generation, out: &mut Vec<u8>) {
+        self.0.end::<ChunkChoice<'_>>(answer, out);
+    }
+
+    fn whole(&mut self, answer: &Generation, choices: Vec<Whole>) -> Vec<u8> {
+        let options = answer.options();
+        let names = Names::of(answer);
+        let choice = |(index, Whole { delta, ending, .. }): (usize, Whole)| Choice {
+            index,
+            logprobs: options.sampling.logprobs.map(|_| ChatLogprobs::new(tokens(&delta), names)),
+            token_ids: options.return_token_ids.then(|| ids(tokens(&delta)).collect()),
+            message: Message::new(delta, options.reply.hides_reasoning),
+            finish_reason: ending.reason.as_str(),
+            stop_reason: stop_reason(&ending),
+            closed_early: ending.closed_early,
+        };
+        let choices: Vec<Choice> = choices.into_iter().enumerate().map(choice).collect();
+        let prompt = options.return_token_ids.then(|| answer.prompt_tokens(0));
+        self.0.whole("chat.completion", answer, Some(prompt), &choices)
+    }
+
+    fn error(&self, error: &ApiError) -> Value {
+        error_body(error)
+    }
+}
+
+impl Message {
+    /// The parts of a choice, by kind.
+    fn new(delta: Delta, hides_reasoning: bool) -> Message {
+        let (mut content, mut reasoning, mut tool_calls) = (String::new(), String::new(), Vec::<Call>::new());
+        for Part { kind, text, .. } in delta.parts {
+            match kind {
+                PartKind::Text => content.push_str(&text),
+                PartKind::Reasoning => reasoning.push_str(&text),
+                PartKind::ToolCall { id, name, .. } => {
+                    tool_calls.push(Call {
+                        id,
+                        r#type: "function",
+                        function: Function { name, arguments: text },
+                    });
+                }
+                PartKind::Arguments { index } => {
+                    if let Some(call) = tool_calls.get_mut(index as usize) {
+                        call.function.arguments.push_str(&text);
+                    }
+                }
+            }
+        }
+        let reasoning = Some(reasoning).filter(|text| !text.is_empty() && !hides_reasoning);
+        Message {
+            role: "assistant",
+            content: Some(content).filter(|text| !text.is_empty() || tool_calls.is_empty()),
+            refusal: None,
+            reasoning_content: reasoning.clone(),
+            reasoning,
+            tool_calls,
+        }
+    }
+}
+
+impl<'a> ChunkChoice<'a> {
+    /// A part of a choice with nothing beside it.
+    fn new(index: usize, delta: ChatDelta<'a>) -> ChunkChoice<'a> {
+        ChunkChoice {
+            index,
+            delta,
+            logprobs: None,
+            finish_reason: None,
+            stop_reason: None,
+            token_ids: None,
+            closed_early: false,
+        }
+    }
+}
+
+impl<'a> From<CallDelta<'a>> for ChatDelta<'a> {
+    fn from(call: CallDelta<'a>) -> ChatDelta<'a> {
+        ChatDelta { tool_calls: Some([call]), ..ChatDelta::default() }
+    }
+}
+
+/// All tokens of a choice, in order.
+fn tokens(delta: &Delta) -> impl Iterator<Item = &Shown> {
+    delta.parts.iter().flat_map(|part| &part.tokens)
+}
+
+fn ids<'a>(tokens: impl IntoIterator<Item = &'a Shown>) -> impl Iterator<Item = u32> {
+    tokens.into_iter().map(|token| token.span.token)
+}
