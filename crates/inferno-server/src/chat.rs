@@ -29,6 +29,8 @@ mod tools;
 
 pub(crate) use thinking::Thinking;
 pub(crate) use tools::Tools;
+pub use form::for_template;
+pub use tools::read_tools;
 
 /// What a template is given.
 #[derive(Debug)]

@@ -63,6 +63,7 @@ mod wire;
 mod workers;
 
 pub use app::{Card, Parts, Template};
+pub use chat::{for_template, read_tools};
 pub use drain::Ended;
 pub use keys::{Key, KeyChanges, KeyError, KeyLimits, Role, check_keys, read_keys};
 pub use server::{Control, Server, Serving};

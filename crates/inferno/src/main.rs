@@ -7,6 +7,7 @@ mod commands;
 mod config_file;
 #[cfg(feature = "ember")]
 mod ember;
+mod form;
 mod habits;
 mod interrupt;
 mod kv_memory;

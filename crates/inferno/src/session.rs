@@ -6,15 +6,16 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use inferno_engine::{Config, Engine, Limits, Request, Sampling};
 use inferno_model::sample::SampleSpec;
 use inferno_server::Defaults;
-use inferno_text::{ChatRenderer, RenderOptions, Tokenizer};
+use inferno_text::{ChatRenderer, Tokenizer};
 
 use crate::answer::{Answer, Ending, Stop, stream};
 use crate::cli::{Answering, Seed};
 use crate::commands::{MAX_PROMPT_BYTES, note};
+use crate::form::Form;
 use crate::kv_memory::pages_for_one;
 use crate::load::{self, Opened};
 use crate::sampling::FromFile;
@@ -149,8 +150,14 @@ impl<'a> Session<'a> {
     }
 
     /// Makes the answer to a prompt that [`check`](Self::check) has passed, and streams it to stdout unless it `is_silent`.
-    /// Its seed is the session's and `n_before`, the number of answers before it.
-    pub(crate) fn answer(&self, prompt: Vec<u32>, n_before: u64, is_silent: bool) -> Result<Answer> {
+    /// Its seed is the session's and `n_before`, the number of answers before it. It has the form of `form`.
+    pub(crate) fn answer(
+        &self,
+        prompt: Vec<u32>,
+        n_before: u64,
+        is_silent: bool,
+        form: &Form,
+    ) -> Result<Answer> {
         let room = self.context_len - prompt.len();
         let (max_tokens, limit) = match self.max_tokens {
             Some(n) if n <= room => (n, Stop::MaxTokens),
@@ -175,8 +182,14 @@ impl<'a> Session<'a> {
             eos_tokens: self.tokenizer.end_of_generation().to_vec(),
             ..Sampling::default()
         };
-        let request =
-            Request { sampling, hash_logits: self.args.verbose, ..Request::new(prompt, max_tokens) };
+        let start = form.start(&self.tokenizer, &prompt);
+        let grammars = form.constrain(&self.tokenizer, &start, max_tokens)?.into_iter().collect();
+        let request = Request {
+            sampling,
+            grammars,
+            hash_logits: self.args.verbose,
+            ..Request::new(prompt, max_tokens)
+        };
         let ending = Ending { stops: Arc::clone(&self.stops), limit, is_silent };
         let answer = stream(&self.engine.handle(), request, &self.tokenizer, ending)?;
         if answer.stop == Stop::ContextFull {
@@ -216,28 +229,4 @@ pub(crate) fn template(
     tokenizer: &Tokenizer,
 ) -> Result<Arc<dyn ChatRenderer>> {
     template::find(args.chat_template.as_ref(), opened, tokenizer, MAX_PROMPT_BYTES as usize)?.wanted()
-}
-
-/// A conversation as the prompt of the next answer.
-pub(crate) fn render(
-    template: &dyn ChatRenderer,
-    tokenizer: &Tokenizer,
-    messages: &[serde_json::Value],
-) -> Result<Vec<u32>> {
-    let n_bytes: usize = messages.iter().filter_map(|m| m["content"].as_str()).map(str::len).sum();
-    // Room for any prompt that is read: whether it fits the context is said in tokens.
-    let options = RenderOptions { max_bytes: 4 * n_bytes + (4 << 20), ..RenderOptions::default() };
-    let messages: Vec<_> = messages.iter().map(|message| in_form(message.clone(), template)).collect();
-    let rendered =
-        template.render(&messages, &options).context("the chat template does not take this prompt")?;
-    Ok(tokenizer.encode_rendered(&rendered))
-}
-
-/// A message with its content in the form that the template takes.
-fn in_form(mut message: serde_json::Value, template: &dyn ChatRenderer) -> serde_json::Value {
-    let form = template.profile().content(message["role"].as_str().unwrap_or_default());
-    if let Some(text) = message["content"].as_str() {
-        message["content"] = form.of_text(text.to_owned());
-    }
-    message
 }

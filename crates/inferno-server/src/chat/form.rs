@@ -4,6 +4,7 @@ use inferno_text::{ArgumentsForm, CallIds, TemplateProfile, result_text};
 use serde_json::{Map, Value, json};
 
 use crate::json::{self, Limits};
+use crate::settings::Settings;
 
 /// Calls of all messages, to be changed.
 fn calls(messages: &mut [Value]) -> impl Iterator<Item = &mut Value> {
@@ -45,6 +46,12 @@ pub(super) fn of(
         add_system_text(&mut messages, reply.system_text(tools), profile);
     }
     messages
+}
+
+/// The messages as the template of `profile` takes them, with the text that shows `tools` where it shows none itself:
+/// arguments of calls, their ids and results, earlier reasoning. The form of `content` is left as it is.
+pub fn for_template(messages: &[Value], tools: Option<&[Value]>, profile: &TemplateProfile) -> Vec<Value> {
+    of(messages, tools, profile, Limits::of(&Settings::default()))
 }
 
 /// Arguments that came as texts of an object, as OpenAI has them, become objects. No text at all is an object of nothing.

@@ -101,6 +101,19 @@ pub(super) fn read(fields: &mut Fields, settings: &Settings) -> Result<Option<To
     Ok(Some(Tools { shown, callable, choice: call_choice, parallel }))
 }
 
+/// The tools of a file, in the form of a request's `tools`: as a template shows them, and as grammars know them.
+///
+/// # Errors
+/// A tool is malformed: the place and what is expected.
+pub fn read_tools(tools: Value) -> Result<(Vec<Value>, Vec<Tool>), String> {
+    let mut fields = Fields::new(Map::from_iter([("tools".to_owned(), tools)]));
+    match read(&mut fields, &Settings::default()) {
+        Ok(Some(tools)) => Ok((tools.shown, tools.callable)),
+        Ok(None) => Err("there are no tools".to_owned()),
+        Err(error) => Err(error.message),
+    }
+}
+
 fn name_shown(tool: &Tool) -> String {
     shown(&tool.name)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Sampling;
+use super::{Reasoning, Sampling};
 use crate::habits::Habits;
 use crate::load::Compute;
 use crate::overrides::Overrides;
@@ -26,7 +26,7 @@ pub(crate) struct Run {
     pub(crate) file: Vec<PathBuf>,
 
     /// Continue the prompt as it is, without the chat template; control tokens in it are recognised
-    #[arg(long, conflicts_with_all = ["system", "chat_template"])]
+    #[arg(long, conflicts_with_all = ["system", "chat_template", "tools"])]
     pub(crate) raw: bool,
 
     /// Print one JSON object at the end, with text, token ids, usage, times and finish reason
@@ -73,6 +73,21 @@ pub(crate) struct Answering {
     /// Context length; default, and 0: the model's own
     #[arg(short, long, alias = "ctx-size", value_name = "N", env = "INFERNO_CONTEXT", hide_env = true)]
     pub(crate) context: Option<u32>,
+
+    /// JSON file with the tools that the model may call, as in a request to a server; calls are shown, not made
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json_schema", "grammar"])]
+    pub(crate) tools: Option<PathBuf>,
+
+    /// JSON schema that the answer must fit, or a file with one
+    #[arg(long, short = 'j', alias = "json-schema-file", value_name = "SCHEMA", conflicts_with = "grammar")]
+    pub(crate) json_schema: Option<String>,
+
+    /// Grammar in GBNF that the answer must match, or a file with one
+    #[arg(long, alias = "grammar-file", value_name = "GRAMMAR")]
+    pub(crate) grammar: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) reasoning: Reasoning,
 
     /// Also print the seed, load time, speeds, why an answer stopped, and a hash of its last logits
     #[arg(short, long)]

@@ -15,8 +15,9 @@ use serde_json::Value;
 
 use crate::answer::{Answer, Stop};
 use crate::commands::note;
+use crate::form::Form;
 use crate::prompt::read_file;
-use crate::session::{Session, render, template};
+use crate::session::{Session, template};
 use crate::terminal::has_colours;
 use crate::{cli, interrupt};
 use line::{Line, Said, read_line, uncut};
@@ -39,6 +40,7 @@ A line that begins with a space is not a command. Ctrl-C stops an answer.";
 struct Chat<'a> {
     session: Session<'a>,
     template: Arc<dyn ChatRenderer>,
+    form: Form,
     is_verbose: bool,
     system: Option<String>,
     /// Of user and assistant, in turn.
@@ -52,12 +54,18 @@ struct Chat<'a> {
 
 pub(crate) fn chat(args: &cli::Chat) -> Result<ExitCode> {
     let args = &args.answering;
-    let (session, template) = Session::start(args, |opened, tokenizer| template(args, opened, tokenizer))?;
+    let (session, (template, form)) = Session::start(args, |opened, tokenizer| {
+        let template = template(args, opened, tokenizer)?;
+        let source = crate::template::source(args.chat_template.as_ref(), opened);
+        let form = Form::new(args, Some(template.profile()), source.as_deref())?;
+        Ok((template, form))
+    })?;
     session.note_excess(0);
     interrupt::release();
     let mut chat = Chat {
         session,
         template,
+        form,
         is_verbose: args.verbose,
         system: args.system.clone(),
         messages: Vec::new(),
@@ -212,7 +220,7 @@ impl Chat<'_> {
             ));
         }
         interrupt::catch();
-        let answer = self.session.answer(prompt, self.n_answers, false);
+        let answer = self.session.answer(prompt, self.n_answers, false, &self.form);
         interrupt::release();
         let answer = answer?;
         self.n_answers += 1;
@@ -237,7 +245,7 @@ impl Chat<'_> {
         loop {
             let system = self.system.iter().map(|text| message("system", text));
             let messages: Vec<Value> = system.chain(self.messages[n_dropped..].iter().cloned()).collect();
-            let prompt = render(&*self.template, &self.session.tokenizer, &messages)?;
+            let prompt = self.form.render(&*self.template, &self.session.tokenizer, &messages)?;
             let is_last = self.messages.len() - n_dropped <= 2;
             if is_last {
                 self.session.check("the conversation", &prompt)?;

@@ -9,10 +9,11 @@ use serde_json::{Value as Json, json};
 
 use crate::answer::{Answer, Stop, per_second};
 use crate::commands::{note, print};
+use crate::form::Form;
 use crate::load::Opened;
 use crate::names::{self, Named};
 use crate::prompt::Parts;
-use crate::session::{Session, render, template};
+use crate::session::{Session, template};
 use crate::{cli, interrupt, terminal};
 
 /// The exit code for a command line that is not understood.
@@ -26,11 +27,11 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
     let words = [&args.words[..], &args.literal[..]].concat();
     let parts = Parts { words: &words, files: &args.file };
     let text = if args.raw { parts.raw_text()? } else { parts.text()? };
-    let (session, prompt) =
+    let (session, (prompt, form)) =
         Session::start(&args.answering, |opened, tokenizer| prompt_tokens(args, opened, tokenizer, &text))?;
     session.check("the prompt", &prompt)?;
     session.note_excess(prompt.len());
-    let answer = session.answer(prompt, 0, args.json)?;
+    let answer = session.answer(prompt, 0, args.json, &form)?;
     if args.json {
         let json = terminal::json(&to_json(&session, &answer).to_string());
         print(format!("{json}\n").as_bytes())?;
@@ -126,7 +127,12 @@ fn quoted(word: &str) -> String {
     if shown.chars().all(is_plain) { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) }
 }
 
-fn prompt_tokens(args: &cli::Run, opened: &Opened, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
+fn prompt_tokens(
+    args: &cli::Run,
+    opened: &Opened,
+    tokenizer: &Tokenizer,
+    text: &str,
+) -> Result<(Vec<u32>, Form)> {
     if args.raw {
         // As the API has it: one start token, and an empty text is that alone.
         let mut tokens = tokenizer.encode(text, Special::Recognise);
@@ -136,9 +142,13 @@ fn prompt_tokens(args: &cli::Run, opened: &Opened, tokenizer: &Tokenizer, text: 
             !tokens.is_empty(),
             "the prompt is empty, and the model puts no start token in front of it to go on from"
         );
-        return Ok(tokens);
+        return Ok((tokens, Form::new(&args.answering, None, None)?));
     }
     let system = args.answering.system.iter().map(|text| message("system", text));
     let messages: Vec<_> = system.chain([message("user", text)]).collect();
-    render(&*template(&args.answering, opened, tokenizer)?, tokenizer, &messages)
+    let template = template(&args.answering, opened, tokenizer)?;
+    let source = crate::template::source(args.answering.chat_template.as_ref(), opened);
+    let form = Form::new(&args.answering, Some(template.profile()), source.as_deref())?;
+    let tokens = form.render(&*template, tokenizer, &messages)?;
+    Ok((tokens, form))
 }
