@@ -27,9 +27,9 @@ mod prefill;
 mod thinking;
 mod tools;
 
+pub use form::for_template;
 pub(crate) use thinking::Thinking;
 pub(crate) use tools::Tools;
-pub use form::for_template;
 pub use tools::read_tools;
 
 /// What a template is given.
@@ -166,10 +166,12 @@ impl Conversation {
     pub(crate) fn reasoning(&self, options: &Options, app: &App) -> Option<Arc<ReasoningRules>> {
         let marks = app.text.template.renderer()?.profile().reply.reasoning.as_ref()?;
         let in_reasoning = options.reply.start.in_reasoning;
-        // A model whose template does not know of reasoning opens none.
-        let knows = app.card.template.as_ref().is_some_and(|source| source.contains(marks.end.trim()));
-        let may_open = knows && self.thinking.enabled != Some(false) && !self.continues;
+        // A model that opens its reasoning itself does so before a form where it was told to reason, and is held to the form
+        // from the first token on where it was not.
         let budget = self.thinking.budget;
+        let is_told = self.thinking.enabled == Some(true) || budget.is_some_and(|budget| budget > 0);
+        let knows = app.card.template.as_ref().is_some_and(|source| source.contains(marks.end.trim()));
+        let may_open = knows && is_told && !self.continues;
         let is_wanted = options.grammar.is_some() || budget.is_some();
         let is_possible = in_reasoning || may_open || budget == Some(0);
         (is_wanted && is_possible).then(|| {

@@ -7,6 +7,7 @@ mod choices;
 mod content;
 mod ends;
 mod faults;
+mod forms;
 mod harness;
 mod held;
 mod http;

@@ -120,12 +120,8 @@ impl Form {
         start: &ReplyStart,
         max_tokens: usize,
     ) -> Result<Option<Box<dyn Grammar>>> {
-        let calls = CallRules {
-            tools: &self.tools,
-            choice: CallChoice::Auto,
-            parallel: true,
-            in_reasoning: false,
-        };
+        let calls =
+            CallRules { tools: &self.tools, choice: CallChoice::Auto, parallel: true, in_reasoning: false };
         let format = self.format.as_ref().filter(|_| !self.tools.is_empty());
         let calls = format.and_then(|format| calls.grammar(format, tokenizer));
         let compiled = match self.source.as_ref().or(calls.as_ref()) {
@@ -135,7 +131,9 @@ impl Form {
                 Some(compiler.compile(source).context("the form of the answer cannot be kept")?)
             }
         };
-        let may_open = self.knows_reasoning && self.thinks != Some(false);
+        // As the server has it: a form holds from the first token on unless the model was told to reason.
+        let is_told = self.thinks == Some(true) || self.budget.is_some_and(|budget| budget > 0);
+        let may_open = self.knows_reasoning && is_told;
         let is_wanted = compiled.is_some() || self.budget.is_some();
         let is_possible = start.in_reasoning || may_open || self.budget == Some(0);
         let marks = self.format.as_ref().and_then(|format| format.reasoning.as_ref());

@@ -1,0 +1,132 @@
+//! Answers that must have a form.
+
+use serde_json::{Value, json};
+
+use super::harness::Server;
+use super::start;
+use crate::Settings;
+
+const CHAT: &str = "/v1/chat/completions";
+const TEXT: &str = "/v1/completions";
+
+fn body(path: &str, members: &Value) -> Value {
+    let mut body = match path {
+        CHAT => json!({ "messages": [{ "role": "user", "content": "Tell me." }], "max_tokens": 200 }),
+        _ => json!({ "prompt": "Once", "max_tokens": 200 }),
+    };
+    body["temperature"] = json!(1.5);
+    body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    body
+}
+
+#[track_caller]
+fn answers(server: &Server, path: &str, members: &Value) -> Vec<String> {
+    let reply = server.post(path, &body(path, members));
+    assert_eq!(reply.status, 200, "{path} {members}: {}", reply.text());
+    let reply = reply.json();
+    let text = |choice: &Value| {
+        assert_eq!(choice["finish_reason"], "stop", "{path} {members}: {reply}");
+        let text = if path == CHAT { &choice["message"]["content"] } else { &choice["text"] };
+        text.as_str().unwrap_or_else(|| panic!("{reply}")).to_owned()
+    };
+    reply["choices"].as_array().unwrap().iter().map(text).collect()
+}
+
+#[test]
+fn every_way_to_ask_for_a_form_gives_answers_of_it() {
+    let server = start(Settings::default());
+    let schema = json!({
+        "type": "object",
+        "properties": { "ok": { "type": "boolean" }, "kind": { "enum": ["a", "b"] } },
+        "required": ["ok", "kind"],
+        "additionalProperties": false,
+    });
+    let format =
+        json!({ "type": "json_schema", "json_schema": { "name": "x", "strict": true, "schema": schema } });
+    for members in [
+        json!({ "response_format": format, "n": 3 }),
+        json!({ "json_schema": schema, "logprobs": null }),
+        json!({ "guided_json": schema.to_string(), "frequency_penalty": 1 }),
+        json!({ "structured_outputs": { "json": schema }, "stop": ["never"] }),
+    ] {
+        for path in [CHAT, TEXT] {
+            for text in answers(&server, path, &members) {
+                let value: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+                assert!(
+                    value["ok"].is_boolean() && ["a", "b"].contains(&value["kind"].as_str().unwrap()),
+                    "{text}"
+                );
+            }
+        }
+    }
+    for (members, expected) in [
+        (json!({ "guided_choice": ["red", "blue"] }), ["red", "blue"]),
+        (json!({ "regex": "red|blue" }), ["red", "blue"]),
+        (json!({ "structured_outputs": { "grammar": "start: \"red\" | \"blue\"" } }), ["red", "blue"]),
+    ] {
+        for path in [CHAT, TEXT] {
+            for text in answers(&server, path, &members) {
+                assert!(expected.contains(&text.as_str()), "{members}: {text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_form_that_cannot_be_kept_is_refused_with_its_field_and_the_place() {
+    let server = start(Settings::default());
+    let wrong =
+        json!({ "type": "object", "properties": { "a": { "$ref": "#/nowhere" } }, "required": ["a"] });
+    let format = json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": wrong } });
+    let form = json!({ "json_schema": {} });
+    let with = |members: Value| {
+        let mut all = form.clone();
+        all.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        all
+    };
+    for (members, param, words) in [
+        (json!({ "response_format": format }), "response_format.json_schema.schema", "cannot be kept"),
+        (json!({ "json_schema": wrong }), "json_schema", "#/nowhere"),
+        (json!({ "regex": "(" }), "regex", "cannot be kept"),
+        (with(json!({ "ignore_eos": true })), "ignore_eos", "says where the answer ends"),
+        (with(json!({ "min_tokens": 3 })), "min_tokens", "says where the answer ends"),
+        (with(json!({ "regex": "a" })), "regex", "expected one of them"),
+    ] {
+        for path in [CHAT, TEXT] {
+            let reply = server.post(path, &body(path, &members));
+            let expected = (400, "invalid_value".to_owned(), param.to_owned());
+            assert_eq!(reply.error(), expected, "{path} {members}: {}", reply.text());
+            assert!(reply.text().contains(words), "{path} {members}: {}", reply.text());
+        }
+    }
+    let tools = json!([{ "type": "function", "function": { "name": "f" } }]);
+    let reply = server.post(CHAT, &body(CHAT, &with(json!({ "tools": tools }))));
+    assert_eq!(reply.error(), (400, "invalid_value".into(), "json_schema".into()), "{}", reply.text());
+    // With no call, the answer has the form.
+    answers(
+        &server,
+        CHAT,
+        &with(json!({ "tools": tools, "tool_choice": "none", "json_schema": { "type": "null" } })),
+    );
+    server.wait_until(Server::is_idle);
+}
+
+#[test]
+fn a_model_that_is_told_to_reason_does_so_before_the_form() {
+    let server = start(Settings::default());
+    let members = json!({
+        "guided_choice": ["red", "blue"], "enable_thinking": true, "reasoning_format": "none", "reasoning_budget": 5,
+        "logit_bias": { (think(&server)): 100 },
+    });
+    for text in answers(&server, CHAT, &members) {
+        let (reasoning, answer) = text.rsplit_once("</think>").unwrap_or_else(|| panic!("{text:?}"));
+        assert!(reasoning.starts_with("<think>") && ["red", "blue"].contains(&answer.trim()), "{text:?}");
+    }
+}
+
+/// The id of the token that opens Ember's reasoning.
+fn think(server: &Server) -> String {
+    let ids = server.post("/tokenize", &json!({ "content": "<think>" })).json()["tokens"].clone();
+    assert_eq!(ids.as_array().map(Vec::len), Some(1), "{ids}");
+    ids[0].to_string()
+}
