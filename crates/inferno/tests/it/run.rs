@@ -436,3 +436,46 @@ fn the_environment_gives_flags_their_defaults() {
     let output = command.output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("`no such file.gguf`: cannot open"));
 }
+
+#[test]
+fn an_answer_has_the_form_that_a_flag_asks_for() {
+    let schema = "{\"type\": \"object\", \"properties\": {\"ok\": {\"type\": \"boolean\"}}, \"required\": [\"ok\"], \
+                  \"additionalProperties\": false}";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), schema).unwrap();
+    for given in [schema, file.path().to_str().unwrap()] {
+        let answer = run(&["--json-schema", given, "-t", "1", "--seed", "5", "-n", "60", "Is it so?"]).ok();
+        let answer: serde_json::Value =
+            serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{e}: {answer}"));
+        assert!(answer["ok"].is_boolean(), "{answer}");
+    }
+    let wrong =
+        "{\"type\": \"object\", \"properties\": {\"a\": {\"$ref\": \"#/nowhere\"}}, \"required\": [\"a\"]}";
+    for (args, words) in [
+        (["--json-schema", "{", "Hi"], "`--json-schema` is not JSON"),
+        (["--json-schema", wrong, "Hi"], "#/nowhere"),
+        (["--tools", "/nowhere/tools.json", "Hi"], "/nowhere/tools.json"),
+    ] {
+        let ran = run(&args);
+        assert!(ran.code == Some(1) && ran.stderr.contains(words), "{args:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn tools_of_a_file_are_part_of_the_prompt() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let n_prompt = |args: &[&str]| {
+        let answer = run(&[&["--json", "-n", "1", "Hi"], args].concat()).ok();
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        answer["usage"]["prompt_tokens"].as_u64().unwrap()
+    };
+    std::fs::write(
+        file.path(),
+        "[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {}}}]",
+    )
+    .unwrap();
+    assert!(n_prompt(&["--tools", file.path().to_str().unwrap()]) > n_prompt(&[]) + 20);
+    std::fs::write(file.path(), "[{\"type\": \"web_search\"}]").unwrap();
+    let ran = run(&["--tools", file.path().to_str().unwrap(), "Hi"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("of type `web_search`"), "{}", ran.stderr);
+}
