@@ -120,18 +120,6 @@ impl Completion {
         all.map(|(prompt, tokens)| Echo::new(tokenizer, prompt, tokens)).collect()
     }
 
-    /// Is there room for the log-probabilities of prompts with so many tokens?
-    pub(crate) fn check_scores(&self, n_tokens: usize, top: usize) -> Result<(), ApiError> {
-        let n = n_tokens.saturating_mul(self.options.n as usize).saturating_mul(top + 1);
-        if self.options.stream.is_some() || n <= SCORES {
-            return Ok(());
-        }
-        let message = format!(
-            "`logprobs` of the prompts are {n} numbers, expected at most {SCORES}: ask for a stream, or for less"
-        );
-        Err(ApiError::invalid("logprobs", message))
-    }
-
     /// Tokens asked for, where a prompt leaves so much room.
     pub(crate) fn max_tokens(&self, room: usize) -> usize {
         if self.options.is_unlimited {
@@ -140,6 +128,22 @@ impl Completion {
         let default = DEFAULT_MAX_TOKENS.max(self.options.sampling.min_tokens);
         self.options.max_tokens.unwrap_or_else(|| default.min(room))
     }
+}
+
+/// Is there room for the log-probabilities of prompts with `n_tokens` tokens? `name` is the parameter that asks for them.
+pub(crate) fn check_scores(
+    options: &Options,
+    (name, n_tokens): (&'static str, usize),
+    top: usize,
+) -> Result<(), ApiError> {
+    let n = n_tokens.saturating_mul(options.n as usize).saturating_mul(top + 1);
+    if options.stream.is_some() || n <= SCORES {
+        return Ok(());
+    }
+    let message = format!(
+        "`{name}` of the prompts are {n} numbers, expected at most {SCORES}: ask for a stream, or for less"
+    );
+    Err(ApiError::invalid(name, message))
 }
 
 /// Tokens to which a prompt that is too long is counted: it is worth knowing how much too long it is, but not at any price.

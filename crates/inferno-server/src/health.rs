@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use inferno_engine::Samplers;
 use inferno_model::batch::PAGE_LEN;
+use inferno_model::sample::{Mirostat, MirostatVersion};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::settings::Defaults;
 use crate::wire::ok;
 
 /// The process lives.
@@ -61,17 +64,53 @@ pub(crate) async fn server_info(State(app): State<Arc<App>>) -> Response {
             "json_nodes": settings.json_nodes,
             "deadline_ms": settings.deadline.map(|time| time.as_millis() as u64),
         },
-        "sampling_defaults": {
-            "temperature": short(settings.defaults.temperature),
-            "top_k": settings.defaults.top_k,
-            "top_p": short(settings.defaults.top_p),
-            "min_p": short(settings.defaults.min_p),
-            "repetition_penalty": short(settings.defaults.repeat_penalty),
-            "repeat_last_n": settings.defaults.repeat_last_n.map_or(-1, |n| n as i64),
-            "presence_penalty": short(settings.defaults.presence_penalty),
-            "frequency_penalty": short(settings.defaults.frequency_penalty),
-        },
+        "sampling_defaults": sampling_defaults(&settings.defaults),
     }))
+}
+
+/// Sampling of requests that do not say; samplers that are off are left out.
+fn sampling_defaults(defaults: &Defaults) -> Value {
+    let mut all = json!({
+        "temperature": short(defaults.temperature),
+        "top_k": defaults.top_k,
+        "top_p": short(defaults.top_p),
+        "min_p": short(defaults.min_p),
+        "repetition_penalty": short(defaults.repeat_penalty),
+        "repeat_last_n": defaults.repeat_last_n.map_or(-1, |n| n as i64),
+        "presence_penalty": short(defaults.presence_penalty),
+        "frequency_penalty": short(defaults.frequency_penalty),
+    });
+    let (on, off) = (&defaults.samplers, Samplers::default());
+    let mut add = |is_on: bool, name: &str, value: Value| {
+        if is_on {
+            all[name] = value;
+        }
+    };
+    let has_xtc = on.xtc_probability > 0.0;
+    add(on.top_n_sigma > 0.0, "top_n_sigma", short(on.top_n_sigma).into());
+    add(on.typical_p < 1.0, "typical_p", short(on.typical_p).into());
+    add(has_xtc, "xtc_probability", short(on.xtc_probability).into());
+    add(has_xtc, "xtc_threshold", short(on.xtc_threshold).into());
+    add(on.dynatemp_range > 0.0, "dynatemp_range", short(on.dynatemp_range).into());
+    add(
+        on.dynatemp_exponent != off.dynatemp_exponent,
+        "dynatemp_exponent",
+        short(on.dynatemp_exponent).into(),
+    );
+    add(on.has_dry(), "dry_multiplier", short(on.dry_multiplier).into());
+    add(on.has_dry(), "dry_base", short(on.dry_base).into());
+    add(on.has_dry(), "dry_allowed_length", on.dry_allowed_length.into());
+    add(on.has_dry(), "dry_penalty_last_n", on.dry_last_n.map_or(-1, |n| n as i64).into());
+    add(on.has_dry(), "dry_sequence_breakers", defaults.dry_sequence_breakers.clone().into());
+    if let Some(Mirostat { version, tau, eta }) = on.mirostat {
+        add(true, "mirostat", if version == MirostatVersion::One { 1 } else { 2 }.into());
+        add(true, "mirostat_tau", short(tau).into());
+        add(true, "mirostat_eta", short(eta).into());
+    }
+    if let Some(order) = &on.order {
+        add(true, "samplers", order.iter().map(|kind| kind.name()).collect());
+    }
+    all
 }
 
 /// The cache groups of the KV pool: `window` is null where a row sees all positions.

@@ -13,6 +13,7 @@ use crate::fields::{Fields, agreed, expected_at, integer};
 use crate::settings::Settings;
 use crate::structure::{self, Structure};
 
+mod samplers;
 mod sampling;
 
 /// What a request asks for beside its prompt.
@@ -40,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) return_token_ids: bool,
     /// Tokens are called `token_id:7` in log-probabilities.
     pub(crate) tokens_as_ids: bool,
+    /// The prompt's own log-probabilities, with those of this many of the best tokens.
+    pub(crate) prompt_logprobs: Option<usize>,
     /// The form that the answer must have.
     pub(crate) structure: Option<Structure>,
     /// The grammar of every choice.
@@ -99,6 +102,11 @@ impl Options {
             fields.take("best_of");
         }
         let structure = structure::read(fields, settings)?;
+        let prompt_logprobs = top(fields, "prompt_logprobs")?;
+        if prompt_logprobs.is_some() && fields.peek("stream") == Some(&Value::Bool(true)) {
+            let message = "`prompt_logprobs` are not told in a stream: leave out `stream`";
+            return Err(ApiError::invalid("prompt_logprobs", message));
+        }
         let salt = fields.string("cache_salt", NAME_BYTES)?;
         if salt.as_deref() == Some("") {
             return Err(ApiError::invalid(
@@ -131,6 +139,7 @@ impl Options {
             grammar: None,
             reasoning: None,
             reply: ReplyOptions::default(),
+            prompt_logprobs,
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::access::AccessLine;
 use crate::app::App;
 use crate::body::Unread;
 use crate::chat::{self, Chat};
-use crate::completion::Completion;
+use crate::completion::{Completion, check_scores};
 use crate::dialect::{ChatDialect, CompletionDialect, Dialect};
 use crate::error::ApiError;
 use crate::generation::{Generation, Job};
@@ -100,7 +100,11 @@ async fn chat_completions(
         log::text(&line.request_id, "messages", &conversation.messages_shown());
     }
     let room = room(&app, &tokens, options.max_tokens)?;
-    let job = Job { max_tokens: options.max_tokens.unwrap_or(room), tokens, prompt_logprobs: None };
+    let prompt_logprobs = options.prompt_logprobs;
+    if let Some(top) = prompt_logprobs {
+        check_scores(&options, ("prompt_logprobs", tokens.len()), top)?;
+    }
+    let job = Job { max_tokens: options.max_tokens.unwrap_or(room), tokens, prompt_logprobs };
     check_fits(&options, &job)?;
     let label = Label::new(&app, "chatcmpl-");
     let ask = Ask { route: "/v1/chat/completions", dialect: Box::new(ChatDialect::new(label)), line, pass };
@@ -138,8 +142,12 @@ async fn completions(
         (true, None, Some(0)) => Some(0),
         _ => None,
     };
+    let name = if prompt_logprobs.is_some() { "logprobs" } else { "prompt_logprobs" };
+    // Each shape shows as many as it was asked for.
+    let prompt_logprobs = prompt_logprobs.max(completion.options.prompt_logprobs);
     if let Some(top) = prompt_logprobs {
-        completion.check_scores(prompts.iter().map(Vec::len).sum(), top)?;
+        let n_tokens = prompts.iter().map(Vec::len).sum();
+        check_scores(&completion.options, (name, n_tokens), top)?;
     }
     let mut jobs = Vec::with_capacity(prompts.len());
     for tokens in prompts {

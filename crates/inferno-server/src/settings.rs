@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use inferno_engine::Samplers;
+
 use crate::keys::{Key, KeyLimits};
 
 /// Limits and rules of a server.
@@ -104,7 +106,7 @@ pub struct Settings {
 }
 
 /// How tokens are chosen where a request does not say.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Defaults {
     /// 0 always takes the best token.
     pub temperature: f32,
@@ -122,6 +124,14 @@ pub struct Defaults {
     pub presence_penalty: f32,
     /// 0 is off.
     pub frequency_penalty: f32,
+    /// Samplers beyond these, and their order.
+    pub samplers: Samplers,
+    /// Texts across which nothing counts as a repetition for DRY.
+    pub dry_sequence_breakers: Vec<String>,
+    /// Mirostat's target, for requests that ask for it alone.
+    pub mirostat_tau: f32,
+    /// Mirostat's rate.
+    pub mirostat_eta: f32,
 }
 
 impl Default for Defaults {
@@ -135,6 +145,10 @@ impl Default for Defaults {
             repeat_last_n: None,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
+            samplers: Samplers::default(),
+            dry_sequence_breakers: ["\n", ":", "\"", "*"].map(str::to_owned).into(),
+            mirostat_tau: 5.0,
+            mirostat_eta: 0.1,
         }
     }
 }

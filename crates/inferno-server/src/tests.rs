@@ -15,6 +15,7 @@ mod large;
 mod operators;
 mod parameters;
 mod raw;
+mod samplers;
 mod scores;
 mod stops;
 mod token_routes;

@@ -12,7 +12,9 @@ use crate::app::App;
 use crate::generation::{Generation, Totals};
 
 mod logprobs;
+mod prompt_logprobs;
 pub(crate) use logprobs::{ChatLogprobs, Names, TextLogprobs};
+pub(crate) use prompt_logprobs::PromptLogprobs;
 
 /// What stands in every object of an answer.
 #[derive(Debug, Clone)]
@@ -47,6 +49,9 @@ pub(crate) struct Object<'a, C> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prompt_token_ids: Option<Option<&'a [u32]>>,
     pub(crate) choices: &'a [C],
+    /// Of a chat, as vLLM has them, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt_logprobs: Option<PromptLogprobs<'a>>,
     /// Left out, null, or there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) usage: Option<Option<UsageBody>>,

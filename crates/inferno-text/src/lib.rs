@@ -16,6 +16,7 @@ mod class;
 mod detokenizer;
 mod error;
 mod jinja;
+mod overlaps;
 mod reply;
 mod spans;
 mod special;

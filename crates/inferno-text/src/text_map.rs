@@ -24,6 +24,16 @@ impl Texts {
         self.ends.len()
     }
 
+    /// All strings, end to end.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The end of string `id` in [`bytes`](Self::bytes).
+    pub(crate) fn end(&self, id: u32) -> usize {
+        self.ends[id as usize] as usize
+    }
+
     #[inline]
     pub(crate) fn get(&self, id: u32) -> Option<&[u8]> {
         let id = id as usize;

@@ -2,22 +2,108 @@
 //!
 //! Source of the keys: `general.sampling.*` of llama.cpp (`gguf-py/gguf/constants.py`).
 
+use std::fmt;
+use std::sync::Arc;
+
+use inferno_engine::{SamplerKind, Samplers};
 use inferno_format::{Metadata, Value};
+use inferno_model::sample::{Mirostat, MirostatVersion};
 use inferno_server::Defaults;
 
-/// Sampling parameters, each `None` unless set.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Wishes {
-    pub(crate) temperature: Option<f32>,
+/// Defines [`Wishes`] and what is the same for all of its fields.
+macro_rules! wishes {
+    ($($(#[$doc:meta])* $field:ident: $kind:ty = $name:literal,)*) => {
+        /// Sampling parameters, each `None` unless set.
+        #[derive(Debug, Clone, Default, PartialEq)]
+        pub(crate) struct Wishes {
+            $($(#[$doc])* pub(crate) $field: Option<$kind>,)*
+        }
+
+        impl Wishes {
+            /// Merges: values of `self` take precedence over values of `other`.
+            pub(crate) fn or(&self, other: &Wishes) -> Wishes {
+                Wishes { $($field: self.$field.clone().or_else(|| other.$field.clone()),)* }
+            }
+
+            /// Keeps the values that `other` does not set.
+            pub(crate) fn without(&self, other: &Wishes) -> Wishes {
+                Wishes { $($field: self.$field.clone().filter(|_| other.$field.is_none()),)* }
+            }
+
+            /// The values that are set, by the names of their flags; empty if none is.
+            pub(crate) fn describe(&self) -> String {
+                let all = [$(self.$field.as_ref().map(|x| format!(concat!($name, " {}"), x)),)*];
+                all.into_iter().flatten().collect::<Vec<_>>().join(", ")
+            }
+        }
+    };
+}
+
+wishes! {
+    temperature: f32 = "temperature",
     /// 0 and less: all.
-    pub(crate) top_k: Option<i64>,
-    pub(crate) top_p: Option<f32>,
-    pub(crate) min_p: Option<f32>,
-    pub(crate) repeat_penalty: Option<f32>,
+    top_k: i64 = "top-k",
+    top_p: f32 = "top-p",
+    min_p: f32 = "min-p",
+    repeat_penalty: f32 = "repeat-penalty",
     /// Less than 0: all.
-    pub(crate) repeat_last_n: Option<i64>,
-    pub(crate) presence_penalty: Option<f32>,
-    pub(crate) frequency_penalty: Option<f32>,
+    repeat_last_n: i64 = "repeat-last-n",
+    presence_penalty: f32 = "presence-penalty",
+    frequency_penalty: f32 = "frequency-penalty",
+    top_n_sigma: f32 = "top-n-sigma",
+    typical_p: f32 = "typical-p",
+    xtc_probability: f32 = "xtc-probability",
+    xtc_threshold: f32 = "xtc-threshold",
+    dynatemp_range: f32 = "dynatemp-range",
+    dynatemp_exponent: f32 = "dynatemp-exp",
+    dry_multiplier: f32 = "dry-multiplier",
+    dry_base: f32 = "dry-base",
+    dry_allowed_length: u32 = "dry-allowed-length",
+    /// Less than 0: all.
+    dry_last_n: i64 = "dry-penalty-last-n",
+    dry_sequence_breakers: Texts = "dry-sequence-breaker",
+    /// 0 is off.
+    mirostat: u32 = "mirostat",
+    mirostat_tau: f32 = "mirostat-ent",
+    mirostat_eta: f32 = "mirostat-lr",
+    samplers: Order = "samplers",
+}
+
+/// Samplers in the order in which they are applied.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Order(pub(crate) Arc<[SamplerKind]>);
+
+/// Texts.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Texts(pub(crate) Vec<String>);
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(";"))
+    }
+}
+
+impl fmt::Display for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// Samplers by name, with semicolons between them.
+pub(crate) fn order(names: &str) -> Result<Order, String> {
+    let names = names.split(';').map(str::trim).filter(|name| !name.is_empty());
+    let kind = |name: &str| {
+        let all = || SamplerKind::DEFAULT_ORDER.map(SamplerKind::name).join(", ");
+        SamplerKind::named(name).ok_or_else(|| format!("expected some of {}, with `;` between them", all()))
+    };
+    names.map(kind).collect::<Result<_, _>>().map(Order)
+}
+
+/// Samplers by their letters.
+pub(crate) fn sequence(letters: &str) -> Result<Order, String> {
+    let all = || SamplerKind::DEFAULT_ORDER.map(SamplerKind::letter).iter().collect::<String>();
+    let kinds = letters.chars().map(SamplerKind::of_letter).collect::<Option<_>>();
+    kinds.map(Order).ok_or_else(|| format!("expected letters of `{}`", all()))
 }
 
 /// Sampling defaults of a model's file.
@@ -32,9 +118,6 @@ const PREFIX: &str = "general.sampling.";
 
 /// Tokens that a repetition penalty of a file looks back at, if it does not say: llama.cpp's default.
 const LAST_N_OF_FILES: i64 = 64;
-
-/// The order in which samplers are applied, by llama.cpp's names.
-const SEQUENCE: [&str; 5] = ["penalties", "top_k", "top_p", "min_p", "temperature"];
 
 impl FromFile {
     /// Reads the sampling keys of a file. What is out of range or unknown is ignored, and said.
@@ -63,17 +146,20 @@ impl FromFile {
             "penalty_last_n" => integer(value).map(|n| wishes.repeat_last_n = Some(n)),
             "penalty_freq" => number(value, -2.0..=2.0).map(|x| wishes.frequency_penalty = Some(x)),
             "penalty_present" => number(value, -2.0..=2.0).map(|x| wishes.presence_penalty = Some(x)),
-            // Off, or a number that means something only beside one that is on.
-            "xtc_threshold" | "mirostat_tau" | "mirostat_eta" => Ok(()),
-            "mirostat" | "xtc_probability" if as_f64(value) == Some(0.0) => Ok(()),
-            "mirostat" | "xtc_probability" => Err("that sampler is not supported".into()),
-            "sequence" => match value {
-                Value::String(text)
-                    if text.split(';').map(str::trim).filter(|s| SEQUENCE.contains(s)).eq(SEQUENCE) =>
-                {
+            "xtc_probability" => number(value, 0.0..=1.0).map(|x| wishes.xtc_probability = Some(x)),
+            "xtc_threshold" => number(value, 0.0..=1.0).map(|x| wishes.xtc_threshold = Some(x)),
+            "mirostat" => match integer(value) {
+                Ok(version @ 0..=2) => {
+                    wishes.mirostat = Some(version as u32);
                     Ok(())
                 }
-                _ => Err(format!("samplers are applied in the order {}", SEQUENCE.join(";"))),
+                _ => Err("expected 0, 1 or 2".into()),
+            },
+            "mirostat_tau" => number(value, 0.0..=100.0).map(|x| wishes.mirostat_tau = Some(x)),
+            "mirostat_eta" => number(value, 0.0..=10.0).map(|x| wishes.mirostat_eta = Some(x)),
+            "sequence" => match value {
+                Value::String(names) => order(names).map(|order| wishes.samplers = Some(order)),
+                _ => Err("expected names of samplers with `;` between them".into()),
             },
             _ => Err("the key is not known".into()),
         };
@@ -113,39 +199,17 @@ fn as_f64(value: &Value) -> Option<f64> {
 }
 
 impl Wishes {
-    /// Merges: values of `self` take precedence over values of `other`.
-    pub(crate) fn or(&self, other: &Wishes) -> Wishes {
-        Wishes {
-            temperature: self.temperature.or(other.temperature),
-            top_k: self.top_k.or(other.top_k),
-            top_p: self.top_p.or(other.top_p),
-            min_p: self.min_p.or(other.min_p),
-            repeat_penalty: self.repeat_penalty.or(other.repeat_penalty),
-            repeat_last_n: self.repeat_last_n.or(other.repeat_last_n),
-            presence_penalty: self.presence_penalty.or(other.presence_penalty),
-            frequency_penalty: self.frequency_penalty.or(other.frequency_penalty),
-        }
-    }
-
-    /// Keeps the values that `other` does not set.
-    pub(crate) fn without(&self, other: &Wishes) -> Wishes {
-        let f32 = |x: Option<f32>, other: Option<f32>| x.filter(|_| other.is_none());
-        let i64 = |x: Option<i64>, other: Option<i64>| x.filter(|_| other.is_none());
-        Wishes {
-            temperature: f32(self.temperature, other.temperature),
-            top_k: i64(self.top_k, other.top_k),
-            top_p: f32(self.top_p, other.top_p),
-            min_p: f32(self.min_p, other.min_p),
-            repeat_penalty: f32(self.repeat_penalty, other.repeat_penalty),
-            repeat_last_n: i64(self.repeat_last_n, other.repeat_last_n),
-            presence_penalty: f32(self.presence_penalty, other.presence_penalty),
-            frequency_penalty: f32(self.frequency_penalty, other.frequency_penalty),
-        }
-    }
-
     /// Fills in the program's own values.
     pub(crate) fn resolve(&self) -> Defaults {
         let own = Defaults::default();
+        let samplers = &own.samplers;
+        let tau = self.mirostat_tau.unwrap_or(own.mirostat_tau);
+        let eta = self.mirostat_eta.unwrap_or(own.mirostat_eta);
+        let version = match self.mirostat {
+            Some(1) => Some(MirostatVersion::One),
+            Some(2) => Some(MirostatVersion::Two),
+            _ => None,
+        };
         Defaults {
             temperature: self.temperature.unwrap_or(own.temperature),
             top_k: self.top_k.map_or(own.top_k, |k| usize::try_from(k).unwrap_or(0)),
@@ -155,29 +219,40 @@ impl Wishes {
             repeat_last_n: self.repeat_last_n.map_or(own.repeat_last_n, |n| usize::try_from(n).ok()),
             presence_penalty: self.presence_penalty.unwrap_or(own.presence_penalty),
             frequency_penalty: self.frequency_penalty.unwrap_or(own.frequency_penalty),
+            samplers: Samplers {
+                order: self.samplers.as_ref().map(|order| Arc::clone(&order.0)),
+                min_keep: samplers.min_keep,
+                top_n_sigma: self.top_n_sigma.unwrap_or(samplers.top_n_sigma),
+                typical_p: self.typical_p.unwrap_or(samplers.typical_p),
+                xtc_probability: self.xtc_probability.unwrap_or(samplers.xtc_probability),
+                xtc_threshold: self.xtc_threshold.unwrap_or(samplers.xtc_threshold),
+                dynatemp_range: self.dynatemp_range.unwrap_or(samplers.dynatemp_range),
+                dynatemp_exponent: self.dynatemp_exponent.unwrap_or(samplers.dynatemp_exponent),
+                mirostat: version.map(|version| Mirostat { version, tau, eta }),
+                dry_multiplier: self.dry_multiplier.unwrap_or(samplers.dry_multiplier),
+                dry_base: self.dry_base.unwrap_or(samplers.dry_base),
+                dry_allowed_length: self.dry_allowed_length.unwrap_or(samplers.dry_allowed_length),
+                dry_last_n: self.dry_last_n.map_or(samplers.dry_last_n, |n| usize::try_from(n).ok()),
+            },
+            dry_sequence_breakers: self
+                .dry_sequence_breakers
+                .as_ref()
+                .map_or(own.dry_sequence_breakers, |texts| texts.0.clone()),
+            mirostat_tau: tau,
+            mirostat_eta: eta,
         }
-    }
-
-    /// The values that are set, by the names of their flags; empty if none is.
-    pub(crate) fn describe(&self) -> String {
-        let number = |name: &str, x: Option<f32>| x.map(|x| format!("{name} {x}"));
-        let integer = |name: &str, x: Option<i64>| x.map(|x| format!("{name} {x}"));
-        let all = [
-            number("temperature", self.temperature),
-            integer("top-k", self.top_k),
-            number("top-p", self.top_p),
-            number("min-p", self.min_p),
-            number("repeat-penalty", self.repeat_penalty),
-            integer("repeat-last-n", self.repeat_last_n),
-            number("presence-penalty", self.presence_penalty),
-            number("frequency-penalty", self.frequency_penalty),
-        ];
-        all.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }
 
 impl From<&Defaults> for Wishes {
     fn from(all: &Defaults) -> Wishes {
+        let (own, samplers) = (Samplers::default(), &all.samplers);
+        let version = samplers.mirostat.map(|mirostat| match mirostat.version {
+            MirostatVersion::One => 1,
+            MirostatVersion::Two => 2,
+        });
+        // What is off is not told.
+        let changed = |x: f32, own: f32| Some(x).filter(|&x| x != own);
         Wishes {
             temperature: Some(all.temperature),
             top_k: Some(all.top_k as i64),
@@ -187,6 +262,25 @@ impl From<&Defaults> for Wishes {
             repeat_last_n: Some(all.repeat_last_n.map_or(-1, |n| n as i64)),
             presence_penalty: Some(all.presence_penalty),
             frequency_penalty: Some(all.frequency_penalty),
+            top_n_sigma: changed(samplers.top_n_sigma, own.top_n_sigma),
+            typical_p: changed(samplers.typical_p, own.typical_p),
+            xtc_probability: changed(samplers.xtc_probability, own.xtc_probability),
+            xtc_threshold: changed(samplers.xtc_threshold, own.xtc_threshold),
+            dynatemp_range: changed(samplers.dynatemp_range, own.dynatemp_range),
+            dynatemp_exponent: changed(samplers.dynatemp_exponent, own.dynatemp_exponent),
+            dry_multiplier: changed(samplers.dry_multiplier, own.dry_multiplier),
+            dry_base: changed(samplers.dry_base, own.dry_base),
+            dry_allowed_length: Some(samplers.dry_allowed_length).filter(|&n| n != own.dry_allowed_length),
+            dry_last_n: Some(samplers.dry_last_n)
+                .filter(|&n| n != own.dry_last_n)
+                .map(|n| n.map_or(-1, |n| n as i64)),
+            dry_sequence_breakers: Some(&all.dry_sequence_breakers)
+                .filter(|texts| **texts != Defaults::default().dry_sequence_breakers)
+                .map(|texts| Texts(texts.clone())),
+            mirostat: version,
+            mirostat_tau: changed(all.mirostat_tau, Defaults::default().mirostat_tau),
+            mirostat_eta: changed(all.mirostat_eta, Defaults::default().mirostat_eta),
+            samplers: samplers.order.clone().map(Order),
         }
     }
 }

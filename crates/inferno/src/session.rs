@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use inferno_engine::{Config, Engine, Limits, Request, Sampling};
+use inferno_engine::{Breakers, Config, Engine, Limits, Request, Sampling};
 use inferno_model::sample::SampleSpec;
 use inferno_server::Defaults;
 use inferno_text::{ChatRenderer, Tokenizer};
@@ -172,7 +172,7 @@ impl<'a> Session<'a> {
             seed: self.seed.wrapping_add(n_before),
             choice_idx: 0,
         };
-        let sampling = Sampling {
+        let mut sampling = Sampling {
             spec,
             repeat_penalty: all.repeat_penalty,
             repeat_last_n: all.repeat_last_n,
@@ -182,6 +182,13 @@ impl<'a> Session<'a> {
             eos_tokens: self.tokenizer.end_of_generation().to_vec(),
             ..Sampling::default()
         };
+        let breakers = match all.samplers.has_dry() {
+            true => {
+                Breakers::new(all.dry_sequence_breakers.iter().flat_map(|text| self.tokenizer.overlaps(text)))
+            }
+            false => Breakers::default(),
+        };
+        all.samplers.add_to(&mut sampling, Arc::new(breakers));
         let start = form.start(&self.tokenizer, &prompt);
         let grammars = form.constrain(&self.tokenizer, &start, max_tokens)?.into_iter().collect();
         let request = Request {

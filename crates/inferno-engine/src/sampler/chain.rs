@@ -46,6 +46,54 @@ impl SamplerKind {
         SamplerKind::Xtc,
         SamplerKind::Temperature,
     ];
+
+    /// Its name in llama.cpp.
+    pub fn name(self) -> &'static str {
+        match self {
+            SamplerKind::Penalties => "penalties",
+            SamplerKind::Dry => "dry",
+            SamplerKind::TopNSigma => "top_n_sigma",
+            SamplerKind::TopK => "top_k",
+            SamplerKind::TypicalP => "typ_p",
+            SamplerKind::TopP => "top_p",
+            SamplerKind::MinP => "min_p",
+            SamplerKind::Xtc => "xtc",
+            SamplerKind::Temperature => "temperature",
+        }
+    }
+
+    /// The sampler of a name, with dashes, without anything between its words, or short, as llama.cpp takes it.
+    pub fn named(name: &str) -> Option<SamplerKind> {
+        let name = name.trim().to_ascii_lowercase().replace('-', "_");
+        let is_named = |kind: &SamplerKind| name == kind.name() || name == kind.name().replace('_', "");
+        let own = SamplerKind::DEFAULT_ORDER.into_iter().find(is_named);
+        own.or(match &*name {
+            "typical_p" | "typical" | "typ" => Some(SamplerKind::TypicalP),
+            "nucleus" => Some(SamplerKind::TopP),
+            "temp" => Some(SamplerKind::Temperature),
+            _ => None,
+        })
+    }
+
+    /// Its letter in llama.cpp's `--sampling-seq`.
+    pub fn letter(self) -> char {
+        match self {
+            SamplerKind::Penalties => 'e',
+            SamplerKind::Dry => 'd',
+            SamplerKind::TopNSigma => 's',
+            SamplerKind::TopK => 'k',
+            SamplerKind::TypicalP => 'y',
+            SamplerKind::TopP => 'p',
+            SamplerKind::MinP => 'm',
+            SamplerKind::Xtc => 'x',
+            SamplerKind::Temperature => 't',
+        }
+    }
+
+    /// The sampler of a letter.
+    pub fn of_letter(letter: char) -> Option<SamplerKind> {
+        SamplerKind::DEFAULT_ORDER.into_iter().find(|kind| kind.letter() == letter)
+    }
 }
 
 /// Parameters of samplers beside those of `SampleSpec`. [`Samplers::default`] is none of them, in the default order.

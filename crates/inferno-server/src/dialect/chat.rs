@@ -11,7 +11,7 @@ use super::openai::{Envelope, error_body, stop_reason, wants};
 use super::{Dialect, PromptNews, Whole};
 use crate::error::ApiError;
 use crate::generation::Generation;
-use crate::wire::{ChatLogprobs, Label, More, Names};
+use crate::wire::{ChatLogprobs, Label, More, Names, PromptLogprobs};
 
 /// Writes chat completions.
 #[derive(Debug)]
@@ -209,7 +209,10 @@ impl Dialect for ChatDialect {
         self.0.end::<ChunkChoice<'_>>(answer, out);
     }
 
-    fn whole(&mut self, answer: &Generation, choices: Vec<Whole>) -> Vec<u8> {
+    fn whole(&mut self, answer: &Generation, mut choices: Vec<Whole>) -> Vec<u8> {
+        // Those of every choice are the same.
+        let scores = choices.first_mut().map(|whole| std::mem::take(&mut whole.prompt_logprobs));
+        let scores = scores.unwrap_or_default();
         let options = answer.options();
         let names = Names::of(answer);
         let choice = |(index, Whole { delta, ending, .. }): (usize, Whole)| Choice {
@@ -223,7 +226,10 @@ impl Dialect for ChatDialect {
         };
         let choices: Vec<Choice> = choices.into_iter().enumerate().map(choice).collect();
         let prompt = options.return_token_ids.then(|| answer.prompt_tokens(0));
-        self.0.whole("chat.completion", answer, Some(prompt), &choices)
+        let prompt_logprobs = options
+            .prompt_logprobs
+            .map(|top| PromptLogprobs::new(answer.prompt_tokens(0), &scores, top, names));
+        self.0.whole("chat.completion", answer, (Some(prompt), prompt_logprobs), &choices)
     }
 
     fn error(&self, error: &ApiError) -> Value {

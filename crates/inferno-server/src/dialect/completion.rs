@@ -12,7 +12,7 @@ use super::{Dialect, PromptNews, Whole};
 use crate::echo::Echo;
 use crate::error::ApiError;
 use crate::generation::Generation;
-use crate::wire::{Label, More, Names, TextLogprobs};
+use crate::wire::{Label, More, Names, PromptLogprobs, TextLogprobs};
 
 /// Writes text completions.
 #[derive(Debug)]
@@ -35,6 +35,9 @@ struct TextChoice<'a> {
     token_ids: Option<Option<Vec<u32>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt_token_ids: Option<Option<&'a [u32]>>,
+    /// As vLLM has them, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_logprobs: Option<PromptLogprobs<'a>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     closed_early: bool,
 }
@@ -181,19 +184,25 @@ impl Dialect for CompletionDialect {
                 None => joined(&whole.delta).0.into_owned(),
             })
             .collect();
-        let choice = |(index, whole): (usize, &Whole)| {
+        let choice = |index: usize| {
+            let whole = &choices[index];
             let prompt = answer.prompt_tokens(index / answer.n());
             let echo = self.echo.get(index / answer.n());
             let (_, tokens) = joined(&whole.delta);
             TextChoice {
                 index,
                 text: &texts[index],
-                logprobs: options.sampling.logprobs.map(|_| {
+                logprobs: options.sampling.logprobs.map(|wanted| {
                     let mut logprobs = TextLogprobs::default();
                     if let Some(echo) = echo {
                         for (i, &id) in prompt.iter().enumerate() {
                             let logprob = i.checked_sub(1).and_then(|i| whole.prompt_logprobs.get(i));
-                            logprobs.push(id, logprob, echo.offset(i), names);
+                            // There may be more of the best, for `prompt_logprobs`.
+                            let logprob = logprob.map(|all| {
+                                let top = all.top.iter().take(wanted.top).copied().collect();
+                                TokenLogprob { top, ..*all }
+                            });
+                            logprobs.push(id, logprob.as_ref(), echo.offset(i), names);
                         }
                     }
                     logprobs.push_all(tokens.iter().copied(), echo, names);
@@ -205,11 +214,14 @@ impl Dialect for CompletionDialect {
                     options.return_token_ids.then(|| tokens.iter().map(|token| token.span.token).collect()),
                 ),
                 prompt_token_ids: Some(options.return_token_ids.then_some(prompt)),
+                prompt_logprobs: options
+                    .prompt_logprobs
+                    .map(|top| PromptLogprobs::new(prompt, &whole.prompt_logprobs, top, names)),
                 closed_early: whole.ending.closed_early,
             }
         };
-        let choices: Vec<TextChoice<'_>> = choices.iter().enumerate().map(choice).collect();
-        self.envelope.whole("text_completion", answer, None, &choices)
+        let choices: Vec<TextChoice<'_>> = (0..choices.len()).map(choice).collect();
+        self.envelope.whole("text_completion", answer, (None, None), &choices)
     }
 
     fn error(&self, error: &ApiError) -> Value {
@@ -237,6 +249,7 @@ impl<'a> TextChoice<'a> {
             stop_reason: None,
             token_ids: None,
             prompt_token_ids: None,
+            prompt_logprobs: None,
             closed_early: false,
         }
     }

@@ -8,7 +8,7 @@ use super::event;
 use crate::error::ApiError;
 use crate::generation::{Generation, Totals};
 use crate::options::StreamOptions;
-use crate::wire::{self, Label, More, Object, PromptProgress, Timings, UsageBody};
+use crate::wire::{self, Label, More, Object, PromptLogprobs, PromptProgress, Timings, UsageBody};
 
 /// The envelope of an answer's objects, and what its events have told.
 #[derive(Debug)]
@@ -116,11 +116,12 @@ impl Envelope {
         &self,
         object: &'static str,
         answer: &Generation,
-        prompt_token_ids: Option<Option<&[u32]>>,
+        (prompt_token_ids, prompt_logprobs): OfPrompt<'_>,
         choices: &[C],
     ) -> Vec<u8> {
         let usage = Some(Some(UsageBody::new(&answer.totals())));
         let object = self.object(object, prompt_token_ids, choices, usage, wire::closing(answer));
+        let object = Object { prompt_logprobs, ..object };
         serde_json::to_vec(&object).expect("what is answered is JSON")
     }
 
@@ -134,9 +135,23 @@ impl Envelope {
     ) -> Object<'a, C> {
         let Label { id, created, model, fingerprint } = &self.label;
         let (created, system_fingerprint) = (*created, fingerprint);
-        Object { id, object, created, model, system_fingerprint, prompt_token_ids, choices, usage, more }
+        Object {
+            id,
+            object,
+            created,
+            model,
+            system_fingerprint,
+            prompt_token_ids,
+            choices,
+            prompt_logprobs: None,
+            usage,
+            more,
+        }
     }
 }
+
+/// The tokens of a chat's prompt, and their log-probabilities.
+pub(super) type OfPrompt<'a> = (Option<Option<&'a [u32]>>, Option<PromptLogprobs<'a>>);
 
 /// The stream's options.
 pub(super) fn wants(answer: &Generation) -> StreamOptions {

@@ -1,6 +1,7 @@
 //! The parameters that say how tokens are chosen.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use inferno_engine::Sampling;
 use inferno_model::sample::SampleSpec;
@@ -11,6 +12,8 @@ use crate::error::ApiError;
 use crate::fields::{Fields, agreed, expected_at, integer};
 use crate::settings::Settings;
 
+use super::samplers;
+
 /// Reads them out of a body; `logprobs` differ between the endpoints, which read them themselves.
 pub(super) fn read(
     fields: &mut Fields,
@@ -18,7 +21,8 @@ pub(super) fn read(
     tokenizer: &Tokenizer,
 ) -> Result<Sampling, ApiError> {
     let vocab_size = tokenizer.vocab_size();
-    let defaults = settings.defaults;
+    let defaults = &settings.defaults;
+    let asked = samplers::asked(fields);
     let top_k = fields.integer("top_k", -1..=i64::from(i32::MAX))?;
     let spec = SampleSpec {
         temperature: temperature(fields)?.unwrap_or(defaults.temperature),
@@ -30,14 +34,15 @@ pub(super) fn read(
     };
     let mut penalty = |name| Ok((name, fields.number(name, 0.01..=10.0)?));
     let repeat_penalty = agreed([penalty("repetition_penalty")?, penalty("repeat_penalty")?])?;
-    let last_n = fields.integer("repeat_last_n", -1..=i64::from(u32::MAX))?;
+    let mut last_n = |name| Ok((name, fields.integer(name, -1..=i64::from(u32::MAX))?));
+    let last_n = agreed([last_n("repeat_last_n")?, last_n("penalty_last_n")?])?;
     let (logit_bias, banned) = logit_bias(fields, settings, vocab_size)?;
     let allowed = fields.tokens("allowed_token_ids", settings.token_lists, vocab_size)?;
     if allowed.as_ref().is_some_and(Vec::is_empty) {
         let message = "`allowed_token_ids` is empty, expected at least one token id or none of it";
         return Err(ApiError::invalid("allowed_token_ids", message));
     }
-    let sampling = Sampling {
+    let mut sampling = Sampling {
         spec,
         repeat_penalty: repeat_penalty.unwrap_or(defaults.repeat_penalty),
         repeat_last_n: last_n.map_or(defaults.repeat_last_n, |n| usize::try_from(n).ok()),
@@ -52,13 +57,27 @@ pub(super) fn read(
         stop_tokens: fields.tokens("stop_token_ids", settings.token_lists, vocab_size)?.unwrap_or_default(),
         eos_tokens: tokenizer.end_of_generation().to_vec(),
         ignore_eos: fields.boolean("ignore_eos")?.unwrap_or(false),
+        logprob_tokens: logprob_tokens(fields, vocab_size)?,
         ..Sampling::default()
     };
+    samplers::read(fields, defaults, tokenizer, (&asked, &mut sampling))?;
     if leaves_nothing(&sampling) {
         let message = "of `allowed_token_ids` no token is left: `logit_bias`, `min_tokens` and `ignore_eos` exclude all";
         return Err(ApiError::invalid("allowed_token_ids", message));
     }
     Ok(sampling)
+}
+
+/// Tokens whose log-probabilities are told in place of those of the best, as many as vLLM takes.
+fn logprob_tokens(fields: &mut Fields, vocab_size: usize) -> Result<Arc<[u32]>, ApiError> {
+    const NAME: &str = "logprob_token_ids";
+    let tokens = fields.tokens(NAME, 128, vocab_size)?.unwrap_or_default();
+    let has_logprobs = fields.peek("logprobs").is_some_and(|wanted| *wanted != Value::Bool(false));
+    if !tokens.is_empty() && !has_logprobs {
+        let message = format!("`{NAME}` is only allowed with `logprobs`");
+        return Err(ApiError::invalid(NAME, message));
+    }
+    Ok(tokens.into())
 }
 
 /// Is every token that may be chosen first also one that may not?

@@ -13,9 +13,9 @@ fn refused(body: Value) -> Option<Box<str>> {
 #[test]
 fn defaults_of_those_who_know_a_parameter_are_taken() {
     let nothing = json!({
-        "tools": [], "tool_choice": "none", "best_of": 1, "suffix": null, "mirostat": 0, "dry_multiplier": 0.0,
-        "typical_p": 1, "grammar": "", "use_beam_search": false, "prompt_cache_key": "x", "verbosity": "low",
-        "detokenize": true, "include_reasoning": true, "reasoning_budget": -1, "t_max_predict_ms": -1, "min_keep": 0,
+        "tools": [], "tool_choice": "none", "best_of": 1, "suffix": null, "top_a": 0, "penalty_alpha": 0.0,
+        "tfs": 1, "grammar": "", "use_beam_search": false, "prompt_cache_key": "x", "verbosity": "low",
+        "detokenize": true, "include_reasoning": true, "reasoning_budget": -1, "t_max_predict_ms": -1,
         "modalities": ["text"], "documents": [], "kv_transfer_params": {}, "guidance_scale": 1.0, "id_slot": 0,
     });
     assert_eq!(refused(nothing), None);
@@ -24,11 +24,10 @@ fn defaults_of_those_who_know_a_parameter_are_taken() {
 #[test]
 fn a_value_that_is_empty_and_no_default_asks_for_something() {
     for (name, value) in [
-        ("prompt_logprobs", json!(0)),
         ("detokenize", json!(false)),
-        ("typical_p", json!(0)),
-        ("typical_p", json!(false)),
-        ("samplers", json!([])),
+        ("tfs", json!(0)),
+        ("tfs", json!(false)),
+        ("sampler_order", json!([])),
         ("grammar_lazy", json!(true)),
         ("best_of", json!(0)),
         ("truncate_prompt_tokens", json!(0)),

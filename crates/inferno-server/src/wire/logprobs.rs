@@ -39,7 +39,7 @@ pub(crate) struct TextLogprobs {
 }
 
 /// JSON has no infinity: OpenAI writes this.
-const LEAST_LOGPROB: f32 = -9999.0;
+pub(super) const LEAST_LOGPROB: f32 = -9999.0;
 
 /// Names of tokens in log-probabilities.
 #[derive(Debug, Clone, Copy)]
@@ -59,11 +59,16 @@ impl<'a> Names<'a> {
         self.tokenizer.piece(id).unwrap_or_default()
     }
 
+    /// The token's text, whatever its name is.
+    pub(super) fn text(&self, id: u32) -> String {
+        String::from_utf8_lossy(self.bytes(id)).into_owned()
+    }
+
     /// As text to look at.
     fn shown(&self, id: u32) -> String {
         match self.are_ids {
             true => format!("token_id:{id}"),
-            false => String::from_utf8_lossy(self.bytes(id)).into_owned(),
+            false => self.text(id),
         }
     }
 

@@ -26,7 +26,8 @@ fn every_type_of_number_is_taken() {
     ]);
     assert_eq!(found.warnings, Vec::<String>::new());
     let expected = "temperature 0.5, top-k 20, top-p 0.9, min-p 0, repeat-penalty 1.1, repeat-last-n 64, \
-                    presence-penalty -0.5, frequency-penalty 0.25";
+                    presence-penalty -0.5, frequency-penalty 0.25, xtc-threshold 0.1, mirostat 0, \
+                    samplers penalties;dry;top_k;typ_p;top_p;min_p;xtc;temperature";
     assert_eq!(found.wishes.describe(), expected);
 }
 
@@ -44,9 +45,11 @@ fn bad_values_are_named_and_ignored() {
         ("min_p", Value::I32(-1)),
         ("penalty_repeat", Value::F32(0.0)),
         ("penalty_last_n", Value::String(String::new())),
-        ("mirostat", Value::I32(2)),
-        ("xtc_probability", Value::F32(0.5)),
-        ("sequence", Value::String("temperature;top_k".into())),
+        ("mirostat", Value::I32(3)),
+        ("mirostat_tau", Value::F32(-1.0)),
+        ("xtc_probability", Value::F32(1.5)),
+        ("sequence", Value::String("temperature;infill".into())),
+        ("sequence", Value::I32(1)),
         ("heat", Value::F32(1.0)),
     ] {
         let found = file(&[(&format!("general.sampling.{key}"), value)]);
@@ -69,4 +72,25 @@ fn flags_count_more_than_the_file_and_that_more_than_our_own() {
     assert_eq!((all.temperature, all.top_k, all.min_p, all.repeat_last_n), (0.0, 0, 0.05, None));
     assert_eq!(Wishes::default().resolve(), Defaults::default());
     assert_eq!(Wishes::from(&all).resolve(), all);
+}
+
+#[test]
+fn samplers_and_their_order_come_from_a_file() {
+    let found = file(&[
+        ("general.sampling.mirostat", Value::U32(2)),
+        ("general.sampling.mirostat_tau", Value::F32(3.0)),
+        ("general.sampling.xtc_probability", Value::F32(0.5)),
+        ("general.sampling.sequence", Value::String("top-k; temp".into())),
+    ]);
+    let all = found.wishes.resolve();
+    let mirostat = Mirostat { version: MirostatVersion::Two, tau: 3.0, eta: 0.1 };
+    assert_eq!(all.samplers.mirostat, Some(mirostat));
+    assert_eq!(all.samplers.xtc_probability, 0.5);
+    assert_eq!(all.samplers.order.as_deref(), Some(&[SamplerKind::TopK, SamplerKind::Temperature][..]));
+    let flags = Wishes { samplers: Some(sequence("tk").unwrap()), mirostat: Some(0), ..Wishes::default() };
+    let all = flags.or(&found.wishes).resolve();
+    assert_eq!((all.samplers.mirostat, all.mirostat_tau), (None, 3.0));
+    assert_eq!(all.samplers.order.as_deref(), Some(&[SamplerKind::Temperature, SamplerKind::TopK][..]));
+    assert_eq!(Wishes::from(&all).resolve(), all);
+    assert_eq!(sequence("kz").unwrap_err(), "expected letters of `edskypmxt`");
 }

@@ -174,7 +174,7 @@ fn a_file_has_sampling_defaults_which_flags_replace() {
 #[test]
 fn bad_sampling_defaults_are_warned_of_and_ignored() {
     let folder = tempfile::tempdir().unwrap();
-    let bad = &[("temp", Value::F32(f32::NAN)), ("top_p", Value::F32(7.0)), ("mirostat", Value::U32(2))];
+    let bad = &[("temp", Value::F32(f32::NAN)), ("top_p", Value::F32(7.0)), ("mirostat", Value::U32(3))];
     let path = ember(folder.path(), sampling(bad));
     let ran = inferno(&["run", "-n", "2", "-m", &path, "Hello!"]);
     for key in ["temp", "top_p", "mirostat"] {

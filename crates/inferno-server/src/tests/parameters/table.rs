@@ -76,11 +76,40 @@ fn numbers() -> Vec<Row> {
             "a number from 0.01 to 10",
         ),
         number(
-            "repeat_last_n",
+            "repeat_last_n penalty_last_n",
             json!([-1, 0, 64, 4294967295_i64]),
             json!([-2, many, 1.5]),
             "an integer from -1 to 4294967295",
         ),
+        number(
+            "typical_p xtc_probability xtc_threshold",
+            json!([0, 0.5, 1]),
+            json!([-0.001, 1.001]),
+            "a number from 0 to 1",
+        ),
+        number("top_n_sigma nsigma", json!([-1, 0, 1.5]), json!([-1.5, 100.5]), "a number from -1 to 100"),
+        number(
+            "dynatemp_range dynatemp_exponent dry_multiplier mirostat_tau",
+            json!([0, 0.8, 100]),
+            json!([-0.1, 100.5, huge]),
+            "a number from 0 to 100",
+        ),
+        number("dry_base", json!([0, 1, 1.75]), json!([-0.1, 100.5]), "a number from 0 to 100"),
+        number("mirostat_eta", json!([0, 0.1, 10]), json!([-0.1, 10.5]), "a number from 0 to 10"),
+        number("mirostat mirostat_mode", json!([0, 1, 2.0]), json!([-1, 3, 0.5]), "an integer from 0 to 2"),
+        number(
+            "min_keep dry_allowed_length",
+            json!([0, 1, 3.0]),
+            json!([-1, 0.5, many]),
+            "an integer from 0 to 2147483647",
+        ),
+        number(
+            "dry_penalty_last_n",
+            json!([-1, 0, 64]),
+            json!([-2, 0.5, many]),
+            "an integer from -1 to 2147483647",
+        ),
+        number("prompt_logprobs", json!([0, 1, 20]), json!([-1, 21, 0.5]), "an integer from 0 to 20"),
         number(
             "seed",
             json!([-1, 0, 7.0, i64::MIN, i64::MAX, 9223372036854775808_u64, u64::MAX]),
@@ -183,6 +212,28 @@ fn texts() -> Vec<Row> {
         ("", "stop", Vec::new(), list(json!([["a", "b", "c", "d", "e"]])), "at most 4"),
         (
             "",
+            "samplers",
+            list(json!([[], "", "edskypmxt", ["top_k", "top-p", "typ_p", "temperature", "penalties"]])),
+            list(json!([1, true, {}])),
+            "an array of some of penalties, dry, top_n_sigma, top_k",
+        ),
+        ("", "samplers", Vec::new(), list(json!(["kz", "top_k"])), "letters of \"edskypmxt\""),
+        (
+            "",
+            "bad_words",
+            list(json!([[], ["no", " never"]])),
+            list(json!([1, true, "x"])),
+            "an array of strings",
+        ),
+        (
+            "",
+            "dry_sequence_breakers",
+            list(json!([[], ["\n", ":"], "\"\\n\", \":\"", "[\"*\"]", ""])),
+            list(json!([1, true, "x"])),
+            "an array of strings",
+        ),
+        (
+            "",
             "response_format",
             list(json!([{ "type": "text" }])),
             list(json!(["text", 1, [], {}, { "type": 1 }])),
@@ -201,6 +252,13 @@ fn texts() -> Vec<Row> {
 
 fn tokens() -> Vec<Row> {
     vec![
+        (
+            "",
+            "logprob_token_ids",
+            list(json!([[]])),
+            list(json!([1, "1", true, {}])),
+            "an array of token ids",
+        ),
         (
             "",
             "stop_token_ids allowed_token_ids",

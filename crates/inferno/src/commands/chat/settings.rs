@@ -32,7 +32,7 @@ fn sampling(name: &str, value: &str) -> Result<Wishes, String> {
     let is_setting = |arg: &clap::Arg| arg.get_long() == Some(name) && arg.get_action().takes_values();
     if !command.get_arguments().any(is_setting) {
         return Err("expected one of temperature, top-k, top-p, min-p, repeat-penalty, repeat-last-n, presence-penalty, \
-                    frequency-penalty, max-tokens and seed, and a value"
+                    frequency-penalty, max-tokens and seed, and a value (all samplers of `inferno chat --help` may be set)"
             .into());
     }
     // The environment is for the start alone.
