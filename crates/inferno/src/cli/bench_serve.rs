@@ -66,6 +66,19 @@ pub(crate) struct BenchServe {
     #[arg(long, value_name = "N", default_value = "128", requires = "closed")]
     pub(crate) closed_tokens: NonZero<usize>,
 
+    /// Instead: short prompts whose answers the JSON schema in FILE constrains, all at once, beside answers of the same
+    /// lengths without it, in turn
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["trace", "length_scale", "rate", "compare", "closed"]
+    )]
+    pub(crate) json_schema: Option<PathBuf>,
+
+    /// With `--json-schema`: maximum number of tokens of an answer
+    #[arg(long, value_name = "N", default_value = "256", requires = "json_schema")]
+    pub(crate) answer_tokens: NonZero<usize>,
+
     #[command(flatten)]
     pub(crate) kv: KvMemory,
 

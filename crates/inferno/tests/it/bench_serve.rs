@@ -53,6 +53,44 @@ fn every_variant_serves_the_same_tokens() {
 }
 
 #[test]
+fn constrained_answers_are_measured_beside_others_of_their_lengths() {
+    let mut schema = tempfile::NamedTempFile::new().unwrap();
+    let text = r#"{"type": "object", "properties": {"temperature": {"enum": [1, 2]}, "is_raining": {"type": "boolean"}},
+        "required": ["temperature", "is_raining"], "additionalProperties": false}"#;
+    schema.write_all(text.as_bytes()).unwrap();
+    let path = schema.path().to_str().unwrap();
+    let args = [
+        "--json-schema",
+        path,
+        "--requests",
+        "6",
+        "--sequences",
+        "3",
+        "--temperature",
+        "1.0",
+        "--repeats",
+        "2",
+    ];
+    let report = json(&args);
+    let variants = report["variants"].as_array().unwrap();
+    let names: Vec<&str> = variants.iter().map(|v| v["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["unconstrained", "constrained"]);
+    let lengths = |variant: usize, run: usize| -> Vec<u64> {
+        let requests = variants[variant]["runs"][run]["requests"].as_array().unwrap();
+        requests.iter().map(|r| r["completion_tokens"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(lengths(0, 0), lengths(1, 0));
+    assert_eq!(lengths(1, 0), lengths(1, 1));
+    assert_eq!(report["tokens_equal"], true, "of the repeats of each");
+    let number = |variant: usize, key: &str| variants[variant]["numbers"][key]["median"].as_f64();
+    assert_eq!(number(0, "forced_percent"), Some(0.0));
+    // `{"temperature": `, `, "is_raining": ` and `}` leave no choice.
+    assert!(number(1, "forced_percent") > Some(50.0), "{:?}", number(1, "forced_percent"));
+    assert!(number(1, "steps") < number(0, "steps"), "forced tokens are computed together");
+    assert!(number(1, "grammar_percent") > Some(0.0));
+}
+
+#[test]
 fn a_trace_is_told_by_its_content_and_what_does_not_fit_is_left_out() {
     let azure = trace(
         "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6,100,20\n2023-11-16 18:15:47.6,9000,20\n\

@@ -4,6 +4,7 @@ mod closed;
 mod drive;
 mod made_up;
 mod report;
+mod schema;
 mod trace;
 mod workload;
 
@@ -23,6 +24,7 @@ use crate::kv_memory::KvPlan;
 use crate::{interrupt, load};
 use drive::{Load, Run, drive};
 use report::{Measured, Report};
+use schema::{Schema, with_lengths_of};
 use workload::Workload;
 
 /// Of the rate at which requests are served when all are there at once: busy, and not drowned.
@@ -37,9 +39,21 @@ struct Variant {
     batching: bool,
     prefix_cache: bool,
     speculation: bool,
+    answers: Answers,
 }
 
-const ALL: Variant = Variant { batching: true, prefix_cache: true, speculation: true };
+/// Form of the answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    /// Any, of the workload's lengths.
+    Any,
+    /// Of the schema.
+    Constrained,
+    /// Any, of the lengths of the constrained ones.
+    SameLengths,
+}
+
+const ALL: Variant = Variant { batching: true, prefix_cache: true, speculation: true, answers: Answers::Any };
 
 pub(super) fn serve(args: &cli::BenchServe) -> Result<ExitCode> {
     let finished = match args.closed {
@@ -56,13 +70,15 @@ pub(super) fn serve(args: &cli::BenchServe) -> Result<ExitCode> {
 /// Requests that come whether or not others are done. `None` if Ctrl-C was pressed.
 fn open(args: &cli::BenchServe) -> Result<Option<()>> {
     let n_requests = args.requests.get();
-    let arrivals = match &args.trace {
-        Some(path) => trace::read(path, n_requests)?,
-        None => made_up::arrivals(n_requests, args.seed),
-    };
     let opened = load::open(args.model.model.as_deref())?;
     let arch = opened.architecture(None)?;
     let context_len = arch.context_len;
+    let schema = args.json_schema.as_ref().map(|path| Schema::read(path, opened.tokenizer()?)).transpose()?;
+    let arrivals = match (&args.trace, &schema) {
+        (Some(path), _) => trace::read(path, n_requests)?,
+        (None, Some(schema)) => schema.arrivals(n_requests, args.answer_tokens.get()),
+        (None, None) => made_up::arrivals(n_requests, args.seed),
+    };
     let mut workload = Workload::new(arrivals, args.length_scale, context_len);
     let target = args.compute.target()?;
     let runs_on = target.runs_on(&opened);
@@ -79,7 +95,8 @@ fn open(args: &cli::BenchServe) -> Result<Option<()>> {
     let machine = Machine::found();
     let model = opened.model(arch.clone(), kv.n_pages.clone(), target, None)?;
     interrupt::listen()?;
-    let mut bench = Bench { args, kv, model: Some(model) };
+    let n_mask_threads = runs_on.n_mask_threads();
+    let mut bench = Bench { args, kv, model: Some(model), schema, free: None, n_mask_threads };
     let Some(per_second) = bench.rate(&workload)? else { return Ok(None) };
     let workload = workload.at_rate(per_second);
     let Some(measured) = bench.measure(&workload)? else { return Ok(None) };
@@ -91,6 +108,7 @@ fn open(args: &cli::BenchServe) -> Result<Option<()>> {
         settings: bench.settings(&runs_on),
         workload: workload_json(&workload, per_second),
         measured,
+        is_same: args.json_schema.is_none(),
     };
     let text = if args.json { format!("{:#}\n", report.to_json()) } else { report.to_text() };
     print(text.as_bytes())?;
@@ -106,6 +124,10 @@ struct Bench<'a> {
     kv: KvPlan,
     /// `None` while an engine has it.
     model: Option<Box<dyn Model>>,
+    schema: Option<Schema>,
+    /// The workload with the lengths of constrained answers, when they are known.
+    free: Option<Workload>,
+    n_mask_threads: usize,
 }
 
 impl Bench<'_> {
@@ -126,6 +148,13 @@ impl Bench<'_> {
 
     /// Requests per second, as asked for or as found out; the model is warm after that.
     fn rate(&mut self, workload: &Workload) -> Result<Option<f64>> {
+        if self.schema.is_some() {
+            note(&format!("warming up with the {} constrained answers", workload.arrivals.len()));
+            let variant = Variant { answers: Answers::Constrained, ..Variant::of(self.args)[0] };
+            let Some(run) = self.run(variant, workload)? else { return Ok(None) };
+            self.free = Some(with_lengths_of(workload, &run));
+            return Ok(Some(f64::INFINITY));
+        }
         let n = match self.args.rate {
             None => N_MEASURE_RATE * self.args.kv.sequences.get(),
             Some(_) => N_WARM_UP,
@@ -143,9 +172,14 @@ impl Bench<'_> {
     fn run(&mut self, variant: Variant, workload: &Workload) -> Result<Option<Run>> {
         let sequences = self.args.kv.sequences;
         let n_sequences = if variant.batching { sequences.get() } else { 1 };
+        let config = config(&self.args.engine, self.kv.n_pages.clone(), n_sequences, variant.prefix_cache);
         let load = Load {
-            workload,
-            config: config(&self.args.engine, self.kv.n_pages.clone(), n_sequences, variant.prefix_cache),
+            workload: match (&self.free, variant.answers) {
+                (Some(free), Answers::SameLengths) => free,
+                _ => workload,
+            },
+            config: Config { n_mask_threads: self.n_mask_threads, ..config },
+            schema: self.schema.as_ref().filter(|_| variant.answers == Answers::Constrained),
             spec: spec(self.args),
             speculate: variant.speculation,
         };
@@ -157,7 +191,10 @@ impl Bench<'_> {
     fn workload_text(&self, workload: &Workload, per_second: f64) -> String {
         let source = match &self.args.trace {
             Some(path) => path.display().to_string(),
-            None => "made-up chats".into(),
+            None => match &self.args.json_schema {
+                Some(path) => format!("answers of {}", path.display()),
+                None => "made-up chats".into(),
+            },
         };
         let scale = match self.args.length_scale {
             1.0 => String::new(),
@@ -200,8 +237,17 @@ impl Variant {
     /// What is measured, in the order of a repeat.
     fn of(args: &cli::BenchServe) -> Vec<Variant> {
         let EngineKnobs { no_batching, no_prefix_cache, no_speculation, .. } = args.engine;
-        let asked =
-            Variant { batching: !no_batching, prefix_cache: !no_prefix_cache, speculation: !no_speculation };
+        let asked = Variant {
+            batching: !no_batching,
+            prefix_cache: !no_prefix_cache,
+            speculation: !no_speculation,
+            answers: Answers::Any,
+        };
+        if args.json_schema.is_some() {
+            return [Answers::SameLengths, Answers::Constrained]
+                .map(|answers| Variant { answers, ..asked })
+                .to_vec();
+        }
         if !args.compare {
             return vec![asked];
         }
@@ -219,8 +265,13 @@ impl Variant {
             (self.prefix_cache, "no prefix cache"),
             (self.speculation, "no speculation"),
         ];
-        let off: Vec<&str> = off.iter().filter(|(is_on, _)| !is_on).map(|(_, name)| *name).collect();
-        if off.is_empty() { "everything on".into() } else { off.join(", ") }
+        let mut words: Vec<&str> = off.iter().filter(|(is_on, _)| !is_on).map(|(_, name)| *name).collect();
+        match self.answers {
+            Answers::Any => {}
+            Answers::Constrained => words.push("constrained"),
+            Answers::SameLengths => words.push("unconstrained"),
+        }
+        if words.is_empty() { "everything on".into() } else { words.join(", ") }
     }
 }
 

@@ -116,6 +116,7 @@ impl Closed<'_> {
             config: super::config(&self.args.engine, self.n_pages.clone(), self.n_sequences, prefix_cache),
             spec: super::spec(self.args),
             speculate: false,
+            schema: None,
         };
         drive(model, &load)
     }

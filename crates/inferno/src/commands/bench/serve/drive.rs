@@ -9,6 +9,7 @@ use inferno_engine::{Config, Engine, Event, Finish, Handle, Metrics, Request, Sa
 use inferno_model::model::Model;
 use inferno_model::sample::SampleSpec;
 
+use super::schema::Schema;
 use super::workload::Workload;
 use crate::commands::bench::runner::mix;
 use crate::interrupt;
@@ -22,6 +23,8 @@ pub(super) struct Load<'a> {
     pub(super) config: Config,
     pub(super) spec: SampleSpec,
     pub(super) speculate: bool,
+    /// Constrains the answers, which then may end before their limit.
+    pub(super) schema: Option<&'a Schema>,
 }
 
 /// What came of it.
@@ -50,19 +53,31 @@ pub(super) fn drive(model: Box<dyn Model>, load: &Load) -> Result<(Box<dyn Model
     let request = |(i, arrival): (usize, &super::workload::Arrival)| Request {
         sampling: Sampling {
             spec: SampleSpec { seed: mix(load.spec.seed ^ i as u64), ..load.spec },
+            eos_tokens: load.schema.map(|schema| schema.eos_tokens.clone()).unwrap_or_default(),
             ..Sampling::default()
         },
+        grammars: load.schema.map(|schema| schema.grammar(arrival.n_completion)).into_iter().collect(),
         speculate: load.speculate,
         ..Request::new(arrival.tokens(load.spec.seed, vocab_size), arrival.n_completion)
     };
     let requests: Vec<Request> = load.workload.arrivals.iter().enumerate().map(request).collect();
     let due = load.workload.arrivals.iter().map(|a| a.at).collect();
     let engine = Engine::start(model, load.config.clone());
-    let run = send_and_receive(&engine.handle(), requests, due)?;
+    let run = send_and_receive(&engine.handle(), requests, due, load.schema.is_some())?;
     Ok((engine.stop()?, run))
 }
 
-fn send_and_receive(engine: &Handle, requests: Vec<Request>, due: Vec<f64>) -> Result<Option<Run>> {
+fn send_and_receive(
+    engine: &Handle,
+    requests: Vec<Request>,
+    due: Vec<f64>,
+    ends_early: bool,
+) -> Result<Option<Run>> {
+    let is_end = |finish: &Finish| match finish {
+        Finish::Length => true,
+        Finish::Stop | Finish::Grammar => ends_early,
+        _ => false,
+    };
     let (sender, events) = channel();
     let mut served: Vec<Served> = due.into_iter().map(|due| Served { due, ..Served::default() }).collect();
     let mut to_send = requests.into_iter().enumerate().peekable();
@@ -94,7 +109,7 @@ fn send_and_receive(engine: &Handle, requests: Vec<Request>, due: Vec<f64>) -> R
                     served[i].tokens.push(token);
                     served[i].received.push(now);
                 }
-                Event::Finished { finish: Finish::Length, usage, .. } => {
+                Event::Finished { finish, usage, .. } if is_end(&finish) => {
                     served[i].usage = usage;
                     seconds = now;
                     n_ended += 1;

@@ -22,6 +22,8 @@ pub(super) struct Report {
     pub(super) workload: Json,
     /// The first is what the others are compared with.
     pub(super) measured: Vec<Measured>,
+    /// Whether all ways must give the same tokens, or each its own.
+    pub(super) is_same: bool,
 }
 
 /// A number of a run. What the second table column calls "× …" is shown for speeds only.
@@ -40,7 +42,7 @@ const fn count(title: &'static str, key: &'static str, of: fn(&Run) -> f64) -> Q
     Quantity { title, key, is_speed: false, of }
 }
 
-const QUANTITIES: [Quantity; 18] = [
+const QUANTITIES: [Quantity; 22] = [
     speed("duration, s", "seconds", |r| r.seconds),
     speed("prompt tok/s", "prompt_tokens_per_s", |r| total(r, |s| s.usage.n_prompt) / r.seconds),
     speed("completion tok/s", "completion_tokens_per_s", |r| total(r, |s| s.tokens.len()) / r.seconds),
@@ -56,6 +58,16 @@ const QUANTITIES: [Quantity; 18] = [
     count("pages evicted", "evicted_pages", |r| r.metrics.cache.evicted_pages as f64),
     count("tokens drafted", "drafted_tokens", |r| r.metrics.drafted_tokens as f64),
     count("… accepted", "accepted_tokens", |r| r.metrics.accepted_tokens as f64),
+    count("tokens forced, %", "forced_percent", |r| {
+        percent(r.metrics.forced_tokens, r.metrics.completion_tokens)
+    }),
+    count("mask mean, µs", "mask_us_mean", |r| {
+        r.metrics.mask_time.sum as f64 / r.metrics.mask_time.n() as f64
+    }),
+    count("masks above 1 ms, %", "masks_above_1_ms_percent", |r| masks_above_1_ms(&r.metrics)),
+    count("grammars, % of busy", "grammar_percent", |r| {
+        100.0 * r.metrics.grammar_time.as_secs_f64() * 1e6 / r.metrics.busy_time as f64
+    }),
     count("preemptions", "preemptions", |r| r.metrics.sequences.preemptions as f64),
     count("steps", "steps", |r| r.metrics.steps as f64),
     count("rows per step", "rows_per_step", |r| {
@@ -84,6 +96,13 @@ fn percent(part: u64, of: u64) -> f64 {
 /// Scheduling, sampling and events, of the time that steps take.
 pub(super) fn overhead_percent(metrics: &Metrics) -> f64 {
     percent(metrics.overhead_time.sum, metrics.step_time.sum)
+}
+
+/// Share of the masks that took longer than a millisecond.
+fn masks_above_1_ms(metrics: &Metrics) -> f64 {
+    let masks = &metrics.mask_time;
+    let up_to = masks.ends().iter().zip(&masks.counts).filter(|(end, _)| **end <= 1_000).map(|(_, n)| n);
+    percent(masks.n() - up_to.sum::<u64>(), masks.n())
 }
 
 impl Measured {
@@ -117,6 +136,7 @@ fn served_json(s: &Served) -> Json {
         "completion_tokens": s.tokens.len(),
         "drafted_tokens": s.usage.n_drafted,
         "accepted_tokens": s.usage.n_accepted,
+        "forced_tokens": s.usage.n_forced,
         "preemptions": s.usage.n_preemptions,
         "time_to_first_token_s": s.time_to_first_token(),
         "inter_token_s": s.inter_token_latencies().collect::<Vec<_>>(),
@@ -129,13 +149,15 @@ pub(super) fn hex(hash: u64) -> String {
 }
 
 impl Report {
-    /// Where completions are not what they are in the first run of all.
+    /// Where completions are not what they are in the first run: of all, or of the same way to run the engine.
     pub(super) fn first_difference(&self) -> Option<String> {
-        let first = self.measured.first()?.runs.first()?;
+        let of_all = self.measured.first()?;
         for measured in &self.measured {
+            let first_measured = if self.is_same { of_all } else { measured };
+            let first = first_measured.runs.first()?;
             for (repeat, run) in measured.runs.iter().enumerate() {
                 if let Some(i) = run.first_difference(first) {
-                    let (name, first_name) = (&measured.name, &self.measured[0].name);
+                    let (name, first_name) = (&measured.name, &first_measured.name);
                     return Some(format!(
                         "completions differ: request {}, with {name} in repeat {}, is not what it is with {first_name} in \
                          repeat 1",
