@@ -61,9 +61,15 @@ fn asked(app: &App, structure: Option<Structure>, tools: Option<Tools>) -> Resul
     Ok(source.map(|source| (Structure { source, param: "tools".into() }, Some(tools))))
 }
 
-/// A grammar says where an answer ends.
+/// A grammar says where an answer ends, and which tokens may come.
 fn check_ends(param: &str, options: &Options) -> Result<(), ApiError> {
     let sampling = &options.sampling;
+    if sampling.allowed.is_some() {
+        let message = format!(
+            "`allowed_token_ids` is there beside `{param}`, which says which tokens may come: expected one of them"
+        );
+        return Err(ApiError::invalid("allowed_token_ids", message));
+    }
     let (name, value) = match (sampling.ignore_eos, sampling.min_tokens) {
         (true, _) => ("ignore_eos", "true".to_owned()),
         (_, n @ 1..) => ("min_tokens", n.to_string()),

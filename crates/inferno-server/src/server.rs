@@ -85,6 +85,9 @@ impl Server {
 
     /// Opens the door to a model: from here on requests are answered.
     pub fn open(self, parts: Parts) -> Serving {
+        if parts.template.renderer().is_some_and(|renderer| renderer.profile().reply.needs_system_text) {
+            tracing::info!("the chat template shows no tools: those of requests go to the system message");
+        }
         let traffic = Arc::clone(&self.acceptor.traffic);
         let app = App::new(parts, Arc::clone(&self.settings), Arc::clone(&self.drain), traffic);
         let app = Arc::new(app);

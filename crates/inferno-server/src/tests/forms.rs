@@ -89,6 +89,7 @@ fn a_form_that_cannot_be_kept_is_refused_with_its_field_and_the_place() {
         (json!({ "json_schema": wrong }), "json_schema", "#/nowhere"),
         (json!({ "regex": "(" }), "regex", "cannot be kept"),
         (with(json!({ "ignore_eos": true })), "ignore_eos", "says where the answer ends"),
+        (with(json!({ "allowed_token_ids": [5, 6] })), "allowed_token_ids", "which tokens may come"),
         (with(json!({ "min_tokens": 3 })), "min_tokens", "says where the answer ends"),
         (with(json!({ "regex": "a" })), "regex", "expected one of them"),
     ] {
