@@ -8,8 +8,9 @@ use std::io::Write;
 use inferno_engine::TokenLogprob;
 use inferno_reply::{Delta, Ending};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::Generation;
 use crate::places::Place;
@@ -25,8 +26,8 @@ pub(crate) use openai::error_body;
 /// Writes one answer, as a stream or in one piece.
 ///
 /// ```text
-/// stream   begin, (prompt | piece | idle)*, end   or fail after any of them
-/// whole    whole                                  or error
+/// stream   read, begin, (prompt | piece | idle)*, end   or fail after any of them
+/// whole    read, whole                                  or error
 /// ```
 pub(crate) trait Dialect: Send + Sync {
     /// Id of the answer.
@@ -71,13 +72,23 @@ pub(crate) trait Dialect: Send + Sync {
     /// The answer in one piece.
     fn whole(&mut self, answer: &Generation, choices: Vec<Whole>) -> Vec<u8>;
 
-    /// The body of an error.
-    fn error(&self, error: &ApiError) -> Value;
-
     /// Writes an error as the last event of a stream.
-    fn fail(&self, error: &ApiError, out: &mut Vec<u8>) {
-        event(&self.error(error), out);
-    }
+    fn fail(&self, error: &ApiError, out: &mut Vec<u8>);
+}
+
+/// A dialect whose requests ask for an `A`: a chat or a completion.
+pub(crate) trait Reads<A>: Dialect + Sized + 'static {
+    /// Path of its requests, as metrics and logs name it.
+    const ROUTE: &'static str;
+
+    /// Reads a request, and begins its answer.
+    ///
+    /// # Errors
+    /// 400: a field has a value that is not allowed, or the server does not know it.
+    fn read(body: Map<String, Value>, app: &App) -> Result<(A, Self), ApiError>;
+
+    /// The body of a response that is an error.
+    fn error(error: &ApiError) -> Value;
 }
 
 /// News of a prompt.

@@ -14,15 +14,14 @@ use crate::access::AccessLine;
 use crate::app::App;
 use crate::body::Unread;
 use crate::chat::{self, Chat};
-use crate::completion::{Completion, check_scores};
-use crate::dialect::{ChatDialect, CompletionDialect, Dialect};
+use crate::completion::check_scores;
+use crate::dialect::{ChatDialect, CompletionDialect, Dialect, Reads};
 use crate::error::ApiError;
 use crate::generation::{Generation, Job};
 use crate::keys::{Caller, Keyring};
 use crate::meter::{Id, meter};
 use crate::options::{Options, check_model};
 use crate::registry::{Known, Registry};
-use crate::wire::Label;
 use crate::workers::Cancel;
 use crate::{
     admin, body, grammar, guard, health, log, metrics, models, stream, tokenizer_info, tokens, whole,
@@ -31,8 +30,8 @@ use crate::{
 /// All routes, with everything that stands before them.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let generating = Router::new()
-        .route("/v1/chat/completions", post(chat_completions))
-        .route("/chat/completions", post(chat_completions))
+        .route("/v1/chat/completions", post(converse::<ChatDialect>))
+        .route("/chat/completions", post(converse::<ChatDialect>))
         .route("/v1/completions", post(completions))
         .route("/completions", post(completions))
         .layer(from_fn_with_state(Arc::clone(app), guard::room));
@@ -41,6 +40,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/detokenize", post(tokens::detokenize))
         .route("/apply-template", post(tokens::apply_template))
         .layer(from_fn_with_state(Arc::clone(app), guard::open));
+    #[cfg(test)]
+    let work = work.merge(crate::tests::dialects::routes());
     Router::new()
         .merge(work)
         .route("/tokenizer_info", get(tokenizer_info::page))
@@ -79,14 +80,28 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     ApiError::wrong_method(method.as_str(), uri.path())
 }
 
-async fn chat_completions(
+/// Answers a chat in the dialect `D`.
+pub(crate) async fn converse<D: Reads<Chat>>(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Extension(Id(line)): Extension<Id>,
     unread: Unread,
+) -> Response {
+    let answered = conversation::<D>(app, caller, line, unread).await;
+    answered.unwrap_or_else(|error| {
+        let body = D::error(&error);
+        error.with_body(&body)
+    })
+}
+
+async fn conversation<D: Reads<Chat>>(
+    app: Arc<App>,
+    caller: Caller,
+    line: Arc<AccessLine>,
+    unread: Unread,
 ) -> Result<Response, ApiError> {
     let (object, reading) = body::object(&app, unread).await?;
-    let Chat { conversation, mut options } = Chat::read(object, &app)?;
+    let (Chat { conversation, mut options }, dialect) = D::read(object, &app)?;
     let pass = admit(&app, &caller, &options, 1)?;
     let structure = options.structure.take();
     options.grammar =
@@ -106,8 +121,7 @@ async fn chat_completions(
     }
     let job = Job { max_tokens: options.max_tokens.unwrap_or(room), tokens, prompt_logprobs };
     check_fits(&options, &job)?;
-    let label = Label::new(&app, "chatcmpl-");
-    let ask = Ask { route: "/v1/chat/completions", dialect: Box::new(ChatDialect::new(label)), line, pass };
+    let ask = Ask { route: D::ROUTE, dialect: Box::new(dialect), line, pass };
     ask.answer(&app, caller, vec![job], options).await
 }
 
@@ -118,7 +132,7 @@ async fn completions(
     unread: Unread,
 ) -> Result<Response, ApiError> {
     let (object, reading) = body::object(&app, unread).await?;
-    let mut completion = Completion::read(object, &app)?;
+    let (mut completion, dialect) = CompletionDialect::read(object, &app)?;
     let pass = admit(&app, &caller, &completion.options, completion.prompts.len())?;
     let structure = completion.options.structure.take();
     completion.options.grammar =
@@ -156,8 +170,8 @@ async fn completions(
         check_fits(&completion.options, &job)?;
         jobs.push(job);
     }
-    let dialect = Box::new(CompletionDialect::new(Label::new(&app, "cmpl-"), echo));
-    let ask = Ask { route: "/v1/completions", dialect, line, pass };
+    let dialect = Box::new(dialect.with_echo(echo));
+    let ask = Ask { route: CompletionDialect::ROUTE, dialect, line, pass };
     ask.answer(&app, caller, jobs, completion.options).await
 }
 

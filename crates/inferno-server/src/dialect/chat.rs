@@ -5,10 +5,12 @@
 
 use inferno_reply::{Delta, Ending, Part, PartKind, Shown};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::openai::{Envelope, error_body, stop_reason, wants};
-use super::{Dialect, PromptNews, Whole};
+use super::{Dialect, PromptNews, Reads, Whole, event};
+use crate::app::App;
+use crate::chat::Chat;
 use crate::error::ApiError;
 use crate::generation::Generation;
 use crate::wire::{ChatLogprobs, Label, More, Names, PromptLogprobs};
@@ -105,10 +107,6 @@ struct FunctionDelta<'a> {
 }
 
 impl ChatDialect {
-    pub(crate) fn new(label: Label) -> ChatDialect {
-        ChatDialect(Envelope::new(label, "chat.completion.chunk"))
-    }
-
     fn part(&mut self, answer: &Generation, choice: usize, part: &Part, out: &mut Vec<u8>) {
         let options = answer.options();
         self.0.told(choice).n_tokens += part.tokens.len();
@@ -232,7 +230,22 @@ impl Dialect for ChatDialect {
         self.0.whole("chat.completion", answer, (Some(prompt), prompt_logprobs), &choices)
     }
 
-    fn error(&self, error: &ApiError) -> Value {
+    fn fail(&self, error: &ApiError, out: &mut Vec<u8>) {
+        event(&error_body(error), out);
+    }
+}
+
+impl Reads<Chat> for ChatDialect {
+    const ROUTE: &'static str = "/v1/chat/completions";
+
+    fn read(body: Map<String, Value>, app: &App) -> Result<(Chat, ChatDialect), ApiError> {
+        Ok((
+            Chat::read(body, app)?,
+            ChatDialect(Envelope::new(Label::new(app, "chatcmpl-"), "chat.completion.chunk")),
+        ))
+    }
+
+    fn error(error: &ApiError) -> Value {
         error_body(error)
     }
 }

@@ -5,10 +5,12 @@ use std::borrow::Cow;
 use inferno_engine::TokenLogprob;
 use inferno_reply::{Delta, Ending, Shown};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::openai::{Envelope, error_body, stop_reason, wants};
-use super::{Dialect, PromptNews, Whole};
+use super::{Dialect, PromptNews, Reads, Whole, event};
+use crate::app::App;
+use crate::completion::Completion;
 use crate::echo::Echo;
 use crate::error::ApiError;
 use crate::generation::Generation;
@@ -43,8 +45,9 @@ struct TextChoice<'a> {
 }
 
 impl CompletionDialect {
-    pub(crate) fn new(label: Label, echo: Vec<Echo>) -> CompletionDialect {
-        CompletionDialect { envelope: Envelope::new(label, "text_completion"), echo }
+    /// The dialect for completions that start with their prompts.
+    pub(crate) fn with_echo(self, echo: Vec<Echo>) -> CompletionDialect {
+        CompletionDialect { echo, ..self }
     }
 
     /// The next tokens of a choice's prompt, if log-probabilities are wanted.
@@ -224,7 +227,20 @@ impl Dialect for CompletionDialect {
         self.envelope.whole("text_completion", answer, (None, None), &choices)
     }
 
-    fn error(&self, error: &ApiError) -> Value {
+    fn fail(&self, error: &ApiError, out: &mut Vec<u8>) {
+        event(&error_body(error), out);
+    }
+}
+
+impl Reads<Completion> for CompletionDialect {
+    const ROUTE: &'static str = "/v1/completions";
+
+    fn read(body: Map<String, Value>, app: &App) -> Result<(Completion, CompletionDialect), ApiError> {
+        let envelope = Envelope::new(Label::new(app, "cmpl-"), "text_completion");
+        Ok((Completion::read(body, app)?, CompletionDialect { envelope, echo: Vec::new() }))
+    }
+
+    fn error(error: &ApiError) -> Value {
         error_body(error)
     }
 }

@@ -18,7 +18,7 @@ use inferno_model::model::{KvRoom, Model};
 use inferno_model::output::Output;
 use inferno_model::reference::Reference;
 use inferno_model::transformer::Transformer;
-use inferno_text::{ChatTemplate, Tokenizer, template_source};
+use inferno_text::{ChatTemplate, Special, Tokenizer, template_source};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -46,6 +46,15 @@ pub(super) struct Faults {
     pub(super) released: Condvar,
     /// Each step takes so much longer.
     pub(super) delay: Mutex<Duration>,
+    /// The model's words, in place of its own.
+    script: Mutex<Option<Script>>,
+}
+
+/// Tokens that every sequence says, from the first position on that wants one.
+#[derive(Debug)]
+struct Script {
+    tokens: Vec<u32>,
+    first: Option<u32>,
 }
 
 impl Faults {
@@ -58,6 +67,8 @@ impl Faults {
 struct Faulty {
     model: Box<dyn Model>,
     faults: Arc<Faults>,
+    /// The output of a scripted step.
+    scripted: Option<Output>,
 }
 
 impl Model for Faulty {
@@ -75,11 +86,24 @@ impl Model for Faulty {
         }
         drop(blocked);
         std::thread::sleep(*self.faults.delay.lock().unwrap());
-        self.model.step(batch)
+        let mut script = self.faults.script.lock().unwrap();
+        let Some(Script { tokens, first }) = &mut *script else {
+            self.scripted = None;
+            return self.model.step(batch);
+        };
+        self.model.step(batch)?;
+        let vocab_size = self.model.architecture().vocab_size;
+        let output = self.scripted.get_or_insert_default();
+        output.fill(batch, vocab_size, |row, logits| {
+            let position = batch.positions()[row];
+            let i = position - *first.get_or_insert(position);
+            logits[tokens[(i as usize).min(tokens.len() - 1)] as usize] = 100.0;
+        });
+        Ok(output)
     }
 
     fn output(&self) -> &Output {
-        self.model.output()
+        self.scripted.as_ref().unwrap_or_else(|| self.model.output())
     }
 
     fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
@@ -109,8 +133,10 @@ pub(super) fn start_with(settings: Settings, change: impl FnOnce(&mut Config)) -
     let room = KvRoom { n_pages, kv_type: KvType::F16 };
     let model = Transformer::load(&EMBER, arch, Reference::default(), &room).unwrap();
     let faults = Arc::<Faults>::default();
-    let engine =
-        Engine::start(Box::new(Faulty { model: Box::new(model), faults: Arc::clone(&faults) }), config);
+    let engine = Engine::start(
+        Box::new(Faulty { model: Box::new(model), faults: Arc::clone(&faults), scripted: None }),
+        config,
+    );
     let tokenizer = Tokenizer::from_metadata(EMBER.metadata()).unwrap();
     let source = template_source(EMBER.metadata()).unwrap().unwrap();
     let template = ChatTemplate::new(source, Arc::new(tokenizer.template_tokens())).unwrap();
@@ -194,6 +220,14 @@ impl Reply {
 }
 
 impl Server {
+    /// The model says `text` from now on, whatever it is asked, to prompts of one length.
+    pub(super) fn say(&self, text: &str) {
+        let tokenizer = Tokenizer::from_metadata(EMBER.metadata()).unwrap();
+        let mut tokens = tokenizer.encode(text, Special::Recognise);
+        tokens.extend(tokenizer.end_of_generation().first());
+        *self.faults.script.lock().unwrap() = Some(Script { tokens, first: None });
+    }
+
     pub(super) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
