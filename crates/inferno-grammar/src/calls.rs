@@ -1,5 +1,8 @@
 //! Grammars that hold tool calls to a model's own format.
 
+mod body;
+mod lark;
+
 use inferno_text::{ReplyFormat, Tokenizer};
 use serde_json::Value;
 
@@ -41,7 +44,15 @@ pub struct CallRules<'a> {
 impl CallRules<'_> {
     /// The grammar of an answer in `format`, with the control tokens of `tokenizer` for the format's marks; `None` where
     /// nothing is constrained.
-    pub fn grammar(&self, _format: &ReplyFormat, _tokenizer: &Tokenizer) -> Option<GrammarSource> {
-        None
+    ///
+    /// With [`CallChoice::Auto`] the answer is free up to the first mark of a call. From there on, and from its beginning
+    /// with [`CallChoice::Required`] (after reasoning, if the prompt has opened it or the format knows of it), it is calls in
+    /// the format's own syntax, whose arguments fit the schemas, and ends with them. A schema that cannot be kept counts as
+    /// that of any object, unless the tool is strict.
+    ///
+    /// In formats that write strings without quotes (tags, Gemma's), of a string's schema only `enum` and `const` are kept.
+    pub fn grammar(&self, format: &ReplyFormat, tokenizer: &Tokenizer) -> Option<GrammarSource> {
+        (!self.tools.is_empty())
+            .then(|| GrammarSource::Lark(lark::Writer::new(self, format, tokenizer).write()))
     }
 }

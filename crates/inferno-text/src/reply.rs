@@ -12,7 +12,9 @@ mod write;
 use std::ops::Range;
 
 pub use format::{CallBody, CallIds, CallSyntax, ReasoningMarks, ReplyFormat, TaggedCall};
-pub(crate) use known::{known_calls, known_reasoning};
+#[cfg(test)]
+use known::known_calls;
+pub(crate) use known::known_reasoning;
 pub use own::{result_text, system_text};
 pub use parser::ReplyParser;
 

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod reasoning;
+mod calls;
 mod schemas;
 mod sources;
 mod walk;

@@ -9,6 +9,11 @@ use inferno_text::{Special, Tokenizer};
 
 /// A vocabulary of all bytes, some words of JSON, and the end.
 pub(crate) fn small_tokenizer() -> Arc<Tokenizer> {
+    small_tokenizer_with(&[])
+}
+
+/// The same, with these control tokens.
+pub(crate) fn small_tokenizer_with(controls: &[&str]) -> Arc<Tokenizer> {
     // GPT-2's characters for bytes.
     let printable = |b: u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let mut other = 256;
@@ -33,6 +38,10 @@ pub(crate) fn small_tokenizer() -> Arc<Tokenizer> {
     let end = tokens.len() as u32 - 1;
     let mut kinds = vec![1; tokens.len()];
     kinds[end as usize] = 3;
+    for control in controls {
+        tokens.push((*control).to_owned());
+        kinds.push(3);
+    }
     let strings = |texts: &[String]| Value::Array(Array::String(texts.iter().collect::<Strings>()));
     let mut m = Metadata::default();
     m.set("tokenizer.ggml.model", Value::String("gpt2".into()));

@@ -11,6 +11,8 @@ pub struct ReplyFormat {
     /// Marks around reasoning: those of the template, or `<think>`, which a model may write at an answer's beginning
     /// although its template does not know of it.
     pub reasoning: Option<ReasoningMarks>,
+    /// Whether the template knows of reasoning. If not, `reasoning` is a guess.
+    pub thinks: bool,
     /// Whether the template shows no tools: they go to the system message, as [`system_text`](Self::system_text) writes
     /// them.
     pub needs_system_text: bool,
@@ -193,6 +195,7 @@ impl Default for ReplyFormat {
         ReplyFormat {
             calls: CallSyntax::default(),
             reasoning: None,
+            thinks: false,
             needs_system_text: true,
             takes_calls: false,
             calls_want_null_content: false,

@@ -3,7 +3,7 @@
 use super::format::{CallBody, CallSyntax, ReasoningMarks, TaggedCall};
 
 /// All syntaxes of calls, in the order in which they are tried: those with marks of their own before those without.
-pub(crate) fn known_calls() -> Vec<CallSyntax> {
+pub(super) fn known_calls() -> Vec<CallSyntax> {
     let base = CallSyntax {
         call_begin: String::new(),
         call_end: String::new(),

@@ -5,6 +5,11 @@ use serde_json::{Map, Value};
 use super::format::{CallBody, CallSyntax, TaggedCall};
 
 impl CallSyntax {
+    /// All syntaxes that are recognized, those with marks of their own before those without.
+    pub fn known() -> Vec<CallSyntax> {
+        super::known::known_calls()
+    }
+
     /// The text of calls, each a function's name and its arguments, as a model of this syntax writes them.
     pub fn write(&self, calls: &[(&str, &Map<String, Value>)]) -> String {
         let mut text = self.section_begin.clone();
@@ -28,11 +33,13 @@ impl CallSyntax {
         match &self.body {
             CallBody::Json { name: name_key, arguments: arguments_key, id } => {
                 let name = Value::from(name);
-                text.push_str(&format!("{{\"{name_key}\": {name}, \"{arguments_key}\": {}", json()));
-                if let Some(id) = id {
-                    text.push_str(&format!(", \"{id}\": \"call{index:05}\""));
-                }
-                text.push('}');
+                let call = format!("\"{name_key}\": {name}, \"{arguments_key}\": {}", json());
+                text.push_str(&match id.as_deref() {
+                    None => format!("{{{call}}}"),
+                    // Command's templates count calls, and do it first.
+                    Some("tool_call_id") => format!("{{\"tool_call_id\": \"{index}\", {call}}}"),
+                    Some(id) => format!("{{{call}, \"{id}\": \"call{index:05}\"}}"),
+                });
             }
             CallBody::Named { before_name, after_name, after_arguments, counted } => {
                 let count = if *counted { format!(":{index}") } else { String::new() };

@@ -5,9 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use super::{ArgumentsForm, ChatRenderer, ChatTemplate, RenderOptions, RenderedPart};
-use crate::reply::{
-    CallIds, CallSyntax, PieceKind, ReplyFormat, ReplyParser, ReplyStart, known_calls, known_reasoning,
-};
+use crate::reply::{CallIds, CallSyntax, PieceKind, ReplyFormat, ReplyParser, ReplyStart, known_reasoning};
 
 /// Texts that no template writes by itself.
 const NAME: &str = "probe_function";
@@ -33,7 +31,7 @@ pub(super) fn recognize(template: &ChatTemplate, source: &str) -> (ReplyFormat, 
         let tried = Probe { has_null_content, arguments, ..probe.clone() };
         let Some(called) = tried.render(&[user(), tried.call(1, ID)], false) else { continue };
         let written = after_common(&prompt, &called);
-        read = known_calls().into_iter().find(|calls| reads(calls, written));
+        read = CallSyntax::known().into_iter().find(|calls| reads(calls, written));
         if read.is_some() {
             probe = tried;
             break;
@@ -41,7 +39,7 @@ pub(super) fn recognize(template: &ChatTemplate, source: &str) -> (ReplyFormat, 
     }
     let called = probe.render(&[user(), probe.call(1, ID)], false);
     let takes_calls = read.is_some() || called.as_deref().is_some_and(|called| called.contains(VALUE));
-    let calls = read.or_else(|| known_calls().into_iter().find(|calls| names(source, calls)));
+    let calls = read.or_else(|| CallSyntax::known().into_iter().find(|calls| names(source, calls)));
     let two = probe.render(&[user(), probe.call(2, ID)], false);
     let result = json!({ "role": "tool", "content": VALUE, "name": NAME, "tool_call_id": ID });
     let results = probe.render(&[user(), probe.plain_call(), result], true);
@@ -71,6 +69,7 @@ pub(super) fn recognize(template: &ChatTemplate, source: &str) -> (ReplyFormat, 
         thinking_variables: thinking.map(str::to_owned).collect(),
         takes_effort: changes("reasoning_effort", [json!("low"), json!("high")]),
         reasoning_fields: fields.filter(|field| probe.takes_reasoning(field)).map(str::to_owned).collect(),
+        thinks: reasoning.is_some(),
         reasoning: reasoning.or_else(|| known_reasoning().into_iter().next()),
         calls: calls.unwrap_or_default(),
     };

@@ -1,0 +1,226 @@
+//! Answers with calls, as a grammar in llguidance's Lark.
+
+use std::fmt::Write;
+
+use inferno_text::{CallBody, ReplyFormat, Special, TokenKind, Tokenizer};
+use serde_json::Value;
+
+use super::{CallChoice, CallRules};
+
+/// Any text. Control tokens are no text.
+const ANY: &str = "/(.|\\n)*/";
+
+/// Writes a grammar: rules as they are needed, and the expressions that refer to them.
+pub(super) struct Writer<'a> {
+    pub(super) rules: &'a CallRules<'a>,
+    pub(super) format: &'a ReplyFormat,
+    /// Control tokens that are marks, the longest text first.
+    tokens: Vec<(String, u32)>,
+    /// Tokens that end a generation.
+    ends: Vec<u32>,
+    lark: String,
+    n_rules: usize,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(
+        rules: &'a CallRules<'a>,
+        format: &'a ReplyFormat,
+        tokenizer: &Tokenizer,
+    ) -> Writer<'a> {
+        let token = |text: &str| match tokenizer.encode_continuation(text, Special::Recognise)[..] {
+            [id] if tokenizer.token_kind(id) == Some(TokenKind::Control) => Some((text.to_owned(), id)),
+            _ => None,
+        };
+        let mut tokens: Vec<(String, u32)> = format.marks().into_iter().filter_map(token).collect();
+        tokens.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
+        let ends = tokenizer.end_of_generation().to_vec();
+        Writer { rules, format, tokens, ends, lark: String::new(), n_rules: 0 }
+    }
+
+    /// The grammar.
+    pub(super) fn write(mut self) -> String {
+        let calls = self.calls();
+        if self.format.calls.body == CallBody::Harmony {
+            let start = self.harmony(&calls);
+            return format!("start: {start}\n{}", self.lark);
+        }
+        let start = match self.rules.choice {
+            CallChoice::Required => {
+                let reasoning = self.reasoning();
+                let first = self.trigger();
+                format!("{reasoning} {first} {calls}")
+            }
+            CallChoice::Auto => {
+                let free = self.until_trigger();
+                format!("{free} {calls} | {}", self.free())
+            }
+        };
+        format!("start: {start}\n{}", self.lark)
+    }
+
+    /// A new rule, by its name.
+    pub(super) fn rule(&mut self, body: &str) -> String {
+        self.named_rule("", body)
+    }
+
+    /// A new terminal, by its name.
+    fn terminal(&mut self, body: &str) -> String {
+        let name = format!("T{}", self.n_rules);
+        self.n_rules += 1;
+        let _ = writeln!(self.lark, "{name}: {body}");
+        name
+    }
+
+    fn named_rule(&mut self, attributes: &str, body: &str) -> String {
+        let name = format!("r{}", self.n_rules);
+        self.n_rules += 1;
+        let _ = writeln!(self.lark, "{name}{attributes}: {body}");
+        name
+    }
+
+    /// A text of the format: literals, and control tokens where its marks are some. A token that ends the generation is
+    /// left out with all after it, as the answer ends there.
+    pub(super) fn mark(&self, text: &str) -> String {
+        self.written(text, &self.ends)
+    }
+
+    fn written(&self, text: &str, ends: &[u32]) -> String {
+        let mut items = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            match self.tokens.iter().find(|(mark, _)| rest.starts_with(mark.as_str())) {
+                Some((_, id)) if ends.contains(id) => break,
+                Some((mark, id)) => {
+                    if !literal.is_empty() {
+                        items.push(quoted(&std::mem::take(&mut literal)));
+                    }
+                    items.push(format!("<[{id}]>"));
+                    rest = &rest[mark.len()..];
+                }
+                None => {
+                    literal.push(c);
+                    rest = &rest[c.len_utf8()..];
+                }
+            }
+        }
+        if !literal.is_empty() {
+            items.push(quoted(&literal));
+        }
+        if items.is_empty() { "\"\"".to_owned() } else { items.join(" ") }
+    }
+
+    /// Any text up to `mark`, and the mark.
+    pub(super) fn until(&mut self, mark: &str) -> String {
+        // Before a control token any text may stand, so that what the mark has there needs no more.
+        let tokens = self.tokens.iter().filter_map(|(text, _)| mark.find(text.as_str()));
+        if let Some(start) = tokens.min() {
+            return format!("{ANY} {}", self.written(&mark[start..], &[]));
+        }
+        self.named_rule(&format!("[suffix={}]", quoted(mark)), ANY)
+    }
+
+    /// The first text of calls; empty if they have none.
+    fn first_mark(&self) -> String {
+        let calls = &self.format.calls;
+        let texts = [&calls.section_begin, &calls.call_begin];
+        let first = texts.into_iter().find(|text| !text.is_empty() && !calls.bare);
+        match (&calls.body, first) {
+            (CallBody::Harmony, _) => String::new(),
+            (_, Some(text)) => text.clone(),
+            (CallBody::Named { before_name, .. }, None) => before_name.clone(),
+            (CallBody::Tagged(tags), None) => tags.before_name.clone(),
+            _ => String::new(),
+        }
+    }
+
+    fn trigger(&self) -> String {
+        self.mark(&self.first_mark())
+    }
+
+    /// A free text before a call, and the first mark of the call.
+    fn until_trigger(&mut self) -> String {
+        let mark = self.first_mark();
+        // White space at its end is of no account to the parser, but a call goes on after all of it.
+        match mark.trim_end() {
+            "" => "\"\"".to_owned(),
+            trigger => {
+                let until = self.until(trigger);
+                format!("{until} {}", self.mark(&mark[trigger.len()..]))
+            }
+        }
+    }
+
+    /// A text without calls.
+    fn free(&mut self) -> String {
+        let mark = self.first_mark();
+        match (&self.format.calls.body, mark.trim_end()) {
+            (CallBody::Json { name, .. }, "") => {
+                self.terminal(&format!("{ANY} & ~/[ \\n]*\\{{\"{name}\"(.|\\n)*/"))
+            }
+            // A list begins with a lexeme of its own, which a text that may begin so would hide.
+            (_, "") => self.terminal("/([^\\[](.|\\n)*)?/"),
+            _ => ANY.to_owned(),
+        }
+    }
+
+    /// An answer in messages: reasoning and texts, and a call or a text at its end.
+    fn harmony(&mut self, call: &str) -> String {
+        // Its end mark ends messages, never the answer.
+        let next = self.written("<|end|><|start|>assistant", &[]);
+        let (channel, message) = (self.mark("<|channel|>"), self.mark("<|message|>"));
+        let reasoning = format!("{channel} \"analysis\" {message} {ANY}");
+        let first = if self.rules.in_reasoning { format!("{ANY} {next}") } else { quoted("") };
+        match self.rules.choice {
+            CallChoice::Required => format!("{first} ({reasoning} {next})? {call}"),
+            CallChoice::Auto => {
+                let text = format!("{channel} (\"analysis\" | \"commentary\" | \"final\") {message} {ANY}");
+                let text = self.rule(&text);
+                format!("{first} ({text} {next})* ({text} | {call})")
+            }
+        }
+    }
+
+    /// Reasoning before forced calls.
+    fn reasoning(&mut self) -> String {
+        let Some(marks) = self.format.reasoning.clone() else { return "\"\"".to_owned() };
+        let end = self.until(marks.end.trim());
+        match (self.rules.in_reasoning, self.format.thinks) {
+            (true, _) => format!("{end} /\\n{{0,2}}/"),
+            (false, true) => format!("({} {end} /\\n{{0,2}}/)?", self.mark(marks.begin.trim())),
+            (false, false) => "\"\"".to_owned(),
+        }
+    }
+
+    /// One call or several, after the first mark, to the end of the answer.
+    fn calls(&mut self) -> String {
+        let calls = self.format.calls.clone();
+        let bodies: Vec<String> = self.rules.tools.iter().map(|tool| self.call(tool)).collect();
+        let body = self.rule(&bodies.join(" | "));
+        let parallel = self.rules.parallel && !matches!(calls.body, CallBody::Harmony);
+        let has_section = !calls.section_begin.is_empty() && !calls.bare;
+        let first_call = if has_section { self.mark(&calls.call_begin) } else { "\"\"".to_owned() };
+        let (open, close) = if calls.list { ("\"[\"", "\"]\"") } else { ("\"\"", "\"\"") };
+        let end = self.mark(&calls.call_end);
+        let more = match parallel {
+            false => "\"\"".to_owned(),
+            true => {
+                let between = format!("{}{}", calls.between, calls.call_begin);
+                let first = if calls.call_begin.is_empty() { self.first_text() } else { String::new() };
+                format!("({} {body} {end})*", self.mark(&format!("{between}{first}")))
+            }
+        };
+        let section_end = if has_section { self.mark(&calls.section_end) } else { "\"\"".to_owned() };
+        // In a section, a body's first text is not the mark of the section.
+        let first =
+            if has_section && calls.call_begin.is_empty() { self.first_text() } else { String::new() };
+        let first = self.mark(&first);
+        format!("{open} {first_call} {first} {body} {end} {more} {close} {section_end}")
+    }
+}
+
+/// A literal of Lark, whose strings are JSON's.
+pub(super) fn quoted(text: &str) -> String {
+    if text.is_empty() { "\"\"".to_owned() } else { Value::from(text).to_string() }
+}

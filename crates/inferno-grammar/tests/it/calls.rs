@@ -1,0 +1,161 @@
+//! Calls are held to each model's own syntax, and to the schemas of the tools.
+
+use inferno_engine::{Grammar, TokenMask};
+use inferno_grammar::{CallChoice, CallRules, Compiled, Tool};
+use inferno_text::{CallBody, CallSyntax, ReasoningMarks, ReplyFormat, TokenKind};
+use serde_json::{Map, Value, json};
+
+use crate::walk::{Walker, small_tokenizer, small_tokenizer_with};
+
+/// Marks that end a generation where they are control tokens.
+const ENDS: [&str; 3] = ["<|end|>", "<|call|>", "<|return|>"];
+
+fn tools() -> Vec<Tool> {
+    let weather = json!({ "type": "object", "required": ["city"], "additionalProperties": false, "properties": {
+        "city": { "type": "string" }, "days": { "type": "integer" }, "exact": { "type": "boolean" },
+        "unit": { "enum": ["C", "F"] }, "places": { "type": "array", "items": { "type": "string" } },
+        "more": { "type": "object", "properties": { "a": { "type": "number" } }, "additionalProperties": false },
+    } });
+    let now = json!({ "type": "object", "properties": {}, "additionalProperties": false });
+    let tool = |name: &str, parameters| Tool { name: name.into(), parameters, strict: true };
+    vec![tool("get_weather", weather), tool("now", now)]
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+fn format(calls: &CallSyntax) -> ReplyFormat {
+    let marks =
+        |begin: &str, end: &str| ReasoningMarks { begin: begin.into(), end: end.into(), close: end.into() };
+    let reasoning = match calls.body {
+        CallBody::Harmony => marks("<|channel|>analysis<|message|>", "<|end|>"),
+        _ => marks("<think>", "</think>"),
+    };
+    ReplyFormat { calls: calls.clone(), reasoning: Some(reasoning), thinks: true, ..ReplyFormat::default() }
+}
+
+/// Whether `text` is an answer: control tokens by themselves, and any tokens for the text between them.
+fn accepts(walker: &Walker, compiled: &Compiled, text: &str) -> Result<(), String> {
+    let tokenizer = &walker.tokenizer;
+    let mut constraint = compiled.constrain(1 << 20);
+    let mut mask = TokenMask::new(tokenizer.vocab_size());
+    let is_control = |id: u32| tokenizer.token_kind(id) == Some(TokenKind::Control);
+    let piece = |id: u32| tokenizer.piece(id).unwrap_or_default();
+    let all: Vec<u32> = (0..tokenizer.vocab_size() as u32).filter(|&id| !piece(id).is_empty()).collect();
+    let mut rest = text.as_bytes();
+    loop {
+        let text = String::from_utf8_lossy(rest);
+        if constraint.finished() {
+            return if rest.is_empty() { Ok(()) } else { Err(format!("over before {text:?}")) };
+        }
+        mask.allow_all();
+        constraint.mask(&mut mask);
+        if rest.is_empty() {
+            let is_over = tokenizer.end_of_generation().iter().any(|&end| mask.is_allowed(end));
+            return if is_over { Ok(()) } else { Err("not over at its end".into()) };
+        }
+        let control = all.iter().find(|&&id| is_control(id) && rest.starts_with(piece(id)));
+        let token = match control {
+            Some(&id) => Some(id).filter(|&id| mask.is_allowed(id)),
+            None => {
+                let fits =
+                    |id: &u32| !is_control(*id) && rest.starts_with(piece(*id)) && mask.is_allowed(*id);
+                all.iter().copied().filter(fits).max_by_key(|&id| piece(id).len())
+            }
+        };
+        let token = token.ok_or_else(|| format!("not allowed: {text:?}"))?;
+        rest = &rest[piece(token).len()..];
+        constraint.commit(token);
+    }
+}
+
+/// Checks one format: with marks as text, and with marks as control tokens.
+fn check(calls: &CallSyntax) {
+    let format = format(calls);
+    let marks: Vec<String> = format
+        .marks()
+        .into_iter()
+        .filter(|mark| mark.len() > 4 && *mark == mark.trim() && !ENDS.contains(mark))
+        .map(str::to_owned)
+        .collect();
+    let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
+    let tools = tools();
+    for tokenizer in [small_tokenizer(), small_tokenizer_with(&marks)] {
+        let walker = Walker::new(tokenizer);
+        let rules =
+            |choice, parallel, in_reasoning| CallRules { tools: &tools, choice, parallel, in_reasoning };
+        let compile = |rules: CallRules<'_>| {
+            let source = rules.grammar(&format, &walker.tokenizer).unwrap();
+            walker.compile(&source).unwrap_or_else(|e| panic!("{e}: {source:?}"))
+        };
+        let write = |name: &str, arguments: Value| calls.write(&[(name, &object(arguments))]);
+        let full = json!({
+            "city": "Paris", "days": -3, "exact": true, "unit": "F", "places": ["x", "y"], "more": { "a": 0.5 },
+        });
+        let (one, all) = (write("get_weather", json!({ "city": "Paris" })), write("get_weather", full));
+        let now = write("now", json!({}));
+        let two = calls
+            .write(&[("get_weather", &object(json!({ "city": "Rome", "days": 1 }))), ("now", &Map::new())]);
+        let required = compile(rules(CallChoice::Required, true, false));
+        let takes = |compiled: &Compiled, text: &str| accepts(&walker, compiled, text);
+        for text in [&one, &all, &now] {
+            assert_eq!(takes(&required, text), Ok(()), "{text}");
+        }
+        let is_harmony = calls.body == CallBody::Harmony;
+        if !is_harmony {
+            assert_eq!(takes(&required, &two), Ok(()), "{two}");
+            let thought = format!("<think>Hm</think>\n\n{one}");
+            assert_eq!(takes(&required, &thought), Ok(()), "{thought}");
+            let open = compile(rules(CallChoice::Required, false, true));
+            assert_eq!(takes(&open, &format!("Hm</think>\n\n{one}")), Ok(()));
+            assert!(takes(&open, &format!("Hm</think>\n\n{two}")).is_err(), "one call: {two}");
+        }
+        let auto = compile(rules(CallChoice::Auto, true, false));
+        for text in [&one, &all, &now] {
+            assert_eq!(takes(&auto, text), Ok(()), "{text}");
+        }
+        if is_harmony {
+            assert_eq!(takes(&auto, "<|channel|>final<|message|>Yes"), Ok(()));
+        } else {
+            assert_eq!(takes(&auto, "Yes, [it] {is} <b>."), Ok(()));
+            assert!(takes(&required, "Yes").is_err());
+        }
+        let before = if calls.bare || is_harmony { "" } else { "I see. " };
+        for (name, arguments) in [
+            ("other", json!({})),
+            ("get_weather", json!({})),
+            ("get_weather", json!({ "city": "Paris", "days": "x" })),
+            ("get_weather", json!({ "city": "Paris", "unit": "K" })),
+            ("get_weather", json!({ "city": "Paris", "zone": 1 })),
+            ("now", json!({ "a": 1 })),
+        ] {
+            let text = format!("{before}{}", write(name, arguments));
+            assert!(takes(&auto, &text).is_err(), "{text}");
+            assert!(takes(&required, &text).is_err(), "{text}");
+        }
+        if !before.is_empty() {
+            assert_eq!(takes(&auto, &format!("{before}{two}")), Ok(()), "{two}");
+        }
+    }
+}
+
+#[test]
+fn calls_are_held_to_every_syntax() {
+    CallSyntax::known().iter().for_each(check);
+}
+
+#[test]
+fn a_schema_that_cannot_be_kept_counts_as_any_object_unless_the_tool_is_strict() {
+    let walker = Walker::small();
+    let parameters = json!({ "type": "dict", "properties": { "a": { "type": "float" } } });
+    let tool = |strict| [Tool { name: "f".into(), parameters: parameters.clone(), strict }];
+    let compile = |tools: &[Tool]| {
+        let rules = CallRules { tools, choice: CallChoice::Required, parallel: false, in_reasoning: false };
+        walker.compile(&rules.grammar(&ReplyFormat::default(), &walker.tokenizer).unwrap())
+    };
+    let compiled = compile(&tool(false)).unwrap();
+    let text = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>";
+    assert_eq!(walker.accepts(&compiled, text), Ok(()));
+    assert!(compile(&tool(true)).is_err());
+}
