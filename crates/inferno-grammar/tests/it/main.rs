@@ -1,8 +1,8 @@
 //! Structured output over a small vocabulary, and over a real one where the data directory is there.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod reasoning;
 mod calls;
+mod reasoning;
 mod schemas;
 mod sources;
 mod walk;
