@@ -249,7 +249,7 @@ fn texts(schema: &Value) -> Option<Vec<String>> {
     values.iter().map(|value| value.as_str().map(str::to_owned)).collect()
 }
 
-/// What a value in tags may be.
+/// Types that a value in tags may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Text,
