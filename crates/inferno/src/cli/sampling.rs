@@ -83,7 +83,7 @@ pub(crate) struct Sampling {
 
     /// Text across which nothing counts as a repetition for DRY; may be repeated, and replaces the default: a line's end, `:`, `"`
     /// and `*`. `none` is no such text
-    #[arg(long = "dry-sequence-breaker", value_name = "TEXT", hide_short_help = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long = "dry-sequence-breaker", value_name = "TEXT", env = "INFERNO_DRY_SEQUENCE_BREAKER", hide_env = true, hide_short_help = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) dry_sequence_breakers: Vec<String>,
 
     /// Mirostat sampling in place of the filters: 1 or 2; 0: off. Default: the model's own, or 0
