@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use inferno_grammar::{CallRules, Compiled, Compiler, CompilerLimits, GrammarError, GrammarSource};
+use inferno_grammar::{CallRules, Compiled, Compiler, CompilerLimits, GrammarError, GrammarSource, Tool};
 
 use crate::app::App;
 use crate::body::Reading;
@@ -83,12 +83,17 @@ fn check_ends(param: &str, options: &Options) -> Result<(), ApiError> {
 
 /// The error for a grammar that cannot be kept, with the tool whose schema is to blame.
 fn refused(compiler: &Compiler, (structure, tools): &Asked, error: &GrammarError) -> ApiError {
-    let tools = tools.iter().flat_map(|tools| &tools.callable).enumerate();
-    let of_tool =
-        tools.map(|(i, tool)| (i, compiler.compile(&GrammarSource::JsonSchema(tool.parameters.clone()))));
-    let found = of_tool.into_iter().find_map(|(i, compiled)| Some((i, compiled.err()?)));
+    let own = |tool: &Tool| {
+        let schema = GrammarSource::JsonSchema(tool.parameters.clone());
+        Some((tool.name.clone(), compiler.compile(&schema).err()?))
+    };
+    let found = tools.as_ref().and_then(|tools| {
+        let (name, error) = tools.callable.iter().find_map(own)?;
+        let i = tools.shown.iter().position(|shown| shown["function"]["name"] == name.as_str())?;
+        Some((format!("tools[{i}].function.parameters"), error))
+    });
     let (param, error) = match &found {
-        Some((i, error)) => (format!("tools[{i}].function.parameters"), error),
+        Some((param, error)) => (param.clone(), error),
         None => (structure.param.clone(), error),
     };
     let message = format!("`{param}` cannot be kept: {error}");
