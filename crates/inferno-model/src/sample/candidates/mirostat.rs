@@ -69,7 +69,6 @@ impl Candidates<'_> {
         let k = libm::pow(norm * libm::pow(2.0, limit), 1.0 / exponent);
         // Not a number, as of a single candidate, is 0 here.
         self.top_k((k as usize).max(1));
-        self.sort();
     }
 
     fn cut_by_surprise(&mut self, limit: f64) {
@@ -80,18 +79,28 @@ impl Candidates<'_> {
         let log_sum = libm::log(self.sum(best));
         // -log2(p) <= limit
         let least = log_sum - limit * std::f64::consts::LN_2;
+        if least > 0.0 {
+            return self.keep_best();
+        }
         if !self.is_list {
-            self.take_at_least(best, least.min(0.0));
+            // The limit may be far away: nothing is sorted.
+            let (temperature, none) = (self.temperature, f32::NEG_INFINITY);
+            let is_kept = |x: f32| f64::from((x - best) / temperature) >= least;
+            self.row.iter_mut().for_each(|x| *x = if is_kept(*x) { *x } else { none });
+            return;
         }
         let n = self.list().partition_point(|c| f64::from(self.exponent(c.1, best)) >= least);
         self.room.sampler.candidates.truncate(n.max(1));
     }
 
-    /// `-log2` of a candidate's probability; the candidates are a list.
+    /// `-log2` of a candidate's probability.
     fn surprise(&self, token: u32) -> f64 {
         let best = self.best();
-        let own = self.list().iter().find(|c| c.0 == token).map_or(best, |c| c.1);
-        if !best.is_finite() {
+        let own = match self.is_list {
+            true => self.list().iter().find(|c| c.0 == token).map_or(best, |c| c.1),
+            false => self.row[token as usize],
+        };
+        if !best.is_finite() || !own.is_finite() {
             return 0.0;
         }
         (libm::log(self.sum(best)) - f64::from(self.exponent(own, best))) / std::f64::consts::LN_2
