@@ -10,6 +10,7 @@
 mod calls;
 mod compiler;
 mod constraint;
+mod gbnf;
 mod reasoning;
 mod schema;
 mod source;

@@ -4,6 +4,7 @@ use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use serde_json::{Value, json};
 
 use super::CompilerLimits;
+use crate::gbnf;
 use crate::schema;
 use crate::source::{GrammarError, GrammarSource};
 
@@ -34,8 +35,9 @@ pub(super) fn lower(source: &GrammarSource, _limits: &CompilerLimits) -> Result<
             }
             TopLevelGrammar::from_lark(text.clone())
         }
-        GrammarSource::Gbnf(_) | GrammarSource::StructuralTag(_) => {
-            return Err(GrammarError::whole("this form of grammar is not supported yet"));
+        GrammarSource::Gbnf(text) => TopLevelGrammar::from_lark(gbnf::to_lark(text)?),
+        GrammarSource::StructuralTag(_) => {
+            return Err(GrammarError::whole("structural tags are not supported yet"));
         }
     };
     Ok(Lowered { grammar, unenforced })
