@@ -19,6 +19,7 @@ use crate::vocabulary::vocabulary;
 
 use cache::Cache;
 pub use limits::CompilerLimits;
+pub(crate) use source::without_anchors;
 
 /// Compiles grammars for the vocabulary of one model. The vocabulary is read when the first grammar is compiled.
 pub struct Compiler {
@@ -53,7 +54,7 @@ impl Compiler {
             return Ok(compiled);
         }
         let began = Instant::now();
-        let source::Lowered { grammar, unenforced } = source::lower(source, &self.limits)?;
+        let source::Lowered { grammar, unenforced } = source::lower(source, &self.tokenizer)?;
         let factory = self.factory()?;
         let parser = factory.create_parser(grammar).map_err(|e| source::explain(source, &e.to_string()))?;
         let compiled = Compiled::new(parser, unenforced, &self.limits)?;

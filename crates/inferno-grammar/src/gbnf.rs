@@ -19,7 +19,18 @@ use crate::source::GrammarError;
 /// # Errors
 /// The text is malformed, names rules that are missing, or has rules without an end: with the line.
 pub(crate) fn to_lark(text: &str) -> Result<String, GrammarError> {
-    let rules = parse::parse(text)?;
+    to_lark_before(text, "")
+}
+
+/// The same with `after` behind each of its texts.
+pub(crate) fn to_lark_before(text: &str, after: &str) -> Result<String, GrammarError> {
+    let mut rules = parse::parse(text)?;
+    if !after.is_empty() {
+        let mut items = vec![Expr::Rule(rules.root)];
+        items.extend(after.chars().map(|c| Expr::Class(vec![(c, c)])));
+        rules.root = rules.rules.len();
+        rules.rules.push(Rule { name: "root".to_owned(), line: 1, body: Expr::Seq(items) });
+    }
     write::write(rules)
 }
 

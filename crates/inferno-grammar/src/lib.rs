@@ -14,6 +14,7 @@ mod gbnf;
 mod reasoning;
 mod schema;
 mod source;
+mod structural_tag;
 mod vocabulary;
 
 pub use calls::{CallChoice, CallRules, Tool};

@@ -1,12 +1,13 @@
 //! Brings every form of structure to one of llguidance's.
 
+use inferno_text::Tokenizer;
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use serde_json::{Value, json};
 
-use super::CompilerLimits;
 use crate::gbnf;
 use crate::schema;
 use crate::source::{GrammarError, GrammarSource};
+use crate::structural_tag;
 
 /// A source in llguidance's form.
 pub(super) struct Lowered {
@@ -16,7 +17,7 @@ pub(super) struct Lowered {
 }
 
 /// Brings `source` to llguidance's form.
-pub(super) fn lower(source: &GrammarSource, _limits: &CompilerLimits) -> Result<Lowered, GrammarError> {
+pub(super) fn lower(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<Lowered, GrammarError> {
     let mut unenforced = Vec::new();
     let grammar = match source {
         GrammarSource::JsonObject => TopLevelGrammar::from_json_schema(object()),
@@ -36,8 +37,10 @@ pub(super) fn lower(source: &GrammarSource, _limits: &CompilerLimits) -> Result<
             TopLevelGrammar::from_lark(text.clone())
         }
         GrammarSource::Gbnf(text) => TopLevelGrammar::from_lark(gbnf::to_lark(text)?),
-        GrammarSource::StructuralTag(_) => {
-            return Err(GrammarError::whole("structural tags are not supported yet"));
+        GrammarSource::StructuralTag(tag) => {
+            let (lark, left_out) = structural_tag::to_lark(tag, tokenizer)?;
+            unenforced = left_out;
+            TopLevelGrammar::from_lark(lark)
         }
     };
     Ok(Lowered { grammar, unenforced })
@@ -49,7 +52,7 @@ fn object() -> Value {
 }
 
 /// A regular expression matches the whole answer: anchors at its ends say what holds already.
-fn without_anchors(regex: &str) -> &str {
+pub(crate) fn without_anchors(regex: &str) -> &str {
     let regex = regex.strip_prefix('^').unwrap_or(regex);
     let is_escaped = |rest: &str| rest.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1;
     regex.strip_suffix('$').filter(|rest| !is_escaped(rest)).unwrap_or(regex)

@@ -6,4 +6,5 @@ mod gbnf;
 mod reasoning;
 mod schemas;
 mod sources;
+mod tags;
 mod walk;
