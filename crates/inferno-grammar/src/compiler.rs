@@ -11,9 +11,11 @@ use std::time::Instant;
 use inferno_text::Tokenizer;
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::{ParserFactory, TokenParser};
+use serde_json::Value;
 use toktrie::InferenceCapabilities;
 
-use crate::constraint::Constraint;
+use crate::closing::Walk;
+use crate::constraint::{Constraint, Watch};
 use crate::source::{GrammarError, GrammarSource};
 use crate::vocabulary::vocabulary;
 
@@ -25,7 +27,7 @@ pub(crate) use source::without_anchors;
 pub struct Compiler {
     tokenizer: Arc<Tokenizer>,
     limits: CompilerLimits,
-    factory: OnceLock<Result<ParserFactory, String>>,
+    factory: OnceLock<Result<(ParserFactory, Arc<Walk>), String>>,
     cache: Mutex<Cache>,
 }
 
@@ -34,6 +36,8 @@ pub struct Compiled {
     parser: TokenParser,
     unenforced: Vec<String>,
     shortest: usize,
+    walk: Arc<Walk>,
+    watch: Watch,
 }
 
 impl Compiler {
@@ -55,9 +59,9 @@ impl Compiler {
         }
         let began = Instant::now();
         let source::Lowered { grammar, unenforced } = source::lower(source, &self.tokenizer)?;
-        let factory = self.factory()?;
+        let (factory, walk) = self.factory()?;
         let parser = factory.create_parser(grammar).map_err(|e| source::explain(source, &e.to_string()))?;
-        let compiled = Compiled::new(parser, unenforced, &self.limits)?;
+        let compiled = Compiled::new(parser, unenforced, Arc::clone(walk), watch(source));
         let took = began.elapsed();
         if took > self.limits.compile_time {
             let most = self.limits.compile_time.as_secs_f32();
@@ -74,7 +78,7 @@ impl Compiler {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn factory(&self) -> Result<&ParserFactory, GrammarError> {
+    fn factory(&self) -> Result<&(ParserFactory, Arc<Walk>), GrammarError> {
         let factory = self.factory.get_or_init(|| {
             let build = || {
                 let tokens = vocabulary(self.tokenizer.clone());
@@ -82,7 +86,8 @@ impl Compiler {
                 let mut factory = ParserFactory::new(&tokens, can, &SlicedBiasComputer::json_slices())?;
                 factory.quiet();
                 *factory.limits_mut() = self.limits.parser();
-                Ok(factory)
+                let end = self.tokenizer.end_of_generation().first().copied();
+                Ok((factory, Arc::new(Walk::new(tokens.tok_trie(), end))))
             };
             llguidance::panic_utils::catch_unwind(std::panic::AssertUnwindSafe(build))
                 .map_err(|e| e.to_string())
@@ -96,13 +101,16 @@ impl Compiler {
 }
 
 impl Compiled {
-    fn new(
-        mut parser: TokenParser,
-        unenforced: Vec<String>,
-        _limits: &CompilerLimits,
-    ) -> Result<Compiled, GrammarError> {
+    fn new(mut parser: TokenParser, unenforced: Vec<String>, walk: Arc<Walk>, watch: Watch) -> Compiled {
         parser.start_without_prompt();
-        Ok(Compiled { parser, unenforced, shortest: 1 })
+        let mut ending = Vec::new();
+        let ends = walk.ending(&parser, usize::MAX, &mut ending);
+        // An answer without a short ending ends at its limit, whole or not.
+        let (shortest, from) = match ends {
+            true => (ending.len().max(1), 2 * ending.len() + watch.from),
+            false => (1, 0),
+        };
+        Compiled { parser, unenforced, shortest, walk, watch: Watch { from, ..watch } }
     }
 
     /// Tokens of the shortest answer that it takes, the token that ends it included if there must be one.
@@ -119,13 +127,46 @@ impl Compiled {
     /// [`shortest`](Self::shortest).
     pub fn constrain(&self, max_tokens: usize) -> Constraint {
         // With caches of its own, so that an answer depends on its request alone and no lock is shared.
-        Constraint::new(self.parser.deep_clone(), max_tokens)
+        Constraint::new(self.parser.deep_clone(), max_tokens, Arc::clone(&self.walk), self.watch)
     }
 
     /// Bytes that it takes, about.
     fn n_bytes(&self) -> usize {
         let states = self.parser.parser.lexer_stats();
         (64 << 10) + states.num_bytes
+    }
+}
+
+/// When endings of the answers to `source` are looked after: no token lengthens them by more than what is asked for at once.
+fn watch(source: &GrammarSource) -> Watch {
+    let (n, plain_growth) = match source {
+        GrammarSource::JsonObject => (0, Some(4)),
+        GrammarSource::Choice(_) => (0, None),
+        GrammarSource::JsonSchema(schema) => {
+            let text = schema.to_string();
+            let is_plain = !text.contains("\"pattern") && !text.contains("\"format\"");
+            let longest = text.split('"').map(str::len).max().unwrap_or(0);
+            ((text.len() / 4).saturating_add(least_length(schema)), is_plain.then_some(4 + longest))
+        }
+        GrammarSource::StructuralTag(tag) => (tag.to_string().len() / 4, None),
+        GrammarSource::Regex(text) | GrammarSource::Gbnf(text) | GrammarSource::Lark(text) => {
+            (text.len() / 4, None)
+        }
+    };
+    Watch { from: 64 + n.min(2048), plain_growth }
+}
+
+/// Sum of the least lengths that a schema asks for, in characters.
+fn least_length(schema: &Value) -> usize {
+    let sum = |lengths: &mut dyn Iterator<Item = usize>| lengths.fold(0, usize::saturating_add);
+    match schema {
+        Value::Object(map) => sum(&mut map.iter().map(|(key, value)| match (key.as_str(), value.as_u64()) {
+            ("minLength", Some(n)) => n as usize,
+            ("minItems" | "minProperties", Some(n)) => (n as usize).saturating_mul(16),
+            _ => least_length(value),
+        })),
+        Value::Array(items) => sum(&mut items.iter().map(least_length)),
+        _ => 0,
     }
 }
 

@@ -11,6 +11,8 @@ use llguidance::TokenParser;
 use llguidance::panic_utils::catch_unwind;
 use toktrie::SimpleVob;
 
+use crate::closing::Walk;
+
 /// Masks the tokens of one answer, and closes it within its limit.
 pub struct Constraint {
     parser: TokenParser,
@@ -24,6 +26,29 @@ pub struct Constraint {
     allowed: Option<SimpleVob>,
     failure: Option<String>,
     closing: Closing,
+    walk: Arc<Walk>,
+    watch: Watch,
+    reserve: Reserve,
+}
+
+/// When the ending of an answer is looked after.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watch {
+    /// Tokens left from which on it is; 0 where it never is.
+    pub(crate) from: usize,
+    /// Tokens by which a token of letters and digits alone may lengthen the ending; `None` where that is not known.
+    pub(crate) plain_growth: Option<usize>,
+}
+
+/// What is known of the ending of the answer so far.
+#[derive(Debug, Default)]
+struct Reserve {
+    /// Tokens that an ending takes at most.
+    at_most: Option<usize>,
+    /// The ending, if it is known.
+    ending: Option<VecDeque<u32>>,
+    /// Reused from walk to walk.
+    walked: Vec<u32>,
 }
 
 /// Whether an answer was ended early, so that it is whole; readable while and after the engine has the constraint.
@@ -43,8 +68,12 @@ impl Closing {
 }
 
 impl Constraint {
-    pub(crate) fn new(parser: TokenParser, max_tokens: usize) -> Constraint {
+    /// `walk` finds endings, which are looked after as `watch` says.
+    pub(crate) fn new(parser: TokenParser, max_tokens: usize, walk: Arc<Walk>, watch: Watch) -> Constraint {
         Constraint {
+            walk,
+            watch,
+            reserve: Reserve::default(),
             parser,
             max_tokens,
             n_taken: 0,
@@ -66,6 +95,46 @@ impl Constraint {
         self.closing = closing;
     }
 
+    /// `sampled`, or the next token of the known ending where the answer could not end in time after it.
+    fn token_in_time(&mut self, sampled: u32) -> u32 {
+        let n_left = self.max_tokens.saturating_sub(self.n_taken);
+        if let (Some(at_most), Some(growth)) = (self.reserve.at_most, self.watch.plain_growth)
+            && at_most + growth < n_left
+            && is_plain(self.parser.token_env.tok_trie().token(sampled))
+        {
+            self.reserve.at_most = Some(at_most + growth);
+            return sampled;
+        }
+        // Before the sampled token is tried, which may have no ending in time.
+        if self.reserve.ending.is_none() {
+            self.reserve.walked.clear();
+            if self.walk.ending(&self.parser, n_left, &mut self.reserve.walked) {
+                self.reserve.know();
+            }
+        }
+        let planned = self.reserve.ending.as_ref().and_then(|ending| ending.front().copied());
+        match planned {
+            Some(planned) if planned != sampled && !self.can_end_after(sampled, n_left) => planned,
+            _ => sampled,
+        }
+    }
+
+    /// Whether the answer can end within `n_left` tokens that begin with `token`. Its ending is then known.
+    fn can_end_after(&mut self, token: u32, n_left: usize) -> bool {
+        let mut parser = self.parser.clone();
+        if parser.consume_token(token).is_err() || parser.check_stop().is_err() {
+            // What is wrong is found when the token is taken.
+            return true;
+        }
+        self.reserve.walked.clear();
+        self.reserve.walked.push(token);
+        let fits = n_left > 0 && self.walk.ending(&parser, n_left - 1, &mut self.reserve.walked);
+        if fits {
+            self.reserve.know();
+        }
+        fits
+    }
+
     fn find_forced(&mut self) {
         if self.forced_is_known || self.failure.is_some() || self.parser.stopped() {
             return;
@@ -82,6 +151,27 @@ impl Constraint {
         let reason = error.split("\n<").next().unwrap_or_default();
         self.failure.get_or_insert_with(|| format!("the answer's grammar failed: {reason}"));
     }
+}
+
+impl Reserve {
+    /// The ending is the one that was walked last.
+    fn know(&mut self) {
+        self.at_most = Some(self.walked.len());
+        self.ending = Some(self.walked.iter().copied().collect());
+    }
+
+    /// `token` has been taken.
+    fn take(&mut self, token: u32) {
+        self.at_most = self.at_most.map(|n| n.saturating_sub(1));
+        if self.ending.as_mut().is_some_and(|ending| ending.pop_front() != Some(token)) {
+            self.ending = None;
+        }
+    }
+}
+
+/// Letters, digits and spaces: no JSON begins or ends with them but numbers and `true`, `false` and `null`.
+fn is_plain(token: &[u8]) -> bool {
+    token.iter().all(|b| b.is_ascii_alphanumeric() || *b == b' ' || *b >= 0x80)
 }
 
 impl Grammar for Constraint {
@@ -108,8 +198,28 @@ impl Grammar for Constraint {
         }
     }
 
+    fn settle(&mut self, sampled: u32) -> u32 {
+        let n_left = self.max_tokens.saturating_sub(self.n_taken);
+        if n_left > self.watch.from || self.failure.is_some() || self.parser.stopped() {
+            return sampled;
+        }
+        match catch_unwind(AssertUnwindSafe(|| Ok(self.token_in_time(sampled)))) {
+            Ok(token) => {
+                if token != sampled {
+                    self.closing.note();
+                }
+                token
+            }
+            Err(e) => {
+                self.fail(&e.to_string());
+                sampled
+            }
+        }
+    }
+
     fn commit(&mut self, token: u32) {
         self.n_taken += 1;
+        self.reserve.take(token);
         self.allowed = None;
         if self.forced.front() == Some(&token) {
             self.forced.pop_front();

@@ -8,6 +8,7 @@
 //! It must not know of HTTP or of devices.
 
 mod calls;
+mod closing;
 mod compiler;
 mod constraint;
 mod gbnf;

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod calls;
+mod closing;
 mod gbnf;
 mod reasoning;
 mod schemas;

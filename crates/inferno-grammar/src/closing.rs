@@ -1,0 +1,123 @@
+//! A short ending of an answer, so that it is whole within its limit.
+//!
+//! A walk on a copy of the parser takes what is forced, and elsewhere prefers the end, what closes, and short values. It finds
+//! a short ending, not always the shortest there is, and the same one for the same tokens before.
+
+use llguidance::TokenParser;
+use toktrie::{TokTrie, TokenId};
+
+/// Tokens of the longest ending that is looked for.
+const LONGEST: usize = 2048;
+
+/// Single characters that endings are made of, those preferred first: what closes stands in [`Walk`] by name.
+const FILLERS: &str =
+    "01.-:@/TZ,{[ tfnaAbBcCdDeE23456789gGhHxX_=<>()+*#$%&'!?;|~^\\`\nijklmopqrsuvwyzIJKLMNOPQRSUVWY\t";
+
+/// Tokens that endings are made of.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    quote: Option<TokenId>,
+    brace: Option<TokenId>,
+    bracket: Option<TokenId>,
+    /// What a string may hold, and no other place of JSON where a quote may stand.
+    letters: Vec<TokenId>,
+    fillers: Vec<TokenId>,
+    end: Option<TokenId>,
+}
+
+impl Walk {
+    /// The walk over the tokens of `trie`; an answer ends with the token `end`, if the model has one.
+    pub(crate) fn new(trie: &TokTrie, end: Option<TokenId>) -> Walk {
+        let token = |c: char| trie.token_id_at_bytes(c.to_string().as_bytes());
+        Walk {
+            quote: token('"'),
+            brace: token('}'),
+            bracket: token(']'),
+            letters: ['x', 'E', '7', ' '].into_iter().filter_map(token).collect(),
+            fillers: FILLERS.chars().filter_map(token).collect(),
+            end,
+        }
+    }
+
+    /// Appends the tokens of an ending after those that `parser` has taken, the one that ends the answer included.
+    /// Returns whether there is one of at most `most` tokens.
+    pub(crate) fn ending(&self, parser: &TokenParser, most: usize, tokens: &mut Vec<u32>) -> bool {
+        // The copy shares the automata of terminals, which are caches.
+        let mut parser = parser.clone();
+        let most = tokens.len() + most.min(LONGEST);
+        let mut used = vec![0u32; self.fillers.len()];
+        loop {
+            if parser.stopped() {
+                return parser.error_message().is_none() && tokens.len() <= most;
+            }
+            if parser.is_accepting()
+                && let Some(end) = self.end
+            {
+                tokens.push(end);
+                return tokens.len() <= most;
+            }
+            let n_before = tokens.len();
+            tokens.extend(parser.compute_ff_tokens());
+            if tokens.len() == n_before {
+                match self.next(&mut parser, &mut used) {
+                    Some(token) => tokens.push(token),
+                    None => return false,
+                }
+            }
+            if tokens.len() > most || !take(&mut parser, &tokens[n_before..]) {
+                return false;
+            }
+        }
+    }
+
+    /// The preferred token where there is a choice.
+    fn next(&self, parser: &mut TokenParser, used: &mut [u32]) -> Option<TokenId> {
+        let mut takes = |token: Option<TokenId>| token.filter(|&t| parser.validate_token(t).unwrap_or(false));
+        let quote = takes(self.quote);
+        // Within a string a quote closes; elsewhere it opens one.
+        if quote.is_some() && self.letters.iter().any(|&letter| takes(Some(letter)).is_some()) {
+            used.fill(0);
+            return quote;
+        }
+        for closer in [self.brace, self.bracket] {
+            if let Some(token) = takes(closer) {
+                used.fill(0);
+                return Some(token);
+            }
+        }
+        // A digit is the shortest value, then a string.
+        if used.first() == Some(&0)
+            && let Some(zero) = takes(self.fillers.first().copied())
+        {
+            used[0] = 1;
+            return Some(zero);
+        }
+        if quote.is_some() {
+            return quote;
+        }
+        // The least used, so that a walk that needs a certain character comes to it.
+        let allowed = (0..used.len()).filter(|&i| takes(Some(self.fillers[i])).is_some());
+        match allowed.min_by_key(|&i| used[i]) {
+            Some(i) => {
+                used[i] += 1;
+                Some(self.fillers[i])
+            }
+            None => self.first_allowed(parser),
+        }
+    }
+
+    /// Of all tokens the first of the shortest.
+    fn first_allowed(&self, parser: &mut TokenParser) -> Option<TokenId> {
+        let mask = parser.compute_mask().ok()?;
+        let trie = parser.token_env.tok_trie();
+        let is_end = |token: &TokenId| Some(*token) == self.end;
+        mask.iter().filter(|token| !is_end(token)).min_by_key(|&token| (trie.token_len(token), token))
+    }
+}
+
+/// Takes `tokens`; whether all could be taken.
+fn take(parser: &mut TokenParser, tokens: &[u32]) -> bool {
+    tokens
+        .iter()
+        .all(|&token| !parser.stopped() && parser.consume_token(token).is_ok() && parser.check_stop().is_ok())
+}

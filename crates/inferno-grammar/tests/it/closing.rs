@@ -1,0 +1,139 @@
+//! Answers drawn at random end whole within their limit.
+
+use inferno_engine::{Grammar, TokenMask};
+use inferno_grammar::{Compiled, GrammarSource};
+use serde_json::{Value, json};
+use xtask::testing::Random;
+
+use crate::walk::{Walker, qwen3};
+
+/// An answer of random tokens, as the engine takes them; its text and whether it was closed.
+fn draw(walker: &Walker, compiled: &Compiled, max_tokens: usize, seed: u64) -> (String, bool) {
+    let mut random = Random(seed);
+    let mut constraint = compiled.constrain(max_tokens);
+    let closing = constraint.closing();
+    let ends = walker.tokenizer.end_of_generation();
+    let mut mask = TokenMask::new(walker.tokenizer.vocab_size());
+    let (mut tokens, mut forced): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
+    let mut n = 0;
+    while n < max_tokens && !constraint.finished() {
+        forced.clear();
+        constraint.forced(&mut forced);
+        if forced.is_empty() {
+            mask.allow_all();
+            constraint.mask(&mut mask);
+            assert!(mask.n_allowed() > 0, "nothing is allowed: {:?}", constraint.failure());
+            let mut nth = random.below(mask.n_allowed());
+            let allowed = (0..mask.n_tokens() as u32).filter(|&token| mask.is_allowed(token));
+            let sampled = allowed
+                .take_while(|_| {
+                    nth = nth.wrapping_sub(1);
+                    nth != usize::MAX - 1
+                })
+                .last();
+            forced.push(constraint.settle(sampled.unwrap()));
+        }
+        for &token in forced.iter().take(max_tokens - n) {
+            constraint.commit(token);
+            n += 1;
+            if ends.contains(&token) {
+                return (text(walker, &tokens), closing.was_needed());
+            }
+            tokens.push(token);
+        }
+    }
+    assert_eq!(constraint.failure(), None);
+    (text(walker, &tokens), closing.was_needed())
+}
+
+fn text(walker: &Walker, tokens: &[u32]) -> String {
+    String::from_utf8(walker.tokenizer.decode(tokens).unwrap()).unwrap()
+}
+
+/// Draws answers, a third of them with hardly more room than the shortest one needs; returns how many were closed.
+fn check(walker: &Walker, source: &GrammarSource, n_answers: u64) -> usize {
+    let compiled = walker.compile(source).unwrap();
+    let mut n_closed = 0;
+    for seed in 0..n_answers {
+        let room = if seed % 3 == 0 { seed as usize / 3 % 9 } else { 20 + 13 * seed as usize };
+        let (answer, was_closed) = draw(walker, &compiled, compiled.shortest() + room, 7 + seed);
+        let taken = walker.accepts(&compiled, &answer);
+        assert_eq!(taken, Ok(()), "{source:?}, {room} tokens more than needed: {answer}");
+        if matches!(source, GrammarSource::JsonSchema(_) | GrammarSource::JsonObject) {
+            serde_json::from_str::<Value>(&answer).unwrap();
+        }
+        n_closed += usize::from(was_closed);
+    }
+    n_closed
+}
+
+#[test]
+fn answers_end_whole_within_their_limit() {
+    let walker = Walker::small();
+    let person = json!({
+        "type": "object",
+        "properties": {
+            "name": { "type": "string", "minLength": 3 },
+            "kind": { "enum": ["a", "quite long a word", 7] },
+            "born": { "type": "string", "format": "date" },
+            "mail": { "type": "string", "pattern": "^[a-z]+@[a-z]+\\.(com|org)$" },
+            "sizes": { "type": "array", "items": { "type": "number" }, "minItems": 2 },
+            "more": { "type": "object", "properties": { "deep": { "type": "boolean" } }, "required": ["deep"] }
+        },
+        "required": ["name", "kind", "born", "mail", "sizes"],
+        "additionalProperties": false
+    });
+    let tree = json!({
+        "$defs": { "node": {
+            "type": "object",
+            "properties": { "value": { "type": "integer" }, "children": { "type": "array", "items": { "$ref": "#/$defs/node" } } },
+            "required": ["value", "children"]
+        } },
+        "$ref": "#/$defs/node"
+    });
+    let rows = json!({ "type": "array", "items": { "type": "array", "items": { "type": "string" } } });
+    let sources = [
+        GrammarSource::JsonObject,
+        GrammarSource::JsonSchema(person),
+        GrammarSource::JsonSchema(tree),
+        GrammarSource::JsonSchema(rows),
+        GrammarSource::JsonSchema(json!({})),
+        GrammarSource::Regex("([a-z]+ )*[a-z]+\\.".into()),
+        GrammarSource::Regex("(ab|x(yz){9})*".into()),
+        GrammarSource::Choice(vec!["yes".into(), "no, never at all".into()]),
+        GrammarSource::Lark("start: \"(\" (start | /[0-9]+/) \")\"".into()),
+    ];
+    let closed: Vec<usize> = sources.iter().map(|source| check(&walker, source, 30)).collect();
+    assert!(
+        closed[0] > 0 && closed[1] > 0 && closed[2] > 0 && closed[3] > 0,
+        "answers that were closed: {closed:?}"
+    );
+}
+
+#[test]
+fn a_shorter_limit_than_the_shortest_answer_is_known_before() {
+    let walker = Walker::small();
+    let schema = json!({ "type": "object", "properties": { "a": { "const": "x" } }, "required": ["a"], "additionalProperties": false });
+    let compiled = walker.compile(&GrammarSource::JsonSchema(schema)).unwrap();
+    let (answer, was_closed) = draw(&walker, &compiled, compiled.shortest(), 1);
+    assert_eq!((answer.replace(' ', "").as_str(), was_closed), ("{\"a\":\"x\"}", false));
+}
+
+#[test]
+fn answers_to_real_schemas_end_whole() {
+    let (Some(data), Some(tokenizer)) = (xtask::testing::data("schemas"), qwen3()) else { return };
+    let walker = Walker::new(tokenizer);
+    let lines = std::fs::read_to_string(data.join("maskbench-400.jsonl")).unwrap();
+    let (mut n, mut n_closed) = (0, 0);
+    let step: usize = std::env::var("INFERNO_SCHEMA_STEP").map_or(20, |step| step.parse().unwrap());
+    for line in lines.lines().step_by(step) {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let source = GrammarSource::JsonSchema(case["schema"].clone());
+        if walker.compile(&source).is_ok() {
+            n_closed += check(&walker, &source, 3);
+            n += 3;
+        }
+    }
+    assert!(n > 30 && n_closed > 0, "{n} answers, {n_closed} closed");
+    println!("{n} answers, {n_closed} of them closed");
+}
