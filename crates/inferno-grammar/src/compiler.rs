@@ -14,8 +14,9 @@ use llguidance::{ParserFactory, TokenParser};
 use serde_json::Value;
 use toktrie::InferenceCapabilities;
 
-use crate::closing::Walk;
+use crate::closing::{ClosingTokens, Walk};
 use crate::constraint::{Constraint, Watch};
+use crate::samples::samples;
 use crate::source::{GrammarError, GrammarSource};
 use crate::vocabulary::vocabulary;
 
@@ -27,7 +28,7 @@ pub(crate) use source::without_anchors;
 pub struct Compiler {
     tokenizer: Arc<Tokenizer>,
     limits: CompilerLimits,
-    factory: OnceLock<Result<(ParserFactory, Arc<Walk>), String>>,
+    factory: OnceLock<Result<(ParserFactory, Arc<ClosingTokens>), String>>,
     cache: Mutex<Cache>,
 }
 
@@ -59,9 +60,14 @@ impl Compiler {
         }
         let began = Instant::now();
         let source::Lowered { grammar, unenforced } = source::lower(source, &self.tokenizer)?;
-        let (factory, walk) = self.factory()?;
+        let (factory, closing) = self.factory()?;
         let parser = factory.create_parser(grammar).map_err(|e| source::explain(source, &e.to_string()))?;
-        let compiled = Compiled::new(parser, unenforced, Arc::clone(walk), watch(source));
+        let texts = match source {
+            GrammarSource::JsonSchema(schema) => samples(schema),
+            _ => Vec::new(),
+        };
+        let walk = Walk::new(parser.token_env.tok_trie(), Arc::clone(closing), &texts);
+        let compiled = Compiled::new(parser, unenforced, walk, watch(source));
         let took = began.elapsed();
         if took > self.limits.compile_time {
             let most = self.limits.compile_time.as_secs_f32();
@@ -78,7 +84,7 @@ impl Compiler {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn factory(&self) -> Result<&(ParserFactory, Arc<Walk>), GrammarError> {
+    fn factory(&self) -> Result<&(ParserFactory, Arc<ClosingTokens>), GrammarError> {
         let factory = self.factory.get_or_init(|| {
             let build = || {
                 let tokens = vocabulary(self.tokenizer.clone());
@@ -87,7 +93,7 @@ impl Compiler {
                 factory.quiet();
                 *factory.limits_mut() = self.limits.parser();
                 let end = self.tokenizer.end_of_generation().first().copied();
-                Ok((factory, Arc::new(Walk::new(tokens.tok_trie(), end))))
+                Ok((factory, Arc::new(ClosingTokens::new(tokens.tok_trie(), end))))
             };
             llguidance::panic_utils::catch_unwind(std::panic::AssertUnwindSafe(build))
                 .map_err(|e| e.to_string())
@@ -101,7 +107,7 @@ impl Compiler {
 }
 
 impl Compiled {
-    fn new(mut parser: TokenParser, unenforced: Vec<String>, walk: Arc<Walk>, watch: Watch) -> Compiled {
+    fn new(mut parser: TokenParser, unenforced: Vec<String>, walk: Walk, watch: Watch) -> Compiled {
         parser.start_without_prompt();
         let mut ending = Vec::new();
         let ends = walk.ending(&parser, usize::MAX, &mut ending);
@@ -110,7 +116,7 @@ impl Compiled {
             true => (ending.len().max(1), 2 * ending.len() + watch.from),
             false => (1, 0),
         };
-        Compiled { parser, unenforced, shortest, walk, watch: Watch { from, ..watch } }
+        Compiled { parser, unenforced, shortest, walk: Arc::new(walk), watch: Watch { from, ..watch } }
     }
 
     /// Tokens of the shortest answer that it takes, the token that ends it included if there must be one.

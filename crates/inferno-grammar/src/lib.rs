@@ -13,6 +13,7 @@ mod compiler;
 mod constraint;
 mod gbnf;
 mod reasoning;
+mod samples;
 mod schema;
 mod source;
 mod structural_tag;
