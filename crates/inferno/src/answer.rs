@@ -1,18 +1,18 @@
 //! An answer on its way from the engine to stdout.
 
-use std::io::IsTerminal;
-use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use inferno_engine::{Event, Finish, Handle, Request, Ticket, Usage};
-use inferno_reply::{CompletionText, TextRules};
-use inferno_text::{ControlTokens, StopStrings, StopText, Tokenizer};
+use inferno_engine::{Event, Handle, Request, Ticket, Usage};
+use inferno_reply::{Delta, FinishReason, PartKind, Reply, ReplyError, ReplyRules, StopReason};
+use inferno_text::message;
+use serde_json::{Value, json};
 
-use crate::commands::print;
 use crate::interrupt;
-use crate::terminal::Filter;
+
+mod printer;
+use printer::Printer;
 
 /// Longest time until Ctrl-C is seen.
 const INTERRUPT_POLL: Duration = Duration::from_millis(20);
@@ -21,6 +21,8 @@ const INTERRUPT_POLL: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stop {
     EndOfAnswer,
+    /// The model's own end, after calls of tools.
+    Calls,
     Text(String),
     MaxTokens,
     ContextFull,
@@ -32,6 +34,7 @@ impl Stop {
     pub(crate) fn finish_reason(&self) -> &'static str {
         match self {
             Stop::EndOfAnswer | Stop::Text(_) => "stop",
+            Stop::Calls => "tool_calls",
             Stop::MaxTokens | Stop::ContextFull => "length",
             Stop::Interrupted => "interrupted",
         }
@@ -42,6 +45,7 @@ impl std::fmt::Display for Stop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Stop::EndOfAnswer => f.write_str("the model ended its answer"),
+            Stop::Calls => f.write_str("the model called tools"),
             Stop::Text(text) => write!(f, "the stop string {text:?}"),
             Stop::MaxTokens => f.write_str("the answer reached `--max-tokens`"),
             Stop::ContextFull => f.write_str("the context is full"),
@@ -54,6 +58,11 @@ impl std::fmt::Display for Stop {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) text: String,
+    /// The model's reasoning, where it is told apart.
+    pub(crate) reasoning: String,
+    /// Tokens of reasoning, marks included.
+    pub(crate) n_reasoning: usize,
+    pub(crate) calls: Vec<Call>,
     /// All that were generated, the one that ended the answer included.
     pub(crate) tokens: Vec<u32>,
     pub(crate) stop: Stop,
@@ -61,7 +70,53 @@ pub(crate) struct Answer {
     pub(crate) usage: Usage,
 }
 
+/// A call of a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// JSON as the model wrote it.
+    pub(crate) arguments: String,
+}
+
+impl Call {
+    /// As OpenAI's API has it.
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "type": "function",
+            "function": { "name": self.name, "arguments": self.arguments },
+        })
+    }
+}
+
 impl Answer {
+    fn new(all: Delta, tokens: Vec<u32>, stop: Stop, usage: Usage, n_reasoning: usize) -> Answer {
+        let (mut text, mut reasoning, mut calls) = (String::new(), String::new(), Vec::<Call>::new());
+        for part in all.parts {
+            match part.kind {
+                PartKind::Text => text += &part.text,
+                PartKind::Reasoning => reasoning += &part.text,
+                PartKind::ToolCall { id, name, .. } => calls.push(Call { id, name, arguments: part.text }),
+                PartKind::Arguments { .. } => {
+                    if let Some(call) = calls.last_mut() {
+                        call.arguments += &part.text;
+                    }
+                }
+            }
+        }
+        Answer { text, reasoning, n_reasoning, calls, tokens, stop, usage }
+    }
+
+    /// The message that later prompts have of it.
+    pub(crate) fn message(&self) -> Value {
+        let mut message = message("assistant", &self.text);
+        if !self.calls.is_empty() {
+            message["tool_calls"] = self.calls.iter().map(Call::to_json).collect();
+        }
+        message
+    }
+
     /// Lengths and speeds of prompt and answer; cached tokens took no time. The times are the engine's: tokens may be received
     /// faster than they were computed.
     pub(crate) fn speeds(&self) -> String {
@@ -96,34 +151,12 @@ pub(crate) fn per_second(n: usize, time: Duration) -> Option<f64> {
     (time >= Duration::from_micros(1)).then(|| n as f64 / time.as_secs_f64())
 }
 
-/// Conditions that end an answer beside the model's own end, and whether its text is printed.
+/// The end of an answer that has as many tokens as were asked for, and whether its text is printed.
 pub(crate) struct Ending {
-    pub(crate) stops: Arc<[String]>,
     /// The reason to give when the answer has as many tokens as were asked for.
     pub(crate) limit: Stop,
     /// Nothing is printed.
     pub(crate) is_silent: bool,
-}
-
-/// Text that is printed as it comes, or not at all.
-struct Printer {
-    is_silent: bool,
-    /// Of a terminal: into pipes and files the text goes as it is.
-    filter: Option<Filter>,
-}
-
-impl Printer {
-    fn new(is_silent: bool) -> Printer {
-        Printer { is_silent, filter: std::io::stdout().is_terminal().then(Filter::default) }
-    }
-
-    fn print(&mut self, text: &str) -> Result<()> {
-        match &mut self.filter {
-            _ if self.is_silent => Ok(()),
-            Some(filter) => print(filter.push(text).as_bytes()),
-            None => print(text.as_bytes()),
-        }
-    }
 }
 
 /// Streams the answer to a request to stdout, with a newline at its end. Ctrl-C ends the answer.
@@ -133,23 +166,14 @@ impl Printer {
 pub(crate) fn stream(
     engine: &Handle,
     mut request: Request,
-    tokenizer: &Arc<Tokenizer>,
+    rules: &ReplyRules,
     ending: Ending,
 ) -> Result<Answer> {
-    let Ending { stops: strings, limit, is_silent } = ending;
-    let rules = TextRules {
-        tokenizer: Arc::clone(tokenizer),
-        control: ControlTokens::Hidden,
-        stops: StopStrings::new(Arc::clone(&strings), StopText::Dropped),
-        min_tokens: request.sampling.min_tokens,
-        silent: tokenizer.end_of_generation().into(),
-    };
-    let (mut decoder, stop) = CompletionText::new(&rules, &request.prompt);
+    let Ending { limit, is_silent } = ending;
+    let (mut reply, stop) = Reply::new(rules, &request.prompt);
     request.stop_conditions = stop.into_iter().collect();
-    // Text is not printed by places of tokens.
-    let (mut text, mut spans) = (String::new(), Vec::new());
-    let mut tokens = Vec::new();
-    let mut printer = Printer::new(is_silent);
+    let (mut all, mut tokens) = (Delta::default(), Vec::new());
+    let mut printer = (!is_silent).then(Printer::new);
     let Ticket { id, events } = engine.submit(request)?;
     let mut was_cancelled = false;
     loop {
@@ -157,33 +181,40 @@ pub(crate) fn stream(
             engine.cancel(id);
             was_cancelled = true;
         }
-        match events.recv_timeout(INTERRUPT_POLL) {
+        let mut delta = Delta::default();
+        let finish = match events.recv_timeout(INTERRUPT_POLL) {
             Ok(Event::Token { token, .. }) => {
                 tokens.push(token);
-                let n_before = text.len();
-                decoder.push(token, &mut text, &mut spans);
-                spans.clear();
-                printer.print(&text[n_before..])?;
+                reply.push(token, None, &mut delta);
+                None
             }
-            Ok(Event::Finished { finish, usage, .. }) => {
-                let n_before = text.len();
-                decoder.finish(&mut text, &mut spans);
-                printer.print(&format!("{}\n", &text[n_before..]))?;
-                let stop = match finish {
-                    Finish::Stop => Stop::EndOfAnswer,
-                    Finish::Length => limit,
-                    Finish::Failed(why) => bail!(why),
-                    Finish::StopCondition => match decoder.matched() {
-                        Some(i) => Stop::Text(strings[i].clone()),
-                        None => Stop::EndOfAnswer,
-                    },
-                    Finish::Grammar => Stop::EndOfAnswer,
-                    Finish::Cancelled | Finish::Deadline => Stop::Interrupted,
-                };
-                return Ok(Answer { text, tokens, stop, usage });
-            }
-            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Event::Finished { finish, usage, .. }) => Some((finish, usage)),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => bail!("the engine has stopped"),
+        };
+        let ended = match finish {
+            None => None,
+            Some((finish, usage)) => {
+                let stop = match reply.finish(finish, &mut delta) {
+                    Ok(end) => match (end.reason, end.stop) {
+                        (FinishReason::Length, _) => limit.clone(),
+                        (_, Some(StopReason::String(text))) => Stop::Text(text),
+                        (FinishReason::ToolCalls, _) => Stop::Calls,
+                        (FinishReason::Stop, _) => Stop::EndOfAnswer,
+                    },
+                    Err(ReplyError::Cancelled | ReplyError::Deadline) => Stop::Interrupted,
+                    Err(ReplyError::Failed(why)) => bail!(why),
+                };
+                Some((stop, usage))
+            }
+        };
+        if let Some(printer) = &mut printer {
+            delta.parts.iter().try_for_each(|part| printer.print(part))?;
+        }
+        all.append(delta);
+        if let Some((stop, usage)) = ended {
+            printer.map_or(Ok(()), Printer::end)?;
+            return Ok(Answer::new(all, tokens, stop, usage, reply.n_reasoning()));
         }
     }
 }

@@ -94,6 +94,11 @@ impl Form {
         Ok(tokenizer.encode_rendered(&rendered))
     }
 
+    /// Format of answers; `None` without a chat template.
+    pub(crate) fn format(&self) -> Option<&ReplyFormat> {
+        self.format.as_ref()
+    }
+
     /// Circumstances of the answer to `prompt`.
     pub(crate) fn start(&self, tokenizer: &Tokenizer, prompt: &[u32]) -> ReplyStart {
         let mut decoder = tokenizer.detokenizer(ControlTokens::Shown);

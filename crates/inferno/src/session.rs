@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use inferno_engine::{Breakers, Config, Engine, Limits, Request, Sampling};
 use inferno_model::sample::SampleSpec;
+use inferno_reply::{CallSeed, ReplyRules, TextRules, mark_tokens};
 use inferno_server::Defaults;
-use inferno_text::{ChatRenderer, Tokenizer};
+use inferno_text::{ChatRenderer, ControlTokens, ReplyStart, StopStrings, StopText, Tokenizer};
 
 use crate::answer::{Answer, Ending, Stop, stream};
 use crate::cli::{Answering, Seed};
@@ -197,8 +198,8 @@ impl<'a> Session<'a> {
             hash_logits: self.args.verbose,
             ..Request::new(prompt, max_tokens)
         };
-        let ending = Ending { stops: Arc::clone(&self.stops), limit, is_silent };
-        let answer = stream(&self.engine.handle(), request, &self.tokenizer, ending)?;
+        let rules = self.reply_rules(&request, form, start);
+        let answer = stream(&self.engine.handle(), request, &rules, Ending { limit, is_silent })?;
         if answer.stop == Stop::ContextFull {
             note(&format!("stopped: the context of {} positions is full", self.context_len));
         }
@@ -208,6 +209,29 @@ impl<'a> Session<'a> {
             note(&format!("stopped: {}{hash}", answer.stop));
         }
         Ok(answer)
+    }
+
+    /// The rules by which the tokens of an answer become parts.
+    fn reply_rules(&self, request: &Request, form: &Form, start: ReplyStart) -> ReplyRules {
+        let tokenizer = &self.tokenizer;
+        let format = form.format();
+        ReplyRules {
+            text: TextRules {
+                tokenizer: Arc::clone(tokenizer),
+                control: match format {
+                    Some(format) => ControlTokens::Only(mark_tokens(format, tokenizer)),
+                    None => ControlTokens::Hidden,
+                },
+                stops: StopStrings::new(Arc::clone(&self.stops), StopText::Dropped),
+                min_tokens: request.sampling.min_tokens,
+                silent: tokenizer.end_of_generation().into(),
+            },
+            stop_strings: Arc::clone(&self.stops),
+            ends: request.sampling.eos_tokens.as_slice().into(),
+            format: format.map(|format| Arc::new(format.clone())),
+            start,
+            call_seed: CallSeed(request.sampling.spec.seed),
+        }
     }
 }
 

@@ -180,7 +180,7 @@ impl Chat<'_> {
         self.attached.clear();
         match answer {
             Some(answer) => {
-                self.messages.push(message("assistant", &answer));
+                self.messages.push(answer);
                 Ok(true)
             }
             None => {
@@ -198,12 +198,12 @@ impl Chat<'_> {
         };
         let new = self.answer()?;
         let is_new = new.is_some();
-        self.messages.push(new.map_or(old, |text| message("assistant", &text)));
+        self.messages.push(new.unwrap_or(old));
         Ok(is_new)
     }
 
     /// Generates an answer; `None` if the prompt did not fit or nothing was generated, after printing the reason.
-    fn answer(&mut self) -> Result<Option<String>> {
+    fn answer(&mut self) -> Result<Option<Value>> {
         let (prompt, n_dropped) = match self.prompt() {
             Ok(found) => found,
             Err(why) => {
@@ -228,12 +228,12 @@ impl Chat<'_> {
             note(&answer.speeds());
         }
         let is_empty = answer.stop == Stop::Interrupted && answer.usage.n_completion == 0;
-        let text = (!is_empty).then(|| answer.text.clone());
+        let said = (!is_empty).then(|| answer.message());
         if is_empty {
             note("stopped before the first token: this turn is not kept");
         }
         self.last = Some(answer);
-        Ok(text)
+        Ok(said)
     }
 
     /// The conversation as a prompt, and how many of its oldest messages had to be left out for it to fit with some room for

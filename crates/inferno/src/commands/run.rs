@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use inferno_text::{Special, Tokenizer, message};
 use serde_json::{Value as Json, json};
 
-use crate::answer::{Answer, Stop, per_second};
+use crate::answer::{Answer, Call, Stop, per_second};
 use crate::commands::{note, print};
 use crate::form::Form;
 use crate::load::Opened;
@@ -54,7 +54,7 @@ fn to_json(session: &Session, answer: &Answer) -> Json {
         Stop::Text(text) => Some(text),
         _ => None,
     };
-    json!({
+    let mut object = json!({
         "model": session.model,
         "text": answer.text,
         "tokens": answer.tokens,
@@ -77,7 +77,15 @@ fn to_json(session: &Session, answer: &Answer) -> Json {
             "predicted_ms": ms(usage.decode),
             "predicted_per_second": per_second(n_decoded, usage.decode).filter(|_| n_decoded > 0),
         },
-    })
+    });
+    if !answer.reasoning.is_empty() {
+        object["reasoning"] = answer.reasoning.as_str().into();
+        object["usage"]["completion_tokens_details"] = json!({ "reasoning_tokens": answer.n_reasoning });
+    }
+    if !answer.calls.is_empty() {
+        object["tool_calls"] = answer.calls.iter().map(Call::to_json).collect();
+    }
+    object
 }
 
 /// A question back, if the words are a model's name in place of a prompt, or begin with one as other programs have it
