@@ -119,3 +119,45 @@ fn ends_are_told_apart() {
     let failed = reply.finish(Finish::Failed("why".into()), &mut Delta::default());
     assert_eq!(failed, Err(ReplyError::Failed("why".into())));
 }
+
+#[test]
+fn parts_do_not_depend_on_when_they_are_read() {
+    let call = "{\"name\": \"f\", \"arguments\": {\"a\": [1, \"</tool\"]}}";
+    let answer = format!(
+        "<think>\nwhy\n</think>\n\nSo: <tool_call>\n{call}\n</tool_call>\n<tool_call>\n{call}\n</tool_call>"
+    );
+    let tokens = [tokens(&answer), vec![0]].concat();
+    let mut rules = rules(&["zzz"], Some(ReplyFormat::default()));
+    let reasoning = inferno_text::ReasoningMarks {
+        begin: "<think>\n".into(),
+        end: "</think>".into(),
+        close: "</think>\n\n".into(),
+    };
+    let format = ReplyFormat { reasoning: Some(reasoning), ..ReplyFormat::default() };
+    rules.text.control = ControlTokens::Only(mark_tokens(&format, &rules.text.tokenizer));
+    rules.format = Some(Arc::new(format));
+    rules.start.splits_reasoning = true;
+    rules.start.tools = vec![("f".into(), serde_json::json!({}))];
+    let (parts, ending, reply) = read(&rules, &tokens, 1, Finish::Stop);
+    assert_eq!(ending.reason, FinishReason::ToolCalls);
+    let arguments = "{\"a\": [1, \"</tool\"]}";
+    let said: Vec<(&str, &str)> = parts
+        .iter()
+        .filter(|part| !part.text.is_empty() || matches!(part.kind, PartKind::ToolCall { .. }))
+        .map(|part| match &part.kind {
+            PartKind::Text => ("text", part.text.as_str()),
+            PartKind::Reasoning => ("reasoning", &*part.text),
+            PartKind::ToolCall { name, .. } => ("call", &**name),
+            PartKind::Arguments { .. } => ("arguments", &*part.text),
+        })
+        .collect();
+    let call = [("call", "f"), ("arguments", arguments)];
+    assert_eq!(said, [&[("reasoning", "why"), ("text", "So:")][..], &call[..], &call[..]].concat());
+    let told: Vec<u32> = parts.iter().flat_map(|part| &part.tokens).map(|token| token.span.token).collect();
+    assert_eq!(told, tokens, "every token is told once, in order");
+    assert!((4..=10).contains(&reply.n_reasoning()), "{}", reply.n_reasoning());
+    for chunk in 2..tokens.len() {
+        let (again, ending_again, _) = read(&rules, &tokens, chunk, Finish::Stop);
+        assert_eq!((&again, &ending_again), (&parts, &ending), "{chunk} tokens at once");
+    }
+}
