@@ -287,7 +287,9 @@ fn responses_need_nothing_more() {
 fn messages_need_nothing_more() {
     let server = start(Settings::default());
     server.say(ANSWER);
-    let tools = json!([{ "name": "get_weather", "input_schema": { "type": "object" } }]);
+    // A call of any other tool would not be let through.
+    let tool = |name: &str| json!({ "name": name, "input_schema": { "type": "object" } });
+    let tools = json!([tool("get_weather"), tool("get_time")]);
     let body = json!({ "messages": [{ "role": "user", "content": "Rain?" }], "max_tokens": 200, "tools": tools,
                        "temperature": 0, "stream": true });
     let events = events(&server.post("/test/messages", &body).text());
