@@ -334,3 +334,95 @@ fn with_real_vocabularies_a_message_of_every_control_token_is_text() {
     }
     assert!(n >= 2);
 }
+
+/// Arguments that a function's schema takes, of every type it names.
+fn sample_arguments(parameters: &Value) -> Value {
+    let mut arguments = serde_json::Map::new();
+    for (key, schema) in parameters["properties"].as_object().into_iter().flatten() {
+        let value = match schema["type"].as_str().unwrap_or_default() {
+            "integer" => json!(7),
+            "float" | "number" => json!(2.5),
+            "boolean" => json!(true),
+            "array" | "tuple" => json!(["a, b", "c"]),
+            "dict" | "object" => json!({ "k": "v", "n": 1 }),
+            _ => json!("Zürich \"x\" {1}\nnext"),
+        };
+        arguments.insert(key.clone(), value);
+    }
+    Value::Object(arguments)
+}
+
+#[test]
+fn calls_that_real_templates_write_are_read_back() {
+    use inferno_text::{PieceKind, ReplyParser, ReplyStart};
+    let Some(dir) = xtask::testing::data("templates") else { return };
+    let Some(tools) = xtask::testing::data("tools") else { return };
+    let lines = std::fs::read_to_string(tools.join("BFCL_v4_multiple.jsonl")).unwrap();
+    let functions: Vec<Value> = lines
+        .lines()
+        .step_by(40)
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["function"][0].clone())
+        .collect();
+    let mut n_read = 0;
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let tokenizer = tokenizer_of(&control_texts(&source));
+        let template = parse(&source, &tokenizer).unwrap();
+        let profile = template.profile();
+        if !profile.reply.takes_calls || path.to_string_lossy().contains("functionary-medium-v3.2") {
+            continue;
+        }
+        for function in &functions {
+            let arguments = sample_arguments(&function["parameters"]);
+            let given = match profile.arguments {
+                inferno_text::ArgumentsForm::Object => arguments.clone(),
+                inferno_text::ArgumentsForm::Text => json!(arguments.to_string()),
+            };
+            let call = json!({ "id": "abcdef123", "type": "function", "function": {
+                "name": function["name"], "arguments": given,
+            } });
+            let content = if profile.reply.calls_want_null_content { Value::Null } else { json!("") };
+            let user = message("user", "Hi");
+            let said = json!({ "role": "assistant", "content": content, "tool_calls": [call] });
+            let text = |messages: &[Value], is_asked| {
+                let with = RenderOptions { add_generation_prompt: is_asked, ..options() };
+                // Some templates fail without tools, others with them.
+                let parameters = json!({ "type": "object", "properties": { "a": { "type": "string", "description": "b" } } });
+                let tool = json!({ "name": "f", "description": "g", "parameters": parameters });
+                let tools = Some(json!([{ "type": "function", "function": tool }]));
+                let with_tools = RenderOptions { tools, ..with.clone() };
+                let rendered = template.render(messages, &with);
+                rendered
+                    .or_else(|_| template.render(messages, &with_tools))
+                    .map(|rendered| rendered.text(&tokenizer))
+            };
+            let prompt = text(std::slice::from_ref(&user), true).unwrap_or_default();
+            let whole = text(&[user, said], false).unwrap();
+            let same = prompt.bytes().zip(whole.bytes()).take_while(|(a, b)| a == b).count();
+            let same = whole.floor_char_boundary(same);
+            // The two may share a part of a mark.
+            let mark = whole[..same].rfind('<').filter(|&open| !whole[open..same].contains('>'));
+            let answer = &whole[mark.unwrap_or(same)..];
+            let name = function["name"].as_str().unwrap();
+            let start = ReplyStart {
+                in_reasoning: false,
+                splits_reasoning: true,
+                tools: vec![(name.into(), function["parameters"].clone())],
+            };
+            let mut parser = ReplyParser::new(&profile.reply, start);
+            let mut pieces = Vec::new();
+            answer.chars().for_each(|c| parser.push(c.encode_utf8(&mut [0; 4]), &mut pieces));
+            parser.finish(&mut pieces);
+            let is_call = |kind: &PieceKind| matches!(kind, PieceKind::ToolCall { name: n, .. } if n == name);
+            let is_arguments = |kind: &PieceKind| matches!(kind, PieceKind::Arguments { .. });
+            let read: String =
+                pieces.iter().filter(|p| is_arguments(&p.kind)).map(|p| p.text.as_str()).collect();
+            assert_eq!(pieces.iter().filter(|p| is_call(&p.kind)).count(), 1, "{path:?}: {answer}");
+            let read: Value = serde_json::from_str(&read).unwrap_or_else(|e| panic!("{path:?}: {e}: {read}"));
+            assert_eq!(read, arguments, "{path:?}: {answer}");
+            n_read += 1;
+        }
+    }
+    assert!(n_read >= 60, "{n_read} calls");
+}
