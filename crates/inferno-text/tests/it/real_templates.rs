@@ -426,3 +426,38 @@ fn calls_that_real_templates_write_are_read_back() {
     }
     assert!(n_read >= 60, "{n_read} calls");
 }
+
+/// Hash of a text: FNV-1a.
+fn fnv(text: &str) -> String {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+#[test]
+fn real_templates_write_what_jinja2_writes() {
+    let Some(dir) = xtask::testing::data("templates") else { return };
+    let cases: Value =
+        serde_json::from_str(include_str!("../../../../testdata/templates/cases.json")).unwrap();
+    let mut wrong = Vec::new();
+    for (name, hashes) in cases["hashes"].as_object().unwrap() {
+        let source = std::fs::read_to_string(dir.join(format!("{name}.jinja"))).unwrap();
+        let tokenizer = tokenizer_of(&control_texts(&source));
+        let template = parse(&source, &tokenizer).unwrap();
+        for (index, expected) in hashes.as_array().unwrap().iter().enumerate() {
+            let case = &cases["cases"][index / 2];
+            let with = RenderOptions {
+                add_generation_prompt: index % 2 == 0,
+                tools: Some(case["tools"].clone()).filter(|tools| !tools.is_null()),
+                extra: case["extra"].as_object().unwrap().clone(),
+                ..options()
+            };
+            let rendered = template.render(case["messages"].as_array().unwrap(), &with);
+            let rendered = rendered.map(|rendered| rendered.text(&tokenizer));
+            let hash = rendered.as_ref().ok().map(|text| fnv(text));
+            if hash.as_deref() != expected.as_str() {
+                wrong.push(format!("{name}, {index} ({}): {rendered:?}", case["name"]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of them:\n{}", wrong.len(), wrong.join("\n"));
+}
