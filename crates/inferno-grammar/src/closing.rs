@@ -21,7 +21,7 @@ pub(crate) struct ClosingTokens {
     quote: Option<TokenId>,
     brace: Option<TokenId>,
     bracket: Option<TokenId>,
-    /// What a string may hold, and no other place of JSON where a quote may stand.
+    /// Characters that stand in strings, and at no other place of JSON where a quote may stand.
     letters: Vec<TokenId>,
     fillers: Vec<TokenId>,
     end: Option<TokenId>,
@@ -36,7 +36,7 @@ pub(crate) struct Walk {
 }
 
 impl ClosingTokens {
-    /// Those of `trie`; an answer ends with the token `end`, if the model has one.
+    /// The tokens of `trie`; an answer ends with the token `end`, if the model has one.
     pub(crate) fn new(trie: &TokTrie, end: Option<TokenId>) -> ClosingTokens {
         let token = |c: char| trie.token_id_at_bytes(c.to_string().as_bytes());
         ClosingTokens {

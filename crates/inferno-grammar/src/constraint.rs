@@ -40,7 +40,7 @@ pub(crate) struct Watch {
     pub(crate) plain_growth: Option<usize>,
 }
 
-/// What is known of the ending of the answer so far.
+/// Knowledge of the ending of the answer so far.
 #[derive(Debug, Default)]
 struct Reserve {
     /// Tokens that an ending takes at most.
