@@ -76,6 +76,8 @@ fn choice(choices: &[String]) -> Result<String, GrammarError> {
 /// The reason for which llguidance refuses `source`.
 pub(super) fn explain(source: &GrammarSource, error: &str) -> GrammarError {
     let text = error.split("\n<").next().unwrap_or_default().trim();
+    // llguidance asserts that a grammar has fewer than 65,525 symbols.
+    let text = if text.contains("symbols.len() < u16::MAX") { "it is too large: simplify it" } else { text };
     match source {
         GrammarSource::JsonSchema(schema) => schema::locate(schema, text),
         GrammarSource::JsonObject => GrammarError::whole(text),

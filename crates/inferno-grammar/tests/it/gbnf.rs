@@ -157,3 +157,11 @@ word      ::= [A-Z_a-z] [0-9A-Z_a-z]*
     let japanese = "root ::= part ([、・ ] part)* \"。\"?\npart ::= kana+ | kanji+ kana*\nkana ::= [ぁ-んァ-ヶー]\nkanji ::= [\\u4e00-\\u9fff]";
     check(japanese, &["こんにちは", "日本語、カタカナ。", "食べる"], &["hello", "日本 ", "한", "。"]);
 }
+
+#[test]
+fn a_grammar_of_too_many_symbols_is_told_so() {
+    let walker = Walker::small();
+    let grammar = format!("root ::= \"(\" root \")\" | [a-z]* \"{}\"", "ab".repeat(40_000));
+    let error = walker.compile(&GrammarSource::Gbnf(grammar)).unwrap_err();
+    assert!(error.reason.contains("too large: simplify it"), "{error}");
+}
