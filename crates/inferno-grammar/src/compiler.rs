@@ -58,9 +58,10 @@ impl Compiler {
         if let Some(compiled) = self.cache().get(&key) {
             return Ok(compiled);
         }
+        // Reading the vocabulary is no fault of the grammar.
+        let (factory, closing) = self.factory()?;
         let began = Instant::now();
         let source::Lowered { grammar, unenforced } = source::lower(source, &self.tokenizer)?;
-        let (factory, closing) = self.factory()?;
         let parser = factory.create_parser(grammar).map_err(|e| source::explain(source, &e.to_string()))?;
         let texts = match source {
             GrammarSource::JsonSchema(schema) => samples(schema),

@@ -10,6 +10,7 @@ use crate::source::GrammarError;
 
 use keywords::{Keyword, kind};
 pub(crate) use locate::locate;
+use locate::refusal;
 use refs::Refs;
 
 /// Largest number up to which every integer is a double, so that llguidance keeps it exactly.
@@ -30,7 +31,7 @@ pub(crate) struct Prepared {
 /// # Errors
 /// A keyword is malformed, or cannot be kept: with its place.
 pub(crate) fn prepare(schema: &Value) -> Result<Prepared, GrammarError> {
-    let mut builder = Builder { refs: Refs::new(schema), unenforced: Vec::new() };
+    let mut builder = Builder { refs: Refs::new(schema), unenforced: Vec::new(), one_of: Vec::new() };
     let mut root = builder.schema(schema, "#")?;
     let mut definitions = Map::new();
     while let Some(target) = builder.refs.next_target() {
@@ -49,6 +50,13 @@ pub(crate) fn prepare(schema: &Value) -> Result<Prepared, GrammarError> {
             map.insert("$defs".to_owned(), Value::Object(definitions));
         }
         map.insert("x-guidance".to_owned(), options);
+    }
+    let definitions = root.get("$defs").cloned().unwrap_or_else(|| json!({}));
+    for (path, list) in std::mem::take(&mut builder.one_of) {
+        let alone = json!({ "oneOf": list, "$defs": definitions });
+        if refusal(alone, json!({})).is_some_and(|why| why.contains("oneOf")) {
+            builder.leave_out("oneOf (as anyOf)", &path);
+        }
     }
     builder.unenforced.sort();
     builder.unenforced.dedup();
@@ -116,6 +124,8 @@ fn join(path: &str, key: &str) -> String {
 struct Builder<'a> {
     refs: Refs<'a>,
     unenforced: Vec<String>,
+    /// Lists of `oneOf`, with the places of their schemas.
+    one_of: Vec<(String, Value)>,
 }
 
 impl<'a> Builder<'a> {
@@ -143,7 +153,15 @@ impl<'a> Builder<'a> {
                 }
                 Keyword::Schemas => {
                     let list = self.list(value, &at)?;
-                    out.insert(key.clone(), list);
+                    match exclusive(key, &list) {
+                        Some(list) => out.insert("anyOf".to_owned(), list).map_or((), drop),
+                        None => {
+                            if key == "oneOf" {
+                                self.one_of.push((path.to_owned(), list.clone()));
+                            }
+                            out.insert(key.clone(), list);
+                        }
+                    }
                 }
                 Keyword::Properties => {
                     let entries =
@@ -267,6 +285,26 @@ impl<'a> Builder<'a> {
             }
         }
     }
+}
+
+/// `oneOf` as `anyOf` with the same meaning, where each schema says no more than that a single property must be there: then the
+/// others must not be.
+fn exclusive(key: &str, list: &Value) -> Option<Value> {
+    let list = list.as_array().filter(|_| key == "oneOf")?;
+    let name = |schema: &Value| {
+        let map = schema.as_object().filter(|map| map.len() == 1)?;
+        match map.get("required")?.as_array()?.as_slice() {
+            [Value::String(name)] => Some(name.clone()),
+            _ => None,
+        }
+    };
+    let names: Vec<String> = list.iter().map(name).collect::<Option<_>>()?;
+    let schema = |chosen: &String| {
+        let others = names.iter().filter(|other| *other != chosen);
+        let absent: Map<String, Value> = others.map(|other| (other.clone(), Value::Bool(false))).collect();
+        json!({ "required": [chosen], "properties": absent })
+    };
+    Some(names.iter().map(schema).collect())
 }
 
 /// Whether a schema of these keywords takes strings.

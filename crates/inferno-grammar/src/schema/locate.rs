@@ -66,15 +66,18 @@ impl Tries<'_> {
         // What cannot be prepared by itself refers to other parts.
         let mut schema = prepare(&part).ok()?.schema;
         let options = schema.as_object_mut()?.remove("x-guidance").unwrap_or_else(|| json!({}));
-        let try_it = || {
-            let options: llguidance::JsonCompileOptions = serde_json::from_value(options)?;
-            let limits = llguidance::api::ParserLimits::default();
-            options.json_to_llg(llguidance::GrammarBuilder::new(None, limits), schema).map(|_| ())
-        };
-        llguidance::panic_utils::catch_unwind(std::panic::AssertUnwindSafe(try_it))
-            .err()
-            .map(|e| e.to_string())
+        refusal(schema, options)
     }
+}
+
+/// The reason for which llguidance refuses a prepared schema.
+pub(super) fn refusal(schema: Value, options: Value) -> Option<String> {
+    let try_it = || {
+        let options: llguidance::JsonCompileOptions = serde_json::from_value(options)?;
+        let limits = llguidance::api::ParserLimits::default();
+        options.json_to_llg(llguidance::GrammarBuilder::new(None, limits), schema).map(|_| ())
+    };
+    llguidance::panic_utils::catch_unwind(std::panic::AssertUnwindSafe(try_it)).err().map(|e| e.to_string())
 }
 
 /// The schemas within a schema, with their places.

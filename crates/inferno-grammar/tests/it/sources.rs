@@ -77,3 +77,40 @@ fn a_choice_is_one_of_the_texts() {
 fn a_lark_grammar_begins_at_start() {
     check(GrammarSource::Lark("start: \"a\" b\nb: /[0-9]/+".into()), &["a1", "a12"], &["a", "1", "a1b"]);
 }
+
+#[test]
+fn one_of_several_properties_excludes_the_others() {
+    let schema = json!({"type": "object", "properties": {"a": {}, "b": {}}, "oneOf": [{"required": ["a"]}, {"required": ["b"]}]});
+    let compiled = Walker::small().compile(&GrammarSource::JsonSchema(schema.clone())).unwrap();
+    assert!(compiled.unenforced().is_empty());
+    check(
+        GrammarSource::JsonSchema(schema),
+        &[r#"{"a":1}"#, r#"{"b":1,"c":2}"#],
+        &["{}", r#"{"a":1,"b":1}"#],
+    );
+}
+
+#[test]
+fn keywords_that_are_not_enforced_are_named_with_their_places() {
+    let walker = Walker::small();
+    let schema = json!({"type": "array", "uniqueItems": true, "items": {"oneOf": [{"type": "string"}, {"type": "string", "format": "iri"}]}});
+    let compiled = walker.compile(&GrammarSource::JsonSchema(schema)).unwrap();
+    let expected = ["format iri at #/items/oneOf/1", "oneOf (as anyOf) at #/items", "uniqueItems at #"];
+    assert_eq!(compiled.unenforced(), expected);
+}
+
+#[test]
+fn schemas_that_cannot_be_kept_are_refused_with_their_places() {
+    let walker = Walker::small();
+    for (schema, path) in [
+        (json!({"properties": {"a": {"type": "strin"}}}), "#/properties/a/type"),
+        (json!({"properties": {"a/b": {"$ref": "http://example.com/x"}}}), "#/properties/a~1b/$ref"),
+        (json!({"items": {"pattern": "(?=a)b"}}), "#/items/pattern"),
+        (json!({"type": "string", "minLength": 3, "maxLength": 2}), "#/minLength"),
+        (json!({"const": 12345678901234567890_u64}), "#/const"),
+        (json!(false), "#"),
+    ] {
+        let error = walker.compile(&GrammarSource::JsonSchema(schema.clone())).unwrap_err();
+        assert_eq!(error.path, path, "{schema}: {error}");
+    }
+}
