@@ -5,11 +5,13 @@ mod limits;
 mod source;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use inferno_text::Tokenizer;
 use llguidance::earley::SlicedBiasComputer;
+use llguidance::panic_utils::catch_unwind;
 use llguidance::{ParserFactory, TokenParser};
 use serde_json::Value;
 use toktrie::InferenceCapabilities;
@@ -62,13 +64,17 @@ impl Compiler {
         let (factory, closing) = self.factory()?;
         let began = Instant::now();
         let source::Lowered { grammar, unenforced } = source::lower(source, &self.tokenizer)?;
-        let parser = factory.create_parser(grammar).map_err(|e| source::explain(source, &e.to_string()))?;
         let texts = match source {
             GrammarSource::JsonSchema(schema) => samples(schema),
             _ => Vec::new(),
         };
-        let walk = Walk::new(parser.token_env.tok_trie(), Arc::clone(closing), &texts);
-        let compiled = Compiled::new(parser, unenforced, walk, watch(source));
+        let build = || {
+            let parser = factory.create_parser(grammar)?;
+            let walk = Walk::new(parser.token_env.tok_trie(), Arc::clone(closing), &texts);
+            Ok(Compiled::new(parser, unenforced, walk, watch(source)))
+        };
+        let compiled =
+            catch_unwind(AssertUnwindSafe(build)).map_err(|e| source::explain(source, &e.to_string()))?;
         let took = began.elapsed();
         if took > self.limits.compile_time {
             let most = self.limits.compile_time.as_secs_f32();
@@ -96,8 +102,7 @@ impl Compiler {
                 let end = self.tokenizer.end_of_generation().first().copied();
                 Ok((factory, Arc::new(ClosingTokens::new(tokens.tok_trie(), end))))
             };
-            llguidance::panic_utils::catch_unwind(std::panic::AssertUnwindSafe(build))
-                .map_err(|e| e.to_string())
+            catch_unwind(AssertUnwindSafe(build)).map_err(|e| e.to_string())
         });
         factory.as_ref().map_err(|e| {
             GrammarError::whole(format!(
