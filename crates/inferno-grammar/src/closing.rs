@@ -57,7 +57,12 @@ impl Walk {
         Walk { tokens, samples }
     }
 
-    /// Appends the tokens of an ending after those that `parser` has taken, the one that ends the answer included.
+    /// The token that ends an answer, if the model has one.
+    pub(crate) fn end(&self) -> Option<TokenId> {
+        self.tokens.end
+    }
+
+    /// Appends the tokens of an ending after those that `parser` has taken. It is whole without a token that ends the answer.
     /// Returns whether there is one of at most `most` tokens.
     pub(crate) fn ending(&self, parser: &TokenParser, most: usize, tokens: &mut Vec<u32>) -> bool {
         // The copy shares the automata of terminals, which are caches.
@@ -68,10 +73,7 @@ impl Walk {
             if parser.stopped() {
                 return parser.error_message().is_none() && tokens.len() <= most;
             }
-            if parser.is_accepting()
-                && let Some(end) = self.tokens.end
-            {
-                tokens.push(end);
+            if parser.is_accepting() {
                 return tokens.len() <= most;
             }
             let n_before = tokens.len();

@@ -125,7 +125,7 @@ impl Compiled {
         Compiled { parser, unenforced, shortest, walk: Arc::new(walk), watch: Watch { from, ..watch } }
     }
 
-    /// Tokens of the shortest answer that it takes, the token that ends it included if there must be one.
+    /// Tokens of a shortest answer that it takes. At the limit an answer is whole without a token that ends it.
     pub fn shortest(&self) -> usize {
         self.shortest
     }

@@ -112,7 +112,9 @@ impl Constraint {
                 self.reserve.know();
             }
         }
-        let planned = self.reserve.ending.as_ref().and_then(|ending| ending.front().copied());
+        // An answer that is whole already ends here.
+        let planned =
+            self.reserve.ending.as_ref().and_then(|ending| ending.front().copied().or(self.walk.end()));
         match planned {
             Some(planned) if planned != sampled && !self.can_end_after(sampled, n_left) => planned,
             _ => sampled,
