@@ -47,8 +47,8 @@ impl CallRules<'_> {
     ///
     /// With [`CallChoice::Auto`] the answer is free up to the first mark of a call. From there on, and from its beginning
     /// with [`CallChoice::Required`] (after reasoning, if the prompt has opened it or the format knows of it), it is calls in
-    /// the format's own syntax, whose arguments fit the schemas, and ends with them. A schema that cannot be kept counts as
-    /// that of any object, unless the tool is strict.
+    /// the format's own syntax, whose arguments fit the schemas, and ends with them. A schema that cannot be kept counts
+    /// as the schema of any object, unless the tool is strict.
     ///
     /// In formats that write strings without quotes (tags, Gemma's), of a string's schema only `enum` and `const` are kept.
     pub fn grammar(&self, format: &ReplyFormat, tokenizer: &Tokenizer) -> Option<GrammarSource> {

@@ -10,6 +10,32 @@ use inferno_text::{ReasoningMarks, Special, Tokenizer};
 use crate::compiler::Compiled;
 use crate::constraint::{Closing, Constraint};
 
+/// Circumstances that decide whether reasoning needs rules.
+#[derive(Debug, Clone, Copy)]
+pub struct ReasoningCase {
+    /// Whether the prompt has opened reasoning.
+    pub in_reasoning: bool,
+    /// Whether the model knows the marks, and its answer begins here, so that it may open reasoning itself.
+    pub can_open: bool,
+    /// Whether the model was told to reason, if anything was said.
+    pub is_enabled: Option<bool>,
+    /// Tokens of reasoning, at most.
+    pub budget: Option<usize>,
+    /// Whether the answer after it has a grammar.
+    pub has_grammar: bool,
+}
+
+impl ReasoningCase {
+    /// Whether it needs [`ReasoningRules`]: it may come, and has a budget or a grammar behind it. A model that opens its
+    /// reasoning itself does so before a form where it was told to reason, and is held to the form from the first token on
+    /// where it was not.
+    pub fn needs_rules(&self) -> bool {
+        let is_told = self.is_enabled == Some(true) || self.budget.is_some_and(|budget| budget > 0);
+        let may_come = self.in_reasoning || self.can_open && is_told || self.budget == Some(0);
+        may_come && (self.has_grammar || self.budget.is_some())
+    }
+}
+
 /// Rules of the reasoning before the answers to one request.
 #[derive(Debug, Clone)]
 pub struct ReasoningRules {

@@ -2,18 +2,15 @@
 //!
 //! Free text before a tag is a lazy lexeme that ends with the trigger, so no trigger can be written without its tag.
 
-mod marks;
-
 use std::fmt::Write;
 
 use inferno_text::Tokenizer;
 use serde_json::{Map, Value, json};
 
 use crate::gbnf;
+use crate::marks::{Marks, quoted};
 use crate::schema;
 use crate::source::GrammarError;
-
-use marks::{Marks, quoted};
 
 /// Any text; control tokens are none.
 const ANY: &str = "/(.|\\n)*/";
@@ -23,8 +20,12 @@ const ANY: &str = "/(.|\\n)*/";
 /// # Errors
 /// The tag is malformed, or has a part that cannot be kept: with its place.
 pub(crate) fn to_lark(tag: &Value, tokenizer: &Tokenizer) -> Result<(String, Vec<String>), GrammarError> {
-    let mut writer =
-        Writer { marks: Marks::new(tokenizer), lark: String::new(), n_rules: 0, unenforced: Vec::new() };
+    let mut writer = Writer {
+        marks: Marks::of_vocabulary(tokenizer),
+        lark: String::new(),
+        n_rules: 0,
+        unenforced: Vec::new(),
+    };
     let map = tag.as_object().ok_or_else(|| error("#", "a structural tag is an object"))?;
     let start = if let Some(format) = map.get("format") {
         writer.format(format, "#/format", &After::End)?
@@ -98,7 +99,7 @@ impl Writer {
     fn until(&mut self, mark: &str) -> String {
         match self.marks.control_in(mark) {
             // A lexeme ends before a control token in any case.
-            Some(start) => format!("{ANY} {}", self.marks.written(&mark[start..])),
+            Some(start) => format!("{ANY} {}", self.marks.to_end(&mark[start..])),
             None => self.rule("[lazy]", &format!("{ANY} {}", quoted(mark))),
         }
     }
@@ -123,11 +124,11 @@ impl Writer {
     /// A part of the answer, with the text of `after`.
     fn format(&mut self, format: &Value, path: &str, after: &After) -> Result<String, GrammarError> {
         let map = format.as_object().ok_or_else(|| error(path, "a format is an object with `type`"))?;
-        let then = self.marks.written(after.text());
+        let then = self.marks.to_end(after.text());
         match text(map, "type", path)? {
             "const_string" => {
                 let value = text(map, "value", path)?;
-                Ok(self.marks.written(&format!("{value}{}", after.text())))
+                Ok(self.marks.to_end(&format!("{value}{}", after.text())))
             }
             "json_schema" => {
                 let schema = map.get("json_schema").ok_or_else(|| error(path, "`json_schema` is missing"))?;
@@ -144,7 +145,7 @@ impl Writer {
                 let (near, far) = after.text().split_at(control);
                 let lark = gbnf::to_lark_before(grammar, near)
                     .map_err(|e| error(&format!("{path}/grammar"), &e.reason))?;
-                Ok(format!("{} {}", self.rule("", &format!("%lark {{\n{lark}}}")), self.marks.written(far)))
+                Ok(format!("{} {}", self.rule("", &format!("%lark {{\n{lark}}}")), self.marks.to_end(far)))
             }
             "any_text" => {
                 if map.get("excludes").and_then(Value::as_array).is_some_and(|texts| !texts.is_empty()) {
@@ -165,7 +166,7 @@ impl Writer {
                 Ok(self.rule("", &all.join(" | ")))
             }
             "tag" => {
-                let begin = self.marks.written(text(map, "begin", path)?);
+                let begin = self.marks.to_end(text(map, "begin", path)?);
                 Ok(format!("{begin} {}", self.after_begin(map, path, after)?))
             }
             "triggered_tags" => {
@@ -201,7 +202,7 @@ impl Writer {
         let regex = regex_literal(pattern);
         let control = self.marks.control_in(after.text()).unwrap_or(after.text().len());
         let (near, far) = after.text().split_at(control);
-        let far = self.marks.written(far);
+        let far = self.marks.to_end(far);
         match near {
             "" => Ok(format!("{} {far}", self.rule("", &regex))),
             near => Ok(format!("{} {far}", self.rule("[lazy]", &format!("{regex} {}", quoted(near))))),
@@ -233,7 +234,7 @@ impl Writer {
                 Some(map) if was_begun && kind(element, "tag") => {
                     all.push(self.after_begin(map, &path, &behind)?);
                 }
-                Some(_) if was_begun => all.push(self.marks.written(behind.text())),
+                Some(_) if was_begun => all.push(self.marks.to_end(behind.text())),
                 _ => all.push(self.format(element, &path, &behind)?),
             }
         }
@@ -262,7 +263,7 @@ impl Writer {
                 "" => self.format(content, &content_path, after)?,
                 end => {
                     let inner = self.format(content, &content_path, &After::Text(end.to_owned()))?;
-                    format!("{inner} {}", self.marks.written(after.text()))
+                    format!("{inner} {}", self.marks.to_end(after.text()))
                 }
             });
         }
@@ -295,8 +296,8 @@ impl Writer {
             };
             let rest = self.after_begin(map, path, &last)?;
             let rest = self.rule("", &rest);
-            direct.push(format!("{} {rest}", self.marks.written(begin)));
-            behind[i].push(format!("{} {rest}", self.marks.written(&begin[triggers[i].len()..])));
+            direct.push(format!("{} {rest}", self.marks.to_end(begin)));
+            behind[i].push(format!("{} {rest}", self.marks.to_end(&begin[triggers[i].len()..])));
         }
         let mut found = Vec::new();
         for (trigger, behind) in triggers.iter().zip(&behind) {
@@ -329,7 +330,7 @@ impl Writer {
         path: &str,
         after: &After,
     ) -> Result<String, GrammarError> {
-        let separator = self.marks.written(text(map, "separator", path)?);
+        let separator = self.marks.to_end(text(map, "separator", path)?);
         let (at_least_one, once) = (flag(map, "at_least_one", path)?, flag(map, "stop_after_first", path)?);
         let mut all = Vec::new();
         for (i, tag) in list(map, "tags", path)?.iter().enumerate() {
@@ -337,7 +338,7 @@ impl Writer {
         }
         let tag = self.rule("", &all.join(" | "));
         let tags = if once { tag } else { format!("{tag} ({separator} {tag})*") };
-        let then = self.marks.written(after.text());
+        let then = self.marks.to_end(after.text());
         Ok(if at_least_one { format!("{tags} {then}") } else { format!("({tags})? {then}") })
     }
 }

@@ -120,7 +120,7 @@ impl Reply {
     /// The end: what was held back is told, if it did not become a stop string.
     ///
     /// # Errors
-    /// It did not end well.
+    /// The answer failed, was cancelled or took too long.
     pub fn finish(&mut self, finish: Finish, delta: &mut Delta) -> Result<Ending, ReplyError> {
         let is_token = finish == Finish::Stop;
         let is_length = match finish {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inferno_engine::{Distribution, Logprobs};
-use inferno_grammar::ReasoningRules;
+use inferno_grammar::{ReasoningCase, ReasoningRules};
 use inferno_text::{
     ChatRenderer, RenderOptions, Rendered, RenderedPart, ReplyFormat, ReplyStart, Stopped, Tokenizer,
 };
@@ -166,15 +166,16 @@ impl Conversation {
     pub(crate) fn reasoning(&self, options: &Options, app: &App) -> Option<Arc<ReasoningRules>> {
         let marks = app.text.template.renderer()?.profile().reply.reasoning.as_ref()?;
         let in_reasoning = options.reply.start.in_reasoning;
-        // A model that opens its reasoning itself does so before a form where it was told to reason, and is held to the form
-        // from the first token on where it was not.
         let budget = self.thinking.budget;
-        let is_told = self.thinking.enabled == Some(true) || budget.is_some_and(|budget| budget > 0);
         let knows = app.card.template.as_ref().is_some_and(|source| source.contains(marks.end.trim()));
-        let may_open = knows && is_told && !self.continues;
-        let is_wanted = options.grammar.is_some() || budget.is_some();
-        let is_possible = in_reasoning || may_open || budget == Some(0);
-        (is_wanted && is_possible).then(|| {
+        let case = ReasoningCase {
+            in_reasoning,
+            can_open: knows && !self.continues,
+            is_enabled: self.thinking.enabled,
+            budget,
+            has_grammar: options.grammar.is_some(),
+        };
+        case.needs_rules().then(|| {
             Arc::new(ReasoningRules::new(Arc::clone(&app.text.tokenizer), marks, in_reasoning, budget))
         })
     }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use inferno_grammar::{CallRules, Compiled, Compiler, CompilerLimits, GrammarError, GrammarSource, Tool};
+use inferno_grammar::{
+    CallChoice, CallRules, Compiled, Compiler, CompilerLimits, GrammarError, GrammarSource, Tool,
+};
+use inferno_text::{ReplyFormat, Tokenizer};
 
 use crate::app::App;
 use crate::body::Reading;
@@ -23,42 +26,57 @@ pub(crate) async fn compile(
     tools: Option<&Tools>,
     options: &Options,
 ) -> Result<Option<Arc<Compiled>>, ApiError> {
-    let tools = tools.cloned();
-    let Some(asked) = asked(app, structure, tools)? else { return Ok(None) };
-    check_ends(&asked.0.param, options)?;
-    let (compiler, tokenizer) = (Arc::clone(&app.compiler), Arc::clone(&app.text.tokenizer));
-    let work = move || {
-        let compiler = compiler.get_or_init(|| Compiler::new(tokenizer, CompilerLimits::default()));
-        compiler.compile(&asked.0.source).map_err(|error| refused(compiler, &asked, &error))
+    let tools = tools.filter(|tools| !tools.callable.is_empty()).cloned();
+    check_alone(structure.as_ref(), tools.as_ref())?;
+    let Some(param) = tools.as_ref().map(|_| "tools").or(structure.as_ref().map(|s| s.param.as_str())) else {
+        return Ok(None);
     };
-    reading.compile(app, work).await.map(Some)
+    check_ends(param, options)?;
+    let (compiler, tokenizer) = (Arc::clone(&app.compiler), Arc::clone(&app.text.tokenizer));
+    let format = Arc::clone(&app.replies.format);
+    let work = move || {
+        let compiler =
+            compiler.get_or_init(|| Compiler::new(Arc::clone(&tokenizer), CompilerLimits::default()));
+        let Some(asked) = asked(structure, tools, &format, &tokenizer) else { return Ok(None) };
+        compiler.compile(&asked.0.source).map(Some).map_err(|error| refused(compiler, &asked, &error))
+    };
+    reading.compile(app, work).await
 }
 
 /// A structure, and the tools that it is made of.
 type Asked = (Structure, Option<Tools>);
 
-fn asked(app: &App, structure: Option<Structure>, tools: Option<Tools>) -> Result<Option<Asked>, ApiError> {
-    let Some(tools) = tools else { return Ok(structure.map(|structure| (structure, None))) };
+/// The grammar of calls where there are tools, else the structure.
+fn asked(
+    structure: Option<Structure>,
+    tools: Option<Tools>,
+    format: &ReplyFormat,
+    tokenizer: &Tokenizer,
+) -> Option<Asked> {
+    let Some(tools) = tools else { return Some((structure?, None)) };
+    // Reasoning that the prompt has opened ends before the grammar begins: see `Reasoned`.
     let rules = CallRules {
         tools: &tools.callable,
         choice: tools.choice,
         parallel: tools.parallel,
         in_reasoning: false,
     };
-    let format = app.text.template.renderer().map(|renderer| renderer.profile().reply.clone());
-    let source = rules.grammar(&format.unwrap_or_default(), &app.text.tokenizer);
-    // An answer that must be a call has no text to which a form could apply.
-    if let Some(structure) = structure
-        && tools.choice == inferno_grammar::CallChoice::Auto
-    {
-        let param = structure.param;
-        let message = format!(
-            "`{param}` and `tools` are both there: set `tool_choice` to \"none\" for an answer of that form, or to \
-             \"required\" for a call"
-        );
-        return Err(ApiError::invalid(param, message));
+    let source = rules.grammar(format, tokenizer)?;
+    Some((Structure { source, param: "tools".into() }, Some(tools)))
+}
+
+/// An answer that must be a call has no text to which a form could apply; one that may be a call is of one form or the other.
+fn check_alone(structure: Option<&Structure>, tools: Option<&Tools>) -> Result<(), ApiError> {
+    match (structure, tools) {
+        (Some(Structure { param, .. }), Some(tools)) if tools.choice == CallChoice::Auto => {
+            let message = format!(
+                "`{param}` and `tools` are both there: set `tool_choice` to \"none\" for an answer of that form, or to \
+                 \"required\" for a call"
+            );
+            Err(ApiError::invalid(param.clone(), message))
+        }
+        _ => Ok(()),
     }
-    Ok(source.map(|source| (Structure { source, param: "tools".into() }, Some(tools))))
 }
 
 /// A grammar says where an answer ends, and which tokens may come.

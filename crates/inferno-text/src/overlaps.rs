@@ -13,7 +13,7 @@ const LONGEST_TAIL: usize = 20;
 
 impl Tokenizer {
     /// Tokens in which `text` begins, by id, each with the tokens that complete it: none where a token has all of it. A tail
-    /// that would begin within a character is left out, and one is cut at 20 tokens.
+    /// that begins within a character is left out, and a tail has at most 20 tokens.
     ///
     /// Source: `get_overlapping_token_sequences` of llama.cpp and koboldcpp.
     pub fn overlaps(&self, text: &str) -> Vec<(u32, Vec<u32>)> {

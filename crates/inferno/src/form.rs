@@ -1,12 +1,13 @@
 //! Tools, reasoning and the form of answers, as the flags of `run` and `chat` ask for them.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use inferno_engine::Grammar;
 use inferno_grammar::{
-    CallChoice, CallRules, Compiler, CompilerLimits, GrammarSource, Reasoned, ReasoningRules, Tool,
+    CallChoice, CallRules, Compiler, CompilerLimits, GrammarSource, Reasoned, ReasoningCase, ReasoningRules,
+    Tool,
 };
 use inferno_server::{for_template, read_tools};
 use inferno_text::{
@@ -34,6 +35,8 @@ pub(crate) struct Form {
     format: Option<ReplyFormat>,
     /// Whether the template knows of the model's marks of reasoning.
     knows_reasoning: bool,
+    /// Kept from answer to answer: it reads the vocabulary once.
+    compiler: OnceLock<Compiler>,
 }
 
 impl Form {
@@ -60,7 +63,16 @@ impl Form {
         if thinks == Some(false) && !has_switch {
             budget = Some(0);
         }
-        Ok(Form { shown, tools, source: answer(args)?, thinks, budget, format, knows_reasoning })
+        Ok(Form {
+            shown,
+            tools,
+            source: answer(args)?,
+            thinks,
+            budget,
+            format,
+            knows_reasoning,
+            compiler: OnceLock::new(),
+        })
     }
 
     /// A conversation as the prompt of the next answer.
@@ -132,17 +144,20 @@ impl Form {
         let compiled = match self.source.as_ref().or(calls.as_ref()) {
             None => None,
             Some(source) => {
-                let compiler = Compiler::new(Arc::clone(tokenizer), CompilerLimits::default());
+                let new = || Compiler::new(Arc::clone(tokenizer), CompilerLimits::default());
+                let compiler = self.compiler.get_or_init(new);
                 Some(compiler.compile(source).context("the form of the answer cannot be kept")?)
             }
         };
-        // As the server has it: a form holds from the first token on unless the model was told to reason.
-        let is_told = self.thinks == Some(true) || self.budget.is_some_and(|budget| budget > 0);
-        let may_open = self.knows_reasoning && is_told;
-        let is_wanted = compiled.is_some() || self.budget.is_some();
-        let is_possible = start.in_reasoning || may_open || self.budget == Some(0);
+        let case = ReasoningCase {
+            in_reasoning: start.in_reasoning,
+            can_open: self.knows_reasoning,
+            is_enabled: self.thinks,
+            budget: self.budget,
+            has_grammar: compiled.is_some(),
+        };
         let marks = self.format.as_ref().and_then(|format| format.reasoning.as_ref());
-        let marks = marks.filter(|_| is_wanted && is_possible);
+        let marks = marks.filter(|_| case.needs_rules());
         let Some(marks) = marks else {
             let Some(compiled) = compiled else { return Ok(None) };
             check_fits(compiled.shortest(), max_tokens)?;

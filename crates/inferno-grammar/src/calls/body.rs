@@ -4,7 +4,8 @@ use inferno_text::{CallBody, TaggedCall};
 use serde_json::{Map, Value, json};
 
 use super::Tool;
-use super::lark::{Writer, quoted};
+use super::lark::Writer;
+use crate::marks::quoted;
 use crate::schema;
 
 /// Depth to which Gemma's own syntax follows a schema.

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use inferno_text::{CallBody, ReplyFormat, Special, TokenKind, Tokenizer};
-use serde_json::Value;
 
 use super::{CallChoice, CallRules};
+use crate::marks::{Marks, quoted};
 
 /// Any text. Control tokens are no text.
 const ANY: &str = "/(.|\\n)*/";
@@ -14,10 +14,8 @@ const ANY: &str = "/(.|\\n)*/";
 pub(super) struct Writer<'a> {
     pub(super) rules: &'a CallRules<'a>,
     pub(super) format: &'a ReplyFormat,
-    /// Control tokens that are marks, the longest text first.
-    tokens: Vec<(String, u32)>,
-    /// Tokens that end a generation.
-    ends: Vec<u32>,
+    /// Control tokens that are marks of the format.
+    marks: Marks,
     lark: String,
     n_rules: usize,
 }
@@ -32,10 +30,8 @@ impl<'a> Writer<'a> {
             [id] if tokenizer.token_kind(id) == Some(TokenKind::Control) => Some((text.to_owned(), id)),
             _ => None,
         };
-        let mut tokens: Vec<(String, u32)> = format.marks().into_iter().filter_map(token).collect();
-        tokens.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
-        let ends = tokenizer.end_of_generation().to_vec();
-        Writer { rules, format, tokens, ends, lark: String::new(), n_rules: 0 }
+        let marks = Marks::new(format.marks().into_iter().filter_map(token), tokenizer);
+        Writer { rules, format, marks, lark: String::new(), n_rules: 0 }
     }
 
     /// The grammar.
@@ -82,41 +78,14 @@ impl<'a> Writer<'a> {
     /// A text of the format: literals, and control tokens where its marks are some. A token that ends the generation is
     /// left out with all after it, as the answer ends there.
     pub(super) fn mark(&self, text: &str) -> String {
-        self.written(text, &self.ends)
-    }
-
-    fn written(&self, text: &str, ends: &[u32]) -> String {
-        let mut items = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(c) = rest.chars().next() {
-            match self.tokens.iter().find(|(mark, _)| rest.starts_with(mark.as_str())) {
-                Some((_, id)) if ends.contains(id) => break,
-                Some((mark, id)) => {
-                    if !literal.is_empty() {
-                        items.push(quoted(&std::mem::take(&mut literal)));
-                    }
-                    items.push(format!("<[{id}]>"));
-                    rest = &rest[mark.len()..];
-                }
-                None => {
-                    literal.push(c);
-                    rest = &rest[c.len_utf8()..];
-                }
-            }
-        }
-        if !literal.is_empty() {
-            items.push(quoted(&literal));
-        }
-        if items.is_empty() { "\"\"".to_owned() } else { items.join(" ") }
+        self.marks.to_end(text)
     }
 
     /// Any text up to `mark`, and the mark.
     pub(super) fn until(&mut self, mark: &str) -> String {
         // Before a control token any text may stand, so that what the mark has there needs no more.
-        let tokens = self.tokens.iter().filter_map(|(text, _)| mark.find(text.as_str()));
-        if let Some(start) = tokens.min() {
-            return format!("{ANY} {}", self.written(&mark[start..], &[]));
+        if let Some(start) = self.marks.control_in(mark) {
+            return format!("{ANY} {}", self.marks.whole(&mark[start..]));
         }
         self.named_rule(&format!("[suffix={}]", quoted(mark)), ANY)
     }
@@ -168,7 +137,7 @@ impl<'a> Writer<'a> {
     /// An answer in messages: reasoning and texts, and a call or a text at its end.
     fn harmony(&mut self, call: &str) -> String {
         // Its end mark ends messages, never the answer.
-        let next = self.written("<|end|><|start|>assistant", &[]);
+        let next = self.marks.whole("<|end|><|start|>assistant");
         let (channel, message) = (self.mark("<|channel|>"), self.mark("<|message|>"));
         let reasoning = format!("{channel} \"analysis\" {message} {ANY}");
         let first = if self.rules.in_reasoning { format!("{ANY} {next}") } else { quoted("") };
@@ -218,9 +187,4 @@ impl<'a> Writer<'a> {
         let first = self.mark(&first);
         format!("{open} {first_call} {first} {body} {end} {more} {close} {section_end}")
     }
-}
-
-/// A literal of Lark, whose strings are JSON's.
-pub(super) fn quoted(text: &str) -> String {
-    if text.is_empty() { "\"\"".to_owned() } else { Value::from(text).to_string() }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::error::ApiError;
 use crate::fields::expected_at;
 
-/// Who may speak. `developer` is the newer name of `system`.
+/// Roles of messages. `developer` is the newer name of `system`.
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
 /// Checks a message, and brings it into the form that templates know.

@@ -130,7 +130,7 @@ pub struct TaggedCall {
     /// Whether values stand on lines of their own, so that a line break on either side is not theirs.
     pub lines: bool,
     /// Text between an argument's name and its value that says whether the value is a string (`true`, `false`), around
-    /// which are `after_key` and this text. Empty where the format says nothing of types.
+    /// which are `after_key` and this text. Empty where the format states no types.
     pub after_type: String,
 }
 

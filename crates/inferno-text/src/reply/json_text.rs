@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 /// Follows a JSON value from its first character to its last.
 ///
-/// It counts brackets and knows strings, no more: a value with other faults is passed on as it is, and its reader says
-/// what is wrong with it. Line breaks and other control characters in strings, a common fault, are escaped.
+/// Only brackets and strings are followed: a value with other faults is passed on as it is, for its reader to refuse.
+/// Line breaks and other control characters in strings, a common fault, are escaped.
 #[derive(Debug, Default)]
 pub(super) struct JsonText {
     depth: u32,
