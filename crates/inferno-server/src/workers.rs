@@ -128,8 +128,8 @@ impl Drop for Leaver<'_> {
 }
 
 impl Workers {
-    /// Starts threads as they are needed, `most_threads` of them and two at least. `return_memory` gives freed memory
-    /// back to the system.
+    /// Starts a thread at once, so that there is one when memory ends, and others as they are needed: `most_threads` of them
+    /// and two at least. `return_memory` gives freed memory back to the system.
     pub(crate) fn new(name: &'static str, most_threads: usize, return_memory: fn()) -> Workers {
         let shared = Shared {
             name,
@@ -139,7 +139,10 @@ impl Workers {
             most_threads: most_threads.max(2),
             return_memory,
         };
-        Workers { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        // If it cannot be started now, the first request tries again and tells of it.
+        let _ = shared.start_thread(&mut shared.lock());
+        Workers { shared }
     }
 
     /// Does `work` of about `n_bytes` when it is the turn of `line`. Work whose client has left is not begun.
@@ -204,6 +207,13 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn start_thread(self: &Arc<Self>, queue: &mut Queue) -> std::io::Result<()> {
+        let shared = Arc::clone(self);
+        std::thread::Builder::new().name(self.name.into()).spawn(move || shared.work())?;
+        queue.n_threads += 1;
+        Ok(())
+    }
+
     fn submit(
         self: &Arc<Self>,
         line: Line,
@@ -213,14 +223,13 @@ impl Shared {
         let due = self.started.elapsed().as_micros() as u64 + n_bytes as u64;
         let mut queue = self.lock();
         if queue.n_threads < self.most_threads {
-            let shared = Arc::clone(self);
-            match std::thread::Builder::new().name(self.name.into()).spawn(move || shared.work()) {
-                Ok(_) => queue.n_threads += 1,
-                Err(_) if queue.n_threads > 0 => {}
-                Err(error) => {
+            match self.start_thread(&mut queue) {
+                Err(error) if queue.n_threads == 0 => {
                     let message = format!("cannot start a thread for the request: {error}");
                     return Err(ApiError::unavailable("out_of_threads", message, 1));
                 }
+                // Those that there are take the request.
+                Ok(()) | Err(_) => {}
             }
         }
         let number = queue.next_number;
