@@ -16,11 +16,17 @@ const ID: &str = "abcdef123";
 
 /// The format of the answers of a model with this template, and the form of arguments that it takes.
 pub(super) fn recognize(template: &ChatTemplate, source: &str) -> (ReplyFormat, ArgumentsForm) {
-    let mut probe =
-        Probe { template, arguments: template.profile.arguments, has_null_content: false, extra: Vec::new() };
+    let mut probe = Probe {
+        template,
+        is_usable: true,
+        arguments: template.profile.arguments,
+        has_null_content: false,
+        extra: Vec::new(),
+    };
     let user = || json!({ "role": "user", "content": "Hi" });
     let asked = probe.render(&[user()], true);
-    let prompt = asked.clone().unwrap_or_default();
+    probe.is_usable = asked.is_some();
+    let prompt = asked.unwrap_or_default();
     let mut read = None;
     let other = match probe.arguments {
         ArgumentsForm::Object => ArgumentsForm::Text,
@@ -80,6 +86,9 @@ pub(super) fn recognize(template: &ChatTemplate, source: &str) -> (ReplyFormat, 
 #[derive(Clone)]
 struct Probe<'t> {
     template: &'t ChatTemplate,
+    /// Whether the template takes the plainest conversation. If not, nothing more is tried: each failure may take all the
+    /// time that a template has.
+    is_usable: bool,
     arguments: ArgumentsForm,
     /// Whether calls stand in messages whose content is null.
     has_null_content: bool,
@@ -90,6 +99,9 @@ struct Probe<'t> {
 impl Probe<'_> {
     /// The prompt as text, control tokens included: with a tool, or without one where the template fails on it.
     fn render(&self, messages: &[Value], is_asked: bool) -> Option<String> {
+        if !self.is_usable {
+            return None;
+        }
         let properties = json!({ KEY: { "type": "string", "description": "Word" } });
         let parameters = json!({ "type": "object", "properties": properties, "required": [KEY] });
         let function = json!({ "name": NAME, "description": "Probes", "parameters": parameters });
