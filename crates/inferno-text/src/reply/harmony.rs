@@ -73,6 +73,9 @@ impl Harmony {
             _ => Kind::Text,
         };
         self.tell_body(kind, end, pieces);
+        // A header without a body.
+        let kind = if kind == Kind::Text { PieceKind::Text } else { PieceKind::Reasoning };
+        self.held.tell(kind, "", end, pieces);
         self.pos = end;
     }
 

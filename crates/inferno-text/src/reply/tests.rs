@@ -222,6 +222,7 @@ fn messages_of_harmony_are_told_apart() {
     check("Plain text < no mark", ("Plain text < no mark", "", &[]));
     check("<|channel|>analysis<|message|>Hm", ("", "Hm", &[]));
     check("<|channel|>fin", ("<|channel|>fin", "", &[]));
+    check("<|channel|>analysis<|message|>", ("", "", &[]));
 }
 
 /// Pieces of texts that models write, right and wrong.
@@ -243,7 +244,7 @@ fn fragments() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
     #[test]
     fn no_answer_is_lost_and_cuts_do_not_matter(
         text in fragments(), index in 0..known_calls().len(), in_reasoning: bool, has_tools: bool,

@@ -23,7 +23,7 @@ fn naive(dry: &Dry, tokens: &[u32], breakers: &[u32], token: u32) -> f32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn repetitions_are_those_of_the_naive_definition(
