@@ -5,9 +5,12 @@
 //! of the GGUF specification.
 
 mod families;
+mod ffns;
+mod heads;
 mod keys;
 mod read;
 mod rotations;
+mod windows;
 
 use crate::backend::KvType;
 pub use crate::ffn::{Activation, DenseShape, ExpertsShape, FfnShape, Routing};
