@@ -11,6 +11,9 @@ use toktrie::{TokTrie, TokenId};
 /// Tokens of the longest ending that is looked for.
 const LONGEST: usize = 2048;
 
+/// Where at most this many characters are allowed, each is tried for the end of the answer.
+const MOST_TRIED: usize = 12;
+
 /// Single characters that endings are made of, those preferred first: what closes stands in [`ClosingTokens`] by name.
 const FILLERS: &str =
     "01.-:@/TZ,{[ tfnaAbBcCdDeE23456789gGhHxX_=<>()+*#$%&'!?;|~^\\`\nijklmopqrsuvwyzIJKLMNOPQRSUVWY\t";
@@ -33,6 +36,35 @@ pub(crate) struct Walk {
     tokens: Arc<ClosingTokens>,
     /// Tokens of texts that strings of the grammar may have to hold.
     samples: Vec<Vec<TokenId>>,
+}
+
+/// The walk with [`FILLERS`] since something was closed.
+struct Fillers {
+    /// Times each was taken.
+    used: Vec<u32>,
+    /// Characters that were allowed where one was taken last.
+    were_allowed: Vec<usize>,
+}
+
+impl Fillers {
+    fn new(n: usize) -> Fillers {
+        Fillers { used: vec![0; n], were_allowed: Vec::new() }
+    }
+
+    fn reset(&mut self) {
+        self.used.fill(0);
+        self.were_allowed.clear();
+    }
+
+    /// Takes one of those `allowed`: the least used, so that a walk that needs a certain character comes to it, and of those
+    /// one that the last character has made possible, as it leads on where others may repeat.
+    fn preferred(&mut self, allowed: &[usize]) -> Option<usize> {
+        let key = |&i: &usize| (self.used[i], self.were_allowed.contains(&i));
+        let preferred = allowed.iter().copied().min_by_key(key)?;
+        self.used[preferred] += 1;
+        self.were_allowed = allowed.to_vec();
+        Some(preferred)
+    }
 }
 
 impl ClosingTokens {
@@ -68,7 +100,7 @@ impl Walk {
         // The copy shares the automata of terminals, which are caches.
         let mut parser = parser.clone();
         let most = tokens.len() + most.min(LONGEST);
-        let mut used = vec![0u32; self.tokens.fillers.len()];
+        let mut fillers = Fillers::new(self.tokens.fillers.len());
         loop {
             if parser.stopped() {
                 return parser.error_message().is_none() && tokens.len() <= most;
@@ -79,13 +111,13 @@ impl Walk {
             let n_before = tokens.len();
             tokens.extend(parser.compute_ff_tokens());
             if tokens.len() == n_before {
-                let is_fresh = used.iter().all(|&n| n == 0);
+                let is_fresh = fillers.used.iter().all(|&n| n == 0);
                 match self.samples.iter().find(|sample| is_fresh && self.fits(&mut parser, sample)) {
                     Some(sample) => {
                         tokens.extend(sample);
-                        used.fill(1);
+                        fillers.used.fill(1);
                     }
-                    None => match self.next(&mut parser, &mut used) {
+                    None => match self.next(&mut parser, &mut fillers) {
                         Some(token) => tokens.push(token),
                         None => return false,
                     },
@@ -109,37 +141,35 @@ impl Walk {
     }
 
     /// The preferred token where there is a choice.
-    fn next(&self, parser: &mut TokenParser, used: &mut [u32]) -> Option<TokenId> {
+    fn next(&self, parser: &mut TokenParser, fillers: &mut Fillers) -> Option<TokenId> {
         let mut takes = |token: Option<TokenId>| token.filter(|&t| parser.validate_token(t).unwrap_or(false));
         let quote = takes(self.tokens.quote);
         // Within a string a quote closes; elsewhere it opens one.
         if quote.is_some() && self.tokens.letters.iter().any(|&letter| takes(Some(letter)).is_some()) {
-            used.fill(0);
+            fillers.reset();
             return quote;
         }
         for closer in [self.tokens.brace, self.tokens.bracket] {
             if let Some(token) = takes(closer) {
-                used.fill(0);
+                fillers.reset();
                 return Some(token);
             }
         }
+        let allowed = |&i: &usize| takes(Some(self.tokens.fillers[i])).is_some();
+        let allowed: Vec<usize> = (0..fillers.used.len()).filter(allowed).collect();
         // A digit is the shortest value, then a string.
-        if used.first() == Some(&0)
-            && let Some(zero) = takes(self.tokens.fillers.first().copied())
-        {
-            used[0] = 1;
-            return Some(zero);
+        let is_value = fillers.used.first() == Some(&0) && allowed.first() == Some(&0);
+        if let Some(quote) = quote.filter(|_| !is_value) {
+            return Some(quote);
         }
-        if quote.is_some() {
-            return quote;
-        }
-        // The least used, so that a walk that needs a certain character comes to it.
-        let allowed = (0..used.len()).filter(|&i| takes(Some(self.tokens.fillers[i])).is_some());
-        match allowed.min_by_key(|&i| used[i]) {
-            Some(i) => {
-                used[i] += 1;
-                Some(self.tokens.fillers[i])
-            }
+        let ends = |&&i: &&usize| {
+            let mut parser = parser.clone();
+            take(&mut parser, &[self.tokens.fillers[i]]) && parser.is_accepting()
+        };
+        let few = if is_value || allowed.len() > MOST_TRIED { &[] } else { allowed.as_slice() };
+        let last = few.iter().find(ends);
+        match last.copied().or_else(|| fillers.preferred(&allowed)) {
+            Some(i) => Some(self.tokens.fillers[i]),
             None => self.first_allowed(parser),
         }
     }

@@ -120,6 +120,23 @@ fn a_shorter_limit_than_the_shortest_answer_is_known_before() {
 }
 
 #[test]
+fn the_shortest_answer_does_not_repeat_what_may_repeat() {
+    let walker = Walker::small();
+    for (regex, expected) in [
+        ("ab[0-9]+!", "ab0!"),
+        ("ab[0-9]+!!", "ab0!!"),
+        ("(x|y)*z", "z"),
+        ("a{3,}b", "aaab"),
+        ("[0-9]{2,}[.][0-9]+;", "00.0;"),
+        ("([a-z]+ )*[a-z]+\\.", "a."),
+    ] {
+        let compiled = walker.compile(&GrammarSource::Regex(regex.into())).unwrap();
+        // No more tokens than characters.
+        assert!(compiled.shortest() <= expected.len(), "{regex}: {}", compiled.shortest());
+    }
+}
+
+#[test]
 fn answers_to_real_schemas_end_whole() {
     let (Some(data), Some(tokenizer)) = (xtask::testing::data("schemas"), qwen3()) else { return };
     let walker = Walker::new(tokenizer);
