@@ -56,7 +56,8 @@ pub(super) fn read(fields: &mut Fields, settings: &Settings) -> Result<Option<To
         return Err(ApiError::invalid(name, format!("`{name}` has {n} tools, expected at most {most}")));
     }
     let (choice_name, choice) = choice(fields)?;
-    let parallel = fields.boolean("parallel_tool_calls")?.unwrap_or(true);
+    // An answer to `functions` has one call.
+    let parallel = fields.boolean("parallel_tool_calls")?.unwrap_or(true) && name == "tools";
     let mut shown = Vec::with_capacity(items.len());
     let mut all: Vec<Tool> = Vec::with_capacity(items.len());
     for (i, item) in items.into_iter().enumerate() {

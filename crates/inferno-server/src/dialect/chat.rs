@@ -1,9 +1,10 @@
 //! `/v1/chat/completions`: OpenAI's chat completions.
 //!
 //! - `logprobs.content` and `token_ids` have all tokens of a choice in order: those of reasoning, calls and marks too.
+//! - A request with the older `functions` gets its one call as `function_call`.
 //! - Reasoning has both names that clients read: `reasoning_content` and `reasoning`.
 
-use inferno_reply::{Delta, Ending, Part, PartKind, Shown};
+use inferno_reply::{Delta, Ending, FinishReason, Part, PartKind, Shown};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -17,7 +18,11 @@ use crate::wire::{ChatLogprobs, Label, More, Names, PromptLogprobs};
 
 /// Writes chat completions.
 #[derive(Debug)]
-pub(crate) struct ChatDialect(Envelope);
+pub(crate) struct ChatDialect {
+    envelope: Envelope,
+    /// The request has `functions`: a call is `function_call`.
+    has_functions: bool,
+}
 
 #[derive(Debug, Serialize)]
 struct Choice {
@@ -44,6 +49,8 @@ struct Message {
     reasoning: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<Call>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<Function>,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,6 +93,8 @@ struct ChatDelta<'a> {
     reasoning: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_calls: Option<[CallDelta<'a>; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<FunctionDelta<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -109,7 +118,7 @@ struct FunctionDelta<'a> {
 impl ChatDialect {
     fn part(&mut self, answer: &Generation, choice: usize, part: &Part, out: &mut Vec<u8>) {
         let options = answer.options();
-        self.0.told(choice).n_tokens += part.tokens.len();
+        self.envelope.told(choice).n_tokens += part.tokens.len();
         let hides = part.kind == PartKind::Reasoning && options.reply.hides_reasoning;
         let text = if hides { "" } else { &*part.text };
         // Tokens without text, as the one that ends an answer, are worth an event only to clients that count tokens.
@@ -126,39 +135,47 @@ impl ChatDialect {
                 ChatDelta { reasoning_content: Some(text), reasoning: Some(text), ..ChatDelta::default() }
             }
             PartKind::Text | PartKind::Reasoning => ChatDelta { content: Some(text), ..ChatDelta::default() },
-            PartKind::ToolCall { index, id, name } => CallDelta {
-                index: *index,
-                id: Some(id),
-                r#type: Some("function"),
-                function: FunctionDelta { name: Some(name), arguments: text },
+            PartKind::ToolCall { index, id, name } => {
+                let function = FunctionDelta { name: Some(name), arguments: text };
+                self.call(CallDelta { index: *index, id: Some(id), r#type: Some("function"), function })
             }
-            .into(),
-            PartKind::Arguments { index } => CallDelta {
-                index: *index,
-                id: None,
-                r#type: None,
-                function: FunctionDelta { name: None, arguments: text },
+            PartKind::Arguments { index } => {
+                let function = FunctionDelta { name: None, arguments: text };
+                self.call(CallDelta { index: *index, id: None, r#type: None, function })
             }
-            .into(),
         };
         let part = ChunkChoice { logprobs, token_ids, ..ChunkChoice::new(choice, delta) };
         self.chunk(answer, part, More::default(), out);
     }
 
+    fn call<'a>(&self, call: CallDelta<'a>) -> ChatDelta<'a> {
+        match self.has_functions {
+            true => ChatDelta { function_call: Some(call.function), ..ChatDelta::default() },
+            false => ChatDelta { tool_calls: Some([call]), ..ChatDelta::default() },
+        }
+    }
+
+    fn finish_reason(&self, ending: &Ending) -> &'static str {
+        match ending.reason {
+            FinishReason::ToolCalls if self.has_functions => "function_call",
+            reason => reason.as_str(),
+        }
+    }
+
     fn chunk(&mut self, answer: &Generation, choice: ChunkChoice<'_>, more: More, out: &mut Vec<u8>) {
         // vLLM has the prompt's tokens in the first event of a chat.
-        let tells = answer.options().return_token_ids && !self.0.told(0).has_prompt;
-        self.0.told(0).has_prompt = true;
+        let tells = answer.options().return_token_ids && !self.envelope.told(0).has_prompt;
+        self.envelope.told(0).has_prompt = true;
         let prompt = tells.then(|| answer.prompt_tokens(0));
         // As llama.cpp has it: nothing has taken any time before the first token.
-        let more = if choice.delta.role.is_some() { more } else { self.0.timed(answer, more) };
-        self.0.event(prompt.map(Some), &[choice], self.0.usage(answer), more, out);
+        let more = if choice.delta.role.is_some() { more } else { self.envelope.timed(answer, more) };
+        self.envelope.event(prompt.map(Some), &[choice], self.envelope.usage(answer), more, out);
     }
 }
 
 impl Dialect for ChatDialect {
     fn id(&self) -> &str {
-        &self.0.label.id
+        &self.envelope.label.id
     }
 
     /// Every choice appears once, in order: clients that count on it add new ones to the end of a list.
@@ -175,7 +192,7 @@ impl Dialect for ChatDialect {
 
     fn prompt(&mut self, answer: &Generation, news: &PromptNews, out: &mut Vec<u8>) {
         if let PromptNews::Progress { prompt_idx, n_done } = *news {
-            self.0.progress::<ChunkChoice<'_>>(answer, prompt_idx, n_done, out);
+            self.envelope.progress::<ChunkChoice<'_>>(answer, prompt_idx, n_done, out);
         }
     }
 
@@ -191,20 +208,20 @@ impl Dialect for ChatDialect {
             self.part(answer, choice, part, out);
         }
         if let Some(ending) = ending {
-            self.0.told(choice).n_tokens = answer.n_tokens(choice);
+            self.envelope.told(choice).n_tokens = answer.n_tokens(choice);
             let last = ChunkChoice {
-                finish_reason: Some(ending.reason.as_str()),
+                finish_reason: Some(self.finish_reason(ending)),
                 stop_reason: Some(stop_reason(ending)),
                 closed_early: ending.closed_early,
                 ..ChunkChoice::new(choice, ChatDelta::default())
             };
-            let more = self.0.end_of_choice(answer);
+            let more = self.envelope.end_of_choice(answer);
             self.chunk(answer, last, more, out);
         }
     }
 
     fn end(&mut self, answer: &Generation, out: &mut Vec<u8>) {
-        self.0.end::<ChunkChoice<'_>>(answer, out);
+        self.envelope.end::<ChunkChoice<'_>>(answer, out);
     }
 
     fn whole(&mut self, answer: &Generation, mut choices: Vec<Whole>) -> Vec<u8> {
@@ -217,8 +234,8 @@ impl Dialect for ChatDialect {
             index,
             logprobs: options.sampling.logprobs.map(|_| ChatLogprobs::new(tokens(&delta), names)),
             token_ids: options.return_token_ids.then(|| ids(tokens(&delta)).collect()),
-            message: Message::new(delta, options.reply.hides_reasoning),
-            finish_reason: ending.reason.as_str(),
+            message: Message::new(delta, options.reply.hides_reasoning, self.has_functions),
+            finish_reason: self.finish_reason(&ending),
             stop_reason: stop_reason(&ending),
             closed_early: ending.closed_early,
         };
@@ -227,7 +244,7 @@ impl Dialect for ChatDialect {
         let prompt_logprobs = options
             .prompt_logprobs
             .map(|top| PromptLogprobs::new(answer.prompt_tokens(0), &scores, top, names));
-        self.0.whole("chat.completion", answer, (Some(prompt), prompt_logprobs), &choices)
+        self.envelope.whole("chat.completion", answer, (Some(prompt), prompt_logprobs), &choices)
     }
 
     fn fail(&self, error: &ApiError, out: &mut Vec<u8>) {
@@ -239,10 +256,9 @@ impl Reads<Chat> for ChatDialect {
     const ROUTE: &'static str = "/v1/chat/completions";
 
     fn read(body: Map<String, Value>, app: &App) -> Result<(Chat, ChatDialect), ApiError> {
-        Ok((
-            Chat::read(body, app)?,
-            ChatDialect(Envelope::new(Label::new(app, "chatcmpl-"), "chat.completion.chunk")),
-        ))
+        let has_functions = body.get("functions").is_some_and(|functions| !functions.is_null());
+        let envelope = Envelope::new(Label::new(app, "chatcmpl-"), "chat.completion.chunk");
+        Ok((Chat::read(body, app)?, ChatDialect { envelope, has_functions }))
     }
 
     fn error(error: &ApiError) -> Value {
@@ -252,7 +268,7 @@ impl Reads<Chat> for ChatDialect {
 
 impl Message {
     /// The parts of a choice, by kind.
-    fn new(delta: Delta, hides_reasoning: bool) -> Message {
+    fn new(delta: Delta, hides_reasoning: bool, has_functions: bool) -> Message {
         let (mut content, mut reasoning, mut tool_calls) = (String::new(), String::new(), Vec::<Call>::new());
         for Part { kind, text, .. } in delta.parts {
             match kind {
@@ -273,13 +289,16 @@ impl Message {
             }
         }
         let reasoning = Some(reasoning).filter(|text| !text.is_empty() && !hides_reasoning);
+        let content = Some(content).filter(|text| !text.is_empty() || tool_calls.is_empty());
+        let function_call = tool_calls.pop_if(|_| has_functions).map(|call| call.function);
         Message {
             role: "assistant",
-            content: Some(content).filter(|text| !text.is_empty() || tool_calls.is_empty()),
+            content,
             refusal: None,
             reasoning_content: reasoning.clone(),
             reasoning,
             tool_calls,
+            function_call,
         }
     }
 }
@@ -296,12 +315,6 @@ impl<'a> ChunkChoice<'a> {
             token_ids: None,
             closed_early: false,
         }
-    }
-}
-
-impl<'a> From<CallDelta<'a>> for ChatDelta<'a> {
-    fn from(call: CallDelta<'a>) -> ChatDelta<'a> {
-        ChatDelta { tool_calls: Some([call]), ..ChatDelta::default() }
     }
 }
 

@@ -173,6 +173,33 @@ fn a_call_that_must_come_comes_and_fits_its_schema() {
 }
 
 #[test]
+fn functions_are_answered_with_the_older_function_call() {
+    let server = start(Settings::default());
+    let function = tool("f", &json!({ "type": "boolean" }))["function"].clone();
+    let mut members = json!({
+        "functions": [function], "function_call": { "name": "f" }, "logit_bias": { (think(&server)): false },
+    });
+    let whole = server.post(CHAT, &body(CHAT, &members)).json();
+    let choice = &whole["choices"][0];
+    assert_eq!(
+        (&choice["finish_reason"], choice["message"].get("tool_calls")),
+        (&json!("function_call"), None)
+    );
+    let call = &choice["message"]["function_call"];
+    let arguments: Value = serde_json::from_str(call["arguments"].as_str().unwrap()).unwrap();
+    assert!(call["name"] == "f" && arguments["a"].is_boolean(), "{whole}");
+
+    members["stream"] = json!(true);
+    let events = server.post(CHAT, &body(CHAT, &members)).events();
+    let deltas = || events.iter().filter_map(|event| event["choices"][0]["delta"].get("function_call"));
+    let names: Vec<&Value> = deltas().filter_map(|delta| delta.get("name")).collect();
+    let streamed: String = deltas().filter_map(|delta| delta["arguments"].as_str()).collect();
+    assert_eq!((names, streamed.as_str()), (vec![&json!("f")], call["arguments"].as_str().unwrap()));
+    let reasons = events.iter().filter_map(|event| event["choices"][0]["finish_reason"].as_str());
+    assert_eq!(reasons.collect::<Vec<_>>(), ["function_call"]);
+}
+
+#[test]
 fn a_tool_whose_schema_cannot_be_kept_is_named() {
     let server = start(Settings::default());
     let tools = json!([tool("f", &json!({})), tool("g", &json!({ "$ref": "#/nowhere" }))]);
