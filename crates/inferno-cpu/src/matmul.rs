@@ -45,7 +45,7 @@ struct Scratch {
     wide: Wide,
 }
 
-/// Panels of 4-bit and 6-bit weights, unpacked for many rows.
+/// Panels of narrow weights, unpacked for many rows.
 #[derive(Default)]
 struct Wide {
     quants: Vec<u8>,
@@ -127,7 +127,7 @@ impl Inputs {
         // Few rows read the weights once, from memory; many find part of them in the nearest cache.
         let many = groups.len() > 1;
         let chunk_len = if many { CHUNK_LEN } else { self.cols.max(1) };
-        let widen = many && matches!(weight.layout, Layout::Q4 | Layout::Q4K | Layout::Q6K);
+        let widen = many && weight.layout.is_narrow();
         SCRATCH.with_borrow_mut(|Scratch { sums, wide }| {
             for first in panels.clone().step_by(PANELS_AT_ONCE) {
                 let now = first..panels.end.min(first + PANELS_AT_ONCE);

@@ -5,6 +5,7 @@
 //! floats      [input][16 outputs]
 //! integers    [block of 32 inputs][4 inputs at a time][16 outputs][4 inputs]     64 bytes a row of this drawing
 //! 4 bits      the same order, two such rows in the low and high halves of one
+//! MXFP4       the low halves of a row are inputs 4i..4i + 4, the high ones 16 + 4i..16 + 4i + 4, as in the file
 //! ```
 //!
 //! A panel's quants lie end to end, and so do its scales in a plane of their own.
@@ -38,6 +39,8 @@ pub(crate) enum Layout {
     Q8,
     /// Nibbles, a scale in half precision for 32.
     Q4,
+    /// Codes of E2M1, a power of two for 32 as its E8M0 byte.
+    Mx4,
     /// Nibbles above a minimum; Q4_K's scales, a byte each.
     Q4K,
     /// Nibbles and two bits; Q6_K's scales.
@@ -92,6 +95,7 @@ impl Layout {
             DType::BF16 => Layout::Bf16,
             DType::Q8_0 => Layout::Q8,
             DType::Q4_0 => Layout::Q4,
+            DType::MXFP4 => Layout::Mx4,
             DType::Q4_K => Layout::Q4K,
             DType::Q6_K => Layout::Q6K,
             other => Layout::wide(other),
@@ -108,6 +112,11 @@ impl Layout {
         !matches!(self, Layout::F32 | Layout::F16 | Layout::Bf16)
     }
 
+    /// Are weights stored in less than a byte each? Many rows are multiplied with an unpacked copy of them.
+    pub(crate) fn is_narrow(self) -> bool {
+        matches!(self, Layout::Q4 | Layout::Mx4 | Layout::Q4K | Layout::Q6K)
+    }
+
     /// Inputs that a unit of quants and one of scales stand for, and the bytes of both units for a panel.
     fn unit(self) -> (usize, usize, usize) {
         match self {
@@ -115,6 +124,7 @@ impl Layout {
             Layout::F16 | Layout::Bf16 => (1, 2 * PANEL, 0),
             Layout::Q8 => (32, size_of::<Bytes>(), 2 * PANEL),
             Layout::Q4 => (32, size_of::<Nibbles>(), 2 * PANEL),
+            Layout::Mx4 => (32, size_of::<Nibbles>(), PANEL),
             Layout::Q4K => (256, 8 * size_of::<Nibbles>(), size_of::<ScalesQ4K>()),
             Layout::Q6K => (256, size_of::<SixBits>(), size_of::<ScalesQ6K>()),
             Layout::Wide { run16, min } => {

@@ -47,6 +47,8 @@ pub(crate) trait Simd: Copy {
     fn store_f16(self, out: &mut [u16; LANES], x: Self::F);
     /// From the upper halves of f32.
     fn load_bf16(self, x: &[u16; LANES]) -> Self::F;
+    /// `2^(e - 128)`: half of what a byte of E8M0 stands for, as weights of E2M1 are stored doubled.
+    fn load_e8m0(self, x: &[u8; LANES]) -> Self::F;
     fn load_i8(self, x: &[i8; LANES]) -> Self::F;
     fn load_u8(self, x: &[u8; LANES]) -> Self::F;
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
@@ -87,6 +89,8 @@ pub(crate) trait Simd: Copy {
     fn high_nibbles(self, x: Self::B) -> Self::B;
     /// Bits 2i and 2i + 1 of every byte, in the places of bits 4 and 5.
     fn crumbs(self, x: Self::B, i: usize) -> Self::B;
+    /// Entries of a table; the bytes of `x` are from 0 to 15.
+    fn look_up(self, table: &[u8; 16], x: Self::B) -> Self::B;
     fn or(self, a: Self::B, b: Self::B) -> Self::B;
     /// Wrapping.
     fn add_bytes(self, a: Self::B, b: u8) -> Self::B;

@@ -25,5 +25,5 @@ pub use error::{FileName, FormatError};
 pub use foreign::Foreign;
 pub use gguf::{Gguf, TensorEntry};
 pub use metadata::{Array, ByteStrings, Metadata, MetadataError, Strings, Value};
-pub use quant::{Block32, QuantError, dequantize, quantize, unpack_row};
+pub use quant::{Block32, E2M1_DOUBLED, QuantError, dequantize, quantize, unpack_row};
 pub use writer::{GgufWriter, NewTensor, WriteError};

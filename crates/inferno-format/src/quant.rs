@@ -10,6 +10,7 @@ mod quantize;
 mod unpack;
 
 pub use quantize::quantize;
+pub use unpack::E2M1_DOUBLED;
 
 use half::{bf16, f16};
 

@@ -93,7 +93,3 @@ fn to_f16(x: f32) -> u32 {
     let tie = 1u << (shift - 1u);
     return sign | (units + select(0u, 1u, rest > tie || (rest == tie && (units & 1u) == 1u)));
 }
-
-fn from_bf16(bits: u32) -> f32 {
-    return bitcast<f32>(bits << 16u);
-}

@@ -522,7 +522,7 @@ impl Text {
                 self.files(&[file!("formats/scales")]);
                 self.files(&[match scales {
                     Scales::F16 => file!("formats/scale_f16"),
-                    Scales::Bf16 => file!("formats/scale_bf16"),
+                    Scales::E8m0 => file!("formats/scale_e8m0"),
                     Scales::AndMinimum => file!("formats/scale_and_minimum"),
                     Scales::KMinimum => file!("formats/scale_k_minimum"),
                     Scales::KHalves => file!("formats/scale_k_halves"),

@@ -9,7 +9,7 @@
 //! `kernels/formats/` has the other side of every plane.
 
 use half::f16;
-use inferno_format::{Block32, DType};
+use inferno_format::{Block32, DType, E2M1_DOUBLED};
 
 /// Outputs in a panel.
 pub(crate) const PANEL: usize = 8;
@@ -60,8 +60,8 @@ pub(crate) enum Quants {
 pub(crate) enum Scales {
     /// In half precision.
     F16,
-    /// A power of two, the upper half of an f32.
-    Bf16,
+    /// A power of two as a byte of E8M0: half of that, as the quants are stored doubled.
+    E8m0,
     /// With what is added, in half precision both.
     AndMinimum,
     /// Bytes of scale and minimum, their units for 256 weights.
@@ -74,8 +74,6 @@ pub(crate) enum Scales {
 
 /// `kvalues_iq4nl` of ggml.
 const IQ4: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
-/// `kvalues_mxfp4` of ggml.
-const E2M1: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 impl Layout {
     /// The layout of a type; `None` if there is none.
@@ -97,7 +95,7 @@ impl Layout {
             DType::Q6_K => integers(Quants::NibblesAndCrumbs, Scales::KHalves, 32),
             DType::IQ4_NL => integers(Quants::Codebook(&IQ4), Scales::F16, 0),
             DType::IQ4_XS => integers(Quants::Codebook(&IQ4), Scales::KHalves, 0),
-            DType::MXFP4 => integers(Quants::Codebook(&E2M1), Scales::Bf16, 0),
+            DType::MXFP4 => integers(Quants::Codebook(&E2M1_DOUBLED), Scales::E8m0, 0),
             _ => return None,
         })
     }
@@ -132,10 +130,11 @@ impl Quants {
 }
 
 impl Scales {
-    /// Vectors of the plane of 16 bits and of the plane of words.
+    /// Vectors of the plane of 8 or 16 bits and of the plane of words.
     fn planes(self, n_blocks: usize) -> (usize, usize) {
         match self {
-            Scales::F16 | Scales::Bf16 => (n_blocks, 0),
+            Scales::E8m0 => (n_blocks.div_ceil(2), 0),
+            Scales::F16 => (n_blocks, 0),
             Scales::AndMinimum => (0, 2 * n_blocks),
             _ => (n_blocks, 2 * n_blocks.div_ceil(8)),
         }
@@ -238,7 +237,10 @@ fn pack_scales(
     let [min, other_min] = block.min.map(u32::from);
     let (short, word) = match layout.scales {
         Scales::F16 => (half(block.d), None),
-        Scales::Bf16 => (block.d.to_bits() >> 16, None),
+        Scales::E8m0 => {
+            panel[4 * start + 2 * b + lane / 4] |= e8m0(block.d) << (8 * (lane % 4));
+            return;
+        }
         Scales::AndMinimum => (0, Some((b, half(block.d) | half(-block.dmin) << 16))),
         Scales::KMinimum => (scale | min << 8, Some((b / 8, half(block.d) | half(block.dmin) << 16))),
         Scales::KHalves => (scale | other_scale << 8, Some((b / 8, half(block.d)))),
@@ -252,5 +254,39 @@ fn pack_scales(
     }
     if let Some((unit, word)) = word {
         panel[4 * (start + n_halves + 2 * unit) + lane] = word;
+    }
+}
+
+/// The byte whose half is the power of two `d`.
+fn e8m0(d: f32) -> u32 {
+    match d.to_bits() {
+        // 2^-128 and 2^-127 are subnormal.
+        0x0020_0000 => 0,
+        0x0040_0000 => 1,
+        bits => (bits >> 23) + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use inferno_format::unpack_row;
+
+    use super::*;
+
+    #[test]
+    fn every_scale_of_mxfp4_is_its_byte() {
+        for e in 0..=u8::MAX {
+            let (mut bytes, mut blocks) = ([0x71; 17], Vec::new());
+            bytes[0] = e;
+            unpack_row(DType::MXFP4, &bytes, &mut blocks).unwrap();
+            assert_eq!(e8m0(blocks[0].d), u32::from(e));
+        }
+    }
+
+    #[test]
+    fn mxfp4_takes_as_much_as_in_the_file() {
+        let layout = Layout::of(DType::MXFP4).unwrap();
+        let n_blocks = 90;
+        assert_eq!(16 * layout.panel_len(BLOCK * n_blocks), PANEL * n_blocks * 17);
     }
 }

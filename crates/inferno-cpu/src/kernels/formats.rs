@@ -3,6 +3,7 @@
 #![allow(clippy::inline_always, reason = "each level needs a copy with its instructions")]
 
 use bytemuck::Pod;
+use inferno_format::E2M1_DOUBLED;
 
 use crate::packed::{Bytes, Nibbles, PANEL, ScalesQ4K, ScalesQ6K, SixBits};
 use crate::simd::Simd;
@@ -101,6 +102,33 @@ impl<S: Simd> Format<S> for Q4 {
     }
 }
 
+pub(super) struct Mx4;
+impl<S: Simd> Format<S> for Mx4 {
+    type Quants = Nibbles;
+    type Scales = [u8; PANEL];
+    type Unit = S::F;
+    const BLOCKS: usize = 1;
+
+    #[inline(always)]
+    fn unit(s: S, scales: &[u8; PANEL]) -> S::F {
+        s.load_e8m0(scales)
+    }
+    #[inline(always)]
+    fn block(s: S, quants: &Nibbles, _: &[u8; PANEL], d: S::F, _: usize) -> Block<S> {
+        let mut values = [0; 16];
+        for (value, code) in values.iter_mut().zip(E2M1_DOUBLED) {
+            *value = (code as u8).wrapping_add(S::BIAS);
+        }
+        let mut weights = [s.load_bytes(&quants[0]); 8];
+        for (i, x) in quants.iter().enumerate() {
+            let x = s.load_bytes(x);
+            weights[i] = s.look_up(&values, s.low_nibbles(x));
+            weights[4 + i] = s.look_up(&values, s.high_nibbles(x));
+        }
+        Block { weights, scale: [d; 2], min: [d; 2] }
+    }
+}
+
 pub(super) struct Q4K;
 impl<S: Simd> Format<S> for Q4K {
     type Quants = [Nibbles; 8];
@@ -186,6 +214,7 @@ macro_rules! with_format {
         match $layout {
             $crate::packed::Layout::Q8 => $f::<S, $crate::kernels::formats::Q8>($($arg),*),
             $crate::packed::Layout::Q4 => $f::<S, $crate::kernels::formats::Q4>($($arg),*),
+            $crate::packed::Layout::Mx4 => $f::<S, $crate::kernels::formats::Mx4>($($arg),*),
             $crate::packed::Layout::Q4K => $f::<S, $crate::kernels::formats::Q4K>($($arg),*),
             $crate::packed::Layout::Q6K => $f::<S, $crate::kernels::formats::Q6K>($($arg),*),
             $crate::packed::Layout::Wide { run16: false, min: false } => $f::<S, $crate::kernels::formats::Wide>($($arg),*),

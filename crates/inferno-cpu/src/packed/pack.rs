@@ -95,6 +95,9 @@ fn panel(
         Layout::Q8 => {
             q8(rows, row_bytes, bias, bytemuck::cast_slice_mut(quants), bytemuck::cast_slice_mut(scales));
         }
+        Layout::Mx4 => {
+            mx4(rows, row_bytes, bytemuck::cast_slice_mut(quants), bytemuck::cast_slice_mut(scales))
+        }
         _ => {
             let rows = rows.chunks_exact(row_bytes.max(1));
             let n_rows = rows.len();
@@ -151,6 +154,30 @@ fn q8(
                 for (out, fours) in quants.iter_mut().zip(transpose(rows)) {
                     out[lane..lane + FOURS].copy_from_slice(&fours);
                 }
+            }
+        }
+    }
+}
+
+/// MXFP4 as it comes: `e | 16 nibble pairs` a block.
+fn mx4(rows: &[u8], row_bytes: usize, quants: &mut [Nibbles], scales: &mut [[u8; PANEL]]) {
+    const BLOCK: usize = 17;
+    const FOURS: usize = 4;
+    let n_rows = rows.len() / row_bytes;
+    for (b, (quants, scales)) in quants.iter_mut().zip(scales).enumerate() {
+        for lane in (0..PANEL).step_by(FOURS) {
+            // Lanes past the last row repeat it.
+            let blocks: [&[u8; BLOCK]; FOURS] = std::array::from_fn(|i| {
+                let row = &rows[(lane + i).min(n_rows - 1) * row_bytes..];
+                row[b * BLOCK..].first_chunk().expect("a row is whole blocks")
+            });
+            let mut pairs = [[0; FOURS]; FOURS];
+            for ((pairs, block), scale) in pairs.iter_mut().zip(blocks).zip(&mut scales[lane..]) {
+                let bytes: &[u8; 16] = block[1..].first_chunk().expect("a block has 32 codes");
+                (*scale, *pairs) = (block[0], bytemuck::cast(*bytes));
+            }
+            for (out, pairs) in quants.iter_mut().zip(transpose(pairs)) {
+                out[4 * lane..][..4 * FOURS].copy_from_slice(bytemuck::cast_slice(&pairs));
             }
         }
     }
@@ -258,7 +285,9 @@ fn integers(
                 }
             }
         }
-        Layout::F32 | Layout::F16 | Layout::Bf16 | Layout::Q8 => unreachable!("packed without blocks"),
+        Layout::F32 | Layout::F16 | Layout::Bf16 | Layout::Q8 | Layout::Mx4 => {
+            unreachable!("packed without blocks")
+        }
     }
 }
 

@@ -119,6 +119,21 @@ macro_rules! level {
                 })
             }
             #[inline(always)]
+            fn load_e8m0(self, x: &[u8; LANES]) -> F {
+                op!({
+                    // The exponent of e - 1, or (e + 1) × 2^21 where that is larger: for 0 and 1, whose powers are
+                    // subnormal.
+                    let one = |x| {
+                        let (e, one) = (_mm256_cvtepu8_epi32(x), _mm256_set1_epi32(1));
+                        let normal = _mm256_slli_epi32(_mm256_sub_epi32(e, one), 23);
+                        let subnormal = _mm256_slli_epi32(_mm256_add_epi32(e, one), 21);
+                        _mm256_castsi256_ps(_mm256_max_epi32(normal, subnormal))
+                    };
+                    let x = _mm_loadu_si128(x.as_ptr().cast());
+                    Pair(one(x), one(_mm_srli_si128(x, 8)))
+                })
+            }
+            #[inline(always)]
             fn load_i8(self, x: &[i8; LANES]) -> F {
                 op!({
                     let x = _mm_loadu_si128(x.as_ptr().cast());
@@ -279,6 +294,13 @@ macro_rules! level {
                         _mm256_and_si256(shifted, mask)
                     };
                     Pair(one(x.0), one(x.1))
+                })
+            }
+            #[inline(always)]
+            fn look_up(self, table: &[u8; 16], x: I) -> I {
+                op!({
+                    let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+                    Pair(_mm256_shuffle_epi8(table, x.0), _mm256_shuffle_epi8(table, x.1))
                 })
             }
             #[inline(always)]

@@ -104,6 +104,17 @@ impl<const STORED_BIAS: u8> Simd for Avx512<STORED_BIAS> {
         })
     }
     #[inline(always)]
+    fn load_e8m0(self, x: &[u8; LANES]) -> __m512 {
+        op!({
+            // The exponent of e - 1, or (e + 1) × 2^21 where that is larger: for 0 and 1, whose powers are subnormal.
+            let e = _mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+            let one = _mm512_set1_epi32(1);
+            let normal = _mm512_slli_epi32(_mm512_sub_epi32(e, one), 23);
+            let subnormal = _mm512_slli_epi32(_mm512_add_epi32(e, one), 21);
+            _mm512_castsi512_ps(_mm512_max_epi32(normal, subnormal))
+        })
+    }
+    #[inline(always)]
     fn load_i8(self, x: &[i8; LANES]) -> __m512 {
         op!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()))))
     }
@@ -222,6 +233,10 @@ impl<const STORED_BIAS: u8> Simd for Avx512<STORED_BIAS> {
             };
             _mm512_and_si512(shifted, _mm512_set1_epi8(0x30))
         })
+    }
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], x: __m512i) -> __m512i {
+        op!(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), x))
     }
     #[inline(always)]
     fn or(self, a: __m512i, b: __m512i) -> __m512i {

@@ -130,6 +130,26 @@ impl Simd for Neon {
         })
     }
     #[inline(always)]
+    fn load_e8m0(self, x: &[u8; LANES]) -> F {
+        op!({
+            // The exponent of e - 1, or (e + 1) × 2^21 where that is larger: for 0 and 1, whose powers are subnormal.
+            let one = |x| {
+                let (e, one) = (vreinterpretq_s32_u32(vmovl_u16(x)), vdupq_n_s32(1));
+                let normal = vshlq_n_s32::<23>(vsubq_s32(e, one));
+                let subnormal = vshlq_n_s32::<21>(vaddq_s32(e, one));
+                vreinterpretq_f32_s32(vmaxq_s32(normal, subnormal))
+            };
+            let x = vld1q_u8(x.as_ptr());
+            let (low, high) = (vmovl_u8(vget_low_u8(x)), vmovl_high_u8(x));
+            Quad(
+                one(vget_low_u16(low)),
+                one(vget_high_u16(low)),
+                one(vget_low_u16(high)),
+                one(vget_high_u16(high)),
+            )
+        })
+    }
+    #[inline(always)]
     fn load_i8(self, x: &[i8; LANES]) -> F {
         op!({
             let x = vld1q_s8(x.as_ptr());
@@ -294,6 +314,14 @@ impl Simd for Neon {
                 };
                 vandq_u8(shifted, mask)
             };
+            Quad(one(x.0), one(x.1), one(x.2), one(x.3))
+        })
+    }
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], x: B) -> B {
+        op!({
+            let table = vld1q_u8(table.as_ptr());
+            let one = |x| vqtbl1q_u8(table, x);
             Quad(one(x.0), one(x.1), one(x.2), one(x.3))
         })
     }

@@ -43,6 +43,9 @@ impl Simd for Scalar {
     fn load_bf16(self, x: &[u16; LANES]) -> Self::F {
         map(*x, |x| f32::from_bits(u32::from(x) << 16))
     }
+    fn load_e8m0(self, x: &[u8; LANES]) -> Self::F {
+        map(*x, |e| f32::from_bits(if e < 2 { 0x0020_0000 << e } else { u32::from(e - 1) << 23 }))
+    }
     fn load_i8(self, x: &[i8; LANES]) -> Self::F {
         map(*x, f32::from)
     }
@@ -122,6 +125,9 @@ impl Simd for Scalar {
     }
     fn crumbs(self, x: Self::B, i: usize) -> Self::B {
         x.map(|x| (x >> (2 * i) & 3) << 4)
+    }
+    fn look_up(self, table: &[u8; 16], x: Self::B) -> Self::B {
+        x.map(|x| table[usize::from(x & 15)])
     }
     fn or(self, a: Self::B, b: Self::B) -> Self::B {
         std::array::from_fn(|i| a[i] | b[i])

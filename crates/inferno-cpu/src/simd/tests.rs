@@ -83,6 +83,7 @@ fn moves<S: Simd>(s: S, all: &mut Results) {
     floats("load_bf16", every_half().iter().map(|x| s.load_bf16(x)).collect());
     floats("load_i8", every_byte().iter().map(|x| s.load_i8(bytemuck::cast_ref(x))).collect());
     floats("load_u8", every_byte().iter().map(|x| s.load_u8(x)).collect());
+    floats("load_e8m0", every_byte().iter().map(|x| s.load_e8m0(x)).collect());
     floats("abs", operands().iter().map(|[x]| s.abs(s.load(x))).collect());
     floats("copysign", operands().iter().map(|[x, sign]| s.copysign(s.load(x), s.load(sign))).collect());
     floats("max", operands().iter().map(|[a, b]| s.max(s.load(a), s.load(b))).collect());
@@ -168,6 +169,8 @@ fn bytes<S: Simd>(s: S, all: &mut Results) {
     for i in 0..4 {
         list("crumbs", data.iter().map(|x| s.crumbs(s.load_bytes(x), i)).collect());
     }
+    let table = std::array::from_fn(|i| 0xA7 ^ (17 * i as u8));
+    list("look_up", data.iter().map(|x| s.look_up(&table, s.low_nibbles(s.load_bytes(x)))).collect());
     let pairs = data.iter().zip(data.iter().rev());
     list("or", pairs.map(|(a, b)| s.or(s.load_bytes(a), s.load_bytes(b))).collect());
     for b in [0, 1, 120, 128, 224, 255] {

@@ -3,7 +3,8 @@
 use std::num::NonZeroUsize;
 
 use inferno_cpu::{Cpu, Isa};
-use inferno_format::Gguf;
+use inferno_format::{DType, Gguf, dequantize};
+use inferno_model::backend::{Backend, DeviceMemory, HostTensor, Source};
 use inferno_model::conformance::{Precision, Promise, check, first_layers};
 
 const BITS: Promise = Promise { operations: Precision::Bits, attention: Precision::Bits };
@@ -58,4 +59,25 @@ fn avx512_gives_the_bits_of_the_reference() {
 #[test]
 fn amx_gives_the_bits_of_the_reference() {
     conforms(Isa::Amx);
+}
+
+/// Of the powers of two that MXFP4 scales by, two are subnormal, and the largest take its numbers to infinity.
+#[test]
+fn every_scale_and_code_of_mxfp4_is_exact() {
+    let row = |e| std::iter::once(e).chain((0..16).map(|code| code | (15 - code) << 4));
+    let bytes: Vec<u8> = (0..=u8::MAX).flat_map(row).collect();
+    let mut expected = vec![0.0; 256 * 32];
+    dequantize(DType::MXFP4, &bytes, &mut expected).unwrap();
+    for isa in Isa::available() {
+        let mut cpu = cpu(isa, 1);
+        let source = Source::Memory(&bytes);
+        let (name, dtype) = ("powers".into(), DType::MXFP4);
+        let table =
+            cpu.upload(&HostTensor { name, dtype, n_experts: 1, rows: 256, cols: 32, source }).unwrap();
+        let (mut out, mut found) = (cpu.buffer(32).unwrap(), Vec::new());
+        cpu.embed(&mut out, &table, &(0..256).collect::<Vec<_>>(), 1.0);
+        cpu.read(&out, &mut found).unwrap();
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert!(bits(&found) == bits(&expected), "{isa}");
+    }
 }

@@ -9,8 +9,8 @@ use crate::dtype::DType;
 
 /// Codebook of IQ4_NL and IQ4_XS (`kvalues_iq4nl`).
 const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
-/// Twice the values of E2M1, so that they are integers (`kvalues_mxfp4`).
-const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+/// The values of the codes of MXFP4's E2M1, doubled to make them integers (`kvalues_mxfp4`).
+pub const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// Appends the pieces of whole blocks.
 pub(super) fn blocks(dtype: DType, bytes: &[u8], out: &mut Vec<Block32>) {
@@ -66,7 +66,8 @@ fn iq4_nl(b: &[u8; 18]) -> Block32 {
 
 /// `e | 16 nibble pairs`, a power of two and E2M1 numbers
 fn mxfp4(b: &[u8; 17]) -> Block32 {
-    // Half of 2^(e - 127), as the codebook is doubled; the two smallest are subnormal.
+    // Half of 2^(e - 127), as the codebook is doubled; the two smallest are subnormal. 255, NaN in the OCP's
+    // specification of E8M0, is 2^128 in ggml and here.
     let bits = match b[0] {
         e @ 0..2 => 0x0020_0000 << e,
         e => u32::from(e - 1) << 23,

@@ -1,8 +1,0 @@
-// A scale that is a power of two: the upper half of an f32.
-
-const MINIMUMS = false;
-const HALVES = false;
-
-fn scales(panel: u32, block: u32, lane: u32) -> Scales {
-    return Scales(vec2(from_bf16(half_word(panel, block, lane))), vec2(0.0));
-}
