@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use inferno_format::dequantize;
 use inferno_model::architecture::Activation;
 use inferno_model::backend::{
     Activations, Attention, AttentionRule, Backend, DeviceMemory, Experts, HostTensor, KvShape, KvType,
@@ -39,7 +40,7 @@ pub struct Cpu {
 #[derive(Debug)]
 pub struct Weight {
     pub(crate) packed: Packed,
-    /// The numbers of a single row of floats: a norm's weight or a bias.
+    /// The numbers of a single row of floats, or of one per expert: a norm's weight or a bias.
     vector: Vec<f32>,
 }
 
@@ -99,7 +100,12 @@ impl Cpu {
 }
 
 impl Weight {
-    fn vector(&self) -> &[f32] {
+    /// The vector of one expert, `upload_vectors` having had one for each.
+    pub(crate) fn vector_of(&self, expert: usize) -> &[f32] {
+        &self.vector[expert * self.packed.cols..][..self.packed.cols]
+    }
+
+    pub(crate) fn vector(&self) -> &[f32] {
         debug_assert_eq!(self.packed.cols, self.vector.len(), "`{}` is no vector", self.packed.name);
         &self.vector
     }
@@ -143,6 +149,19 @@ impl DeviceMemory for Cpu {
             (self.kernels.dequantize_lane)(&mut vector, packed.panel(0, 0), 0);
         }
         Ok(Weight { packed, vector })
+    }
+
+    fn upload_vectors(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
+        let what = || format!("no memory for the vectors of tensor `{}`", tensor.name);
+        let (mut row, mut vector) = (vec![0; tensor.row_bytes()], Vec::new());
+        let n = tensor.n_rows() * tensor.cols;
+        vector.try_reserve_exact(n).map_err(|_| BackendError { what: what() })?;
+        vector.resize(n, 0.0);
+        for (i, vector) in vector.chunks_exact_mut(tensor.cols).enumerate() {
+            tensor.read_rows(i, &mut row)?;
+            dequantize(tensor.dtype, &row, vector).expect("floats, as the loader checked");
+        }
+        Ok(Weight { packed: Packed::nothing(tensor, &mut self.arena)?, vector })
     }
 
     fn buffer(&mut self, width: usize) -> Result<Buffer, BackendError> {
@@ -238,6 +257,18 @@ impl Backend for Cpu {
         let width = gate.width;
         self.rows(gate, |kernels, gate, rows| {
             (kernels.glu)(gate, &up.data[rows.start * width..rows.end * width], activation);
+        });
+    }
+
+    fn activate(&mut self, x: &mut Buffer, activation: Activation) {
+        self.rows(x, |kernels, x, _| (kernels.activate)(x, activation));
+    }
+
+    fn sigmoid_gate(&mut self, x: &mut Buffer, gate: &Buffer) {
+        let gate_width = gate.width;
+        self.rows(x, |kernels, x, rows| {
+            let gate = &gate.data[rows.start * gate_width..rows.end * gate_width];
+            (kernels.sigmoid_gate)(x, gate);
         });
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use inferno_model::architecture::Routing;
-use inferno_model::backend::{self, Activations as _, ExpertWeights};
+use inferno_model::backend::{self, Activations as _, ExpertBiases, ExpertWeights};
 use inferno_model::routing::{Choice, route};
 
 use crate::backend::{Buffer, Cpu, Weight};
@@ -56,10 +56,10 @@ impl Default for ExpertScratch {
 
 impl ExpertScratch {
     /// Sorts rows by expert; returns the rows the buffers need.
-    fn sort(&mut self, router: &Buffer, routing: &Routing) -> usize {
+    fn sort(&mut self, router: &Buffer, exp_probs_b: Option<&[f32]>, routing: &Routing) -> usize {
         self.chosen.clear();
         for row in 0..router.n_rows() {
-            route(router.row(row), routing, &mut self.choices);
+            route(router.row(row), exp_probs_b, routing, &mut self.choices);
             let choices = self.choices.iter();
             self.chosen.extend(choices.map(|c| Chosen { expert: c.expert, row, share: c.share, place: 0 }));
         }
@@ -81,13 +81,10 @@ impl ExpertScratch {
 
 impl Cpu {
     /// out = the weighed sum of every row's chosen experts.
-    pub(crate) fn chosen_experts(
-        &mut self,
-        out: &mut Buffer,
-        backend::Experts { x, router, weights, routing, activation }: backend::Experts<'_, Weight, Buffer>,
-    ) {
-        let ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down } = weights;
-        let n_places = self.experts.sort(router, routing);
+    pub(crate) fn chosen_experts(&mut self, out: &mut Buffer, experts: backend::Experts<'_, Weight, Buffer>) {
+        let backend::Experts { x, router, weights, exp_probs_b, routing, activation } = experts;
+        let ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down, biases } = weights;
+        let n_places = self.experts.sort(router, exp_probs_b.map(Weight::vector), routing);
         let e = &mut self.experts;
         for (buffer, width) in [
             (&mut e.x, x.width),
@@ -108,6 +105,10 @@ impl Cpu {
         let outs = [Shares::new(&mut e.gate.data), Shares::new(&mut e.up.data)];
         products(kernels, pool, (&e.inputs, &e.active), &[&gate.packed, &up.packed], &outs);
 
+        if let Some(ExpertBiases { gate, up, .. }) = &biases {
+            e.gate.add_biases(kernels, &e.chosen, gate);
+            e.up.add_biases(kernels, &e.chosen, up);
+        }
         let width = e.gate.width;
         let (gates, up) = (Shares::new(&mut e.gate.data), &e.up.data);
         pool.run(n_places, &|row| {
@@ -120,6 +121,9 @@ impl Cpu {
         let outs = [Shares::new(&mut e.down.data)];
         products(kernels, pool, (&e.inputs, &e.active), &[&down.packed], &outs);
 
+        if let Some(ExpertBiases { down, .. }) = &biases {
+            e.down.add_biases(kernels, &e.chosen, down);
+        }
         // In ascending order of experts.
         out.resize(x.n_rows());
         out.data.fill(0.0);
@@ -127,6 +131,15 @@ impl Cpu {
         for c in &e.chosen {
             let y = &e.down.data[c.place * width..][..width];
             (kernels.add_scaled)(&mut out.data[c.row * width..][..width], y, c.share);
+        }
+    }
+}
+
+impl Buffer {
+    /// Adds its expert's vector to the row of every choice.
+    fn add_biases(&mut self, kernels: &Kernels, chosen: &[Chosen], biases: &Weight) {
+        for c in chosen {
+            (kernels.add)(&mut self.data[c.place * self.width..][..self.width], biases.vector_of(c.expert));
         }
     }
 }

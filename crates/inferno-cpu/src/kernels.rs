@@ -76,6 +76,10 @@ kernels! {
     fn add_scaled(x: &mut [f32], y: &[f32], scale: f32) = rows;
     /// gate = activation(gate) * up
     fn glu(gate: &mut [f32], up: &[f32], activation: Activation) = rows;
+    /// x = activation(x)
+    fn activate(x: &mut [f32], activation: Activation) = rows;
+    /// x *= sigmoid(gate), each number of the gate for as many neighbouring numbers of x
+    fn sigmoid_gate(x: &mut [f32], gate: &[f32]) = rows;
     /// x = cap * tanh(x / cap)
     fn softcap(x: &mut [f32], cap: f32) = rows;
     /// Rotates the heads of row `row` of the angles' rows.

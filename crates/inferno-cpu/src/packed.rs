@@ -197,6 +197,20 @@ impl Packed {
         Ok(packed)
     }
 
+    /// The shape of a tensor whose numbers are kept elsewhere.
+    pub(crate) fn nothing(tensor: &HostTensor<'_>, arena: &mut Arena) -> Result<Packed, LoadError> {
+        let what = || format!("tensor `{}`", tensor.name);
+        Ok(Packed {
+            name: tensor.name.clone(),
+            dtype: tensor.dtype,
+            layout: Layout::of(tensor.dtype),
+            rows: 0,
+            cols: tensor.cols,
+            quants: arena.region(0, &what)?,
+            scales: arena.region(0, &what)?,
+        })
+    }
+
     /// Panels of one matrix; the last may have fewer than sixteen outputs.
     pub(crate) fn n_panels(&self) -> usize {
         self.rows.div_ceil(PANEL)

@@ -87,6 +87,8 @@ impl Fake {
                 .iter()
                 .map(|&window| CacheGroup::pages(Vec::new(), [1, 1, 1], window))
                 .collect(),
+            n_draft_layers: 0,
+            ffn_norm: Some("ffn_norm.weight"),
             required: &[],
         };
         let pool = n_pages.iter().map(|n| vec![POISON; n * PAGE_LEN]).collect();

@@ -13,9 +13,10 @@ mod rotations;
 mod windows;
 
 use crate::backend::KvType;
-pub use crate::ffn::{Activation, DenseShape, ExpertsShape, FfnShape, Routing};
+pub use crate::ffn::{Activation, DenseShape, ExpertsShape, FfnShape, Xielu};
 pub use crate::mixer::{AttentionShape, MixerShape};
 use crate::rope::Rope;
+pub use crate::routing::{Gating, Groups, Routing};
 pub(crate) use families::PLAINEST;
 
 /// Most cache groups of one model.
@@ -44,6 +45,10 @@ pub struct Architecture {
     pub ropes: Vec<Rope>,
     /// Groups of layers that share a cache shape; [`AttentionShape::group`] indexes it.
     pub cache_groups: Vec<CacheGroup>,
+    /// Draft layers for multi-token prediction that the file has after `layers`: their tensors are not loaded.
+    pub n_draft_layers: usize,
+    /// The tensor (without `blk.N.`) of the norm before the feed-forward network; `None` where it works on the residual stream.
+    pub ffn_norm: Option<&'static str>,
     /// Per-layer tensors (without `blk.N.`) that this family has beside those that all have.
     pub required: &'static [&'static str],
 }

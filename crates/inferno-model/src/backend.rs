@@ -162,7 +162,7 @@ impl Attention {
     }
 }
 
-/// The three stacked matrices of a layer's experts.
+/// The three stacked matrices of a layer's experts, and their biases.
 #[derive(Debug)]
 pub struct ExpertWeights<W> {
     /// (n_experts, ffn_dim, dim)
@@ -171,13 +171,27 @@ pub struct ExpertWeights<W> {
     pub ffn_up_exps: W,
     /// (n_experts, dim, ffn_dim)
     pub ffn_down_exps: W,
+    /// Added to their products.
+    pub biases: Option<ExpertBiases<W>>,
+}
+
+/// Biases of a layer's experts, uploaded by [`DeviceMemory::upload_vectors`].
+#[derive(Debug)]
+pub struct ExpertBiases<W> {
+    /// (n_experts, ffn_dim)
+    pub gate: W,
+    /// (n_experts, ffn_dim)
+    pub up: W,
+    /// (n_experts, dim), added before an expert's output is weighted
+    pub down: W,
 }
 
 impl<W> ExpertWeights<W> {
     /// The same, borrowed.
     pub fn as_ref(&self) -> ExpertWeights<&W> {
-        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps } = self;
-        ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps }
+        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases } = self;
+        let biases = biases.as_ref().map(|ExpertBiases { gate, up, down }| ExpertBiases { gate, up, down });
+        ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases }
     }
 }
 
@@ -220,6 +234,11 @@ pub trait Backend: DeviceMemory {
     );
     /// gate = activation(gate) * up.
     fn glu(&mut self, gate: &mut Self::Buffer, up: &Self::Buffer, activation: Activation);
+    /// x = activation(x).
+    fn activate(&mut self, x: &mut Self::Buffer, activation: Activation);
+    /// x (n, width) = x * sigmoid(gate), where each number of `gate` (n, a divisor of width) applies to as many neighbouring
+    /// numbers of x.
+    fn sigmoid_gate(&mut self, x: &mut Self::Buffer, gate: &Self::Buffer);
     /// out (n, dim) = the sum of every row's chosen experts, weighed.
     fn experts(&mut self, out: &mut Self::Buffer, experts: Experts<'_, Self::Weight, Self::Buffer>);
     /// out (rows.len(), width) = the named rows of x.

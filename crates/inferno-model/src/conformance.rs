@@ -6,10 +6,8 @@ use std::sync::LazyLock;
 
 use inferno_format::{DType, Gguf, dequantize, quantize};
 
-use crate::architecture::{Activation, Architecture, Routing};
-use crate::backend::{
-    AttentionRule, Backend, DeviceMemory, ExpertWeights, Experts, HostTensor, KvType, Source,
-};
+use crate::architecture::{Activation, Architecture, Xielu};
+use crate::backend::{AttentionRule, Backend, DeviceMemory, HostTensor, KvType, Source};
 use crate::batch::{Batch, PAGE_LEN, PageId, Want};
 use crate::model::{KvRoom, Model};
 use crate::reference::Reference;
@@ -19,6 +17,7 @@ use crate::transformer::Transformer;
 mod attention;
 mod choices;
 mod compounds;
+mod experts;
 mod goldens;
 mod shallow;
 mod uneven;
@@ -26,6 +25,7 @@ mod uneven;
 use attention::{attention, rows_attend_alone_as_together};
 use choices::{chains_choose_what_steps_do, choices};
 use compounds::compounds;
+use experts::experts;
 pub use goldens::{GOLDEN_TOLERANCE, Sequence, check_golden};
 pub use shallow::first_layers;
 use uneven::layers_may_differ;
@@ -103,6 +103,15 @@ pub fn check_models<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send>
     }
 }
 
+/// Every activation. Inputs are within ±1: the constants of xIELU are such that both of its branches and its bound show.
+const ACTIVATIONS: [Activation; 5] = [
+    Activation::Silu,
+    Activation::GeluTanh,
+    Activation::ReluSquared,
+    Activation::ClampedSwiglu,
+    Activation::Xielu(Xielu { alpha_p: 0.8, alpha_n: 1.3, beta: 0.5, eps: -0.1 }),
+];
+
 /// A name, the width of a row, and rows of numbers.
 type Named = (String, usize, Vec<f32>);
 type Results = Vec<Named>;
@@ -169,29 +178,6 @@ fn matmul<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
     }
 }
 
-fn experts<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
-    let mut noise = Noise(1000 + u64::from(dtype.ggml_id()));
-    let (n_rows, n_experts, dim, ffn_dim) = (3, 4, 256, 256);
-    let weights = ExpertWeights {
-        ffn_gate_exps: noise.tensor(b, dtype, [n_experts, ffn_dim, dim]),
-        ffn_up_exps: noise.tensor(b, dtype, [n_experts, ffn_dim, dim]),
-        ffn_down_exps: noise.tensor(b, dtype, [n_experts, dim, ffn_dim]),
-    };
-    let x = upload_rows(b, dim, noise.numbers(n_rows * dim));
-    let mut router = noise.numbers(n_rows * n_experts);
-    router[..n_experts].fill(0.25); // a row of ties: the lowest ids are chosen
-    let router = upload_rows(b, n_experts, router);
-    for routing in [
-        Routing { n_used: 2, renormalize: true, scale: 1.0 },
-        Routing { n_used: 3, renormalize: false, scale: 1.5 },
-    ] {
-        let mut out = buffer(b, dim);
-        let (weights, activation) = (weights.as_ref(), Activation::Silu);
-        b.experts(&mut out, Experts { x: &x, router: &router, weights, routing: &routing, activation });
-        all.push((format!("experts {dtype} {routing:?}"), dim, read(b, &out)));
-    }
-}
-
 /// Operations without matrices.
 fn rows<B: Backend>(b: &mut B, n_rows: usize, all: &mut Results) {
     let mut noise = Noise(n_rows as u64);
@@ -221,8 +207,16 @@ fn rows<B: Backend>(b: &mut B, n_rows: usize, all: &mut Results) {
     in_place("add_bias", &mut |b, y| b.add_bias(y, &bias));
     in_place("head_norm", &mut |b, y| b.head_norm(y, &head_weight, 1e-6));
     in_place("softcap", &mut |b, y| b.softcap(y, 0.5));
-    for activation in [Activation::Silu, Activation::GeluTanh] {
+    for activation in ACTIVATIONS {
         in_place(&format!("glu {activation:?}"), &mut |b, y| b.glu(y, &x, activation));
+        in_place(&format!("activate {activation:?}"), &mut |b, y| b.activate(y, activation));
+    }
+    for gate_width in [1, 3, 12, width] {
+        let gates = noise.numbers(n_rows * gate_width);
+        in_place(&format!("sigmoid_gate {gate_width}"), &mut |b, y| {
+            let gate = upload_rows(b, gate_width, gates.clone());
+            b.sigmoid_gate(y, &gate);
+        });
     }
     for (pairing, dims) in [(Pairing::Adjacent, 24), (Pairing::Halves, 24), (Pairing::Halves, 16)] {
         let rope = Rope::new(pairing, dims, 10_000.0, &Scaling::None, None, 1.1);

@@ -7,7 +7,7 @@ mod experts;
 
 pub use dense::{Dense, DenseShape};
 pub use elsewhere::FfnsElsewhere;
-pub use experts::{Experts, ExpertsShape, Routing};
+pub use experts::{Experts, ExpertsShape};
 
 use crate::backend::Backend;
 use crate::error::{BackendError, LoadError};
@@ -25,13 +25,33 @@ pub enum FfnShape {
     Experts(ExpertsShape),
 }
 
-/// The function applied to the gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The function applied to the gate, or to what `ffn_up` gives in a network without one.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
     /// `x / (1 + exp(-x))`.
     Silu,
     /// GELU in its tanh form: `x/2 * (1 + tanh(√(2/π) * (x + 0.044715 x³)))`.
     GeluTanh,
+    /// `max(x, 0)²`.
+    ReluSquared,
+    /// SwiGLU with clamped inputs, of gate and up together: see [`clamped_swiglu`](crate::numerics::clamped_swiglu). Without a
+    /// gate, up counts as zero.
+    ClampedSwiglu,
+    /// xIELU with a layer's parameters: see [`xielu`](crate::numerics::xielu).
+    Xielu(Xielu),
+}
+
+/// Parameters of xIELU, ready to use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Xielu {
+    /// Curvature above zero.
+    pub alpha_p: f32,
+    /// Weight of the exponential below zero.
+    pub alpha_n: f32,
+    /// Slope at zero.
+    pub beta: f32,
+    /// Upper bound of the exponential's argument, just below zero.
+    pub eps: f32,
 }
 
 /// The tensors of a feed-forward network.

@@ -3,6 +3,8 @@
 
 pub mod tiles;
 
+use crate::ffn::{Activation, Xielu};
+
 /// Partial sums of a reduction: element `i` goes to partial sum `i % STRIPES`.
 pub const STRIPES: usize = 16;
 
@@ -55,6 +57,11 @@ pub fn tanh(x: f32) -> f32 {
     }
 }
 
+/// `1 / (1 + e^-x)`.
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
 /// `x / (1 + e^-x)`.
 pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
@@ -65,6 +72,55 @@ pub fn gelu_tanh(x: f32) -> f32 {
     const SQRT_2_OVER_PI: f32 = 0.797_884_6;
     let inner = SQRT_2_OVER_PI * (0.044_715 * x * x).mul_add(x, x);
     0.5 * x * (1.0 + tanh(inner))
+}
+
+/// `e^x - 1` for x ≤ 0, precise near zero: `2t / (1 - t)` with `t = tanh(x / 2)`.
+pub fn expm1_below_zero(x: f32) -> f32 {
+    let t = tanh(0.5 * x);
+    2.0 * t / (1.0 - t)
+}
+
+/// xIELU (<https://arxiv.org/abs/2411.13010>): `x (alpha_p x + beta)` above zero, `alpha_n (e^x - 1 - x) + beta x` below.
+pub fn xielu(x: f32, parameters: Xielu) -> f32 {
+    let Xielu { alpha_p, alpha_n, beta, eps } = parameters;
+    let above = x * alpha_p.mul_add(x, beta);
+    let below = (expm1_below_zero(if eps < x { eps } else { x }) - x).mul_add(alpha_n, beta * x);
+    if 0.0 < x { above } else { below }
+}
+
+/// `min(gate, 7) * sigmoid(1.702 * gate) * (clamp(up, -7, 7) + 1)`, the gate clamped before both uses.
+pub fn clamped_swiglu(gate: f32, up: f32) -> f32 {
+    let gate = if CLAMP < gate { CLAMP } else { gate };
+    let up = if CLAMP < up { CLAMP } else { up };
+    let up = if up < -CLAMP { -CLAMP } else { up };
+    gate / (1.0 + exp(-CLAMPED_SLOPE * gate)) * (up + 1.0)
+}
+
+/// Largest gate, and largest magnitude of what it multiplies, in [`clamped_swiglu`].
+pub const CLAMP: f32 = 7.0;
+/// Slope of the sigmoid in [`clamped_swiglu`].
+pub const CLAMPED_SLOPE: f32 = 1.702;
+
+/// The activation of a gate times `up`.
+pub fn glu(gate: f32, up: f32, activation: Activation) -> f32 {
+    match activation {
+        Activation::ClampedSwiglu => clamped_swiglu(gate, up),
+        _ => activate(gate, activation) * up,
+    }
+}
+
+/// The activation of a network without a gate.
+pub fn activate(x: f32, activation: Activation) -> f32 {
+    match activation {
+        Activation::Silu => silu(x),
+        Activation::GeluTanh => gelu_tanh(x),
+        Activation::ReluSquared => {
+            let x = if x < 0.0 { 0.0 } else { x };
+            x * x
+        }
+        Activation::ClampedSwiglu => clamped_swiglu(x, 0.0),
+        Activation::Xielu(parameters) => xielu(x, parameters),
+    }
 }
 
 /// `cap * tanh(x / cap)`.

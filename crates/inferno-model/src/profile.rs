@@ -127,6 +127,10 @@ impl<B: Backend> DeviceMemory for Profiled<B> {
         self.inner.upload_together(tensors)
     }
 
+    fn upload_vectors(&mut self, tensor: &HostTensor<'_>) -> Result<B::Weight, LoadError> {
+        self.inner.upload_vectors(tensor)
+    }
+
     fn buffer(&mut self, width: usize) -> Result<B::Buffer, BackendError> {
         self.inner.buffer(width)
     }
@@ -213,6 +217,14 @@ impl<B: Backend> Backend for Profiled<B> {
         self.timed("glu", |b| b.glu(gate, up, activation));
     }
 
+    fn activate(&mut self, x: &mut B::Buffer, activation: Activation) {
+        self.timed("activate", |b| b.activate(x, activation));
+    }
+
+    fn sigmoid_gate(&mut self, x: &mut B::Buffer, gate: &B::Buffer) {
+        self.timed("sigmoid_gate", |b| b.sigmoid_gate(x, gate));
+    }
+
     fn experts(&mut self, out: &mut B::Buffer, experts: Experts<'_, B::Weight, B::Buffer>) {
         self.timed("experts", |b| b.experts(out, experts));
     }
@@ -248,7 +260,7 @@ impl<B: Backend> Backend for Profiled<B> {
         if !B::HAS_COMPOUNDS {
             return op.plain(self);
         }
-        let (shape, flop) = product(op.up, op.branch.x.width());
+        let (shape, flop) = product(op.gate, op.branch.x.width());
         self.timed_product("glu_matmul", shape, flop, |b| b.glu_matmul(op));
     }
 

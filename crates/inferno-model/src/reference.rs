@@ -122,8 +122,13 @@ impl Weight {
 
     /// A vector: a norm's weight or a bias.
     fn vector(&self) -> Vec<f32> {
+        self.vector_of(0)
+    }
+
+    /// The vector of one expert.
+    fn vector_of(&self, expert: usize) -> Vec<f32> {
         let mut out = vec![0.0; self.cols];
-        self.dequantize_row(0, &mut out);
+        self.dequantize_row(expert, &mut out);
         out
     }
 
@@ -152,6 +157,11 @@ impl Weight {
             }
         }
     }
+}
+
+/// x += y.
+fn add(x: &mut [f32], y: &[f32]) {
+    x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
 }
 
 /// One FMA chain over ascending inputs.
@@ -281,13 +291,13 @@ impl Backend for Reference {
     }
 
     fn add(&mut self, x: &mut Buffer, y: &Buffer) {
-        x.data.iter_mut().zip(&y.data).for_each(|(x, y)| *x += y);
+        add(&mut x.data, &y.data);
     }
 
     fn add_bias(&mut self, x: &mut Buffer, bias: &Weight) {
         let bias = bias.vector();
         for x in x.rows_mut() {
-            x.iter_mut().zip(&bias).for_each(|(x, b)| *x += b);
+            add(x, &bias);
         }
     }
 
@@ -353,16 +363,25 @@ impl Backend for Reference {
 
     fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {
         for (gate, up) in gate.data.iter_mut().zip(&up.data) {
-            *gate = match activation {
-                Activation::Silu => numerics::silu(*gate),
-                Activation::GeluTanh => numerics::gelu_tanh(*gate),
-            } * up;
+            *gate = numerics::glu(*gate, *up, activation);
+        }
+    }
+
+    fn activate(&mut self, x: &mut Buffer, activation: Activation) {
+        x.data.iter_mut().for_each(|x| *x = numerics::activate(*x, activation));
+    }
+
+    fn sigmoid_gate(&mut self, x: &mut Buffer, gate: &Buffer) {
+        for (x, gate) in x.data.chunks_exact_mut(x.width / gate.width).zip(&gate.data) {
+            let factor = numerics::sigmoid(*gate);
+            x.iter_mut().for_each(|x| *x *= factor);
         }
     }
 
     fn experts(&mut self, out: &mut Buffer, experts: Experts<'_, Weight, Buffer>) {
-        let Experts { x, router, weights, routing, activation } = experts;
-        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps } = weights;
+        let Experts { x, router, weights, exp_probs_b, routing, activation } = experts;
+        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases } = weights;
+        let exp_probs_b = exp_probs_b.map(Weight::vector);
         let ffn_dim = ffn_gate_exps.rows;
         let mut gate = Buffer { width: ffn_dim, data: Vec::new() };
         let mut up = gate.clone();
@@ -371,14 +390,21 @@ impl Backend for Reference {
         out.reset(x.n_rows());
         for (row, out) in out.rows_mut().enumerate() {
             let x = Buffer { width: x.width, data: x.row(row).to_vec() };
-            route(router.row(row), routing, &mut choices);
+            route(router.row(row), exp_probs_b.as_deref(), routing, &mut choices);
             for &Choice { expert, share } in &choices {
                 self.quantize(&x, &[ffn_gate_exps, ffn_up_exps]);
                 ffn_gate_exps.product(expert, &mut gate, &x, self);
                 ffn_up_exps.product(expert, &mut up, &x, self);
+                if let Some(biases) = &biases {
+                    add(&mut gate.data, &biases.gate.vector_of(expert));
+                    add(&mut up.data, &biases.up.vector_of(expert));
+                }
                 self.glu(&mut gate, &up, activation);
                 self.quantize(&gate, &[ffn_down_exps]);
                 ffn_down_exps.product(expert, &mut down, &gate, self);
+                if let Some(biases) = &biases {
+                    add(&mut down.data, &biases.down.vector_of(expert));
+                }
                 for (out, &y) in out.iter_mut().zip(&down.data) {
                     *out = share.mul_add(y, *out);
                 }

@@ -1,7 +1,58 @@
-//! Which experts a row goes to, and with what share. The numbers are few: every backend routes with this.
+//! Routing: the experts of a row and their shares. The numbers are few: every backend routes with this.
 
-use crate::architecture::Routing;
-use crate::numerics::{STRIPES, exp, tree_sum};
+use crate::numerics::{STRIPES, exp, sigmoid, tree_sum};
+
+#[cfg(test)]
+mod tests;
+
+/// Selection and weighting of a row's experts, from the router's logits.
+///
+/// A logit becomes a probability by `gating`. The experts with the highest probabilities are selected, after a bias has been
+/// added to each where the layer has one, from the best groups alone where there are groups. A selected expert's share is its
+/// probability without the bias, renormalized and scaled (DeepSeek-V3, <https://arxiv.org/abs/2412.19437>).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Routing {
+    /// Experts per row. Ties go to the lowest id.
+    pub n_used: usize,
+    /// From a logit to a probability.
+    pub gating: Gating,
+    /// Groups of experts that a row is limited to.
+    pub groups: Option<Groups>,
+    /// The selected experts' shares are divided by their sum.
+    pub renormalize: bool,
+    /// And multiplied by this.
+    pub scale: f32,
+}
+
+impl Routing {
+    /// Softmax over all experts, and the `n_used` best of them with renormalized shares.
+    pub fn softmax(n_used: usize) -> Routing {
+        Routing { n_used, gating: Gating::Softmax, groups: None, renormalize: true, scale: 1.0 }
+    }
+}
+
+/// The function from the router's logits to probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gating {
+    /// Softmax over all experts.
+    Softmax,
+    /// `1 / (1 + exp(-x))` of each.
+    Sigmoid,
+    /// `√ln(1 + exp(x))` of each.
+    SqrtSoftplus,
+}
+
+/// Equal groups of consecutive experts. Rows select experts of their best groups: those with the highest sum of their
+/// `n_best` best experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Groups {
+    /// Number of groups, a divisor of the number of experts.
+    pub n: usize,
+    /// Groups per row. Ties go to the lowest.
+    pub n_used: usize,
+    /// Experts whose probabilities are a group's score.
+    pub n_best: usize,
+}
 
 /// One of a row's experts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,52 +63,93 @@ pub struct Choice {
     pub share: f32,
 }
 
-/// Replaces what is in `out` by the experts of one row in ascending order: those with the largest share of the softmax
-/// over `logits` (n_experts,); ties go to the lowest ids.
-pub fn route(logits: &[f32], routing: &Routing, out: &mut Vec<Choice>) {
-    let max = logits.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
-    let mut sums = [0.0f32; STRIPES];
-    out.clear();
-    out.extend(logits.iter().enumerate().map(|(expert, &x)| {
-        let share = exp(x - max);
-        sums[expert % STRIPES] += share;
-        Choice { expert, share }
-    }));
-    let sum = tree_sum(sums);
-    out.iter_mut().for_each(|c| c.share /= sum);
-    out.sort_unstable_by(|a, b| b.share.total_cmp(&a.share).then(a.expert.cmp(&b.expert)));
+/// Added to the sum that shares are divided by, where probabilities are not a softmax.
+const LEAST_SUM: f32 = 1e-20;
+
+/// Replaces what is in `out` by the experts of one row in ascending order. `logits` are the router's (n_experts,), `bias`
+/// is added to their probabilities for the selection only (n_experts,).
+pub fn route(logits: &[f32], bias: Option<&[f32]>, routing: &Routing, out: &mut Vec<Choice>) {
+    probabilities(logits, routing.gating, out);
+    // A sum with nothing is not taken: it would change the sign of a negative zero.
+    let score = |c: &Choice| bias.map_or(c.share, |bias| c.share + bias[c.expert]);
+    if let Some(groups) = &routing.groups {
+        keep_groups(out, groups, score);
+    }
+    out.sort_unstable_by(|a, b| score(b).total_cmp(&score(a)).then(a.expert.cmp(&b.expert)));
     out.truncate(routing.n_used);
     out.sort_unstable_by_key(|c| c.expert);
-    let sum: f32 = if routing.renormalize { out.iter().map(|c| c.share).sum() } else { 1.0 };
+    let sum = out.iter().map(|c| c.share).sum::<f32>();
+    let sum = match (routing.renormalize, routing.gating) {
+        (false, _) => 1.0,
+        (true, Gating::Softmax) => sum,
+        (true, Gating::Sigmoid | Gating::SqrtSoftplus) => sum + LEAST_SUM,
+    };
     out.iter_mut().for_each(|c| c.share = c.share / sum * routing.scale);
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn routed(logits: &[f32], routing: &Routing) -> Vec<(usize, f32)> {
-        let mut out = Vec::new();
-        route(logits, routing, &mut out);
-        out.into_iter().map(|c| (c.expert, c.share)).collect()
+/// All experts with their probabilities.
+fn probabilities(logits: &[f32], gating: Gating, out: &mut Vec<Choice>) {
+    out.clear();
+    let each = logits.iter().enumerate();
+    match gating {
+        Gating::Softmax => {
+            let max = logits.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
+            let mut sums = [0.0f32; STRIPES];
+            out.extend(each.map(|(expert, &x)| {
+                let share = exp(x - max);
+                sums[expert % STRIPES] += share;
+                Choice { expert, share }
+            }));
+            let sum = tree_sum(sums);
+            out.iter_mut().for_each(|c| c.share /= sum);
+        }
+        Gating::Sigmoid => out.extend(each.map(|(expert, &x)| Choice { expert, share: sigmoid(x) })),
+        Gating::SqrtSoftplus => out.extend(each.map(|(expert, &x)| {
+            // ln(1 + e^x) without overflow.
+            let softplus = x.max(0.0) + libm::log1pf(exp(-x.abs()));
+            Choice { expert, share: if x.is_nan() { x } else { softplus.sqrt() } }
+        })),
     }
+}
 
-    #[test]
-    fn routing_takes_the_best_then_the_lowest_ids_and_weighs_them() {
-        let routing = Routing { n_used: 2, renormalize: true, scale: 1.0 };
-        let tied = routed(&[1.0, 3.0, 3.0, 3.0], &routing);
-        assert_eq!(tied, [(1, 0.5), (2, 0.5)]);
-        // The better one has the higher id: it still comes second.
-        let ascending = routed(&[0.0, 2.0, -9.0, 3.0], &routing);
-        let share = 1.0 / (1.0 + (-1.0f64).exp()) as f32;
-        assert_eq!((ascending[0].0, ascending[1].0), (1, 3));
-        assert!((ascending[1].1 - share).abs() < 1e-6, "{ascending:?}");
-        // As they are, of the softmax over all; and scaled.
-        let plain = Routing { renormalize: false, ..routing };
-        let sum: f64 = [0.0f64, 2.0, -9.0, 3.0].iter().map(|x| x.exp()).sum();
-        let best = routed(&[0.0, 2.0, -9.0, 3.0], &plain)[1].1;
-        assert!((f64::from(best) - 3.0f64.exp() / sum).abs() < 1e-6, "{best}");
-        let scaled = routed(&[0.0, 2.0, -9.0, 3.0], &Routing { scale: 2.5, ..plain })[1].1;
-        assert!((scaled - 2.5 * best).abs() < 1e-6, "{scaled}");
+/// Drops the experts of all groups but the best. `all` has every expert in order.
+fn keep_groups(all: &mut Vec<Choice>, groups: &Groups, score: impl Fn(&Choice) -> f32) {
+    let size = all.len() / groups.n;
+    // A group takes a walk over its experts for each of its `n_best`, and is compared with every other: few numbers, and no
+    // memory of their own.
+    let group_score = |group: &[Choice]| {
+        let (mut sum, mut last) = (0.0f32, None::<(f32, usize)>);
+        for _ in 0..groups.n_best.min(size) {
+            let left = group.iter().map(|c| (score(c), c.expert));
+            let left = left.filter(|&(x, expert)| last.is_none_or(|last| comes_before(last, (x, expert))));
+            let Some(best) = left.reduce(|a, b| if comes_before(b, a) { b } else { a }) else { break };
+            sum += best.0;
+            last = Some(best);
+        }
+        sum
+    };
+    let is_kept = |group: usize| {
+        let mine = (group_score(&all[group * size..][..size]), group);
+        let better = (0..groups.n).filter(|&other| {
+            other != group && comes_before((group_score(&all[other * size..][..size]), other), mine)
+        });
+        better.take(groups.n_used).count() < groups.n_used
+    };
+    // Kept groups move to the front, in order.
+    let mut end = 0;
+    let mut kept = [0u64; MOST_GROUPS / 64];
+    (0..groups.n).filter(|&group| is_kept(group)).for_each(|group| kept[group / 64] |= 1 << (group % 64));
+    for group in (0..groups.n).filter(|group| kept[group / 64] >> (group % 64) & 1 == 1) {
+        all.copy_within(group * size..(group + 1) * size, end);
+        end += size;
     }
+    all.truncate(end);
+}
+
+/// Largest number of groups.
+pub const MOST_GROUPS: usize = 256;
+
+/// Whether the first of two (score, id) is selected first.
+fn comes_before(a: (f32, usize), b: (f32, usize)) -> bool {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).is_lt()
 }

@@ -81,12 +81,8 @@ impl<'a> Tensors<'a> {
     pub fn new(file: &'a Gguf, arch: &'a Architecture) -> Self {
         let mut in_layers = HashSet::new();
         for tensor in file.tensors() {
-            let Some((i, name)) = tensor.name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'))
-            else {
-                continue;
-            };
-            let layer = i.parse().ok().and_then(|i: usize| arch.layers.get(i));
-            let Some(LayerShape { mixer, ffn }) = layer else { continue };
+            let Some((i, name)) = layer_of(&tensor.name) else { continue };
+            let Some(LayerShape { mixer, ffn }) = arch.layers.get(i) else { continue };
             in_layers.extend(mixer.as_ref().map(|shape| (Kind::Mixer(discriminant(shape)), name)));
             in_layers.extend(ffn.as_ref().map(|shape| (Kind::Ffn(discriminant(shape)), name)));
         }
@@ -108,8 +104,13 @@ impl<'a> Tensors<'a> {
             "attn_rot_embd",
             "rotary_emb.inv_freq",
         ];
+        // Layers that draft, after those that run.
+        let drafts = self.arch.layers.len()..self.arch.layers.len() + self.arch.n_draft_layers;
+        let is_drafts = |name: &str| layer_of(name).is_some_and(|(i, _)| drafts.contains(&i));
         let unused = |t: &&TensorEntry| {
-            !self.used.contains(&t.name) && !ELSEWHERE.iter().any(|known| t.name.ends_with(known))
+            !self.used.contains(&t.name)
+                && !is_drafts(&t.name)
+                && !ELSEWHERE.iter().any(|known| t.name.ends_with(known))
         };
         if let Some(entry) = self.file.tensors().iter().find(unused) {
             return Err(LoadError::UnusedTensor { name: entry.name.clone(), family: self.arch.family });
@@ -266,6 +267,36 @@ impl<'l, 'a, B: Backend> Loader<'l, 'a, B> {
         self.upload(entry, 1, 1, len)
     }
 
+    /// The two stacks in a tensor whose experts have the rows of both, one after the other.
+    fn cut_stacked(&mut self, name: &str, shape: [usize; 3]) -> Result<[B::Weight; 2], LoadError> {
+        let [n_experts, rows, cols] = shape;
+        let entry = self.entry(name, &[cols, 2 * rows, n_experts])?;
+        let mut upload = |half| {
+            let parts = (0..n_experts).map(|expert| (entry, (2 * expert + half) * rows)).collect();
+            self.upload_parts(name.into(), shape, parts)
+        };
+        Ok([upload(0)?, upload(1)?])
+    }
+
+    /// A vector for each of `n` experts.
+    fn vectors(&mut self, name: &str, n: usize, len: usize) -> Result<B::Weight, LoadError> {
+        let entry = self.entry(name, &[len, n])?;
+        check_float(entry)?;
+        self.backend.upload_vectors(&self.tensor(name.into(), [n, 1, len], vec![(entry, 0)]))
+    }
+
+    /// The same for two vectors that a tensor has one after the other.
+    fn cut_vectors(&mut self, name: &str, n: usize, len: usize) -> Result<[B::Weight; 2], LoadError> {
+        let entry = self.entry(name, &[2 * len, n])?;
+        check_float(entry)?;
+        // Rows of `len`: the tensor's are of two each.
+        let mut upload = |half| {
+            let parts = (0..n).map(|expert| (entry, 2 * expert + half)).collect();
+            self.backend.upload_vectors(&self.tensor(name.into(), [n, 1, len], parts))
+        };
+        Ok([upload(0)?, upload(1)?])
+    }
+
     /// Cuts a matrix into several by rows.
     fn cut<const N: usize>(
         &mut self,
@@ -338,6 +369,12 @@ impl<'l, 'a, B: Backend> Loader<'l, 'a, B> {
             source: Source::File { file: self.tensors.file, parts },
         }
     }
+}
+
+/// The layer of a tensor, and its name there.
+fn layer_of(name: &str) -> Option<(usize, &str)> {
+    let (i, name) = name.strip_prefix("blk.")?.split_once('.')?;
+    Some((i.parse().ok()?, name))
 }
 
 /// Dimensions in GGUF order; ones at the end do not count.

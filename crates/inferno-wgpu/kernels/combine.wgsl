@@ -7,6 +7,8 @@ struct Params {
     n_chosen: u32,
     // 1 where the sum is added to what is in `out`.
     adds: u32,
+    // Numbers in a row.
+    width: u32,
 }
 
 var<immediate> p: Params;
@@ -25,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = i / p.stride * p.n_chosen;
     var sum = vec4(0.0);
     for (var k = first; k < first + p.n_chosen; k++) {
-        sum = fma(vec4(shares[k]), y[k * p.stride + i % p.stride], sum);
+        sum = fma(vec4(shares[k]), output(k, i % p.stride), sum);
     }
     if p.adds == 1u {
         sum += out[i];

@@ -1,40 +1,34 @@
-// gate = activation(gate) * up, and the same quantized. A thread has four numbers.
+// gate = activation(gate) * up, or activation(gate), and the same quantized. A thread has four numbers.
 
 struct Params {
     // Vectors of all rows.
     n: u32,
-    is_gelu: u32,
+    // Numbers in a row, and vectors from a row to the next.
+    width: u32,
+    stride: u32,
+    activation: u32,
+    alpha_p: f32,
+    alpha_n: f32,
+    beta: f32,
+    eps: f32,
 }
 
 var<immediate> p: Params;
 
 @group(0) @binding(2) var<storage, read_write> gate: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> up: array<vec4<f32>>;
-
-fn silu(x: f32) -> f32 {
-    return x / (1.0 + exp_(-x));
-}
-
-// In its tanh form (https://arxiv.org/abs/1606.08415).
-fn gelu(x: f32) -> f32 {
-    let inner = 0.7978846 * fma(0.044715 * x * x, x, x);
-    return 0.5 * x * (1.0 + tanh_(inner));
-}
-
-fn activated(v: vec4<f32>) -> vec4<f32> {
-    if p.is_gelu == 1u {
-        return vec4(gelu(v.x), gelu(v.y), gelu(v.z), gelu(v.w));
-    }
-    return vec4(silu(v.x), silu(v.y), silu(v.z), silu(v.w));
-}
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let i = element(group, thread);
     var y = vec4<f32>();
     if i < p.n {
-        y = activated(gate[i]) * up[i];
+        y = gated(i);
         gate[i] = y;
     }
     quantize_quad(i, y, i < p.n, thread);
+}
+
+// Which of the four numbers are in the row, and do not fill it up.
+fn in_row(i: u32) -> vec4<bool> {
+    return vec4(i % p.stride * 4u) + vec4(0u, 1u, 2u, 3u) < vec4(p.width);
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use inferno_model::architecture::Activation;
+use inferno_model::architecture::{Activation, Xielu};
 use inferno_model::backend::{
     AttendHeads, Attention, Backend, DeviceMemory, DeviceSampling, Experts, ExpertsAdd, GluMatmul,
     HostTensor, KernelTimes, KvShape, LayerIdx, MatmulAdd,
@@ -15,8 +15,8 @@ use inferno_model::sample::{Pick, SampleSpec, as_share};
 use crate::batch::Placed;
 pub use crate::buffer::Buffer;
 use crate::buffer::storages;
-use crate::device::Gpu;
-use crate::kernels::Kernel;
+use crate::device::{Gpu, Storage};
+use crate::kernels::{Glu, Kernel};
 use crate::kv::KvGroup;
 pub use crate::kv::KvPool;
 use crate::layout::{BLOCK, PANEL};
@@ -133,6 +133,10 @@ impl DeviceMemory for Wgpu {
 
     fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
         Weight::new(&mut self.gpu, tensor)
+    }
+
+    fn upload_vectors(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
+        Weight::vectors(&mut self.gpu, tensor)
     }
 
     fn upload_together(&mut self, tensors: &[HostTensor<'_>]) -> Result<Vec<Weight>, LoadError> {
@@ -259,7 +263,24 @@ impl Backend for Wgpu {
 
     fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {
         let Wgpu { gpu, recorder, s, .. } = self;
-        glu(recorder, gpu, &mut s.inputs, (gate, up), activation);
+        glu(recorder, gpu, &mut s.inputs, (gate, Some(up)), None, activation);
+    }
+
+    fn activate(&mut self, x: &mut Buffer, activation: Activation) {
+        let Wgpu { gpu, recorder, s, .. } = self;
+        glu(recorder, gpu, &mut s.inputs, (x, None), None, activation);
+    }
+
+    fn sigmoid_gate(&mut self, x: &mut Buffer, gate: &Buffer) {
+        let (to, from) = storages!(x, gate);
+        let params = Params::default()
+            .uint(x.len())
+            .uint(x.width)
+            .uint(x.stride())
+            .uint(x.width / gate.width)
+            .uint(gate.stride());
+        let buffers = [Some(to), Some(from)];
+        self.recorder.dispatch(&self.gpu, Kernel::SigmoidGate, &buffers, &params, &Grid::Threads(x.len()));
     }
 
     fn experts(&mut self, out: &mut Buffer, experts: Experts<'_, Weight, Buffer>) {
@@ -291,7 +312,10 @@ impl Backend for Wgpu {
 
     fn glu_matmul(&mut self, op: GluMatmul<'_, Weight, Buffer>) {
         let GluMatmul { gate, up, activation, down, branch } = op;
-        self.glu(gate, up, activation);
+        match up {
+            Some(up) => self.glu(gate, up, activation),
+            None => self.activate(gate, activation),
+        }
         self.matmul_onto(MatmulAdd { input: gate, weight: down, branch });
     }
 
@@ -351,19 +375,46 @@ impl DeviceSampling<Weight, Buffer> for Wgpu {
     }
 }
 
+/// gate = activation(gate) * up, or activation(gate); quantized as well. With biases, gate and up have a row per routed expert.
 fn glu(
     recorder: &mut Recorder,
     gpu: &mut Gpu,
     inputs: &mut Inputs,
-    (gate, up): (&Buffer, &Buffer),
+    (gate, up): (&Buffer, Option<&Buffer>),
+    biases: Option<RoutedBiases<'_>>,
     activation: Activation,
 ) {
     let [quants, scales] = inputs.room(gpu, recorder, gate);
-    let (to, from) = storages!(gate, up);
-    let is_gelu = usize::from(activation == Activation::GeluTanh);
+    let to = storages!(gate);
     let n = gate.len() / VECTOR;
-    let params = Params::default().uint(n).uint(is_gelu);
-    let buffers = [quants, scales, Some(to), Some(from)];
-    recorder.dispatch(gpu, Kernel::Glu, &buffers, &params, &Grid::Threads(n));
+    let (code, constants) = match activation {
+        Activation::Silu => (0, [0.0; 4]),
+        Activation::GeluTanh => (1, [0.0; 4]),
+        Activation::ReluSquared => (2, [0.0; 4]),
+        Activation::ClampedSwiglu => (3, [0.0; 4]),
+        Activation::Xielu(Xielu { alpha_p, alpha_n, beta, eps }) => (4, [alpha_p, alpha_n, beta, eps]),
+    };
+    let params = Params::default().uint(n).uint(gate.width).uint(gate.stride() / VECTOR).uint(code);
+    let params = constants.into_iter().fold(params, Params::float);
+    let mut buffers = vec![quants, scales, Some(to)];
+    let kernel = match (up, biases) {
+        (None, _) => Kernel::Glu(Glu::Alone),
+        (Some(up), None) => {
+            buffers.push(Some(storages!(up)));
+            Kernel::Glu(Glu::Gated)
+        }
+        (Some(up), Some(RoutedBiases { experts, gate, up: up_bias })) => {
+            buffers.extend([storages!(up), experts, gate.vector(), up_bias.vector()].map(Some));
+            Kernel::Glu(Glu::Biased)
+        }
+    };
+    recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Threads(n));
     recorder.note_quantized(to);
+}
+
+/// Biases of experts, and the expert of every row.
+struct RoutedBiases<'a> {
+    experts: &'a Storage,
+    gate: &'a Weight,
+    up: &'a Weight,
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use inferno_model::backend::KvType;
+use inferno_model::routing::MOST_GROUPS;
 
 use crate::kv::KvLayout;
 use crate::layout::{BLOCK, Floats, Integers, Layout, PANEL, Quants, Scales};
@@ -58,9 +59,12 @@ pub(crate) enum Kernel {
     Attend(KvLayout, u32, bool),
     /// value_width
     AttendMerge(u32),
-    Glu,
-    Route,
-    Combine,
+    Glu(Glu),
+    SigmoidGate,
+    /// With a bias for the selection?
+    Route(bool),
+    /// With biases of experts?
+    Combine(bool),
     TakeRows,
     Softcap,
     /// What [`Halves::ByDevice`] is worth.
@@ -93,6 +97,17 @@ pub(crate) enum Many {
     Dots(Dot, Tile),
     /// By cooperative matrices of so many rows and columns; of integers only.
     Matrices(u32),
+}
+
+/// The inputs of an activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Glu {
+    /// Gate and up.
+    Gated,
+    /// Up of a network without a gate.
+    Alone,
+    /// Gate and up of routed experts, which have biases.
+    Biased,
 }
 
 /// What a workgroup computes.
@@ -275,19 +290,34 @@ impl Kernel {
                     ("attend_merge", 0b001, 3)
                 }
             }
-            Kernel::Glu => {
+            Kernel::Glu(inputs) => {
                 text.quantized(0, GROUP);
-                text.element(&[file!("glu")]);
-                ("glu", 0b0111, 4)
+                text.element(&[file!("glu"), file!("activations")]);
+                let (file, n_buffers) = match inputs {
+                    Glu::Gated => (file!("gates/gated"), 4),
+                    Glu::Alone => (file!("gates/alone"), 3),
+                    Glu::Biased => (file!("gates/biased"), 7),
+                };
+                text.files(&[file]);
+                ("glu", 0b0111, n_buffers)
             }
-            Kernel::Route => {
+            Kernel::SigmoidGate => {
                 text.math();
-                text.element(&[file!("route")]);
-                ("route", 0b011, 3)
+                text.element(&[file!("sigmoid_gate")]);
+                ("sigmoid_gate", 0b01, 2)
             }
-            Kernel::Combine => {
-                text.element(&[file!("combine")]);
-                ("combine", 0b001, 3)
+            Kernel::Route(is_biased) => {
+                text.math();
+                text.constant("MOST_GROUPS", MOST_GROUPS as u32);
+                let _ = writeln!(text.wgsl, "const IS_BIASED = {is_biased};");
+                let bias = if is_biased { file!("routing/biased") } else { file!("routing/plain") };
+                text.element(&[file!("route"), bias]);
+                ("route", 0b011, if is_biased { 4 } else { 3 })
+            }
+            Kernel::Combine(is_biased) => {
+                let file = if is_biased { file!("combined/biased") } else { file!("combined/plain") };
+                text.element(&[file!("combine"), file]);
+                ("combine", 0b001, if is_biased { 5 } else { 3 })
             }
             Kernel::TakeRows => {
                 text.element(&[file!("take_rows")]);

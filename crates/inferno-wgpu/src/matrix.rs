@@ -29,7 +29,7 @@ pub struct Weight {
     pub(crate) cols: usize,
     /// All panels in order, as many of them in a buffer as it may have.
     pub(crate) parts: Vec<Part>,
-    /// The numbers of a single row as f32, filled up to whole blocks: a norm's weight or a bias.
+    /// The numbers of a single row, or of one per expert, as f32, filled up to whole blocks: a norm's weight or a bias.
     vector: Option<Storage>,
 }
 
@@ -72,6 +72,13 @@ impl Weight {
         }
         let vector = if tensor.n_rows() == 1 { Some(vector(gpu, tensor)?) } else { None };
         Ok(Weight { name: name.clone(), layout, rows: tensor.rows, cols: tensor.cols, parts, vector })
+    }
+
+    /// A vector of floats per expert, end to end as f32.
+    pub(crate) fn vectors(gpu: &mut Gpu, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
+        let HostTensor { name, cols, .. } = tensor.clone();
+        let (layout, vector) = (layout(tensor)?, Some(vector(gpu, tensor)?));
+        Ok(Weight { name, layout, rows: 0, cols, parts: Vec::new(), vector })
     }
 
     /// The same for several. Those that follow each other with the same layout share a storage, if it may be as large.
@@ -181,11 +188,11 @@ fn fill(
 }
 
 fn vector(gpu: &mut Gpu, tensor: &HostTensor<'_>) -> Result<Storage, LoadError> {
-    let mut bytes = vec![0; tensor.row_bytes()];
+    let mut bytes = vec![0; tensor.n_rows() * tensor.row_bytes()];
     tensor.read_rows(0, &mut bytes)?;
-    let mut numbers = vec![0.0f32; tensor.cols];
+    let mut numbers = vec![0.0f32; tensor.n_rows() * tensor.cols];
     dequantize(tensor.dtype, &bytes, &mut numbers).expect("types with a layout can be dequantized");
-    numbers.resize(tensor.cols.next_multiple_of(BLOCK), 0.0);
+    numbers.resize(numbers.len().next_multiple_of(BLOCK), 0.0);
     let storage = gpu.storage(4 * numbers.len() as u64, &|| format!("tensor `{}`", tensor.name))?;
     gpu.queue.write_buffer(&storage.buffer, 0, bytemuck::cast_slice(&numbers));
     Ok(storage)

@@ -2,6 +2,9 @@
 
 #![allow(clippy::inline_always, reason = "vectors stay in registers only if what passes them on is inlined")]
 
+use inferno_model::architecture::Xielu;
+use inferno_model::numerics::{CLAMP, CLAMPED_SLOPE};
+
 use crate::simd::Simd;
 
 /// See `numerics::exp`.
@@ -43,6 +46,43 @@ pub(super) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
 #[inline(always)]
 pub(super) fn softcap<S: Simd>(s: S, x: S::F, cap: f32) -> S::F {
     s.mul(s.splat(cap), tanh(s, s.div(x, s.splat(cap))))
+}
+
+/// `1 / (1 + e^-x)`
+#[inline(always)]
+pub(super) fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
+    let one = s.splat(1.0);
+    s.div(one, s.add(one, exp(s, s.sub(s.zero(), x))))
+}
+
+/// `max(x, 0)²`
+#[inline(always)]
+pub(super) fn relu_squared<S: Simd>(s: S, x: S::F) -> S::F {
+    let x = s.select_lt(x, s.zero(), s.zero(), x);
+    s.mul(x, x)
+}
+
+/// See `numerics::clamped_swiglu`.
+#[inline(always)]
+pub(super) fn clamped_swiglu<S: Simd>(s: S, gate: S::F, up: S::F) -> S::F {
+    let (one, least, most) = (s.splat(1.0), s.splat(-CLAMP), s.splat(CLAMP));
+    let gate = s.select_lt(most, gate, most, gate);
+    let up = s.select_lt(most, up, most, up);
+    let up = s.select_lt(up, least, least, up);
+    let e = exp(s, s.mul(s.splat(-CLAMPED_SLOPE), gate));
+    s.mul(s.div(gate, s.add(one, e)), s.add(up, one))
+}
+
+/// See `numerics::xielu`.
+#[inline(always)]
+pub(super) fn xielu<S: Simd>(s: S, x: S::F, parameters: Xielu) -> S::F {
+    let Xielu { alpha_p, alpha_n, beta, eps } = parameters;
+    let (beta, eps) = (s.splat(beta), s.splat(eps));
+    let above = s.mul(x, s.fma(s.splat(alpha_p), x, beta));
+    let t = tanh(s, s.mul(s.splat(0.5), s.select_lt(eps, x, eps, x)));
+    let expm1 = s.div(s.mul(s.splat(2.0), t), s.sub(s.splat(1.0), t));
+    let below = s.fma(s.sub(expm1, x), s.splat(alpha_n), s.mul(beta, x));
+    s.select_lt(s.zero(), x, above, below)
 }
 
 /// `x / (1 + e^-x)`

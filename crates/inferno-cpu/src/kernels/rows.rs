@@ -90,6 +90,58 @@ pub(super) fn glu<S: Simd>(s: S, gate: &mut [f32], up: &[f32], activation: Activ
             for_each_vector!(s, gate, |i, x| s
                 .mul(math::gelu(s, x), s.load(vectors.get(i).unwrap_or(&last))));
         }
+        Activation::ReluSquared => {
+            for_each_vector!(s, gate, |i, x| s
+                .mul(math::relu_squared(s, x), s.load(vectors.get(i).unwrap_or(&last))));
+        }
+        Activation::ClampedSwiglu => {
+            for_each_vector!(s, gate, |i, x| math::clamped_swiglu(
+                s,
+                x,
+                s.load(vectors.get(i).unwrap_or(&last))
+            ));
+        }
+        Activation::Xielu(parameters) => {
+            for_each_vector!(s, gate, |i, x| s
+                .mul(math::xielu(s, x, parameters), s.load(vectors.get(i).unwrap_or(&last))));
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn activate<S: Simd>(s: S, x: &mut [f32], activation: Activation) {
+    match activation {
+        Activation::Silu => {
+            for_each_vector!(s, x, |_i, v| math::silu(s, v));
+        }
+        Activation::GeluTanh => {
+            for_each_vector!(s, x, |_i, v| math::gelu(s, v));
+        }
+        Activation::ReluSquared => {
+            for_each_vector!(s, x, |_i, v| math::relu_squared(s, v));
+        }
+        Activation::ClampedSwiglu => {
+            for_each_vector!(s, x, |_i, v| math::clamped_swiglu(s, v, s.zero()));
+        }
+        Activation::Xielu(parameters) => {
+            for_each_vector!(s, x, |_i, v| math::xielu(s, v, parameters));
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn sigmoid_gate<S: Simd>(s: S, x: &mut [f32], gate: &[f32]) {
+    if gate.is_empty() {
+        return;
+    }
+    let n = x.len() / gate.len();
+    for (x, gates) in x.chunks_mut(n * LANES).zip(gate.chunks(LANES)) {
+        let mut factors = [0.0; LANES];
+        factors[..gates.len()].copy_from_slice(gates);
+        let factors = s.to_array(math::sigmoid(s, s.load(&factors)));
+        for (x, factor) in x.chunks_exact_mut(n).zip(factors) {
+            x.iter_mut().for_each(|x| *x *= factor);
+        }
     }
 }
 

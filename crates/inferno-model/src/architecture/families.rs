@@ -2,6 +2,7 @@
 
 use crate::ffn::Activation;
 use crate::rope::Pairing;
+use crate::routing::Gating;
 
 /// What a file does not say about its family.
 pub(super) struct Family {
@@ -20,6 +21,12 @@ pub(super) struct Family {
     pub(super) softcaps: (Option<f32>, Option<f32>),
     /// This many layers mean a score scale of `1/√(dim / n_heads)` instead of `1/√head_dim`.
     pub(super) wide_scale_at: Option<usize>,
+    /// The tensor of the norm before the feed-forward network; `None` where it works on the residual stream.
+    pub(super) ffn_norm: Option<&'static str>,
+    /// Whether feed-forward networks have a gate.
+    pub(super) has_ffn_gate: bool,
+    /// From the router's logits to probabilities, when the file is silent.
+    pub(super) gating: Gating,
     /// Whether weights of chosen experts are divided by their sum when the file is silent; `None`: the family has no experts.
     pub(super) renormalizes_experts: Option<bool>,
     /// Per-layer tensors that all files of the family have, where others may lack them.
@@ -36,6 +43,9 @@ const PLAIN: Family = Family {
     window_theta: None,
     softcaps: (None, None),
     wide_scale_at: None,
+    ffn_norm: Some("ffn_norm.weight"),
+    has_ffn_gate: true,
+    gating: Gating::Softmax,
     renormalizes_experts: None,
     required: &[],
 };

@@ -1,41 +1,151 @@
 //! The feed-forward networks of one file.
 
+use inferno_format::Gguf;
+
 use super::families::Family;
 use super::keys::Keys;
 use super::read::MAX_WIDTH;
-use super::{DenseShape, ExpertsShape, FfnShape, Routing};
+use super::{DenseShape, ExpertsShape, FfnShape, Gating, Groups, Routing};
 use crate::error::LoadError;
+use crate::routing::MOST_GROUPS;
 
 /// Above any published model: a hostile number must not size an allocation.
 const MAX_EXPERTS: usize = 4096;
 
 /// The feed-forward network of every layer.
-pub(super) fn ffns(keys: &Keys<'_>, family: &Family) -> Result<Vec<Option<FfnShape>>, LoadError> {
-    let activation = family.activation;
+pub(super) fn ffns(
+    file: &Gguf,
+    keys: &Keys<'_>,
+    family: &Family,
+) -> Result<Vec<Option<FfnShape>>, LoadError> {
+    let (activation, has_gate) = (family.activation, family.has_ffn_gate);
+    let dense = |ffn_dim| FfnShape::Dense(DenseShape { ffn_dim, activation, has_gate });
     let n_experts = keys.opt_u32("expert_count")?.unwrap_or(0);
     if n_experts == 0 {
         let widths = keys.each("feed_forward_length", MAX_WIDTH)?.into_iter();
-        let dense = |ffn_dim| FfnShape::Dense(DenseShape { ffn_dim, activation });
         return Ok(widths.map(|ffn_dim| (ffn_dim > 0).then(|| dense(ffn_dim))).collect());
     }
     let n_experts = keys.count("expert_count", MAX_EXPERTS)?;
-    // 1 is softmax; the others (sigmoid and kin) come with the families that use them.
-    if let Some(other) = keys.opt_u32("expert_gating_func")?.filter(|&f| f > 1) {
-        return Err(keys.unfit("expert_gating_func", other as usize, "1 (softmax)"));
+    let is_mixture = mixtures(keys)?;
+    let expert_widths = keys.opt_each("expert_feed_forward_length", MAX_WIDTH)?;
+    // Where all layers are mixtures that have a width of their own, nothing is dense.
+    let dense_widths = match &expert_widths {
+        Some(_) if is_mixture.iter().all(|&is| is) => None,
+        _ => Some(keys.each("feed_forward_length", MAX_WIDTH)?),
+    };
+    let routing = routing(keys, family, n_experts)?;
+    let shared_width = shared_width(file, keys)?;
+    let layer = |i: usize| {
+        let width = |widths: &Option<Vec<usize>>| widths.as_ref().map(|widths| widths[i]);
+        if !is_mixture[i] {
+            return width(&dense_widths).filter(|&n| n > 0).map(dense);
+        }
+        let ffn_dim = width(&expert_widths).or(width(&dense_widths)).filter(|&n| n > 0)?;
+        let shared = shared_width.of(ffn_dim).map(|ffn_dim| DenseShape { ffn_dim, activation, has_gate });
+        Some(FfnShape::Experts(ExpertsShape { n_experts, ffn_dim, activation, routing, shared }))
+    };
+    Ok((0..keys.n_layers).map(layer).collect())
+}
+
+/// Whether each layer is a mixture of experts: all but leading ones, or every n-th of those.
+fn mixtures(keys: &Keys<'_>) -> Result<Vec<bool>, LoadError> {
+    let n_leading = keys.opt_u32("leading_dense_block_count")?.unwrap_or(0) as usize;
+    if n_leading > keys.n_layers {
+        return Err(keys.unfit("leading_dense_block_count", n_leading, "at most the number of layers"));
     }
-    let widths = match keys.opt_each("expert_feed_forward_length", MAX_WIDTH)? {
-        Some(widths) => widths,
-        None => keys.each("feed_forward_length", MAX_WIDTH)?,
+    let step = keys.opt_count("interleave_moe_layer_step", keys.n_layers)?.unwrap_or(1);
+    Ok((0..keys.n_layers).map(|i| i >= n_leading && (i + 1).is_multiple_of(step)).collect())
+}
+
+/// Routing in all mixtures.
+fn routing(keys: &Keys<'_>, family: &Family, n_experts: usize) -> Result<Routing, LoadError> {
+    let gating = match keys.opt_u32("expert_gating_func")? {
+        None | Some(0) => family.gating,
+        Some(1) => Gating::Softmax,
+        Some(2) => Gating::Sigmoid,
+        Some(4) => Gating::SqrtSoftplus,
+        Some(other) => {
+            const EXPECTED: &str = "1 (softmax), 2 (sigmoid) or 4 (square root of softplus)";
+            return Err(keys.unfit("expert_gating_func", other as usize, EXPECTED));
+        }
     };
     let renormalize = keys.metadata.opt_bool(&keys.key("expert_weights_norm"))?;
     let renormalize = renormalize.or(family.renormalizes_experts).ok_or_else(|| {
         keys.missing("expert_weights_norm", "a bool, as this family has no experts in other files")
     })?;
-    let routing = Routing {
-        n_used: keys.count("expert_used_count", n_experts)?,
+    let n_used = keys.count("expert_used_count", n_experts)?;
+    Ok(Routing {
+        n_used,
+        gating,
+        groups: groups(keys, gating, n_experts, n_used)?,
         renormalize,
         scale: keys.positive("expert_weights_scale")?.unwrap_or(1.0),
-    };
-    let experts = |ffn_dim| FfnShape::Experts(ExpertsShape { n_experts, ffn_dim, activation, routing });
-    Ok(widths.into_iter().map(|ffn_dim| (ffn_dim > 0).then(|| experts(ffn_dim))).collect())
+    })
+}
+
+/// The groups of experts that rows are limited to; `None` where all may be used.
+fn groups(
+    keys: &Keys<'_>,
+    gating: Gating,
+    n_experts: usize,
+    n_used_experts: usize,
+) -> Result<Option<Groups>, LoadError> {
+    const USED: &str = "expert_group_used_count";
+    let Some(n) = keys.opt_count("expert_group_count", MOST_GROUPS)? else { return Ok(None) };
+    if !n_experts.is_multiple_of(n) {
+        return Err(keys.unfit("expert_group_count", n, "a divisor of `expert_count`"));
+    }
+    let n_used = keys.opt_count(USED, n)?.unwrap_or(n);
+    if n_used * (n_experts / n) < n_used_experts {
+        return Err(keys.unfit(
+            USED,
+            n_used,
+            "groups that have at least `expert_used_count` experts together",
+        ));
+    }
+    // DeepSeek-V2 ranks groups by their best expert, V3 and all after it by the sum of their two best.
+    let n_best = if gating == Gating::Softmax { 1 } else { 2 };
+    Ok((n_used < n).then_some(Groups { n, n_used, n_best }))
+}
+
+/// Width of the shared expert.
+enum SharedWidth {
+    None,
+    /// In all layers.
+    Fixed(usize),
+    /// The width of an expert, times this number of shared experts.
+    Experts(usize),
+}
+
+impl SharedWidth {
+    fn of(&self, expert_dim: usize) -> Option<usize> {
+        match *self {
+            SharedWidth::None => None,
+            SharedWidth::Fixed(ffn_dim) => Some(ffn_dim),
+            SharedWidth::Experts(n) => Some(n * expert_dim),
+        }
+    }
+}
+
+/// From the file's keys; from the tensors of a file that has none.
+fn shared_width(file: &Gguf, keys: &Keys<'_>) -> Result<SharedWidth, LoadError> {
+    if let Some(ffn_dim) = keys.opt_u32("expert_shared_feed_forward_length")?.filter(|&n| n > 0) {
+        return Ok(match ffn_dim as usize {
+            ffn_dim if ffn_dim <= MAX_WIDTH => SharedWidth::Fixed(ffn_dim),
+            found => {
+                let key = keys.key("expert_shared_feed_forward_length");
+                return Err(LoadError::Range { key, found, least: 0, most: MAX_WIDTH });
+            }
+        });
+    }
+    let n = keys.opt_u32("expert_shared_count")?.unwrap_or(0) as usize;
+    if n > MAX_EXPERTS {
+        let key = keys.key("expert_shared_count");
+        return Err(LoadError::Range { key, found: n, least: 0, most: MAX_EXPERTS });
+    }
+    if n > 0 {
+        return Ok(SharedWidth::Experts(n));
+    }
+    let mut up = (0..keys.n_layers).filter_map(|i| file.tensor(&format!("blk.{i}.ffn_up_shexp.weight")));
+    Ok(up.next().map_or(SharedWidth::None, |tensor| SharedWidth::Fixed(tensor.n_rows())))
 }

@@ -8,7 +8,10 @@ use crate::error::LoadError;
 pub(super) struct Keys<'a> {
     pub(super) metadata: &'a Metadata,
     pub(super) family: &'static str,
+    /// Layers that run.
     pub(super) n_layers: usize,
+    /// Layers after them that draft: arrays with one entry per layer have theirs, too.
+    pub(super) n_draft_layers: usize,
 }
 
 impl Keys<'_> {
@@ -36,8 +39,12 @@ impl Keys<'_> {
     ) -> Result<Option<Vec<T>>, LoadError> {
         let Some(Value::Array(array)) = self.metadata.get(&self.key(key)) else { return Ok(None) };
         let entries = (0..array.len()).map(|i| element(array, i)).collect::<Option<Vec<T>>>();
-        match entries.filter(|entries| entries.len() == self.n_layers) {
-            Some(entries) => Ok(Some(entries)),
+        let n_layers = self.n_layers + self.n_draft_layers;
+        match entries.filter(|entries| entries.len() == n_layers) {
+            Some(mut entries) => {
+                entries.truncate(self.n_layers);
+                Ok(Some(entries))
+            }
             None => Err(self.unfit_text(key, "one value, or an array with one per layer (`block_count`)")),
         }
     }

@@ -26,13 +26,20 @@ impl Architecture {
             found: name.escape_debug().take(64).collect(),
             known: FAMILIES.iter().map(|f| f.name).collect::<Vec<_>>().join(", "),
         })?;
-        let mut keys = Keys { metadata: file.metadata(), family: family.name, n_layers: 0 };
+        let mut keys =
+            Keys { metadata: file.metadata(), family: family.name, n_layers: 0, n_draft_layers: 0 };
         if keys.metadata.opt_bool(&keys.key("attention.causal"))? == Some(false) {
             const EXPECTED: &str = "true: a model whose attention is not causal is an encoder (for embeddings, say) and \
                                     cannot generate text";
             return Err(keys.unfit_text("attention.causal", EXPECTED));
         }
-        keys.n_layers = keys.count("block_count", MAX_LAYERS)?;
+        let n_blocks = keys.count("block_count", MAX_LAYERS)?;
+        // Multi-token prediction: the last blocks draft, and have no part in the model's own output.
+        keys.n_draft_layers = keys.opt_u32("nextn_predict_layers")?.unwrap_or(0) as usize;
+        if keys.n_draft_layers >= n_blocks {
+            return Err(keys.unfit("nextn_predict_layers", keys.n_draft_layers, "less than `block_count`"));
+        }
+        keys.n_layers = n_blocks - keys.n_draft_layers;
         let dim = keys.count("embedding_length", MAX_WIDTH)?;
         let heads = Heads::read(&keys, dim)?;
 
@@ -47,7 +54,7 @@ impl Architecture {
         let ropes = ropes(file, &keys, family, shape)?;
         let scale = keys.positive("attention.scale")?;
         let softcap = keys.softcap("attn_logit_softcapping", family.softcaps.0)?;
-        let ffns = ffns(&keys, family)?;
+        let ffns = ffns(file, &keys, family)?;
 
         let mut cache_groups = Vec::new();
         let layers = ffns.into_iter().enumerate().map(|(i, ffn)| {
@@ -92,6 +99,8 @@ impl Architecture {
             layers,
             ropes,
             cache_groups,
+            n_draft_layers: keys.n_draft_layers,
+            ffn_norm: family.ffn_norm,
             required: family.required,
         })
     }

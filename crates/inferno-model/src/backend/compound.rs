@@ -53,13 +53,13 @@ pub struct MatmulAdd<'a, W, T> {
     pub branch: Branch<'a, W, T>,
 }
 
-/// The end of a gated network: the branch of y = (activation(gate) * up) × downᵀ.
+/// The end of a network: the branch of y = (activation(gate) * up) × downᵀ, or of y = activation(gate) × downᵀ.
 #[derive(Debug)]
 pub struct GluMatmul<'a, W, T> {
     /// (n, ffn_dim); holds anything afterwards
     pub gate: &'a mut T,
-    /// (n, ffn_dim)
-    pub up: &'a T,
+    /// (n, ffn_dim); absent in a network without a gate, whose `ffn_up` gives `gate`
+    pub up: Option<&'a T>,
     /// Applied to the gate.
     pub activation: Activation,
     /// (dim, ffn_dim)
@@ -110,6 +110,8 @@ pub struct Experts<'a, W, T> {
     pub router: &'a T,
     /// The networks.
     pub weights: ExpertWeights<&'a W>,
+    /// (n_experts,), added to probabilities for the selection
+    pub exp_probs_b: Option<&'a W>,
     /// A row's choice of networks.
     pub routing: &'a Routing,
     /// Applied to the gate.
@@ -123,6 +125,8 @@ pub struct ExpertsAdd<'a, W, T> {
     pub router: &'a T,
     /// The networks.
     pub weights: ExpertWeights<&'a W>,
+    /// (n_experts,), added to probabilities for the selection
+    pub exp_probs_b: Option<&'a W>,
     /// A row's choice of networks.
     pub routing: &'a Routing,
     /// Applied to the gate.
@@ -173,7 +177,10 @@ impl<W, T> GluMatmul<'_, W, T> {
     /// The plain path.
     pub fn plain<B: Backend<Weight = W, Buffer = T> + ?Sized>(self, b: &mut B) {
         let GluMatmul { gate, up, activation, down, branch } = self;
-        b.glu(gate, up, activation);
+        match up {
+            Some(up) => b.glu(gate, up, activation),
+            None => b.activate(gate, activation),
+        }
         MatmulAdd { input: gate, weight: down, branch }.plain(b);
     }
 }
@@ -181,8 +188,9 @@ impl<W, T> GluMatmul<'_, W, T> {
 impl<W, T> ExpertsAdd<'_, W, T> {
     /// The plain path.
     pub fn plain<B: Backend<Weight = W, Buffer = T> + ?Sized>(self, b: &mut B) {
-        let ExpertsAdd { router, weights, routing, activation, branch } = self;
-        b.experts(branch.y, Experts { x: &*branch.h, router, weights, routing, activation });
+        let ExpertsAdd { router, weights, exp_probs_b, routing, activation, branch } = self;
+        let x = &*branch.h;
+        b.experts(branch.y, Experts { x, router, weights, exp_probs_b, routing, activation });
         branch.add(b);
     }
 }

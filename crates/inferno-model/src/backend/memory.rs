@@ -18,6 +18,10 @@ pub trait DeviceMemory {
     fn upload_together(&mut self, tensors: &[HostTensor<'_>]) -> Result<Vec<Self::Weight>, LoadError> {
         tensors.iter().map(|tensor| self.upload(tensor)).collect()
     }
+    /// The same for a vector of floats per expert: `n_experts` of (1, cols), which are added and never multiplied.
+    fn upload_vectors(&mut self, tensor: &HostTensor<'_>) -> Result<Self::Weight, LoadError> {
+        self.upload(tensor)
+    }
     /// A buffer of rows of `width`; it grows to the largest batch seen.
     fn buffer(&mut self, width: usize) -> Result<Self::Buffer, BackendError>;
     /// How this device attends to keys and values of that type.

@@ -103,12 +103,20 @@ fn products<B: Backend>(b: &mut B, n_rows: usize, dtype: DType) {
             }
             vec![rows.x]
         });
-        for activation in [Activation::Silu, Activation::GeluTanh] {
-            compare(b, &format!("glu_matmul {name}"), |b, is_plain| {
+        for (has_gate, activation) in
+            [(true, Activation::Silu), (true, Activation::GeluTanh), (false, Activation::ReluSquared)]
+        {
+            compare(b, &format!("glu_matmul {activation:?} {name}"), |b, is_plain| {
                 let mut rows = Rows::new(b, n_rows);
                 let [mut gate, up] = [&gate, &up].map(|data| upload_rows(b, FFN_DIM, data.clone()));
                 let branch = rows.branch(&ends);
-                let op = GluMatmul { gate: &mut gate, up: &up, activation, down: &down, branch };
+                let op = GluMatmul {
+                    gate: &mut gate,
+                    up: has_gate.then_some(&up),
+                    activation,
+                    down: &down,
+                    branch,
+                };
                 if is_plain {
                     op.plain(b)
                 } else {
@@ -127,16 +135,18 @@ fn experts<B: Backend>(b: &mut B, n_rows: usize) {
         ffn_gate_exps: noise.tensor(b, DType::Q8_0, [N_EXPERTS, FFN_DIM, DIM]),
         ffn_up_exps: noise.tensor(b, DType::Q8_0, [N_EXPERTS, FFN_DIM, DIM]),
         ffn_down_exps: noise.tensor(b, DType::Q8_0, [N_EXPERTS, DIM, FFN_DIM]),
+        biases: None,
     };
     let router = upload_rows(b, N_EXPERTS, noise.numbers(n_rows * N_EXPERTS));
-    let routing = Routing { n_used: 2, renormalize: true, scale: 1.0 };
+    let routing = Routing::softmax(2);
     for ends in ends(b, &mut noise) {
         let name = format!("experts_add {n_rows}, bias {}, norm {}", ends[0].is_some(), ends[1].is_some());
         compare(b, &name, |b, is_plain| {
             let mut rows = Rows::new(b, n_rows);
             let (weights, activation) = (weights.as_ref(), Activation::Silu);
             let branch = rows.branch(&ends);
-            let op = ExpertsAdd { router: &router, weights, routing: &routing, activation, branch };
+            let (router, routing, exp_probs_b) = (&router, &routing, None);
+            let op = ExpertsAdd { router, weights, exp_probs_b, routing, activation, branch };
             if is_plain {
                 op.plain(b)
             } else {

@@ -13,6 +13,8 @@ pub struct DenseShape {
     pub ffn_dim: usize,
     /// Applied to the gate.
     pub activation: Activation,
+    /// Whether there is a gate: without one the network is `down(activation(up(x)))`.
+    pub has_gate: bool,
 }
 
 /// The tensors of one network. A tensor the file does not have is `None`.
@@ -21,9 +23,9 @@ pub struct Dense<W> {
     /// Widths and numbers of the network.
     pub shape: DenseShape,
     /// (dim,)
-    pub ffn_norm: W,
+    pub ffn_norm: Option<W>,
     /// (ffn_dim, dim)
-    pub ffn_gate: W,
+    pub ffn_gate: Option<W>,
     /// (ffn_dim, dim)
     pub ffn_up: W,
     /// (dim, ffn_dim)
@@ -56,12 +58,17 @@ impl<W> Dense<W> {
         shape: DenseShape,
     ) -> Result<Self, LoadError> {
         let (dim, ffn_dim) = (part.dim(), shape.ffn_dim);
-        let ffn_norm = part.vector("ffn_norm.weight", dim)?;
-        // Some files have the rows of gate and up in one tensor.
-        let fused = !part.has("ffn_gate.weight") && part.n_rows("ffn_up.weight") == Some(2 * ffn_dim);
-        let [ffn_gate, ffn_up] = match fused {
-            true => part.cut("ffn_up.weight", [ffn_dim, ffn_dim], dim)?,
-            false => part.matrices(["ffn_gate.weight", "ffn_up.weight"], [ffn_dim, ffn_dim], dim)?,
+        let ffn_norm = part.ffn_norm()?;
+        let (ffn_gate, ffn_up) = if shape.has_gate {
+            // Some files have the rows of gate and up in one tensor.
+            let fused = !part.has("ffn_gate.weight") && part.n_rows("ffn_up.weight") == Some(2 * ffn_dim);
+            let [ffn_gate, ffn_up] = match fused {
+                true => part.cut("ffn_up.weight", [ffn_dim, ffn_dim], dim)?,
+                false => part.matrices(["ffn_gate.weight", "ffn_up.weight"], [ffn_dim, ffn_dim], dim)?,
+            };
+            (Some(ffn_gate), ffn_up)
+        } else {
+            (None, part.matrix("ffn_up.weight", ffn_dim, dim)?)
         };
         let ffn_down = part.matrix("ffn_down.weight", dim, ffn_dim)?;
         let post_ffw_norm = part.optional("post_ffw_norm.weight", dim)?;
@@ -75,17 +82,21 @@ impl<W> Dense<W> {
     ) {
         let Pass { b, stream, eps } = pass;
         let eps = *eps;
-        b.norm_matmul(NormMatmul {
-            outs: &mut [&mut s.gate, &mut s.up],
-            weights: &[&self.ffn_gate, &self.ffn_up],
-            normed: &mut stream.h,
-            x: &stream.x,
-            norm: &self.ffn_norm,
-            eps,
-        });
+        let DenseScratch { gate, up, .. } = s;
+        // Without a gate, `up` itself is what the activation is applied to.
+        let (outs, weights): (&mut [&mut B::Buffer], &[&W]) = match &self.ffn_gate {
+            Some(ffn_gate) => (&mut [&mut *gate, &mut *up], &[ffn_gate, &self.ffn_up]),
+            None => (&mut [&mut *gate], &[&self.ffn_up]),
+        };
+        match &self.ffn_norm {
+            Some(norm) => {
+                b.norm_matmul(NormMatmul { outs, weights, normed: &mut stream.h, x: &stream.x, norm, eps });
+            }
+            None => b.matmul(outs, weights, &stream.x),
+        }
         b.glu_matmul(GluMatmul {
-            gate: &mut s.gate,
-            up: &s.up,
+            gate,
+            up: self.shape.has_gate.then_some(&*up),
             activation: self.shape.activation,
             down: &self.ffn_down,
             branch: stream.branch(&None, &self.post_ffw_norm, eps),

@@ -1,9 +1,10 @@
-//! Many feed-forward networks, of which every row chooses some.
+//! A mixture of experts: many feed-forward networks of which every row is routed to some, and possibly one for all rows.
 
-use super::Activation;
-use crate::backend::{Backend, ExpertWeights, ExpertsAdd, NormMatmul};
+use super::{Activation, DenseShape};
+use crate::backend::{Backend, ExpertBiases, ExpertWeights, ExpertsAdd, GluMatmul, NormMatmul};
 use crate::error::{BackendError, LoadError};
 use crate::layer::Pass;
+use crate::routing::Routing;
 use crate::weights::Part;
 
 /// A mixture of experts.
@@ -15,19 +16,10 @@ pub struct ExpertsShape {
     pub ffn_dim: usize,
     /// Applied to the gate.
     pub activation: Activation,
-    /// How a row chooses.
+    /// Selection and weights of a row's experts.
     pub routing: Routing,
-}
-
-/// How a row chooses and weighs its experts from the router's logits: softmax over all of them, then the best.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Routing {
-    /// Experts per row. Ties go to the lowest id.
-    pub n_used: usize,
-    /// The chosen experts' weights are divided by their sum.
-    pub renormalize: bool,
-    /// And multiplied by this.
-    pub scale: f32,
+    /// The network of all rows, whose output is added to that of the experts.
+    pub shared: Option<DenseShape>,
 }
 
 /// The tensors of a mixture of experts. A tensor the file does not have is `None`.
@@ -39,25 +31,64 @@ pub struct Experts<W> {
     pub ffn_norm: W,
     /// (n_experts, dim), the router
     pub ffn_gate_inp: W,
+    /// (n_experts,), added to the router's logits
+    pub ffn_gate_inp_bias: Option<W>,
+    /// (n_experts,), added to probabilities for the selection of experts
+    pub exp_probs_b: Option<W>,
     /// The experts' own matrices.
     pub experts: ExpertWeights<W>,
+    /// The network of all rows.
+    pub shared: Option<Shared<W>>,
     /// (dim,)
     pub post_ffw_norm: Option<W>,
+}
+
+/// The tensors of a shared expert.
+#[derive(Debug)]
+pub struct Shared<W> {
+    /// Applied to the gate.
+    pub activation: Activation,
+    /// (ffn_dim, dim)
+    pub ffn_gate_shexp: W,
+    /// (ffn_dim, dim)
+    pub ffn_up_shexp: W,
+    /// (dim, ffn_dim)
+    pub ffn_down_shexp: W,
+    /// (1, dim): the output is multiplied by the sigmoid of the product with this
+    pub ffn_gate_inp_shexp: Option<W>,
 }
 
 /// Activations of a mixture. `n` is the number of rows.
 pub(super) struct ExpertsScratch<T> {
     n_experts: usize,
     router: T, // (n, n_experts)
+    shared: Option<SharedScratch<T>>,
+}
+
+struct SharedScratch<T> {
+    ffn_dim: usize,
+    gate: T,  // (n, ffn_dim)
+    up: T,    // (n, ffn_dim)
+    share: T, // (n, 1)
 }
 
 impl<T> ExpertsScratch<T> {
     pub(super) fn new<B: Backend<Buffer = T>>(shape: &ExpertsShape, b: &mut B) -> Result<Self, BackendError> {
-        Ok(ExpertsScratch { n_experts: shape.n_experts, router: b.buffer(shape.n_experts)? })
+        let shared = match shape.shared {
+            Some(DenseShape { ffn_dim, .. }) => Some(SharedScratch {
+                ffn_dim,
+                gate: b.buffer(ffn_dim)?,
+                up: b.buffer(ffn_dim)?,
+                share: b.buffer(1)?,
+            }),
+            None => None,
+        };
+        Ok(ExpertsScratch { n_experts: shape.n_experts, router: b.buffer(shape.n_experts)?, shared })
     }
 
     pub(super) fn fits(&self, shape: &ExpertsShape) -> bool {
-        self.n_experts == shape.n_experts
+        let shared = self.shared.as_ref().map(|s| s.ffn_dim);
+        self.n_experts == shape.n_experts && shared == shape.shared.map(|s| s.ffn_dim)
     }
 }
 
@@ -68,16 +99,20 @@ impl<W> Experts<W> {
     ) -> Result<Self, LoadError> {
         let ExpertsShape { n_experts, ffn_dim, .. } = shape;
         let dim = part.dim();
+        let norm_name = part.ffn_norm_name().unwrap_or("ffn_norm.weight");
         Ok(Experts {
             shape,
-            ffn_norm: part.vector("ffn_norm.weight", dim)?,
+            ffn_norm: part.vector(norm_name, dim)?,
             ffn_gate_inp: part.matrix("ffn_gate_inp.weight", n_experts, dim)?,
-            experts: ExpertWeights {
-                ffn_gate_exps: part.stacked("ffn_gate", [n_experts, ffn_dim, dim])?,
-                ffn_up_exps: part.stacked("ffn_up", [n_experts, ffn_dim, dim])?,
-                ffn_down_exps: part.stacked("ffn_down", [n_experts, dim, ffn_dim])?,
+            ffn_gate_inp_bias: part.optional("ffn_gate_inp.bias", n_experts)?,
+            exp_probs_b: part.optional_of(&["exp_probs_b.bias", "exp_probs_b"], n_experts)?,
+            experts: load_experts(part, [n_experts, ffn_dim, dim])?,
+            shared: shape.shared.map(|shape| Shared::load(part, shape)).transpose()?,
+            // No family has a norm after the sum with a shared expert.
+            post_ffw_norm: match shape.shared {
+                None => part.optional("post_ffw_norm.weight", dim)?,
+                Some(_) => None,
             },
-            post_ffw_norm: part.optional("post_ffw_norm.weight", dim)?,
         })
     }
 
@@ -87,21 +122,92 @@ impl<W> Experts<W> {
         s: &mut ExpertsScratch<B::Buffer>,
     ) {
         let Pass { b, stream, eps } = pass;
+        let eps = *eps;
         let ExpertsShape { routing, activation, .. } = &self.shape;
-        b.norm_matmul(NormMatmul {
-            outs: &mut [&mut s.router],
-            weights: &[&self.ffn_gate_inp],
-            normed: &mut stream.h,
-            x: &stream.x,
-            norm: &self.ffn_norm,
-            eps: *eps,
-        });
+        let ExpertsScratch { router, shared: scratch, .. } = s;
+        let mut shared = self.shared.as_ref().zip(scratch.as_mut());
+        // Router, shared expert and experts have the same input.
+        let ffn_gate_inp = &self.ffn_gate_inp;
+        let (outs, weights): (&mut [&mut B::Buffer], &[&W]) = match &mut shared {
+            None => (&mut [&mut *router], &[ffn_gate_inp]),
+            Some((w, s)) => {
+                let (gate, up) = (&w.ffn_gate_shexp, &w.ffn_up_shexp);
+                match &w.ffn_gate_inp_shexp {
+                    None => (&mut [&mut *router, &mut s.gate, &mut s.up], &[ffn_gate_inp, gate, up]),
+                    Some(share) => (
+                        &mut [&mut *router, &mut s.gate, &mut s.up, &mut s.share],
+                        &[ffn_gate_inp, gate, up, share],
+                    ),
+                }
+            }
+        };
+        let (normed, x, norm) = (&mut stream.h, &stream.x, &self.ffn_norm);
+        b.norm_matmul(NormMatmul { outs, weights, normed, x, norm, eps });
+        if let Some(bias) = &self.ffn_gate_inp_bias {
+            b.add_bias(router, bias);
+        }
         b.experts_add(ExpertsAdd {
-            router: &s.router,
+            router,
             weights: self.experts.as_ref(),
+            exp_probs_b: self.exp_probs_b.as_ref(),
             routing,
             activation: *activation,
-            branch: stream.branch(&None, &self.post_ffw_norm, *eps),
+            branch: stream.branch(&None, &self.post_ffw_norm, eps),
         });
+        if let Some((w, s)) = shared {
+            if w.ffn_gate_inp_shexp.is_some() {
+                // The output's factor, applied to what it is linear in.
+                b.sigmoid_gate(&mut s.up, &s.share);
+            }
+            b.glu_matmul(GluMatmul {
+                gate: &mut s.gate,
+                up: Some(&s.up),
+                activation: w.activation,
+                down: &w.ffn_down_shexp,
+                branch: stream.branch(&None, &None, eps),
+            });
+        }
     }
+}
+
+impl<W> Shared<W> {
+    fn load<B: Backend<Weight = W>>(
+        part: &mut Part<'_, '_, '_, B>,
+        shape: DenseShape,
+    ) -> Result<Self, LoadError> {
+        let DenseShape { ffn_dim, activation, .. } = shape;
+        let dim = part.dim();
+        let names = ["ffn_gate_shexp.weight", "ffn_up_shexp.weight"];
+        let [ffn_gate_shexp, ffn_up_shexp] = part.matrices(names, [ffn_dim, ffn_dim], dim)?;
+        let ffn_down_shexp = part.matrix("ffn_down_shexp.weight", dim, ffn_dim)?;
+        let has_gate = part.is_expected("ffn_gate_inp_shexp.weight");
+        let gate = has_gate.then(|| part.matrix("ffn_gate_inp_shexp.weight", 1, dim)).transpose()?;
+        Ok(Shared { activation, ffn_gate_shexp, ffn_up_shexp, ffn_down_shexp, ffn_gate_inp_shexp: gate })
+    }
+}
+
+/// The experts' matrices and biases: gate and up in tensors of their own, or in one.
+fn load_experts<B: Backend>(
+    part: &mut Part<'_, '_, '_, B>,
+    shape: [usize; 3],
+) -> Result<ExpertWeights<B::Weight>, LoadError> {
+    let [n_experts, ffn_dim, dim] = shape;
+    let [ffn_gate_exps, ffn_up_exps] = match part.has("ffn_gate_up_exps.weight") {
+        true => part.cut_stacked("ffn_gate_up_exps.weight", shape)?,
+        false => [part.stacked("ffn_gate", shape)?, part.stacked("ffn_up", shape)?],
+    };
+    let ffn_down_exps = part.stacked("ffn_down", [n_experts, dim, ffn_dim])?;
+    let biases = if part.is_expected("ffn_down_exps.bias") {
+        let [gate, up] = match part.has("ffn_gate_up_exps.bias") {
+            true => part.cut_vectors("ffn_gate_up_exps.bias", n_experts, ffn_dim)?,
+            false => [
+                part.vectors("ffn_gate_exps.bias", n_experts, ffn_dim)?,
+                part.vectors("ffn_up_exps.bias", n_experts, ffn_dim)?,
+            ],
+        };
+        Some(ExpertBiases { gate, up, down: part.vectors("ffn_down_exps.bias", n_experts, dim)? })
+    } else {
+        None
+    };
+    Ok(ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases })
 }

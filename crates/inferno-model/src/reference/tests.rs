@@ -71,7 +71,7 @@ fn experts_are_the_weighed_sum_of_their_networks() {
     let ((gate, gate_data), (up, up_data), (down, down_data)) =
         (stack(ffn_dim, dim), stack(ffn_dim, dim), stack(dim, ffn_dim));
     let x = random.numbers(dim);
-    let routing = Routing { n_used: 2, renormalize: true, scale: 1.0 };
+    let routing = Routing::softmax(2);
     let router = [0.5, -2.0, 1.0];
 
     let product = |data: &[f32], expert: usize, rows: usize, x: &[f64]| -> Vec<f64> {
@@ -89,10 +89,11 @@ fn experts_are_the_weighed_sum_of_their_networks() {
     }
 
     let mut out = Buffer { width: dim, data: Vec::new() };
-    let weights = ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down };
+    let weights = ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down, biases: None };
     let (x, router) = (Buffer { width: dim, data: x }, Buffer { width: n_experts, data: router.to_vec() });
     let (weights, activation) = (weights.as_ref(), Activation::Silu);
-    let experts = Experts { x: &x, router: &router, weights, routing: &routing, activation };
+    let (x, router, routing, exp_probs_b) = (&x, &router, &routing, None);
+    let experts = Experts { x, router, weights, exp_probs_b, routing, activation };
     Reference::default().experts(&mut out, experts);
     for (found, expected) in out.data.iter().zip(expected) {
         assert!((f64::from(*found) - expected).abs() < 1e-4, "{found} instead of {expected}");

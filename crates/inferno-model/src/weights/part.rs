@@ -38,11 +38,34 @@ impl<B: Backend> Part<'_, '_, '_, B> {
         self.loader.vector(&self.full(name), len)
     }
 
+    /// Whether the layer must have a tensor that only some families have: all layers with a part of this kind have it if one
+    /// does.
+    pub(crate) fn is_expected(&self, name: &str) -> bool {
+        let Tensors { in_layers, arch, .. } = &*self.loader.tensors;
+        in_layers.contains(&(self.kind, name)) || arch.required.contains(&name)
+    }
+
     /// A vector that a family may have; if one layer with a part of this kind has it, all of them must.
     pub(crate) fn optional(&mut self, name: &str, len: usize) -> Result<Option<B::Weight>, LoadError> {
-        let Tensors { in_layers, arch, .. } = &*self.loader.tensors;
-        let expected = in_layers.contains(&(self.kind, name)) || arch.required.contains(&name);
-        expected.then(|| self.vector(name, len)).transpose()
+        self.is_expected(name).then(|| self.vector(name, len)).transpose()
+    }
+
+    /// The same for a vector that files have under one of several names; the first is the usual one.
+    pub(crate) fn optional_of(&mut self, names: &[&str], len: usize) -> Result<Option<B::Weight>, LoadError> {
+        let here = names.iter().find(|name| self.has(name)).or(names.first());
+        let is_expected = names.iter().any(|name| self.is_expected(name));
+        here.filter(|_| is_expected).map(|name| self.vector(name, len)).transpose()
+    }
+
+    /// The name of the norm before the feed-forward network, if this family has one.
+    pub(crate) fn ffn_norm_name(&self) -> Option<&'static str> {
+        self.loader.tensors.arch.ffn_norm
+    }
+
+    /// The norm before the feed-forward network.
+    pub(crate) fn ffn_norm(&mut self) -> Result<Option<B::Weight>, LoadError> {
+        let dim = self.dim();
+        self.ffn_norm_name().map(|name| self.vector(name, dim)).transpose()
     }
 
     /// A matrix that the layer must have.
@@ -68,6 +91,26 @@ impl<B: Backend> Part<'_, '_, '_, B> {
         cols: usize,
     ) -> Result<[B::Weight; N], LoadError> {
         self.loader.cut(&self.full(name), rows, cols)
+    }
+
+    /// The two stacks of (n_experts, rows, cols) in a tensor that has the rows of both, one after the other, per expert.
+    pub(crate) fn cut_stacked(&mut self, name: &str, shape: [usize; 3]) -> Result<[B::Weight; 2], LoadError> {
+        self.loader.cut_stacked(&self.full(name), shape)
+    }
+
+    /// A vector of `len` for each of `n` experts.
+    pub(crate) fn vectors(&mut self, name: &str, n: usize, len: usize) -> Result<B::Weight, LoadError> {
+        self.loader.vectors(&self.full(name), n, len)
+    }
+
+    /// The same for two in one tensor, one after the other per expert.
+    pub(crate) fn cut_vectors(
+        &mut self,
+        name: &str,
+        n: usize,
+        len: usize,
+    ) -> Result<[B::Weight; 2], LoadError> {
+        self.loader.cut_vectors(&self.full(name), n, len)
     }
 
     /// The matrices of all experts, (n_experts, rows, cols): `ffn_up` is `ffn_up_exps.weight`, or `ffn_up.0.weight` and so on.

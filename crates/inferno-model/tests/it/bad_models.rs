@@ -270,8 +270,8 @@ fn unknown_scaling_and_routing_are_refused() {
     );
     refused(
         "mixtral",
-        |p| p.metadata.set("llama.expert_gating_func", Value::U32(2)),
-        "metadata key `llama.expert_gating_func` is 2, expected 1 (softmax)",
+        |p| p.metadata.set("llama.expert_gating_func", Value::U32(3)),
+        "metadata key `llama.expert_gating_func` is 3, expected 1 (softmax), 2 (sigmoid) or 4 (square root of softplus)",
     );
     let experts = |p: &mut Parts| {
         p.metadata.set("qwen2.expert_count", Value::U32(4));
@@ -281,6 +281,57 @@ fn unknown_scaling_and_routing_are_refused() {
         "qwen2",
         experts,
         "metadata key `qwen2.expert_weights_norm` is missing, expected a bool, as this family has no experts in other files",
+    );
+}
+
+/// A change to integers of the golden `mixtral`, which has 3 layers of 4 experts and 2 of them a row.
+#[track_caller]
+fn mixture_refused(numbers: &[(&str, u32)], message: &str) {
+    let set = |p: &mut Parts| {
+        for (key, n) in numbers {
+            p.metadata.set(format!("llama.{key}"), Value::U32(*n));
+        }
+    };
+    refused("mixtral", set, message);
+}
+
+#[test]
+fn routing_that_does_not_fit_the_experts_is_refused() {
+    mixture_refused(
+        &[("expert_group_count", 0)],
+        "metadata key `llama.expert_group_count` is 0, expected 1 to 256",
+    );
+    mixture_refused(
+        &[("expert_group_count", 3)],
+        "metadata key `llama.expert_group_count` is 3, expected a divisor of `expert_count`",
+    );
+    mixture_refused(
+        &[("expert_group_count", 4), ("expert_group_used_count", 0)],
+        "metadata key `llama.expert_group_used_count` is 0, expected 1 to 4",
+    );
+    mixture_refused(
+        &[("expert_group_count", 4), ("expert_group_used_count", 1)],
+        "metadata key `llama.expert_group_used_count` is 1, expected groups that have at least `expert_used_count` experts together",
+    );
+    mixture_refused(
+        &[("leading_dense_block_count", 4)],
+        "metadata key `llama.leading_dense_block_count` is 4, expected at most the number of layers",
+    );
+    mixture_refused(
+        &[("leading_dense_block_count", 1)],
+        "tensor `blk.0.ffn_gate.weight` is missing, expected shape [64, 128]",
+    );
+    mixture_refused(
+        &[("expert_shared_count", 1)],
+        "tensor `blk.0.ffn_gate_shexp.weight` is missing, expected shape [64, 128]",
+    );
+    mixture_refused(
+        &[("expert_shared_feed_forward_length", u32::MAX)],
+        "metadata key `llama.expert_shared_feed_forward_length` is 4294967295, expected 0 to 1048576",
+    );
+    mixture_refused(
+        &[("nextn_predict_layers", 3)],
+        "metadata key `llama.nextn_predict_layers` is 3, expected less than `block_count`",
     );
 }
 

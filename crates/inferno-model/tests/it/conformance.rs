@@ -127,6 +127,14 @@ impl Backend for Faulty {
         self.0.glu(gate, up, activation);
     }
 
+    fn activate(&mut self, x: &mut Buffer, activation: Activation) {
+        self.0.activate(x, activation);
+    }
+
+    fn sigmoid_gate(&mut self, x: &mut Buffer, gate: &Buffer) {
+        self.0.sigmoid_gate(x, gate);
+    }
+
     fn experts(&mut self, out: &mut Buffer, experts: Experts<'_, Weight, Buffer>) {
         let renormalize = experts.routing.renormalize && self.1 != Fault::ExpertsNotRenormalized;
         let routing = Routing { renormalize, ..*experts.routing };

@@ -25,8 +25,9 @@ impl Wgpu {
 
     /// [`Backend::experts_add`]: the same for the sum over experts.
     pub(super) fn experts_onto(&mut self, op: ExpertsAdd<'_, Weight, Buffer>) {
-        let ExpertsAdd { router, weights, routing, activation, branch } = op;
-        let experts = Experts { x: &*branch.h, router, weights, routing, activation };
+        let ExpertsAdd { router, weights, exp_probs_b, routing, activation, branch } = op;
+        let x = &*branch.h;
+        let experts = Experts { x, router, weights, exp_probs_b, routing, activation };
         if branch.is_a_sum() {
             return self.experts_to(branch.x, true, experts);
         }

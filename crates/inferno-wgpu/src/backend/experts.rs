@@ -1,8 +1,9 @@
 //! Mixtures of experts: rows are grouped by expert on the device, and every expert is multiplied with its rows.
 
+use inferno_model::architecture::Gating;
 use inferno_model::backend::{ExpertWeights, Experts};
 
-use super::{Scratch, Wgpu, glu};
+use super::{RoutedBiases, Scratch, Wgpu, glu};
 use crate::buffer::{Buffer, storages};
 use crate::kernels::Kernel;
 use crate::matmul::{Chosen, FEW_ROWS};
@@ -12,10 +13,10 @@ use crate::recorder::{Grid, Params, VECTOR};
 impl Wgpu {
     /// out = what the experts give, or the sum of both.
     pub(super) fn experts_to(&mut self, out: &mut Buffer, adds: bool, experts: Experts<'_, Weight, Buffer>) {
-        let Experts { x, router, weights, routing, activation } = experts;
+        let Experts { x, router, weights, exp_probs_b, routing, activation } = experts;
         let Wgpu { gpu, recorder, s, .. } = self;
         let Scratch { inputs, chosen, shares, order, groups, gate, up, down, .. } = s;
-        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps } = weights;
+        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases } = weights;
         let (n_used, n) = (routing.n_used, x.n_rows * routing.n_used);
         // One row has no company.
         let rows = if x.n_rows == 1 { 1 } else { FEW_ROWS };
@@ -33,9 +34,17 @@ impl Wgpu {
             .uint(router.stride())
             .uint(n_used)
             .uint(usize::from(routing.renormalize))
-            .float(routing.scale);
-        let buffers = [Some(ids), Some(weighed), Some(logits)];
-        recorder.dispatch(gpu, Kernel::Route, &buffers, &params, &Grid::Threads(x.n_rows));
+            .float(routing.scale)
+            .uint(match routing.gating {
+                Gating::Softmax => 0,
+                Gating::Sigmoid => 1,
+                Gating::SqrtSoftplus => 2,
+            })
+            .uints(&routing.groups.map_or([1, 1, 1], |groups| [groups.n, groups.n_used, groups.n_best]));
+        let buffers = [Some(ids), Some(weighed), Some(logits), exp_probs_b.map(Weight::vector)];
+        let (kernel, n_buffers) =
+            (Kernel::Route(exp_probs_b.is_some()), 3 + usize::from(exp_probs_b.is_some()));
+        recorder.dispatch(gpu, kernel, &buffers[..n_buffers], &params, &Grid::Threads(x.n_rows));
         let params = Params::default().uint(n).uint(router.width).uint(n_groups);
         let buffers = [Some(order), Some(groups), Some(ids)];
         recorder.dispatch(gpu, Kernel::Group(rows as u32), &buffers, &params, &Grid::Groups(1));
@@ -46,7 +55,8 @@ impl Wgpu {
             y.reshape(gpu, recorder, weight.rows, n);
             inputs.multiply_chosen(gpu, recorder, (y, weight, x), &chosen(n_used));
         }
-        glu(recorder, gpu, inputs, (gate, up), activation);
+        let routed = biases.as_ref().map(|b| RoutedBiases { experts: ids, gate: b.gate, up: b.up });
+        glu(recorder, gpu, inputs, (gate, Some(up)), routed, activation);
         inputs.prepare(gpu, recorder, gate, &[ffn_down_exps]);
         down.reshape(gpu, recorder, ffn_down_exps.rows, n);
         inputs.multiply_chosen(gpu, recorder, (down, ffn_down_exps, gate), &chosen(1));
@@ -54,9 +64,16 @@ impl Wgpu {
         out.resize(gpu, recorder, x.n_rows);
         let (to, from) = storages!(out, down);
         let n = out.len() / VECTOR;
-        let params =
-            Params::default().uint(n).uint(out.stride() / VECTOR).uint(n_used).uint(usize::from(adds));
-        let buffers = [Some(to), Some(from), Some(weighed)];
-        recorder.dispatch(gpu, Kernel::Combine, &buffers, &params, &Grid::Threads(n));
+        let params = Params::default()
+            .uint(n)
+            .uint(out.stride() / VECTOR)
+            .uint(n_used)
+            .uint(usize::from(adds))
+            .uint(out.width);
+        let mut buffers = vec![Some(to), Some(from), Some(weighed)];
+        if let Some(biases) = &biases {
+            buffers.extend([ids, biases.down.vector()].map(Some));
+        }
+        recorder.dispatch(gpu, Kernel::Combine(biases.is_some()), &buffers, &params, &Grid::Threads(n));
     }
 }

@@ -131,7 +131,7 @@ pub(crate) fn each<T: PartialEq + Into<Json>>(
 /// Width and activation of a layer's feed-forward network.
 fn ffn(layer: &LayerShape) -> Option<(usize, Activation)> {
     layer.ffn.map(|ffn| match ffn {
-        FfnShape::Dense(DenseShape { ffn_dim, activation }) => (ffn_dim, activation),
+        FfnShape::Dense(DenseShape { ffn_dim, activation, .. }) => (ffn_dim, activation),
         FfnShape::Experts(ExpertsShape { ffn_dim, activation, .. }) => (ffn_dim, activation),
     })
 }
