@@ -61,6 +61,27 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { name: "qwen2", required: &["attn_q.bias", "attn_k.bias", "attn_v.bias"], ..PLAIN },
     Family { name: "qwen3", required: QK_NORM, ..PLAIN },
     Family { name: "qwen3moe", renormalizes_experts: Some(true), required: QK_NORM, ..PLAIN },
+    Family { name: "qwen3vlmoe", renormalizes_experts: Some(true), required: QK_NORM, ..PLAIN },
+    Family {
+        name: "qwen2moe",
+        renormalizes_experts: Some(false),
+        required: &["attn_q.bias", "attn_k.bias", "attn_v.bias", "ffn_gate_inp_shexp.weight"],
+        ..PLAIN
+    },
+    Family {
+        name: "dots1",
+        gating: Gating::Sigmoid,
+        renormalizes_experts: Some(false),
+        required: &["attn_q_norm.weight", "attn_k_norm.weight", "exp_probs_b.bias"],
+        ..PLAIN
+    },
+    Family {
+        name: "ernie4_5-moe",
+        pairing: Pairing::Adjacent,
+        renormalizes_experts: Some(true),
+        required: &["exp_probs_b.bias"],
+        ..PLAIN
+    },
     Family { name: "phi3", ..PLAIN },
     Family {
         name: "gemma2",
