@@ -4,6 +4,7 @@
 //! outside this module knows a family's name. Sources: the model cards and configurations of the families, and the key names
 //! of the GGUF specification.
 
+mod activations;
 mod families;
 mod ffns;
 mod heads;

@@ -23,6 +23,8 @@ pub(super) struct Family {
     pub(super) wide_scale_at: Option<usize>,
     /// The tensor of the norm before the feed-forward network; `None` where it works on the residual stream.
     pub(super) ffn_norm: Option<&'static str>,
+    /// The activation is xIELU, whose parameters the file has.
+    pub(super) has_xielu: bool,
     /// Whether feed-forward networks have a gate.
     pub(super) has_ffn_gate: bool,
     /// From the router's logits to probabilities, when the file is silent.
@@ -44,6 +46,7 @@ const PLAIN: Family = Family {
     softcaps: (None, None),
     wide_scale_at: None,
     ffn_norm: Some("ffn_norm.weight"),
+    has_xielu: false,
     has_ffn_gate: true,
     gating: Gating::Softmax,
     renormalizes_experts: None,
@@ -82,6 +85,14 @@ pub(super) const FAMILIES: &[Family] = &[
         required: &["exp_probs_b.bias"],
         ..PLAIN
     },
+    Family {
+        name: "arcee",
+        pairing: Pairing::Adjacent,
+        activation: Activation::ReluSquared,
+        has_ffn_gate: false,
+        ..PLAIN
+    },
+    Family { name: "apertus", has_xielu: true, has_ffn_gate: false, required: QK_NORM, ..PLAIN },
     Family { name: "phi3", ..PLAIN },
     Family {
         name: "gemma2",

@@ -2,6 +2,7 @@
 
 use inferno_format::Gguf;
 
+use super::activations::xielu;
 use super::families::Family;
 use super::keys::Keys;
 use super::read::MAX_WIDTH;
@@ -18,12 +19,16 @@ pub(super) fn ffns(
     keys: &Keys<'_>,
     family: &Family,
 ) -> Result<Vec<Option<FfnShape>>, LoadError> {
-    let (activation, has_gate) = (family.activation, family.has_ffn_gate);
-    let dense = |ffn_dim| FfnShape::Dense(DenseShape { ffn_dim, activation, has_gate });
+    let has_gate = family.has_ffn_gate;
+    let activations = match family.has_xielu {
+        true => xielu(keys)?,
+        false => vec![family.activation; keys.n_layers],
+    };
+    let dense = |(ffn_dim, activation)| FfnShape::Dense(DenseShape { ffn_dim, activation, has_gate });
     let n_experts = keys.opt_u32("expert_count")?.unwrap_or(0);
     if n_experts == 0 {
-        let widths = keys.each("feed_forward_length", MAX_WIDTH)?.into_iter();
-        return Ok(widths.map(|ffn_dim| (ffn_dim > 0).then(|| dense(ffn_dim))).collect());
+        let layers = keys.each("feed_forward_length", MAX_WIDTH)?.into_iter().zip(activations);
+        return Ok(layers.map(|layer| (layer.0 > 0).then(|| dense(layer))).collect());
     }
     let n_experts = keys.count("expert_count", MAX_EXPERTS)?;
     let is_mixture = mixtures(keys)?;
@@ -36,9 +41,10 @@ pub(super) fn ffns(
     let routing = routing(keys, family, n_experts)?;
     let shared_width = shared_width(file, keys)?;
     let layer = |i: usize| {
+        let activation = activations[i];
         let width = |widths: &Option<Vec<usize>>| widths.as_ref().map(|widths| widths[i]);
         if !is_mixture[i] {
-            return width(&dense_widths).filter(|&n| n > 0).map(dense);
+            return width(&dense_widths).filter(|&n| n > 0).map(|ffn_dim| dense((ffn_dim, activation)));
         }
         let ffn_dim = width(&expert_widths).or(width(&dense_widths)).filter(|&n| n > 0)?;
         let shared = shared_width.of(ffn_dim).map(|ffn_dim| DenseShape { ffn_dim, activation, has_gate });
