@@ -70,6 +70,8 @@ struct Call<'a> {
     pool: &'a KvPool,
     batch: &'a Batch,
     attention: &'a Attention,
+    /// (n_heads,)
+    sinks: Option<&'a [f32]>,
 }
 
 impl Cpu {
@@ -121,9 +123,10 @@ impl Cpu {
         pool: &KvPool,
         batch: &Batch,
         attention: &Attention,
+        sinks: Option<&[f32]>,
     ) {
         let Cpu { kernels, pool: threads, attention: AttentionScratch { blocks, states }, .. } = self;
-        let call = Call { kernels, q, pool, batch, attention };
+        let call = Call { kernels, q, pool, batch, attention, sinks };
         let state_len = state_len(attention.value_width);
         let n_states = call.cut(blocks);
         let blocks = &*blocks;
@@ -312,7 +315,7 @@ impl Call<'_> {
             let start = row * width + head * value_width;
             // SAFETY: every head of a row is one thread's.
             let out = unsafe { outs.at(start..start + value_width) };
-            (self.kernels.finish)(out, whole);
+            (self.kernels.finish)(out, whole, self.sinks.map(|sinks| sinks[head]));
         }
     }
 }

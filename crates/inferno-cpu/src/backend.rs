@@ -224,6 +224,18 @@ impl Backend for Cpu {
         });
     }
 
+    fn scale(&mut self, x: &mut Buffer, factor: f32) {
+        self.rows(x, |kernels, x, _| (kernels.scale)(x, factor));
+    }
+
+    fn scale_rows(&mut self, x: &mut Buffer, factors: &[f32]) {
+        let width = x.width;
+        self.rows(x, |kernels, x, rows| {
+            let rows = x.chunks_exact_mut(width).zip(&factors[rows]);
+            rows.for_each(|(x, &factor)| (kernels.scale)(x, factor));
+        });
+    }
+
     fn add_bias(&mut self, x: &mut Buffer, bias: &Weight) {
         let width = x.width;
         self.rows(x, |kernels, x, _| {
@@ -248,9 +260,17 @@ impl Backend for Cpu {
         self.store(pool, layer, k, v, batch);
     }
 
-    fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, attention: &Attention) {
+    fn attend(
+        &mut self,
+        out: &mut Buffer,
+        q: &Buffer,
+        pool: &KvPool,
+        batch: &Batch,
+        attention: &Attention,
+        sinks: Option<&Weight>,
+    ) {
         out.resize(q.n_rows());
-        self.attention(out, q, pool, batch, attention);
+        self.attention(out, q, pool, batch, attention, sinks.map(Weight::vector));
     }
 
     fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {

@@ -74,6 +74,8 @@ kernels! {
     fn add(x: &mut [f32], y: &[f32]) = rows;
     /// x += y * scale, one FMA each
     fn add_scaled(x: &mut [f32], y: &[f32], scale: f32) = rows;
+    /// x *= factor
+    fn scale(x: &mut [f32], factor: f32) = rows;
     /// gate = activation(gate) * up
     fn glu(gate: &mut [f32], up: &[f32], activation: Activation) = rows;
     /// x = activation(x)
@@ -104,8 +106,8 @@ kernels! {
     fn attend_tile(queries: &mut Queries<'_>, tile: &Tile<'_>) = attention;
     /// Adds the softmax of a later partition.
     fn merge(whole: &mut [f32], part: &[f32]) = attention;
-    /// out = a softmax, divided by its sum.
-    fn finish(out: &mut [f32], whole: &[f32]) = attention;
+    /// out = a softmax, divided by its sum, to which a sink is added first.
+    fn finish(out: &mut [f32], whole: &[f32], sink: Option<f32>) = attention;
     /// Reads all bytes and prefetches lines that many ahead; `seen` depends on each.
     fn stream(seen: &mut [i8; 64], bytes: &[u8], ahead: usize) = stream;
 }

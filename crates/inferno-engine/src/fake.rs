@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use inferno_model::architecture::{Architecture, CacheGroup};
+use inferno_model::architecture::{Architecture, CacheGroup, NormNames};
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, PageTable, Span, Want};
 use inferno_model::error::StepError;
 use inferno_model::model::{Chaining, Model};
@@ -79,7 +79,10 @@ impl Fake {
             vocab_size: VOCAB,
             context_len: CONTEXT,
             norm_eps: 0.0,
+            norms: NormNames::USUAL,
             embedding_scale: 1.0,
+            residual_scale: None,
+            logit_scale: None,
             final_softcap: None,
             layers: Vec::new(),
             ropes: Vec::new(),
@@ -88,7 +91,6 @@ impl Fake {
                 .map(|&window| CacheGroup::pages(Vec::new(), [1, 1, 1], window))
                 .collect(),
             n_draft_layers: 0,
-            ffn_norm: Some("ffn_norm.weight"),
             required: &[],
         };
         let pool = n_pages.iter().map(|n| vec![POISON; n * PAGE_LEN]).collect();

@@ -9,6 +9,7 @@ mod families;
 mod ffns;
 mod heads;
 mod keys;
+mod mixers;
 mod read;
 mod rotations;
 mod windows;
@@ -36,8 +37,14 @@ pub struct Architecture {
     pub context_len: usize,
     /// Added to the mean square in every norm.
     pub norm_eps: f32,
+    /// The norms around the halves of layers.
+    pub norms: NormNames,
     /// Embeddings are multiplied by this.
     pub embedding_scale: f32,
+    /// Factor of the output of each half of a layer, before it is added; `None`: it is added as it is.
+    pub residual_scale: Option<f32>,
+    /// Logits are multiplied by this, before they are squashed; `None`: they stay as they are.
+    pub logit_scale: Option<f32>,
     /// Logits are squashed to `±cap` by `cap * tanh(logit / cap)`.
     pub final_softcap: Option<f32>,
     /// One entry per layer.
@@ -48,10 +55,31 @@ pub struct Architecture {
     pub cache_groups: Vec<CacheGroup>,
     /// Draft layers for multi-token prediction that the file has after `layers`: their tensors are not loaded.
     pub n_draft_layers: usize,
-    /// The tensor (without `blk.N.`) of the norm before the feed-forward network; `None` where it works on the residual stream.
-    pub ffn_norm: Option<&'static str>,
     /// Per-layer tensors (without `blk.N.`) that this family has beside those that all have.
     pub required: &'static [&'static str],
+}
+
+/// The tensors (without `blk.N.`) that norm what goes into the halves of a layer, and what comes out of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NormNames {
+    /// `None`: the mixer reads the residual stream as it is.
+    pub before_mixer: Option<&'static str>,
+    /// Applied to the output of the mixer, in files that have it.
+    pub after_mixer: Option<&'static str>,
+    /// `None`: the feed-forward network reads the residual stream as it is.
+    pub before_ffn: Option<&'static str>,
+    /// Applied to the output of the feed-forward network, in files that have it.
+    pub after_ffn: Option<&'static str>,
+}
+
+impl NormNames {
+    /// The names in most families.
+    pub const USUAL: NormNames = NormNames {
+        before_mixer: Some("attn_norm.weight"),
+        after_mixer: Some("post_attention_norm.weight"),
+        before_ffn: Some("ffn_norm.weight"),
+        after_ffn: Some("post_ffw_norm.weight"),
+    };
 }
 
 /// One layer: a mixer, then a feed-forward network. Either may be absent.

@@ -16,11 +16,13 @@ use crate::rope::Angles;
 
 mod capability;
 mod compound;
+mod heads;
 mod memory;
 mod tensor;
 
 pub use capability::{DeviceSampling, KernelTimes};
-pub use compound::{AttendHeads, Branch, Experts, ExpertsAdd, GluMatmul, MatmulAdd, NormMatmul};
+pub use compound::{Branch, Experts, ExpertsAdd, GluMatmul, MatmulAdd, NormMatmul};
+pub use heads::{AttendHeads, QkNorm};
 pub use memory::{Activations, DeviceMemory};
 pub use tensor::{HostTensor, Source};
 
@@ -206,9 +208,13 @@ pub trait Backend: DeviceMemory {
     fn matmul(&mut self, outs: &mut [&mut Self::Buffer], weights: &[&Self::Weight], x: &Self::Buffer);
     /// x += y.
     fn add(&mut self, x: &mut Self::Buffer, y: &Self::Buffer);
+    /// x *= factor.
+    fn scale(&mut self, x: &mut Self::Buffer, factor: f32);
+    /// Every row of x *= its factor, of (n,).
+    fn scale_rows(&mut self, x: &mut Self::Buffer, factors: &[f32]);
     /// x += bias, per row.
     fn add_bias(&mut self, x: &mut Self::Buffer, bias: &Self::Weight);
-    /// The RMS norm of every head of x on its own; `weight` is (head_dim,).
+    /// The RMS norm of every head of x on its own; `weight` is (head_dim,), or as wide as a row, which is normed as one head.
     fn head_norm(&mut self, x: &mut Self::Buffer, weight: &Self::Weight, eps: f32);
     /// Rotates the first `angles.dims` numbers of every head of x.
     fn rope(&mut self, x: &mut Self::Buffer, head_dim: usize, angles: &Angles);
@@ -223,7 +229,8 @@ pub trait Backend: DeviceMemory {
     );
     /// out (n, n_heads × value_width) = softmax(q kᵀ) v of q (n, n_heads × key_width), each row over its sequence's positions up
     /// to its own.
-    /// Keys and values are read from the pool only, this step's too.
+    /// Keys and values are read from the pool only, this step's too. The softmax of a query head is over the scores and, with
+    /// `sinks` (n_heads,), one more, which is neither scaled nor squashed and whose share of the values is nothing.
     fn attend(
         &mut self,
         out: &mut Self::Buffer,
@@ -231,6 +238,7 @@ pub trait Backend: DeviceMemory {
         pool: &Self::KvPool,
         batch: &Batch,
         attention: &Attention,
+        sinks: Option<&Self::Weight>,
     );
     /// gate = activation(gate) * up.
     fn glu(&mut self, gate: &mut Self::Buffer, up: &Self::Buffer, activation: Activation);

@@ -206,7 +206,11 @@ fn rows<B: Backend>(b: &mut B, n_rows: usize, all: &mut Results) {
     in_place("add", &mut |b, y| b.add(y, &x));
     in_place("add_bias", &mut |b, y| b.add_bias(y, &bias));
     in_place("head_norm", &mut |b, y| b.head_norm(y, &head_weight, 1e-6));
+    in_place("row norm", &mut |b, y| b.head_norm(y, &weight, 1e-6));
     in_place("softcap", &mut |b, y| b.softcap(y, 0.5));
+    in_place("scale", &mut |b, y| b.scale(y, 0.3));
+    let factors: Vec<f32> = (0..n_rows).map(|row| 1.0 + 0.1 * row as f32).collect();
+    in_place("scale_rows", &mut |b, y| b.scale_rows(y, &factors));
     for activation in ACTIVATIONS {
         in_place(&format!("glu {activation:?}"), &mut |b, y| b.glu(y, &x, activation));
         in_place(&format!("activate {activation:?}"), &mut |b, y| b.activate(y, activation));

@@ -1,5 +1,6 @@
 //! One layer: a mixer and a feed-forward network on the residual stream.
 
+use crate::architecture::Architecture;
 use crate::backend::{Backend, Branch};
 use crate::batch::Batch;
 use crate::error::BackendError;
@@ -21,11 +22,14 @@ pub(crate) struct Stream<T> {
     pub(crate) x: T, // (n, dim), the residual stream
     pub(crate) h: T, // (n, dim), normed
     pub(crate) y: T, // (n, dim), what a half layer adds
+    /// Of all that is added; `None` is one.
+    residual_scale: Option<f32>,
 }
 
 impl<T> Stream<T> {
-    pub(crate) fn new<B: Backend<Buffer = T>>(dim: usize, b: &mut B) -> Result<Self, BackendError> {
-        Ok(Stream { x: b.buffer(dim)?, h: b.buffer(dim)?, y: b.buffer(dim)? })
+    pub(crate) fn new<B: Backend<Buffer = T>>(arch: &Architecture, b: &mut B) -> Result<Self, BackendError> {
+        let (dim, residual_scale) = (arch.dim, arch.residual_scale);
+        Ok(Stream { x: b.buffer(dim)?, h: b.buffer(dim)?, y: b.buffer(dim)?, residual_scale })
     }
 
     /// The end of a half layer. The norm, if there is one, overwrites `h`.
@@ -35,8 +39,8 @@ impl<T> Stream<T> {
         norm: &'a Option<W>,
         eps: f32,
     ) -> Branch<'a, W, T> {
-        let Stream { x, h, y } = self;
-        Branch { x, y, h, bias: bias.as_ref(), norm: norm.as_ref(), eps }
+        let Stream { x, h, y, residual_scale } = self;
+        Branch { x, y, h, bias: bias.as_ref(), norm: norm.as_ref(), eps, scale: *residual_scale }
     }
 }
 

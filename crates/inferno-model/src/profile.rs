@@ -178,6 +178,14 @@ impl<B: Backend> Backend for Profiled<B> {
         self.timed("add", |b| b.add(x, y));
     }
 
+    fn scale(&mut self, x: &mut B::Buffer, factor: f32) {
+        self.timed("scale", |b| b.scale(x, factor));
+    }
+
+    fn scale_rows(&mut self, x: &mut B::Buffer, factors: &[f32]) {
+        self.timed("scale_rows", |b| b.scale_rows(x, factors));
+    }
+
     fn add_bias(&mut self, x: &mut B::Buffer, bias: &B::Weight) {
         self.timed("add_bias", |b| b.add_bias(x, bias));
     }
@@ -208,9 +216,10 @@ impl<B: Backend> Backend for Profiled<B> {
         pool: &B::KvPool,
         batch: &Batch,
         attention: &Attention,
+        sinks: Option<&B::Weight>,
     ) {
         let flop = attention_flop(batch, attention);
-        self.timed_product("attend", None, flop, |b| b.attend(out, q, pool, batch, attention));
+        self.timed_product("attend", None, flop, |b| b.attend(out, q, pool, batch, attention, sinks));
     }
 
     fn glu(&mut self, gate: &mut B::Buffer, up: &B::Buffer, activation: Activation) {

@@ -294,6 +294,15 @@ impl Backend for Reference {
         add(&mut x.data, &y.data);
     }
 
+    fn scale(&mut self, x: &mut Buffer, factor: f32) {
+        x.data.iter_mut().for_each(|x| *x *= factor);
+    }
+
+    fn scale_rows(&mut self, x: &mut Buffer, factors: &[f32]) {
+        assert_eq!(x.n_rows(), factors.len(), "a factor for every row");
+        x.rows_mut().zip(factors).for_each(|(x, factor)| x.iter_mut().for_each(|x| *x *= factor));
+    }
+
     fn add_bias(&mut self, x: &mut Buffer, bias: &Weight) {
         let bias = bias.vector();
         for x in x.rows_mut() {
@@ -345,7 +354,16 @@ impl Backend for Reference {
         }
     }
 
-    fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, attention: &Attention) {
+    fn attend(
+        &mut self,
+        out: &mut Buffer,
+        q: &Buffer,
+        pool: &KvPool,
+        batch: &Batch,
+        attention: &Attention,
+        sinks: Option<&Weight>,
+    ) {
+        let sinks = sinks.map(Weight::vector);
         out.reset(q.n_rows());
         for span in batch.spans() {
             for row in span.rows.clone() {
@@ -355,7 +373,8 @@ impl Backend for Reference {
                     let keys = Keys { pool, batch, span, attention, head };
                     let q = &q.row(row)[head * key_width..][..key_width];
                     let out = &mut out.data[row * out.width + head * value_width..][..value_width];
-                    attention::attend(out, q, &keys, visible.clone());
+                    let sink = sinks.as_ref().map(|sinks| sinks[head]);
+                    attention::attend(out, q, &keys, visible.clone(), sink);
                 }
             }
         }

@@ -34,7 +34,28 @@ pub enum Scaling {
         beta_fast: f32,
         /// Rotations up to which a pair is fully interpolated.
         beta_slow: f32,
+        /// The ramp begins and ends at whole pairs.
+        rounds_borders: bool,
     },
+}
+
+/// Queries far from the start of a context are scaled up: that at position `p` by `1 + beta · ln(1 + ⌊p / length⌋)`.
+///
+/// Source: `get_llama_4_attn_scale` in Hugging Face transformers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Temperature {
+    /// Growth of the scale.
+    pub beta: f32,
+    /// Positions that have the same scale.
+    pub length: usize,
+}
+
+impl Temperature {
+    /// The scale of the query at `position`, rounded once.
+    pub fn scale(&self, position: u32) -> f32 {
+        let periods = position as usize / self.length;
+        (1.0 + f64::from(self.beta) * libm::log(1.0 + periods as f64)) as f32
+    }
 }
 
 /// One rotation: the angle per position of every pair.
@@ -48,6 +69,8 @@ pub struct Rope {
     inv_freq: Vec<f64>,
     /// Cosine and sine are multiplied by this (YaRN's and LongRoPE's attention factor).
     magnitude: f64,
+    /// Of queries, once they are rotated.
+    pub temperature: Option<Temperature>,
 }
 
 impl Rope {
@@ -71,15 +94,23 @@ impl Rope {
         match *scaling {
             Scaling::None => {}
             Scaling::Linear { factor } => inv_freq.iter_mut().for_each(|f| *f /= f64::from(factor)),
-            Scaling::Yarn { factor, original_context, magnitude: given, beta_fast, beta_slow } => {
+            Scaling::Yarn {
+                factor,
+                original_context,
+                magnitude: given,
+                beta_fast,
+                beta_slow,
+                rounds_borders,
+            } => {
                 // The pair that turns `rotations` times over the original context.
                 let pair_of = |rotations: f32| {
                     let full_turns = original_context as f64 / (f64::from(rotations) * std::f64::consts::TAU);
                     dims as f64 * libm::log(full_turns) / (2.0 * libm::log(theta))
                 };
                 let last = (dims - 1) as f64;
-                let low = pair_of(beta_fast).floor().clamp(0.0, last);
-                let high = pair_of(beta_slow).ceil().clamp(0.0, last);
+                let (low, high) = (pair_of(beta_fast), pair_of(beta_slow));
+                let (low, high) = if rounds_borders { (low.floor(), high.ceil()) } else { (low, high) };
+                let (low, high) = (low.clamp(0.0, last), high.clamp(0.0, last));
                 for (i, f) in inv_freq.iter_mut().enumerate() {
                     let interpolate = ((i as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
                     *f *= interpolate / f64::from(factor) + (1.0 - interpolate);
@@ -90,7 +121,7 @@ impl Rope {
                 };
             }
         }
-        Rope { pairing, dims, inv_freq, magnitude }
+        Rope { pairing, dims, inv_freq, magnitude, temperature: None }
     }
 }
 
@@ -105,18 +136,25 @@ pub struct Angles {
     pub cos: Vec<f32>,
     /// (n_rows, dims / 2)
     pub sin: Vec<f32>,
+    /// (n_rows,), what queries are multiplied by once they are rotated; empty where that is one.
+    pub query_scales: Vec<f32>,
 }
 
 impl Angles {
     /// Room for the angles of `rope`, no rows yet.
     pub fn new(rope: &Rope) -> Angles {
-        Angles { pairing: rope.pairing, dims: rope.dims, cos: Vec::new(), sin: Vec::new() }
+        let Rope { pairing, dims, .. } = *rope;
+        Angles { pairing, dims, cos: Vec::new(), sin: Vec::new(), query_scales: Vec::new() }
     }
 
     /// Computes the rows of `positions`, in f64, rounded once.
     pub fn fill(&mut self, rope: &Rope, positions: &[u32]) {
         self.cos.clear();
         self.sin.clear();
+        self.query_scales.clear();
+        if let Some(temperature) = &rope.temperature {
+            self.query_scales.extend(positions.iter().map(|&position| temperature.scale(position)));
+        }
         for &position in positions {
             for &freq in &rope.inv_freq {
                 let (sin, cos) = libm::sincos(f64::from(position) * freq);

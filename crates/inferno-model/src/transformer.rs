@@ -93,7 +93,7 @@ impl<B: Backend> Transformer<B> {
         let kv = backend.kv_pool(&KvShape { groups, kv_type: room.kv_type })?;
         let layers = &arch.layers[share.layers.clone()];
         let s = Scratch {
-            stream: Stream::new(arch.dim, &mut backend)?,
+            stream: Stream::new(&arch, &mut backend)?,
             mixers: MixerScratch::new(layers.iter().filter_map(|l| l.mixer), &mut backend)?,
             ffns: FfnScratch::new(layers.iter().filter_map(|l| l.ffn), &mut backend)?,
             logits: backend.buffer(arch.vocab_size)?,
@@ -196,6 +196,9 @@ impl<B: Backend> Transformer<B> {
 /// s.logits, of the rows in s.stream.h.
 fn logits<B: Backend>(b: &mut B, a: &Architecture, w: &Weights<B::Weight>, s: &mut Scratch<B::Buffer>) {
     b.matmul(&mut [&mut s.logits], &[w.output()], &s.stream.h);
+    if let Some(scale) = a.logit_scale {
+        b.scale(&mut s.logits, scale);
+    }
     if let Some(cap) = a.final_softcap {
         b.softcap(&mut s.logits, cap);
     }

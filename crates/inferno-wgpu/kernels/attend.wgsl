@@ -285,7 +285,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 out[to + 4u + 4u * quad + i] = total[j][i];
             }
         } else {
-            let whole = total[j] / total_sum[j];
+            let known_head = min(head, p.n_kv_heads * p.n_heads_each - 1u);
+            let whole = divide(total[j], total_largest[j], total_sum[j], known_head);
             let to = row * p.out_stride + head * VALUE_WIDTH + 4u * quad;
             for (var i = 0u; i < 4u && is_there; i++) {
                 if 4u * quad + i < VALUE_WIDTH {

@@ -43,7 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         total_sum = fma(parts[at].y, w.second, total_sum * w.first);
         total = fma(parts[at + 1u + quad], vec4(w.second), total * w.first);
     }
-    let whole = total / total_sum;
+    let whole = divide(total, total_largest, total_sum, head);
     let to = row * p.stride + head * VALUE_WIDTH + 4u * quad;
     for (var i = 0u; i < 4u && is_there; i++) {
         if 4u * quad + i < VALUE_WIDTH {

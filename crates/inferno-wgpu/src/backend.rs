@@ -208,6 +208,22 @@ impl Backend for Wgpu {
         self.add_biased(x, y, None);
     }
 
+    fn scale(&mut self, x: &mut Buffer, factor: f32) {
+        let to = storages!(x);
+        let n = x.len() / VECTOR;
+        let params = Params::default().uint(n).float(factor);
+        self.recorder.dispatch(&self.gpu, Kernel::Scale, &[Some(to)], &params, &Grid::Threads(n));
+    }
+
+    fn scale_rows(&mut self, x: &mut Buffer, factors: &[f32]) {
+        let at = self.recorder.upload(&mut self.gpu, bytemuck::cast_slice(factors));
+        let to = storages!(x);
+        let n = x.len() / VECTOR;
+        let params = Params::default().uint(n).uint(x.stride() / VECTOR).uint(at);
+        let buffers = [Some(to), None];
+        self.recorder.dispatch(&self.gpu, Kernel::ScaleRows, &buffers, &params, &Grid::Threads(n));
+    }
+
     fn add_bias(&mut self, x: &mut Buffer, bias: &Weight) {
         let to = storages!(x);
         let n = x.len() / VECTOR;
@@ -257,8 +273,16 @@ impl Backend for Wgpu {
         recorder.dispatch(gpu, Kernel::StoreKv(layout), &buffers, &params, &grid);
     }
 
-    fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, attention: &Attention) {
-        self.attend_to(out, q, pool, batch, attention);
+    fn attend(
+        &mut self,
+        out: &mut Buffer,
+        q: &Buffer,
+        pool: &KvPool,
+        batch: &Batch,
+        attention: &Attention,
+        sinks: Option<&Weight>,
+    ) {
+        self.attend_to(out, q, pool, batch, attention, sinks);
     }
 
     fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {

@@ -55,10 +55,10 @@ pub(crate) enum Kernel {
     StoreKv(KvLayout),
     /// Those three in one; with a norm?
     Heads(KvLayout, bool),
-    /// Queries in a tile; in parts that are merged?
-    Attend(KvLayout, u32, bool),
-    /// value_width
-    AttendMerge(u32),
+    /// Queries in a tile; where sums go.
+    Attend(KvLayout, u32, Sums),
+    /// value_width; with sinks?
+    AttendMerge(u32, bool),
     Glu(Glu),
     SigmoidGate,
     /// With a bias for the selection?
@@ -66,11 +66,25 @@ pub(crate) enum Kernel {
     /// With biases of experts?
     Combine(bool),
     TakeRows,
+    Scale,
+    ScaleRows,
     Softcap,
     /// What [`Halves::ByDevice`] is worth.
     CheckHalves,
     /// Reads memory from one end to the other.
     Stream,
+}
+
+/// Where the sums of attention go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Sums {
+    /// To parts that are merged.
+    Parts,
+    /// To the output.
+    Whole {
+        /// A sink is added to each softmax.
+        has_sinks: bool,
+    },
 }
 
 /// How numbers in half precision are widened.
@@ -259,7 +273,8 @@ impl Kernel {
                 text.files(&[file!("reduce"), file!("rotate"), file!("heads")]);
                 ("heads", 0b000_0111, 7)
             }
-            Kernel::Attend(kv, queries, is_split) => {
+            Kernel::Attend(kv, queries, sums) => {
+                let is_split = sums == Sums::Parts;
                 text.kv(kv);
                 text.constant("QUERIES", queries);
                 text.constant("QUAD_LANES", kv.value_width.div_ceil(4).next_power_of_two());
@@ -271,24 +286,26 @@ impl Kernel {
                     KvType::Q8_0 => &[file!("kv/q8_0")],
                 });
                 text.files(&[file!("softmax"), file!("attend")]);
-                if !is_split && attend_quantizes(kv.value_width) {
+                let (written, n_buffers) = if !is_split && attend_quantizes(kv.value_width) {
                     text.quantized(4, ATTEND_THREADS);
-                    ("attend", 0b111000, 6)
+                    (0b111000, 6)
                 } else {
                     text.not_quantized(ATTEND_THREADS);
-                    ("attend", 0b1000, 4)
-                }
+                    (0b1000, 4)
+                };
+                ("attend", written, text.sinks(sums == Sums::Whole { has_sinks: true }, n_buffers))
             }
-            Kernel::AttendMerge(value_width) => {
+            Kernel::AttendMerge(value_width, has_sinks) => {
                 text.constant("VALUE_WIDTH", value_width);
                 text.element(&[file!("softmax"), file!("attend_merge")]);
-                if attend_quantizes(value_width) {
+                let (written, n_buffers) = if attend_quantizes(value_width) {
                     text.quantized(3, GROUP);
-                    ("attend_merge", 0b11001, 5)
+                    (0b11001, 5)
                 } else {
                     text.not_quantized(GROUP);
-                    ("attend_merge", 0b001, 3)
-                }
+                    (0b001, 3)
+                };
+                ("attend_merge", written, text.sinks(has_sinks, n_buffers))
             }
             Kernel::Glu(inputs) => {
                 text.quantized(0, GROUP);
@@ -322,6 +339,14 @@ impl Kernel {
             Kernel::TakeRows => {
                 text.element(&[file!("take_rows")]);
                 ("take_rows", 0b001, 3)
+            }
+            Kernel::Scale => {
+                text.element(&[file!("scale")]);
+                ("scale", 0b1, 1)
+            }
+            Kernel::ScaleRows => {
+                text.element(&[file!("scale_rows")]);
+                ("scale_rows", 0b01, 2)
             }
             Kernel::Softcap => {
                 text.element(&[file!("softcap")]);
@@ -414,6 +439,17 @@ impl Text {
         self.constant("THREADS", threads);
         self.math();
         self.files(&[file!("rows/plain")]);
+    }
+
+    /// The division by sums, with the sinks in buffer `n_buffers` if there are any; returns the number of buffers.
+    fn sinks(&mut self, has_sinks: bool, n_buffers: u8) -> u8 {
+        if !has_sinks {
+            self.files(&[file!("sinks/absent")]);
+            return n_buffers;
+        }
+        self.constant("SINKS_BINDING", n_buffers.into());
+        self.files(&[file!("sinks/present")]);
+        n_buffers + 1
     }
 
     fn kv(&mut self, kv: KvLayout) {

@@ -103,7 +103,7 @@ impl Bench<'_> {
             let float = 4 * n_seen * n_heads * head_dim;
             let work = Work { float, bytes: len * n_kv_heads * head_dim * half_bytes, ..Work::default() };
             let name = format!("attend {name} {kv_type:?}");
-            self.run(&name, work, |cpu| cpu.attend(&mut out, &q, &pool, &batch, &shape));
+            self.run(&name, work, |cpu| cpu.attend(&mut out, &q, &pool, &batch, &shape, None));
         }
     }
 

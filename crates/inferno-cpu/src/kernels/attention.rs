@@ -247,8 +247,22 @@ pub(super) fn merge<S: Simd>(s: S, whole: &mut [f32], part: &[f32]) {
 }
 
 #[inline(always)]
-pub(super) fn finish<S: Simd>(s: S, out: &mut [f32], whole: &[f32]) {
+pub(super) fn finish<S: Simd>(s: S, out: &mut [f32], whole: &[f32], sink: Option<f32>) {
     let sum = tree_sum(*whole.first_chunk().expect("a state"));
-    let _ = s;
-    out.iter_mut().zip(&whole[OUT..]).for_each(|(out, x)| *out = x / sum);
+    let Some(sink) = sink else {
+        out.iter_mut().zip(&whole[OUT..]).for_each(|(out, x)| *out = x / sum);
+        return;
+    };
+    let max = whole[MAX].max(sink);
+    let [shrink, sink, ..] = s.to_array(math::exp(s, s.load(&exponents([whole[MAX] - max, sink - max]))));
+    let sum = sum.mul_add(shrink, sink);
+    out.iter_mut().zip(&whole[OUT..]).for_each(|(out, x)| *out = x * shrink / sum);
+}
+
+/// Two numbers in a vector.
+#[inline(always)]
+fn exponents(x: [f32; 2]) -> [f32; LANES] {
+    let mut vector = [0.0; LANES];
+    vector[..2].copy_from_slice(&x);
+    vector
 }

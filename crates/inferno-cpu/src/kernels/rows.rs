@@ -52,6 +52,11 @@ pub(super) fn add<S: Simd>(_: S, x: &mut [f32], y: &[f32]) {
 }
 
 #[inline(always)]
+pub(super) fn scale<S: Simd>(_: S, x: &mut [f32], factor: f32) {
+    x.iter_mut().for_each(|x| *x *= factor);
+}
+
+#[inline(always)]
 pub(super) fn add_scaled<S: Simd>(_: S, x: &mut [f32], y: &[f32], scale: f32) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x = scale.mul_add(*y, *x));
 }

@@ -1,5 +1,7 @@
 //! The table of families.
 
+use super::NormNames;
+use crate::backend::QkNorm;
 use crate::ffn::Activation;
 use crate::rope::Pairing;
 use crate::routing::Gating;
@@ -9,20 +11,39 @@ pub(super) struct Family {
     pub(super) name: &'static str,
     pub(super) pairing: Pairing,
     pub(super) activation: Activation,
+    pub(super) norms: NormNames,
     /// Embeddings are multiplied by √dim.
     pub(super) scaled_embedding: bool,
+    /// Logits are divided by what the file calls their scale.
+    pub(super) divides_logits: bool,
     /// The window when the file is silent.
     pub(super) window: Option<u32>,
     /// With a window, every n-th layer still sees everything; `None`: all layers are windowed.
     pub(super) full_every: Option<u32>,
     /// Rotation base of windowed layers, where it is another than that of full ones.
     pub(super) window_theta: Option<f32>,
+    /// Scaling of rotations to longer contexts leaves out windowed layers.
+    pub(super) windows_unscaled: bool,
+    /// Every n-th layer does not rotate.
+    pub(super) unrotated_every: Option<usize>,
+    /// With a window, layers that see everything do not rotate.
+    pub(super) full_unrotated: bool,
+    /// A file can say that nothing rotates, by `rope.scaling.finetuned`.
+    pub(super) may_not_rotate: bool,
+    /// YaRN's ramp begins and ends at whole pairs.
+    pub(super) yarn_rounds: bool,
+    /// Extent of the norms of queries and keys.
+    pub(super) qk_norm: QkNorm,
+    /// Values are normed, without weights.
+    pub(super) norms_values: bool,
+    /// In layers without `attn_v`, values are keys.
+    pub(super) keys_as_values: bool,
+    /// Scale of scores when the file is silent; `None`: by the width of a head.
+    pub(super) scale: Option<f32>,
     /// Softcaps of scores and logits when the file is silent.
     pub(super) softcaps: (Option<f32>, Option<f32>),
     /// This many layers mean a score scale of `1/√(dim / n_heads)` instead of `1/√head_dim`.
     pub(super) wide_scale_at: Option<usize>,
-    /// The tensor of the norm before the feed-forward network; `None` where it works on the residual stream.
-    pub(super) ffn_norm: Option<&'static str>,
     /// The activation is xIELU, whose parameters the file has.
     pub(super) has_xielu: bool,
     /// Whether feed-forward networks have a gate.
@@ -39,13 +60,23 @@ const PLAIN: Family = Family {
     name: "",
     pairing: Pairing::Halves,
     activation: Activation::Silu,
+    norms: NormNames::USUAL,
     scaled_embedding: false,
+    divides_logits: false,
     window: None,
     full_every: None,
     window_theta: None,
+    windows_unscaled: false,
+    unrotated_every: None,
+    full_unrotated: false,
+    may_not_rotate: false,
+    yarn_rounds: true,
+    qk_norm: QkNorm::Heads,
+    norms_values: false,
+    keys_as_values: false,
+    scale: None,
     softcaps: (None, None),
     wide_scale_at: None,
-    ffn_norm: Some("ffn_norm.weight"),
     has_xielu: false,
     has_ffn_gate: true,
     gating: Gating::Softmax,

@@ -9,8 +9,17 @@ pub(super) struct Heads {
     /// Per layer; a layer with zero has no attention.
     pub(super) n_heads: Vec<usize>,
     pub(super) n_kv_heads: Vec<usize>,
-    pub(super) key_width: usize,
-    pub(super) value_width: usize,
+    /// Of layers that see everything, and of windowed ones.
+    full: Widths,
+    windowed: Widths,
+}
+
+/// Numbers in one head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Widths {
+    /// Of queries and keys.
+    pub(super) key: usize,
+    pub(super) value: usize,
 }
 
 impl Heads {
@@ -30,7 +39,14 @@ impl Heads {
         let Some((first, _)) = pairs().find(|&(n, n_kv)| n > 0 && n_kv > 0) else {
             return Err(keys.unfit_text(KV_HEADS, "more than zero in some layer"));
         };
-        let key_width = match keys.opt_count("attention.key_length", MAX_WIDTH)? {
+        let width = |key| {
+            let width = keys.opt_count(key, MAX_WIDTH)?;
+            match width.filter(|width| most * width > MAX_WIDTH) {
+                Some(width) => Err(keys.unfit(key, width, "at most 2^20 over all heads")),
+                None => Ok(width),
+            }
+        };
+        let key = match width("attention.key_length")? {
             Some(width) => width,
             None if n_heads.iter().any(|&n| n != first) => {
                 return Err(keys.missing(
@@ -41,12 +57,14 @@ impl Heads {
             None if dim.is_multiple_of(first) => dim / first,
             None => return Err(keys.unfit(HEADS, first, "a divisor of `embedding_length`")),
         };
-        let value_width = keys.opt_count("attention.value_length", MAX_WIDTH)?.unwrap_or(key_width);
-        for (key, width) in [("attention.key_length", key_width), ("attention.value_length", value_width)] {
-            if most * width > MAX_WIDTH {
-                return Err(keys.unfit(key, width, "at most 2^20 over all heads"));
-            }
-        }
-        Ok(Heads { n_heads, n_kv_heads, key_width, value_width })
+        let full = Widths { key, value: width("attention.value_length")?.unwrap_or(key) };
+        let key = width("attention.key_length_swa")?;
+        let value = width("attention.value_length_swa")?.or(key).unwrap_or(full.value);
+        Ok(Heads { n_heads, n_kv_heads, full, windowed: Widths { key: key.unwrap_or(full.key), value } })
+    }
+
+    /// Of a layer's heads.
+    pub(super) fn widths(&self, is_windowed: bool) -> Widths {
+        if is_windowed { self.windowed } else { self.full }
     }
 }

@@ -4,11 +4,9 @@ use inferno_format::{Gguf, MetadataError};
 
 use super::families::FAMILIES;
 use super::ffns::ffns;
-use super::heads::Heads;
 use super::keys::Keys;
-use super::rotations::{RopeShape, ropes};
-use super::windows::windows;
-use super::{Architecture, AttentionShape, CacheGroup, CacheKind, LayerShape, MAX_CACHE_GROUPS, MixerShape};
+use super::mixers::Mixers;
+use super::{Architecture, LayerShape};
 use crate::error::LoadError;
 
 /// Bounds on what a file may claim, far above any published model: a hostile number must not size an allocation.
@@ -41,7 +39,6 @@ impl Architecture {
         }
         keys.n_layers = n_blocks - keys.n_draft_layers;
         let dim = keys.count("embedding_length", MAX_WIDTH)?;
-        let heads = Heads::read(&keys, dim)?;
 
         let trained_context = keys.count("context_length", MAX_CONTEXT)?;
         if let Some(asked) = context_len.filter(|n| !(1..=trained_context).contains(n)) {
@@ -49,44 +46,12 @@ impl Architecture {
         }
         let context_len = context_len.unwrap_or(trained_context);
 
-        let windows = windows(&keys, family)?;
-        let shape = RopeShape { key_width: heads.key_width, trained_context, context_len };
-        let ropes = ropes(file, &keys, family, shape)?;
-        let scale = keys.positive("attention.scale")?;
-        let softcap = keys.softcap("attn_logit_softcapping", family.softcaps.0)?;
+        let mixers = Mixers::read(file, &keys, family, dim, [trained_context, context_len])?;
         let ffns = ffns(file, &keys, family)?;
-
-        let mut cache_groups = Vec::new();
-        let layers = ffns.into_iter().enumerate().map(|(i, ffn)| {
-            let (n_heads, n_kv_heads, window) = (heads.n_heads[i], heads.n_kv_heads[i], windows[i]);
-            if n_heads == 0 || n_kv_heads == 0 {
-                return LayerShape { mixer: None, ffn };
-            }
-            let Heads { key_width, value_width, .. } = heads;
-            let width = if family.wide_scale_at == Some(keys.n_layers) { dim / n_heads } else { key_width };
-            let mixer = MixerShape::Attention(AttentionShape {
-                n_heads,
-                n_kv_heads,
-                key_width,
-                value_width,
-                rope_idx: Some(if window.is_some() { ropes.len() - 1 } else { 0 }),
-                window,
-                softcap,
-                scale: scale.unwrap_or(1.0 / (width as f32).sqrt()),
-                group: group(
-                    &mut cache_groups,
-                    i,
-                    CacheKind::Pages { n_kv_heads, key_width, value_width, window },
-                ),
-            });
-            LayerShape { mixer: Some(mixer), ffn }
-        });
-        let layers = layers.collect();
-        if cache_groups.len() > MAX_CACHE_GROUPS {
-            return Err(keys
-                .unfit_text("attention.head_count_kv", "at most 8 different numbers of heads and windows"));
-        }
+        let layers = mixers.shapes.into_iter().zip(ffns).map(|(mixer, ffn)| LayerShape { mixer, ffn });
         let norm_eps = keys.f32("attention.layer_norm_rms_epsilon", |x| (0.0..1.0).contains(&x))?;
+        let embedding_scale = if family.scaled_embedding { (dim as f32).sqrt() } else { 1.0 };
+        let logit_scale = keys.positive("logit_scale")?;
 
         Ok(Architecture {
             family: family.name,
@@ -94,26 +59,18 @@ impl Architecture {
             vocab_size: vocab_size(file, &keys)?,
             context_len,
             norm_eps: norm_eps.ok_or_else(|| keys.missing("attention.layer_norm_rms_epsilon", "a number"))?,
-            embedding_scale: if family.scaled_embedding { (dim as f32).sqrt() } else { 1.0 },
+            norms: family.norms,
+            embedding_scale: keys.positive("embedding_scale")?.unwrap_or(embedding_scale),
+            residual_scale: keys.positive("residual_scale")?,
+            logit_scale: logit_scale.map(|scale| if family.divides_logits { 1.0 / scale } else { scale }),
             final_softcap: keys.softcap("final_logit_softcapping", family.softcaps.1)?,
-            layers,
-            ropes,
-            cache_groups,
+            layers: layers.collect(),
+            ropes: mixers.ropes,
+            cache_groups: mixers.cache_groups,
             n_draft_layers: keys.n_draft_layers,
-            ffn_norm: family.ffn_norm,
             required: family.required,
         })
     }
-}
-
-/// The group of caches of that kind, with layer `i` added to it.
-fn group(groups: &mut Vec<CacheGroup>, i: usize, kind: CacheKind) -> usize {
-    let group = groups.iter().position(|g| g.kind == kind).unwrap_or_else(|| {
-        groups.push(CacheGroup { layers: Vec::new(), kind });
-        groups.len() - 1
-    });
-    groups[group].layers.push(i);
-    group
 }
 
 fn vocab_size(file: &Gguf, keys: &Keys<'_>) -> Result<usize, LoadError> {

@@ -6,10 +6,12 @@ use super::families::Family;
 use super::keys::Keys;
 use super::read::MAX_CONTEXT;
 use crate::error::LoadError;
-use crate::rope::{Rope, Scaling};
+use crate::rope::{Rope, Scaling, Temperature};
 
 pub(super) struct RopeShape {
-    pub(super) key_width: usize,
+    /// Of layers that see everything, and of windowed ones.
+    pub(super) key_widths: [usize; 2],
+    pub(super) has_windows: bool,
     pub(super) trained_context: usize,
     pub(super) context_len: usize,
 }
@@ -21,32 +23,12 @@ pub(super) fn ropes(
     family: &Family,
     shape: RopeShape,
 ) -> Result<Vec<Rope>, LoadError> {
-    let dims = keys.opt_count("rope.dimension_count", shape.key_width)?.unwrap_or(shape.key_width);
-    if !dims.is_multiple_of(2) {
-        return Err(keys.unfit("rope.dimension_count", dims, "an even number"));
-    }
+    let [key_width, window_key_width] = shape.key_widths;
+    let dims = dims(keys, "rope.dimension_count", key_width)?;
     let theta = keys.positive("rope.freq_base")?.unwrap_or(10_000.0);
-    let factor = match keys.positive("rope.scaling.factor")? {
-        Some(factor) => factor,
-        None => keys.positive("rope.scale_linear")?.unwrap_or(1.0),
-    };
     let original_context = keys.opt_count("rope.scaling.original_context_length", MAX_CONTEXT)?;
     let attn_factor = keys.positive("rope.scaling.attn_factor")?.unwrap_or(1.0);
-    let scaling = match keys.opt_str("rope.scaling.type")?.unwrap_or("linear") {
-        "none" => Scaling::None,
-        "linear" if factor == 1.0 => Scaling::None,
-        "linear" => Scaling::Linear { factor },
-        "yarn" => Scaling::Yarn {
-            factor,
-            original_context: original_context.unwrap_or(shape.trained_context),
-            magnitude: keys.positive("rope.scaling.yarn_attn_factor")?,
-            beta_fast: keys.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
-            beta_slow: keys.positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
-        },
-        // Its factors are tensors, read below.
-        "longrope" => Scaling::None,
-        _ => return Err(keys.unfit_text("rope.scaling.type", "none, linear, yarn or longrope")),
-    };
+    let scaling = scaling(keys, family, original_context.unwrap_or(shape.trained_context))?;
     let long = original_context.is_some_and(|original| shape.context_len > original);
     let factors_name = match (file.tensor("rope_factors_long.weight"), long) {
         (Some(_), true) => "rope_factors_long.weight",
@@ -56,8 +38,66 @@ pub(super) fn ropes(
     let factors = crate::weights::rope_factors(file, factors_name, dims / 2)?;
     let mut ropes = vec![Rope::new(family.pairing, dims, theta, &scaling, factors.as_deref(), attn_factor)];
     let window_theta = keys.positive("rope.freq_base_swa")?.or(family.window_theta);
-    if let Some(theta) = window_theta {
+    let says_dims = keys.metadata.get(&keys.key(WINDOW_DIMS)).is_some() || window_key_width != key_width;
+    if shape.has_windows && (window_theta.is_some() || says_dims || family.windows_unscaled) {
+        let dims = if says_dims { self::dims(keys, WINDOW_DIMS, window_key_width)? } else { dims };
+        let theta = window_theta.unwrap_or(theta);
         ropes.push(Rope::new(family.pairing, dims, theta, &Scaling::None, None, 1.0));
     }
+    let temperature = temperature(keys, original_context)?;
+    ropes.iter_mut().for_each(|rope| rope.temperature = temperature);
     Ok(ropes)
+}
+
+const WINDOW_DIMS: &str = "rope.dimension_count_swa";
+
+/// Numbers of a head that rotate: all of them if the file is silent.
+fn dims(keys: &Keys<'_>, key: &str, key_width: usize) -> Result<usize, LoadError> {
+    let dims = keys.opt_count(key, key_width)?.unwrap_or(key_width);
+    match dims.is_multiple_of(2) {
+        true => Ok(dims),
+        false => Err(keys.unfit(key, dims, "an even number")),
+    }
+}
+
+/// The scaling of rotations to longer contexts.
+fn scaling(keys: &Keys<'_>, family: &Family, original_context: usize) -> Result<Scaling, LoadError> {
+    let factor = match keys.positive("rope.scaling.factor")? {
+        Some(factor) => factor,
+        None => keys.positive("rope.scale_linear")?.unwrap_or(1.0),
+    };
+    Ok(match keys.opt_str("rope.scaling.type")?.unwrap_or("linear") {
+        "none" => Scaling::None,
+        "linear" if factor == 1.0 => Scaling::None,
+        "linear" => Scaling::Linear { factor },
+        "yarn" => Scaling::Yarn {
+            factor,
+            original_context,
+            magnitude: magnitude(keys, factor)?,
+            beta_fast: keys.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+            beta_slow: keys.positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+            rounds_borders: family.yarn_rounds,
+        },
+        // Its factors are tensors.
+        "longrope" => Scaling::None,
+        _ => return Err(keys.unfit_text("rope.scaling.type", "none, linear, yarn or longrope")),
+    })
+}
+
+/// YaRN's magnitude of cosines and sines, if the file says it: as such, or as the multiplier of the logarithm that the usual
+/// magnitude is divided by.
+fn magnitude(keys: &Keys<'_>, factor: f32) -> Result<Option<f32>, LoadError> {
+    let log = 0.1 * factor.max(1.0).ln();
+    let multiplier = keys.positive("rope.scaling.yarn_log_multiplier")?;
+    let ratio = multiplier.map(|multiplier| (1.0 + log) / (1.0 + multiplier * log));
+    Ok(keys.positive("rope.scaling.yarn_attn_factor")?.or(ratio))
+}
+
+/// The scaling of queries far from the start.
+fn temperature(keys: &Keys<'_>, original_context: Option<usize>) -> Result<Option<Temperature>, LoadError> {
+    const LENGTH: &str = "attention.temperature_length";
+    let Some(beta) = keys.positive("attention.temperature_scale")? else { return Ok(None) };
+    let length = keys.opt_count(LENGTH, MAX_CONTEXT)?.or(original_context);
+    let length = length.ok_or_else(|| keys.missing(LENGTH, "an integer, as there is a temperature"))?;
+    Ok(Some(Temperature { beta, length }))
 }

@@ -3,12 +3,10 @@
 //!
 //! `W`, `T` and `P` are the backend's weights, buffers and KV pool; `n` is the number of rows.
 
-use super::{Attention, Backend, ExpertWeights};
+use super::{Backend, ExpertWeights};
 use crate::architecture::{Activation, Routing};
-use crate::batch::Batch;
-use crate::rope::Angles;
 
-/// The end of half a layer: x += norm(y + bias), of which norm and bias may be absent.
+/// The end of half a layer: x += scale * norm(y + bias), of which each may be absent.
 #[derive(Debug)]
 pub struct Branch<'a, W, T> {
     /// (n, dim), the residual stream
@@ -23,21 +21,23 @@ pub struct Branch<'a, W, T> {
     pub norm: Option<&'a W>,
     /// Added to the mean square.
     pub eps: f32,
+    /// Of what is added.
+    pub scale: Option<f32>,
 }
 
-/// Products of normed rows: every out = rms_norm(x) × its weightᵀ.
+/// Products of normed rows: every out = rms_norm(x) × its weightᵀ, or x × its weightᵀ without a norm.
 #[derive(Debug)]
 pub struct NormMatmul<'a, W, T> {
     /// (n, rows of its weight) each
     pub outs: &'a mut [&'a mut T],
     /// (rows, dim) each
     pub weights: &'a [&'a W],
-    /// (n, dim), the normed rows afterwards
+    /// (n, dim), the normed rows afterwards, if there is a norm
     pub normed: &'a mut T,
     /// (n, dim)
     pub x: &'a T,
     /// (dim,)
-    pub norm: &'a W,
+    pub norm: Option<&'a W>,
     /// Added to the mean square.
     pub eps: f32,
 }
@@ -66,39 +66,6 @@ pub struct GluMatmul<'a, W, T> {
     pub down: &'a W,
     /// Where the product goes.
     pub branch: Branch<'a, W, T>,
-}
-
-/// Attention from the projections of a step's rows to the output of its heads. Keys and values are stored on the way.
-#[derive(Debug)]
-pub struct AttendHeads<'a, W, T, P> {
-    /// (n, q heads × value width)
-    pub out: &'a mut T,
-    /// (n, q heads × key width); holds anything afterwards, as do keys and values
-    pub q: &'a mut T,
-    /// (n, KV heads × key width)
-    pub k: &'a mut T,
-    /// (n, KV heads × value width)
-    pub v: &'a mut T,
-    /// Added to a row of queries.
-    pub q_bias: Option<&'a W>,
-    /// Added to a row of keys.
-    pub k_bias: Option<&'a W>,
-    /// Added to a row of values.
-    pub v_bias: Option<&'a W>,
-    /// (key width,), the norm of every query head
-    pub q_norm: Option<&'a W>,
-    /// (key width,), the norm of every key head
-    pub k_norm: Option<&'a W>,
-    /// Added to the mean square in norms.
-    pub eps: f32,
-    /// Rotation of queries and keys.
-    pub angles: Option<&'a Angles>,
-    /// Where keys and values are stored.
-    pub pool: &'a mut P,
-    /// The step.
-    pub batch: &'a Batch,
-    /// Heads, widths and numbers of the layer.
-    pub attention: &'a Attention,
 }
 
 /// A mixture of experts: the sum of the networks that a row chooses, weighed.
@@ -138,20 +105,24 @@ pub struct ExpertsAdd<'a, W, T> {
 impl<W, T> Branch<'_, W, T> {
     /// The plain path.
     pub fn add<B: Backend<Weight = W, Buffer = T> + ?Sized>(self, b: &mut B) {
-        let Branch { x, y, h, bias, norm, eps } = self;
+        let Branch { x, y, h, bias, norm, eps, scale } = self;
         add_bias(b, y, bias);
-        match norm {
+        let added = match norm {
             Some(norm) => {
                 b.rms_norm(h, y, norm, eps);
-                b.add(x, h);
+                h
             }
-            None => b.add(x, y),
+            None => y,
+        };
+        if let Some(scale) = scale {
+            b.scale(added, scale);
         }
+        b.add(x, added);
     }
 
     /// x += y.
     pub fn is_a_sum(&self) -> bool {
-        self.bias.is_none() && self.norm.is_none()
+        self.bias.is_none() && self.norm.is_none() && self.scale.is_none()
     }
 }
 
@@ -159,8 +130,13 @@ impl<W, T> NormMatmul<'_, W, T> {
     /// The plain path.
     pub fn plain<B: Backend<Weight = W, Buffer = T> + ?Sized>(self, b: &mut B) {
         let NormMatmul { outs, weights, normed, x, norm, eps } = self;
-        b.rms_norm(normed, x, norm, eps);
-        b.matmul(outs, weights, normed);
+        match norm {
+            Some(norm) => {
+                b.rms_norm(normed, x, norm, eps);
+                b.matmul(outs, weights, normed);
+            }
+            None => b.matmul(outs, weights, x),
+        }
     }
 }
 
@@ -195,32 +171,8 @@ impl<W, T> ExpertsAdd<'_, W, T> {
     }
 }
 
-impl<W, T, P> AttendHeads<'_, W, T, P> {
-    /// The plain path.
-    pub fn plain<B: Backend<Weight = W, Buffer = T, KvPool = P> + ?Sized>(mut self, b: &mut B) {
-        self.add_biases(b);
-        let AttendHeads { out, q, k, v, q_norm, k_norm, eps, angles, pool, batch, attention, .. } = self;
-        for (heads, norm) in [(&mut *q, q_norm), (&mut *k, k_norm)] {
-            if let Some(norm) = norm {
-                b.head_norm(heads, norm, eps);
-            }
-            if let Some(angles) = angles {
-                b.rope(heads, attention.key_width, angles);
-            }
-        }
-        b.store_kv(pool, attention.layer, k, v, batch);
-        b.attend(out, q, pool, batch, attention);
-    }
-
-    /// The first part of the plain path: biases of queries, keys and values.
-    pub fn add_biases<B: Backend<Weight = W, Buffer = T, KvPool = P> + ?Sized>(&mut self, b: &mut B) {
-        add_bias(b, self.q, self.q_bias);
-        add_bias(b, self.k, self.k_bias);
-        add_bias(b, self.v, self.v_bias);
-    }
-}
-
-fn add_bias<B: Backend + ?Sized>(b: &mut B, x: &mut B::Buffer, bias: Option<&B::Weight>) {
+/// x += bias, if there is one.
+pub(super) fn add_bias<B: Backend + ?Sized>(b: &mut B, x: &mut B::Buffer, bias: Option<&B::Weight>) {
     if let Some(bias) = bias {
         b.add_bias(x, bias);
     }

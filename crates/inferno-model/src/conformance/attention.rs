@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::{Noise, Precision, Results, buffer, compare, read, upload_rows};
+use inferno_format::DType;
+
+use super::{Noise, Precision, Results, buffer, compare, read, upload, upload_rows};
 use crate::architecture::CacheGroup;
 use crate::backend::{Attention, Backend, KvShape, KvType, LayerIdx};
 use crate::batch::{Batch, PAGE_LEN, PageId, PageTable, Want};
@@ -98,7 +100,7 @@ impl<B: Backend> Pool<B> {
     }
 
     /// Rows `rows` of each sequence's queries, in one batch. Page tables begin where windows do.
-    fn attend(&self, b: &mut B, attention: &Attention, rows: [Range<usize>; 2]) -> Vec<f32> {
+    fn attend(&self, b: &mut B, attention: &Attention, has_sinks: bool, rows: [Range<usize>; 2]) -> Vec<f32> {
         let Attention { layer, n_heads, key_width, value_width, window, .. } = *attention;
         let group = &self.groups[layer.group];
         let mut batch = Batch::default();
@@ -121,7 +123,8 @@ impl<B: Backend> Pool<B> {
         }
         let q = upload_rows(b, width, q);
         let mut out = buffer(b, n_heads * value_width);
-        b.attend(&mut out, &q, &self.pool, &batch, attention);
+        let sinks = has_sinks.then(|| sinks(b, n_heads));
+        b.attend(&mut out, &q, &self.pool, &batch, attention, sinks.as_ref());
         read(b, &out)
     }
 
@@ -130,15 +133,24 @@ impl<B: Backend> Pool<B> {
     }
 }
 
+/// Below all scores, among them, and above them.
+fn sinks<B: Backend>(b: &mut B, n_heads: usize) -> B::Weight {
+    let numbers = (0..n_heads).map(|head| [0.4f32, 20.0, -90.0, 2.0][head % 4]);
+    upload(b, DType::F32, [1, 1, n_heads], numbers.flat_map(f32::to_le_bytes).collect())
+}
+
 /// Attention of every kind, by name.
 pub(super) fn attention<B: Backend>(b: &mut B) -> Results {
     let mut all = Results::new();
     let mut attend = |heads: Heads, kv_type, spans, cases: &[(Option<f32>, Option<usize>)]| {
         let pool = Pool::new(b, &[heads], kv_type, spans);
-        for &(softcap, window) in cases {
+        for (i, &(softcap, window)) in cases.iter().enumerate() {
+            let has_sinks = (i + heads[0]) % 2 == 1;
             let attention = Attention { softcap, window, ..pool.groups[0].attention };
-            let name = format!("attend heads {heads:?} {kv_type:?} softcap {softcap:?} window {window:?}");
-            all.push((name, heads[0] * heads[3], pool.attend(b, &attention, pool.all_rows())));
+            let name = format!(
+                "attend heads {heads:?} {kv_type:?} softcap {softcap:?} window {window:?} sinks {has_sinks}"
+            );
+            all.push((name, heads[0] * heads[3], pool.attend(b, &attention, has_sinks, pool.all_rows())));
         }
     };
     for kv_type in KvType::ALL {
@@ -181,7 +193,7 @@ fn groups<B: Backend>(b: &mut B, kv_type: KvType, all: &mut Results) {
             let attention = Attention { layer, window, ..group.attention };
             let width = attention.n_heads * attention.value_width;
             let name = format!("attend {kv_type:?} {layer:?} of a pool of groups");
-            all.push((name, width, pool.attend(b, &attention, pool.all_rows())));
+            all.push((name, width, pool.attend(b, &attention, false, pool.all_rows())));
         }
     }
 }
@@ -193,10 +205,11 @@ pub(super) fn rows_attend_alone_as_together<B: Backend>(b: &mut B) {
         let pool = Pool::new(b, &[heads], kv_type, spans);
         let attention = Attention { softcap: Some(4.0), ..pool.groups[0].attention };
         let width = heads[0] * heads[3];
-        let together = pool.attend(b, &attention, pool.all_rows());
+        let has_sinks = i % 2 == 0;
+        let together = pool.attend(b, &attention, has_sinks, pool.all_rows());
         let [first, second] = spans.map(|(_, n_rows)| n_rows);
         for rows in [[0..1, 0..0], [17..18, 0..0], [0..0, second - 1..second], [18..first, 0..1]] {
-            let found = pool.attend(b, &attention, rows.clone());
+            let found = pool.attend(b, &attention, has_sinks, rows.clone());
             let name = format!("attend heads {heads:?} {kv_type:?}, rows {rows:?} of two sequences");
             let [rows, others] = rows;
             let expected = [rows, first + others.start..first + others.end]

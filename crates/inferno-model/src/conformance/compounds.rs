@@ -6,10 +6,10 @@ use super::{Noise, buffer, read, upload_rows};
 use crate::architecture::{Activation, CacheGroup, Routing};
 use crate::backend::{
     AttendHeads, Attention, Backend, Branch, ExpertWeights, ExpertsAdd, GluMatmul, KvShape, KvType, LayerIdx,
-    MatmulAdd, NormMatmul,
+    MatmulAdd, NormMatmul, QkNorm,
 };
 use crate::batch::{Batch, PAGE_LEN, PageId, Want};
-use crate::rope::{Angles, Pairing, Rope, Scaling};
+use crate::rope::{Angles, Pairing, Rope, Scaling, Temperature};
 
 const LAYER: LayerIdx = LayerIdx { layer: 0, group: 0 };
 
@@ -53,16 +53,40 @@ impl<T> Rows<T> {
         Rows { x, y: buffer(b, DIM), h }
     }
 
-    fn branch<'a, W>(&'a mut self, ends: &'a [Option<W>; 2]) -> Branch<'a, W, T> {
+    fn branch<'a, W>(&'a mut self, ends: &'a Ends<W>) -> Branch<'a, W, T> {
         let Rows { x, y, h } = self;
-        Branch { x, y, h, bias: ends[0].as_ref(), norm: ends[1].as_ref(), eps: 1e-6 }
+        let Ends { bias, norm, scale } = ends;
+        Branch { x, y, h, bias: bias.as_ref(), norm: norm.as_ref(), eps: 1e-6, scale: *scale }
     }
 }
 
-/// Bias and norm of a branch, there and absent.
-fn ends<B: Backend>(b: &mut B, noise: &mut Noise) -> [[Option<B::Weight>; 2]; 4] {
-    [[false, false], [true, false], [false, true], [true, true]]
-        .map(|are_there| are_there.map(|is_there| is_there.then(|| noise.tensor(b, DType::F32, [1, 1, DIM]))))
+/// Operations between a product and the residual stream.
+struct Ends<W> {
+    bias: Option<W>,
+    norm: Option<W>,
+    scale: Option<f32>,
+}
+
+/// There and absent.
+fn ends<B: Backend>(b: &mut B, noise: &mut Noise) -> [Ends<B::Weight>; 5] {
+    let cases = [
+        ([false, false], None),
+        ([true, false], None),
+        ([false, true], None),
+        ([true, true], Some(0.3)),
+        ([false, false], Some(0.3)),
+    ];
+    cases.map(|(are_there, scale)| {
+        let [bias, norm] =
+            are_there.map(|is_there| is_there.then(|| noise.tensor(b, DType::F32, [1, 1, DIM])));
+        Ends { bias, norm, scale }
+    })
+}
+
+impl<W> Ends<W> {
+    fn name(&self) -> String {
+        format!("bias {}, norm {}, scale {:?}", self.bias.is_some(), self.norm.is_some(), self.scale)
+    }
 }
 
 fn products<B: Backend>(b: &mut B, n_rows: usize, dtype: DType) {
@@ -70,29 +94,31 @@ fn products<B: Backend>(b: &mut B, n_rows: usize, dtype: DType) {
     let norm = noise.tensor(b, DType::F32, [1, 1, DIM]);
     let widths = [40, FFN_DIM, 7];
     let weights = noise.tensors(b, dtype, &widths, DIM);
-    compare(b, &format!("norm_matmul {dtype} {n_rows}"), |b, is_plain| {
-        let mut rows = Rows::new(b, n_rows);
-        let [mut q, mut k, mut v] = widths.map(|width| buffer(b, width));
-        let op = NormMatmul {
-            outs: &mut [&mut q, &mut k, &mut v],
-            weights: &weights.each_ref(),
-            normed: &mut rows.h,
-            x: &rows.x,
-            norm: &norm,
-            eps: 1e-6,
-        };
-        if is_plain {
-            op.plain(b)
-        } else {
-            b.norm_matmul(op)
-        }
-        vec![q, k, v, rows.h, rows.x]
-    });
+    for norm in [Some(&norm), None] {
+        compare(b, &format!("norm_matmul {dtype} {n_rows}, norm {}", norm.is_some()), |b, is_plain| {
+            let mut rows = Rows::new(b, n_rows);
+            let [mut q, mut k, mut v] = widths.map(|width| buffer(b, width));
+            let op = NormMatmul {
+                outs: &mut [&mut q, &mut k, &mut v],
+                weights: &weights.each_ref(),
+                normed: &mut rows.h,
+                x: &rows.x,
+                norm,
+                eps: 1e-6,
+            };
+            if is_plain {
+                op.plain(b)
+            } else {
+                b.norm_matmul(op)
+            }
+            vec![q, k, v, rows.h, rows.x]
+        });
+    }
 
     let down = noise.tensor(b, dtype, [1, DIM, FFN_DIM]);
     let [gate, up] = [(); 2].map(|()| noise.numbers(n_rows * FFN_DIM));
     for ends in ends(b, &mut noise) {
-        let name = format!("{dtype} {n_rows}, bias {}, norm {}", ends[0].is_some(), ends[1].is_some());
+        let name = format!("{dtype} {n_rows}, {}", ends.name());
         compare(b, &format!("matmul_add {name}"), |b, is_plain| {
             let (mut rows, input) = (Rows::new(b, n_rows), upload_rows(b, FFN_DIM, up.clone()));
             let op = MatmulAdd { input: &input, weight: &down, branch: rows.branch(&ends) };
@@ -140,7 +166,7 @@ fn experts<B: Backend>(b: &mut B, n_rows: usize) {
     let router = upload_rows(b, N_EXPERTS, noise.numbers(n_rows * N_EXPERTS));
     let routing = Routing::softmax(2);
     for ends in ends(b, &mut noise) {
-        let name = format!("experts_add {n_rows}, bias {}, norm {}", ends[0].is_some(), ends[1].is_some());
+        let name = format!("experts_add {n_rows}, {}", ends.name());
         compare(b, &name, |b, is_plain| {
             let mut rows = Rows::new(b, n_rows);
             let (weights, activation) = (weights.as_ref(), Activation::Silu);
@@ -165,24 +191,44 @@ struct Parts {
     k_norm: bool,
     /// Half of a head rotates, and only whole pairs.
     rope: Option<Pairing>,
+    qk_norm: QkNorm,
+    v_norm: bool,
+    /// Queries have scales.
+    temperature: bool,
+    sinks: bool,
 }
 
+const PLAIN: Parts = Parts {
+    biases: false,
+    q_norm: false,
+    k_norm: false,
+    rope: Some(Pairing::Halves),
+    qk_norm: QkNorm::Heads,
+    v_norm: false,
+    temperature: false,
+    sinks: false,
+};
+const NORMED: Parts = Parts { q_norm: true, k_norm: true, ..PLAIN };
+
 fn heads<B: Backend>(b: &mut B, n_rows: usize, kv_type: KvType) {
-    let (adjacent, halves) = (Some(Pairing::Adjacent), Some(Pairing::Halves));
+    let adjacent = Some(Pairing::Adjacent);
     let cases = [
-        ([64, 64], false, true, true, halves),
-        ([64, 96], true, false, false, adjacent),
-        ([80, 80], true, true, true, adjacent),
-        ([7, 7], false, false, false, halves),
-        ([20, 20], true, true, false, halves),
-        ([20, 20], false, false, true, None),
-        ([32, 32], false, false, false, None),
-        ([192, 128], false, true, true, halves),
+        ([64, 64], NORMED),
+        ([64, 96], Parts { biases: true, rope: adjacent, sinks: true, ..PLAIN }),
+        ([80, 80], Parts { biases: true, rope: adjacent, ..NORMED }),
+        ([7, 7], PLAIN),
+        ([20, 20], Parts { biases: true, q_norm: true, ..PLAIN }),
+        ([20, 20], Parts { k_norm: true, rope: None, ..PLAIN }),
+        ([32, 32], Parts { rope: None, ..PLAIN }),
+        ([192, 128], NORMED),
+        ([64, 64], Parts { qk_norm: QkNorm::Rows, ..NORMED }),
+        ([64, 64], Parts { qk_norm: QkNorm::RotatedHeads, ..NORMED }),
+        ([64, 64], Parts { v_norm: true, temperature: true, ..NORMED }),
+        ([64, 64], Parts { rope: None, ..NORMED }),
     ];
     // Types of keys and values differ in how they are stored, with norms and without.
     let n_cases = if kv_type == KvType::F16 { cases.len() } else { 2 };
-    for (widths, biases, q_norm, k_norm, rope) in cases.into_iter().take(n_cases) {
-        let parts = Parts { biases, q_norm, k_norm, rope };
+    for (widths, parts) in cases.into_iter().take(n_cases) {
         heads_with(b, (n_rows, widths, kv_type), parts);
     }
 }
@@ -198,10 +244,16 @@ fn heads_with<B: Backend>(
     let widths = [n_heads * key_width, n_kv_heads * key_width, n_kv_heads * value_width];
     let biases = widths.map(|width| noise.tensor(b, DType::F32, [1, 1, width]));
     let [q_bias, k_bias, v_bias] = biases.each_ref().map(|bias| parts.biases.then_some(bias));
-    let norms = [(); 2].map(|()| noise.tensor(b, DType::F32, [1, 1, key_width]));
+    let norm_widths = match parts.qk_norm {
+        QkNorm::Heads | QkNorm::RotatedHeads => [key_width, key_width, value_width],
+        QkNorm::Rows => [widths[0], widths[1], value_width],
+    };
+    let norms = norm_widths.map(|width| noise.tensor(b, DType::F32, [1, 1, width]));
+    let sinks = noise.tensor(b, DType::F32, [1, 1, n_heads]);
     let data = widths.map(|width| noise.numbers(2 * n_rows * width));
     let pairing = parts.rope.unwrap_or(Pairing::Halves);
-    let rope = Rope::new(pairing, key_width / 4 * 2, 10_000.0, &Scaling::None, None, 1.1);
+    let mut rope = Rope::new(pairing, key_width / 4 * 2, 10_000.0, &Scaling::None, None, 1.1);
+    rope.temperature = parts.temperature.then_some(Temperature { beta: 0.1, length: 3 });
     let n_pages = (2 * n_rows).div_ceil(PAGE_LEN);
     let table: Vec<PageId> = (0..n_pages as u32).rev().map(PageId).collect();
     let (scale, softcap, window) = (0.3, None, None);
@@ -238,11 +290,14 @@ fn heads_with<B: Backend>(
                         v_bias,
                         q_norm: parts.q_norm.then_some(&norms[0]),
                         k_norm: parts.k_norm.then_some(&norms[1]),
+                        qk_norm: parts.qk_norm,
+                        v_norm: parts.v_norm.then_some(&norms[2]),
                         eps: 1e-6,
                         angles: parts.rope.map(|_| &angles),
                         pool: &mut pool,
                         batch: &batch,
                         attention: &attention,
+                        sinks: parts.sinks.then_some(&sinks),
                     };
                     if is_plain {
                         op.plain(b)

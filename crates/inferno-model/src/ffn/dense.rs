@@ -58,7 +58,8 @@ impl<W> Dense<W> {
         shape: DenseShape,
     ) -> Result<Self, LoadError> {
         let (dim, ffn_dim) = (part.dim(), shape.ffn_dim);
-        let ffn_norm = part.ffn_norm()?;
+        let norms = part.norms();
+        let ffn_norm = part.norm(norms.before_ffn)?;
         let (ffn_gate, ffn_up) = if shape.has_gate {
             // Some files have the rows of gate and up in one tensor.
             let fused = !part.has("ffn_gate.weight") && part.n_rows("ffn_up.weight") == Some(2 * ffn_dim);
@@ -71,7 +72,7 @@ impl<W> Dense<W> {
             (None, part.matrix("ffn_up.weight", ffn_dim, dim)?)
         };
         let ffn_down = part.matrix("ffn_down.weight", dim, ffn_dim)?;
-        let post_ffw_norm = part.optional("post_ffw_norm.weight", dim)?;
+        let post_ffw_norm = part.optional_norm(norms.after_ffn)?;
         Ok(Dense { shape, ffn_norm, ffn_gate, ffn_up, ffn_down, post_ffw_norm })
     }
 
@@ -88,12 +89,8 @@ impl<W> Dense<W> {
             Some(ffn_gate) => (&mut [&mut *gate, &mut *up], &[ffn_gate, &self.ffn_up]),
             None => (&mut [&mut *gate], &[&self.ffn_up]),
         };
-        match &self.ffn_norm {
-            Some(norm) => {
-                b.norm_matmul(NormMatmul { outs, weights, normed: &mut stream.h, x: &stream.x, norm, eps });
-            }
-            None => b.matmul(outs, weights, &stream.x),
-        }
+        let (normed, x, norm) = (&mut stream.h, &stream.x, self.ffn_norm.as_ref());
+        b.norm_matmul(NormMatmul { outs, weights, normed, x, norm, eps });
         b.glu_matmul(GluMatmul {
             gate,
             up: self.shape.has_gate.then_some(&*up),

@@ -26,7 +26,7 @@ impl<B: Backend> FfnsElsewhere<B> {
         let arch = tensors.architecture();
         let load = |i| Ffn::load_alone(tensors, i, &mut backend);
         let ffns = layers.clone().map(load).collect::<Result<_, _>>()?;
-        let stream = Stream::new(arch.dim, &mut backend)?;
+        let stream = Stream::new(arch, &mut backend)?;
         let shapes = arch.layers[layers.clone()].iter().filter_map(|layer| layer.ffn);
         let scratch = FfnScratch::new(shapes, &mut backend)?;
         Ok(FfnsElsewhere { backend, layers, ffns, stream, scratch, norm_eps: arch.norm_eps })

@@ -98,8 +98,8 @@ impl<W> Experts<W> {
         shape: ExpertsShape,
     ) -> Result<Self, LoadError> {
         let ExpertsShape { n_experts, ffn_dim, .. } = shape;
-        let dim = part.dim();
-        let norm_name = part.ffn_norm_name().unwrap_or("ffn_norm.weight");
+        let (dim, norms) = (part.dim(), part.norms());
+        let norm_name = norms.before_ffn.unwrap_or("ffn_norm.weight");
         Ok(Experts {
             shape,
             ffn_norm: part.vector(norm_name, dim)?,
@@ -110,7 +110,7 @@ impl<W> Experts<W> {
             shared: shape.shared.map(|shape| Shared::load(part, shape)).transpose()?,
             // No family has a norm after the sum with a shared expert.
             post_ffw_norm: match shape.shared {
-                None => part.optional("post_ffw_norm.weight", dim)?,
+                None => part.optional_norm(norms.after_ffn)?,
                 Some(_) => None,
             },
         })
@@ -141,7 +141,7 @@ impl<W> Experts<W> {
                 }
             }
         };
-        let (normed, x, norm) = (&mut stream.h, &stream.x, &self.ffn_norm);
+        let (normed, x, norm) = (&mut stream.h, &stream.x, Some(&self.ffn_norm));
         b.norm_matmul(NormMatmul { outs, weights, normed, x, norm, eps });
         if let Some(bias) = &self.ffn_gate_inp_bias {
             b.add_bias(router, bias);

@@ -1,6 +1,6 @@
 //! Attention over the keys and values of a sequence.
 
-use crate::backend::{self, AttendHeads, Backend, LayerIdx, MatmulAdd, NormMatmul};
+use crate::backend::{self, AttendHeads, Backend, LayerIdx, MatmulAdd, NormMatmul, QkNorm};
 use crate::error::{BackendError, LoadError};
 use crate::layer::{Pass, Sequences};
 use crate::weights::Part;
@@ -24,6 +24,12 @@ pub struct AttentionShape {
     pub softcap: Option<f32>,
     /// Scores are multiplied by this.
     pub scale: f32,
+    /// Extent of the norms of queries and keys, in files that have them.
+    pub qk_norm: QkNorm,
+    /// Every value head is normed, without weights.
+    pub norms_values: bool,
+    /// The layer has no `attn_v`: a row's values are its keys, before they are normed and rotated.
+    pub values_are_keys: bool,
     /// Index into [`Architecture::cache_groups`](crate::architecture::Architecture::cache_groups).
     pub group: usize,
 }
@@ -69,12 +75,12 @@ pub struct Attention<W> {
     /// Heads, widths and numbers of the layer.
     pub shape: AttentionShape,
     /// (dim,)
-    pub attn_norm: W,
+    pub attn_norm: Option<W>,
     /// (q_dim, dim)
     pub attn_q: W,
     /// (k_dim, dim)
     pub attn_k: W,
-    /// (v_dim, dim)
+    /// (v_dim, dim); `attn_k` where values are keys
     pub attn_v: W,
     /// (q_dim,)
     pub attn_q_bias: Option<W>,
@@ -82,10 +88,14 @@ pub struct Attention<W> {
     pub attn_k_bias: Option<W>,
     /// (v_dim,)
     pub attn_v_bias: Option<W>,
-    /// (key_width,)
+    /// (key_width,), or (q_dim,) of whole rows
     pub attn_q_norm: Option<W>,
-    /// (key_width,)
+    /// (key_width,), or (k_dim,) of whole rows
     pub attn_k_norm: Option<W>,
+    /// (value_width,), of ones
+    pub attn_v_norm: Option<W>,
+    /// (n_heads,)
+    pub attn_sinks: Option<W>,
     /// (dim, out_dim)
     pub attn_output: W,
     /// (dim,)
@@ -129,29 +139,37 @@ impl<W> Attention<W> {
         part: &mut Part<'_, '_, '_, B>,
         shape: AttentionShape,
     ) -> Result<Self, LoadError> {
-        let dim = part.dim();
+        let (dim, norms) = (part.dim(), part.norms());
         let [q_dim, k_dim, v_dim, out_dim] = widths(&shape);
         let [attn_q, attn_k, attn_v] = match part.has("attn_qkv.weight") {
             true => part.cut("attn_qkv.weight", [q_dim, k_dim, v_dim], dim)?,
             false => {
-                let names = ["attn_q.weight", "attn_k.weight", "attn_v.weight"];
+                let values = if shape.values_are_keys { "attn_k.weight" } else { "attn_v.weight" };
+                let names = ["attn_q.weight", "attn_k.weight", values];
                 part.matrices(names, [q_dim, k_dim, v_dim], dim)?
             }
         };
+        let [q_norm, k_norm] = match shape.qk_norm {
+            QkNorm::Heads | QkNorm::RotatedHeads => [shape.key_width; 2],
+            QkNorm::Rows => [q_dim, k_dim],
+        };
+        let v_bias = if shape.values_are_keys { "attn_k.bias" } else { "attn_v.bias" };
         Ok(Attention {
             shape,
-            attn_norm: part.vector("attn_norm.weight", dim)?,
+            attn_norm: part.norm(norms.before_mixer)?,
             attn_q,
             attn_k,
             attn_v,
             attn_q_bias: part.optional("attn_q.bias", q_dim)?,
             attn_k_bias: part.optional("attn_k.bias", k_dim)?,
-            attn_v_bias: part.optional("attn_v.bias", v_dim)?,
-            attn_q_norm: part.optional("attn_q_norm.weight", shape.key_width)?,
-            attn_k_norm: part.optional("attn_k_norm.weight", shape.key_width)?,
+            attn_v_bias: part.optional(v_bias, v_dim)?,
+            attn_q_norm: part.optional("attn_q_norm.weight", q_norm)?,
+            attn_k_norm: part.optional("attn_k_norm.weight", k_norm)?,
+            attn_v_norm: shape.norms_values.then(|| part.ones(shape.value_width)).transpose()?,
+            attn_sinks: part.optional("attn_sinks.weight", shape.n_heads)?,
             attn_output: part.matrix("attn_output.weight", dim, out_dim)?,
             attn_output_bias: part.optional("attn_output.bias", dim)?,
-            post_attention_norm: part.optional("post_attention_norm.weight", dim)?,
+            post_attention_norm: part.optional_norm(norms.after_mixer)?,
         })
     }
 
@@ -170,7 +188,7 @@ impl<W> Attention<W> {
             weights: &[&self.attn_q, &self.attn_k, &self.attn_v],
             normed: &mut stream.h,
             x: &stream.x,
-            norm: &self.attn_norm,
+            norm: self.attn_norm.as_ref(),
             eps,
         });
         b.attend_heads(AttendHeads {
@@ -183,11 +201,14 @@ impl<W> Attention<W> {
             v_bias: self.attn_v_bias.as_ref(),
             q_norm: self.attn_q_norm.as_ref(),
             k_norm: self.attn_k_norm.as_ref(),
+            qk_norm: self.shape.qk_norm,
+            v_norm: self.attn_v_norm.as_ref(),
             eps,
             angles: self.shape.rope_idx.map(|idx| &angles[idx]),
             pool: kv,
             batch,
             attention: &self.shape.of_backend(layer),
+            sinks: self.attn_sinks.as_ref(),
         });
         let branch = stream.branch(&self.attn_output_bias, &self.post_attention_norm, eps);
         b.matmul_add(MatmulAdd { input: &s.out, weight: &self.attn_output, branch });

@@ -47,8 +47,9 @@ impl Keys<'_> {
     }
 }
 
-/// out (value_width,) = softmax(q kᵀ) v over the positions `visible`.
-pub(super) fn attend(out: &mut [f32], q: &[f32], keys: &Keys<'_>, visible: Range<usize>) {
+/// out (value_width,) = softmax(q kᵀ) v over the positions `visible`. A sink is one more score, without a value: it is added
+/// once, to the softmax over all keys.
+pub(super) fn attend(out: &mut [f32], q: &[f32], keys: &Keys<'_>, visible: Range<usize>, sink: Option<f32>) {
     let mut whole: Option<Partition> = None;
     for positions in pieces(visible, PARTITION_LEN) {
         let part = match keys.pool.rule {
@@ -68,7 +69,14 @@ pub(super) fn attend(out: &mut [f32], q: &[f32], keys: &Keys<'_>, visible: Range
     }
     let whole = whole.expect("a row sees itself");
     let sum = tree_sum(whole.sums);
-    out.iter_mut().zip(&whole.out).for_each(|(out, &x)| *out = x / sum);
+    let Some(sink) = sink else {
+        out.iter_mut().zip(&whole.out).for_each(|(out, &x)| *out = x / sum);
+        return;
+    };
+    let max = whole.max.max(sink);
+    let (shrink, sink) = (exp(whole.max - max), exp(sink - max));
+    let sum = sum.mul_add(shrink, sink);
+    out.iter_mut().zip(&whole.out).for_each(|(out, &x)| *out = x * shrink / sum);
 }
 
 /// Cuts `range` at the multiples of `len`.

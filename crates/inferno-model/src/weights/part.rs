@@ -1,9 +1,10 @@
 //! The tensors of one half of a layer.
 
-use inferno_format::TensorEntry;
+use inferno_format::{DType, TensorEntry};
 
 use super::{Kind, Loader, Tensors};
-use crate::backend::Backend;
+use crate::architecture::NormNames;
+use crate::backend::{Backend, HostTensor, Source};
 use crate::error::LoadError;
 
 /// Loads the mixer or the feed-forward network of one layer: names are those in the file without `blk.N.`.
@@ -57,15 +58,37 @@ impl<B: Backend> Part<'_, '_, '_, B> {
         here.filter(|_| is_expected).map(|name| self.vector(name, len)).transpose()
     }
 
-    /// The name of the norm before the feed-forward network, if this family has one.
-    pub(crate) fn ffn_norm_name(&self) -> Option<&'static str> {
-        self.loader.tensors.arch.ffn_norm
+    /// The names of norms.
+    pub(crate) fn norms(&self) -> NormNames {
+        self.loader.tensors.arch.norms
     }
 
-    /// The norm before the feed-forward network.
-    pub(crate) fn ffn_norm(&mut self) -> Result<Option<B::Weight>, LoadError> {
-        let dim = self.dim();
-        self.ffn_norm_name().map(|name| self.vector(name, dim)).transpose()
+    /// A norm of the residual stream, which the layer must have if the family has one there.
+    pub(crate) fn norm(&mut self, name: Option<&'static str>) -> Result<Option<B::Weight>, LoadError> {
+        name.map(|name| self.vector(name, self.dim())).transpose()
+    }
+
+    /// A norm as wide as the residual stream, which files of the family may have.
+    pub(crate) fn optional_norm(
+        &mut self,
+        name: Option<&'static str>,
+    ) -> Result<Option<B::Weight>, LoadError> {
+        name.map_or(Ok(None), |name| self.optional(name, self.dim()))
+    }
+
+    /// A vector of ones, for what has no weight.
+    pub(crate) fn ones(&mut self, len: usize) -> Result<B::Weight, LoadError> {
+        let bytes: Vec<u8> = std::iter::repeat_n(1.0f32.to_le_bytes(), len).flatten().collect();
+        let source = Source::Memory(&bytes);
+        let name = "ones".into();
+        self.loader.backend.upload(&HostTensor {
+            name,
+            dtype: DType::F32,
+            n_experts: 1,
+            rows: 1,
+            cols: len,
+            source,
+        })
     }
 
     /// A matrix that the layer must have.

@@ -39,6 +39,7 @@ enum Fault {
     MatmulByRows,
     WindowIgnored,
     SoftcapIgnored,
+    SinksIgnored,
     PairingIgnored,
     ExpertsNotRenormalized,
     ScaleIgnored,
@@ -101,6 +102,14 @@ impl Backend for Faulty {
         self.0.add(x, y);
     }
 
+    fn scale(&mut self, x: &mut Buffer, factor: f32) {
+        self.0.scale(x, factor);
+    }
+
+    fn scale_rows(&mut self, x: &mut Buffer, factors: &[f32]) {
+        self.0.scale_rows(x, factors);
+    }
+
     fn add_bias(&mut self, x: &mut Buffer, bias: &Weight) {
         self.0.add_bias(x, bias);
     }
@@ -118,9 +127,18 @@ impl Backend for Faulty {
         self.0.store_kv(pool, layer, k, v, batch);
     }
 
-    fn attend(&mut self, out: &mut Buffer, q: &Buffer, pool: &KvPool, batch: &Batch, shape: &Attention) {
+    fn attend(
+        &mut self,
+        out: &mut Buffer,
+        q: &Buffer,
+        pool: &KvPool,
+        batch: &Batch,
+        shape: &Attention,
+        sinks: Option<&Weight>,
+    ) {
         let window = if self.1 == Fault::WindowIgnored { None } else { shape.window };
-        self.0.attend(out, q, pool, batch, &Attention { window, ..*shape });
+        let sinks = sinks.filter(|_| self.1 != Fault::SinksIgnored);
+        self.0.attend(out, q, pool, batch, &Attention { window, ..*shape }, sinks);
     }
 
     fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {
@@ -172,6 +190,7 @@ fn every_fault_is_found() {
         Fault::MatmulByRows,
         Fault::WindowIgnored,
         Fault::SoftcapIgnored,
+        Fault::SinksIgnored,
         Fault::PairingIgnored,
         Fault::ExpertsNotRenormalized,
         Fault::ScaleIgnored,

@@ -6,8 +6,9 @@ use inferno_model::batch::Batch;
 use super::Wgpu;
 use crate::batch::PARTITION_LEN;
 use crate::buffer::{Buffer, storages};
-use crate::kernels::{Kernel, attend_quantizes, queries};
+use crate::kernels::{Kernel, Sums, attend_quantizes, queries};
 use crate::kv::KvPool;
+use crate::matrix::Weight;
 use crate::recorder::{Grid, Params, VECTOR};
 
 /// Bytes that split attention may take for its parts; beyond them partitions are gone through one after the other.
@@ -24,6 +25,7 @@ impl Wgpu {
         pool: &KvPool,
         batch: &Batch,
         attention: &Attention,
+        sinks: Option<&Weight>,
     ) {
         let Wgpu { gpu, recorder, placed, s, .. } = self;
         placed.place(recorder, gpu, batch, pool.groups.len());
@@ -63,10 +65,14 @@ impl Wgpu {
             .uint(window)
             .uint(n_parts);
         let keys = &pool.layers[attention.layer.layer];
-        let kernel = Kernel::Attend(layout, n_queries as u32, is_split);
+        let has_sinks = sinks.is_some();
+        let sums = if is_split { Sums::Parts } else { Sums::Whole { has_sinks } };
+        let kernel = Kernel::Attend(layout, n_queries as u32, sums);
         let quantizes = attend_quantizes(layout.value_width);
         let room = s.inputs.room(gpu, recorder, out);
         let quantized = if quantizes { &room[..] } else { &[] };
+        let sinks = sinks.map(|sinks| Some(sinks.vector()));
+        let last = [quantized, sinks.as_slice()].concat();
         if is_split {
             let parts = storages!(s.parts);
             let buffers = [Some(keys), Some(from), None, Some(parts)];
@@ -79,11 +85,11 @@ impl Wgpu {
                 .uint(n_parts)
                 .uint(placed.positions);
             let grid = Grid::Threads(q.n_rows * n_heads * value_width.div_ceil(VECTOR));
-            let kernel = Kernel::AttendMerge(layout.value_width);
-            let buffers = [&[Some(out_storage), Some(parts), None], quantized].concat();
+            let kernel = Kernel::AttendMerge(layout.value_width, has_sinks);
+            let buffers = [&[Some(out_storage), Some(parts), None], &last[..]].concat();
             recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
         } else {
-            let buffers = [&[Some(keys), Some(from), None, Some(out_storage)], quantized].concat();
+            let buffers = [&[Some(keys), Some(from), None, Some(out_storage)], &last[..]].concat();
             recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Box(tiles.n, n_groups, 1));
         }
         if quantizes {

@@ -1,6 +1,6 @@
 //! Compound operations in fewer dispatches than their plain paths.
 
-use inferno_model::backend::{AttendHeads, Backend, Branch, Experts, ExpertsAdd, MatmulAdd};
+use inferno_model::backend::{AttendHeads, Backend, Branch, Experts, ExpertsAdd, MatmulAdd, QkNorm};
 use inferno_model::rope::{Angles, Pairing};
 
 use super::{KvPool, Wgpu};
@@ -36,9 +36,9 @@ impl Wgpu {
     }
 
     fn end_branch(&mut self, branch: Branch<'_, Weight, Buffer>) {
-        match branch.norm {
-            None => self.add_biased(branch.x, branch.y, branch.bias),
-            Some(_) => branch.add(self),
+        match (branch.norm, branch.scale) {
+            (None, None) => self.add_biased(branch.x, branch.y, branch.bias),
+            _ => branch.add(self),
         }
     }
 
@@ -55,12 +55,15 @@ impl Wgpu {
 
     /// [`Backend::attend_heads`]: norms, rotation and storing are one dispatch.
     pub(super) fn prepare_and_attend(&mut self, mut op: AttendHeads<'_, Weight, Buffer, KvPool>) {
-        let Some(angles) = op.angles.filter(|_| op.q_norm.is_some() == op.k_norm.is_some()) else {
-            return op.plain(self);
-        };
+        let is_normed = op.q_norm.is_some();
+        let is_usual = op.k_norm.is_some() == is_normed
+            && (op.qk_norm == QkNorm::Heads || !is_normed)
+            && op.v_norm.is_none();
+        let Some(angles) = op.angles.filter(|_| is_usual) else { return op.plain(self) };
         op.add_biases(self);
         self.prepare_heads(&mut op, angles);
-        self.attend_to(op.out, op.q, op.pool, op.batch, op.attention);
+        op.scale_queries(self);
+        self.attend_to(op.out, op.q, op.pool, op.batch, op.attention, op.sinks);
     }
 
     fn prepare_heads(&mut self, op: &mut AttendHeads<'_, Weight, Buffer, KvPool>, angles: &Angles) {

@@ -15,8 +15,10 @@ fn all() -> Vec<Kernel> {
         Kernel::AddBias,
         Kernel::HeadNorm,
         Kernel::Rope,
-        Kernel::AttendMerge(80),
-        Kernel::AttendMerge(128),
+        Kernel::AttendMerge(80, false),
+        Kernel::AttendMerge(80, true),
+        Kernel::AttendMerge(128, false),
+        Kernel::AttendMerge(128, true),
         Kernel::Glu(Glu::Gated),
         Kernel::Glu(Glu::Alone),
         Kernel::Glu(Glu::Biased),
@@ -26,6 +28,8 @@ fn all() -> Vec<Kernel> {
         Kernel::Combine(false),
         Kernel::Combine(true),
         Kernel::TakeRows,
+        Kernel::Scale,
+        Kernel::ScaleRows,
         Kernel::Softcap,
         Kernel::CheckHalves,
         Kernel::Stream,
@@ -58,7 +62,8 @@ fn all() -> Vec<Kernel> {
             all.push(Kernel::StoreKv(kv));
             all.extend([false, true].map(|is_normed| Kernel::Heads(kv, is_normed)));
             for n in queries(key_width as usize) {
-                all.extend([false, true].map(|is_split| Kernel::Attend(kv, n, is_split)));
+                let wholes = [false, true].map(|has_sinks| Sums::Whole { has_sinks });
+                all.extend(wholes.into_iter().chain([Sums::Parts]).map(|sums| Kernel::Attend(kv, n, sums)));
             }
         }
     }

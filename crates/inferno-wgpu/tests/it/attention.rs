@@ -22,9 +22,10 @@ fn rows(b: &mut Wgpu, width: usize, numbers: &[f32]) -> Buffer {
     buffer
 }
 
-/// The outputs of the last `n` rows, asked for together.
+/// The outputs of the last `n` rows, asked for together; with sinks for keys and values in integers.
 fn attend(b: &mut Wgpu, kv_type: KvType, window: Option<usize>, n: usize) -> Vec<f32> {
     let (n_heads, n_kv_heads, head_dim) = (16, 8, 32);
+    let has_sinks = kv_type == KvType::Q8_0;
     let mut random = Random(4);
     let groups =
         vec![(CacheGroup::pages(vec![0], [n_kv_heads, head_dim, head_dim], window), LEN.div_ceil(PAGE_LEN))];
@@ -43,8 +44,15 @@ fn attend(b: &mut Wgpu, kv_type: KvType, window: Option<usize>, n: usize) -> Vec
     batch.push(&vec![0; n], LEN - n, &[&table], Want::Nothing);
     let (layer, key_width, value_width, scale, softcap) = (LAYER, head_dim, head_dim, 0.8, None);
     let shape = Attention { layer, n_heads, n_kv_heads, key_width, value_width, scale, softcap, window };
+    let sinks = has_sinks.then(|| {
+        let bytes: Vec<u8> = random.numbers(n_heads).into_iter().flat_map(f32::to_le_bytes).collect();
+        let source = Source::Memory(&bytes);
+        let name = "attn_sinks".into();
+        let tensor = HostTensor { name, dtype: DType::F32, n_experts: 1, rows: 1, cols: n_heads, source };
+        b.upload(&tensor).unwrap()
+    });
     let mut out = b.buffer(n_heads * head_dim).unwrap();
-    b.attend(&mut out, &q, &pool, &batch, &shape);
+    b.attend(&mut out, &q, &pool, &batch, &shape, sinks.as_ref());
     let mut numbers = Vec::new();
     b.read(&out, &mut numbers).unwrap();
     numbers

@@ -92,7 +92,7 @@ impl Sequence {
             b.store_kv(&mut pool, LAYER, &k, &v, &batch);
             if end > wanted.start {
                 let mut out = b.buffer(n_heads * value_width).unwrap();
-                b.attend(&mut out, &q, &pool, &batch, &shape);
+                b.attend(&mut out, &q, &pool, &batch, &shape, None);
                 let mut numbers = Vec::new();
                 b.read(&out, &mut numbers).unwrap();
                 let first = wanted.start.saturating_sub(start) * n_heads * value_width;

@@ -1,0 +1,18 @@
+// x *= factor.
+
+struct Params {
+    n: u32,
+    factor: f32,
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let i = element(group, local);
+    if i < p.n {
+        x[i] *= p.factor;
+    }
+}

@@ -1,0 +1,22 @@
+// Every row of x *= its factor.
+
+struct Params {
+    n: u32,
+    // Vectors from a row to the next.
+    stride: u32,
+    // Where the factors are in `uploads`.
+    factors: u32,
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> uploads: array<u32>;
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let i = element(group, local);
+    if i < p.n {
+        x[i] *= bitcast<f32>(uploads[p.factors + i / p.stride]);
+    }
+}
