@@ -19,6 +19,7 @@ mod choices;
 mod compounds;
 mod experts;
 mod goldens;
+mod mixtures;
 mod shallow;
 mod uneven;
 
@@ -27,6 +28,8 @@ use choices::{chains_choose_what_steps_do, choices};
 use compounds::compounds;
 use experts::experts;
 pub use goldens::{GOLDEN_TOLERANCE, Sequence, check_golden};
+pub use mixtures::mixtures;
+use mixtures::mixtures_are_right;
 pub use shallow::first_layers;
 use uneven::layers_may_differ;
 pub use uneven::uneven_layers;
@@ -80,6 +83,7 @@ pub fn check_operations<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + S
         AttentionRule::Bf16Tiles => compare(&found, &attention(&mut reference), promise.attention),
     }
     layers_may_differ(&new, promise);
+    mixtures_are_right(&new, promise);
     rows_attend_alone_as_together(&mut new());
     if B::HAS_COMPOUNDS {
         compounds(&mut new());

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use inferno_cpu::{Cpu, Isa};
 use inferno_format::{DType, Gguf, dequantize};
 use inferno_model::backend::{Backend, DeviceMemory, HostTensor, Source};
-use inferno_model::conformance::{Precision, Promise, check, first_layers};
+use inferno_model::conformance::{Precision, Promise, check, first_layers, mixtures};
 
 const BITS: Promise = Promise { operations: Precision::Bits, attention: Precision::Bits };
 
@@ -20,6 +20,7 @@ fn models() -> Vec<Gguf> {
     let mut models: Vec<Gguf> = goldens.iter().map(|path| Gguf::open(path).unwrap()).collect();
     // Layers are alike: three of the nine have all their shapes.
     models.push(first_layers(&Gguf::open(ember.as_ref()).unwrap(), 3));
+    models.extend(mixtures());
     models
 }
 

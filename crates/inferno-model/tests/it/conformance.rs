@@ -6,7 +6,7 @@ use inferno_model::backend::{
     Attention, Backend, DeviceMemory, Experts, HostTensor, KvShape, LayerIdx, MatmulAdd,
 };
 use inferno_model::batch::Batch;
-use inferno_model::conformance::{Precision, Promise, check, first_layers};
+use inferno_model::conformance::{Precision, Promise, check, first_layers, mixtures};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::reference::{Buffer, KvPool, Reference, Weight};
 use inferno_model::rope::{Angles, Pairing};
@@ -21,6 +21,7 @@ fn the_reference_conforms_and_no_row_depends_on_its_batch() {
     let mut models: Vec<Gguf> = goldens.iter().map(|path| Gguf::open(path).unwrap()).collect();
     // Layers are alike: three of the nine have all their shapes.
     models.push(first_layers(&Gguf::open(ember.as_ref()).unwrap(), 3));
+    models.extend(mixtures());
     check(Reference::default, BITS, &models);
 }
 

@@ -1,7 +1,7 @@
 //! Every operation against the reference, and rows that do not depend on the batch, bit for bit.
 
 use inferno_format::Gguf;
-use inferno_model::conformance::{Precision, Promise, check_models, check_operations};
+use inferno_model::conformance::{Precision, Promise, check_models, check_operations, mixtures};
 
 use inferno_wgpu::{Gpu, Wgpu};
 
@@ -39,7 +39,9 @@ fn sequences_are_the_same_in_any_company() {
     if backend().is_none() {
         return;
     }
-    let models = ["llama", "qwen3", "qwen3moe", "phi3", "gemma2", "gemma3"]
-        .map(|name| Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap());
+    let mut models: Vec<Gguf> = ["llama", "qwen3", "qwen3moe", "phi3", "gemma2", "gemma3"]
+        .map(|name| Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap())
+        .into();
+    models.extend(mixtures());
     check_models(|| backend().unwrap(), &models);
 }
