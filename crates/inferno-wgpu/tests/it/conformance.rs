@@ -42,6 +42,7 @@ fn sequences_are_the_same_in_any_company() {
     let mut models: Vec<Gguf> = ["llama", "qwen3", "qwen3moe", "phi3", "gemma2", "gemma3"]
         .map(|name| Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap())
         .into();
-    models.extend(mixtures());
+    // Those in integers; the others are checked as operations.
+    models.extend(mixtures().into_iter().skip(2));
     check_models(|| backend().unwrap(), &models);
 }
