@@ -135,10 +135,10 @@ fn grouped(dtype: DType) -> Gguf {
 
 /// A shared expert with a gate; gate and up of the experts in one tensor.
 fn gated(dtype: DType) -> Gguf {
-    let mut model = MadeUp::new("qwen2moe", 2, dtype, "ffn_norm");
+    let mut model = MadeUp::new("qwen2moe", 3, dtype, "ffn_norm");
     let (n_heads, n_kv_heads, width) = HEADS;
     model.set("expert_shared_feed_forward_length", Value::U32(FFN_DIM as u32));
-    for i in 0..2 {
+    for i in 0..3 {
         for (name, n) in [("q", n_heads), ("k", n_kv_heads), ("v", n_kv_heads)] {
             model.put(&format!("blk.{i}.attn_{name}.bias"), DType::F32, &[n * width]);
         }

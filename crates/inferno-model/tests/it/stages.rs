@@ -4,7 +4,7 @@ use inferno_format::Gguf;
 use inferno_model::architecture::{Architecture, MixerShape};
 use inferno_model::backend::KvType;
 use inferno_model::batch::{Batch, PageId, Want};
-use inferno_model::conformance::{first_layers, uneven_layers};
+use inferno_model::conformance::{first_layers, mixtures, uneven_layers};
 use inferno_model::error::LoadError;
 use inferno_model::ffn::FfnsElsewhere;
 use inferno_model::model::{KvRoom, Model};
@@ -109,7 +109,7 @@ fn the_last_of_several_stages_samples_on_its_device_and_chains_no_steps() {
 #[test]
 fn feed_forward_networks_elsewhere_give_the_bits_of_those_here() {
     let files = ["qwen2", "qwen3moe", "gemma3", "mixtral"].map(golden);
-    for file in files.iter().chain([&uneven_layers()]) {
+    for file in files.iter().chain([&uneven_layers()]).chain(&mixtures()) {
         let whole = results(&mut *staged(file, &[]).unwrap());
         for n in [1, 3] {
             assert_eq!(results(&mut *with_ffns_elsewhere(file, n).unwrap()), whole, "{n} elsewhere");
