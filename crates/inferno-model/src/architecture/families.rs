@@ -87,6 +87,10 @@ const PLAIN: Family = Family {
 /// The family whose layers have nothing beside what all have, for models that are made up.
 pub(crate) const PLAINEST: &str = "llama";
 
+/// Norms before the halves of a layer alone, where the second one is named as if it came after the first half.
+const NORMS_BEFORE: NormNames =
+    NormNames { after_mixer: None, before_ffn: Some("post_attention_norm.weight"), ..NormNames::USUAL };
+
 const QK_NORM: &[&str] = &["attn_q_norm.weight", "attn_k_norm.weight"];
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -114,6 +118,63 @@ pub(super) const FAMILIES: &[Family] = &[
         pairing: Pairing::Adjacent,
         renormalizes_experts: Some(true),
         required: &["exp_probs_b.bias"],
+        ..PLAIN
+    },
+    Family {
+        name: "gpt-oss",
+        activation: Activation::ClampedSwiglu,
+        norms: NORMS_BEFORE,
+        window: Some(128),
+        full_every: Some(2),
+        yarn_rounds: false,
+        // Softmax over the selected experts is softmax over all, renormalized.
+        renormalizes_experts: Some(true),
+        required: &[
+            "attn_sinks.weight",
+            "attn_q.bias",
+            "attn_k.bias",
+            "attn_v.bias",
+            "attn_output.bias",
+            "ffn_gate_inp.bias",
+            "ffn_down_exps.bias",
+        ],
+        ..PLAIN
+    },
+    Family {
+        name: "glm4moe",
+        norms: NORMS_BEFORE,
+        gating: Gating::Sigmoid,
+        renormalizes_experts: Some(false),
+        required: &["exp_probs_b.bias"],
+        ..PLAIN
+    },
+    Family {
+        name: "olmoe",
+        qk_norm: QkNorm::Rows,
+        renormalizes_experts: Some(false),
+        required: QK_NORM,
+        ..PLAIN
+    },
+    Family {
+        name: "minimax-m2",
+        qk_norm: QkNorm::Rows,
+        gating: Gating::Sigmoid,
+        renormalizes_experts: Some(true),
+        required: &["attn_q_norm.weight", "attn_k_norm.weight", "exp_probs_b.bias"],
+        ..PLAIN
+    },
+    Family {
+        name: "hunyuan-moe",
+        qk_norm: QkNorm::RotatedHeads,
+        renormalizes_experts: Some(true),
+        required: QK_NORM,
+        ..PLAIN
+    },
+    Family {
+        name: "granitemoe",
+        pairing: Pairing::Adjacent,
+        divides_logits: true,
+        renormalizes_experts: Some(true),
         ..PLAIN
     },
     Family {
