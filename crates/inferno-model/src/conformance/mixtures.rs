@@ -3,6 +3,7 @@
 use inferno_format::{DType, Gguf, GgufWriter, Metadata, NewTensor, Value};
 
 use super::{Noise, Precision, Promise, Results, Sequence, compare};
+use crate::architecture::PLAINEST;
 use crate::backend::Backend;
 use crate::reference::Reference;
 
@@ -15,7 +16,6 @@ const VOCAB_SIZE: usize = 40;
 
 /// A model that is being made up.
 struct MadeUp {
-    family: &'static str,
     metadata: Metadata,
     tensors: Vec<NewTensor>,
     /// The type of the experts' matrices.
@@ -24,10 +24,10 @@ struct MadeUp {
 
 impl MadeUp {
     /// Embedding, attention and norms of `n_layers` layers.
-    fn new(family: &'static str, n_layers: usize, dtype: DType, ffn_norm: &str) -> MadeUp {
-        let mut model = MadeUp { family, metadata: Metadata::default(), tensors: Vec::new(), dtype };
-        model.metadata.set("general.architecture", Value::String(family.into()));
-        model.metadata.set("general.name", Value::String(format!("a made-up {family} in {dtype}")));
+    fn new(name: &str, n_layers: usize, dtype: DType) -> MadeUp {
+        let mut model = MadeUp { metadata: Metadata::default(), tensors: Vec::new(), dtype };
+        model.metadata.set("general.architecture", Value::String(PLAINEST.into()));
+        model.metadata.set("general.name", Value::String(format!("{name} in {dtype}")));
         let (n_heads, n_kv_heads, width) = HEADS;
         for (key, n) in [
             ("block_count", n_layers),
@@ -56,13 +56,13 @@ impl MadeUp {
             floats(&mut model, "attn_k", &[DIM, n_kv_heads * width]);
             floats(&mut model, "attn_v", &[DIM, n_kv_heads * width]);
             floats(&mut model, "attn_output", &[n_heads * width, DIM]);
-            floats(&mut model, ffn_norm, &[DIM]);
+            floats(&mut model, "ffn_norm", &[DIM]);
         }
         model
     }
 
     fn set(&mut self, key: &str, value: Value) {
-        self.metadata.set(format!("{}.{key}", self.family), value);
+        self.metadata.set(format!("{PLAINEST}.{key}"), value);
     }
 
     fn put(&mut self, name: &str, dtype: DType, dims: &[usize]) {
@@ -107,7 +107,7 @@ impl MadeUp {
 
 /// Sigmoid routing with a bias and groups, a shared expert, a dense layer before the mixtures.
 fn grouped(dtype: DType) -> Gguf {
-    let mut model = MadeUp::new("dots1", 3, dtype, "ffn_norm");
+    let mut model = MadeUp::new("grouped experts", 3, dtype);
     for (key, n) in [
         ("leading_dense_block_count", 1),
         ("expert_gating_func", 2),
@@ -119,11 +119,6 @@ fn grouped(dtype: DType) -> Gguf {
     }
     model.set("expert_weights_norm", Value::Bool(true));
     model.set("expert_weights_scale", Value::F32(1.5));
-    for i in 0..3 {
-        for name in ["attn_q_norm", "attn_k_norm"] {
-            model.put(&format!("blk.{i}.{name}.weight"), DType::F32, &[HEADS.2]);
-        }
-    }
     model.put_network(0, "", dtype, FFN_DIM);
     for i in 1..3 {
         model.put_experts(i, false);
@@ -135,16 +130,26 @@ fn grouped(dtype: DType) -> Gguf {
 
 /// A shared expert with a gate; gate and up of the experts in one tensor.
 fn gated(dtype: DType) -> Gguf {
-    let mut model = MadeUp::new("qwen2moe", 3, dtype, "ffn_norm");
-    let (n_heads, n_kv_heads, width) = HEADS;
+    let mut model = MadeUp::new("gated experts", 3, dtype);
     model.set("expert_shared_feed_forward_length", Value::U32(FFN_DIM as u32));
     for i in 0..3 {
-        for (name, n) in [("q", n_heads), ("k", n_kv_heads), ("v", n_kv_heads)] {
-            model.put(&format!("blk.{i}.attn_{name}.bias"), DType::F32, &[n * width]);
-        }
         model.put_experts(i, true);
         model.put_network(i, "_shexp", dtype, FFN_DIM);
         model.put(&format!("blk.{i}.ffn_gate_inp_shexp.weight"), DType::F32, &[DIM]);
+    }
+    model.write()
+}
+
+/// Biases of the router and of the experts, and softmax routing without renormalization.
+fn biased(dtype: DType) -> Gguf {
+    let mut model = MadeUp::new("biased experts", 3, dtype);
+    model.set("expert_weights_norm", Value::Bool(false));
+    for i in 0..3 {
+        model.put_experts(i, false);
+        model.put(&format!("blk.{i}.ffn_gate_inp.bias"), DType::F32, &[N_EXPERTS]);
+        for (name, n) in [("gate", EXPERT_DIM), ("up", EXPERT_DIM), ("down", DIM)] {
+            model.put(&format!("blk.{i}.ffn_{name}_exps.bias"), DType::F32, &[n, N_EXPERTS]);
+        }
     }
     model.write()
 }
@@ -154,7 +159,7 @@ fn gated(dtype: DType) -> Gguf {
 /// # Panics
 /// Never: the files are right.
 pub fn mixtures() -> Vec<Gguf> {
-    let of_type = |dtype| [grouped(dtype), gated(dtype)];
+    let of_type = |dtype| [grouped(dtype), gated(dtype), biased(dtype)];
     [DType::F32, DType::Q8_0].into_iter().flat_map(of_type).collect()
 }
 
