@@ -301,6 +301,11 @@ impl Backend for Cpu {
         rows.iter().for_each(|&row| out.data.extend_from_slice(x.row(row)));
     }
 
+    fn take_columns(&mut self, out: &mut Buffer, x: &Buffer, first: usize) {
+        out.data.clear();
+        (0..x.n_rows()).for_each(|row| out.data.extend_from_slice(&x.row(row)[first..][..out.width]));
+    }
+
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         self.rows(x, |kernels, x, _| (kernels.softcap)(x, cap));
     }

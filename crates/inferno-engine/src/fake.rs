@@ -83,6 +83,7 @@ impl Fake {
             embedding_scale: 1.0,
             residual_scale: None,
             logit_scale: None,
+            per_layer: None,
             final_softcap: None,
             layers: Vec::new(),
             ropes: Vec::new(),

@@ -16,7 +16,8 @@ mod windows;
 
 use crate::backend::KvType;
 pub use crate::ffn::{Activation, DenseShape, ExpertsShape, FfnShape, Xielu};
-pub use crate::mixer::{AttentionShape, MixerShape};
+pub use crate::mixer::{AttentionShape, MixerShape, SharedShape};
+pub use crate::per_layer::PerLayerShape;
 use crate::rope::Rope;
 pub use crate::routing::{Gating, Groups, Routing};
 pub(crate) use families::PLAINEST;
@@ -45,6 +46,8 @@ pub struct Architecture {
     pub residual_scale: Option<f32>,
     /// Logits are multiplied by this, before they are squashed; `None`: they stay as they are.
     pub logit_scale: Option<f32>,
+    /// The embeddings of tokens that each layer has of its own; `None`: layers have the residual stream alone.
+    pub per_layer: Option<PerLayerShape>,
     /// Logits are squashed to `±cap` by `cap * tanh(logit / cap)`.
     pub final_softcap: Option<f32>,
     /// One entry per layer.
@@ -92,11 +95,21 @@ pub struct LayerShape {
 }
 
 impl LayerShape {
-    /// The layer's attention, if its mixer is one.
+    /// The layer's attention, if its mixer is one, over keys and values of its own or of another layer.
     pub fn attention(&self) -> Option<&AttentionShape> {
         match &self.mixer {
-            Some(MixerShape::Attention(shape)) => Some(shape),
+            Some(MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. })) => {
+                Some(shape)
+            }
             None => None,
+        }
+    }
+
+    /// The layer before this one whose keys and values it reads; `None` if it stores its own or has none.
+    pub fn source(&self) -> Option<usize> {
+        match &self.mixer {
+            Some(MixerShape::Shared(shape)) => Some(shape.source),
+            Some(MixerShape::Attention(_)) | None => None,
         }
     }
 }
@@ -147,6 +160,11 @@ impl CacheGroup {
 }
 
 impl Architecture {
+    /// Whether a stage may begin at layer `at`: no layer from there on reads keys and values that a layer before it stores.
+    pub fn can_cut(&self, at: usize) -> bool {
+        self.layers[at..].iter().filter_map(LayerShape::source).all(|source| source >= at)
+    }
+
     /// Bytes of keys and values one position takes over all layers.
     pub fn kv_bytes_per_position(&self, kv_type: KvType) -> usize {
         self.cache_groups.iter().map(|group| group.bytes_per_position(kv_type)).sum()

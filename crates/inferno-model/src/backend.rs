@@ -21,8 +21,10 @@ mod memory;
 mod tensor;
 
 pub use capability::{DeviceSampling, KernelTimes};
+pub(crate) use compound::add_bias;
 pub use compound::{Branch, Experts, ExpertsAdd, GluMatmul, MatmulAdd, NormMatmul};
 pub use heads::{AttendHeads, QkNorm};
+pub(crate) use heads::{norm_and_rotate, scale_queries};
 pub use memory::{Activations, DeviceMemory};
 pub use tensor::{HostTensor, Source};
 
@@ -251,6 +253,8 @@ pub trait Backend: DeviceMemory {
     fn experts(&mut self, out: &mut Self::Buffer, experts: Experts<'_, Self::Weight, Self::Buffer>);
     /// out (rows.len(), width) = the named rows of x.
     fn take_rows(&mut self, out: &mut Self::Buffer, x: &Self::Buffer, rows: &[usize]);
+    /// out (n, its width) = the columns of x from `first` on.
+    fn take_columns(&mut self, out: &mut Self::Buffer, x: &Self::Buffer, first: usize);
     /// x = cap * tanh(x / cap).
     fn softcap(&mut self, x: &mut Self::Buffer, cap: f32);
 

@@ -196,6 +196,11 @@ fn rows<B: Backend>(b: &mut B, n_rows: usize, all: &mut Results) {
     all.push(("rms_norm".into(), width, read(b, &out)));
     b.take_rows(&mut out, &x, &[n_rows - 1, 0]);
     all.push(("take_rows".into(), width, read(b, &out)));
+    for (first, n) in [(0, head_dim), (head_dim, head_dim), (5, 33), (width - 1, 1)] {
+        let mut out = buffer(b, n);
+        b.take_columns(&mut out, &x, first);
+        all.push((format!("take_columns {first} {n}"), n, read(b, &out)));
+    }
 
     let mut written = buffer(b, width);
     b.write(&mut written, &data);

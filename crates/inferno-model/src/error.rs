@@ -77,6 +77,19 @@ pub enum LoadError {
         /// What they would have to be.
         expected: &'static str,
     },
+    /// Layers that share keys and values would be on two devices.
+    #[error(
+        "layer {layer} reads the keys and values of layer {source_layer}, so both are on the same device: layer {at} cannot be the first \
+         one of another"
+    )]
+    Cut {
+        /// The first layer of a stage.
+        at: usize,
+        /// A layer of the stage.
+        layer: usize,
+        /// The layer before the stage whose keys and values it reads.
+        source_layer: usize,
+    },
     /// A tensor nobody asked for: the model would compute something else than it was trained to.
     #[error("tensor `{}` has no place in a `{family}` model, the file may be of a newer kind", name.escape_debug())]
     UnusedTensor {

@@ -25,6 +25,16 @@ pub enum FfnShape {
     Experts(ExpertsShape),
 }
 
+impl FfnShape {
+    /// The layer's mixture of experts, if it has one.
+    pub fn experts(&self) -> Option<&ExpertsShape> {
+        match self {
+            FfnShape::Experts(shape) => Some(shape),
+            FfnShape::Dense(_) => None,
+        }
+    }
+}
+
 /// The function applied to the gate, or to what `ffn_up` gives in a network without one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {

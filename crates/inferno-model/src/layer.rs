@@ -6,6 +6,7 @@ use crate::batch::Batch;
 use crate::error::BackendError;
 use crate::ffn::{Ffn, FfnScratch};
 use crate::mixer::{Mixer, MixerScratch};
+use crate::per_layer::{PerLayerInput, PerLayerScratch};
 use crate::rope::Angles;
 
 /// The tensors of one layer. Either half may be absent.
@@ -15,6 +16,10 @@ pub struct Layer<W> {
     pub mixer: Option<Mixer<W>>,
     /// Works on every row on its own.
     pub ffn: Option<Ffn<W>>,
+    /// Adds the layer's own embedding of every token, after both halves.
+    pub input: Option<PerLayerInput<W>>,
+    /// The residual stream is multiplied by this at the end.
+    pub output_scale: Option<f32>,
 }
 
 /// Activations that all layers share. `n` is the number of rows.
@@ -61,7 +66,7 @@ pub(crate) struct Sequences<'a, B: Backend> {
 }
 
 impl<W> Layer<W> {
-    /// Runs layer `layer` of the model on the residual stream.
+    /// Runs both halves of layer `layer` of the model on the residual stream.
     pub(crate) fn forward<B: Backend<Weight = W>>(
         &self,
         pass: &mut Pass<'_, B>,
@@ -74,6 +79,21 @@ impl<W> Layer<W> {
         }
         if let Some(ffn) = &self.ffn {
             ffn.forward(pass, ffns);
+        }
+    }
+
+    /// Ends layer `layer` of the stage, once both halves have been added to the residual stream.
+    pub(crate) fn finish<B: Backend<Weight = W>>(
+        &self,
+        pass: &mut Pass<'_, B>,
+        per_layer: Option<&mut PerLayerScratch<B::Buffer>>,
+        layer: usize,
+    ) {
+        if let (Some(input), Some(per_layer)) = (&self.input, per_layer) {
+            input.forward(pass, per_layer, layer);
+        }
+        if let Some(scale) = self.output_scale {
+            pass.b.scale(&mut pass.stream.x, scale);
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod mixer;
 pub mod model;
 pub mod numerics;
 pub mod output;
+pub mod per_layer;
 pub mod profile;
 pub mod reference;
 pub mod revived;

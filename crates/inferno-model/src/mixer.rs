@@ -2,9 +2,11 @@
 //! its tensors and its forward pass.
 
 mod attention;
+mod shared;
 
 pub(crate) use attention::AttentionScratch;
 pub use attention::{Attention, AttentionShape};
+pub use shared::{Shared, SharedShape};
 
 use crate::backend::{Backend, LayerIdx};
 use crate::error::{BackendError, LoadError};
@@ -16,6 +18,8 @@ use crate::weights::Part;
 pub enum MixerShape {
     /// Softmax over the keys of a sequence, in one or many heads.
     Attention(AttentionShape),
+    /// The same, over the keys and values that another layer stores.
+    Shared(SharedShape),
 }
 
 /// The tensors of a layer's mixer.
@@ -23,6 +27,7 @@ pub enum MixerShape {
 #[allow(missing_docs, reason = "the variants are those of `MixerShape`")]
 pub enum Mixer<W> {
     Attention(Attention<W>),
+    Shared(Shared<W>),
 }
 
 /// Activations of all mixers of a model: one entry per set of widths.
@@ -37,12 +42,17 @@ impl<T> MixerScratch<T> {
     ) -> Result<Self, BackendError> {
         let mut attention: Vec<AttentionScratch<T>> = Vec::new();
         for shape in shapes {
-            let MixerShape::Attention(shape) = shape;
+            let (MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. })) =
+                shape;
             if !attention.iter().any(|s| s.fits(&shape)) {
                 attention.push(AttentionScratch::new(&shape, backend)?);
             }
         }
         Ok(MixerScratch { attention })
+    }
+
+    fn of(&mut self, shape: &AttentionShape) -> &mut AttentionScratch<T> {
+        self.attention.iter_mut().find(|s| s.fits(shape)).expect("every shape has scratch")
     }
 }
 
@@ -53,6 +63,7 @@ impl<W> Mixer<W> {
     ) -> Result<Mixer<W>, LoadError> {
         match shape {
             MixerShape::Attention(shape) => Attention::load(part, shape).map(Mixer::Attention),
+            MixerShape::Shared(shape) => Shared::load(part, shape).map(Mixer::Shared),
         }
     }
 
@@ -66,10 +77,10 @@ impl<W> Mixer<W> {
     ) {
         match self {
             Mixer::Attention(attention) => {
-                let scratch = scratch.attention.iter_mut().find(|s| s.fits(&attention.shape));
                 let layer = LayerIdx { layer, group: attention.shape.group };
-                attention.forward(pass, sequences, scratch.expect("every shape has scratch"), layer);
+                attention.forward(pass, sequences, scratch.of(&attention.shape), layer);
             }
+            Mixer::Shared(shared) => shared.forward(pass, sequences, scratch.of(&shared.shape.attention)),
         }
     }
 }

@@ -242,6 +242,10 @@ impl<B: Backend> Backend for Profiled<B> {
         self.timed("take_rows", |b| b.take_rows(out, x, rows));
     }
 
+    fn take_columns(&mut self, out: &mut B::Buffer, x: &B::Buffer, first: usize) {
+        self.timed("take_columns", |b| b.take_columns(out, x, first));
+    }
+
     fn softcap(&mut self, x: &mut B::Buffer, cap: f32) {
         self.timed("softcap", |b| b.softcap(x, cap));
     }

@@ -436,6 +436,11 @@ impl Backend for Reference {
         rows.iter().for_each(|&row| out.data.extend_from_slice(x.row(row)));
     }
 
+    fn take_columns(&mut self, out: &mut Buffer, x: &Buffer, first: usize) {
+        out.data.clear();
+        x.rows().for_each(|row| out.data.extend_from_slice(&row[first..][..out.width]));
+    }
+
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         x.data.iter_mut().for_each(|x| *x = numerics::softcap(*x, cap));
     }

@@ -17,6 +17,7 @@ use crate::layer::{Pass, Sequences, Stream};
 use crate::mixer::MixerScratch;
 use crate::model::{Chaining, KvRoom, Model};
 use crate::output::Output;
+use crate::per_layer::PerLayerScratch;
 use crate::rope::Angles;
 use crate::stage::{FfnStage, Stage};
 use crate::weights::{Share, Tensors, Weights};
@@ -57,6 +58,7 @@ struct Scratch<T> {
     stream: Stream<T>,
     mixers: MixerScratch<T>,
     ffns: FfnScratch<T>,
+    per_layer: Option<PerLayerScratch<T>>,
     logits: T, // (rows that want something, vocab_size)
     chosen: T, // (tokens that the device chooses, 1)
     kept: T,   // (rows of a chain's first step that want logits, vocab_size)
@@ -83,6 +85,7 @@ impl<B: Backend> Transformer<B> {
     ) -> Result<Self, LoadError> {
         assert!(!share.layers.is_empty(), "a stage has layers");
         let arch = tensors.architecture().clone();
+        share.check(&arch)?;
         let weights = Weights::load(tensors, &share, &mut backend)?;
         assert_eq!(room.n_pages.len(), arch.cache_groups.len(), "every cache group has a number of pages");
         let here = |group: &CacheGroup| {
@@ -96,6 +99,7 @@ impl<B: Backend> Transformer<B> {
             stream: Stream::new(&arch, &mut backend)?,
             mixers: MixerScratch::new(layers.iter().filter_map(|l| l.mixer), &mut backend)?,
             ffns: FfnScratch::new(layers.iter().filter_map(|l| l.ffn), &mut backend)?,
+            per_layer: weights.per_layer.as_ref().map(|e| e.scratch(&mut backend)).transpose()?,
             logits: backend.buffer(arch.vocab_size)?,
             chosen: backend.buffer(1)?,
             kept: backend.buffer(arch.vocab_size)?,
@@ -153,6 +157,9 @@ impl<B: Backend> Transformer<B> {
             }
         }
         let mut pass = Pass { b, stream: &mut s.stream, eps: a.norm_eps };
+        if let (Some(embeddings), Some(s)) = (&w.per_layer, &mut s.per_layer) {
+            embeddings.embed(&mut pass, s, batch.tokens());
+        }
         let mut sequences = Sequences { kv, angles, batch };
         for (i, layer) in self.share.layers.clone().zip(&w.layers) {
             layer.forward(&mut pass, &mut sequences, (&mut s.mixers, &mut s.ffns), i);
@@ -161,6 +168,7 @@ impl<B: Backend> Transformer<B> {
                 ffns.forward(i, rows)?;
                 pass.b.write(&mut pass.stream.x, rows);
             }
+            layer.finish(&mut pass, s.per_layer.as_mut(), i - self.share.layers.start);
             self.heartbeat.beat();
         }
         Ok(())
@@ -251,7 +259,9 @@ where
     }
 
     fn chaining(&mut self) -> Option<&mut dyn Chaining> {
-        if self.chooses && self.weights.token_embd.is_some() { Some(self) } else { None }
+        // The host looks up per-layer embeddings by tokens.
+        let Weights { token_embd, per_layer, .. } = &self.weights;
+        if self.chooses && token_embd.is_some() && per_layer.is_none() { Some(self) } else { None }
     }
 
     fn output(&self) -> &Output {

@@ -2,20 +2,24 @@
 //!
 //! Fused tensors (`attn_qkv`, gate and up in one `ffn_up`) are cut by rows here; nobody else knows of them.
 
+mod host;
 mod part;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::mem::{Discriminant, discriminant};
 use std::ops::Range;
+use std::sync::Arc;
 
 use inferno_format::{DType, Gguf, TensorEntry};
 
-use crate::architecture::{Architecture, FfnShape, LayerShape, MixerShape};
+use crate::architecture::{Architecture, FfnShape, LayerShape, MixerShape, PerLayerShape};
 use crate::backend::{Backend, HostTensor, Source};
 use crate::error::LoadError;
 use crate::ffn::Ffn;
 use crate::layer::Layer;
 use crate::mixer::Mixer;
+use crate::per_layer::{PerLayerEmbeddings, PerLayerInput};
+pub(crate) use host::HostTable;
 pub(crate) use part::Part;
 
 /// The tensors of one stage of a model, in a backend's layout.
@@ -23,6 +27,8 @@ pub(crate) use part::Part;
 pub struct Weights<W> {
     /// (vocab_size, dim), in the first stage.
     pub token_embd: Option<W>,
+    /// Embeddings that the layers add.
+    pub per_layer: Option<PerLayerEmbeddings<W>>,
     /// One per layer of the stage.
     pub layers: Vec<Layer<W>>,
     /// The output head, in the last stage.
@@ -55,11 +61,14 @@ pub struct Tensors<'a> {
     /// Names of tensors, without `blk.N.`, that any layer with a half of that kind has.
     in_layers: HashSet<(Kind, &'a str)>,
     used: HashSet<String>,
+    /// Tables on the host, which all stages share.
+    tables: HashMap<&'static str, Arc<HostTable>>,
 }
 
-/// The kind of one half of a layer.
+/// The kind of one half of a layer, or a layer of any kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
+    Layer,
     Mixer(Discriminant<MixerShape>),
     Ffn(Discriminant<FfnShape>),
 }
@@ -76,6 +85,18 @@ impl Share {
     }
 }
 
+impl Share {
+    /// Refuses a share with a layer that reads keys and values of a layer before.
+    pub(crate) fn check(&self, arch: &Architecture) -> Result<(), LoadError> {
+        let at = self.layers.start;
+        let source = |layer: usize| Some((layer, arch.layers[layer].source().filter(|&source| source < at)?));
+        match self.layers.clone().find_map(source) {
+            Some((layer, source_layer)) => Err(LoadError::Cut { at, layer, source_layer }),
+            None => Ok(()),
+        }
+    }
+}
+
 impl<'a> Tensors<'a> {
     /// None of them has a place yet.
     pub fn new(file: &'a Gguf, arch: &'a Architecture) -> Self {
@@ -83,10 +104,11 @@ impl<'a> Tensors<'a> {
         for tensor in file.tensors() {
             let Some((i, name)) = layer_of(&tensor.name) else { continue };
             let Some(LayerShape { mixer, ffn }) = arch.layers.get(i) else { continue };
+            in_layers.insert((Kind::Layer, name));
             in_layers.extend(mixer.as_ref().map(|shape| (Kind::Mixer(discriminant(shape)), name)));
             in_layers.extend(ffn.as_ref().map(|shape| (Kind::Ffn(discriminant(shape)), name)));
         }
-        Tensors { file, arch, in_layers, used: HashSet::new() }
+        Tensors { file, arch, in_layers, used: HashSet::new(), tables: HashMap::new() }
     }
 
     /// The architecture that the tensors are checked against.
@@ -165,9 +187,13 @@ impl<W> Weights<W> {
             }
             false => None,
         };
+        let per_layer = match loader.tensors.arch.per_layer {
+            Some(PerLayerShape { width, .. }) => Some(loader.per_layer(share, width)?),
+            None => None,
+        };
         let layer = |i| loader.layer(i, !share.without_ffn.contains(&i));
         let layers = share.layers.clone().map(layer).collect::<Result<_, _>>()?;
-        Ok(Weights { token_embd, layers, head })
+        Ok(Weights { token_embd, per_layer, layers, head })
     }
 }
 
@@ -186,13 +212,23 @@ impl<W> Ffn<W> {
 pub(crate) fn rope_factors(file: &Gguf, name: &str, n: usize) -> Result<Option<Vec<f32>>, LoadError> {
     let Some(entry) = file.tensor(name) else { return Ok(None) };
     check_shape(entry, &[n])?;
+    numbers(file, entry, |x| x.is_finite() && x > 0.0, "finite numbers above zero").map(Some)
+}
+
+/// The floats of a tensor, if all of them fit.
+fn numbers(
+    file: &Gguf,
+    entry: &TensorEntry,
+    fits: impl Fn(f32) -> bool,
+    expected: &'static str,
+) -> Result<Vec<f32>, LoadError> {
     check_float(entry)?;
-    let mut factors = vec![0.0; n];
+    let mut numbers = vec![0.0; entry.n_elements()];
     let bytes = file.read(entry)?;
-    inferno_format::dequantize(entry.dtype, &bytes, &mut factors).expect("floats of the length just checked");
-    match factors.iter().all(|f| f.is_finite() && *f > 0.0) {
-        true => Ok(Some(factors)),
-        false => Err(LoadError::Values { name: name.into(), expected: "finite numbers above zero" }),
+    inferno_format::dequantize(entry.dtype, &bytes, &mut numbers).expect("floats of the length just checked");
+    match numbers.iter().all(|&x| fits(x)) {
+        true => Ok(numbers),
+        false => Err(LoadError::Values { name: entry.name.clone(), expected }),
     }
 }
 
@@ -210,7 +246,55 @@ impl<'l, 'a, B: Backend> Loader<'l, 'a, B> {
             }
             None => None,
         };
-        Ok(Layer { mixer, ffn: if with_ffn { self.ffn(i)? } else { None } })
+        let ffn = if with_ffn { self.ffn(i)? } else { None };
+        let mut part = Part { loader: self, layer: i, kind: Kind::Layer };
+        let output_scale = part.optional_number("layer_output_scale.weight")?;
+        let input = match part.loader.tensors.arch.per_layer {
+            Some(shape) => Some(PerLayerInput::load(&mut part, shape)?),
+            None => None,
+        };
+        Ok(Layer { mixer, ffn, input, output_scale })
+    }
+
+    /// Embeddings of `width` numbers for every layer of a stage.
+    fn per_layer(&mut self, share: &Share, width: usize) -> Result<PerLayerEmbeddings<B::Weight>, LoadError> {
+        const PROJ: &str = "per_layer_model_proj.weight";
+        let Architecture { dim, vocab_size, embedding_scale, .. } = *self.tensors.arch;
+        let all = self.tensors.arch.layers.len() * width;
+        let columns = share.layers.start * width..share.layers.end * width;
+        let proj = self.entry(PROJ, &[dim, all])?;
+        let proj = self.tensor(PROJ.into(), [1, columns.len(), dim], vec![(proj, columns.start)]);
+        let token_embd = match share.layers.start {
+            0 => None,
+            _ => Some((self.table("token_embd.weight", vocab_size, dim)?, embedding_scale)),
+        };
+        Ok(PerLayerEmbeddings {
+            dim,
+            width,
+            table: self.table("per_layer_token_embd.weight", vocab_size, all)?,
+            columns,
+            token_embd,
+            per_layer_model_proj: self.backend.upload(&proj)?,
+            per_layer_proj_norm: self.vector("per_layer_proj_norm.weight", width)?,
+        })
+    }
+
+    /// A table that stays on the host, once for all stages.
+    fn table(&mut self, name: &'static str, rows: usize, cols: usize) -> Result<Arc<HostTable>, LoadError> {
+        if let Some(table) = self.tensors.tables.get(name) {
+            return Ok(Arc::clone(table));
+        }
+        let entry = self.entry(name, &[cols, rows])?;
+        let table = HostTable::read(&self.tensor(name.into(), [1, rows, cols], vec![(entry, 0)]))?;
+        let table = Arc::new(table);
+        self.tensors.tables.insert(name, Arc::clone(&table));
+        Ok(table)
+    }
+
+    /// The number in a tensor of one.
+    fn number(&mut self, name: &str) -> Result<f32, LoadError> {
+        let entry = self.entry(name, &[1])?;
+        Ok(numbers(self.tensors.file, entry, |x| x.is_finite(), "a finite number")?[0])
     }
 
     fn ffn(&mut self, i: usize) -> Result<Option<Ffn<B::Weight>>, LoadError> {

@@ -322,6 +322,20 @@ impl Backend for Wgpu {
         self.recorder.dispatch(&self.gpu, Kernel::TakeRows, &buffers, &params, &Grid::Threads(n));
     }
 
+    fn take_columns(&mut self, out: &mut Buffer, x: &Buffer, first: usize) {
+        out.resize(&mut self.gpu, &mut self.recorder, x.n_rows);
+        let (to, from) = storages!(out, x);
+        let n = out.len() / VECTOR;
+        let params = Params::default()
+            .uint(n)
+            .uint(out.stride() / VECTOR)
+            .uint(out.width)
+            .uint(x.stride())
+            .uint(first);
+        let buffers = [Some(to), Some(from)];
+        self.recorder.dispatch(&self.gpu, Kernel::TakeColumns, &buffers, &params, &Grid::Threads(n));
+    }
+
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         let to = storages!(x);
         let params = Params::default().uint(x.len()).float(cap);

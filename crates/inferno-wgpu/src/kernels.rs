@@ -68,6 +68,7 @@ pub(crate) enum Kernel {
     TakeRows,
     Scale,
     ScaleRows,
+    TakeColumns,
     Softcap,
     /// What [`Halves::ByDevice`] is worth.
     CheckHalves,
@@ -347,6 +348,10 @@ impl Kernel {
             Kernel::ScaleRows => {
                 text.element(&[file!("scale_rows")]);
                 ("scale_rows", 0b01, 2)
+            }
+            Kernel::TakeColumns => {
+                text.element(&[file!("take_columns")]);
+                ("take_columns", 0b01, 2)
             }
             Kernel::Softcap => {
                 text.element(&[file!("softcap")]);

@@ -30,13 +30,15 @@ pub(super) struct Family {
     pub(super) full_unrotated: bool,
     /// A file can say that nothing rotates, by `rope.scaling.finetuned`.
     pub(super) may_not_rotate: bool,
+    /// Layers that see everything rotate by `rope_freqs`, which all files have.
+    pub(super) has_rope_freqs: bool,
     /// YaRN's ramp begins and ends at whole pairs.
     pub(super) yarn_rounds: bool,
     /// Extent of the norms of queries and keys.
     pub(super) qk_norm: QkNorm,
     /// Values are normed, without weights.
     pub(super) norms_values: bool,
-    /// In layers without `attn_v`, values are keys.
+    /// Where layers without windows have no `attn_v`, their values are their keys.
     pub(super) keys_as_values: bool,
     /// Scale of scores when the file is silent; `None`: by the width of a head.
     pub(super) scale: Option<f32>,
@@ -70,6 +72,7 @@ const PLAIN: Family = Family {
     unrotated_every: None,
     full_unrotated: false,
     may_not_rotate: false,
+    has_rope_freqs: false,
     yarn_rounds: true,
     qk_norm: QkNorm::Heads,
     norms_values: false,
@@ -186,6 +189,7 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     Family { name: "apertus", has_xielu: true, has_ffn_gate: false, required: QK_NORM, ..PLAIN },
     Family { name: "phi3", ..PLAIN },
+    Family { name: "gemma", activation: Activation::GeluTanh, scaled_embedding: true, ..PLAIN },
     Family {
         name: "gemma2",
         activation: Activation::GeluTanh,
@@ -204,6 +208,24 @@ pub(super) const FAMILIES: &[Family] = &[
         full_every: Some(6),
         window_theta: Some(10_000.0),
         wide_scale_at: Some(62),
+        required: &[
+            "attn_q_norm.weight",
+            "attn_k_norm.weight",
+            "post_attention_norm.weight",
+            "post_ffw_norm.weight",
+        ],
+        ..PLAIN
+    },
+    Family {
+        name: "gemma4",
+        activation: Activation::GeluTanh,
+        scaled_embedding: true,
+        window_theta: Some(10_000.0),
+        has_rope_freqs: true,
+        norms_values: true,
+        keys_as_values: true,
+        scale: Some(1.0),
+        renormalizes_experts: Some(true),
         required: &[
             "attn_q_norm.weight",
             "attn_k_norm.weight",

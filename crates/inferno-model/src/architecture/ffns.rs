@@ -6,7 +6,7 @@ use super::activations::xielu;
 use super::families::Family;
 use super::keys::Keys;
 use super::read::MAX_WIDTH;
-use super::{DenseShape, ExpertsShape, FfnShape, Gating, Groups, Routing};
+use super::{DenseShape, ExpertsShape, FfnShape, Gating, Groups, PerLayerShape, Routing};
 use crate::error::LoadError;
 use crate::routing::MOST_GROUPS;
 
@@ -154,4 +154,17 @@ fn shared_width(file: &Gguf, keys: &Keys<'_>) -> Result<SharedWidth, LoadError> 
     }
     let mut up = (0..keys.n_layers).filter_map(|i| file.tensor(&format!("blk.{i}.ffn_up_shexp.weight")));
     Ok(up.next().map_or(SharedWidth::None, |tensor| SharedWidth::Fixed(tensor.n_rows())))
+}
+
+/// The embeddings that each layer has of its own.
+pub(super) fn per_layer(keys: &Keys<'_>, family: &Family) -> Result<Option<PerLayerShape>, LoadError> {
+    const WIDTH: &str = "embedding_length_per_layer_input";
+    // Zero in files of models without them.
+    let width = keys.opt_u32(WIDTH)?.filter(|&width| width > 0);
+    match width.map(|width| width as usize) {
+        Some(width) if width > MAX_WIDTH / keys.n_layers => {
+            Err(keys.unfit(WIDTH, width, "at most 2^20 over all layers"))
+        }
+        width => Ok(width.map(|width| PerLayerShape { width, activation: family.activation })),
+    }
 }

@@ -7,7 +7,7 @@ use super::heads::{Heads, Widths};
 use super::keys::Keys;
 use super::rotations::{RopeShape, ropes};
 use super::windows::windows;
-use super::{AttentionShape, CacheGroup, CacheKind, MAX_CACHE_GROUPS, MixerShape};
+use super::{AttentionShape, CacheGroup, CacheKind, MAX_CACHE_GROUPS, MixerShape, SharedShape};
 use crate::error::LoadError;
 use crate::rope::Rope;
 
@@ -37,6 +37,13 @@ impl Mixers {
         let scale = keys.positive("attention.scale")?.or(family.scale);
         let softcap = keys.softcap("attn_logit_softcapping", family.softcaps.0)?;
         let rotates = Rotates::read(keys, family, has_windows)?;
+        let first_shared = keys.n_layers - shared_layers(keys)?;
+        // If one layer without a window has values, all of them must.
+        let has_values = |i: usize| {
+            let has = |name: &str| file.tensor(&format!("blk.{i}.{name}.weight")).is_some();
+            windows[i].is_none() && (has("attn_v") || has("attn_qkv"))
+        };
+        let keys_as_values = family.keys_as_values && !(0..first_shared).any(has_values);
 
         let mut cache_groups = Vec::new();
         let mut shapes = Vec::new();
@@ -47,15 +54,15 @@ impl Mixers {
                 continue;
             }
             let Widths { key: key_width, value: value_width } = heads.widths(window.is_some());
-            let has = |name: &str| file.tensor(&format!("blk.{i}.{name}.weight")).is_some();
-            let values_are_keys = family.keys_as_values && !has("attn_v") && !has("attn_qkv");
+            let stores = i < first_shared;
+            let values_are_keys = stores && keys_as_values && window.is_none();
             if values_are_keys && key_width != value_width {
                 let what = "`attention.key_length`, as layers without `attn_v` have keys for values";
                 return Err(keys.unfit("attention.value_length", value_width, what));
             }
             let width = if family.wide_scale_at == Some(keys.n_layers) { dim / n_heads } else { key_width };
             let kind = CacheKind::Pages { n_kv_heads, key_width, value_width, window };
-            shapes.push(Some(MixerShape::Attention(AttentionShape {
+            let shape = |group| AttentionShape {
                 n_heads,
                 n_kv_heads,
                 key_width,
@@ -70,8 +77,18 @@ impl Mixers {
                 qk_norm: family.qk_norm,
                 norms_values: family.norms_values,
                 values_are_keys,
-                group: group(&mut cache_groups, i, kind),
-            })));
+                group,
+            };
+            shapes.push(Some(if stores {
+                MixerShape::Attention(shape(group(&mut cache_groups, i, kind)))
+            } else {
+                let (source, its) = source(keys, &shapes[..first_shared], window.is_some())?;
+                if cache_groups[its.group].kind != kind {
+                    const EXPECTED: &str = "as many in layers that share keys and values";
+                    return Err(keys.unfit("attention.head_count_kv", n_kv_heads, EXPECTED));
+                }
+                MixerShape::Shared(SharedShape { attention: shape(its.group), source })
+            }));
         }
         if cache_groups.len() > MAX_CACHE_GROUPS {
             return Err(keys
@@ -79,6 +96,33 @@ impl Mixers {
         }
         Ok(Mixers { shapes, ropes, cache_groups })
     }
+}
+
+const SHARED: &str = "attention.shared_kv_layers";
+
+/// Number of layers at the end that share the keys and values of layers before them.
+fn shared_layers(keys: &Keys<'_>) -> Result<usize, LoadError> {
+    match keys.opt_u32(SHARED)?.unwrap_or(0) as usize {
+        n if n < keys.n_layers => Ok(n),
+        n => Err(keys.unfit(SHARED, n, "less than the number of layers")),
+    }
+}
+
+/// The last layer that stores keys and values, of those that are windowed or of those that are not.
+fn source<'a>(
+    keys: &Keys<'_>,
+    storing: &'a [Option<MixerShape>],
+    is_windowed: bool,
+) -> Result<(usize, &'a AttentionShape), LoadError> {
+    let attention = |(i, shape): (usize, &'a Option<MixerShape>)| match shape {
+        Some(MixerShape::Attention(shape)) if shape.window.is_some() == is_windowed => Some((i, shape)),
+        Some(MixerShape::Attention(_) | MixerShape::Shared(_)) | None => None,
+    };
+    storing.iter().enumerate().rev().find_map(attention).ok_or_else(|| {
+        const EXPECTED: &str =
+            "so few that a layer with a window and one without come before them, where they have such";
+        keys.unfit_text(SHARED, EXPECTED)
+    })
 }
 
 /// The layers that rotate queries and keys.

@@ -3,7 +3,7 @@
 use inferno_format::{Gguf, MetadataError};
 
 use super::families::FAMILIES;
-use super::ffns::ffns;
+use super::ffns::{ffns, per_layer};
 use super::keys::Keys;
 use super::mixers::Mixers;
 use super::{Architecture, LayerShape};
@@ -63,6 +63,7 @@ impl Architecture {
             embedding_scale: keys.positive("embedding_scale")?.unwrap_or(embedding_scale),
             residual_scale: keys.positive("residual_scale")?,
             logit_scale: logit_scale.map(|scale| if family.divides_logits { 1.0 / scale } else { scale }),
+            per_layer: per_layer(&keys, family)?,
             final_softcap: keys.softcap("final_logit_softcapping", family.softcaps.1)?,
             layers: layers.collect(),
             ropes: mixers.ropes,

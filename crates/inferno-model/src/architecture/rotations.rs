@@ -36,6 +36,9 @@ pub(super) fn ropes(
         (None, _) => "rope_freqs.weight",
     };
     let factors = crate::weights::rope_factors(file, factors_name, dims / 2)?;
+    if family.has_rope_freqs && factors.is_none() {
+        return Err(LoadError::MissingTensor { name: factors_name.into(), expected: vec![dims / 2] });
+    }
     let mut ropes = vec![Rope::new(family.pairing, dims, theta, &scaling, factors.as_deref(), attn_factor)];
     let window_theta = keys.positive("rope.freq_base_swa")?.or(family.window_theta);
     let says_dims = keys.metadata.get(&keys.key(WINDOW_DIMS)).is_some() || window_key_width != key_width;

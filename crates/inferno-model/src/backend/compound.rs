@@ -172,7 +172,7 @@ impl<W, T> ExpertsAdd<'_, W, T> {
 }
 
 /// x += bias, if there is one.
-pub(super) fn add_bias<B: Backend + ?Sized>(b: &mut B, x: &mut B::Buffer, bias: Option<&B::Weight>) {
+pub(crate) fn add_bias<B: Backend + ?Sized>(b: &mut B, x: &mut B::Buffer, bias: Option<&B::Weight>) {
     if let Some(bias) = bias {
         b.add_bias(x, bias);
     }

@@ -60,18 +60,9 @@ impl<W, T, P> AttendHeads<'_, W, T, P> {
     /// The plain path.
     pub fn plain<B: Backend<Weight = W, Buffer = T, KvPool = P> + ?Sized>(mut self, b: &mut B) {
         self.add_biases(b);
-        let is_normed_last = self.qk_norm == QkNorm::RotatedHeads;
-        let (width, eps) = (self.attention.key_width, self.eps);
+        let (width, eps, angles) = (self.attention.key_width, self.eps, self.angles);
         for (heads, norm) in [(&mut *self.q, self.q_norm), (&mut *self.k, self.k_norm)] {
-            if let Some(norm) = norm.filter(|_| !is_normed_last) {
-                b.head_norm(heads, norm, eps);
-            }
-            if let Some(angles) = self.angles {
-                b.rope(heads, width, angles);
-            }
-            if let Some(norm) = norm.filter(|_| is_normed_last) {
-                b.head_norm(heads, norm, eps);
-            }
+            norm_and_rotate(b, heads, width, (norm, self.qk_norm, eps), angles);
         }
         if let Some(norm) = self.v_norm {
             b.head_norm(self.v, norm, eps);
@@ -90,8 +81,33 @@ impl<W, T, P> AttendHeads<'_, W, T, P> {
 
     /// Another part of it: the scales of queries, if they have any.
     pub fn scale_queries<B: Backend<Weight = W, Buffer = T, KvPool = P> + ?Sized>(&mut self, b: &mut B) {
-        if let Some(angles) = self.angles.filter(|angles| !angles.query_scales.is_empty()) {
-            b.scale_rows(self.q, &angles.query_scales);
-        }
+        scale_queries(b, self.q, self.angles);
+    }
+}
+
+/// The norm and the rotation of queries or keys in heads of `width`.
+pub(crate) fn norm_and_rotate<B: Backend + ?Sized>(
+    b: &mut B,
+    heads: &mut B::Buffer,
+    width: usize,
+    (norm, qk_norm, eps): (Option<&B::Weight>, QkNorm, f32),
+    angles: Option<&Angles>,
+) {
+    let is_normed_last = qk_norm == QkNorm::RotatedHeads;
+    if let Some(norm) = norm.filter(|_| !is_normed_last) {
+        b.head_norm(heads, norm, eps);
+    }
+    if let Some(angles) = angles {
+        b.rope(heads, width, angles);
+    }
+    if let Some(norm) = norm.filter(|_| is_normed_last) {
+        b.head_norm(heads, norm, eps);
+    }
+}
+
+/// The scales of queries, if they have any.
+pub(crate) fn scale_queries<B: Backend + ?Sized>(b: &mut B, q: &mut B::Buffer, angles: Option<&Angles>) {
+    if let Some(angles) = angles.filter(|angles| !angles.query_scales.is_empty()) {
+        b.scale_rows(q, &angles.query_scales);
     }
 }

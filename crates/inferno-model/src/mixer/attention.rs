@@ -55,7 +55,7 @@ impl AttentionShape {
         self.n_heads * self.value_width
     }
 
-    fn of_backend(&self, layer: LayerIdx) -> backend::Attention {
+    pub(super) fn of_backend(&self, layer: LayerIdx) -> backend::Attention {
         backend::Attention {
             layer,
             n_heads: self.n_heads,
@@ -108,10 +108,10 @@ pub struct Attention<W> {
 pub(crate) struct AttentionScratch<T> {
     /// q_dim, k_dim, v_dim, out_dim
     widths: [usize; 4],
-    q: T,   // (n, q_dim)
-    k: T,   // (n, k_dim)
-    v: T,   // (n, v_dim)
-    out: T, // (n, out_dim)
+    pub(super) q: T,   // (n, q_dim)
+    k: T,              // (n, k_dim)
+    v: T,              // (n, v_dim)
+    pub(super) out: T, // (n, out_dim)
 }
 
 impl<T> AttentionScratch<T> {

@@ -91,6 +91,18 @@ impl<B: Backend> Part<'_, '_, '_, B> {
         })
     }
 
+    /// A number on its own; if one layer with a part of this kind has it, all of them must.
+    pub(crate) fn optional_number(&mut self, name: &str) -> Result<Option<f32>, LoadError> {
+        let expected = self.loader.tensors.in_layers.contains(&(self.kind, name));
+        expected.then(|| self.loader.number(&self.full(name))).transpose()
+    }
+
+    /// Leaves out a tensor that a file may have and the model does not compute with.
+    pub(crate) fn leave_out(&mut self, name: &str) {
+        let name = self.full(name);
+        self.loader.tensors.used.insert(name);
+    }
+
     /// A matrix that the layer must have.
     pub(crate) fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<B::Weight, LoadError> {
         self.loader.matrix(&self.full(name), rows, cols)

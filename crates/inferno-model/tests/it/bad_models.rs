@@ -445,10 +445,13 @@ fn the_vocabulary_must_match_the_embedding() {
 
 #[test]
 fn every_tensor_is_required_by_name() {
-    for model in ["llama", "qwen2", "qwen3", "mixtral", "phi3", "gemma2", "gemma3"] {
+    for model in ["llama", "qwen2", "qwen3", "mixtral", "phi3", "gemma2", "gemma3", "gemma4-e2b"] {
         let names: Vec<String> = Parts::of(model).tensors.iter().map(|(t, _)| t.name.clone()).collect();
-        // An untied output is optional: without it the embedding serves.
-        for name in names.iter().filter(|n| *n != "output.weight" && !n.starts_with("blk.0.")) {
+        // An untied output is optional: without it the embedding serves. So are values of layers without windows in a family
+        // whose keys serve.
+        let is_optional =
+            |name: &str| name == "output.weight" || (model, name) == ("gemma4-e2b", "blk.2.attn_v.weight");
+        for name in names.iter().filter(|n| !is_optional(n) && !n.starts_with("blk.0.")) {
             let mut parts = Parts::of(model);
             parts.tensors.retain(|(t, _)| t.name != *name);
             // A fused tensor is asked for by the names of its parts.
@@ -459,6 +462,62 @@ fn every_tensor_is_required_by_name() {
             assert!(error.starts_with(&format!("tensor `{asked}` is missing, expected shape [")), "{error}");
         }
     }
+}
+
+#[test]
+fn shared_keys_and_values_need_a_layer_that_stores_them() {
+    const SHARED: &str = "gemma4.attention.shared_kv_layers";
+    for n in [6, u32::MAX] {
+        let message = format!("metadata key `{SHARED}` is {n}, expected less than the number of layers");
+        refused("gemma4-e2b", |p| p.metadata.set(SHARED, Value::U32(n)), &message);
+    }
+    // The two layers before the last four are windowed, and one of the four is not.
+    refused(
+        "gemma4-e2b",
+        |p| p.metadata.set(SHARED, Value::U32(4)),
+        &format!(
+            "metadata key `{SHARED}` is u32 4, expected so few that a layer with a window and one without come before them, \
+             where they have such"
+        ),
+    );
+    let heads = Value::Array(Array::I32(vec![1, 1, 1, 1, 3, 1]));
+    refused(
+        "gemma4-e2b",
+        |p| p.metadata.set("gemma4.attention.head_count_kv", heads),
+        "metadata key `gemma4.attention.head_count_kv` is 3, expected as many in layers that share keys and values",
+    );
+    // What such layers would compute keys and values with does not matter; the others need it.
+    let mut parts = Parts::of("gemma4-e2b");
+    let expected = run::load(&parts.file(), 64).unwrap().append(&[5, 6, 7]);
+    for name in ["attn_k.weight", "attn_v.weight", "attn_k_norm.weight"] {
+        let (tensor, bytes) = parts.tensor(&format!("blk.1.{name}")).clone();
+        parts.tensors.push((NewTensor { name: format!("blk.4.{name}"), ..tensor }, bytes));
+    }
+    assert_eq!(run::load(&parts.file(), 64).unwrap().append(&[5, 6, 7]), expected);
+}
+
+#[test]
+fn per_layer_embeddings_have_one_width() {
+    const WIDTH: &str = "gemma4.embedding_length_per_layer_input";
+    let width = |n| move |p: &mut Parts| p.metadata.set(WIDTH, Value::U32(n));
+    refused(
+        "gemma4-e2b",
+        width(17),
+        "tensor `per_layer_model_proj.weight` has shape [48, 96], expected [48, 102]",
+    );
+    refused(
+        "gemma4-e2b",
+        width(0),
+        "tensor `per_layer_token_embd.weight` has no place in a `gemma4` model, the file may be of a newer kind",
+    );
+    let n = u32::MAX;
+    let message = format!("metadata key `{WIDTH}` is {n}, expected at most 2^20 over all layers");
+    refused("gemma4-e2b", width(n), &message);
+    refused(
+        "gemma4-e2b",
+        |p| p.tensor("blk.3.layer_output_scale.weight").1 = f32::NAN.to_le_bytes().to_vec(),
+        "tensor `blk.3.layer_output_scale.weight` holds unfit numbers, expected a finite number",
+    );
 }
 
 #[test]
@@ -499,13 +558,13 @@ fn wrong_shapes_and_types_are_refused() {
 #[test]
 fn a_tensor_without_a_place_is_refused() {
     let extra = |p: &mut Parts| {
-        let tensor = NewTensor { name: "blk.0.attn_sinks.weight".into(), dtype: DType::F32, dims: vec![4] };
+        let tensor = NewTensor { name: "blk.0.attn_rel_b.weight".into(), dtype: DType::F32, dims: vec![4] };
         p.tensors.push((tensor, vec![0; 16]));
     };
     refused(
         "llama",
         extra,
-        "tensor `blk.0.attn_sinks.weight` has no place in a `llama` model, the file may be of a newer kind",
+        "tensor `blk.0.attn_rel_b.weight` has no place in a `llama` model, the file may be of a newer kind",
     );
 }
 

@@ -16,7 +16,7 @@ const BITS: Promise = Promise { operations: Precision::Bits, attention: Precisio
 #[test]
 fn the_reference_conforms_and_no_row_depends_on_its_batch() {
     let ember = concat!(env!("CARGO_MANIFEST_DIR"), "/../inferno/models/ember/ember-q8_0.gguf");
-    let goldens = ["llama", "qwen2", "qwen3moe", "phi3", "gemma2", "gemma3"]
+    let goldens = ["llama", "qwen2", "qwen3moe", "phi3", "gemma2", "gemma3", "gemma4-e2b"]
         .map(|name| xtask::testing::testdata(&format!("goldens/{name}.gguf")));
     let mut models: Vec<Gguf> = goldens.iter().map(|path| Gguf::open(path).unwrap()).collect();
     // Layers are alike: three of the nine have all their shapes.
@@ -45,6 +45,7 @@ enum Fault {
     ExpertsNotRenormalized,
     ScaleIgnored,
     ResidualLost,
+    ColumnsMoved,
     /// Small and wrong, in the company of rows that are not finite.
     Squashed,
 }
@@ -171,6 +172,10 @@ impl Backend for Faulty {
         self.0.take_rows(out, x, rows);
     }
 
+    fn take_columns(&mut self, out: &mut Buffer, x: &Buffer, first: usize) {
+        self.0.take_columns(out, x, if self.1 == Fault::ColumnsMoved { 0 } else { first });
+    }
+
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         if self.1 != Fault::SoftcapIgnored {
             self.0.softcap(x, cap);
@@ -196,6 +201,7 @@ fn every_fault_is_found() {
         Fault::ExpertsNotRenormalized,
         Fault::ScaleIgnored,
         Fault::ResidualLost,
+        Fault::ColumnsMoved,
         Fault::Squashed,
     ] {
         assert!(!conforms(fault), "{fault:?} went unnoticed");

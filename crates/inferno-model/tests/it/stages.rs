@@ -95,6 +95,30 @@ fn a_model_in_stages_gives_the_bits_of_the_whole_one() {
 }
 
 #[test]
+fn layers_that_share_keys_and_values_are_in_one_stage() {
+    let file = golden("gemma4-e2b");
+    let arch = Architecture::read(&file, None).unwrap();
+    // Layers 3 and 4 read what layer 1 stores, layer 5 what layer 2 stores.
+    assert_eq!((0..6).filter(|&at| arch.can_cut(at)).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(results(&mut *staged(&file, &[1]).unwrap()), results(&mut *staged(&file, &[]).unwrap()));
+    let error = staged(&file, &[4]).err().expect("a stage without keys and values");
+    assert_eq!(
+        error.to_string(),
+        "layer 4 reads the keys and values of layer 1, so both are on the same device: layer 4 cannot be the first one of \
+         another"
+    );
+}
+
+#[test]
+fn layers_that_share_keys_and_values_take_no_memory_for_them() {
+    let arch = Architecture::read(&golden("gemma4-e2b"), None).unwrap();
+    let layers: Vec<&[usize]> = arch.cache_groups.iter().map(|group| &group.layers[..]).collect();
+    assert_eq!(layers, [&[0, 1][..], &[2]]);
+    // Two windowed layers with heads of 16, a full one with a head of 32; keys and values.
+    assert_eq!(arch.kv_bytes_per_position(KvType::F16), 2 * 2 * (2 * 16 + 32));
+}
+
+#[test]
 fn the_last_of_several_stages_samples_on_its_device_and_chains_no_steps() {
     let file = golden("qwen2");
     let mut whole = staged_on(&file, &[], Reference::that_chooses).unwrap();
@@ -108,7 +132,7 @@ fn the_last_of_several_stages_samples_on_its_device_and_chains_no_steps() {
 
 #[test]
 fn feed_forward_networks_elsewhere_give_the_bits_of_those_here() {
-    let files = ["qwen2", "qwen3moe", "gemma3", "mixtral"].map(golden);
+    let files = ["qwen2", "qwen3moe", "gemma3", "mixtral", "gemma4-e2b"].map(golden);
     for file in files.iter().chain([&uneven_layers()]).chain(&mixtures()) {
         let whole = results(&mut *staged(file, &[]).unwrap());
         for n in [1, 3] {

@@ -30,6 +30,7 @@ fn all() -> Vec<Kernel> {
         Kernel::TakeRows,
         Kernel::Scale,
         Kernel::ScaleRows,
+        Kernel::TakeColumns,
         Kernel::Softcap,
         Kernel::CheckHalves,
         Kernel::Stream,

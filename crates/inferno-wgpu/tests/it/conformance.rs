@@ -39,7 +39,7 @@ fn sequences_are_the_same_in_any_company() {
     if backend().is_none() {
         return;
     }
-    let mut models: Vec<Gguf> = ["llama", "qwen3", "qwen3moe", "phi3", "gemma2", "gemma3"]
+    let mut models: Vec<Gguf> = ["llama", "qwen3", "qwen3moe", "phi3", "gemma2", "gemma3", "gemma4-e2b"]
         .map(|name| Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap())
         .into();
     // Those in integers; the others are checked as operations.

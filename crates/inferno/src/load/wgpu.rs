@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use inferno_cpu::{Cpu, Isa};
 use inferno_format::Gguf;
-use inferno_model::architecture::{Architecture, FfnShape};
+use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
 use inferno_model::error::{BackendError, LoadError, StepError};
@@ -27,7 +27,7 @@ use super::stages::Stages;
 use super::{Compute, GpuLayers, Opened, cpu, tensor_bytes};
 use crate::commands::note;
 use crate::kv_memory::{KvSpace, MostMemory};
-use cuts::{cut, kv_bytes, on_processor};
+use cuts::{cut_layers, kv_bytes, on_processor};
 use select::{devices, gpus};
 
 pub(super) const BACKEND: Compiled = Compiled { devices, open, streaming_read };
@@ -84,16 +84,30 @@ impl Opening for Gpus {
             GpuLayers::Last(n) => all.min(n),
         };
         let tensor_bytes = tensor_bytes(file) - on_processor(file, n_cpu_moe(&self.compute));
-        let all = all as u64;
+        let n_storing = |layers: Range<usize>| {
+            let stored = arch.cache_groups.iter().flat_map(|group| &group.layers);
+            stored.filter(|&layer| layers.contains(layer)).count() as u64
+        };
+        let storing = n_storing(0..all);
         // A page is on every GPU, with the layers that are there.
-        let here = || self.gpus.iter().zip(cut(n, &self.shares)).filter(|(_, here)| *here > 0);
-        let of_gpu =
-            |(gpu, here): (&Gpu, usize)| Some(kv_bytes(gpu.free_bytes()?, tensor_bytes, (here as u64, all)));
+        let mut start = all - n;
+        let here = cut_layers(arch, n, &self.shares).into_iter().map(|n_here| {
+            let layers = start..start + n_here;
+            start = layers.end;
+            layers
+        });
+        let here: Vec<Range<usize>> = here.collect();
+        let here = || self.gpus.iter().zip(here.iter().cloned()).filter(|(_, here)| !here.is_empty());
+        let all = all as u64;
+        let of_gpu = |(gpu, here): (&Gpu, Range<usize>)| {
+            let layers = (here.len() as u64, all);
+            Some(kv_bytes(gpu.free_bytes()?, tensor_bytes, layers, (n_storing(here), storing)))
+        };
         let bytes: Option<Vec<u64>> = here().map(of_gpu).collect();
         let Some(bytes) = bytes.and_then(|bytes| bytes.into_iter().min()) else { return processor };
         // The keys and values of a layer are one buffer.
         let layer_bytes = here().map(|(gpu, _)| gpu.binding_bytes() / 8 * 7).min()?;
-        let bytes = bytes.min(layer_bytes.saturating_mul(all));
+        let bytes = bytes.min(layer_bytes.saturating_mul(storing));
         // With more for keys and values fewer layers are on the GPU.
         let most = processor.and_then(|processor| processor.most).map(|most| MostMemory {
             total: most.total.saturating_add(bytes),
@@ -115,7 +129,8 @@ impl Opening for Gpus {
         profile: Option<Profile>,
     ) -> Result<Box<dyn Model>, LoadError> {
         let Gpus { gpus, shares, compute } = *self;
-        let has_experts = arch.layers.iter().any(|layer| matches!(layer.ffn, Some(FfnShape::Experts(_))));
+        let has_experts =
+            arch.layers.iter().any(|layer| layer.ffn.is_some_and(|ffn| ffn.experts().is_some()));
         if n_cpu_moe(&compute) > 0 && !has_experts {
             note("warning: the model has no experts: `--cpu-moe` and `--n-cpu-moe` change nothing");
         }
@@ -156,8 +171,9 @@ impl Placement {
             return Ok((self.load_some(opened, gpus, n)?, n));
         }
         let mut gpus = Some(gpus);
-        for quarters in (1..=4).rev() {
-            let n = (all * quarters).div_ceil(4);
+        // Layers that share keys and values stay together.
+        let numbers = (1..=4).rev().map(|quarters| (all * quarters).div_ceil(4));
+        for n in numbers.filter(|n| self.arch.can_cut(all - n)) {
             let gpus = gpus.take().map_or_else(|| self.open_again(), Ok)?;
             match self.load_some(opened, gpus, n) {
                 Err(LoadError::Backend(e)) => {
@@ -184,7 +200,9 @@ impl Placement {
             stages.push(Share::layers(0..all - n), cpu()?, None)?;
         }
         let mut start = all - n;
-        for (mut gpu, n_here) in gpus.into_iter().zip(cut(n, &self.shares)).filter(|(_, n)| *n > 0) {
+        for (mut gpu, n_here) in
+            gpus.into_iter().zip(cut_layers(&self.arch, n, &self.shares)).filter(|(_, n)| *n > 0)
+        {
             if let Some(folder) = cache_folder() {
                 gpu.keep_pipelines(&folder);
             }

@@ -285,3 +285,8 @@ fn qwen3_gives_every_request_the_bits_it_gets_alone() {
 fn a_model_with_two_cache_groups_gives_every_request_the_bits_it_gets_alone() {
     check(&Case::new(golden("gemma3"), false));
 }
+
+#[test]
+fn a_model_whose_layers_share_keys_and_values_gives_every_request_the_bits_it_gets_alone() {
+    check(&Case::new(golden("gemma4-e2b"), false));
+}

@@ -2,7 +2,7 @@
 //! values of its sequences.
 
 use inferno_format::Gguf;
-use inferno_model::architecture::{Architecture, FfnShape};
+use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
 
 use super::plan::Work;
@@ -26,6 +26,7 @@ fn weight_bytes(file: &Gguf, arch: &Architecture, n_rows: usize) -> f64 {
         let all = t.n_bytes as f64;
         match t.name.as_str() {
             "token_embd.weight" if !tied => all * n_rows as f64 / arch.vocab_size as f64,
+            "per_layer_token_embd.weight" => all * n_rows as f64 / arch.vocab_size as f64,
             name if name.contains("_exps.") => all * share_of_experts(arch, n_rows),
             _ => all,
         }
@@ -35,10 +36,7 @@ fn weight_bytes(file: &Gguf, arch: &Architecture, n_rows: usize) -> f64 {
 
 /// How many of the experts `n_rows` rows wake, were each choice as likely as any.
 fn share_of_experts(arch: &Architecture, n_rows: usize) -> f64 {
-    let mixture = arch.layers.iter().find_map(|layer| match layer.ffn {
-        Some(FfnShape::Experts(shape)) => Some(shape),
-        Some(FfnShape::Dense(_)) | None => None,
-    });
+    let mixture = arch.layers.iter().find_map(|layer| layer.ffn.as_ref()?.experts());
     mixture.map_or(1.0, |mixture| {
         1.0 - (1.0 - mixture.routing.n_used as f64 / mixture.n_experts as f64).powi(n_rows as i32)
     })

@@ -1,6 +1,7 @@
 //! The part of a model that each GPU gets, in numbers.
 
 use inferno_format::Gguf;
+use inferno_model::architecture::Architecture;
 
 /// Numbers of layers, `n` in all, that GPUs with these shares get.
 pub(super) fn cut(n: usize, shares: &[f64]) -> Vec<usize> {
@@ -14,21 +15,41 @@ pub(super) fn cut(n: usize, shares: &[f64]) -> Vec<usize> {
     here.collect()
 }
 
-/// Bytes of experts in the first `n_layers` layers, which stay on the processor.
+/// The same for the last `n` layers of a model, where a stage begins at none that the layers before share their keys and values
+/// with: the nearest layer that can be the first one is, the lower of two.
+pub(super) fn cut_layers(arch: &Architecture, n: usize, shares: &[f64]) -> Vec<usize> {
+    let all = arch.layers.len();
+    let first = all - n;
+    let mut end = first;
+    let nearest = |at: usize| (first..=all).filter(|&i| arch.can_cut(i)).min_by_key(|&i| i.abs_diff(at));
+    let here = cut(n, shares).into_iter().scan(first, |sum, n| {
+        *sum += n;
+        let cut = if *sum == all { all } else { nearest(*sum).unwrap_or(all).max(end) };
+        Some(cut - std::mem::replace(&mut end, cut))
+    });
+    here.collect()
+}
+
+/// Bytes of tensors that stay on the processor: tables whose rows are looked up there, and experts in the first `n_layers`
+/// layers.
 pub(super) fn on_processor(file: &Gguf, n_layers: usize) -> u64 {
     let layer = |name: &str| name.strip_prefix("blk.")?.split('.').next()?.parse::<usize>().ok();
-    let stays = |name: &str| name.contains("_exps.") && layer(name).is_some_and(|i| i < n_layers);
+    let stays = |name: &str| {
+        name == "per_layer_token_embd.weight"
+            || name.contains("_exps.") && layer(name).is_some_and(|i| i < n_layers)
+    };
     file.tensors().iter().filter(|t| stays(&t.name)).map(|t| t.n_bytes).sum()
 }
 
-/// Bytes for keys and values of all layers, where `here` of `all` are on a GPU with so much memory.
-pub(super) fn kv_bytes(free: u64, tensor_bytes: u64, (here, all): (u64, u64)) -> u64 {
+/// Bytes for keys and values of all layers, where `here` of `all` are on a GPU with so much memory. `storing` is the same of
+/// the layers that store keys and values.
+pub(super) fn kv_bytes(free: u64, tensor_bytes: u64, (here, all): (u64, u64), storing: (u64, u64)) -> u64 {
     // For activations, and what the driver needs.
     let spare = (free / 16).max(256 << 20);
     let tensors = tensor_bytes / all * here;
     let left = free.saturating_sub(tensors + tensors / 16 + spare);
     // Where the tensors do not fit, layers will go to the processor, and their keys and values with them.
-    left.max(free / 4) / here * all
+    left.max(free / 4) / storing.0.max(1) * storing.1
 }
 
 #[cfg(test)]
@@ -50,10 +71,10 @@ mod tests {
     fn keys_and_values_get_what_the_tensors_leave_and_a_quarter_at_least() {
         const GIB: u64 = 1 << 30;
         // 24 GiB less 8.5 of tensors and 1.5 to spare.
-        assert_eq!(kv_bytes(24 * GIB, 8 * GIB, (32, 32)) / GIB, 14);
+        assert_eq!(kv_bytes(24 * GIB, 8 * GIB, (32, 32), (32, 32)) / GIB, 14);
         // Half of the layers: 24 less 4.25 and 1.5, for half of the keys and values.
-        assert_eq!(kv_bytes(24 * GIB, 8 * GIB, (16, 32)) / GIB, 36);
+        assert_eq!(kv_bytes(24 * GIB, 8 * GIB, (16, 32), (16, 32)) / GIB, 36);
         // More than there is room for.
-        assert_eq!(kv_bytes(24 * GIB, 60 * GIB, (32, 32)) / GIB, 6);
+        assert_eq!(kv_bytes(24 * GIB, 60 * GIB, (32, 32), (32, 32)) / GIB, 6);
     }
 }
