@@ -28,6 +28,8 @@ pub(super) struct Family {
     pub(super) unrotated_every: Option<usize>,
     /// With a window, layers that see everything do not rotate.
     pub(super) full_unrotated: bool,
+    /// A file with sections for images rotates halves.
+    pub(super) sections_pair_halves: bool,
     /// A file can say that nothing rotates, by `rope.scaling.finetuned`.
     pub(super) may_not_rotate: bool,
     /// Layers that see everything rotate by `rope_freqs`, which all files have.
@@ -71,6 +73,7 @@ const PLAIN: Family = Family {
     windows_unscaled: false,
     unrotated_every: None,
     full_unrotated: false,
+    sections_pair_halves: false,
     may_not_rotate: false,
     has_rope_freqs: false,
     yarn_rounds: true,
@@ -94,7 +97,13 @@ pub(crate) const PLAINEST: &str = "llama";
 const NORMS_BEFORE: NormNames =
     NormNames { after_mixer: None, before_ffn: Some("post_attention_norm.weight"), ..NormNames::USUAL };
 
+/// Norms of the outputs of the halves alone.
+const NORMS_AFTER: NormNames = NormNames { before_mixer: None, before_ffn: None, ..NormNames::USUAL };
+
 const QK_NORM: &[&str] = &["attn_q_norm.weight", "attn_k_norm.weight"];
+
+const NORMED_BRANCHES_AND_HEADS: &[&str] =
+    &["attn_q_norm.weight", "attn_k_norm.weight", "post_attention_norm.weight", "post_ffw_norm.weight"];
 
 pub(super) const FAMILIES: &[Family] = &[
     // Llama 1 to 3, Mistral and Mixtral all call themselves llama.
@@ -189,6 +198,51 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     Family { name: "apertus", has_xielu: true, has_ffn_gate: false, required: QK_NORM, ..PLAIN },
     Family { name: "phi3", ..PLAIN },
+    // Text alone: its positions are the same in all sections of a rotation.
+    Family { name: "qwen2vl", required: &["attn_q.bias", "attn_k.bias", "attn_v.bias"], ..PLAIN },
+    Family { name: "qwen3vl", required: QK_NORM, ..PLAIN },
+    Family { name: "mistral3", pairing: Pairing::Adjacent, ..PLAIN },
+    Family { name: "smollm3", pairing: Pairing::Adjacent, unrotated_every: Some(4), ..PLAIN },
+    Family { name: "ernie4_5", pairing: Pairing::Adjacent, ..PLAIN },
+    Family {
+        name: "granite",
+        pairing: Pairing::Adjacent,
+        divides_logits: true,
+        may_not_rotate: true,
+        ..PLAIN
+    },
+    Family {
+        name: "seed_oss",
+        norms: NORMS_BEFORE,
+        required: &["attn_q.bias", "attn_k.bias", "attn_v.bias"],
+        ..PLAIN
+    },
+    Family { name: "hunyuan-dense", qk_norm: QkNorm::RotatedHeads, required: QK_NORM, ..PLAIN },
+    // OLMo 2 and 3: the latter has windows.
+    Family {
+        name: "olmo2",
+        norms: NORMS_AFTER,
+        full_every: Some(4),
+        windows_unscaled: true,
+        qk_norm: QkNorm::Rows,
+        required: NORMED_BRANCHES_AND_HEADS,
+        ..PLAIN
+    },
+    Family {
+        name: "exaone4",
+        norms: NORMS_AFTER,
+        full_every: Some(4),
+        full_unrotated: true,
+        required: NORMED_BRANCHES_AND_HEADS,
+        ..PLAIN
+    },
+    Family {
+        name: "glm4",
+        pairing: Pairing::Adjacent,
+        sections_pair_halves: true,
+        required: &["post_attention_norm.weight", "post_ffw_norm.weight"],
+        ..PLAIN
+    },
     Family { name: "gemma", activation: Activation::GeluTanh, scaled_embedding: true, ..PLAIN },
     Family {
         name: "gemma2",
@@ -208,12 +262,7 @@ pub(super) const FAMILIES: &[Family] = &[
         full_every: Some(6),
         window_theta: Some(10_000.0),
         wide_scale_at: Some(62),
-        required: &[
-            "attn_q_norm.weight",
-            "attn_k_norm.weight",
-            "post_attention_norm.weight",
-            "post_ffw_norm.weight",
-        ],
+        required: NORMED_BRANCHES_AND_HEADS,
         ..PLAIN
     },
     Family {
@@ -226,12 +275,7 @@ pub(super) const FAMILIES: &[Family] = &[
         keys_as_values: true,
         scale: Some(1.0),
         renormalizes_experts: Some(true),
-        required: &[
-            "attn_q_norm.weight",
-            "attn_k_norm.weight",
-            "post_attention_norm.weight",
-            "post_ffw_norm.weight",
-        ],
+        required: NORMED_BRANCHES_AND_HEADS,
         ..PLAIN
     },
 ];

@@ -1,12 +1,12 @@
 //! The rotations of one file.
 
-use inferno_format::Gguf;
+use inferno_format::{Gguf, Value};
 
 use super::families::Family;
 use super::keys::Keys;
 use super::read::MAX_CONTEXT;
 use crate::error::LoadError;
-use crate::rope::{Rope, Scaling, Temperature};
+use crate::rope::{Pairing, Rope, Scaling, Temperature};
 
 pub(super) struct RopeShape {
     /// Of layers that see everything, and of windowed ones.
@@ -39,13 +39,14 @@ pub(super) fn ropes(
     if family.has_rope_freqs && factors.is_none() {
         return Err(LoadError::MissingTensor { name: factors_name.into(), expected: vec![dims / 2] });
     }
-    let mut ropes = vec![Rope::new(family.pairing, dims, theta, &scaling, factors.as_deref(), attn_factor)];
+    let pairing = pairing(keys, family)?;
+    let mut ropes = vec![Rope::new(pairing, dims, theta, &scaling, factors.as_deref(), attn_factor)];
     let window_theta = keys.positive("rope.freq_base_swa")?.or(family.window_theta);
     let says_dims = keys.metadata.get(&keys.key(WINDOW_DIMS)).is_some() || window_key_width != key_width;
     if shape.has_windows && (window_theta.is_some() || says_dims || family.windows_unscaled) {
         let dims = if says_dims { self::dims(keys, WINDOW_DIMS, window_key_width)? } else { dims };
         let theta = window_theta.unwrap_or(theta);
-        ropes.push(Rope::new(family.pairing, dims, theta, &Scaling::None, None, 1.0));
+        ropes.push(Rope::new(pairing, dims, theta, &Scaling::None, None, 1.0));
     }
     let temperature = temperature(keys, original_context)?;
     ropes.iter_mut().for_each(|rope| rope.temperature = temperature);
@@ -53,6 +54,17 @@ pub(super) fn ropes(
 }
 
 const WINDOW_DIMS: &str = "rope.dimension_count_swa";
+
+/// The pairs that rotate together: some families permute heads where rotations have sections for images.
+fn pairing(keys: &Keys<'_>, family: &Family) -> Result<Pairing, LoadError> {
+    const SECTIONS: &str = "rope.dimension_sections";
+    let has_sections = match keys.metadata.get(&keys.key(SECTIONS)) {
+        Some(Value::Array(sections)) => sections.integer(0).is_some_and(|n| n > 0),
+        Some(_) => return Err(keys.unfit_text(SECTIONS, "an array of integers")),
+        None => false,
+    };
+    Ok(if family.sections_pair_halves && has_sections { Pairing::Halves } else { family.pairing })
+}
 
 /// Numbers of a head that rotate: all of them if the file is silent.
 fn dims(keys: &Keys<'_>, key: &str, key_width: usize) -> Result<usize, LoadError> {

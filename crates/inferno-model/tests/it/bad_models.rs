@@ -556,6 +556,65 @@ fn wrong_shapes_and_types_are_refused() {
 }
 
 #[test]
+fn sinks_are_one_for_every_head_of_every_layer() {
+    const N_LAYERS: usize = 3;
+    let put = |p: &mut Parts, layer: usize, n: usize| {
+        let name = format!("blk.{layer}.attn_sinks.weight");
+        p.tensors.push((NewTensor { name, dtype: DType::F32, dims: vec![n] }, vec![0; 4 * n]));
+    };
+    refused("qwen3", |p| put(p, 0, 4), "tensor `blk.1.attn_sinks.weight` is missing, expected shape [4]");
+    refused(
+        "qwen3",
+        |p| (0..N_LAYERS).for_each(|layer| put(p, layer, 5)),
+        "tensor `blk.0.attn_sinks.weight` has shape [5], expected [4]",
+    );
+    // Sinks far below all scores change nothing.
+    let mut parts = Parts::of("qwen3");
+    let plain = run::load(&parts.file(), 64).unwrap().append(&[1, 2, 3]);
+    (0..N_LAYERS).for_each(|layer| put(&mut parts, layer, 4));
+    let sinks = run::load(&parts.file(), 64).unwrap().append(&[1, 2, 3]);
+    assert_ne!(plain, sinks);
+    for (_, bytes) in parts.tensors.iter_mut().filter(|(t, _)| t.name.ends_with("attn_sinks.weight")) {
+        bytes.chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&(-1e9f32).to_le_bytes()));
+    }
+    assert_eq!(plain, run::load(&parts.file(), 64).unwrap().append(&[1, 2, 3]));
+}
+
+#[test]
+fn a_temperature_needs_a_length_and_windowed_heads_have_widths_of_their_own() {
+    key_refused(
+        "llama.attention.temperature_scale",
+        Value::F32(0.1),
+        "metadata key `llama.attention.temperature_length` is missing, expected an integer, as there is a temperature",
+    );
+    refused(
+        "llama",
+        |p| {
+            p.metadata.set("llama.attention.temperature_scale", Value::F32(0.1));
+            p.metadata.set("llama.attention.temperature_length", Value::U32(0));
+        },
+        "metadata key `llama.attention.temperature_length` is 0, expected 1 to 16777216",
+    );
+    for (key, value, message) in [
+        ("attention.key_length_swa", 0, "is 0, expected 1 to 1048576"),
+        ("attention.value_length_swa", 0, "is 0, expected 1 to 1048576"),
+        ("rope.dimension_count_swa", 3, "is 3, expected an even number"),
+        ("rope.dimension_count_swa", 1 << 10, "is 1024, expected 1 to 32"),
+    ] {
+        refused(
+            "gemma3",
+            |p| p.metadata.set(format!("gemma3.{key}"), Value::U32(value)),
+            &format!("metadata key `gemma3.{key}` {message}"),
+        );
+    }
+    refused(
+        "gemma3",
+        |p| p.metadata.set("gemma3.attention.key_length_swa", Value::U32(8)),
+        "tensor `blk.0.attn_q.weight` has shape [64, 128], expected [64, 32]",
+    );
+}
+
+#[test]
 fn a_tensor_without_a_place_is_refused() {
     let extra = |p: &mut Parts| {
         let tensor = NewTensor { name: "blk.0.attn_rel_b.weight".into(), dtype: DType::F32, dims: vec![4] };
