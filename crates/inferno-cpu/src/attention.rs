@@ -13,7 +13,7 @@ use crate::backend::{Buffer, Cpu};
 use crate::kernels::Kernels;
 use crate::kernels::attention::{Queries, Tile, reset, state_len};
 use crate::kernels::tile_attention;
-use crate::kv::{HeadMut, KvPool};
+use crate::kv::{GroupPlaces, HeadMut, KvPool};
 use crate::memory::Shares;
 use crate::simd::{LANES, ROW_GROUP};
 
@@ -89,7 +89,7 @@ impl Cpu {
         let group = places.group(layer);
         let (n_heads, key_width, value_width) = (group.n_kv_heads, group.key_width, group.value_width);
         let bytes = Shares::new(bytes);
-        let store_head = match (places.rule, &kernels.tiles) {
+        let store_head = match (group.rule, &kernels.tiles) {
             (AttentionRule::Bf16Tiles, Some(tiles)) => tiles.store_head,
             _ => kernels.store_head,
         };
@@ -178,6 +178,11 @@ impl Cpu {
 impl Call<'_> {
     fn heads_per_key(&self) -> usize {
         self.attention.n_heads / self.attention.n_kv_heads
+    }
+
+    /// Where the layer's keys and values lie.
+    fn group(&self) -> &GroupPlaces {
+        self.pool.group(self.attention.layer)
     }
 
     fn span(&self, block: &Block) -> &Span {
@@ -271,7 +276,9 @@ impl Call<'_> {
             let head = self.pool.head(layer, page, block.kv_head);
             let mut tile =
                 Tile { kv_type: head.kv_type, keys: head.keys, values: head.values, start, scale, softcap };
+            let is_latent = self.group().is_latent;
             let convert = match head.kv_type {
+                _ if is_latent => true,
                 KvType::F32 => false,
                 KvType::F16 | KvType::Bf16 => visible.len() > ROW_GROUP,
                 KvType::Q8_0 => true,
@@ -279,7 +286,10 @@ impl Call<'_> {
             if convert {
                 keys.resize(key_width * PAGE_LEN, 0.0);
                 values.resize(value_width.next_multiple_of(LANES) * PAGE_LEN, 0.0);
-                (self.kernels.load_head)(keys, values, head);
+                match is_latent {
+                    true => (self.kernels.load_latent)(keys, values, head, value_width),
+                    false => (self.kernels.load_head)(keys, values, head),
+                }
                 tile.kv_type = KvType::F32;
                 (tile.keys, tile.values) = (bytemuck::cast_slice(keys), bytemuck::cast_slice(values));
             }

@@ -15,6 +15,7 @@ use inferno_model::rope::Angles;
 
 use crate::attention::AttentionScratch;
 use crate::experts::ExpertScratch;
+use crate::heads::HeadScratch;
 use crate::isa::{Isa, IsaError};
 use crate::kernels::Kernels;
 use crate::kv::KvPool;
@@ -34,6 +35,7 @@ pub struct Cpu {
     pub(crate) inputs: Inputs,
     pub(crate) attention: AttentionScratch,
     pub(crate) experts: ExpertScratch,
+    pub(crate) heads: HeadScratch,
 }
 
 /// A tensor, packed for this level.
@@ -69,6 +71,7 @@ impl Cpu {
             inputs: Inputs::default(),
             attention: AttentionScratch::default(),
             experts: ExpertScratch::default(),
+            heads: HeadScratch::default(),
         })
     }
 
@@ -215,6 +218,17 @@ impl Backend for Cpu {
 
     fn matmul(&mut self, outs: &mut [&mut Buffer], weights: &[&Weight], x: &Buffer) {
         self.products(outs, weights, x);
+    }
+
+    fn matmul_heads(
+        &mut self,
+        out: &mut Buffer,
+        weight: &Weight,
+        x: &Buffer,
+        tail: Option<&Buffer>,
+        n_heads: usize,
+    ) {
+        self.head_products(out, weight, x, tail, n_heads);
     }
 
     fn add(&mut self, x: &mut Buffer, y: &Buffer) {

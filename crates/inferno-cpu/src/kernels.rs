@@ -102,6 +102,8 @@ kernels! {
     fn store_head(tile: HeadMut<'_>, place: usize, k: &[f32], v: &[f32]) = kv;
     /// A head's keys and values in a page as f32: [key_width][PAGE_LEN] and [PAGE_LEN][value_width in whole vectors].
     fn load_head(keys: &mut [f32], values: &mut [f32], tile: Head<'_>) = kv;
+    /// The same of a latent page, whose keys begin with their values.
+    fn load_latent(keys: &mut [f32], values: &mut [f32], tile: Head<'_>, rank: usize) = kv;
     /// Adds a tile of keys and values to every query's softmax.
     fn attend_tile(queries: &mut Queries<'_>, tile: &Tile<'_>) = attention;
     /// Adds the softmax of a later partition.

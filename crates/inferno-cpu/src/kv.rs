@@ -7,6 +7,9 @@
 //!
 //! Each cache group has heads of its own number and widths, and pages of its own; memory is taken as pages are written.
 //!
+//! A latent cache has one head, whose values are the latent rows and whose keys are the numbers that a key has beside its value:
+//! attention puts both together, a page at a time.
+//!
 //! Where attention computes in tiles of bf16, these are the tiles, as they are multiplied; what fills up the last ones
 //! is zero and stays it:
 //!
@@ -37,7 +40,6 @@ pub struct KvPool {
 #[derive(Debug)]
 pub(crate) struct Places {
     pub(crate) kv_type: KvType,
-    pub(crate) rule: AttentionRule,
     groups: Vec<GroupPlaces>,
     /// The first byte of every layer.
     layers: Vec<usize>,
@@ -46,6 +48,9 @@ pub(crate) struct Places {
 /// The pages of a cache group: in each of its layers the same.
 #[derive(Debug)]
 pub(crate) struct GroupPlaces {
+    pub(crate) rule: AttentionRule,
+    /// Keys begin with their values.
+    pub(crate) is_latent: bool,
     pub(crate) n_kv_heads: usize,
     pub(crate) key_width: usize,
     pub(crate) value_width: usize,
@@ -73,7 +78,7 @@ pub(crate) struct HeadMut<'a> {
 impl KvPool {
     pub(crate) fn new(shape: &KvShape, rule: AttentionRule) -> Result<KvPool, BackendError> {
         let mut places =
-            Places { kv_type: shape.kv_type, rule, groups: Vec::new(), layers: vec![0; shape.n_layers()] };
+            Places { kv_type: shape.kv_type, groups: Vec::new(), layers: vec![0; shape.n_layers()] };
         let too_large = || BackendError {
             what: "the KV cache is larger than an address space (`--kv-memory` asks for less)".into(),
         };
@@ -93,9 +98,9 @@ impl KvPool {
         })
     }
 
-    /// How they are attended to.
-    pub(crate) fn rule(&self) -> AttentionRule {
-        self.places.rule
+    /// The pages that a layer's keys and values are in.
+    pub(crate) fn group(&self, layer: LayerIdx) -> &GroupPlaces {
+        self.places.group(layer)
     }
 
     /// A head's keys and values in a page.
@@ -113,7 +118,8 @@ impl KvPool {
 
 impl GroupPlaces {
     fn new(kind: CacheKind, kv_type: KvType, rule: AttentionRule, n_pages: usize) -> GroupPlaces {
-        let CacheKind::Pages { n_kv_heads, key_width, value_width, .. } = kind;
+        let [n_kv_heads, key_width, value_width] = kind.heads();
+        let rule = kind.rule(rule);
         let padded = value_width.next_multiple_of(LANES);
         let scales = |width: usize| 2 * width.div_ceil(KV_BLOCK);
         // Of one position.
@@ -124,6 +130,8 @@ impl GroupPlaces {
             KvType::Q8_0 => (key_width + scales(key_width), padded + scales(value_width)),
         };
         GroupPlaces {
+            rule,
+            is_latent: matches!(kind, CacheKind::Latent { .. }),
             n_kv_heads,
             key_width,
             value_width,

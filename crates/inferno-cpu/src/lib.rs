@@ -10,6 +10,7 @@ mod amx;
 mod attention;
 mod backend;
 mod experts;
+mod heads;
 mod isa;
 mod kernels;
 mod kv;

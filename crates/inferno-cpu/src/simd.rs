@@ -106,6 +106,16 @@ pub(crate) trait Simd: Copy {
         self.dot4(self.dot4(acc, weights[2], inputs[2]), weights[3], inputs[3])
     }
 
+    /// Rows for columns.
+    #[inline(always)]
+    fn transpose(self, x: &mut [[f32; LANES]; LANES]) {
+        for i in 0..LANES {
+            for j in 0..i {
+                (x[i][j], x[j][i]) = (x[j][i], x[i][j]);
+            }
+        }
+    }
+
     /// Asks for the cache line at `at`, which need not be there.
     #[inline(always)]
     fn prefetch(self, _at: *const u8) {}

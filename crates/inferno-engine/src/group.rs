@@ -7,7 +7,7 @@
 //!             [- released )
 //! ```
 
-use inferno_model::architecture::{CacheGroup, CacheKind};
+use inferno_model::architecture::CacheGroup;
 use inferno_model::batch::PAGE_LEN;
 
 /// The part of a sequence's past that a cache group keeps.
@@ -19,9 +19,8 @@ pub(crate) enum Kind {
 
 impl Kind {
     pub(crate) fn of(group: &CacheGroup) -> Kind {
-        let CacheKind::Pages { window, .. } = group.kind;
         // Even a row that sees itself only keeps the page before it: so the tree's path to a sequence stays.
-        Kind::Pages { window: window.map(|window| window.max(2)) }
+        Kind::Pages { window: group.window().map(|window| window.max(2)) }
     }
 
     /// Is every page of a sequence needed as long as it runs?

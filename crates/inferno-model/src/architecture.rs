@@ -9,18 +9,19 @@ mod families;
 mod ffns;
 mod heads;
 mod keys;
+mod latent;
 mod mixers;
 mod read;
 mod rotations;
 mod windows;
 
-use crate::backend::KvType;
+use crate::backend::{AttentionRule, KvType};
 pub use crate::ffn::{Activation, DenseShape, ExpertsShape, FfnShape, Xielu};
-pub use crate::mixer::{AttentionShape, MixerShape, SharedShape};
+pub use crate::mixer::{AttentionShape, LatentShape, MixerShape, SharedShape};
 pub use crate::per_layer::PerLayerShape;
 use crate::rope::Rope;
 pub use crate::routing::{Gating, Groups, Routing};
-pub(crate) use families::PLAINEST;
+pub(crate) use families::{LATENT, PLAINEST};
 
 /// Most cache groups of one model.
 pub const MAX_CACHE_GROUPS: usize = 8;
@@ -101,7 +102,7 @@ impl LayerShape {
             Some(MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. })) => {
                 Some(shape)
             }
-            None => None,
+            Some(MixerShape::Latent(_)) | None => None,
         }
     }
 
@@ -109,7 +110,7 @@ impl LayerShape {
     pub fn source(&self) -> Option<usize> {
         match &self.mixer {
             Some(MixerShape::Shared(shape)) => Some(shape.source),
-            Some(MixerShape::Attention(_)) | None => None,
+            Some(MixerShape::Attention(_) | MixerShape::Latent(_)) | None => None,
         }
     }
 }
@@ -137,9 +138,52 @@ pub enum CacheKind {
         /// Positions that a row reads, its own included: older ones are never read again. `None` reads all.
         window: Option<usize>,
     },
+    /// Latent rows of every position, in pages: a row is the value, and with the rotated numbers behind it the key, of all
+    /// query heads (multi-head latent attention). Nothing is stored twice.
+    Latent {
+        /// Numbers of the value, with which the key begins.
+        rank: usize,
+        /// Numbers of the key beside those of the value.
+        rope_width: usize,
+    },
+}
+
+impl CacheKind {
+    /// Numbers that a layer stores of a position: (KV heads, numbers of a key, numbers of a value). The numbers of a latent key are
+    /// those it has beside the value.
+    pub fn heads(self) -> [usize; 3] {
+        match self {
+            CacheKind::Pages { n_kv_heads, key_width, value_width, .. } => {
+                [n_kv_heads, key_width, value_width]
+            }
+            CacheKind::Latent { rank, rope_width } => [1, rope_width, rank],
+        }
+    }
+
+    /// Positions further back than this are never read again.
+    pub fn window(self) -> Option<usize> {
+        match self {
+            CacheKind::Pages { window, .. } => window,
+            CacheKind::Latent { .. } => None,
+        }
+    }
+
+    /// Rule of attention to a cache of this kind on a device that attends to keys and values in heads by `rule`: latent rows are
+    /// attended to in F32.
+    pub fn rule(self, rule: AttentionRule) -> AttentionRule {
+        match self {
+            CacheKind::Pages { .. } => rule,
+            CacheKind::Latent { .. } => AttentionRule::Floats,
+        }
+    }
 }
 
 impl CacheGroup {
+    /// Layers that store latent rows of a value of `rank` numbers and `rope_width` more of the key.
+    pub fn latent(layers: Vec<usize>, rank: usize, rope_width: usize) -> CacheGroup {
+        CacheGroup { layers, kind: CacheKind::Latent { rank, rope_width } }
+    }
+
     /// Layers that store keys and values of these (KV heads, key width, value width) in pages.
     pub fn pages(layers: Vec<usize>, heads: [usize; 3], window: Option<usize>) -> CacheGroup {
         let [n_kv_heads, key_width, value_width] = heads;
@@ -148,13 +192,12 @@ impl CacheGroup {
 
     /// Positions further back than this are never read again.
     pub fn window(&self) -> Option<usize> {
-        let CacheKind::Pages { window, .. } = self.kind;
-        window
+        self.kind.window()
     }
 
     /// Bytes of keys and values one position takes over the layers of this group.
     pub fn bytes_per_position(&self, kv_type: KvType) -> usize {
-        let CacheKind::Pages { n_kv_heads, key_width, value_width, .. } = self.kind;
+        let [n_kv_heads, key_width, value_width] = self.kind.heads();
         self.layers.len() * n_kv_heads * (kv_type.head_bytes(key_width) + kv_type.head_bytes(value_width))
     }
 }

@@ -208,6 +208,17 @@ pub trait Backend: DeviceMemory {
     fn rms_norm(&mut self, out: &mut Self::Buffer, x: &Self::Buffer, weight: &Self::Weight, eps: f32);
     /// Every out (n, rows of its weight) = x (n, cols) × its weightᵀ. The input is quantized once for all.
     fn matmul(&mut self, outs: &mut [&mut Self::Buffer], weights: &[&Self::Weight], x: &Self::Buffer);
+    /// Products head by head: head `h` of out (n, n_heads × (rows + tail width)) = head `h` of x (n, n_heads × cols) × matrix
+    /// `h` of `weight` (n_heads, rows, cols), transposed, followed by head `h` of `tail` (n, n_heads × tail width) where there is
+    /// one. The input of a head is quantized on its own.
+    fn matmul_heads(
+        &mut self,
+        out: &mut Self::Buffer,
+        weight: &Self::Weight,
+        x: &Self::Buffer,
+        tail: Option<&Self::Buffer>,
+        n_heads: usize,
+    );
     /// x += y.
     fn add(&mut self, x: &mut Self::Buffer, y: &Self::Buffer);
     /// x *= factor.
@@ -220,7 +231,8 @@ pub trait Backend: DeviceMemory {
     fn head_norm(&mut self, x: &mut Self::Buffer, weight: &Self::Weight, eps: f32);
     /// Rotates the first `angles.dims` numbers of every head of x.
     fn rope(&mut self, x: &mut Self::Buffer, head_dim: usize, angles: &Angles);
-    /// Writes k (n, n_kv_heads × key_width) and v (n, n_kv_heads × value_width) of a layer to the slots of the batch's rows.
+    /// Writes k (n, n_kv_heads × key_width) and v (n, n_kv_heads × value_width) of a layer to the slots of the batch's rows. In
+    /// a latent cache v (n, rank) is the value and k (n, rope_width) are the numbers that the key has beside it.
     fn store_kv(
         &mut self,
         pool: &mut Self::KvPool,
@@ -232,7 +244,8 @@ pub trait Backend: DeviceMemory {
     /// out (n, n_heads × value_width) = softmax(q kᵀ) v of q (n, n_heads × key_width), each row over its sequence's positions up
     /// to its own.
     /// Keys and values are read from the pool only, this step's too. The softmax of a query head is over the scores and, with
-    /// `sinks` (n_heads,), one more, which is neither scaled nor squashed and whose share of the values is nothing.
+    /// `sinks` (n_heads,), one more, which is neither scaled nor squashed and whose share of the values is nothing. In a latent
+    /// cache there is one KV head, and a key is its value followed by what is stored beside it.
     fn attend(
         &mut self,
         out: &mut Self::Buffer,

@@ -19,6 +19,7 @@ mod choices;
 mod compounds;
 mod experts;
 mod goldens;
+mod latent;
 mod mixtures;
 mod shallow;
 mod uneven;
@@ -28,6 +29,7 @@ use choices::{chains_choose_what_steps_do, choices};
 use compounds::compounds;
 use experts::experts;
 pub use goldens::{GOLDEN_TOLERANCE, Sequence, check_golden};
+pub use latent::latent_layers;
 pub use mixtures::mixtures;
 use mixtures::mixtures_are_right;
 pub use shallow::first_layers;
@@ -84,7 +86,9 @@ pub fn check_operations<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + S
     }
     layers_may_differ(&new, promise);
     mixtures_are_right(&new, promise);
+    latent::models(&new, promise);
     rows_attend_alone_as_together(&mut new());
+    latent::rows_attend_alone_as_together(&mut new());
     if B::HAS_COMPOUNDS {
         compounds(&mut new());
     }
@@ -142,6 +146,7 @@ fn operations<B: Backend>(b: &mut B) -> Results {
     let mut all = Results::new();
     for &dtype in DType::ALL.iter().filter(|t| t.can_dequantize()) {
         matmul(b, dtype, &mut all);
+        latent::matmul_heads(b, dtype, &mut all);
         experts(b, dtype, &mut all);
     }
     for n_rows in [1, 5] {

@@ -2,10 +2,13 @@
 //! its tensors and its forward pass.
 
 mod attention;
+mod latent;
 mod shared;
 
 pub(crate) use attention::AttentionScratch;
 pub use attention::{Attention, AttentionShape};
+use latent::LatentScratch;
+pub use latent::{Latent, LatentShape, QueryRank};
 pub use shared::{Shared, SharedShape};
 
 use crate::backend::{Backend, LayerIdx};
@@ -20,6 +23,50 @@ pub enum MixerShape {
     Attention(AttentionShape),
     /// The same, over the keys and values that another layer stores.
     Shared(SharedShape),
+    /// The same over one latent row a position.
+    Latent(LatentShape),
+}
+
+impl MixerShape {
+    /// Query heads.
+    pub fn n_heads(&self) -> usize {
+        match self {
+            MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. }) => {
+                shape.n_heads
+            }
+            MixerShape::Latent(shape) => shape.n_heads,
+        }
+    }
+
+    /// Key heads that are stored.
+    pub fn n_kv_heads(&self) -> usize {
+        match self {
+            MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. }) => {
+                shape.n_kv_heads
+            }
+            MixerShape::Latent(_) => 1,
+        }
+    }
+
+    /// Numbers in one query head, as it is projected.
+    pub fn head_width(&self) -> usize {
+        match self {
+            MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. }) => {
+                shape.key_width
+            }
+            MixerShape::Latent(shape) => shape.nope_width + shape.rope_width,
+        }
+    }
+
+    /// Scores are multiplied by this.
+    pub fn scale(&self) -> f32 {
+        match self {
+            MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. }) => {
+                shape.scale
+            }
+            MixerShape::Latent(shape) => shape.scale,
+        }
+    }
 }
 
 /// The tensors of a layer's mixer.
@@ -28,11 +75,13 @@ pub enum MixerShape {
 pub enum Mixer<W> {
     Attention(Attention<W>),
     Shared(Shared<W>),
+    Latent(Latent<W>),
 }
 
 /// Activations of all mixers of a model: one entry per set of widths.
 pub(crate) struct MixerScratch<T> {
     attention: Vec<AttentionScratch<T>>,
+    latent: Vec<LatentScratch<T>>,
 }
 
 impl<T> MixerScratch<T> {
@@ -41,14 +90,22 @@ impl<T> MixerScratch<T> {
         backend: &mut B,
     ) -> Result<Self, BackendError> {
         let mut attention: Vec<AttentionScratch<T>> = Vec::new();
+        let mut latent: Vec<LatentScratch<T>> = Vec::new();
         for shape in shapes {
-            let (MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. })) =
-                shape;
-            if !attention.iter().any(|s| s.fits(&shape)) {
-                attention.push(AttentionScratch::new(&shape, backend)?);
+            match shape {
+                MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. }) => {
+                    if !attention.iter().any(|s| s.fits(&shape)) {
+                        attention.push(AttentionScratch::new(&shape, backend)?);
+                    }
+                }
+                MixerShape::Latent(shape) => {
+                    if !latent.iter().any(|s| s.fits(&shape)) {
+                        latent.push(LatentScratch::new(&shape, backend)?);
+                    }
+                }
             }
         }
-        Ok(MixerScratch { attention })
+        Ok(MixerScratch { attention, latent })
     }
 
     fn of(&mut self, shape: &AttentionShape) -> &mut AttentionScratch<T> {
@@ -64,6 +121,7 @@ impl<W> Mixer<W> {
         match shape {
             MixerShape::Attention(shape) => Attention::load(part, shape).map(Mixer::Attention),
             MixerShape::Shared(shape) => Shared::load(part, shape).map(Mixer::Shared),
+            MixerShape::Latent(shape) => Latent::load(part, shape).map(Mixer::Latent),
         }
     }
 
@@ -81,6 +139,11 @@ impl<W> Mixer<W> {
                 attention.forward(pass, sequences, scratch.of(&attention.shape), layer);
             }
             Mixer::Shared(shared) => shared.forward(pass, sequences, scratch.of(&shared.shape.attention)),
+            Mixer::Latent(latent) => {
+                let scratch = scratch.latent.iter_mut().find(|s| s.fits(&latent.shape));
+                let layer = LayerIdx { layer, group: latent.shape.group };
+                latent.forward(pass, sequences, scratch.expect("every shape has scratch"), layer);
+            }
         }
     }
 }

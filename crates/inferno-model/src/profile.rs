@@ -174,6 +174,19 @@ impl<B: Backend> Backend for Profiled<B> {
         self.timed_product("matmul", shape, flop, |b| b.matmul(outs, weights, x));
     }
 
+    fn matmul_heads(
+        &mut self,
+        out: &mut B::Buffer,
+        weight: &B::Weight,
+        x: &B::Buffer,
+        tail: Option<&B::Buffer>,
+        n_heads: usize,
+    ) {
+        let width = (out.width() - tail.map_or(0, Activations::width)) / n_heads;
+        let (shape, flop) = product(x, width);
+        self.timed_product("matmul_heads", shape, flop, |b| b.matmul_heads(out, weight, x, tail, n_heads));
+    }
+
     fn add(&mut self, x: &mut B::Buffer, y: &B::Buffer) {
         self.timed("add", |b| b.add(x, y));
     }

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use inferno_format::{Block32, DType, dequantize, unpack_row};
 
-use crate::architecture::{Activation, CacheGroup, CacheKind};
+use crate::architecture::{Activation, CacheGroup};
 use crate::backend::{
     Activations, Attention, AttentionRule, Backend, DeviceMemory, DeviceSampling, ExpertWeights, Experts,
     HostTensor, KvShape, KvType, LayerIdx,
@@ -52,7 +52,8 @@ pub struct Buffer {
     data: Vec<f32>,
 }
 
-/// Keys and values: per layer (n_pages × PAGE_LEN, n_kv_heads × width of a head) each, as far as pages have been written.
+/// Keys and values: per layer (n_pages × PAGE_LEN, n_kv_heads × width of a head) each, as far as pages have been written. Keys
+/// of a latent cache lack the numbers that are their value's.
 #[derive(Debug)]
 pub struct KvPool {
     keys: Vec<Vec<f32>>,
@@ -290,6 +291,34 @@ impl Backend for Reference {
         }
     }
 
+    fn matmul_heads(
+        &mut self,
+        out: &mut Buffer,
+        weight: &Weight,
+        x: &Buffer,
+        tail: Option<&Buffer>,
+        n_heads: usize,
+    ) {
+        assert_eq!(x.width, n_heads * weight.cols, "inputs of `{}`", weight.name);
+        let (head_width, tail_width) = (out.width / n_heads, tail.map_or(0, |tail| tail.width / n_heads));
+        assert_eq!(head_width, weight.rows + tail_width, "heads of `{}`", weight.name);
+        out.reset(x.n_rows());
+        let mut product = Buffer { width: weight.rows, data: Vec::new() };
+        for h in 0..n_heads {
+            let rows = x.rows().flat_map(|x| &x[h * weight.cols..][..weight.cols]).copied().collect();
+            let input = Buffer { width: weight.cols, data: rows };
+            self.quantize(&input, &[weight]);
+            weight.product(h, &mut product, &input, self);
+            for (row, (out, y)) in out.rows_mut().zip(product.rows()).enumerate() {
+                let out = &mut out[h * head_width..][..head_width];
+                out[..weight.rows].copy_from_slice(y);
+                if let Some(tail) = tail {
+                    out[weight.rows..].copy_from_slice(&tail.row(row)[h * tail_width..][..tail_width]);
+                }
+            }
+        }
+    }
+
     fn add(&mut self, x: &mut Buffer, y: &Buffer) {
         add(&mut x.data, &y.data);
     }
@@ -343,7 +372,7 @@ impl Backend for Reference {
             for row in span.rows.clone() {
                 let slot = batch.slot(span, group, batch.positions()[row] as usize).0 as usize;
                 pool.reach(layer, group, PageId((slot / PAGE_LEN) as u32));
-                let CacheKind::Pages { key_width, value_width, .. } = pool.groups[group].0.kind;
+                let [_, key_width, value_width] = pool.groups[group].0.kind.heads();
                 let [keys, values] = [&mut pool.keys[layer], &mut pool.values[layer]];
                 for (kept, x, head) in [(keys, k, key_width), (values, v, value_width)] {
                     let kept = &mut kept[slot * x.width..][..x.width];
@@ -476,7 +505,7 @@ impl KvPool {
     fn reach(&mut self, layer: usize, group: usize, page: PageId) {
         let (CacheGroup { kind, .. }, n_pages) = &self.groups[group];
         assert!((page.0 as usize) < *n_pages, "pages are within the pool");
-        let CacheKind::Pages { n_kv_heads, key_width, value_width, .. } = *kind;
+        let [n_kv_heads, key_width, value_width] = kind.heads();
         for (x, width) in [(&mut self.keys[layer], key_width), (&mut self.values[layer], value_width)] {
             let end = (page.0 as usize + 1) * PAGE_LEN * n_kv_heads * width;
             if x.len() < end {

@@ -2,6 +2,7 @@
 //!
 //! Fused tensors (`attn_qkv`, gate and up in one `ffn_up`) are cut by rows here; nobody else knows of them.
 
+mod heads;
 mod host;
 mod part;
 

@@ -7,9 +7,11 @@
 
 const PAGE_LEN = 32u;
 const PAGES = 16u;
-// Fours of a key, and of a value.
+// Fours of a key, and of a value. Latent keys begin with their value: SHARED_QUADS, or SHARED_WIDTH numbers, of which the record
+// of the key has nothing.
 const KEY_QUADS = (KEY_WIDTH + 3u) / 4u;
 const VALUE_QUADS = (VALUE_WIDTH + 3u) / 4u;
+const QUERY_QUADS = SHARED_QUADS + KEY_QUADS;
 
 struct Params {
     // Where the tiles are in `uploads`: first row, number of rows, position of the first row, where the page table is.
@@ -38,7 +40,7 @@ var<immediate> p: Params;
 // `out`, or [row][head][partition][largest, sum, 0, 0, values ..] if IS_SPLIT
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
-var<workgroup> queries: array<vec4<f32>, QUERIES * KEY_QUADS>;
+var<workgroup> queries: array<vec4<f32>, QUERIES * QUERY_QUADS>;
 // [query][key]
 var<workgroup> scores: array<vec4<f32>, QUERIES * PAGE_LEN / 4u>;
 // By how much what a query has so far shrinks; its largest score; its sum.
@@ -107,15 +109,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         min(p.n_heads_here, p.n_heads_each - first_head),
     );
 
-    for (var i = thread; i < QUERIES * KEY_QUADS; i += THREADS) {
-        let query = i / KEY_QUADS;
+    for (var i = thread; i < QUERIES * QUERY_QUADS; i += THREADS) {
+        let query = i / QUERY_QUADS;
+        let is_shared = i % QUERY_QUADS < SHARED_QUADS;
+        let first = select(4u * (i % QUERY_QUADS - SHARED_QUADS), 4u * (i % QUERY_QUADS), is_shared);
+        let width = select(KEY_WIDTH, SHARED_WIDTH, is_shared);
         var quad = vec4<f32>();
         if is_query(t, query) {
-            let start = (t.row + query_row(query)) * p.q_stride + query_head(t, query) * KEY_WIDTH;
+            let head = query_head(t, query) * (SHARED_WIDTH + KEY_WIDTH);
+            let start = (t.row + query_row(query)) * p.q_stride + head + select(SHARED_WIDTH, 0u, is_shared);
             for (var j = 0u; j < 4u; j++) {
-                let dim = i % KEY_QUADS * 4u + j;
-                if dim < KEY_WIDTH {
-                    quad[j] = q[start + dim];
+                if first + j < width {
+                    quad[j] = q[start + first + j];
                 }
             }
         }
@@ -173,12 +178,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 products[j] = vec4<f32>();
             }
             if position < end {
+                let shared = value_record(slot + key, kv_head);
+                for (var i = 0u; i < SHARED_QUADS; i++) {
+                    let k = kv_quad(shared, VALUE_VECTORS, i);
+                    for (var j = 0u; j < KEY_STEPS; j++) {
+                        let query = min(key_row + KEY_ROWS * j, QUERIES - 1u);
+                        products[j] = fma(queries[query * QUERY_QUADS + i], k, products[j]);
+                    }
+                }
                 let keys = key_record(slot + key, kv_head);
                 for (var i = 0u; i < KEY_QUADS; i++) {
                     let k = kv_quad(keys, KEY_VECTORS, i);
                     for (var j = 0u; j < KEY_STEPS; j++) {
                         let query = min(key_row + KEY_ROWS * j, QUERIES - 1u);
-                        products[j] = fma(queries[query * KEY_QUADS + i], k, products[j]);
+                        products[j] = fma(queries[query * QUERY_QUADS + SHARED_QUADS + i], k, products[j]);
                     }
                 }
             }

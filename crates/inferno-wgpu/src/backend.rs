@@ -29,6 +29,7 @@ use crate::tuning::choose_halves;
 mod attention;
 mod compound;
 mod experts;
+mod heads;
 
 /// One model's GPU.
 pub struct Wgpu {
@@ -55,6 +56,9 @@ struct Scratch {
     gate: Buffer,
     up: Buffer,
     down: Buffer,
+    /// Of products head by head: inputs apart, and outputs.
+    heads: Buffer,
+    products: Buffer,
 }
 
 impl Wgpu {
@@ -202,6 +206,17 @@ impl Backend for Wgpu {
         let Wgpu { gpu, recorder, s, .. } = self;
         s.inputs.prepare(gpu, recorder, x, weights);
         s.inputs.multiply(gpu, recorder, (outs, weights, x));
+    }
+
+    fn matmul_heads(
+        &mut self,
+        out: &mut Buffer,
+        weight: &Weight,
+        x: &Buffer,
+        tail: Option<&Buffer>,
+        n_heads: usize,
+    ) {
+        self.multiply_heads(out, weight, x, tail, n_heads);
     }
 
     fn add(&mut self, x: &mut Buffer, y: &Buffer) {

@@ -34,6 +34,12 @@ impl Buffer {
         self.storage.as_ref()
     }
 
+    /// The same numbers as rows of `width`, of which every row has a whole number, without anything that fills them up.
+    pub(crate) fn view(&self, width: usize) -> Buffer {
+        assert!(self.stride() == self.width && width.is_multiple_of(BLOCK), "rows end to end");
+        Buffer { width, n_rows: self.n_rows * (self.width / width), storage: self.storage.clone() }
+    }
+
     /// Room for `n_rows`, which hold anything.
     pub(crate) fn resize(&mut self, gpu: &mut Gpu, recorder: &mut Recorder, n_rows: usize) {
         self.n_rows = n_rows;

@@ -45,6 +45,10 @@ pub(crate) enum Kernel {
     MatmulMany(Layout, Many, u8),
     /// Of chosen experts, so many rows at a time.
     MatmulChosen(Layout, u32, Few),
+    /// Heads with a matrix each; rows at a time.
+    MatmulHeads(Layout, u32, Few),
+    /// Numbers of two buffers, head by head.
+    JoinHeads,
     /// So many rows together.
     Group(u32),
     /// With a bias?
@@ -236,6 +240,16 @@ impl Kernel {
                 text.files(&[file!("products/chosen_experts"), file!("matmul_few"), file!("outs/one")]);
                 ("matmul_chosen", 0b010, n_buffers + 2)
             }
+            Kernel::MatmulHeads(layout, rows, few) => {
+                text.constant("ROWS", rows);
+                text.few(layout, few);
+                text.files(&[file!("products/heads"), file!("matmul_few"), file!("outs/one")]);
+                ("matmul_heads", 0b010, product_buffers(layout))
+            }
+            Kernel::JoinHeads => {
+                text.element(&[file!("join_heads")]);
+                ("join_heads", 0b001, 3)
+            }
             Kernel::Group(rows) => {
                 text.constant("GROUP", GROUP);
                 text.constant("ROWS", rows);
@@ -278,6 +292,8 @@ impl Kernel {
                 let is_split = sums == Sums::Parts;
                 text.kv(kv);
                 text.constant("QUERIES", queries);
+                text.constant("SHARED_WIDTH", kv.shared_width());
+                text.constant("SHARED_QUADS", kv.shared_width().div_ceil(4));
                 text.constant("QUAD_LANES", kv.value_width.div_ceil(4).next_power_of_two());
                 let _ = writeln!(text.wgsl, "const IS_SPLIT = {is_split};");
                 text.files(match kv.kv_type {
@@ -385,8 +401,9 @@ pub(crate) fn attend_quantizes(value_width: u32) -> bool {
 }
 
 /// How many queries are in a small tile of `attend` and in a large one.
-pub(crate) fn queries(key_width: usize) -> [u32; 2] {
-    let most = (QUERY_BYTES / (16 * key_width.div_ceil(4))).clamp(1, 16);
+pub(crate) fn queries(kv: KvLayout) -> [u32; 2] {
+    let quads = kv.shared_width().div_ceil(4) + kv.key_width.div_ceil(4);
+    let most = (QUERY_BYTES as u32 / (16 * quads)).clamp(1, 16);
     let most = 1 << most.ilog2();
     [most.min(4), most]
 }

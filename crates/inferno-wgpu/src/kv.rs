@@ -14,9 +14,16 @@ pub(crate) struct KvLayout {
     pub(crate) kv_type: KvType,
     pub(crate) key_width: u32,
     pub(crate) value_width: u32,
+    /// Keys begin with their values, and their records lack them.
+    pub(crate) is_latent: bool,
 }
 
 impl KvLayout {
+    /// Numbers of a value that its key begins with.
+    pub(crate) fn shared_width(self) -> u32 {
+        if self.is_latent { self.value_width } else { 0 }
+    }
+
     /// Vectors with the numbers of `width` numbers, without their scales.
     pub(crate) fn n_vectors(self, width: u32) -> u32 {
         width.div_ceil(match self.kv_type {
@@ -53,9 +60,11 @@ pub(crate) struct KvGroup {
 
 impl KvGroup {
     fn new(kind: CacheKind, kv_type: KvType) -> Result<KvGroup, BackendError> {
-        let CacheKind::Pages { n_kv_heads, key_width, value_width, .. } = kind;
+        let [n_kv_heads, key_width, value_width] = kind.heads();
+        let is_latent = matches!(kind, CacheKind::Latent { .. });
+        let whole_key = if is_latent { value_width.next_multiple_of(4) + key_width } else { key_width };
         for (what, width, most) in
-            [("key", key_width, MOST_KEY_WIDTH), ("value", value_width, MOST_VALUE_WIDTH)]
+            [("key", whole_key, MOST_KEY_WIDTH), ("value", value_width, MOST_VALUE_WIDTH)]
         {
             if width > most {
                 let what = format!("{what} heads have {width} numbers, this backend takes {most} at most");
@@ -63,7 +72,7 @@ impl KvGroup {
             }
         }
         let [key_width, value_width] = [key_width, value_width].map(|width| width as u32);
-        Ok(KvGroup { layout: KvLayout { kv_type, key_width, value_width }, n_kv_heads })
+        Ok(KvGroup { layout: KvLayout { kv_type, key_width, value_width, is_latent }, n_kv_heads })
     }
 
     fn page_bytes(self) -> u64 {

@@ -181,6 +181,39 @@ impl Inputs {
         }
     }
 
+    /// Row `i × n_heads + head` of out = that row of `x` × the matrix of the head, transposed. `x` is prepared.
+    pub(crate) fn multiply_heads(
+        &mut self,
+        gpu: &mut Gpu,
+        recorder: &mut Recorder,
+        (out, weight, x): (&mut Buffer, &Weight, &Buffer),
+        n_heads: usize,
+    ) {
+        check_shape(out, weight, x);
+        out.resize(gpu, recorder, x.n_rows);
+        let n_rows = x.n_rows / n_heads;
+        let rows = FEW_ROWS.min(n_rows.next_power_of_two());
+        let few = self.tuning.few(gpu, &mut recorder.pipelines, weight.layout);
+        let kernel = Kernel::MatmulHeads(weight.layout, rows as u32, few);
+        let n_groups = n_heads * n_rows.div_ceil(rows);
+        for part in &weight.parts {
+            let Some(buffers) = self.buffers(out, weight, part, x) else { return };
+            let matrix = weight.n_panels();
+            for first in (0..n_groups).step_by(MOST_GROUPS) {
+                let params = params(weight, part, matrix, (x, n_rows, first))
+                    .uint(weight.rows)
+                    .uint(0)
+                    .uint(out.stride())
+                    .uint(0)
+                    .uint(part.panels.start / matrix)
+                    .uint(part.panels.len() / matrix)
+                    .uint(n_heads);
+                let grid = Grid::Stacked(matrix, MOST_GROUPS.min(n_groups - first));
+                recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
+            }
+        }
+    }
+
     /// Of a product with one output; `None` if some have found no memory.
     fn buffers<'a>(
         &'a self,

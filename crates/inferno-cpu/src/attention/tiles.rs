@@ -11,7 +11,7 @@ use crate::kv::Head;
 impl Call<'_> {
     /// The kernels for the pool's tiles, if it holds any.
     pub(super) fn tiles(&self) -> Option<&TileKernels> {
-        self.kernels.tiles.as_ref().filter(|_| self.pool.rule() == AttentionRule::Bf16Tiles)
+        self.kernels.tiles.as_ref().filter(|_| self.group().rule == AttentionRule::Bf16Tiles)
     }
 
     /// Rounds the block's queries to tiles and notes what they see.

@@ -127,6 +127,28 @@ pub(super) fn load_head<S: Simd>(s: S, keys: &mut [f32], values: &mut [f32], til
     }
 }
 
+/// `keys` is [rank + rope_width][PAGE_LEN].
+#[inline(always)]
+pub(super) fn load_latent<S: Simd>(s: S, keys: &mut [f32], values: &mut [f32], tile: Head<'_>, rank: usize) {
+    let (latents, ropes) = keys.split_at_mut(rank * PAGE_LEN);
+    load_head(s, ropes, values, tile);
+    let n_vectors = rank.div_ceil(LANES);
+    let values = values.as_chunks::<LANES>().0;
+    // Sixteen dimensions of sixteen positions at a time.
+    for (i, latents) in latents.chunks_mut(LANES * PAGE_LEN).enumerate() {
+        for half in 0..TILE_VECTORS {
+            let mut square = [[0.0; LANES]; LANES];
+            for (j, x) in square.iter_mut().enumerate() {
+                *x = values[(half * LANES + j) * n_vectors + i];
+            }
+            s.transpose(&mut square);
+            for (keys, x) in latents.chunks_exact_mut(PAGE_LEN).zip(&square) {
+                keys[half * LANES..][..LANES].copy_from_slice(x);
+            }
+        }
+    }
+}
+
 #[inline(always)]
 fn widen<S: Simd, E: Element>(s: S, out: &mut [f32], x: &[u8]) {
     for (out, x) in out.as_chunks_mut().0.iter_mut().zip(bytemuck::cast_slice(x)) {

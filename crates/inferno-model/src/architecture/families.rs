@@ -56,6 +56,8 @@ pub(super) struct Family {
     pub(super) gating: Gating,
     /// Whether weights of chosen experts are divided by their sum when the file is silent; `None`: the family has no experts.
     pub(super) renormalizes_experts: Option<bool>,
+    /// All layers with attention have one latent row a position for all heads (`attention.kv_lora_rank`).
+    pub(super) latent: bool,
     /// Per-layer tensors that all files of the family have, where others may lack them.
     pub(super) required: &'static [&'static str],
 }
@@ -87,11 +89,15 @@ const PLAIN: Family = Family {
     has_ffn_gate: true,
     gating: Gating::Softmax,
     renormalizes_experts: None,
+    latent: false,
     required: &[],
 };
 
 /// The family whose layers have nothing beside what all have, for models that are made up.
 pub(crate) const PLAINEST: &str = "llama";
+
+/// A family with latent attention, for models that are made up.
+pub(crate) const LATENT: &str = "deepseek2";
 
 /// Norms before the halves of a layer alone, where the second one is named as if it came after the first half.
 const NORMS_BEFORE: NormNames =
@@ -244,6 +250,21 @@ pub(super) const FAMILIES: &[Family] = &[
         ..PLAIN
     },
     Family { name: "gemma", activation: Activation::GeluTanh, scaled_embedding: true, ..PLAIN },
+    // DeepSeek V2 to V3.1, Kimi K2, GLM-4.7-Flash and GigaChat 3.
+    Family {
+        name: "deepseek2",
+        pairing: Pairing::Adjacent,
+        latent: true,
+        renormalizes_experts: Some(false),
+        ..PLAIN
+    },
+    Family {
+        name: "mistral4",
+        pairing: Pairing::Adjacent,
+        latent: true,
+        renormalizes_experts: Some(false),
+        ..PLAIN
+    },
     Family {
         name: "gemma2",
         activation: Activation::GeluTanh,

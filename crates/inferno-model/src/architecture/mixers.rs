@@ -5,6 +5,7 @@ use inferno_format::Gguf;
 use super::families::Family;
 use super::heads::{Heads, Widths};
 use super::keys::Keys;
+use super::latent;
 use super::rotations::{RopeShape, ropes};
 use super::windows::windows;
 use super::{AttentionShape, CacheGroup, CacheKind, MAX_CACHE_GROUPS, MixerShape, SharedShape};
@@ -28,6 +29,9 @@ impl Mixers {
         dim: usize,
         [trained_context, context_len]: [usize; 2],
     ) -> Result<Mixers, LoadError> {
+        if family.latent {
+            return latent::mixers(file, keys, family, [trained_context, context_len]);
+        }
         let heads = Heads::read(keys, dim)?;
         let windows = windows(keys, family)?;
         let has_windows = windows.iter().any(Option::is_some);
@@ -116,7 +120,7 @@ fn source<'a>(
 ) -> Result<(usize, &'a AttentionShape), LoadError> {
     let attention = |(i, shape): (usize, &'a Option<MixerShape>)| match shape {
         Some(MixerShape::Attention(shape)) if shape.window.is_some() == is_windowed => Some((i, shape)),
-        Some(MixerShape::Attention(_) | MixerShape::Shared(_)) | None => None,
+        Some(MixerShape::Attention(_) | MixerShape::Shared(_) | MixerShape::Latent(_)) | None => None,
     };
     storing.iter().enumerate().rev().find_map(attention).ok_or_else(|| {
         const EXPECTED: &str =
@@ -150,7 +154,7 @@ impl Rotates {
 }
 
 /// The group of caches of that kind, with layer `i` added to it.
-fn group(groups: &mut Vec<CacheGroup>, i: usize, kind: CacheKind) -> usize {
+pub(super) fn group(groups: &mut Vec<CacheGroup>, i: usize, kind: CacheKind) -> usize {
     let group = groups.iter().position(|g| g.kind == kind).unwrap_or_else(|| {
         groups.push(CacheGroup { layers: Vec::new(), kind });
         groups.len() - 1

@@ -88,7 +88,7 @@ fn scaling(keys: &Keys<'_>, family: &Family, original_context: usize) -> Result<
         "yarn" => Scaling::Yarn {
             factor,
             original_context,
-            magnitude: magnitude(keys, factor)?,
+            magnitude: magnitude(keys, family, factor)?,
             beta_fast: keys.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
             beta_slow: keys.positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
             rounds_borders: family.yarn_rounds,
@@ -100,11 +100,14 @@ fn scaling(keys: &Keys<'_>, family: &Family, original_context: usize) -> Result<
 }
 
 /// YaRN's magnitude of cosines and sines, if the file says it: as such, or as the multiplier of the logarithm that the usual
-/// magnitude is divided by.
-fn magnitude(keys: &Keys<'_>, factor: f32) -> Result<Option<f32>, LoadError> {
+/// magnitude is divided by. With latent attention the scale of scores has it instead.
+fn magnitude(keys: &Keys<'_>, family: &Family, factor: f32) -> Result<Option<f32>, LoadError> {
     let log = 0.1 * factor.max(1.0).ln();
     let multiplier = keys.positive("rope.scaling.yarn_log_multiplier")?;
-    let ratio = multiplier.map(|multiplier| (1.0 + log) / (1.0 + multiplier * log));
+    let ratio = multiplier.map(|multiplier| match family.latent {
+        true => 1.0,
+        false => (1.0 + log) / (1.0 + multiplier * log),
+    });
     Ok(keys.positive("rope.scaling.yarn_attn_factor")?.or(ratio))
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use inferno_format::DType;
 
-use super::{Noise, Precision, Results, buffer, compare, read, upload, upload_rows};
+use super::{Noise, Precision, Results, buffer, compare, latent, read, upload, upload_rows};
 use crate::architecture::CacheGroup;
 use crate::backend::{Attention, Backend, KvShape, KvType, LayerIdx};
 use crate::batch::{Batch, PAGE_LEN, PageId, PageTable, Want};
@@ -175,6 +175,7 @@ pub(super) fn attention<B: Backend>(b: &mut B) -> Results {
     for kv_type in KvType::ALL {
         groups(b, kv_type, &mut all);
     }
+    latent::attention(b, &mut all);
     all
 }
 

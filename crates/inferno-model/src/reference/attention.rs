@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::{KvPool, dot, tiles};
+use crate::architecture::CacheKind;
 use crate::backend::{Attention, AttentionRule};
 use crate::batch::{Batch, PAGE_LEN, Span};
 use crate::numerics::{PARTITION_LEN, STRIPES, exp, softcap, tree_sum};
@@ -19,9 +20,19 @@ pub(super) struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    /// The (key_width,) key at `position`.
+    /// How they are attended to.
+    fn rule(&self) -> AttentionRule {
+        self.kind().rule(self.pool.rule)
+    }
+
+    fn kind(&self) -> CacheKind {
+        self.pool.groups[self.attention.layer.group].0.kind
+    }
+
+    /// The (key_width,) key at `position`; of a latent cache what it has beside the value.
     pub(super) fn key(&self, position: usize) -> &[f32] {
-        self.at(&self.pool.keys, self.attention.key_width, position)
+        let [_, key_width, _] = self.kind().heads();
+        self.at(&self.pool.keys, key_width, position)
     }
 
     /// The (value_width,) value at `position`.
@@ -37,7 +48,14 @@ impl Keys<'_> {
     }
 
     fn score(&self, q: &[f32], position: usize) -> f32 {
-        self.scaled(dot(q, self.key(position)))
+        self.scaled(match self.kind() {
+            CacheKind::Pages { .. } => dot(q, self.key(position)),
+            // One chain over the whole key, which begins with the value.
+            CacheKind::Latent { .. } => {
+                let key = self.value(position).iter().chain(self.key(position));
+                key.zip(q).fold(0.0, |acc, (&k, &q)| k.mul_add(q, acc))
+            }
+        })
     }
 
     /// A product of a query and a key as a score.
@@ -52,7 +70,7 @@ impl Keys<'_> {
 pub(super) fn attend(out: &mut [f32], q: &[f32], keys: &Keys<'_>, visible: Range<usize>, sink: Option<f32>) {
     let mut whole: Option<Partition> = None;
     for positions in pieces(visible, PARTITION_LEN) {
-        let part = match keys.pool.rule {
+        let part = match keys.rule() {
             AttentionRule::Floats => {
                 let mut part = Partition::new(out.len());
                 for tile in pieces(positions, PAGE_LEN) {

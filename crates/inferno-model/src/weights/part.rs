@@ -15,7 +15,7 @@ pub(crate) struct Part<'p, 'l, 'a, B> {
 }
 
 impl<B: Backend> Part<'_, '_, '_, B> {
-    fn full(&self, name: &str) -> String {
+    pub(super) fn full(&self, name: &str) -> String {
         format!("blk.{}.{name}", self.layer)
     }
 

@@ -8,14 +8,17 @@ use inferno_model::sample::{SampleSpec, Sampler};
 use crate::run;
 
 /// A golden model taken apart.
-struct Parts {
-    metadata: Metadata,
-    tensors: Vec<(NewTensor, Vec<u8>)>,
+pub(crate) struct Parts {
+    pub(crate) metadata: Metadata,
+    pub(crate) tensors: Vec<(NewTensor, Vec<u8>)>,
 }
 
 impl Parts {
     fn of(name: &str) -> Parts {
-        let file = Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap();
+        Parts::of_file(&Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap())
+    }
+
+    pub(crate) fn of_file(file: &Gguf) -> Parts {
         let tensors = file.tensors().iter().map(|t| {
             let tensor = NewTensor { name: t.name.clone(), dtype: t.dtype, dims: t.dims.clone() };
             (tensor, file.read(t).unwrap())
@@ -23,7 +26,7 @@ impl Parts {
         Parts { metadata: file.metadata().clone(), tensors: tensors.collect() }
     }
 
-    fn file(&self) -> Gguf {
+    pub(crate) fn file(&self) -> Gguf {
         let tensors: Vec<NewTensor> = self.tensors.iter().map(|(t, _)| t.clone()).collect();
         let mut writer = GgufWriter::new(Vec::new(), &self.metadata, &tensors).unwrap();
         for (tensor, bytes) in &self.tensors {
@@ -32,17 +35,17 @@ impl Parts {
         Gguf::from_bytes(writer.finish().unwrap()).unwrap()
     }
 
-    fn tensor(&mut self, name: &str) -> &mut (NewTensor, Vec<u8>) {
+    pub(crate) fn tensor(&mut self, name: &str) -> &mut (NewTensor, Vec<u8>) {
         self.tensors.iter_mut().find(|(t, _)| t.name == name).unwrap()
     }
 
-    fn without_key(&mut self, key: &str) {
+    pub(crate) fn without_key(&mut self, key: &str) {
         let mut metadata = Metadata::default();
         self.metadata.iter().filter(|(k, _)| *k != key).for_each(|(k, v)| metadata.set(k, v.clone()));
         self.metadata = metadata;
     }
 
-    fn error(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         match run::load(&self.file(), 64) {
             Ok(_) => panic!("it loads"),
             Err(e) => e.to_string(),

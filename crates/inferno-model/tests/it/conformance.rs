@@ -6,7 +6,7 @@ use inferno_model::backend::{
     Attention, Backend, DeviceMemory, Experts, HostTensor, KvShape, LayerIdx, MatmulAdd,
 };
 use inferno_model::batch::Batch;
-use inferno_model::conformance::{Precision, Promise, check, first_layers, mixtures};
+use inferno_model::conformance::{Precision, Promise, check, first_layers, latent_layers, mixtures};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::reference::{Buffer, KvPool, Reference, Weight};
 use inferno_model::rope::{Angles, Pairing};
@@ -22,6 +22,7 @@ fn the_reference_conforms_and_no_row_depends_on_its_batch() {
     // Layers are alike: three of the nine have all their shapes.
     models.push(first_layers(&Gguf::open(ember.as_ref()).unwrap(), 3));
     models.extend(mixtures());
+    models.push(latent_layers(true));
     check(Reference::default, BITS, &models);
 }
 
@@ -46,6 +47,8 @@ enum Fault {
     ScaleIgnored,
     ResidualLost,
     ColumnsMoved,
+    /// Of products head by head.
+    HeadsSquashed,
     /// Small and wrong, in the company of rows that are not finite.
     Squashed,
 }
@@ -97,6 +100,20 @@ impl Backend for Faulty {
         }
         if self.1 == Fault::Squashed {
             outs.iter_mut().for_each(|out| self.0.softcap(out, 1e-6));
+        }
+    }
+
+    fn matmul_heads(
+        &mut self,
+        out: &mut Buffer,
+        weight: &Weight,
+        x: &Buffer,
+        tail: Option<&Buffer>,
+        n_heads: usize,
+    ) {
+        self.0.matmul_heads(out, weight, x, tail, n_heads);
+        if self.1 == Fault::HeadsSquashed {
+            self.0.softcap(out, 10.0);
         }
     }
 
@@ -202,6 +219,7 @@ fn every_fault_is_found() {
         Fault::ScaleIgnored,
         Fault::ResidualLost,
         Fault::ColumnsMoved,
+        Fault::HeadsSquashed,
         Fault::Squashed,
     ] {
         assert!(!conforms(fault), "{fault:?} went unnoticed");

@@ -5,6 +5,7 @@ mod bad_models;
 mod conformance;
 mod damage;
 mod goldens;
+mod latent;
 mod run;
 mod stages;
 mod wants;

@@ -20,7 +20,8 @@ struct Params {
     out_stride: u32,
     // 1 where outputs of a single matrix are added to what is in `out`.
     adds: u32,
-    // Where experts are chosen: which of them are in this part, and how many of them have the same input. Where there are several
+    // Where experts are chosen, or heads have matrices: which of them are in this part, and how many of them have the same input,
+    // or how many heads there are. Where there are several
     // matrices: where the second and the third one begin, their outputs, and how far rows of those are apart.
     first_expert: u32,
     n_experts: u32,

@@ -30,12 +30,12 @@ impl Wgpu {
         let Wgpu { gpu, recorder, placed, s, .. } = self;
         placed.place(recorder, gpu, batch, pool.groups.len());
         out.resize(gpu, recorder, q.n_rows);
-        let Attention { n_heads, key_width, value_width, .. } = *attention;
+        let Attention { n_heads, value_width, .. } = *attention;
         let layout = pool.groups[attention.layer.group].layout;
         let n_heads_each = n_heads / attention.n_kv_heads;
 
         // Tiles of many rows where a sequence has many.
-        let [few, many] = queries(key_width).map(|n| n as usize);
+        let [few, many] = queries(layout).map(|n| n as usize);
         let longest = batch.spans().iter().map(|span| span.rows.len()).max().unwrap_or(0);
         let n_queries = if longest * n_heads_each > few { many } else { few };
         let n_heads_here = n_heads_each.min(n_queries);

@@ -44,6 +44,7 @@ fn all() -> Vec<Kernel> {
         for dot in [Dot::Packed, Dot::Floats] {
             let few = |threads| Few { threads, dot };
             all.extend([1, 8].map(|rows| Kernel::MatmulChosen(layout, rows, few(64))));
+            all.extend([1, 8].map(|rows| Kernel::MatmulHeads(layout, rows, few(64))));
             all.extend([1, 2, 4, 8].map(|rows| Kernel::MatmulFew(layout, rows, few(32 * rows), 1)));
             for n in [1, 2, 3] {
                 all.push(Kernel::MatmulFew(layout, 1, few(256), n));
@@ -59,12 +60,19 @@ fn all() -> Vec<Kernel> {
     for kv_type in KvType::ALL {
         let same = [7, 64, 128, 256, 512].map(|width| [width; 2]);
         for [key_width, value_width] in same.into_iter().chain([[24, 16], [192, 128], [7, 40], [576, 512]]) {
-            let kv = KvLayout { kv_type, key_width, value_width };
+            let kv = KvLayout { kv_type, key_width, value_width, is_latent: false };
             all.push(Kernel::StoreKv(kv));
             all.extend([false, true].map(|is_normed| Kernel::Heads(kv, is_normed)));
-            for n in queries(key_width as usize) {
+            for n in queries(kv) {
                 let wholes = [false, true].map(|has_sinks| Sums::Whole { has_sinks });
                 all.extend(wholes.into_iter().chain([Sums::Parts]).map(|sums| Kernel::Attend(kv, n, sums)));
+            }
+        }
+        for [key_width, value_width] in [[8, 16], [6, 18], [64, 512]] {
+            let kv = KvLayout { kv_type, key_width, value_width, is_latent: true };
+            for n in queries(kv) {
+                let sums = [Sums::Whole { has_sinks: false }, Sums::Parts];
+                all.extend(sums.map(|sums| Kernel::Attend(kv, n, sums)));
             }
         }
     }

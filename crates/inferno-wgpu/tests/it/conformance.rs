@@ -1,7 +1,9 @@
 //! Every operation against the reference, and rows that do not depend on the batch, bit for bit.
 
 use inferno_format::Gguf;
-use inferno_model::conformance::{Precision, Promise, check_models, check_operations, mixtures};
+use inferno_model::conformance::{
+    Precision, Promise, check_models, check_operations, latent_layers, mixtures,
+};
 
 use inferno_wgpu::{Gpu, Wgpu};
 
@@ -44,5 +46,6 @@ fn sequences_are_the_same_in_any_company() {
         .into();
     // Those in integers; the others are checked as operations.
     models.extend(mixtures().into_iter().skip(3));
+    models.push(latent_layers(true));
     check_models(|| backend().unwrap(), &models);
 }

@@ -203,9 +203,9 @@ fn model_json(opened: &load::Opened, arch: &Architecture) -> Json {
         "architecture": arch.family,
         "n_layers": arch.layers.len(),
         "dim": arch.dim,
-        "n_heads": each(arch, |l| l.attention().map_or(0, |a| a.n_heads)),
-        "n_kv_heads": each(arch, |l| l.attention().map_or(0, |a| a.n_kv_heads)),
-        "head_dim": each(arch, |l| l.attention().map_or(0, |a| a.key_width)),
+        "n_heads": each(arch, |l| l.mixer.map_or(0, |m| m.n_heads())),
+        "n_kv_heads": each(arch, |l| l.mixer.map_or(0, |m| m.n_kv_heads())),
+        "head_dim": each(arch, |l| l.mixer.map_or(0, |m| m.head_width())),
         "vocab_size": arch.vocab_size,
         "context_len": arch.context_len,
     })

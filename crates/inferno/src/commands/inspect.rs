@@ -84,9 +84,9 @@ fn hyperparameters(arch: &Architecture) -> Map<String, Json> {
     put("architecture", arch.family.into());
     put("n_layers", arch.layers.len().into());
     put("dim", arch.dim.into());
-    put("n_heads", each(arch, |l| l.attention().map_or(0, |a| a.n_heads)));
-    put("n_kv_heads", each(arch, |l| l.attention().map_or(0, |a| a.n_kv_heads)));
-    put("head_dim", each(arch, |l| l.attention().map_or(0, |a| a.key_width)));
+    put("n_heads", each(arch, |l| l.mixer.map_or(0, |m| m.n_heads())));
+    put("n_kv_heads", each(arch, |l| l.mixer.map_or(0, |m| m.n_kv_heads())));
+    put("head_dim", each(arch, |l| l.mixer.map_or(0, |m| m.head_width())));
     put("ffn_dim", each(arch, |l| ffn(l).map_or(0, |(ffn_dim, _)| ffn_dim)));
     if let Some(mixture) = arch.layers.iter().find_map(mixture) {
         put("n_experts", mixture.n_experts.into());
@@ -98,7 +98,7 @@ fn hyperparameters(arch: &Architecture) -> Map<String, Json> {
     if let Some((_, activation)) = arch.layers.iter().find_map(ffn) {
         put("activation", format!("{activation:?}").into());
     }
-    put("attn_scale", each(arch, |l| l.attention().map_or(0.0, |a| f64_of(a.scale))));
+    put("attn_scale", each(arch, |l| l.mixer.map_or(0.0, |m| f64_of(m.scale()))));
     put("rope_dims", arch.ropes[0].dims.into());
     put("rope_pairing", format!("{:?}", arch.ropes[0].pairing).into());
     if let Some(window) = arch.cache_groups.iter().find_map(CacheGroup::window) {

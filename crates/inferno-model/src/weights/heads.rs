@@ -1,0 +1,94 @@
+//! Tensors with rows, or matrices, for each head: cut head by head, and transposed.
+
+use inferno_format::{DType, dequantize, quantize};
+
+use super::Loader;
+use super::part::Part;
+use crate::backend::{Backend, HostTensor, Source};
+use crate::error::{BackendError, LoadError};
+
+impl<B: Backend> Part<'_, '_, '_, B> {
+    /// Matrices in one tensor: (n_matrices, rows, cols).
+    pub(crate) fn tensor(&mut self, name: &str, shape: [usize; 3]) -> Result<B::Weight, LoadError> {
+        let [n_matrices, rows, cols] = shape;
+        let entry = self.loader.entry(&self.full(name), &[cols, rows, n_matrices])?;
+        self.loader.upload(entry, n_matrices, rows, cols)
+    }
+
+    /// Cuts a matrix whose rows are heads of two parts each, into the rows of the first parts of all heads and those of the
+    /// second ones.
+    pub(crate) fn cut_heads(
+        &mut self,
+        name: &str,
+        n_heads: usize,
+        widths: [usize; 2],
+        cols: usize,
+    ) -> Result<[B::Weight; 2], LoadError> {
+        let name = self.full(name);
+        let head: usize = widths.iter().sum();
+        let entry = self.loader.entry(&name, &[cols, n_heads * head])?;
+        let tensors = [(0, widths[0]), (widths[0], widths[1])].map(|(start, width)| {
+            let parts = (0..n_heads).map(|h| (entry, h * head + start)).collect();
+            self.loader.tensor(name.clone(), [1, n_heads * width, cols], parts)
+        });
+        self.loader.upload_together(&tensors)
+    }
+
+    /// Cuts a matrix with, for each head, rows of `widths[0]` and then of `widths[1]` numbers into matrices for each head: those
+    /// of the first rows transposed, (n_heads, cols, widths[0]), and those of the second ones, (n_heads, widths[1], cols).
+    ///
+    /// A transposed row has no blocks of the file's type: floats stay as they are, quantized numbers become F16.
+    pub(crate) fn cut_and_transpose_heads(
+        &mut self,
+        name: &str,
+        n_heads: usize,
+        widths: [usize; 2],
+        cols: usize,
+    ) -> Result<[B::Weight; 2], LoadError> {
+        let name = self.full(name);
+        let head: usize = widths.iter().sum();
+        let entry = self.loader.entry(&name, &[cols, n_heads * head])?;
+        let start_of = |start: usize| (0..n_heads).map(|h| (entry, h * head + start)).collect();
+        let first = self.loader.tensor(name.clone(), [n_heads, widths[0], cols], start_of(0));
+        let second = self.loader.tensor(name, [n_heads, widths[1], cols], start_of(widths[0]));
+        Ok([self.loader.upload_transposed(&first)?, self.loader.backend.upload(&second)?])
+    }
+
+    /// Notes that a tensor holds what others of the layer hold as well, if the file has it.
+    pub(crate) fn passes_over(&mut self, name: &str) {
+        let name = self.full(name);
+        self.loader.tensors.used.insert(name);
+    }
+}
+
+impl<B: Backend> Loader<'_, '_, B> {
+    /// Uploads (n_experts, rows, cols) as (n_experts, cols, rows).
+    fn upload_transposed(&mut self, tensor: &HostTensor<'_>) -> Result<B::Weight, LoadError> {
+        let HostTensor { n_experts, rows, cols, dtype, .. } = *tensor;
+        let dtype_out = if dtype.is_float() { dtype } else { DType::F16 };
+        let mut bytes = Vec::new();
+        let n_bytes = dtype_out.row_bytes(n_experts * rows * cols).expect("floats have no blocks");
+        if bytes.try_reserve_exact(n_bytes).is_err() {
+            let what = format!("no memory for {n_bytes} bytes to transpose tensor `{}`", tensor.name);
+            return Err(BackendError { what }.into());
+        }
+        let mut matrix = vec![0; rows * tensor.row_bytes()];
+        let (mut numbers, mut turned) = (vec![0.0; rows * cols], vec![0.0; rows * cols]);
+        for expert in 0..n_experts {
+            tensor.read_rows(expert * rows, &mut matrix)?;
+            dequantize(dtype, &matrix, &mut numbers).expect("the type was checked, and rows are whole");
+            for (row, numbers) in numbers.chunks_exact(cols).enumerate() {
+                turned[row..].iter_mut().step_by(rows).zip(numbers).for_each(|(turned, x)| *turned = *x);
+            }
+            bytes.extend(quantize(dtype_out, &turned).expect("floats are written as they are"));
+        }
+        self.backend.upload(&HostTensor {
+            name: tensor.name.clone(),
+            dtype: dtype_out,
+            n_experts,
+            rows: cols,
+            cols: rows,
+            source: Source::Memory(&bytes),
+        })
+    }
+}
