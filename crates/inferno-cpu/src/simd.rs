@@ -109,10 +109,9 @@ pub(crate) trait Simd: Copy {
     /// Rows for columns.
     #[inline(always)]
     fn transpose(self, x: &mut [[f32; LANES]; LANES]) {
-        for i in 0..LANES {
-            for j in 0..i {
-                (x[i][j], x[j][i]) = (x[j][i], x[i][j]);
-            }
+        let old = *x;
+        for (i, row) in x.iter_mut().enumerate() {
+            row.iter_mut().zip(&old).for_each(|(x, old)| *x = old[i]);
         }
     }
 

@@ -178,9 +178,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 products[j] = vec4<f32>();
             }
             if position < end {
-                let shared = value_record(slot + key, kv_head);
+                let beginning = value_record(slot + key, kv_head);
                 for (var i = 0u; i < SHARED_QUADS; i++) {
-                    let k = kv_quad(shared, VALUE_VECTORS, i);
+                    let k = kv_quad(beginning, VALUE_VECTORS, i);
                     for (var j = 0u; j < KEY_STEPS; j++) {
                         let query = min(key_row + KEY_ROWS * j, QUERIES - 1u);
                         products[j] = fma(queries[query * QUERY_QUADS + i], k, products[j]);

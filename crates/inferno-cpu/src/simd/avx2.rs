@@ -50,6 +50,40 @@ macro_rules! both {
 type F = Pair<__m256>;
 type I = Pair<__m256i>;
 
+/// Eight columns of `from`, from `j` on, of its eight rows from `i` on, become those rows and columns of `out`.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn transpose_eight(out: &mut [[f32; LANES]; LANES], from: &[[f32; LANES]; LANES], i: usize, j: usize) {
+    assert!(i + 8 <= LANES && j + 8 <= LANES, "eight rows and columns");
+    // SAFETY: see above; loads and stores are within rows.
+    unsafe {
+        let mut r = [_mm256_setzero_ps(); 8];
+        for k in 0..8 {
+            r[k] = _mm256_loadu_ps(from[i + k].as_ptr().add(j));
+        }
+        let mut t = r;
+        for k in 0..4 {
+            t[2 * k] = _mm256_unpacklo_ps(r[2 * k], r[2 * k + 1]);
+            t[2 * k + 1] = _mm256_unpackhi_ps(r[2 * k], r[2 * k + 1]);
+        }
+        // Half l of r[4k + m] is column 4l + m of rows 4k to 4k + 3.
+        for k in 0..2 {
+            r[4 * k] = _mm256_shuffle_ps(t[4 * k], t[4 * k + 2], 0x44);
+            r[4 * k + 1] = _mm256_shuffle_ps(t[4 * k], t[4 * k + 2], 0xEE);
+            r[4 * k + 2] = _mm256_shuffle_ps(t[4 * k + 1], t[4 * k + 3], 0x44);
+            r[4 * k + 3] = _mm256_shuffle_ps(t[4 * k + 1], t[4 * k + 3], 0xEE);
+        }
+        for m in 0..4 {
+            let low = _mm256_permute2f128_ps(r[m], r[4 + m], 0x20);
+            let high = _mm256_permute2f128_ps(r[m], r[4 + m], 0x31);
+            _mm256_storeu_ps(out[j + m].as_mut_ptr().add(i), low);
+            _mm256_storeu_ps(out[j + 4 + m].as_mut_ptr().add(i), high);
+        }
+    }
+}
+
 /// Four products a lane of signed weights and inputs. `vpmaddubsw` takes unsigned by signed, so a weight's sign goes to
 /// the input: no pair of products exceeds 2 × 128 × 127, which fits 16 bits.
 ///
@@ -247,6 +281,14 @@ macro_rules! level {
                 let mut lanes = [0i32; 8];
                 op!(_mm256_storeu_si256(lanes.as_mut_ptr().cast(), _mm256_add_epi32(x.0, x.1)));
                 lanes.iter().sum()
+            }
+            #[inline(always)]
+            fn transpose(self, x: &mut [[f32; LANES]; LANES]) {
+                let old = *x;
+                for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
+                    // SAFETY: the proof `self` says that the CPU has AVX2.
+                    unsafe { transpose_eight(x, &old, i, j) };
+                }
             }
             #[inline(always)]
             fn store_i8(self, out: &mut [i8; LANES], x: I) {

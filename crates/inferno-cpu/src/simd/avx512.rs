@@ -211,6 +211,45 @@ impl<const STORED_BIAS: u8> Simd for Avx512<STORED_BIAS> {
     }
 
     #[inline(always)]
+    fn transpose(self, x: &mut [[f32; LANES]; LANES]) {
+        op!({
+            let mut r = [_mm512_setzero_ps(); LANES];
+            for i in 0..LANES {
+                r[i] = _mm512_loadu_ps(x[i].as_ptr());
+            }
+            // Two rows, then four: lane l of r[4i + j] is column 4l + j of rows 4i to 4i + 3.
+            let mut t = r;
+            for i in 0..LANES / 2 {
+                t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+                t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+            }
+            for i in 0..LANES / 4 {
+                let (a, b) = (_mm512_castps_pd(t[4 * i]), _mm512_castps_pd(t[4 * i + 1]));
+                let (c, d) = (_mm512_castps_pd(t[4 * i + 2]), _mm512_castps_pd(t[4 * i + 3]));
+                r[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+                r[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+                r[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+                r[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+            }
+            // Even lanes and odd ones of eight rows, then of all.
+            for j in 0..4 {
+                let even = [
+                    _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88),
+                    _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88),
+                ];
+                let odd = [
+                    _mm512_shuffle_f32x4(r[j], r[4 + j], 0xDD),
+                    _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xDD),
+                ];
+                _mm512_storeu_ps(x[j].as_mut_ptr(), _mm512_shuffle_f32x4(even[0], even[1], 0x88));
+                _mm512_storeu_ps(x[4 + j].as_mut_ptr(), _mm512_shuffle_f32x4(odd[0], odd[1], 0x88));
+                _mm512_storeu_ps(x[8 + j].as_mut_ptr(), _mm512_shuffle_f32x4(even[0], even[1], 0xDD));
+                _mm512_storeu_ps(x[12 + j].as_mut_ptr(), _mm512_shuffle_f32x4(odd[0], odd[1], 0xDD));
+            }
+        });
+    }
+
+    #[inline(always)]
     fn load_bytes(self, x: &[u8; 64]) -> __m512i {
         op!(_mm512_loadu_si512(x.as_ptr().cast()))
     }

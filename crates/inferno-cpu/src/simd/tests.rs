@@ -90,6 +90,11 @@ fn moves<S: Simd>(s: S, all: &mut Results) {
     let [x, y] = [1, 2].map(|seed| s.load(&noise(seed)));
     floats("select_lt", operands().iter().map(|[a, b]| s.select_lt(s.load(a), s.load(b), x, y)).collect());
 
+    let mut square = [[0.0; LANES]; LANES];
+    square.as_flattened_mut().iter_mut().enumerate().for_each(|(i, x)| *x = i as f32);
+    s.transpose(&mut square);
+    all.push(("transpose", square.as_flattened().iter().map(|x| x.to_bits()).collect()));
+
     let mut halves = [0; LANES];
     let mut narrow = |x| {
         s.store_f16(&mut halves, x);

@@ -15,6 +15,7 @@ fn all() -> Vec<Kernel> {
         Kernel::AddBias,
         Kernel::HeadNorm,
         Kernel::Rope,
+        Kernel::JoinHeads,
         Kernel::AttendMerge(80, false),
         Kernel::AttendMerge(80, true),
         Kernel::AttendMerge(128, false),
