@@ -54,6 +54,8 @@ pub(super) struct Family {
     pub(super) has_ffn_gate: bool,
     /// From the router's logits to probabilities, when the file is silent.
     pub(super) gating: Gating,
+    /// Numbers of layers and of tokens with which a silent file means [`Gating::Sigmoid`].
+    pub(super) sigmoid_at: &'static [(usize, usize)],
     /// Whether weights of chosen experts are divided by their sum when the file is silent; `None`: the family has no experts.
     pub(super) renormalizes_experts: Option<bool>,
     /// All layers with attention have one latent row a position for all heads (`attention.kv_lora_rank`).
@@ -88,6 +90,7 @@ const PLAIN: Family = Family {
     has_xielu: false,
     has_ffn_gate: true,
     gating: Gating::Softmax,
+    sigmoid_at: &[],
     renormalizes_experts: None,
     latent: false,
     required: &[],
@@ -255,6 +258,8 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "deepseek2",
         pairing: Pairing::Adjacent,
         latent: true,
+        // Early files of GLM-4.7-Flash.
+        sigmoid_at: &[(47, 154_880), (48, 154_880)],
         renormalizes_experts: Some(false),
         ..PLAIN
     },

@@ -5,7 +5,7 @@ use inferno_format::Gguf;
 use super::activations::xielu;
 use super::families::Family;
 use super::keys::Keys;
-use super::read::MAX_WIDTH;
+use super::read::{MAX_WIDTH, vocab_size};
 use super::{DenseShape, ExpertsShape, FfnShape, Gating, Groups, PerLayerShape, Routing};
 use crate::error::LoadError;
 use crate::routing::MOST_GROUPS;
@@ -38,7 +38,7 @@ pub(super) fn ffns(
         Some(_) if is_mixture.iter().all(|&is| is) => None,
         _ => Some(keys.each("feed_forward_length", MAX_WIDTH)?),
     };
-    let routing = routing(keys, family, n_experts)?;
+    let routing = routing(file, keys, family, n_experts)?;
     let shared_width = shared_width(file, keys)?;
     let layer = |i: usize| {
         let activation = activations[i];
@@ -64,8 +64,11 @@ fn mixtures(keys: &Keys<'_>) -> Result<Vec<bool>, LoadError> {
 }
 
 /// Routing in all mixtures.
-fn routing(keys: &Keys<'_>, family: &Family, n_experts: usize) -> Result<Routing, LoadError> {
+fn routing(file: &Gguf, keys: &Keys<'_>, family: &Family, n_experts: usize) -> Result<Routing, LoadError> {
+    let is_sigmoid = !family.sigmoid_at.is_empty()
+        && family.sigmoid_at.contains(&(keys.n_layers, vocab_size(file, keys)?));
     let gating = match keys.opt_u32("expert_gating_func")? {
+        None | Some(0) if is_sigmoid => Gating::Sigmoid,
         None | Some(0) => family.gating,
         Some(1) => Gating::Softmax,
         Some(2) => Gating::Sigmoid,

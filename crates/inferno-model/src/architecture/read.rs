@@ -74,7 +74,7 @@ impl Architecture {
     }
 }
 
-fn vocab_size(file: &Gguf, keys: &Keys<'_>) -> Result<usize, LoadError> {
+pub(super) fn vocab_size(file: &Gguf, keys: &Keys<'_>) -> Result<usize, LoadError> {
     const TOKENS: &str = "tokenizer.ggml.tokens";
     match file.metadata().opt_strings(TOKENS)? {
         Some(tokens) if (1..=MAX_VOCAB).contains(&tokens.len()) => Ok(tokens.len()),
