@@ -49,7 +49,7 @@ pub fn skip(what: &str, why: &str) {
     let _ = std::io::stderr().write_all(format!("SKIPPED: {test}: {why}\n").as_bytes());
 }
 
-/// What an oracle says of a model: `testdata/goldens/NAME.json`.
+/// An oracle's logits and tokens of a model: `testdata/goldens/NAME.json`.
 #[derive(Debug)]
 pub struct Golden {
     /// Tokens.
@@ -65,19 +65,48 @@ pub struct Golden {
 /// # Panics
 /// It is not there, or is none.
 pub fn golden(name: &str) -> Golden {
-    let text = std::fs::read(testdata(&format!("goldens/{name}.json"))).expect("the golden is there");
-    let json: serde_json::Value = serde_json::from_slice(&text).expect("a golden is JSON");
-    let list = |value: &serde_json::Value| value.as_array().expect("a list").clone();
-    let tokens = |name: &str| {
-        list(&json[name]).iter().map(|t| t.as_u64().expect("a token") as u32).collect::<Vec<_>>()
-    };
-    let numbers = |value| list(value).iter().map(|x| x.as_f64().expect("a number") as f32).collect();
-    let logits = json["logits"].as_object().expect("logits by position").iter();
-    Golden {
-        prompt: tokens("prompt"),
-        logits: logits.map(|(p, x)| (p.parse().expect("a position"), numbers(x))).collect(),
-        greedy: tokens("greedy"),
+    Golden::read(&testdata(&format!("goldens/{name}.json"))).expect("logits by position")
+}
+
+impl Golden {
+    /// The golden in a file; `None` if it has no logits, as those of embedding models.
+    ///
+    /// # Panics
+    /// It is not there, or is none.
+    pub fn read(path: &Path) -> Option<Golden> {
+        let text = std::fs::read(path).expect("the golden is there");
+        let json: serde_json::Value = serde_json::from_slice(&text).expect("a golden is JSON");
+        let list = |value: &serde_json::Value| value.as_array().expect("a list").clone();
+        let tokens = |name: &str| {
+            list(&json[name]).iter().map(|t| t.as_u64().expect("a token") as u32).collect::<Vec<_>>()
+        };
+        let numbers = |value| list(value).iter().map(|x| x.as_f64().expect("a number") as f32).collect();
+        let logits = json["logits"].as_object()?.iter();
+        Some(Golden {
+            prompt: tokens("prompt"),
+            logits: logits.map(|(p, x)| (p.parse().expect("a position"), numbers(x))).collect(),
+            greedy: tokens("greedy"),
+        })
     }
+}
+
+/// Models of the data directory with oracles beside them: (name, GGUF file, golden), by name. Skipped aloud and empty where
+/// there is no data.
+pub fn data_goldens() -> Vec<(String, PathBuf, Golden)> {
+    let Some(folder) = data("goldens") else { return Vec::new() };
+    let mut all = Vec::new();
+    for entry in folder.read_dir().expect("a folder") {
+        let json = entry.expect("an entry").path();
+        let file = json.with_extension("gguf");
+        if json.extension().is_none_or(|extension| extension != "json") || !file.exists() {
+            continue;
+        }
+        let name = json.file_stem().and_then(|stem| stem.to_str()).expect("a name").to_owned();
+        all.extend(Golden::read(&json).map(|golden| (name, file, golden)));
+    }
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(!all.is_empty(), "`{}` has no goldens", folder.display());
+    all
 }
 
 /// Random numbers from a seed, the same everywhere: SplitMix64 (Steele, Lea, Flood 2014).

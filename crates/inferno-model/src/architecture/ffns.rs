@@ -13,6 +13,9 @@ use crate::routing::MOST_GROUPS;
 /// Above any published model: a hostile number must not size an allocation.
 const MAX_EXPERTS: usize = 4096;
 
+/// The gating function that is a softmax over the selected experts: a softmax over all of them, renormalized.
+const SOFTMAX_OF_SELECTED: u32 = 3;
+
 /// The feed-forward network of every layer.
 pub(super) fn ffns(
     file: &Gguf,
@@ -67,14 +70,16 @@ fn mixtures(keys: &Keys<'_>) -> Result<Vec<bool>, LoadError> {
 fn routing(file: &Gguf, keys: &Keys<'_>, family: &Family, n_experts: usize) -> Result<Routing, LoadError> {
     let is_sigmoid = !family.sigmoid_at.is_empty()
         && family.sigmoid_at.contains(&(keys.n_layers, vocab_size(file, keys)?));
-    let gating = match keys.opt_u32("expert_gating_func")? {
+    let function = keys.opt_u32("expert_gating_func")?;
+    let gating = match function {
         None | Some(0) if is_sigmoid => Gating::Sigmoid,
         None | Some(0) => family.gating,
-        Some(1) => Gating::Softmax,
+        Some(1 | SOFTMAX_OF_SELECTED) => Gating::Softmax,
         Some(2) => Gating::Sigmoid,
         Some(4) => Gating::SqrtSoftplus,
         Some(other) => {
-            const EXPECTED: &str = "1 (softmax), 2 (sigmoid) or 4 (square root of softplus)";
+            const EXPECTED: &str =
+                "1 (softmax), 2 (sigmoid), 3 (softmax of the selected) or 4 (square root of softplus)";
             return Err(keys.unfit("expert_gating_func", other as usize, EXPECTED));
         }
     };
@@ -87,7 +92,7 @@ fn routing(file: &Gguf, keys: &Keys<'_>, family: &Family, n_experts: usize) -> R
         n_used,
         gating,
         groups: groups(keys, gating, n_experts, n_used)?,
-        renormalize,
+        renormalize: renormalize || function == Some(SOFTMAX_OF_SELECTED),
         scale: keys.positive("expert_weights_scale")?.unwrap_or(1.0),
     })
 }

@@ -361,8 +361,8 @@ fn unknown_scaling_and_routing_are_refused() {
     );
     refused(
         "mixtral",
-        |p| p.metadata.set("llama.expert_gating_func", Value::U32(3)),
-        "metadata key `llama.expert_gating_func` is 3, expected 1 (softmax), 2 (sigmoid) or 4 (square root of softplus)",
+        |p| p.metadata.set("llama.expert_gating_func", Value::U32(5)),
+        "metadata key `llama.expert_gating_func` is 5, expected 1 (softmax), 2 (sigmoid), 3 (softmax of the selected) or 4 (square root of softplus)",
     );
     let experts = |p: &mut Parts| {
         p.metadata.set("qwen2.expert_count", Value::U32(4));

@@ -6,6 +6,7 @@ mod conformance;
 mod damage;
 mod goldens;
 mod latent;
+mod mixtures;
 mod run;
 mod stages;
 mod wants;

@@ -83,6 +83,9 @@ fn hyperparameters(arch: &Architecture) -> Map<String, Json> {
     let attentions = || arch.layers.iter().filter_map(LayerShape::attention);
     put("architecture", arch.family.into());
     put("n_layers", arch.layers.len().into());
+    if arch.n_draft_layers > 0 {
+        put("n_draft_layers", arch.n_draft_layers.into());
+    }
     put("dim", arch.dim.into());
     put("n_heads", each(arch, |l| l.mixer.map_or(0, |m| m.n_heads())));
     put("n_kv_heads", each(arch, |l| l.mixer.map_or(0, |m| m.n_kv_heads())));
@@ -91,6 +94,14 @@ fn hyperparameters(arch: &Architecture) -> Map<String, Json> {
     if let Some(mixture) = arch.layers.iter().find_map(mixture) {
         put("n_experts", mixture.n_experts.into());
         put("n_experts_used", mixture.routing.n_used.into());
+        put("expert_gating", format!("{:?}", mixture.routing.gating).into());
+        if let Some(groups) = mixture.routing.groups {
+            put("n_expert_groups", groups.n.into());
+            put("n_expert_groups_used", groups.n_used.into());
+        }
+        if let Some(shared) = mixture.shared {
+            put("shared_ffn_dim", shared.ffn_dim.into());
+        }
     }
     put("vocab_size", arch.vocab_size.into());
     put("context_len", arch.context_len.into());

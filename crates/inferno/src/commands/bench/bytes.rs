@@ -22,7 +22,11 @@ fn kv_bytes(arch: &Architecture, kv_type: KvType, position: usize) -> usize {
 
 fn weight_bytes(file: &Gguf, arch: &Architecture, n_rows: usize) -> f64 {
     let tied = file.tensor("output.weight").is_none();
-    let bytes = file.tensors().iter().map(|t| {
+    // Layers that draft are not run.
+    let drafts = arch.layers.len()..arch.layers.len() + arch.n_draft_layers;
+    let layer = |name: &str| name.strip_prefix("blk.")?.split('.').next()?.parse::<usize>().ok();
+    let runs = |name: &str| layer(name).is_none_or(|i| !drafts.contains(&i));
+    let bytes = file.tensors().iter().filter(|t| runs(&t.name)).map(|t| {
         let all = t.n_bytes as f64;
         match t.name.as_str() {
             "token_embd.weight" if !tied => all * n_rows as f64 / arch.vocab_size as f64,

@@ -30,13 +30,16 @@ pub(super) fn cut_layers(arch: &Architecture, n: usize, shares: &[f64]) -> Vec<u
     here.collect()
 }
 
-/// Bytes of tensors that stay on the processor: tables whose rows are looked up there, and experts in the first `n_layers`
+/// Bytes of tensors that stay on the processor: tables whose rows are looked up there, and feed-forward networks in the first `n_layers`
 /// layers.
 pub(super) fn on_processor(file: &Gguf, n_layers: usize) -> u64 {
-    let layer = |name: &str| name.strip_prefix("blk.")?.split('.').next()?.parse::<usize>().ok();
+    let in_layer = |name: &str| {
+        let (i, name) = name.strip_prefix("blk.")?.split_once('.')?;
+        Some((i.parse::<usize>().ok()?, name.starts_with("ffn_")))
+    };
     let stays = |name: &str| {
         name == "per_layer_token_embd.weight"
-            || name.contains("_exps.") && layer(name).is_some_and(|i| i < n_layers)
+            || in_layer(name).is_some_and(|(i, is_ffn)| is_ffn && i < n_layers)
     };
     file.tensors().iter().filter(|t| stays(&t.name)).map(|t| t.n_bytes).sum()
 }
