@@ -28,7 +28,7 @@ use attention::{attention, rows_attend_alone_as_together};
 use choices::{chains_choose_what_steps_do, choices};
 use compounds::compounds;
 use experts::experts;
-pub use goldens::{GOLDEN_TOLERANCE, Sequence, check_golden};
+pub use goldens::{GOLDEN_TOLERANCE, Oracle, Sequence, check_golden, compare_golden};
 pub use latent::latent_layers;
 pub use mixtures::mixtures;
 use mixtures::mixtures_are_right;

@@ -12,10 +12,15 @@ pub enum LoadError {
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// A family that is not in the table.
-    #[error("architecture `{found}` is not supported, expected one of: {known}")]
+    #[error(
+        "architecture `{found}` is not supported{}, expected one of: {known}",
+        missing.map(|part| format!(": {part}")).unwrap_or_default()
+    )]
     Family {
         /// `general.architecture`.
         found: String,
+        /// The part that this version lacks, for families that are known by name.
+        missing: Option<&'static str>,
         /// The names in the table.
         known: String,
     },

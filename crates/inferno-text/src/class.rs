@@ -26,6 +26,12 @@ pub(crate) const NEWLINE: u16 = 64;
 pub(crate) const UPPER: u16 = 128;
 /// `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`: may stand where a small letter does
 pub(crate) const LOWER: u16 = 256;
+/// `\p{Han}`
+pub(crate) const HAN: u16 = 512;
+/// `\p{Nd}`
+pub(crate) const DIGIT: u16 = 1024;
+/// `\p{Pc}`
+pub(crate) const CONNECTOR: u16 = 2048;
 
 /// The bits of a character.
 #[inline]
@@ -68,11 +74,12 @@ const fn ascii() -> [u16; 128] {
         table[i] = match i as u8 {
             b'\n' | b'\r' => SPACE | NEWLINE,
             b'\t' | 0x0b | 0x0c | b' ' => SPACE,
-            b'0'..=b'9' => NUMBER,
+            b'0'..=b'9' => NUMBER | DIGIT,
+            b'_' => PUNCTUATION | CONNECTOR,
             b'A'..=b'Z' => LETTER | UPPER,
             b'a'..=b'z' => LETTER | LOWER,
             b'$' | b'+' | b'<' | b'=' | b'>' | b'^' | b'`' | b'|' | b'~' => SYMBOL,
-            b'!'..=b'/' | b':'..=b'@' | b'['..=b'_' | b'{' | b'}' => PUNCTUATION,
+            b'!'..=b'/' | b':'..=b'@' | b'['..=b']' | b'{' | b'}' => PUNCTUATION,
             _ => 0,
         };
         i += 1;
@@ -94,15 +101,18 @@ fn page(index: usize) -> &'static [u16; 256] {
 
 fn compute(c: char) -> u16 {
     let space = if c.is_whitespace() { SPACE } else { 0 };
+    let han = if is_han(c) { HAN } else { 0 };
     space
+        | han
         | match c.general_category() {
             G::UppercaseLetter | G::TitlecaseLetter => LETTER | UPPER,
             G::LowercaseLetter => LETTER | LOWER,
             G::ModifierLetter | G::OtherLetter => LETTER | UPPER | LOWER,
             G::NonspacingMark | G::SpacingMark | G::EnclosingMark => MARK | UPPER | LOWER,
-            G::DecimalNumber | G::LetterNumber | G::OtherNumber => NUMBER,
-            G::ConnectorPunctuation
-            | G::DashPunctuation
+            G::DecimalNumber => NUMBER | DIGIT,
+            G::LetterNumber | G::OtherNumber => NUMBER,
+            G::ConnectorPunctuation => PUNCTUATION | CONNECTOR,
+            G::DashPunctuation
             | G::OpenPunctuation
             | G::ClosePunctuation
             | G::InitialPunctuation
@@ -111,6 +121,15 @@ fn compute(c: char) -> u16 {
             G::MathSymbol | G::CurrencySymbol | G::ModifierSymbol | G::OtherSymbol => SYMBOL,
             _ => 0,
         }
+}
+
+/// The script property Han (Unicode 17, `Scripts.txt`), planes that are set aside for ideographs as a whole.
+fn is_han(c: char) -> bool {
+    matches!(c,
+        '\u{2e80}'..='\u{2e99}' | '\u{2e9b}'..='\u{2ef3}' | '\u{2f00}'..='\u{2fd5}' | '\u{3005}' | '\u{3007}'
+        | '\u{3021}'..='\u{3029}' | '\u{3038}'..='\u{303b}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}'
+        | '\u{f900}'..='\u{fa6d}' | '\u{fa70}'..='\u{fad9}' | '\u{16fe2}' | '\u{16fe3}' | '\u{16ff0}' | '\u{16ff1}'
+        | '\u{20000}'..='\u{3ffff}')
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ pub enum TokenizerError {
     Metadata(#[from] MetadataError),
     /// `tokenizer.ggml.model` names a kind of tokenizer that is not implemented.
     #[error(
-        "metadata key `tokenizer.ggml.model` is `{found}`, expected `gpt2` (byte-level BPE) or `llama` (SentencePiece BPE)"
+        "metadata key `tokenizer.ggml.model` is `{found}`{}, expected `gpt2` (byte-level BPE), `llama` (SentencePiece BPE) \
+         or `gemma4` (BPE of characters)",
+        known_model(found)
     )]
     UnsupportedModel {
         /// The name in the file, shortened and made printable.
@@ -106,6 +108,18 @@ pub enum TokenizerError {
         /// How many tokens there are.
         vocab_size: usize,
     },
+}
+
+/// A word on the tokenizers that are known and not implemented.
+fn known_model(name: &str) -> &'static str {
+    match name {
+        "bert" => " (WordPiece, of encoders)",
+        "t5" => " (Unigram, of encoders)",
+        "rwkv" => " (RWKV)",
+        "plamo2" => " (PLaMo 2)",
+        "none" | "no_vocab" => " (no vocabulary)",
+        _ => "",
+    }
 }
 
 /// A name out of the file, safe to print: short, and without control characters.

@@ -9,12 +9,19 @@
 //! the expression wins. Contractions are matched in ASCII only, as llama.cpp does: `'ſ` is none.
 
 mod cased;
+mod chameleon;
+mod exaone;
 mod gpt2;
 mod stages;
+mod threes;
 mod words;
 
+use inferno_format::Metadata;
 use stages::Stage;
 use words::Words;
+
+use crate::error::{TokenizerError, printable};
+use crate::vocab::Spelling;
 
 /// How a text is cut into words.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +32,8 @@ pub(crate) enum Splitter {
     Words(Words),
     /// Expressions that tell upper from lower case (GPT-4o, Tekken).
     Cased(cased::Cased),
+    /// EXAONE MoE's expression.
+    Phrases,
     /// Several expressions, each applied to the pieces left by the one before.
     Stages(&'static [Stage]),
 }
@@ -37,6 +46,7 @@ impl Splitter {
             Splitter::Gpt2 => one_by_one(text, |pos| gpt2::word_end(text, pos), emit),
             Splitter::Words(rules) => one_by_one(text, |pos| rules.word_end(text, pos), emit),
             Splitter::Cased(rules) => one_by_one(text, |pos| rules.word_end(text, pos), emit),
+            Splitter::Phrases => one_by_one(text, |pos| exaone::word_end(text, pos), emit),
             Splitter::Stages(all) => stages::split(all, text, emit),
         }
     }
@@ -58,26 +68,55 @@ fn one_by_one<'t>(text: &'t str, word_end: impl Fn(usize) -> usize, emit: &mut i
 pub(crate) struct Pre {
     pub(crate) names: &'static [&'static str],
     pub(crate) splitter: Splitter,
+    /// Spelling of tokens and merges, and with it whether words start as bytes or as characters.
+    pub(crate) spelling: Spelling,
     /// A word that is a token as a whole is that token, whatever the merges say.
     pub(crate) ignore_merges: bool,
+    /// The same for a run of line ends.
+    pub(crate) whole_newlines: bool,
     /// Whether a BOS token is added where the file does not say.
     pub(crate) add_bos: bool,
+    /// Files of this kind say wrongly that no BOS token is added.
+    pub(crate) always_bos: bool,
 }
 
+/// The row of a file with tokenizer model `model`.
+pub(crate) fn of_file(m: &Metadata, model: &str) -> Result<&'static Pre, TokenizerError> {
+    let name = match model {
+        GEMMA4 => GEMMA4,
+        _ => m.opt_str("tokenizer.ggml.pre")?.unwrap_or("default"),
+    };
+    pre(name)
+        .ok_or_else(|| TokenizerError::UnknownPreTokenizer { found: printable(name), known: known_names() })
+}
+
+/// The name of a tokenizer model that has one pre-tokenizer.
+pub(crate) const GEMMA4: &str = "gemma4";
+
 /// The row for `name`, if it is known.
-pub(crate) fn pre(name: &str) -> Option<&'static Pre> {
+fn pre(name: &str) -> Option<&'static Pre> {
     TABLE.iter().find(|row| row.names.contains(&name))
 }
 
 /// Every known name, separated by commas.
-pub(crate) fn known_names() -> String {
+fn known_names() -> String {
     let mut names: Vec<&str> = TABLE.iter().flat_map(|row| row.names).copied().collect();
     names.sort_unstable();
     names.join(", ")
 }
 
+const PLAIN: Pre = Pre {
+    names: &[],
+    splitter: Splitter::Gpt2,
+    spelling: Spelling::Bytes,
+    ignore_merges: false,
+    whole_newlines: false,
+    add_bos: false,
+    always_bos: false,
+};
+
 const fn row(names: &'static [&'static str], splitter: Splitter) -> Pre {
-    Pre { names, splitter, ignore_merges: false, add_bos: false }
+    Pre { names, splitter, ..PLAIN }
 }
 
 static TABLE: &[Pre] = &[
@@ -125,8 +164,9 @@ static TABLE: &[Pre] = &[
         splitter: Splitter::Words(words::LLAMA3),
         ignore_merges: true,
         add_bos: true,
+        ..PLAIN
     },
-    row(&["dbrx", "smaug-bpe", "chatglm-bpe", "glm4"], Splitter::Words(words::LLAMA3)),
+    row(&["dbrx", "smaug-bpe", "chatglm-bpe", "glm4", "glm5"], Splitter::Words(words::LLAMA3)),
     row(
         &[
             "qwen2",
@@ -153,8 +193,53 @@ static TABLE: &[Pre] = &[
     row(&["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"], Splitter::Stages(stages::DEEPSEEK_V3)),
     row(&["bloom", "poro-chat", "gpt3-finnish"], Splitter::Stages(stages::BLOOM)),
     row(&["viking"], Splitter::Stages(stages::VIKING)),
-    Pre { names: &["tekken"], splitter: Splitter::Cased(cased::TEKKEN), ignore_merges: true, add_bos: true },
+    Pre {
+        names: &["tekken"],
+        splitter: Splitter::Cased(cased::TEKKEN),
+        ignore_merges: true,
+        add_bos: true,
+        ..PLAIN
+    },
     row(&["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], Splitter::Cased(cased::GPT4O)),
+    Pre {
+        names: &["granite-embed-multi-97m"],
+        splitter: Splitter::Cased(cased::GPT4O),
+        ignore_merges: true,
+        ..PLAIN
+    },
+    row(&["tiny_aya", "cohere2moe"], Splitter::Stages(stages::TINY_AYA)),
+    row(&["kimi-k2"], Splitter::Cased(cased::KIMI)),
+    Pre { names: &["youtu"], splitter: Splitter::Stages(stages::YOUTU), ignore_merges: true, ..PLAIN },
+    row(&["ufakzeka"], Splitter::Words(words::UFAKZEKA)),
+    row(&["laguna"], Splitter::Stages(stages::LAGUNA)),
+    Pre { names: &["minicpm5"], splitter: Splitter::Stages(stages::MINICPM5), ignore_merges: true, ..PLAIN },
+    row(&["jais-2"], Splitter::Stages(stages::JAIS2)),
+    row(&["exaone-moe"], Splitter::Phrases),
+    row(&["afmoe"], Splitter::Stages(stages::AFMOE)),
+    row(&["spark2_5"], Splitter::Stages(stages::SPARK)),
+    row(&["superbpe"], Splitter::Stages(stages::SUPERBPE)),
+    Pre { names: &["chameleon"], splitter: Splitter::Stages(chameleon::CHAMELEON), add_bos: true, ..PLAIN },
+    Pre {
+        names: &[GEMMA4, "granite-embed-multi-311m"],
+        splitter: Splitter::Stages(stages::LINES),
+        spelling: Spelling::Spaces,
+        whole_newlines: true,
+        add_bos: true,
+        always_bos: true,
+        ..PLAIN
+    },
+    Pre {
+        names: &["sarvam-moe"],
+        splitter: Splitter::Stages(stages::LINES),
+        spelling: Spelling::Spaces,
+        ..PLAIN
+    },
+    Pre {
+        names: &["whitespace"],
+        splitter: Splitter::Stages(stages::WHITESPACE),
+        spelling: Spelling::Plain,
+        ..PLAIN
+    },
 ];
 
 /// The length of a contraction at the start of `rest` (`'s 't 'm 'd 're 've 'll`), or 0.

@@ -6,6 +6,7 @@ use crate::bounds::{Bounds, Meter, Reach, Stopped, reserve};
 use crate::bpe::Bpe;
 use crate::error::{TokenizerError, printable};
 use crate::special::{Part, Special, SpecialTokens};
+use crate::split::{self, GEMMA4};
 use crate::spm::Spm;
 use crate::vocab::{Spelling, TokenKind, Vocab};
 
@@ -31,15 +32,18 @@ impl Tokenizer {
     /// Reads the `tokenizer.ggml` keys of a file.
     pub fn from_metadata(m: &Metadata) -> Result<Tokenizer, TokenizerError> {
         let name = m.str("tokenizer.ggml.model")?;
+        let mut always_bos = false;
         let (vocab, model, default_add_bos) = match name {
-            "gpt2" => {
-                let mut vocab = Vocab::from_metadata(m, Spelling::Bytes)?;
-                let bpe = Bpe::from_metadata(m, &mut vocab)?;
-                let add_bos = bpe.adds_bos();
-                (vocab, Model::Bpe(Box::new(bpe)), add_bos)
+            "gpt2" | GEMMA4 => {
+                let pre = split::of_file(m, name)?;
+                let mut vocab = Vocab::from_metadata(m, pre.spelling)?;
+                let bpe = Bpe::from_metadata(m, pre, &mut vocab)?;
+                always_bos = pre.always_bos;
+                (vocab, Model::Bpe(Box::new(bpe)), pre.add_bos)
             }
             "llama" => {
                 let mut vocab = Vocab::from_metadata(m, Spelling::Spaces)?;
+                vocab.default_to_sentencepiece();
                 let spm = Spm::from_metadata(m, &mut vocab)?;
                 (vocab, Model::Spm(Box::new(spm)), true)
             }
@@ -50,10 +54,10 @@ impl Tokenizer {
         Ok(Tokenizer {
             special,
             reach,
-            add_bos: m.opt_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(default_add_bos)
+            add_bos: (m.opt_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(default_add_bos) || always_bos)
                 && vocab.bos.is_some(),
             add_eos: m.opt_bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false) && vocab.eos.is_some(),
-            pre_is_missing: matches!(model, Model::Bpe(_)) && m.get("tokenizer.ggml.pre").is_none(),
+            pre_is_missing: name == "gpt2" && m.get("tokenizer.ggml.pre").is_none(),
             vocab,
             model,
         })

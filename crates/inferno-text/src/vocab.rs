@@ -34,7 +34,28 @@ pub(crate) enum Spelling {
     Bytes,
     /// SentencePiece's: UTF-8 with U+2581 for a space.
     Spaces,
+    /// UTF-8 as it is.
+    Plain,
 }
+
+impl Spelling {
+    /// The bytes that `text` stands for, put into `out` where they are others; `None` if text cannot lead to it.
+    pub(crate) fn bytes_of<'a>(self, text: &'a [u8], out: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+        match self {
+            Spelling::Bytes => bytes_of(text, out),
+            Spelling::Spaces if text.contains(&b' ') => None,
+            Spelling::Spaces => {
+                out.clear();
+                out.extend_from_slice(std::str::from_utf8(text).ok()?.replace(MARKED_SPACE, " ").as_bytes());
+                Some(out)
+            }
+            Spelling::Plain => Some(text),
+        }
+    }
+}
+
+/// A space as [`Spelling::Spaces`] has it.
+pub(crate) const MARKED_SPACE: char = '\u{2581}';
 
 /// The tokens and what each stands for.
 #[derive(Debug)]
@@ -58,7 +79,7 @@ impl Vocab {
         let mut texts = token_texts(m)?;
         let kinds = token_kinds(m, texts.len())?;
         let pieces = token_pieces(&texts, &kinds, spelling)?;
-        let mut vocab = Vocab {
+        let vocab = Vocab {
             bos: special_id(m, "tokenizer.ggml.bos_token_id", texts.len())?,
             eos: special_id(m, "tokenizer.ggml.eos_token_id", texts.len())?,
             eot: special_id(m, "tokenizer.ggml.eot_token_id", texts.len())?,
@@ -69,14 +90,15 @@ impl Vocab {
             kinds,
             ends: Vec::new(),
         };
-        if spelling == Spelling::Spaces {
-            // SentencePiece's own ids, where the file leaves them out.
-            let default = |id: u32| ((id as usize) < vocab.kinds.len()).then_some(id);
-            vocab.unknown = vocab.unknown.or(default(0));
-            vocab.bos = vocab.bos.or(default(1));
-            vocab.eos = vocab.eos.or(default(2));
-        }
         Ok(vocab)
+    }
+
+    /// Takes SentencePiece's own ids, where the file leaves them out.
+    pub(crate) fn default_to_sentencepiece(&mut self) {
+        let default = |id: u32| ((id as usize) < self.kinds.len()).then_some(id);
+        self.unknown = self.unknown.or(default(0));
+        self.bos = self.bos.or(default(1));
+        self.eos = self.eos.or(default(2));
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -179,10 +201,12 @@ fn token_pieces(texts: &Texts, kinds: &[TokenKind], spelling: Spelling) -> Resul
             }
             (TokenKind::Normal | TokenKind::Unused, Spelling::Spaces) => {
                 pieces.push(
-                    std::str::from_utf8(text).expect("it was a str").replace('\u{2581}', " ").as_bytes(),
+                    std::str::from_utf8(text).expect("it was a str").replace(MARKED_SPACE, " ").as_bytes(),
                 );
             }
-            (TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown, _) => pieces.push(text),
+            (TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown, _) | (_, Spelling::Plain) => {
+                pieces.push(text)
+            }
         }
     }
     Ok(pieces)

@@ -15,7 +15,7 @@ use xtask::testing::{Random, testdata};
 
 /// How a sequence is run.
 #[derive(Debug, Clone, Copy)]
-struct Way {
+pub(crate) struct Way {
     /// Rows a step.
     chunk: usize,
     /// Other sequences in every step, with tokens of their own.
@@ -24,7 +24,7 @@ struct Way {
     stride: usize,
 }
 
-const PLAIN: Way = Way { chunk: usize::MAX, n_mates: 0, stride: 1 };
+pub(crate) const PLAIN: Way = Way { chunk: usize::MAX, n_mates: 0, stride: 1 };
 
 fn tokens(seed: u64, n: usize, vocab_size: usize) -> Vec<u32> {
     let mut random = Random(seed);
@@ -32,7 +32,7 @@ fn tokens(seed: u64, n: usize, vocab_size: usize) -> Vec<u32> {
 }
 
 /// The bits of the logits of every position from `first` on.
-fn logits<B: Backend + Send>(
+pub(crate) fn logits<B: Backend + Send>(
     file: &Gguf,
     backend: B,
     kv_type: KvType,
@@ -96,7 +96,7 @@ where
     out
 }
 
-fn cpu(isa: Isa, n_threads: usize) -> Cpu {
+pub(crate) fn cpu(isa: Isa, n_threads: usize) -> Cpu {
     Cpu::new(isa, NonZeroUsize::new(n_threads).unwrap()).unwrap()
 }
 

@@ -1,10 +1,13 @@
 //! The table of families.
 
+mod refused;
+
 use super::NormNames;
 use crate::backend::QkNorm;
 use crate::ffn::Activation;
 use crate::rope::Pairing;
 use crate::routing::Gating;
+pub(super) use refused::missing_part;
 
 /// What a file does not say about its family.
 pub(super) struct Family {

@@ -2,7 +2,7 @@
 
 use inferno_format::{Gguf, MetadataError};
 
-use super::families::FAMILIES;
+use super::families::{FAMILIES, missing_part};
 use super::ffns::{ffns, per_layer};
 use super::keys::Keys;
 use super::mixers::Mixers;
@@ -22,6 +22,7 @@ impl Architecture {
         let name = file.metadata().str("general.architecture")?;
         let family = FAMILIES.iter().find(|f| f.name == name).ok_or_else(|| LoadError::Family {
             found: name.escape_debug().take(64).collect(),
+            missing: missing_part(name),
             known: FAMILIES.iter().map(|f| f.name).collect::<Vec<_>>().join(", "),
         })?;
         let mut keys =

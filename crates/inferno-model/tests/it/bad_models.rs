@@ -333,10 +333,32 @@ fn required_keys_must_be_there_and_of_their_type() {
 
 #[test]
 fn an_unknown_family_is_refused_with_the_known_ones() {
-    let mut parts = Parts::of("llama");
-    parts.metadata.set("general.architecture", Value::String("mamba".into()));
-    let error = parts.error();
-    assert!(error.starts_with("architecture `mamba` is not supported, expected one of: llama, "), "{error}");
+    for (name, message) in [
+        ("lama", "architecture `lama` is not supported, expected one of: llama, qwen2, "),
+        (
+            "qwen35",
+            "architecture `qwen35` is not supported: recurrent layers (delta-net, Mamba, RWKV or short convolutions) are \
+             not implemented, expected one of: llama, qwen2, ",
+        ),
+        (
+            "bert",
+            "architecture `bert` is not supported: an encoder computes embeddings and cannot generate text, expected one \
+             of: llama, ",
+        ),
+        (
+            "command-r",
+            "architecture `command-r` is not supported: LayerNorm is not implemented, only RMS norm, expected one of: ",
+        ),
+        (
+            "clip",
+            "architecture `clip` is not supported: a projector of images or sound (mmproj) is the companion ",
+        ),
+    ] {
+        let mut parts = Parts::of("llama");
+        parts.metadata.set("general.architecture", Value::String(name.into()));
+        let error = parts.error();
+        assert!(error.starts_with(message), "{error}");
+    }
 }
 
 #[test]

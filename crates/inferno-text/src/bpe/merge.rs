@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 
 use super::Bpe;
 use crate::bounds::{Meter, reserve};
+use crate::vocab::Vocab;
 
 /// Words up to this length are merged by scanning for the lowest rank, which beats a heap by its simplicity.
 const SHORT: usize = 48;
@@ -34,13 +35,14 @@ pub(super) struct Merger {
 
 impl Merger {
     /// The symbols that `word` merges to; none if `meter` stops it.
-    pub(super) fn merge(&mut self, bpe: &Bpe, word: &[u8], meter: &mut Meter<'_>) -> &[u32] {
+    pub(super) fn merge(&mut self, bpe: &Bpe, vocab: &Vocab, word: &[u8], meter: &mut Meter<'_>) -> &[u32] {
         if self.symbols.capacity() > KEPT {
             *self = Merger::default();
         }
         self.symbols.clear();
         if word.len() <= KEPT || self.has_room(word.len(), meter) {
-            self.merge_all(bpe, word, meter);
+            bpe.start(vocab, word, &mut self.symbols);
+            self.merge_all(bpe, meter);
         }
         &self.symbols
     }
@@ -55,8 +57,7 @@ impl Merger {
         has_heap && vectors.into_iter().all(|vector| reserve(vector, n, meter))
     }
 
-    fn merge_all(&mut self, bpe: &Bpe, word: &[u8], meter: &mut Meter<'_>) {
-        self.symbols.extend(word.iter().map(|&b| bpe.bytes[usize::from(b)]));
+    fn merge_all(&mut self, bpe: &Bpe, meter: &mut Meter<'_>) {
         self.ranks.clear();
         self.merged.clear();
         for i in 0..self.symbols.len() {
@@ -65,7 +66,7 @@ impl Merger {
             self.merged.push(merged);
         }
         // Places in a long word are counted in u32. A word of 4 GiB is not to be had from a request.
-        if word.len() <= SHORT || word.len() >= NONE as usize {
+        if self.symbols.len() <= SHORT || self.symbols.len() >= NONE as usize {
             self.merge_short(bpe)
         } else {
             self.merge_long(bpe, meter)

@@ -12,16 +12,23 @@ pub(crate) struct Words {
     letters: u16,
     /// Line ends belong to the punctuation before them.
     newlines_join: bool,
+    /// A contraction is a word of its own.
+    contractions: bool,
 }
 
 /// Up to three digits.
-pub(super) const LLAMA3: Words = Words { digits: 3, letters: LETTER, newlines_join: true };
+pub(super) const LLAMA3: Words =
+    Words { digits: 3, letters: LETTER, newlines_join: true, contractions: true };
 /// Digits one by one.
 pub(super) const QWEN2: Words = Words { digits: 1, ..LLAMA3 };
 /// Combining marks are letters.
 pub(super) const QWEN35: Words = Words { letters: LETTER | MARK, ..QWEN2 };
 /// Punctuation leaves line ends alone.
 pub(super) const SEED_CODER: Words = Words { newlines_join: false, ..QWEN2 };
+/// All digits together.
+pub(super) const MINICPM5: Words = Words { digits: usize::MAX, ..LLAMA3 };
+/// Turkish puts suffixes behind an apostrophe.
+pub(super) const UFAKZEKA: Words = Words { contractions: false, ..QWEN2 };
 
 impl Words {
     /// Where the word at `pos` ends.
@@ -35,7 +42,7 @@ impl Words {
         if class & NUMBER != 0 {
             return digits_end(text, pos + len, self.digits - 1);
         }
-        if bytes[pos] == b'\'' {
+        if self.contractions && bytes[pos] == b'\'' {
             let len = super::contraction(&bytes[pos..], |b| b.to_ascii_lowercase());
             if len > 0 {
                 return pos + len;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use inferno_format::{Array, Value};
 use inferno_text::{ControlTokens, Detokenizer, Special, TokenKind, TokenizerError};
 
-use crate::vocab::{CONTROL, UNKNOWN, USER_DEFINED, bpe, spm, tokenizer};
+use crate::vocab::{BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, bpe, spm, tokenizer};
 
 #[test]
 fn merges_go_by_rank_and_then_from_the_left() {
@@ -193,4 +193,44 @@ fn a_continuation_has_no_space_in_front() {
     assert_eq!(t.encode("a", Special::AsText), [id("\u{2581}a")]);
     assert_eq!(t.encode_continuation("a", Special::AsText), [id("a")]);
     assert_eq!(t.encode_continuation(" a", Special::AsText), [id("\u{2581}a")]);
+}
+
+/// Characters and marked spaces, `<0xHH>` for all bytes, then what `merges` make.
+fn characters(merges: &[&str], others: &[&str]) -> inferno_format::Metadata {
+    let bytes: Vec<String> = (0..=255u8).map(|b| format!("<0x{b:02X}>")).collect();
+    let made: Vec<String> = merges.iter().map(|m| m.replacen(' ', "", 1)).collect();
+    let tokens: Vec<&str> =
+        bytes.iter().chain(&made).map(String::as_str).chain(others.iter().copied()).collect();
+    let kinds = (0..tokens.len()).map(|id| if id < 256 { BYTE } else { NORMAL }).collect();
+    let mut m = inferno_format::Metadata::default();
+    m.set("tokenizer.ggml.model", Value::String("gemma4".into()));
+    m.set("tokenizer.ggml.tokens", crate::vocab::strings(&tokens));
+    m.set("tokenizer.ggml.token_type", Value::Array(Array::I32(kinds)));
+    m.set("tokenizer.ggml.merges", crate::vocab::strings(merges));
+    m
+}
+
+#[test]
+fn bpe_of_characters_marks_spaces_and_spells_the_rest_in_bytes() {
+    let merges = ["▁ a", "é b", "\n \n", "▁a éb"];
+    let mut m = characters(&merges, &["▁", "a", "b", "é", "\n", "\n\n\n"]);
+    let t = tokenizer(&m);
+    let id = |text: &str| (0..t.vocab_size() as u32).find(|&id| t.token_text(id) == Some(text)).unwrap();
+    assert_eq!(t.encode("b a aéb", Special::AsText), [id("b"), id("▁a"), id("▁aéb")]);
+    assert_eq!(t.encode("b▁a", Special::AsText), [id("b"), id("▁a")]);
+    assert_eq!(t.encode("€", Special::AsText), [0xe2, 0x82, 0xac]);
+    // A run of line ends that is a token is that token, though no merge makes it.
+    assert_eq!(t.encode("a\n\n\n", Special::AsText), [id("a"), id("\n\n\n")]);
+    assert_eq!(t.encode("\n\n\n\n", Special::AsText), [id("\n\n"), id("\n\n")]);
+    assert_eq!(t.decode(&t.encode("  aé€ a\n", Special::AsText)).unwrap(), "  aé€ a\n".as_bytes());
+    // The same, where a merge reaches over a space and lines are not cut into words.
+    let wide = characters(&[&merges[..], &["b ▁"]].concat(), &["▁", "a", "b", "é", "\n"]);
+    let t = tokenizer(&wide);
+    let text = |ids: &[u32]| ids.iter().map(|&id| t.token_text(id).unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(text(&t.encode("b b aé", Special::AsText)), ["b▁", "b", "▁a", "é"]);
+    assert!(!t.add_bos());
+    // Files of this kind say wrongly that no BOS token is added.
+    m.set("tokenizer.ggml.bos_token_id", Value::U32(256));
+    m.set("tokenizer.ggml.add_bos_token", Value::Bool(false));
+    assert!(tokenizer(&m).add_bos());
 }

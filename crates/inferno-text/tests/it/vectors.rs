@@ -6,9 +6,13 @@ use crate::data;
 
 #[test]
 fn every_vector_of_every_vocabulary_encodes_as_it_should() {
-    let Some(dir) = xtask::testing::data_dir() else { return };
-    for (name, tokenizer) in data::tokenizers() {
-        let file = |ext| std::fs::read_to_string(dir.join(format!("tokenizers/{name}.{ext}"))).unwrap();
+    ["tokenizers", "tokenizers/next"].into_iter().for_each(check);
+}
+
+fn check(folder: &str) {
+    let Some(dir) = xtask::testing::data(folder) else { return };
+    for (name, tokenizer) in data::in_folder(folder) {
+        let file = |ext| std::fs::read_to_string(dir.join(format!("{name}.{ext}"))).unwrap();
         let (texts, ids) = (file("inp"), file("out"));
         let texts: Vec<&str> = texts.split("\n__ggml_vocab_test__\n").collect();
         let lines: Vec<&str> = ids.lines().collect();

@@ -1,7 +1,9 @@
 //! Whole models against float64 oracles.
 
 use inferno_format::Gguf;
-use inferno_model::conformance::check_golden;
+use inferno_model::architecture::Architecture;
+use inferno_model::conformance::{GOLDEN_TOLERANCE, Oracle, check_golden, compare_golden};
+use inferno_model::error::LoadError;
 use xtask::testing::Golden;
 
 use crate::backend;
@@ -36,4 +38,34 @@ goldens! {
     gemma3_matches_float64: "gemma3",
     gemma4_with_shared_keys_and_per_layer_embeddings_matches_float64: "gemma4-e2b",
     mistral_past_its_window_matches_float64: "mistral-window",
+}
+
+/// Tolerances of goldens that are computed with activations of 8 bits.
+const COARSE: &[(&str, f32)] = &[("gpt-oss-mxfp4", 0.2)];
+
+/// Goldens of kinds of mixers and feed-forward networks that no model of `testdata` has. `INFERNO_GOLDENS=all` runs every
+/// golden of the data: a minute on llvmpipe.
+const OF_EVERY_KIND: &[&str] = &["deepseek3", "gemma4-e2b", "gpt-oss-mxfp4"];
+
+#[test]
+fn goldens_of_the_data_match_float64() {
+    let Some(gpu) = backend() else { return };
+    drop(gpu);
+    let all = std::env::var("INFERNO_GOLDENS").is_ok_and(|which| which == "all");
+    let mut wrong = Vec::new();
+    for (name, path, Golden { prompt, logits, greedy }) in xtask::testing::data_goldens() {
+        let file = Gguf::open(&path).unwrap();
+        let is_refused = matches!(Architecture::read(&file, None), Err(LoadError::Family { .. }));
+        if is_refused || !(all || OF_EVERY_KIND.contains(&name.as_str())) {
+            continue;
+        }
+        let Some(backend) = backend() else { return };
+        let tolerance = COARSE.iter().find(|row| row.0 == name).map_or(GOLDEN_TOLERANCE, |row| row.1);
+        let oracle = Oracle { prompt: &prompt, logits: &logits, greedy: &greedy };
+        match compare_golden(&file, backend, &oracle, tolerance) {
+            Ok(off) => println!("{name}: within {off:e}"),
+            Err(error) => wrong.push(format!("{name}: {error}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
