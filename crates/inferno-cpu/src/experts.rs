@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use inferno_model::architecture::Routing;
 use inferno_model::backend::{self, Activations as _, ExpertBiases, ExpertWeights};
-use inferno_model::routing::{Choice, route};
+use inferno_model::routing::{Choice, route, scale_shares};
 
 use crate::backend::{Buffer, Cpu, Weight};
 use crate::kernels::Kernels;
@@ -56,10 +56,16 @@ impl Default for ExpertScratch {
 
 impl ExpertScratch {
     /// Sorts rows by expert; returns the rows the buffers need.
-    fn sort(&mut self, router: &Buffer, exp_probs_b: Option<&[f32]>, routing: &Routing) -> usize {
+    fn sort(
+        &mut self,
+        router: &Buffer,
+        [exp_probs_b, scales]: [Option<&[f32]>; 2],
+        routing: &Routing,
+    ) -> usize {
         self.chosen.clear();
         for row in 0..router.n_rows() {
             route(router.row(row), exp_probs_b, routing, &mut self.choices);
+            scale_shares(&mut self.choices, scales);
             let choices = self.choices.iter();
             self.chosen.extend(choices.map(|c| Chosen { expert: c.expert, row, share: c.share, place: 0 }));
         }
@@ -83,8 +89,10 @@ impl Cpu {
     /// out = the weighed sum of every row's chosen experts.
     pub(crate) fn chosen_experts(&mut self, out: &mut Buffer, experts: backend::Experts<'_, Weight, Buffer>) {
         let backend::Experts { x, router, weights, exp_probs_b, routing, activation } = experts;
-        let ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down, biases } = weights;
-        let n_places = self.experts.sort(router, exp_probs_b.map(Weight::vector), routing);
+        let ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down, biases, scales } =
+            weights;
+        let vectors = [exp_probs_b, scales].map(|vector| vector.map(Weight::vector));
+        let n_places = self.experts.sort(router, vectors, routing);
         let e = &mut self.experts;
         for (buffer, width) in [
             (&mut e.x, x.width),

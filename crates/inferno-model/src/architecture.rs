@@ -16,7 +16,7 @@ mod rotations;
 mod windows;
 
 use crate::backend::{AttentionRule, KvType};
-pub use crate::ffn::{Activation, DenseShape, ExpertsShape, FfnShape, Xielu};
+pub use crate::ffn::{Activation, BothShape, DenseShape, ExpertsShape, FfnShape, Xielu};
 pub use crate::mixer::{AttentionShape, LatentShape, MixerShape, SharedShape};
 pub use crate::per_layer::PerLayerShape;
 use crate::rope::Rope;

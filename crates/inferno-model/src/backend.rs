@@ -166,7 +166,7 @@ impl Attention {
     }
 }
 
-/// The three stacked matrices of a layer's experts, and their biases.
+/// The three stacked matrices of a layer's experts, their biases and the scales of their outputs.
 #[derive(Debug)]
 pub struct ExpertWeights<W> {
     /// (n_experts, ffn_dim, dim)
@@ -177,6 +177,8 @@ pub struct ExpertWeights<W> {
     pub ffn_down_exps: W,
     /// Added to their products.
     pub biases: Option<ExpertBiases<W>>,
+    /// (n_experts,): an expert's output, bias included, is multiplied by its own
+    pub scales: Option<W>,
 }
 
 /// Biases of a layer's experts, uploaded by [`DeviceMemory::upload_vectors`].
@@ -193,9 +195,10 @@ pub struct ExpertBiases<W> {
 impl<W> ExpertWeights<W> {
     /// The same, borrowed.
     pub fn as_ref(&self) -> ExpertWeights<&W> {
-        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases } = self;
+        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases, scales } = self;
+        let scales = scales.as_ref();
         let biases = biases.as_ref().map(|ExpertBiases { gate, up, down }| ExpertBiases { gate, up, down });
-        ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases }
+        ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases, scales }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Feed-forward networks: the half of a layer that works on every row on its own. A kind of network is a file with its shape,
 //! its tensors and its forward pass.
 
+mod both;
 mod dense;
 mod elsewhere;
 mod experts;
 
+pub use both::{Both, BothShape};
 pub use dense::{Dense, DenseShape};
 pub use elsewhere::FfnsElsewhere;
 pub use experts::{Experts, ExpertsShape};
@@ -23,14 +25,24 @@ pub enum FfnShape {
     Dense(DenseShape),
     /// Every row chooses some of many.
     Experts(ExpertsShape),
+    /// The sum of one of each.
+    Both(BothShape),
 }
 
 impl FfnShape {
     /// The layer's mixture of experts, if it has one.
     pub fn experts(&self) -> Option<&ExpertsShape> {
         match self {
-            FfnShape::Experts(shape) => Some(shape),
+            FfnShape::Experts(shape) | FfnShape::Both(BothShape { experts: shape, .. }) => Some(shape),
             FfnShape::Dense(_) => None,
+        }
+    }
+
+    /// The layer's network of every row, if it has one.
+    pub fn dense(&self) -> Option<&DenseShape> {
+        match self {
+            FfnShape::Dense(shape) | FfnShape::Both(BothShape { dense: shape, .. }) => Some(shape),
+            FfnShape::Experts(_) => None,
         }
     }
 }
@@ -70,12 +82,15 @@ pub struct Xielu {
 pub enum Ffn<W> {
     Dense(Dense<W>),
     Experts(Experts<W>),
+    Both(Both<W>),
 }
 
 /// Activations of all feed-forward networks of a model: one entry per set of widths.
 pub(crate) struct FfnScratch<T> {
     dense: Vec<DenseScratch<T>>,
     experts: Vec<ExpertsScratch<T>>,
+    /// (n, dim), what one of both networks gives
+    out: Option<T>,
 }
 
 impl<T> FfnScratch<T> {
@@ -83,16 +98,18 @@ impl<T> FfnScratch<T> {
         shapes: impl Iterator<Item = FfnShape>,
         backend: &mut B,
     ) -> Result<Self, BackendError> {
-        let mut scratch = FfnScratch { dense: Vec::new(), experts: Vec::new() };
+        let mut scratch = FfnScratch { dense: Vec::new(), experts: Vec::new(), out: None };
         for shape in shapes {
-            match shape {
-                FfnShape::Dense(shape) if !scratch.dense.iter().any(|s| s.fits(&shape)) => {
-                    scratch.dense.push(DenseScratch::new(&shape, backend)?);
-                }
-                FfnShape::Experts(shape) if !scratch.experts.iter().any(|s| s.fits(&shape)) => {
-                    scratch.experts.push(ExpertsScratch::new(&shape, backend)?);
-                }
-                FfnShape::Dense(_) | FfnShape::Experts(_) => {}
+            if let Some(shape) = shape.dense().filter(|shape| !scratch.dense.iter().any(|s| s.fits(shape))) {
+                scratch.dense.push(DenseScratch::new(shape, backend)?);
+            }
+            if let Some(shape) =
+                shape.experts().filter(|shape| !scratch.experts.iter().any(|s| s.fits(shape)))
+            {
+                scratch.experts.push(ExpertsScratch::new(shape, backend)?);
+            }
+            if let FfnShape::Both(BothShape { dim, .. }) = shape {
+                scratch.out.get_or_insert(backend.buffer(dim)?);
             }
         }
         Ok(scratch)
@@ -107,6 +124,7 @@ impl<W> Ffn<W> {
         match shape {
             FfnShape::Dense(shape) => Dense::load(part, shape).map(Ffn::Dense),
             FfnShape::Experts(shape) => Experts::load(part, shape).map(Ffn::Experts),
+            FfnShape::Both(shape) => Both::load(part, shape).map(Ffn::Both),
         }
     }
 
@@ -116,14 +134,21 @@ impl<W> Ffn<W> {
         pass: &mut Pass<'_, B>,
         scratch: &mut FfnScratch<B::Buffer>,
     ) {
+        const HAS: &str = "every shape has scratch";
         match self {
             Ffn::Dense(dense) => {
                 let scratch = scratch.dense.iter_mut().find(|s| s.fits(&dense.shape));
-                dense.forward(pass, scratch.expect("every shape has scratch"));
+                dense.forward(pass, scratch.expect(HAS));
             }
             Ffn::Experts(experts) => {
                 let scratch = scratch.experts.iter_mut().find(|s| s.fits(&experts.shape));
-                experts.forward(pass, scratch.expect("every shape has scratch"));
+                experts.forward(pass, scratch.expect(HAS));
+            }
+            Ffn::Both(both) => {
+                let FfnScratch { dense, experts, out } = scratch;
+                let dense = dense.iter_mut().find(|s| s.fits(&both.shape.dense));
+                let experts = experts.iter_mut().find(|s| s.fits(&both.shape.experts));
+                both.forward(pass, (dense.expect(HAS), experts.expect(HAS)), out.as_mut().expect(HAS));
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::batch::{Batch, PAGE_LEN, PageId};
 use crate::error::{BackendError, LoadError, StepError};
 use crate::numerics::{self, QuantizedRow, rms_scale};
 use crate::rope::{Angles, Pairing};
-use crate::routing::{Choice, route};
+use crate::routing::{Choice, route, scale_shares};
 use crate::sample::Pick;
 use attention::Keys;
 
@@ -428,8 +428,8 @@ impl Backend for Reference {
 
     fn experts(&mut self, out: &mut Buffer, experts: Experts<'_, Weight, Buffer>) {
         let Experts { x, router, weights, exp_probs_b, routing, activation } = experts;
-        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases } = weights;
-        let exp_probs_b = exp_probs_b.map(Weight::vector);
+        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases, scales } = weights;
+        let [exp_probs_b, scales] = [exp_probs_b, scales].map(|vector| vector.map(Weight::vector));
         let ffn_dim = ffn_gate_exps.rows;
         let mut gate = Buffer { width: ffn_dim, data: Vec::new() };
         let mut up = gate.clone();
@@ -439,6 +439,7 @@ impl Backend for Reference {
         for (row, out) in out.rows_mut().enumerate() {
             let x = Buffer { width: x.width, data: x.row(row).to_vec() };
             route(router.row(row), exp_probs_b.as_deref(), routing, &mut choices);
+            scale_shares(&mut choices, scales.as_deref());
             for &Choice { expert, share } in &choices {
                 self.quantize(&x, &[ffn_gate_exps, ffn_up_exps]);
                 ffn_gate_exps.product(expert, &mut gate, &x, self);

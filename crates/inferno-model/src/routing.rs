@@ -87,6 +87,13 @@ pub fn route(logits: &[f32], bias: Option<&[f32]>, routing: &Routing, out: &mut 
     out.iter_mut().for_each(|c| c.share = c.share / sum * routing.scale);
 }
 
+/// Multiplies the shares of selected experts by `scales` (n_experts,), if there are any.
+pub fn scale_shares(choices: &mut [Choice], scales: Option<&[f32]>) {
+    if let Some(scales) = scales {
+        choices.iter_mut().for_each(|choice| choice.share *= scales[choice.expert]);
+    }
+}
+
 /// All experts with their probabilities.
 fn probabilities(logits: &[f32], gating: Gating, out: &mut Vec<Choice>) {
     out.clear();

@@ -240,15 +240,16 @@ struct Loader<'l, 'a, B> {
 
 impl<'l, 'a, B: Backend> Loader<'l, 'a, B> {
     fn layer(&mut self, i: usize, with_ffn: bool) -> Result<Layer<B::Weight>, LoadError> {
+        let norms = self.tensors.arch.norms;
         let mixer = match self.tensors.arch.layers[i].mixer {
             Some(shape) => {
                 let kind = Kind::Mixer(discriminant(&shape));
-                Some(Mixer::load(&mut Part { loader: self, layer: i, kind }, shape)?)
+                Some(Mixer::load(&mut Part { loader: self, layer: i, kind, norms }, shape)?)
             }
             None => None,
         };
         let ffn = if with_ffn { self.ffn(i)? } else { None };
-        let mut part = Part { loader: self, layer: i, kind: Kind::Layer };
+        let mut part = Part { loader: self, layer: i, kind: Kind::Layer, norms };
         let output_scale = part.optional_number("layer_output_scale.weight")?;
         let input = match part.loader.tensors.arch.per_layer {
             Some(shape) => Some(PerLayerInput::load(&mut part, shape)?),
@@ -292,16 +293,16 @@ impl<'l, 'a, B: Backend> Loader<'l, 'a, B> {
         Ok(table)
     }
 
-    /// The number in a tensor of one.
-    fn number(&mut self, name: &str) -> Result<f32, LoadError> {
-        let entry = self.entry(name, &[1])?;
-        Ok(numbers(self.tensors.file, entry, |x| x.is_finite(), "a finite number")?[0])
+    /// The numbers of a vector, for the host.
+    fn numbers(&mut self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
+        let entry = self.entry(name, &[len])?;
+        numbers(self.tensors.file, entry, |x| x.is_finite(), "finite numbers")
     }
 
     fn ffn(&mut self, i: usize) -> Result<Option<Ffn<B::Weight>>, LoadError> {
         let Some(shape) = self.tensors.arch.layers[i].ffn else { return Ok(None) };
-        let kind = Kind::Ffn(discriminant(&shape));
-        Ffn::load(&mut Part { loader: self, layer: i, kind }, shape).map(Some)
+        let (kind, norms) = (Kind::Ffn(discriminant(&shape)), self.tensors.arch.norms);
+        Ffn::load(&mut Part { loader: self, layer: i, kind, norms }, shape).map(Some)
     }
 
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<B::Weight, LoadError> {

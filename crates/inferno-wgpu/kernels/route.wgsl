@@ -173,6 +173,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sum += 1e-20;
     }
     for (var k = 0u; k < p.n_chosen; k++) {
-        shares[to + k] = shares[to + k] / select(1.0, sum, p.is_renormalized == 1u) * p.scale;
+        let share = shares[to + k] / select(1.0, sum, p.is_renormalized == 1u) * p.scale;
+        shares[to + k] = share * scale_of(chosen[to + k]);
     }
 }

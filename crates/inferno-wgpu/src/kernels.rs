@@ -65,8 +65,8 @@ pub(crate) enum Kernel {
     AttendMerge(u32, bool),
     Glu(Glu),
     SigmoidGate,
-    /// With a bias for the selection?
-    Route(bool),
+    /// With a bias for the selection? With scales of the experts' outputs?
+    Route(bool, bool),
     /// With biases of experts?
     Combine(bool),
     TakeRows,
@@ -340,13 +340,15 @@ impl Kernel {
                 text.element(&[file!("sigmoid_gate")]);
                 ("sigmoid_gate", 0b01, 2)
             }
-            Kernel::Route(is_biased) => {
+            Kernel::Route(is_biased, is_scaled) => {
                 text.math();
                 text.constant("MOST_GROUPS", MOST_GROUPS as u32);
                 let _ = writeln!(text.wgsl, "const IS_BIASED = {is_biased};");
                 let bias = if is_biased { file!("routing/biased") } else { file!("routing/plain") };
-                text.element(&[file!("route"), bias]);
-                ("route", 0b011, if is_biased { 4 } else { 3 })
+                text.constant("SCALES_BINDING", 3 + u32::from(is_biased));
+                let scale = if is_scaled { file!("routing/scaled") } else { file!("routing/unscaled") };
+                text.element(&[file!("route"), bias, scale]);
+                ("route", 0b011, 3 + u8::from(is_biased) + u8::from(is_scaled))
             }
             Kernel::Combine(is_biased) => {
                 let file = if is_biased { file!("combined/biased") } else { file!("combined/plain") };

@@ -125,6 +125,7 @@ const GOLDENS: &[&str] = &[
     "gemma3",
     "gemma3-linear",
     "gemma4-e2b",
+    "gemma4-moe",
 ];
 
 /// The reference matches the goldens (within 2e-4 of float64); a level that has its bits does too.

@@ -63,6 +63,8 @@ pub(super) struct Family {
     pub(super) renormalizes_experts: Option<bool>,
     /// All layers with attention have one latent row a position for all heads (`attention.kv_lora_rank`).
     pub(super) latent: bool,
+    /// In files with experts, every layer has a dense network beside them.
+    pub(super) experts_beside_dense: bool,
     /// Per-layer tensors that all files of the family have, where others may lack them.
     pub(super) required: &'static [&'static str],
 }
@@ -96,6 +98,7 @@ const PLAIN: Family = Family {
     sigmoid_at: &[],
     renormalizes_experts: None,
     latent: false,
+    experts_beside_dense: false,
     required: &[],
 };
 
@@ -304,7 +307,16 @@ pub(super) const FAMILIES: &[Family] = &[
         keys_as_values: true,
         scale: Some(1.0),
         renormalizes_experts: Some(true),
-        required: NORMED_BRANCHES_AND_HEADS,
+        experts_beside_dense: true,
+        required: &[
+            "attn_q_norm.weight",
+            "attn_k_norm.weight",
+            "post_attention_norm.weight",
+            "post_ffw_norm.weight",
+            "post_ffw_norm_1.weight",
+            "post_ffw_norm_2.weight",
+            "ffn_down_exps.scale",
+        ],
         ..PLAIN
     },
 ];

@@ -6,7 +6,7 @@ use super::activations::xielu;
 use super::families::Family;
 use super::keys::Keys;
 use super::read::{MAX_WIDTH, vocab_size};
-use super::{DenseShape, ExpertsShape, FfnShape, Gating, Groups, PerLayerShape, Routing};
+use super::{BothShape, DenseShape, ExpertsShape, FfnShape, Gating, Groups, PerLayerShape, Routing};
 use crate::error::LoadError;
 use crate::routing::MOST_GROUPS;
 
@@ -21,24 +21,25 @@ pub(super) fn ffns(
     file: &Gguf,
     keys: &Keys<'_>,
     family: &Family,
+    dim: usize,
 ) -> Result<Vec<Option<FfnShape>>, LoadError> {
     let has_gate = family.has_ffn_gate;
     let activations = match family.has_xielu {
         true => xielu(keys)?,
         false => vec![family.activation; keys.n_layers],
     };
-    let dense = |(ffn_dim, activation)| FfnShape::Dense(DenseShape { ffn_dim, activation, has_gate });
+    let dense = |(ffn_dim, activation)| DenseShape { ffn_dim, activation, has_gate };
     let n_experts = keys.opt_u32("expert_count")?.unwrap_or(0);
     if n_experts == 0 {
         let layers = keys.each("feed_forward_length", MAX_WIDTH)?.into_iter().zip(activations);
-        return Ok(layers.map(|layer| (layer.0 > 0).then(|| dense(layer))).collect());
+        return Ok(layers.map(|layer| (layer.0 > 0).then(|| FfnShape::Dense(dense(layer)))).collect());
     }
     let n_experts = keys.count("expert_count", MAX_EXPERTS)?;
     let is_mixture = mixtures(keys)?;
     let expert_widths = keys.opt_each("expert_feed_forward_length", MAX_WIDTH)?;
     // Where all layers are mixtures that have a width of their own, nothing is dense.
     let dense_widths = match &expert_widths {
-        Some(_) if is_mixture.iter().all(|&is| is) => None,
+        Some(_) if is_mixture.iter().all(|&is| is) && !family.experts_beside_dense => None,
         _ => Some(keys.each("feed_forward_length", MAX_WIDTH)?),
     };
     let routing = routing(file, keys, family, n_experts)?;
@@ -46,12 +47,18 @@ pub(super) fn ffns(
     let layer = |i: usize| {
         let activation = activations[i];
         let width = |widths: &Option<Vec<usize>>| widths.as_ref().map(|widths| widths[i]);
+        let dense = |ffn_dim| dense((ffn_dim, activation));
+        let dense_width = width(&dense_widths).filter(|&n| n > 0);
         if !is_mixture[i] {
-            return width(&dense_widths).filter(|&n| n > 0).map(|ffn_dim| dense((ffn_dim, activation)));
+            return dense_width.map(|ffn_dim| FfnShape::Dense(dense(ffn_dim)));
         }
         let ffn_dim = width(&expert_widths).or(width(&dense_widths)).filter(|&n| n > 0)?;
-        let shared = shared_width.of(ffn_dim).map(|ffn_dim| DenseShape { ffn_dim, activation, has_gate });
-        Some(FfnShape::Experts(ExpertsShape { n_experts, ffn_dim, activation, routing, shared }))
+        let shared = shared_width.of(ffn_dim).map(dense);
+        let experts = ExpertsShape { n_experts, ffn_dim, activation, routing, shared };
+        Some(match dense_width.filter(|_| family.experts_beside_dense) {
+            Some(ffn_dim) => FfnShape::Both(BothShape { dim, dense: dense(ffn_dim), experts }),
+            None => FfnShape::Experts(experts),
+        })
     };
     Ok((0..keys.n_layers).map(layer).collect())
 }

@@ -48,7 +48,7 @@ impl Architecture {
         let context_len = context_len.unwrap_or(trained_context);
 
         let mixers = Mixers::read(file, &keys, family, dim, [trained_context, context_len])?;
-        let ffns = ffns(file, &keys, family)?;
+        let ffns = ffns(file, &keys, family, dim)?;
         let layers = mixers.shapes.into_iter().zip(ffns).map(|(mixer, ffn)| LayerShape { mixer, ffn });
         let norm_eps = keys.f32("attention.layer_norm_rms_epsilon", |x| (0.0..1.0).contains(&x))?;
         let embedding_scale = if family.scaled_embedding { (dim as f32).sqrt() } else { 1.0 };

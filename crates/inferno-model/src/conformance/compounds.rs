@@ -162,6 +162,7 @@ fn experts<B: Backend>(b: &mut B, n_rows: usize) {
         ffn_up_exps: noise.tensor(b, DType::Q8_0, [N_EXPERTS, FFN_DIM, DIM]),
         ffn_down_exps: noise.tensor(b, DType::Q8_0, [N_EXPERTS, DIM, FFN_DIM]),
         biases: None,
+        scales: None,
     };
     let router = upload_rows(b, N_EXPERTS, noise.numbers(n_rows * N_EXPERTS));
     let routing = Routing::softmax(2);

@@ -22,6 +22,7 @@ fn plain<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
         ffn_up_exps: noise.tensor(b, dtype, [n_experts, ffn_dim, dim]),
         ffn_down_exps: noise.tensor(b, dtype, [n_experts, dim, ffn_dim]),
         biases: None,
+        scales: None,
     };
     let x = upload_rows(b, dim, noise.numbers(n_rows * dim));
     let mut router = noise.numbers(n_rows * n_experts);
@@ -45,6 +46,7 @@ fn routed<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
         ffn_up_exps: noise.tensor(b, dtype, [n_experts, ffn_dim, dim]),
         ffn_down_exps: noise.tensor(b, dtype, [n_experts, dim, ffn_dim]),
         biases,
+        scales: None,
     };
     let biases = ExpertBiases {
         gate: vectors(b, &mut noise, n_experts, ffn_dim),
@@ -52,7 +54,7 @@ fn routed<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
         down: vectors(b, &mut noise, n_experts, dim),
     };
     let biased = weights(b, &mut noise, Some(biases));
-    let plain = weights(b, &mut noise, None);
+    let mut plain = weights(b, &mut noise, None);
     let bias = noise.tensor(b, DType::F32, [1, 1, n_experts]);
     let softmax = Routing::softmax(3);
     let groups = |n, n_used, n_best| Some(Groups { n, n_used, n_best });
@@ -84,6 +86,15 @@ fn routed<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
                 format!("experts {dtype} {n_rows} rows, {routing:?}, bias {has_bias}, biases {is_biased}");
             all.push((name, dim, read(b, &out)));
         }
+        for has_bias in [false, true] {
+            plain.scales = Some(noise.tensor(b, DType::F32, [1, 1, n_experts]));
+            let mut out = buffer(b, dim);
+            let (weights, activation) = (plain.as_ref(), Activation::GeluTanh);
+            let (x, router, routing, exp_probs_b) = (&x, &router, &softmax, has_bias.then_some(&bias));
+            b.experts(&mut out, Experts { x, router, weights, exp_probs_b, routing, activation });
+            all.push((format!("experts {dtype} {n_rows} rows, scaled, bias {has_bias}"), dim, read(b, &out)));
+        }
+        plain.scales = None;
     }
 }
 

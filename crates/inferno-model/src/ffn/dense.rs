@@ -37,8 +37,8 @@ pub struct Dense<W> {
 /// Activations of a network. `n` is the number of rows.
 pub(super) struct DenseScratch<T> {
     ffn_dim: usize,
-    gate: T, // (n, ffn_dim)
-    up: T,   // (n, ffn_dim)
+    pub(super) gate: T, // (n, ffn_dim)
+    up: T,              // (n, ffn_dim)
 }
 
 impl<T> DenseScratch<T> {
@@ -50,6 +50,14 @@ impl<T> DenseScratch<T> {
     pub(super) fn fits(&self, shape: &DenseShape) -> bool {
         self.ffn_dim == shape.ffn_dim
     }
+
+    /// Replaces the gate that [`Dense::expand`] computed by the input of `ffn_down`.
+    pub(super) fn activate<B: Backend<Buffer = T>>(&mut self, b: &mut B, shape: &DenseShape) {
+        match shape.has_gate {
+            true => b.glu(&mut self.gate, &self.up, shape.activation),
+            false => b.activate(&mut self.gate, shape.activation),
+        }
+    }
 }
 
 impl<W> Dense<W> {
@@ -58,7 +66,7 @@ impl<W> Dense<W> {
         shape: DenseShape,
     ) -> Result<Self, LoadError> {
         let (dim, ffn_dim) = (part.dim(), shape.ffn_dim);
-        let norms = part.norms();
+        let norms = part.norms;
         let ffn_norm = part.norm(norms.before_ffn)?;
         let (ffn_gate, ffn_up) = if shape.has_gate {
             // Some files have the rows of gate and up in one tensor.
@@ -76,13 +84,13 @@ impl<W> Dense<W> {
         Ok(Dense { shape, ffn_norm, ffn_gate, ffn_up, ffn_down, post_ffw_norm })
     }
 
-    pub(super) fn forward<B: Backend<Weight = W>>(
+    /// The first half: products of the normed rows with gate and up.
+    pub(super) fn expand<B: Backend<Weight = W>>(
         &self,
         pass: &mut Pass<'_, B>,
         s: &mut DenseScratch<B::Buffer>,
     ) {
         let Pass { b, stream, eps } = pass;
-        let eps = *eps;
         let DenseScratch { gate, up, .. } = s;
         // Without a gate, `up` itself is what the activation is applied to.
         let (outs, weights): (&mut [&mut B::Buffer], &[&W]) = match &self.ffn_gate {
@@ -90,10 +98,20 @@ impl<W> Dense<W> {
             None => (&mut [&mut *gate], &[&self.ffn_up]),
         };
         let (normed, x, norm) = (&mut stream.h, &stream.x, self.ffn_norm.as_ref());
-        b.norm_matmul(NormMatmul { outs, weights, normed, x, norm, eps });
+        b.norm_matmul(NormMatmul { outs, weights, normed, x, norm, eps: *eps });
+    }
+
+    pub(super) fn forward<B: Backend<Weight = W>>(
+        &self,
+        pass: &mut Pass<'_, B>,
+        s: &mut DenseScratch<B::Buffer>,
+    ) {
+        self.expand(pass, s);
+        let Pass { b, stream, eps } = pass;
+        let eps = *eps;
         b.glu_matmul(GluMatmul {
-            gate,
-            up: self.shape.has_gate.then_some(&*up),
+            gate: &mut s.gate,
+            up: self.shape.has_gate.then_some(&s.up),
             activation: self.shape.activation,
             down: &self.ffn_down,
             branch: stream.branch(&None, &self.post_ffw_norm, eps),

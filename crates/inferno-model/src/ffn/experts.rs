@@ -61,7 +61,7 @@ pub struct Shared<W> {
 /// Activations of a mixture. `n` is the number of rows.
 pub(super) struct ExpertsScratch<T> {
     n_experts: usize,
-    router: T, // (n, n_experts)
+    pub(super) router: T, // (n, n_experts)
     shared: Option<SharedScratch<T>>,
 }
 
@@ -98,7 +98,7 @@ impl<W> Experts<W> {
         shape: ExpertsShape,
     ) -> Result<Self, LoadError> {
         let ExpertsShape { n_experts, ffn_dim, .. } = shape;
-        let (dim, norms) = (part.dim(), part.norms());
+        let (dim, norms) = (part.dim(), part.norms);
         let norm_name = norms.before_ffn.unwrap_or("ffn_norm.weight");
         Ok(Experts {
             shape,
@@ -209,5 +209,6 @@ fn load_experts<B: Backend>(
     } else {
         None
     };
-    Ok(ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases })
+    let scales = part.optional("ffn_down_exps.scale", n_experts)?;
+    Ok(ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases, scales })
 }

@@ -139,7 +139,7 @@ impl<W> Attention<W> {
         part: &mut Part<'_, '_, '_, B>,
         shape: AttentionShape,
     ) -> Result<Self, LoadError> {
-        let (dim, norms) = (part.dim(), part.norms());
+        let (dim, norms) = (part.dim(), part.norms);
         let [q_dim, k_dim, v_dim, out_dim] = widths(&shape);
         let [attn_q, attn_k, attn_v] = match part.has("attn_qkv.weight") {
             true => part.cut("attn_qkv.weight", [q_dim, k_dim, v_dim], dim)?,

@@ -172,7 +172,7 @@ impl<W> Latent<W> {
         };
         Ok(Latent {
             shape,
-            attn_norm: part.norm(part.norms().before_mixer)?,
+            attn_norm: part.norm(part.norms.before_mixer)?,
             query,
             attn_q_nope,
             attn_q_pe,

@@ -51,7 +51,7 @@ impl<W> Shared<W> {
         for spare in ["attn_k.weight", "attn_v.weight", "attn_k.bias", "attn_v.bias", "attn_k_norm.weight"] {
             part.leave_out(spare);
         }
-        let (dim, norms, attention) = (part.dim(), part.norms(), &shape.attention);
+        let (dim, norms, attention) = (part.dim(), part.norms, &shape.attention);
         let (q_dim, out_dim) = (attention.q_dim(), attention.out_dim());
         let q_norm = match attention.qk_norm {
             QkNorm::Heads | QkNorm::RotatedHeads => attention.key_width,

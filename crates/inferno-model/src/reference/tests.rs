@@ -89,7 +89,13 @@ fn experts_are_the_weighed_sum_of_their_networks() {
     }
 
     let mut out = Buffer { width: dim, data: Vec::new() };
-    let weights = ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down, biases: None };
+    let weights = ExpertWeights {
+        ffn_gate_exps: gate,
+        ffn_up_exps: up,
+        ffn_down_exps: down,
+        biases: None,
+        scales: None,
+    };
     let (x, router) = (Buffer { width: dim, data: x }, Buffer { width: n_experts, data: router.to_vec() });
     let (weights, activation) = (weights.as_ref(), Activation::Silu);
     let (x, router, routing, exp_probs_b) = (&x, &router, &routing, None);

@@ -12,6 +12,8 @@ pub(crate) struct Part<'p, 'l, 'a, B> {
     pub(super) loader: &'p mut Loader<'l, 'a, B>,
     pub(super) layer: usize,
     pub(super) kind: Kind,
+    /// The names of norms.
+    pub(crate) norms: NormNames,
 }
 
 impl<B: Backend> Part<'_, '_, '_, B> {
@@ -58,11 +60,6 @@ impl<B: Backend> Part<'_, '_, '_, B> {
         here.filter(|_| is_expected).map(|name| self.vector(name, len)).transpose()
     }
 
-    /// The names of norms.
-    pub(crate) fn norms(&self) -> NormNames {
-        self.loader.tensors.arch.norms
-    }
-
     /// A norm of the residual stream, which the layer must have if the family has one there.
     pub(crate) fn norm(&mut self, name: Option<&'static str>) -> Result<Option<B::Weight>, LoadError> {
         name.map(|name| self.vector(name, self.dim())).transpose()
@@ -78,23 +75,35 @@ impl<B: Backend> Part<'_, '_, '_, B> {
 
     /// A vector of ones, for what has no weight.
     pub(crate) fn ones(&mut self, len: usize) -> Result<B::Weight, LoadError> {
-        let bytes: Vec<u8> = std::iter::repeat_n(1.0f32.to_le_bytes(), len).flatten().collect();
-        let source = Source::Memory(&bytes);
-        let name = "ones".into();
-        self.loader.backend.upload(&HostTensor {
-            name,
-            dtype: DType::F32,
-            n_experts: 1,
-            rows: 1,
-            cols: len,
-            source,
-        })
+        self.of_numbers("ones".into(), std::iter::repeat_n(1.0, len))
+    }
+
+    fn of_numbers(
+        &mut self,
+        name: String,
+        numbers: impl Iterator<Item = f32>,
+    ) -> Result<B::Weight, LoadError> {
+        let bytes: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
+        let (dtype, cols, source) = (DType::F32, bytes.len() / 4, Source::Memory(&bytes));
+        self.loader.backend.upload(&HostTensor { name, dtype, n_experts: 1, rows: 1, cols, source })
+    }
+
+    /// A vector that the layer must have, with its numbers multiplied by `factor`.
+    pub(crate) fn scaled_vector(
+        &mut self,
+        name: &str,
+        len: usize,
+        factor: f32,
+    ) -> Result<B::Weight, LoadError> {
+        let name = self.full(name);
+        let numbers = self.loader.numbers(&name, len)?;
+        self.of_numbers(name, numbers.into_iter().map(|x| x * factor))
     }
 
     /// A number on its own; if one layer with a part of this kind has it, all of them must.
     pub(crate) fn optional_number(&mut self, name: &str) -> Result<Option<f32>, LoadError> {
         let expected = self.loader.tensors.in_layers.contains(&(self.kind, name));
-        expected.then(|| self.loader.number(&self.full(name))).transpose()
+        expected.then(|| self.loader.numbers(&self.full(name), 1).map(|numbers| numbers[0])).transpose()
     }
 
     /// Leaves out a tensor that a file may have and the model does not compute with.

@@ -541,7 +541,26 @@ fn per_layer_embeddings_have_one_width() {
     refused(
         "gemma4-e2b",
         |p| p.tensor("blk.3.layer_output_scale.weight").1 = f32::NAN.to_le_bytes().to_vec(),
-        "tensor `blk.3.layer_output_scale.weight` holds unfit numbers, expected a finite number",
+        "tensor `blk.3.layer_output_scale.weight` holds unfit numbers, expected finite numbers",
+    );
+}
+
+#[test]
+fn experts_beside_a_dense_network_need_their_norms_and_scales() {
+    for (name, len) in [
+        ("post_ffw_norm_1.weight", 48),
+        ("post_ffw_norm_2.weight", 48),
+        ("pre_ffw_norm_2.weight", 48),
+        ("ffn_gate_inp.scale", 48),
+        ("ffn_down_exps.scale", 5),
+    ] {
+        let message = format!("tensor `blk.0.{name}` is missing, expected shape [{len}]");
+        refused("gemma4-moe", |p| p.tensors.retain(|(t, _)| !t.name.ends_with(name)), &message);
+    }
+    refused(
+        "gemma4-moe",
+        |p| p.metadata.set("gemma4.expert_count", Value::U32(6)),
+        "tensor `blk.0.ffn_gate_inp.weight` has shape [48, 5], expected [48, 6]",
     );
 }
 

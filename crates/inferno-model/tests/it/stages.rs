@@ -132,7 +132,7 @@ fn the_last_of_several_stages_samples_on_its_device_and_chains_no_steps() {
 
 #[test]
 fn feed_forward_networks_elsewhere_give_the_bits_of_those_here() {
-    let files = ["qwen2", "qwen3moe", "gemma3", "mixtral", "gemma4-e2b"].map(golden);
+    let files = ["qwen2", "qwen3moe", "gemma3", "mixtral", "gemma4-e2b", "gemma4-moe"].map(golden);
     for file in files.iter().chain([&uneven_layers()]).chain(&mixtures()) {
         let whole = results(&mut *staged(file, &[]).unwrap());
         for n in [1, 3] {

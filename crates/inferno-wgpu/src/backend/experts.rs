@@ -16,7 +16,7 @@ impl Wgpu {
         let Experts { x, router, weights, exp_probs_b, routing, activation } = experts;
         let Wgpu { gpu, recorder, s, .. } = self;
         let Scratch { inputs, chosen, shares, order, groups, gate, up, down, .. } = s;
-        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases } = weights;
+        let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases, scales } = weights;
         let (n_used, n) = (routing.n_used, x.n_rows * routing.n_used);
         // One row has no company.
         let rows = if x.n_rows == 1 { 1 } else { FEW_ROWS };
@@ -41,10 +41,10 @@ impl Wgpu {
                 Gating::SqrtSoftplus => 2,
             })
             .uints(&routing.groups.map_or([1, 1, 1], |groups| [groups.n, groups.n_used, groups.n_best]));
-        let buffers = [Some(ids), Some(weighed), Some(logits), exp_probs_b.map(Weight::vector)];
-        let (kernel, n_buffers) =
-            (Kernel::Route(exp_probs_b.is_some()), 3 + usize::from(exp_probs_b.is_some()));
-        recorder.dispatch(gpu, kernel, &buffers[..n_buffers], &params, &Grid::Threads(x.n_rows));
+        let mut buffers = vec![Some(ids), Some(weighed), Some(logits)];
+        buffers.extend([exp_probs_b, scales].into_iter().flatten().map(|vector| Some(vector.vector())));
+        let kernel = Kernel::Route(exp_probs_b.is_some(), scales.is_some());
+        recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Threads(x.n_rows));
         let params = Params::default().uint(n).uint(router.width).uint(n_groups);
         let buffers = [Some(order), Some(groups), Some(ids)];
         recorder.dispatch(gpu, Kernel::Group(rows as u32), &buffers, &params, &Grid::Groups(1));

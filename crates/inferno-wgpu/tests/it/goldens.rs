@@ -36,6 +36,7 @@ goldens! {
     phi3_matches_float64: "phi3",
     gemma2_matches_float64: "gemma2",
     gemma3_matches_float64: "gemma3",
+    gemma4_with_experts_beside_dense_networks_matches_float64: "gemma4-moe",
     gemma4_with_shared_keys_and_per_layer_embeddings_matches_float64: "gemma4-e2b",
     mistral_past_its_window_matches_float64: "mistral-window",
 }

@@ -3,9 +3,7 @@
 use anyhow::Result;
 use inferno_engine::pages_of_sequence;
 use inferno_format::{Array, Value};
-use inferno_model::architecture::{
-    Activation, Architecture, CacheGroup, DenseShape, ExpertsShape, FfnShape, LayerShape,
-};
+use inferno_model::architecture::{Activation, Architecture, BothShape, CacheGroup, FfnShape, LayerShape};
 use inferno_model::batch::PAGE_LEN;
 use serde_json::{Map, Value as Json};
 
@@ -91,7 +89,7 @@ fn hyperparameters(arch: &Architecture) -> Map<String, Json> {
     put("n_kv_heads", each(arch, |l| l.mixer.map_or(0, |m| m.n_kv_heads())));
     put("head_dim", each(arch, |l| l.mixer.map_or(0, |m| m.head_width())));
     put("ffn_dim", each(arch, |l| ffn(l).map_or(0, |(ffn_dim, _)| ffn_dim)));
-    if let Some(mixture) = arch.layers.iter().find_map(mixture) {
+    if let Some(mixture) = arch.layers.iter().find_map(|layer| layer.ffn.as_ref()?.experts()) {
         put("n_experts", mixture.n_experts.into());
         put("n_experts_used", mixture.routing.n_used.into());
         put("expert_gating", format!("{:?}", mixture.routing.gating).into());
@@ -142,16 +140,9 @@ pub(crate) fn each<T: PartialEq + Into<Json>>(
 /// Width and activation of a layer's feed-forward network.
 fn ffn(layer: &LayerShape) -> Option<(usize, Activation)> {
     layer.ffn.map(|ffn| match ffn {
-        FfnShape::Dense(DenseShape { ffn_dim, activation, .. }) => (ffn_dim, activation),
-        FfnShape::Experts(ExpertsShape { ffn_dim, activation, .. }) => (ffn_dim, activation),
+        FfnShape::Dense(dense) | FfnShape::Both(BothShape { dense, .. }) => (dense.ffn_dim, dense.activation),
+        FfnShape::Experts(experts) => (experts.ffn_dim, experts.activation),
     })
-}
-
-fn mixture(layer: &LayerShape) -> Option<ExpertsShape> {
-    match layer.ffn {
-        Some(FfnShape::Experts(shape)) => Some(shape),
-        Some(FfnShape::Dense(_)) | None => None,
-    }
 }
 
 /// The decimal number a person would write for `x`, not its binary expansion.

@@ -1,0 +1,6 @@
+// (n_experts,), of their outputs
+@group(0) @binding(SCALES_BINDING) var<storage, read> scales: array<f32>;
+
+fn scale_of(expert: u32) -> f32 {
+    return scales[expert];
+}
