@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 use inferno_cpu::{Cpu, Isa};
 use inferno_format::{DType, Gguf, dequantize};
 use inferno_model::backend::{Backend, DeviceMemory, HostTensor, Source};
-use inferno_model::conformance::{Precision, Promise, check, first_layers, latent_layers, mixtures};
+use inferno_model::conformance::{
+    Precision, Promise, check, first_layers, latent_layers, mixtures, uneven_layers,
+};
 
 const BITS: Promise = Promise { operations: Precision::Bits, attention: Precision::Bits };
 
@@ -21,7 +23,7 @@ fn models() -> Vec<Gguf> {
     // Layers are alike: three of the nine have all their shapes.
     models.push(first_layers(&Gguf::open(ember.as_ref()).unwrap(), 3));
     models.extend(mixtures());
-    models.push(latent_layers(true));
+    models.extend([latent_layers(true), uneven_layers()]);
     models
 }
 

@@ -1,4 +1,5 @@
-//! A model whose layers differ: in heads, in widths, and in which halves they have.
+//! A model whose layers differ: in heads, in widths, in windows, and in which halves they have. Heads have sinks, queries a
+//! temperature, and what layers add a scale.
 
 use inferno_format::{Array, DType, Gguf, GgufWriter, Metadata, NewTensor, Value};
 
@@ -8,8 +9,8 @@ use crate::backend::Backend;
 use crate::reference::Reference;
 
 const DIM: usize = 32;
-const KEY_WIDTH: usize = 8;
-const VALUE_WIDTH: usize = 12;
+/// Numbers in a key head and in a value head, of layers that see everything and of windowed ones.
+const WIDTHS: [(usize, usize); 2] = [(8, 12), (16, 16)];
 const VOCAB_SIZE: usize = 40;
 /// Query heads, KV heads and FFN width of each layer; the third has no attention, the fourth no FFN.
 const LAYERS: [(usize, usize, usize); 5] = [(4, 2, 64), (2, 1, 96), (0, 0, 32), (4, 4, 0), (8, 2, 64)];
@@ -31,8 +32,19 @@ pub fn uneven_layers() -> Gguf {
     set("vocab_size", Value::U32(VOCAB_SIZE as u32));
     set("attention.head_count", each(|layer| layer.0));
     set("attention.head_count_kv", each(|layer| layer.1));
-    set("attention.key_length", Value::U32(KEY_WIDTH as u32));
-    set("attention.value_length", Value::U32(VALUE_WIDTH as u32));
+    for ((key_width, value_width), suffix) in WIDTHS.into_iter().zip(["", "_swa"]) {
+        set(&format!("attention.key_length{suffix}"), Value::U32(key_width as u32));
+        set(&format!("attention.value_length{suffix}"), Value::U32(value_width as u32));
+    }
+    let is_windowed = |layer: usize| layer.is_multiple_of(2);
+    set("attention.sliding_window", Value::U32(9));
+    let pattern = (0..LAYERS.len()).map(is_windowed).collect();
+    set("attention.sliding_window_pattern", Value::Array(Array::Bool(pattern)));
+    set("attention.temperature_scale", Value::F32(0.2));
+    set("attention.temperature_length", Value::U32(5));
+    set("embedding_scale", Value::F32(2.0));
+    set("residual_scale", Value::F32(0.7));
+    set("logit_scale", Value::F32(0.5));
     set("feed_forward_length", each(|layer| layer.2));
     set("attention.layer_norm_rms_epsilon", Value::F32(1e-5));
 
@@ -46,10 +58,12 @@ pub fn uneven_layers() -> Gguf {
         let mut put = |name: &str, dims: &[usize]| put(format!("blk.{i}.{name}.weight"), dims);
         if n_heads > 0 {
             put("attn_norm", &[DIM]);
-            put("attn_q", &[DIM, n_heads * KEY_WIDTH]);
-            put("attn_k", &[DIM, n_kv_heads * KEY_WIDTH]);
-            put("attn_v", &[DIM, n_kv_heads * VALUE_WIDTH]);
-            put("attn_output", &[n_heads * VALUE_WIDTH, DIM]);
+            let (key_width, value_width) = WIDTHS[usize::from(is_windowed(i))];
+            put("attn_q", &[DIM, n_heads * key_width]);
+            put("attn_k", &[DIM, n_kv_heads * key_width]);
+            put("attn_v", &[DIM, n_kv_heads * value_width]);
+            put("attn_output", &[n_heads * value_width, DIM]);
+            put("attn_sinks", &[n_heads]);
         }
         if ffn_dim > 0 {
             put("ffn_norm", &[DIM]);

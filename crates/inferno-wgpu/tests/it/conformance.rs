@@ -2,7 +2,7 @@
 
 use inferno_format::Gguf;
 use inferno_model::conformance::{
-    Precision, Promise, check_models, check_operations, latent_layers, mixtures,
+    Precision, Promise, check_models, check_operations, latent_layers, mixtures, uneven_layers,
 };
 
 use inferno_wgpu::{Gpu, Wgpu};
@@ -46,6 +46,6 @@ fn sequences_are_the_same_in_any_company() {
         .into();
     // Those in integers; the others are checked as operations.
     models.extend(mixtures().into_iter().skip(3));
-    models.push(latent_layers(true));
+    models.extend([latent_layers(true), uneven_layers()]);
     check_models(|| backend().unwrap(), &models);
 }
