@@ -220,6 +220,35 @@ mod tests {
     }
 
     #[test]
+    fn activations_are_close_to_their_formulas() {
+        let parameters = Xielu { alpha_p: 0.9, alpha_n: 1.4, beta: 0.5, eps: -1e-6 };
+        let sigmoid_of = |x: f64| 1.0 / (1.0 + libm::exp(-x));
+        for i in -3000..=3000 {
+            let x = i as f32 * 0.004;
+            let (exact, up) = (f64::from(x), 3.0 - x);
+            let (p, n, b) = (f64::from(0.9f32), f64::from(1.4f32), 0.5);
+            let below = (libm::expm1(exact.min(-1e-6)) - exact) * n + b * exact;
+            let curve = if x > 0.0 { p * exact * exact + b * exact } else { below };
+            let found = f64::from(xielu(x, parameters));
+            assert!(
+                (found - curve).abs() <= 2e-6 * (1.0 + curve.abs()),
+                "xielu {x}: {found}, expected {curve}"
+            );
+            let (g, u) = (exact.min(7.0), f64::from(up).clamp(-7.0, 7.0));
+            let clamped = g * sigmoid_of(f64::from(1.702f32) * g) * (u + 1.0);
+            let found = f64::from(clamped_swiglu(x, up));
+            assert!((found - clamped).abs() <= 2e-6 * (1.0 + clamped.abs()), "{x}: {found}, not {clamped}");
+            let relu = exact.max(0.0);
+            assert!((f64::from(activate(x, Activation::ReluSquared)) - relu * relu).abs() <= 1e-5);
+        }
+        for activation in [Activation::ReluSquared, Activation::ClampedSwiglu, Activation::Xielu(parameters)]
+        {
+            assert!(glu(f32::NAN, 1.0, activation).is_nan(), "{activation:?}");
+            assert!(glu(1.0, f32::NAN, activation).is_nan(), "{activation:?}");
+        }
+    }
+
+    #[test]
     fn activations_quantize_to_the_nearest_step_ties_to_even() {
         let mut x = [0.0f32; 64];
         x[0] = 127.0;

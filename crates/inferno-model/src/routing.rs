@@ -75,8 +75,11 @@ pub fn route(logits: &[f32], bias: Option<&[f32]>, routing: &Routing, out: &mut 
     if let Some(groups) = &routing.groups {
         keep_groups(out, groups, score);
     }
-    out.sort_unstable_by(|a, b| score(b).total_cmp(&score(a)).then(a.expert.cmp(&b.expert)));
-    out.truncate(routing.n_used);
+    if routing.n_used < out.len() {
+        let order = |a: &Choice, b: &Choice| score(b).total_cmp(&score(a)).then(a.expert.cmp(&b.expert));
+        out.select_nth_unstable_by(routing.n_used - 1, order);
+        out.truncate(routing.n_used);
+    }
     out.sort_unstable_by_key(|c| c.expert);
     let sum = out.iter().map(|c| c.share).sum::<f32>();
     let sum = match (routing.renormalize, routing.gating) {
@@ -122,8 +125,6 @@ fn probabilities(logits: &[f32], gating: Gating, out: &mut Vec<Choice>) {
 /// Drops the experts of all groups but the best. `all` has every expert in order.
 fn keep_groups(all: &mut Vec<Choice>, groups: &Groups, score: impl Fn(&Choice) -> f32) {
     let size = all.len() / groups.n;
-    // A group takes a walk over its experts for each of its `n_best`, and is compared with every other: few numbers, and no
-    // memory of their own.
     let group_score = |group: &[Choice]| {
         let (mut sum, mut last) = (0.0f32, None::<(f32, usize)>);
         for _ in 0..groups.n_best.min(size) {
@@ -135,20 +136,19 @@ fn keep_groups(all: &mut Vec<Choice>, groups: &Groups, score: impl Fn(&Choice) -
         }
         sum
     };
-    let is_kept = |group: usize| {
-        let mine = (group_score(&all[group * size..][..size]), group);
-        let better = (0..groups.n).filter(|&other| {
-            other != group && comes_before((group_score(&all[other * size..][..size]), other), mine)
-        });
-        better.take(groups.n_used).count() < groups.n_used
-    };
+    let mut scores = [0.0f32; MOST_GROUPS];
+    let scores = &mut scores[..groups.n];
+    for (score, group) in scores.iter_mut().zip(all.chunks_exact(size)) {
+        *score = group_score(group);
+    }
     // Kept groups move to the front, in order.
     let mut end = 0;
-    let mut kept = [0u64; MOST_GROUPS / 64];
-    (0..groups.n).filter(|&group| is_kept(group)).for_each(|group| kept[group / 64] |= 1 << (group % 64));
-    for group in (0..groups.n).filter(|group| kept[group / 64] >> (group % 64) & 1 == 1) {
-        all.copy_within(group * size..(group + 1) * size, end);
-        end += size;
+    for (group, &mine) in scores.iter().enumerate() {
+        let better = scores.iter().enumerate().filter(|&(i, &x)| comes_before((x, i), (mine, group)));
+        if better.count() < groups.n_used {
+            all.copy_within(group * size..(group + 1) * size, end);
+            end += size;
+        }
     }
     all.truncate(end);
 }
