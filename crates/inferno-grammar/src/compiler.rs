@@ -18,6 +18,7 @@ use toktrie::InferenceCapabilities;
 
 use crate::closing::{ClosingTokens, Walk};
 use crate::constraint::{Constraint, Watch};
+use crate::masks::{StringMasks, StringTokens};
 use crate::samples::samples;
 use crate::source::{GrammarError, GrammarSource};
 use crate::vocabulary::vocabulary;
@@ -30,8 +31,15 @@ pub(crate) use source::without_anchors;
 pub struct Compiler {
     tokenizer: Arc<Tokenizer>,
     limits: CompilerLimits,
-    factory: OnceLock<Result<(ParserFactory, Arc<ClosingTokens>), String>>,
+    tables: OnceLock<Result<Tables, String>>,
     cache: Mutex<Cache>,
+}
+
+/// Tables of one vocabulary, which all its grammars share.
+struct Tables {
+    factory: ParserFactory,
+    closing: Arc<ClosingTokens>,
+    strings: Arc<StringTokens>,
 }
 
 /// A compiled grammar: shared by all choices of all requests that ask for it.
@@ -41,13 +49,14 @@ pub struct Compiled {
     shortest: usize,
     walk: Arc<Walk>,
     watch: Watch,
+    strings: Arc<StringTokens>,
 }
 
 impl Compiler {
     /// A compiler for the tokens of `tokenizer`. Nothing is built before the first grammar is asked for.
     pub fn new(tokenizer: Arc<Tokenizer>, limits: CompilerLimits) -> Compiler {
         let cache = Mutex::new(Cache::new(limits.cached_bytes, limits.cached_grammars));
-        Compiler { tokenizer, limits, factory: OnceLock::new(), cache }
+        Compiler { tokenizer, limits, tables: OnceLock::new(), cache }
     }
 
     /// The compiled form of `source`, from the cache if it is there. It may take long: not for a thread that has sockets.
@@ -61,7 +70,7 @@ impl Compiler {
             return Ok(compiled);
         }
         // Reading the vocabulary is no fault of the grammar.
-        let (factory, closing) = self.factory()?;
+        let Tables { factory, closing, strings } = self.tables()?;
         let began = Instant::now();
         let source::Lowered { grammar, unenforced } = source::lower(source, &self.tokenizer)?;
         let texts = match source {
@@ -71,7 +80,7 @@ impl Compiler {
         let build = || {
             let parser = factory.create_parser(grammar)?;
             let walk = Walk::new(parser.token_env.tok_trie(), Arc::clone(closing), &texts);
-            Ok(Compiled::new(parser, unenforced, walk, watch(source)))
+            Ok(Compiled::new(parser, unenforced, walk, watch(source), Arc::clone(strings)))
         };
         let compiled =
             catch_unwind(AssertUnwindSafe(build)).map_err(|e| source::explain(source, &e.to_string()))?;
@@ -91,8 +100,8 @@ impl Compiler {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn factory(&self) -> Result<&(ParserFactory, Arc<ClosingTokens>), GrammarError> {
-        let factory = self.factory.get_or_init(|| {
+    fn tables(&self) -> Result<&Tables, GrammarError> {
+        let tables = self.tables.get_or_init(|| {
             let build = || {
                 let tokens = vocabulary(self.tokenizer.clone());
                 let can = InferenceCapabilities { ff_tokens: true, ..InferenceCapabilities::default() };
@@ -100,11 +109,13 @@ impl Compiler {
                 factory.quiet();
                 *factory.limits_mut() = self.limits.parser();
                 let end = self.tokenizer.end_of_generation().first().copied();
-                Ok((factory, Arc::new(ClosingTokens::new(tokens.tok_trie(), end))))
+                let closing = Arc::new(ClosingTokens::new(tokens.tok_trie(), end));
+                let strings = Arc::new(StringTokens::new(tokens, factory.slicer()));
+                Ok(Tables { factory, closing, strings })
             };
             catch_unwind(AssertUnwindSafe(build)).map_err(|e| e.to_string())
         });
-        factory.as_ref().map_err(|e| {
+        tables.as_ref().map_err(|e| {
             GrammarError::whole(format!(
                 "structured output is not possible with this model's vocabulary: {e}"
             ))
@@ -113,7 +124,13 @@ impl Compiler {
 }
 
 impl Compiled {
-    fn new(mut parser: TokenParser, unenforced: Vec<String>, walk: Walk, watch: Watch) -> Compiled {
+    fn new(
+        mut parser: TokenParser,
+        unenforced: Vec<String>,
+        walk: Walk,
+        watch: Watch,
+        strings: Arc<StringTokens>,
+    ) -> Compiled {
         parser.start_without_prompt();
         let mut ending = Vec::new();
         let ends = walk.ending(&parser, usize::MAX, &mut ending);
@@ -122,7 +139,8 @@ impl Compiled {
             true => (ending.len().max(1), 2 * ending.len() + watch.from),
             false => (1, 0),
         };
-        Compiled { parser, unenforced, shortest, walk: Arc::new(walk), watch: Watch { from, ..watch } }
+        let watch = Watch { from, ..watch };
+        Compiled { parser, unenforced, shortest, walk: Arc::new(walk), watch, strings }
     }
 
     /// Tokens of a shortest answer that it takes. At the limit an answer is whole without a token that ends it.
@@ -139,7 +157,9 @@ impl Compiled {
     /// [`shortest`](Self::shortest).
     pub fn constrain(&self, max_tokens: usize) -> Constraint {
         // With caches of its own, so that an answer depends on its request alone and no lock is shared.
-        Constraint::new(self.parser.deep_clone(), max_tokens, Arc::clone(&self.walk), self.watch)
+        let mut parser = self.parser.deep_clone();
+        parser.bias_computer = Arc::new(StringMasks::new(Arc::clone(&self.strings)));
+        Constraint::new(parser, max_tokens, Arc::clone(&self.walk), self.watch)
     }
 
     /// Bytes that it takes, about.

@@ -13,6 +13,7 @@ mod compiler;
 mod constraint;
 mod gbnf;
 mod marks;
+mod masks;
 mod reasoning;
 mod samples;
 mod schema;

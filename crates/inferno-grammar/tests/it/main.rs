@@ -7,5 +7,6 @@ mod gbnf;
 mod reasoning;
 mod schemas;
 mod sources;
+mod speed;
 mod tags;
 mod walk;
