@@ -4,9 +4,10 @@ mod body;
 mod lark;
 
 use inferno_text::{ReplyFormat, Tokenizer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::source::GrammarSource;
+use crate::schema;
+use crate::source::{GrammarPart, GrammarSource};
 
 /// A function that the model may call.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,22 +38,37 @@ pub struct CallRules<'a> {
     pub choice: CallChoice,
     /// Whether there may be several.
     pub parallel: bool,
-    /// Whether the answer begins within reasoning that the prompt has opened.
-    pub in_reasoning: bool,
+    /// The form of an answer without calls; `None` where it is a free text.
+    pub form: Option<&'a GrammarPart>,
 }
 
 impl CallRules<'_> {
     /// The grammar of an answer in `format`, with the control tokens of `tokenizer` for the format's marks; `None` where
     /// nothing is constrained.
     ///
-    /// With [`CallChoice::Auto`] the answer is free up to the first mark of a call. From there on, and from its beginning
-    /// with [`CallChoice::Required`] (after reasoning, if the prompt has opened it or the format knows of it), it is calls in
-    /// the format's own syntax, whose arguments fit the schemas, and ends with them. A schema that cannot be kept counts
-    /// as the schema of any object, unless the tool is strict.
+    /// With [`CallChoice::Auto`] the answer is free up to the first mark of a call, or where there is a form, begins with the
+    /// mark or is of the form. From the mark on, and from its beginning with [`CallChoice::Required`] (after reasoning, if
+    /// the format knows of it), it is calls in the format's own syntax, whose arguments fit the schemas, and ends with them. A schema that cannot be prepared counts
+    /// as the schema of any object, unless the tool is strict; so does a malformed one, which
+    /// [`Compiler::check_schema`](crate::Compiler::check_schema) finds before. Python's names of types (`dict`, `float`) are
+    /// taken for JSON's.
     ///
     /// In formats that write strings without quotes (tags, Gemma's), of a string's schema only `enum` and `const` are kept.
     pub fn grammar(&self, format: &ReplyFormat, tokenizer: &Tokenizer) -> Option<GrammarSource> {
-        (!self.tools.is_empty())
-            .then(|| GrammarSource::Lark(lark::Writer::new(self, format, tokenizer).write()))
+        (!self.tools.is_empty()).then(|| GrammarSource::Calls {
+            lark: lark::Writer::new(self, format, tokenizer).write(),
+            unenforced: self.form.map(|form| form.unenforced.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// The same rules with tools that take any object where their schemas cannot be kept and need not be; `None` where all
+    /// are kept.
+    pub(crate) fn loosened(&self) -> Option<Vec<Tool>> {
+        let loosened = |tool: &Tool| match tool.strict || schema::is_kept(&body::arguments(tool)) {
+            true => tool.clone(),
+            false => Tool { parameters: json!({ "type": "object" }), ..tool.clone() },
+        };
+        let tools: Vec<Tool> = self.tools.iter().map(loosened).collect();
+        (tools != self.tools).then_some(tools)
     }
 }

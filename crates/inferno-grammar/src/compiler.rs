@@ -9,23 +9,25 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use inferno_text::Tokenizer;
+use inferno_text::{ReplyFormat, Tokenizer};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::panic_utils::catch_unwind;
 use llguidance::{ParserFactory, TokenParser};
 use serde_json::Value;
 use toktrie::InferenceCapabilities;
 
+use crate::calls::CallRules;
 use crate::closing::{ClosingTokens, Walk};
 use crate::constraint::{Constraint, Watch};
 use crate::masks::{StringMasks, StringTokens};
 use crate::samples::samples;
-use crate::source::{GrammarError, GrammarSource};
+use crate::schema;
+use crate::source::{GrammarError, GrammarPart, GrammarSource};
 use crate::vocabulary::vocabulary;
 
 use cache::Cache;
 pub use limits::CompilerLimits;
-pub(crate) use source::without_anchors;
+pub(crate) use source::regex_literal;
 
 /// Compiles grammars for the vocabulary of one model. The vocabulary is read when the first grammar is compiled.
 pub struct Compiler {
@@ -94,6 +96,44 @@ impl Compiler {
         let compiled = Arc::new(compiled);
         self.cache().insert(key, &compiled);
         Ok(compiled)
+    }
+
+    /// Checks that `schema` is a JSON schema within the limits, whether or not it can be kept.
+    ///
+    /// # Errors
+    /// A keyword is malformed, or the schema takes more than the limits.
+    pub fn check_schema(&self, schema: &Value) -> Result<(), GrammarError> {
+        self.limits.check_value("schema", schema)?;
+        schema::check(schema)
+    }
+
+    /// The compiled grammar of answers in `format` with calls; `None` where nothing is constrained. A schema that cannot be
+    /// kept counts as the schema of any object, unless the tool is strict.
+    ///
+    /// # Errors
+    /// The schema of a strict tool or the form cannot be kept, or the grammar takes more than the limits.
+    pub fn compile_calls(
+        &self,
+        rules: &CallRules<'_>,
+        format: &ReplyFormat,
+    ) -> Result<Option<Arc<Compiled>>, GrammarError> {
+        let compile = |rules: &CallRules<'_>| {
+            rules.grammar(format, &self.tokenizer).map(|source| self.compile(&source)).transpose()
+        };
+        let compiled = compile(rules);
+        match compiled.as_ref().err().and_then(|_| rules.loosened()) {
+            Some(tools) => compile(&CallRules { tools: &tools, ..*rules }),
+            None => compiled,
+        }
+    }
+
+    /// `source` as a part of a larger grammar, such as [`CallRules`](crate::CallRules) write.
+    ///
+    /// # Errors
+    /// The source is malformed, cannot be kept, or takes more than the limits.
+    pub fn part(&self, source: &GrammarSource) -> Result<GrammarPart, GrammarError> {
+        self.limits.check_source(source)?;
+        source::part(source, &self.tokenizer)
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
@@ -181,9 +221,10 @@ fn watch(source: &GrammarSource) -> Watch {
             ((text.len() / 4).saturating_add(least_length(schema)), is_plain.then_some(4 + longest))
         }
         GrammarSource::StructuralTag(tag) => (tag.to_string().len() / 4, None),
-        GrammarSource::Regex(text) | GrammarSource::Gbnf(text) | GrammarSource::Lark(text) => {
-            (text.len() / 4, None)
-        }
+        GrammarSource::Regex(text)
+        | GrammarSource::Gbnf(text)
+        | GrammarSource::Lark(text)
+        | GrammarSource::Calls { lark: text, .. } => (text.len() / 4, None),
     };
     Watch { from: 64 + n.min(2048), plain_growth }
 }

@@ -68,5 +68,9 @@ struct Rules {
 }
 
 fn error(line: usize, reason: impl std::fmt::Display) -> GrammarError {
-    GrammarError { path: format!("line {line}"), reason: format!("line {line} of the grammar: {reason}") }
+    GrammarError {
+        path: format!("line {line}"),
+        reason: format!("line {line} of the grammar: {reason}"),
+        is_malformed: true,
+    }
 }

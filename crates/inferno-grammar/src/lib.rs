@@ -25,4 +25,4 @@ pub use calls::{CallChoice, CallRules, Tool};
 pub use compiler::{Compiled, Compiler, CompilerLimits};
 pub use constraint::{Closing, Constraint};
 pub use reasoning::{Reasoned, ReasoningCase, ReasoningRules};
-pub use source::{GrammarError, GrammarSource};
+pub use source::{GrammarError, GrammarPart, GrammarSource};

@@ -1,5 +1,6 @@
 //! JSON schemas as llguidance takes them: references resolved, what is not enforced taken out and named.
 
+mod checks;
 mod keywords;
 mod locate;
 mod refs;
@@ -8,15 +9,11 @@ use serde_json::{Map, Value, json};
 
 use crate::source::GrammarError;
 
+use checks::{check_number, check_type, check_values, size};
 use keywords::{Keyword, kind};
-pub(crate) use locate::locate;
 use locate::refusal;
+pub(crate) use locate::{is_kept, locate};
 use refs::Refs;
-
-/// Largest number up to which every integer is a double, so that llguidance keeps it exactly.
-const MOST_EXACT: u64 = 1 << 53;
-/// Characters or items that no answer has: a maximum above it excludes nothing.
-const MOST_LENGTH: u64 = 1 << 24;
 
 /// A schema for llguidance.
 #[derive(Debug)]
@@ -31,13 +28,8 @@ pub(crate) struct Prepared {
 /// # Errors
 /// A keyword is malformed, or cannot be kept: with its place.
 pub(crate) fn prepare(schema: &Value) -> Result<Prepared, GrammarError> {
-    let mut builder = Builder { refs: Refs::new(schema), unenforced: Vec::new(), one_of: Vec::new() };
-    let mut root = builder.schema(schema, "#")?;
-    let mut definitions = Map::new();
-    while let Some(target) = builder.refs.next_target() {
-        let body = builder.schema(target.schema, &target.path)?;
-        definitions.insert(target.name, body);
-    }
+    let mut builder = Builder::new(schema);
+    let (mut root, definitions) = builder.whole(schema)?;
     if let Value::Bool(takes_all) = root {
         if !takes_all {
             return Err(error("#", "the schema is false: no answer can fit it"));
@@ -61,6 +53,15 @@ pub(crate) fn prepare(schema: &Value) -> Result<Prepared, GrammarError> {
     builder.unenforced.sort();
     builder.unenforced.dedup();
     Ok(Prepared { schema: root, unenforced: builder.unenforced })
+}
+
+/// Checks that a text is a schema, whether or not it can be kept. The names of types are not looked at.
+///
+/// # Errors
+/// A keyword is malformed: with its place.
+pub(crate) fn check(schema: &Value) -> Result<(), GrammarError> {
+    let mut builder = Builder { passes_unkept: true, ..Builder::new(schema) };
+    builder.whole(schema).map(drop)
 }
 
 /// A schema with our white space: at most a space behind `:` and `,`.
@@ -111,9 +112,14 @@ fn options(schema: &Value) -> Result<Value, GrammarError> {
     Ok(options)
 }
 
-/// An error with its place, which is said.
+/// The error of a schema that cannot be kept, with its place, which is said.
 fn error(path: &str, reason: &str) -> GrammarError {
-    GrammarError { path: path.to_owned(), reason: format!("schema at {path}: {reason}") }
+    GrammarError { path: path.to_owned(), reason: format!("schema at {path}: {reason}"), is_malformed: false }
+}
+
+/// The error of a text that is no schema.
+fn malformed(path: &str, reason: &str) -> GrammarError {
+    GrammarError { is_malformed: true, ..error(path, reason) }
 }
 
 /// The place of `key` in `path`, as a JSON pointer in a fragment.
@@ -126,9 +132,35 @@ struct Builder<'a> {
     unenforced: Vec<String>,
     /// Lists of `oneOf`, with the places of their schemas.
     one_of: Vec<(String, Value)>,
+    /// Whether keywords that cannot be kept are passed over, so that only malformed ones are errors.
+    passes_unkept: bool,
 }
 
 impl<'a> Builder<'a> {
+    fn new(root: &'a Value) -> Builder<'a> {
+        let refs = Refs::new(root);
+        Builder { refs, unenforced: Vec::new(), one_of: Vec::new(), passes_unkept: false }
+    }
+
+    /// The root and the definitions that it refers to.
+    fn whole(&mut self, root: &'a Value) -> Result<(Value, Map<String, Value>), GrammarError> {
+        let root = self.schema(root, "#")?;
+        let mut definitions = Map::new();
+        while let Some(target) = self.refs.next_target() {
+            let body = self.schema(target.schema, &target.path)?;
+            definitions.insert(target.name, body);
+        }
+        Ok((root, definitions))
+    }
+
+    /// What `checked` holds; `None` for an error that is passed over.
+    fn kept<T>(&self, checked: Result<T, GrammarError>) -> Result<Option<T>, GrammarError> {
+        match checked {
+            Err(error) if self.passes_unkept && !error.is_malformed => Ok(None),
+            checked => checked.map(Some),
+        }
+    }
+
     fn leave_out(&mut self, keyword: &str, path: &str) {
         self.unenforced.push(format!("{keyword} at {path}"));
     }
@@ -137,7 +169,7 @@ impl<'a> Builder<'a> {
         let map = match schema {
             Value::Bool(_) => return Ok(schema.clone()),
             Value::Object(map) => map,
-            _ => return Err(error(path, "a schema is an object, true or false")),
+            _ => return Err(malformed(path, "a schema is an object, true or false")),
         };
         let mut out = Map::new();
         for (key, value) in map {
@@ -165,7 +197,7 @@ impl<'a> Builder<'a> {
                 }
                 Keyword::Properties => {
                     let entries =
-                        value.as_object().ok_or_else(|| error(&at, "must be an object of schemas"))?;
+                        value.as_object().ok_or_else(|| malformed(&at, "must be an object of schemas"))?;
                     let mut schemas = Map::new();
                     for (name, value) in entries {
                         schemas.insert(name.clone(), self.schema(value, &join(&at, name))?);
@@ -173,28 +205,30 @@ impl<'a> Builder<'a> {
                     out.insert(key.clone(), Value::Object(schemas));
                 }
                 Keyword::Reference => {
-                    let name = self.refs.resolve(value, &at)?;
-                    out.insert("$ref".to_owned(), Value::String(name));
+                    let resolved = self.refs.resolve(value, &at);
+                    if let Some(name) = self.kept(resolved)? {
+                        out.insert("$ref".to_owned(), Value::String(name));
+                    }
                 }
                 Keyword::Size => {
-                    if let Some(size) = size(key, value, &at)? {
+                    if let Some(size) = self.kept(size(key, value, &at))?.flatten() {
                         out.insert(key.clone(), size);
                     }
                 }
                 Keyword::Number => {
-                    check_number(value, &at)?;
+                    self.kept(check_number(value, &at))?;
                     out.insert(key.clone(), value.clone());
                 }
                 Keyword::Values => {
-                    check_values(key, value, &at)?;
+                    self.kept(check_values(key, value, &at))?;
                     out.insert(key.clone(), value.clone());
                 }
                 Keyword::Type => {
-                    check_type(value, &at)?;
+                    self.kept(check_type(value, &at))?;
                     out.insert(key.clone(), value.clone());
                 }
                 Keyword::Pattern => {
-                    value.as_str().ok_or_else(|| error(&at, "must be a string"))?;
+                    value.as_str().ok_or_else(|| malformed(&at, "must be a string"))?;
                     out.insert(key.clone(), value.clone());
                 }
                 Keyword::Required => {
@@ -205,11 +239,11 @@ impl<'a> Builder<'a> {
                     } else if is_names {
                         out.insert(key.clone(), value.clone());
                     } else {
-                        return Err(error(&at, "must be an array of names"));
+                        return Err(malformed(&at, "must be an array of names"));
                     }
                 }
                 Keyword::Format => {
-                    let name = value.as_str().ok_or_else(|| error(&at, "must be a string"))?;
+                    let name = value.as_str().ok_or_else(|| malformed(&at, "must be a string"))?;
                     if keywords::is_known_format(name) {
                         out.insert(key.clone(), value.clone());
                     } else if may_be_string(map) {
@@ -246,7 +280,7 @@ impl<'a> Builder<'a> {
     }
 
     fn list(&mut self, value: &'a Value, at: &str) -> Result<Value, GrammarError> {
-        let items = value.as_array().ok_or_else(|| error(at, "must be an array of schemas"))?;
+        let items = value.as_array().ok_or_else(|| malformed(at, "must be an array of schemas"))?;
         let schemas: Result<Vec<Value>, GrammarError> =
             items.iter().enumerate().map(|(i, item)| self.schema(item, &join(at, &i.to_string()))).collect();
         Ok(Value::Array(schemas?))
@@ -314,77 +348,4 @@ fn may_be_string(map: &Map<String, Value>) -> bool {
         Some(Value::Array(names)) => names.iter().any(|name| name == "string"),
         _ => true,
     }
-}
-
-/// A length or number of items; `None` if it excludes nothing.
-fn size(key: &str, value: &Value, at: &str) -> Result<Option<Value>, GrammarError> {
-    let whole = value.as_u64().or_else(|| {
-        let number = value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..1e18).contains(n));
-        number.map(|n| n as u64)
-    });
-    let is_maximum = key.starts_with("max");
-    let is_huge = value.as_f64().is_some_and(|n| n >= MOST_LENGTH as f64);
-    match whole {
-        _ if is_huge && is_maximum => Ok(None),
-        _ if is_huge => Err(error(at, "no answer can be this long")),
-        Some(n) => Ok(Some(Value::from(n))),
-        None => Err(error(at, "must be a number of 0 or more, without a fraction")),
-    }
-}
-
-/// Checks a number that llguidance reads as a double.
-fn check_number(value: &Value, at: &str) -> Result<(), GrammarError> {
-    // In draft 4 exclusiveMinimum is true or false.
-    if value.is_boolean() && at.contains("/exclusive") {
-        return Ok(());
-    }
-    let Value::Number(number) = value else { return Err(error(at, "must be a number")) };
-    let double = number.as_f64().filter(|n| n.is_finite());
-    let Some(double) = double else { return Err(error(at, "the number is too large")) };
-    if at.ends_with("/multipleOf") && double <= 0.0 {
-        return Err(error(at, "must be above 0"));
-    }
-    Ok(())
-}
-
-/// Checks `const` and `enum`.
-fn check_values(key: &str, value: &Value, at: &str) -> Result<(), GrammarError> {
-    if key == "enum" {
-        let values = value.as_array().ok_or_else(|| error(at, "must be an array of values"))?;
-        if values.is_empty() {
-            return Err(error(at, "is empty: no answer can fit it"));
-        }
-    }
-    let mut todo = vec![value];
-    while let Some(value) = todo.pop() {
-        match value {
-            Value::Number(number) => {
-                let digits = number.as_str().bytes().filter(u8::is_ascii_digit).count();
-                let is_exact = number.as_i64().is_none_or(|n| n.unsigned_abs() <= MOST_EXACT) && digits <= 17;
-                if !is_exact || number.as_f64().is_none_or(|n| !n.is_finite()) {
-                    let reason =
-                        format!("{number} has more digits than are kept exactly: give it as a string");
-                    return Err(error(at, &reason));
-                }
-            }
-            Value::Array(items) => todo.extend(items),
-            Value::Object(map) => todo.extend(map.values()),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn check_type(value: &Value, at: &str) -> Result<(), GrammarError> {
-    const NAMES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
-    let names: Vec<&Value> = match value {
-        Value::Array(names) => names.iter().collect(),
-        _ => vec![value],
-    };
-    for name in names {
-        if !name.as_str().is_some_and(|name| NAMES.contains(&name)) {
-            return Err(error(at, &format!("{name} is no type: there are {}", NAMES.join(", "))));
-        }
-    }
-    Ok(())
 }

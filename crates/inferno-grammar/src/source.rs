@@ -19,6 +19,22 @@ pub enum GrammarSource {
     Lark(String),
     /// vLLM's structural tags, in either of their forms.
     StructuralTag(Value),
+    /// An answer that may or must have calls: see [`CallRules`](crate::CallRules).
+    Calls {
+        /// The grammar in llguidance's dialect of Lark.
+        lark: String,
+        /// Keywords of the form of an answer without calls that are not enforced.
+        unenforced: Vec<String>,
+    },
+}
+
+/// A form as a part of a larger grammar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrammarPart {
+    /// An expression in llguidance's dialect of Lark.
+    pub(crate) lark: String,
+    /// Keywords of schemas that are not enforced, by name and place.
+    pub(crate) unenforced: Vec<String>,
 }
 
 /// Reason for which a grammar is refused.
@@ -29,12 +45,14 @@ pub struct GrammarError {
     pub path: String,
     /// The reason, with the place.
     pub reason: String,
+    /// Whether the source breaks the rules of its own notation; else it is well-formed, and cannot be kept.
+    pub is_malformed: bool,
 }
 
 impl GrammarError {
     /// An error of the source as a whole.
     pub(crate) fn whole(reason: impl Into<String>) -> GrammarError {
-        GrammarError { path: String::new(), reason: reason.into() }
+        GrammarError { path: String::new(), reason: reason.into(), is_malformed: false }
     }
 }
 
@@ -49,6 +67,7 @@ impl GrammarSource {
             GrammarSource::Gbnf(text) => format!("gbnf {text}"),
             GrammarSource::Lark(text) => format!("lark {text}"),
             GrammarSource::StructuralTag(tag) => format!("tag {tag}"),
+            GrammarSource::Calls { lark, unenforced } => format!("calls {unenforced:?} {lark}"),
         }
     }
 }

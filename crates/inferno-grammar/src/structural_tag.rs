@@ -7,6 +7,7 @@ use std::fmt::Write;
 use inferno_text::Tokenizer;
 use serde_json::{Map, Value, json};
 
+use crate::compiler::regex_literal;
 use crate::gbnf;
 use crate::marks::{Marks, quoted};
 use crate::schema;
@@ -65,7 +66,11 @@ struct Writer {
 }
 
 fn error(path: &str, reason: &str) -> GrammarError {
-    GrammarError { path: path.to_owned(), reason: format!("structural tag at {path}: {reason}") }
+    GrammarError {
+        path: path.to_owned(),
+        reason: format!("structural tag at {path}: {reason}"),
+        is_malformed: true,
+    }
 }
 
 fn text<'a>(map: &'a Map<String, Value>, key: &str, path: &str) -> Result<&'a str, GrammarError> {
@@ -364,23 +369,4 @@ fn triggers(map: &Map<String, Value>, path: &str) -> Result<Vec<String>, Grammar
         kept.push(trigger);
     }
     Ok(kept)
-}
-
-/// A regular expression between slashes, as Lark reads it: a slash within it is escaped.
-fn regex_literal(pattern: &str) -> String {
-    let mut text = String::from("/(?:");
-    let mut is_escaped = false;
-    for c in crate::compiler::without_anchors(pattern).chars() {
-        match c {
-            '/' if is_escaped => text.push('/'),
-            '/' => text.push_str("\\/"),
-            // Lark ends a line here, also within a regular expression.
-            '\n' if is_escaped => text.push('n'),
-            '\n' => text.push_str("\\n"),
-            c => text.push(c),
-        }
-        is_escaped = c == '\\' && !is_escaped;
-    }
-    text.push_str(")/");
-    text
 }

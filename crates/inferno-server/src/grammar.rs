@@ -5,7 +5,7 @@ use std::sync::Arc;
 use inferno_grammar::{
     CallChoice, CallRules, Compiled, Compiler, CompilerLimits, GrammarError, GrammarSource, Tool,
 };
-use inferno_text::{ReplyFormat, Tokenizer};
+use inferno_text::ReplyFormat;
 
 use crate::app::App;
 use crate::body::Reading;
@@ -27,8 +27,9 @@ pub(crate) async fn compile(
     options: &Options,
 ) -> Result<Option<Arc<Compiled>>, ApiError> {
     let tools = tools.filter(|tools| !tools.callable.is_empty()).cloned();
-    check_alone(structure.as_ref(), tools.as_ref())?;
-    let Some(param) = tools.as_ref().map(|_| "tools").or(structure.as_ref().map(|s| s.param.as_str())) else {
+    // An answer that must be a call has no text to which a form could apply.
+    let structure = structure.filter(|_| tools.as_ref().is_none_or(|tools| tools.choice == CallChoice::Auto));
+    let Some(param) = structure.as_ref().map(|s| s.param.as_str()).or(tools.as_ref().map(|_| "tools")) else {
         return Ok(None);
     };
     check_ends(param, options)?;
@@ -37,46 +38,75 @@ pub(crate) async fn compile(
     let work = move || {
         let compiler =
             compiler.get_or_init(|| Compiler::new(Arc::clone(&tokenizer), CompilerLimits::default()));
-        let Some(asked) = asked(structure, tools, &format, &tokenizer) else { return Ok(None) };
-        compiler.compile(&asked.0.source).map(Some).map_err(|error| refused(compiler, &asked, &error))
+        tools.iter().try_for_each(|tools| check_schemas(compiler, tools))?;
+        let asked = Asked { structure, tools };
+        asked.compile(compiler, &format)
     };
     reading.compile(app, work).await
 }
 
-/// A structure, and the tools that it is made of.
-type Asked = (Structure, Option<Tools>);
-
-/// The grammar of calls where there are tools, else the structure.
-fn asked(
+/// A form of the answer, and the tools that it may call. There is one of them at least.
+struct Asked {
     structure: Option<Structure>,
     tools: Option<Tools>,
-    format: &ReplyFormat,
-    tokenizer: &Tokenizer,
-) -> Option<Asked> {
-    let Some(tools) = tools else { return Some((structure?, None)) };
-    // Reasoning that the prompt has opened ends before the grammar begins: see `Reasoned`.
-    let rules = CallRules {
-        tools: &tools.callable,
-        choice: tools.choice,
-        parallel: tools.parallel,
-        in_reasoning: false,
-    };
-    let source = rules.grammar(format, tokenizer)?;
-    Some((Structure { source, param: "tools".into() }, Some(tools)))
 }
 
-/// An answer that must be a call has no text to which a form could apply; one that may be a call is of one form or the other.
-fn check_alone(structure: Option<&Structure>, tools: Option<&Tools>) -> Result<(), ApiError> {
-    match (structure, tools) {
-        (Some(Structure { param, .. }), Some(tools)) if tools.choice == CallChoice::Auto => {
-            let message = format!(
-                "`{param}` and `tools` are both there: set `tool_choice` to \"none\" for an answer of that form, or to \
-                 \"required\" for a call"
-            );
-            Err(ApiError::invalid(param.clone(), message))
-        }
-        _ => Ok(()),
+impl Asked {
+    /// The grammar of calls where there are tools, with the form of an answer without them; else the form.
+    fn compile(&self, compiler: &Compiler, format: &ReplyFormat) -> Result<Option<Arc<Compiled>>, ApiError> {
+        let Some(tools) = &self.tools else {
+            let source = self.structure.as_ref().map(|structure| &structure.source);
+            return source
+                .map(|source| compiler.compile(source))
+                .transpose()
+                .map_err(|e| self.refused(compiler, &e));
+        };
+        let part =
+            |structure: &Structure| compiler.part(&structure.source).map_err(|e| structure.refused(&e));
+        let form = self.structure.as_ref().map(part).transpose()?;
+        // Reasoning that the prompt has opened ends before the grammar begins: see `Reasoned`.
+        let rules = CallRules {
+            tools: &tools.callable,
+            choice: tools.choice,
+            parallel: tools.parallel,
+            form: form.as_ref(),
+        };
+        compiler.compile_calls(&rules, format).map_err(|e| self.refused(compiler, &e))
     }
+
+    /// The error for a grammar that cannot be kept, with the part that is to blame.
+    fn refused(&self, compiler: &Compiler, error: &GrammarError) -> ApiError {
+        let own = |tool: &Tool| {
+            let schema = GrammarSource::JsonSchema(tool.parameters.clone());
+            compiler.compile(&schema).err()
+        };
+        let Some(tools) = &self.tools else {
+            return match &self.structure {
+                Some(structure) => structure.refused(error),
+                None => not_kept("response_format", error),
+            };
+        };
+        if let Some(structure) = &self.structure
+            && let Err(error) = compiler.compile(&structure.source)
+        {
+            return structure.refused(&error);
+        }
+        let found = tools.callable.iter().find_map(|tool| Some((tools.parameters_of(tool), own(tool)?)));
+        match found {
+            Some((param, error)) => not_kept(&param, &error),
+            None => not_kept("tools", error),
+        }
+    }
+}
+
+impl Structure {
+    fn refused(&self, error: &GrammarError) -> ApiError {
+        not_kept(&self.param, error)
+    }
+}
+
+fn not_kept(param: &str, error: &GrammarError) -> ApiError {
+    ApiError::invalid(param, format!("`{param}` cannot be kept: {error}"))
 }
 
 /// A grammar says where an answer ends, and which tokens may come.
@@ -99,23 +129,19 @@ fn check_ends(param: &str, options: &Options) -> Result<(), ApiError> {
     Err(ApiError::invalid(name, message))
 }
 
-/// The error for a grammar that cannot be kept, with the tool whose schema is to blame.
-fn refused(compiler: &Compiler, (structure, tools): &Asked, error: &GrammarError) -> ApiError {
-    let own = |tool: &Tool| {
-        let schema = GrammarSource::JsonSchema(tool.parameters.clone());
-        Some((tool.name.clone(), compiler.compile(&schema).err()?))
-    };
-    let found = tools.as_ref().and_then(|tools| {
-        let (name, error) = tools.callable.iter().find_map(own)?;
-        let i = tools.shown.iter().position(|shown| shown["function"]["name"] == name.as_str())?;
-        Some((format!("tools[{i}].function.parameters"), error))
-    });
-    let (param, error) = match &found {
-        Some((param, error)) => (param.clone(), error),
-        None => (structure.param.clone(), error),
-    };
-    let message = format!("`{param}` cannot be kept: {error}");
-    ApiError::invalid(param, message)
+/// Checks that the parameters of all functions are schemas.
+///
+/// # Errors
+/// 400 with the index of the tool and the place in its schema.
+fn check_schemas(compiler: &Compiler, tools: &Tools) -> Result<(), ApiError> {
+    for tool in &tools.callable {
+        if let Err(error) = compiler.check_schema(&tool.parameters) {
+            let param = tools.parameters_of(tool);
+            let message = format!("`{param}` is no JSON schema that is taken: {error}");
+            return Err(ApiError::invalid(param, message));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that an answer of the grammar fits into `max_tokens`.

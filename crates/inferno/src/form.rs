@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use inferno_engine::Grammar;
 use inferno_grammar::{
-    CallChoice, CallRules, Compiler, CompilerLimits, GrammarSource, Reasoned, ReasoningCase, ReasoningRules,
-    Tool,
+    CallChoice, CallRules, Compiled, Compiler, CompilerLimits, GrammarSource, Reasoned, ReasoningCase,
+    ReasoningRules, Tool,
 };
 use inferno_server::{for_template, read_tools};
 use inferno_text::{
@@ -126,6 +126,28 @@ impl Form {
         }
     }
 
+    /// The grammar of answers; `None` where any text may come.
+    fn compile(&self, tokenizer: &Arc<Tokenizer>) -> Result<Option<Arc<Compiled>>> {
+        let format = self.format.as_ref().filter(|_| !self.tools.is_empty());
+        if self.source.is_none() && format.is_none() {
+            return Ok(None);
+        }
+        let new = || Compiler::new(Arc::clone(tokenizer), CompilerLimits::default());
+        let compiler = self.compiler.get_or_init(new);
+        for tool in &self.tools {
+            let wrong = || format!("the parameters of `{}` are no JSON schema that is taken", tool.name);
+            compiler.check_schema(&tool.parameters).with_context(wrong)?;
+        }
+        let not_kept = "the form of the answer cannot be kept";
+        let Some(format) = format else {
+            return self.source.as_ref().map(|s| compiler.compile(s)).transpose().context(not_kept);
+        };
+        let form = self.source.as_ref().map(|source| compiler.part(source)).transpose().context(not_kept)?;
+        let (tools, choice) = (&self.tools, CallChoice::Auto);
+        let rules = CallRules { tools, choice, parallel: true, form: form.as_ref() };
+        compiler.compile_calls(&rules, format).context(not_kept)
+    }
+
     /// The constraint of an answer of at most `max_tokens` tokens that begins as `start` says; `None` where any tokens may
     /// come.
     ///
@@ -137,18 +159,7 @@ impl Form {
         start: &ReplyStart,
         max_tokens: usize,
     ) -> Result<Option<Box<dyn Grammar>>> {
-        let calls =
-            CallRules { tools: &self.tools, choice: CallChoice::Auto, parallel: true, in_reasoning: false };
-        let format = self.format.as_ref().filter(|_| !self.tools.is_empty());
-        let calls = format.and_then(|format| calls.grammar(format, tokenizer));
-        let compiled = match self.source.as_ref().or(calls.as_ref()) {
-            None => None,
-            Some(source) => {
-                let new = || Compiler::new(Arc::clone(tokenizer), CompilerLimits::default());
-                let compiler = self.compiler.get_or_init(new);
-                Some(compiler.compile(source).context("the form of the answer cannot be kept")?)
-            }
-        };
+        let compiled = self.compile(tokenizer)?;
         let case = ReasoningCase {
             in_reasoning: start.in_reasoning,
             can_open: self.knows_reasoning,

@@ -11,6 +11,10 @@ use crate::schema;
 /// Depth to which Gemma's own syntax follows a schema.
 const MOST_DEPTH: usize = 8;
 
+/// Patterns of the ids of calls.
+const DIGITS: &str = "^[0-9]{1,2}$";
+const LETTERS: &str = "^[a-zA-Z0-9]{9}$";
+
 impl Writer<'_> {
     /// First text of a call that has no mark before it; what [`call`](Self::call) writes comes after it.
     pub(super) fn first_text(&self) -> String {
@@ -28,6 +32,10 @@ impl Writer<'_> {
         let first = if calls.call_begin.is_empty() { String::new() } else { self.first_text() };
         let name = Value::from(tool.name.as_str());
         match &calls.body {
+            CallBody::Json { name: name_key, arguments, id } if self.is_beside_json() => {
+                let id = id.as_deref().map(|key| (key, if key == "tool_call_id" { DIGITS } else { LETTERS }));
+                self.rule(&format!("%json {}", as_json(&tool.name, name_key, arguments, id, schema)))
+            }
             CallBody::Json { name: name_key, arguments, id } => {
                 let (before, after) = match id.as_deref() {
                     Some("tool_call_id") => ("\"tool_call_id\": \"", ""),
@@ -79,6 +87,11 @@ impl Writer<'_> {
                 self.rule(&format!("{head} %json {schema} {end}"))
             }
         }
+    }
+
+    /// Whether calls in JSON that no mark begins stand beside another form, whose lexemes they must then have.
+    fn is_beside_json(&self) -> bool {
+        self.rules.form.is_some() && self.first_mark().trim_end().is_empty()
     }
 
     /// Arguments in tags, in the schema's order.
@@ -193,14 +206,46 @@ impl Writer<'_> {
     }
 }
 
+/// A whole call as the schema of an object. `id`: its key and the pattern of its value, which comes first for digits.
+fn as_json(
+    name: &str,
+    name_key: &str,
+    arguments_key: &str,
+    id: Option<(&str, &str)>,
+    mut arguments: Value,
+) -> Value {
+    let mut schema = json!({ "type": "object", "additionalProperties": false });
+    // References are from the root, and so are options.
+    for key in ["$defs", "x-guidance"] {
+        if let Some(value) = arguments.as_object_mut().and_then(|map| map.shift_remove(key)) {
+            schema[key] = value;
+        }
+    }
+    let mut members = Map::new();
+    members.insert(name_key.to_owned(), json!({ "const": name }));
+    members.insert(arguments_key.to_owned(), arguments);
+    if let Some((key, pattern)) = id {
+        let place = if pattern == DIGITS { 0 } else { members.len() };
+        members.shift_insert(place, key.to_owned(), json!({ "type": "string", "pattern": pattern }));
+    }
+    schema["required"] = members.keys().map(String::as_str).collect();
+    schema["properties"] = Value::Object(members);
+    schema
+}
+
 /// The schema of a tool's arguments as llguidance takes it.
-fn arguments(tool: &Tool) -> Value {
+pub(super) fn arguments(tool: &Tool) -> Value {
     let mut asked = tool.parameters.clone();
     if asked.is_null() {
         asked = json!({});
     }
+    if !tool.strict {
+        rename_types(&mut asked);
+    }
     let is_object = |schema: &Value| schema["type"].as_str().is_none_or(|kind| kind == "object");
-    if let Some(map) = asked.as_object_mut().filter(|_| is_object(&tool.parameters)) {
+    if is_object(&asked)
+        && let Some(map) = asked.as_object_mut()
+    {
         map.entry("type").or_insert_with(|| "object".into());
         // Clients that do not ask for strictness leave it out, and mean the properties they list.
         if map.get("properties").and_then(Value::as_object).is_some_and(|all| !all.is_empty()) {
@@ -211,6 +256,32 @@ fn arguments(tool: &Tool) -> Value {
         Ok(prepared) if is_object(&prepared.schema) => prepared.schema,
         Err(_) if tool.strict => asked,
         _ => schema::with_our_white_space(json!({ "type": "object" })),
+    }
+}
+
+/// Gives types the names that JSON schemas have for them, where a client wrote those of Python.
+fn rename_types(schema: &mut Value) {
+    let Some(map) = schema.as_object_mut() else { return };
+    if let Some(Value::String(name)) = map.get_mut("type") {
+        match name.as_str() {
+            "dict" => *name = "object".to_owned(),
+            "float" => *name = "number".to_owned(),
+            "list" | "tuple" => *name = "array".to_owned(),
+            "int" => *name = "integer".to_owned(),
+            "str" => *name = "string".to_owned(),
+            "bool" => *name = "boolean".to_owned(),
+            "any" => drop(map.shift_remove("type")),
+            _ => {}
+        }
+    }
+    for key in ["items", "additionalProperties"] {
+        map.get_mut(key).into_iter().for_each(rename_types);
+    }
+    if let Some(Value::Object(properties)) = map.get_mut("properties") {
+        properties.values_mut().for_each(rename_types);
+    }
+    for key in ["anyOf", "oneOf", "allOf", "prefixItems"] {
+        map.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten().for_each(rename_types);
     }
 }
 

@@ -47,10 +47,16 @@ impl<'a> Writer<'a> {
                 let first = self.trigger();
                 format!("{reasoning} {first} {calls}")
             }
-            CallChoice::Auto => {
-                let free = self.until_trigger();
-                format!("{free} {calls} | {}", self.free())
-            }
+            CallChoice::Auto => match self.rules.form {
+                Some(form) => {
+                    let (first, form) = (self.trigger(), self.rule(&form.lark));
+                    format!("{first} {calls} | {form}")
+                }
+                None => {
+                    let free = self.until_trigger();
+                    format!("{free} {calls} | {}", self.free())
+                }
+            },
         };
         format!("start: {start}\n{}", self.lark)
     }
@@ -91,7 +97,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The first text of calls; empty if they have none.
-    fn first_mark(&self) -> String {
+    pub(super) fn first_mark(&self) -> String {
         let calls = &self.format.calls;
         let texts = [&calls.section_begin, &calls.call_begin];
         let first = texts.into_iter().find(|text| !text.is_empty() && !calls.bare);
@@ -140,13 +146,17 @@ impl<'a> Writer<'a> {
         let next = self.marks.whole("<|end|><|start|>assistant");
         let (channel, message) = (self.mark("<|channel|>"), self.mark("<|message|>"));
         let reasoning = format!("{channel} \"analysis\" {message} {ANY}");
-        let first = if self.rules.in_reasoning { format!("{ANY} {next}") } else { quoted("") };
-        match self.rules.choice {
-            CallChoice::Required => format!("{first} ({reasoning} {next})? {call}"),
-            CallChoice::Auto => {
+        match (self.rules.choice, self.rules.form) {
+            (CallChoice::Required, _) => format!("({reasoning} {next})? {call}"),
+            (CallChoice::Auto, None) => {
                 let text = format!("{channel} (\"analysis\" | \"commentary\" | \"final\") {message} {ANY}");
                 let text = self.rule(&text);
-                format!("{first} ({text} {next})* ({text} | {call})")
+                format!("({text} {next})* ({text} | {call})")
+            }
+            (CallChoice::Auto, Some(form)) => {
+                let text = format!("{channel} (\"analysis\" | \"commentary\") {message} {ANY}");
+                let (text, form) = (self.rule(&text), self.rule(&form.lark));
+                format!("({text} {next})* ({channel} \"final\" {message} {form} | {call})")
             }
         }
     }
@@ -154,12 +164,11 @@ impl<'a> Writer<'a> {
     /// Reasoning before forced calls.
     fn reasoning(&mut self) -> String {
         let Some(marks) = self.format.reasoning.clone() else { return "\"\"".to_owned() };
-        let end = self.until(marks.end.trim());
-        match (self.rules.in_reasoning, self.format.thinks) {
-            (true, _) => format!("{end} /\\n{{0,2}}/"),
-            (false, true) => format!("({} {end} /\\n{{0,2}}/)?", self.mark(marks.begin.trim())),
-            (false, false) => "\"\"".to_owned(),
+        if !self.format.thinks {
+            return "\"\"".to_owned();
         }
+        let end = self.until(marks.end.trim());
+        format!("({} {end} /\\n{{0,2}}/)?", self.mark(marks.begin.trim()))
     }
 
     /// One call or several, after the first mark, to the end of the answer.

@@ -50,7 +50,9 @@ impl CompilerLimits {
             GrammarSource::JsonSchema(value) => self.check_value("schema", value),
             GrammarSource::StructuralTag(value) => self.check_value("structural tag", value),
             GrammarSource::Regex(text) => self.check_text("regular expression", text),
-            GrammarSource::Gbnf(text) | GrammarSource::Lark(text) => self.check_text("grammar", text),
+            GrammarSource::Gbnf(text)
+            | GrammarSource::Lark(text)
+            | GrammarSource::Calls { lark: text, .. } => self.check_text("grammar", text),
             GrammarSource::Choice(choices) => {
                 self.check_bytes("list of choices", choices.iter().map(|c| c.len() + 4).sum())
             }
@@ -82,7 +84,8 @@ impl CompilerLimits {
         Ok(())
     }
 
-    fn check_value(&self, what: &str, value: &Value) -> Result<(), GrammarError> {
+    /// Checks bytes, nesting and number of a value's parts.
+    pub(super) fn check_value(&self, what: &str, value: &Value) -> Result<(), GrammarError> {
         let (mut n_nodes, mut n_bytes) = (0_usize, 0_usize);
         let mut todo = vec![(value, 0)];
         while let Some((value, depth)) = todo.pop() {

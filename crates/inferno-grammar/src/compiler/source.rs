@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::gbnf;
 use crate::schema;
-use crate::source::{GrammarError, GrammarSource};
+use crate::source::{GrammarError, GrammarPart, GrammarSource};
 use crate::structural_tag;
 
 /// A source in llguidance's form.
@@ -29,21 +29,50 @@ pub(super) fn lower(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<Low
         GrammarSource::Regex(regex) => {
             TopLevelGrammar::from_grammar(GrammarWithLexer::from_regex(without_anchors(regex)))
         }
-        GrammarSource::Choice(choices) => TopLevelGrammar::from_lark(choice(choices)?),
-        GrammarSource::Lark(text) => {
-            if text.trim().is_empty() {
-                return Err(GrammarError::whole("the grammar is empty: give it a rule named start"));
-            }
-            TopLevelGrammar::from_lark(text.clone())
-        }
-        GrammarSource::Gbnf(text) => TopLevelGrammar::from_lark(gbnf::to_lark(text)?),
-        GrammarSource::StructuralTag(tag) => {
-            let (lark, left_out) = structural_tag::to_lark(tag, tokenizer)?;
-            unenforced = left_out;
+        source => {
+            let lark;
+            (lark, unenforced) = to_lark(source, tokenizer)?;
             TopLevelGrammar::from_lark(lark)
         }
     };
     Ok(Lowered { grammar, unenforced })
+}
+
+/// `source` as a part of a larger grammar.
+pub(super) fn part(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<GrammarPart, GrammarError> {
+    let (lark, unenforced) = match source {
+        GrammarSource::JsonObject => (format!("%json {}", object()), Vec::new()),
+        GrammarSource::JsonSchema(schema) => {
+            let prepared = schema::prepare(schema)?;
+            (format!("%json {}", prepared.schema), prepared.unenforced)
+        }
+        GrammarSource::Regex(regex) => (regex_literal(regex), Vec::new()),
+        source => {
+            let (lark, unenforced) = to_lark(source, tokenizer)?;
+            (format!("%lark {{\n{lark}\n}}"), unenforced)
+        }
+    };
+    Ok(GrammarPart { lark, unenforced })
+}
+
+/// `source` as a grammar in Lark, with the keywords of schemas that are not enforced.
+fn to_lark(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<(String, Vec<String>), GrammarError> {
+    match source {
+        GrammarSource::JsonObject => Ok((format!("start: %json {}", object()), Vec::new())),
+        GrammarSource::JsonSchema(schema) => {
+            let prepared = schema::prepare(schema)?;
+            Ok((format!("start: %json {}", prepared.schema), prepared.unenforced))
+        }
+        GrammarSource::Regex(regex) => Ok((format!("start: {}", regex_literal(regex)), Vec::new())),
+        GrammarSource::Choice(choices) => Ok((choice(choices)?, Vec::new())),
+        GrammarSource::Lark(text) if text.trim().is_empty() => {
+            Err(GrammarError::whole("the grammar is empty: give it a rule named start"))
+        }
+        GrammarSource::Lark(text) => Ok((text.clone(), Vec::new())),
+        GrammarSource::Gbnf(text) => Ok((gbnf::to_lark(text)?, Vec::new())),
+        GrammarSource::StructuralTag(tag) => structural_tag::to_lark(tag, tokenizer),
+        GrammarSource::Calls { lark, unenforced } => Ok((lark.clone(), unenforced.clone())),
+    }
 }
 
 /// The schema of any JSON object.
@@ -52,10 +81,29 @@ fn object() -> Value {
 }
 
 /// A regular expression matches the whole answer: anchors at its ends say what holds already.
-pub(crate) fn without_anchors(regex: &str) -> &str {
+fn without_anchors(regex: &str) -> &str {
     let regex = regex.strip_prefix('^').unwrap_or(regex);
     let is_escaped = |rest: &str| rest.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1;
     regex.strip_suffix('$').filter(|rest| !is_escaped(rest)).unwrap_or(regex)
+}
+
+/// A regular expression between slashes, as Lark reads it: a slash within it is escaped.
+pub(crate) fn regex_literal(pattern: &str) -> String {
+    let mut text = String::from("/(?:");
+    let mut is_escaped = false;
+    for c in without_anchors(pattern).chars() {
+        match c {
+            '/' if is_escaped => text.push('/'),
+            '/' => text.push_str("\\/"),
+            // Lark ends a line here, also within a regular expression.
+            '\n' if is_escaped => text.push('n'),
+            '\n' => text.push_str("\\n"),
+            c => text.push(c),
+        }
+        is_escaped = c == '\\' && !is_escaped;
+    }
+    text.push_str(")/");
+    text
 }
 
 fn choice(choices: &[String]) -> Result<String, GrammarError> {
@@ -66,6 +114,7 @@ fn choice(choices: &[String]) -> Result<String, GrammarError> {
         return Err(GrammarError {
             path: format!("#/{i}"),
             reason: format!("choice {i} is empty: give it a text"),
+            is_malformed: true,
         });
     }
     // JSON's strings are Lark's.
@@ -85,7 +134,7 @@ pub(super) fn explain(source: &GrammarSource, error: &str) -> GrammarError {
             GrammarError::whole(format!("the regular expression cannot be kept: {text}"))
         }
         GrammarSource::Choice(_) => GrammarError::whole(format!("the choices cannot be kept: {text}")),
-        GrammarSource::Gbnf(_) | GrammarSource::Lark(_) => {
+        GrammarSource::Gbnf(_) | GrammarSource::Lark(_) | GrammarSource::Calls { .. } => {
             GrammarError::whole(format!("the grammar cannot be kept: {text}"))
         }
         GrammarSource::StructuralTag(_) => {

@@ -64,10 +64,18 @@ impl Tries<'_> {
             }
         }
         // What cannot be prepared by itself refers to other parts.
-        let mut schema = prepare(&part).ok()?.schema;
-        let options = schema.as_object_mut()?.remove("x-guidance").unwrap_or_else(|| json!({}));
-        refusal(schema, options)
+        prepared_refusal(prepare(&part).ok()?.schema)
     }
+}
+
+/// Whether llguidance takes a prepared schema.
+pub(crate) fn is_kept(schema: &Value) -> bool {
+    prepared_refusal(schema.clone()).is_none()
+}
+
+fn prepared_refusal(mut schema: Value) -> Option<String> {
+    let options = schema.as_object_mut()?.remove("x-guidance").unwrap_or_else(|| json!({}));
+    refusal(schema, options)
 }
 
 /// The reason for which llguidance refuses a prepared schema.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use serde_json::Value;
 
-use super::{error, join};
+use super::{error, join, malformed};
 use crate::source::GrammarError;
 
 /// A schema that is referred to.
@@ -38,7 +38,7 @@ impl<'a> Refs<'a> {
 
     /// The reference to put in place of `value`, which is at `at`.
     pub(super) fn resolve(&mut self, value: &Value, at: &str) -> Result<String, GrammarError> {
-        let reference = value.as_str().ok_or_else(|| error(at, "must be a string"))?;
+        let reference = value.as_str().ok_or_else(|| malformed(at, "must be a string"))?;
         let (schema, path) = self.find(reference).ok_or_else(|| {
             let is_remote = !reference.starts_with('#');
             let hint = if is_remote {
@@ -46,7 +46,8 @@ impl<'a> Refs<'a> {
             } else {
                 "it names nothing in the schema"
             };
-            error(at, &format!("{reference} cannot be resolved: {hint}"))
+            let error = error(at, &format!("{reference} cannot be resolved: {hint}"));
+            GrammarError { is_malformed: !is_remote, ..error }
         })?;
         if path == "#" {
             return Ok(path);

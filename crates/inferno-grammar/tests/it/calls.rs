@@ -1,7 +1,7 @@
 //! Calls are held to each model's own syntax, and to the schemas of the tools.
 
 use inferno_engine::{Grammar, TokenMask};
-use inferno_grammar::{CallChoice, CallRules, Compiled, Tool};
+use inferno_grammar::{CallChoice, CallRules, Compiled, GrammarSource, Tool};
 use inferno_text::{CallBody, CallSyntax, ReasoningMarks, ReplyFormat, TokenKind};
 use serde_json::{Map, Value, json};
 
@@ -71,7 +71,7 @@ fn accepts(walker: &Walker, compiled: &Compiled, text: &str) -> Result<(), Strin
 }
 
 /// Checks one format: with marks as text, and with marks as control tokens.
-fn check(calls: &CallSyntax) {
+fn check((nth, calls): (usize, &CallSyntax)) {
     let format = format(calls);
     let marks: Vec<String> = format
         .marks()
@@ -81,10 +81,9 @@ fn check(calls: &CallSyntax) {
         .collect();
     let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
     let tools = tools();
-    for tokenizer in [small_tokenizer(), small_tokenizer_with(&marks)] {
+    for (i, tokenizer) in [small_tokenizer(), small_tokenizer_with(&marks)].into_iter().enumerate() {
         let walker = Walker::new(tokenizer);
-        let rules =
-            |choice, parallel, in_reasoning| CallRules { tools: &tools, choice, parallel, in_reasoning };
+        let rules = |choice, parallel| CallRules { tools: &tools, choice, parallel, form: None };
         let compile = |rules: CallRules<'_>| {
             let source = rules.grammar(&format, &walker.tokenizer).unwrap();
             walker.compile(&source).unwrap_or_else(|e| panic!("{e}: {source:?}"))
@@ -97,7 +96,7 @@ fn check(calls: &CallSyntax) {
         let now = write("now", json!({}));
         let two = calls
             .write(&[("get_weather", &object(json!({ "city": "Rome", "days": 1 }))), ("now", &Map::new())]);
-        let required = compile(rules(CallChoice::Required, true, false));
+        let required = compile(rules(CallChoice::Required, true));
         let takes = |compiled: &Compiled, text: &str| accepts(&walker, compiled, text);
         for text in [&one, &all, &now] {
             assert_eq!(takes(&required, text), Ok(()), "{text}");
@@ -107,11 +106,11 @@ fn check(calls: &CallSyntax) {
             assert_eq!(takes(&required, &two), Ok(()), "{two}");
             let thought = format!("<think>Hm</think>\n\n{one}");
             assert_eq!(takes(&required, &thought), Ok(()), "{thought}");
-            let open = compile(rules(CallChoice::Required, false, true));
-            assert_eq!(takes(&open, &format!("Hm</think>\n\n{one}")), Ok(()));
-            assert!(takes(&open, &format!("Hm</think>\n\n{two}")).is_err(), "one call: {two}");
+            let single = compile(rules(CallChoice::Required, false));
+            assert_eq!(takes(&single, &one), Ok(()), "{one}");
+            assert!(takes(&single, &two).is_err(), "one call: {two}");
         }
-        let auto = compile(rules(CallChoice::Auto, true, false));
+        let auto = compile(rules(CallChoice::Auto, true));
         for text in [&one, &all, &now] {
             assert_eq!(takes(&auto, text), Ok(()), "{text}");
         }
@@ -121,6 +120,7 @@ fn check(calls: &CallSyntax) {
             assert_eq!(takes(&auto, "Yes, [it] {is} <b>."), Ok(()));
             assert!(takes(&required, "Yes").is_err());
         }
+        check_form(&walker, &format, &tools, &one, nth / 2 + i);
         let before = if calls.bare || is_harmony { "" } else { "I see. " };
         for (name, arguments) in [
             ("other", json!({})),
@@ -140,22 +140,100 @@ fn check(calls: &CallSyntax) {
     }
 }
 
+/// Checks that an answer is a call, or is of another form.
+fn check_form(walker: &Walker, format: &ReplyFormat, tools: &[Tool], call: &str, nth: usize) {
+    let is_harmony = format.calls.body == CallBody::Harmony;
+    let begin = if is_harmony { "<|channel|>final<|message|>" } else { "" };
+    let schema = json!({
+        "type": "object", "properties": { "a": { "type": "integer" } }, "required": ["a"], "additionalProperties": false,
+        "minProperties": 1, "not": {},
+    });
+    let all = [
+        (GrammarSource::JsonSchema(schema), "{\"a\": 1}", "{\"a\": true}"),
+        (GrammarSource::JsonObject, "{\"b\": [1]}", "[1]"),
+        (GrammarSource::Regex("a/+b\n".into()), "a//b\n", "a"),
+        (GrammarSource::Choice(vec!["red".into(), "blue".into()]), "blue", "green"),
+        (GrammarSource::Gbnf("root ::= \"x\"{2}".into()), "xx", "x"),
+        (GrammarSource::Lark("start: a a\na: \"y\"".into()), "yy", "y"),
+    ];
+    // Two of them for each format.
+    for (source, text, other) in [&all[nth % 2], &all[2 + nth % 4]] {
+        let form = walker.compiler.part(source).unwrap();
+        let rules = CallRules { tools, choice: CallChoice::Auto, parallel: true, form: Some(&form) };
+        let grammar = rules.grammar(format, &walker.tokenizer).unwrap();
+        let compiled = walker.compile(&grammar).unwrap_or_else(|e| panic!("{e}: {grammar:?}"));
+        for text in [&format!("{begin}{text}"), call] {
+            assert_eq!(accepts(walker, &compiled, text), Ok(()), "{source:?}: {text}: {grammar:?}");
+        }
+        for text in [format!("{begin}{other}"), format!("{begin}Yes"), format!("{call}{other}")] {
+            assert!(accepts(walker, &compiled, &text).is_err(), "{source:?}: {text}");
+        }
+        let n_unenforced = usize::from(matches!(source, GrammarSource::JsonSchema(_)));
+        assert_eq!(compiled.unenforced().len(), n_unenforced, "{source:?}");
+    }
+}
+
 #[test]
 fn calls_are_held_to_every_syntax() {
-    CallSyntax::known().iter().for_each(check);
+    CallSyntax::known().iter().enumerate().for_each(check);
 }
 
 #[test]
 fn a_schema_that_cannot_be_kept_counts_as_any_object_unless_the_tool_is_strict() {
     let walker = Walker::small();
-    let parameters = json!({ "type": "dict", "properties": { "a": { "type": "float" } } });
-    let tool = |strict| [Tool { name: "f".into(), parameters: parameters.clone(), strict }];
-    let compile = |tools: &[Tool]| {
-        let rules = CallRules { tools, choice: CallChoice::Required, parallel: false, in_reasoning: false };
-        walker.compile(&rules.grammar(&ReplyFormat::default(), &walker.tokenizer).unwrap())
+    let compile = |parameters: &Value, strict| {
+        let tools = [Tool { name: "f".into(), parameters: parameters.clone(), strict }];
+        let rules = CallRules { tools: &tools, choice: CallChoice::Required, parallel: false, form: None };
+        walker.compiler.compile_calls(&rules, &ReplyFormat::default()).map(Option::unwrap)
     };
-    let compiled = compile(&tool(false)).unwrap();
-    let text = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>";
-    assert_eq!(walker.accepts(&compiled, text), Ok(()));
-    assert!(compile(&tool(true)).is_err());
+    let call = |arguments: &str| {
+        format!("<tool_call>\n{{\"name\": \"f\", \"arguments\": {arguments}}}\n</tool_call>")
+    };
+    let unknown = json!({ "type": "object", "properties": { "a": { "type": "decimal" } } });
+    assert_eq!(walker.compiler.check_schema(&unknown), Ok(()));
+    let compiled = compile(&unknown, false).unwrap();
+    assert_eq!(walker.accepts(&compiled, &call("{\"b\": 1}")), Ok(()));
+    assert!(compile(&unknown, true).is_err());
+    // So does one that is found out only when it is compiled.
+    let ahead = json!({ "type": "object", "properties": { "a": { "type": "string", "pattern": "(?=a)b" } } });
+    let compiled = compile(&ahead, false).unwrap();
+    assert_eq!(walker.accepts(&compiled, &call("{\"b\": 1}")), Ok(()));
+    assert!(compile(&ahead, true).is_err());
+    // Names of Python are known where nothing strict is asked for.
+    let python = json!({
+        "type": "dict", "properties": { "a": { "type": "float" }, "b": { "type": "tuple", "items": { "type": "any" } } },
+    });
+    assert!(compile(&python, true).is_err());
+    let compiled = compile(&python, false).unwrap();
+    assert_eq!(walker.accepts(&compiled, &call("{\"a\": 1.5, \"b\": [\"x\"]}")), Ok(()));
+    assert!(walker.accepts(&compiled, &call("{\"a\": \"x\"}")).is_err());
+}
+
+#[test]
+fn malformed_schemas_are_told_from_those_that_cannot_be_kept() {
+    let walker = Walker::small();
+    let check = |schema: Value| walker.compiler.check_schema(&schema).map_err(|e| e.path);
+    for (schema, place) in [
+        (json!({ "properties": [] }), "#/properties"),
+        (json!({ "properties": { "a": 5 } }), "#/properties/a"),
+        (json!({ "properties": { "a": { "type": 5 } } }), "#/properties/a/type"),
+        (json!({ "type": "decimal", "required": "a" }), "#/required"),
+        (json!({ "items": { "minLength": -1 } }), "#/items/minLength"),
+        (json!({ "anyOf": {} }), "#/anyOf"),
+        (json!({ "properties": { "a": { "$ref": "#/$defs/b" } } }), "#/properties/a/$ref"),
+        (json!({ "enum": "x" }), "#/enum"),
+    ] {
+        assert_eq!(check(schema), Err(place.to_owned()));
+    }
+    for schema in [
+        json!({ "type": "decimal" }),
+        json!({ "$ref": "https://example.com/a.json" }),
+        json!({ "enum": [] }),
+        json!({ "type": "string", "pattern": "(?=a)b" }),
+        json!({ "minLength": 1e9 }),
+        json!({ "not": {}, "unknown": 5 }),
+        json!(false),
+    ] {
+        assert_eq!(check(schema), Ok(()));
+    }
 }

@@ -18,6 +18,20 @@ pub(crate) struct Tools {
     pub(crate) choice: CallChoice,
     /// Whether there may be several calls.
     pub(crate) parallel: bool,
+    /// Whether they came as `functions`, OpenAI's older field.
+    pub(crate) are_bare: bool,
+}
+
+impl Tools {
+    /// Path of the parameters of `tool`, which is one of these.
+    pub(crate) fn parameters_of(&self, tool: &Tool) -> String {
+        let is_it = |shown: &Value| shown["function"]["name"] == tool.name.as_str();
+        let i = self.shown.iter().position(is_it).unwrap_or_default();
+        match self.are_bare {
+            true => format!("functions[{i}].parameters"),
+            false => format!("tools[{i}].function.parameters"),
+        }
+    }
 }
 
 /// Bytes of a function's name.
@@ -55,6 +69,7 @@ pub(super) fn read(fields: &mut Fields, settings: &Settings) -> Result<Option<To
         let (n, most) = (items.len(), settings.tools);
         return Err(ApiError::invalid(name, format!("`{name}` has {n} tools, expected at most {most}")));
     }
+    let are_bare = name == "functions";
     let (choice_name, choice) = choice(fields)?;
     // An answer to `functions` has one call.
     let parallel = fields.boolean("parallel_tool_calls")?.unwrap_or(true) && name == "tools";
@@ -62,7 +77,7 @@ pub(super) fn read(fields: &mut Fields, settings: &Settings) -> Result<Option<To
     let mut all: Vec<Tool> = Vec::with_capacity(items.len());
     for (i, item) in items.into_iter().enumerate() {
         let path = format!("{name}[{i}]");
-        let (item, tool) = self::tool(&path, item, name == "functions")?;
+        let (item, tool) = self::tool(&path, item, are_bare)?;
         if all.iter().any(|other| other.name == tool.name) {
             let message = format!(
                 "`{path}` is the second tool called `{}`: names must differ",
@@ -99,7 +114,7 @@ pub(super) fn read(fields: &mut Fields, settings: &Settings) -> Result<Option<To
             all
         }
     };
-    Ok(Some(Tools { shown, callable, choice: call_choice, parallel }))
+    Ok(Some(Tools { shown, callable, choice: call_choice, parallel, are_bare }))
 }
 
 /// The tools of a file, in the form of a request's `tools`: as a template shows them, and as grammars know them.

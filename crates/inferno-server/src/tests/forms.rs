@@ -100,16 +100,51 @@ fn a_form_that_cannot_be_kept_is_refused_with_its_field_and_the_place() {
             assert!(reply.text().contains(words), "{path} {members}: {}", reply.text());
         }
     }
-    let tools = json!([{ "type": "function", "function": { "name": "f" } }]);
-    let reply = server.post(CHAT, &body(CHAT, &with(json!({ "tools": tools }))));
-    assert_eq!(reply.error(), (400, "invalid_value".into(), "json_schema".into()), "{}", reply.text());
-    // With no call, the answer has the form.
-    answers(
-        &server,
-        CHAT,
-        &with(json!({ "tools": tools, "tool_choice": "none", "json_schema": { "type": "null" } })),
-    );
     server.wait_until(Server::is_idle);
+}
+
+#[test]
+fn an_answer_is_a_call_or_of_the_form() {
+    let server = start(Settings::default());
+    let schema = json!({ "enum": ["red", "blue"] });
+    let tools = json!([tool("f", &json!({ "type": "boolean" }))]);
+    let call = server.post("/tokenize", &json!({ "content": "<tool_call>" })).json()["tokens"].clone();
+    assert_eq!(call.as_array().map(Vec::len), Some(1), "{call}");
+    let call = call[0].to_string();
+    for (choice, bias, calls) in
+        [("auto", json!(false), false), ("auto", json!(100), true), ("none", json!(100), false)]
+    {
+        let members = json!({
+            "tools": tools, "tool_choice": choice, "json_schema": schema,
+            "logit_bias": { (think(&server)): false, (call.clone()): bias },
+        });
+        let reply = server.post(CHAT, &body(CHAT, &members));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let message = &reply.json()["choices"][0]["message"];
+        let is_call = message["tool_calls"][0]["function"]["name"] == "f";
+        let has_form = ["\"red\"", "\"blue\""].iter().any(|text| message["content"] == *text);
+        assert_eq!((is_call, has_form), (calls, !calls), "{members}: {message}");
+    }
+}
+
+#[test]
+fn a_malformed_schema_is_refused_with_its_tool_and_place() {
+    let server = start(Settings::default());
+    let wrong = json!({ "type": "object", "properties": { "a": { "type": 5 } } });
+    let odd = json!({ "type": "object", "properties": { "a": { "pattern": "(?=a)b" } } });
+    let function = |name: &str, schema: &Value| json!({ "name": name, "parameters": schema });
+    let tool = |name: &str, schema: &Value| json!({ "type": "function", "function": function(name, schema) });
+    for (members, param) in [
+        (json!({ "tools": [tool("f", &odd), tool("g", &wrong)] }), "tools[1].function.parameters"),
+        (json!({ "functions": [function("g", &wrong)] }), "functions[0].parameters"),
+    ] {
+        let reply = server.post(CHAT, &body(CHAT, &members));
+        let expected = (400, "invalid_value".to_owned(), param.to_owned());
+        assert_eq!(reply.error(), expected, "{}", reply.text());
+        assert!(reply.text().contains("#/properties/a/type"), "{}", reply.text());
+    }
+    let reply = server.post(CHAT, &body(CHAT, &json!({ "tools": [tool("f", &odd)] })));
+    assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
 #[test]
