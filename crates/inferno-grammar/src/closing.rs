@@ -4,6 +4,7 @@
 //! a short ending, not always the shortest there is, and the same one for the same tokens before.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use llguidance::TokenParser;
 use toktrie::{TokTrie, TokenId};
@@ -95,13 +96,22 @@ impl Walk {
     }
 
     /// Appends the tokens of an ending after those that `parser` has taken. It is whole without a token that ends the answer.
-    /// Returns whether there is one of at most `most` tokens.
-    pub(crate) fn ending(&self, parser: &TokenParser, most: usize, tokens: &mut Vec<u32>) -> bool {
+    /// Returns whether there is one of at most `most` tokens, found before `until`, if that is there.
+    pub(crate) fn ending(
+        &self,
+        parser: &TokenParser,
+        most: usize,
+        until: Option<Instant>,
+        tokens: &mut Vec<u32>,
+    ) -> bool {
         // The copy shares the automata of terminals, which are caches.
         let mut parser = parser.clone();
         let most = tokens.len() + most.min(LONGEST);
         let mut fillers = Fillers::new(self.tokens.fillers.len());
         loop {
+            if until.is_some_and(|until| Instant::now() > until) {
+                return false;
+            }
             if parser.stopped() {
                 return parser.error_message().is_none() && tokens.len() <= most;
             }

@@ -74,6 +74,7 @@ impl Compiler {
         // Reading the vocabulary is no fault of the grammar.
         let Tables { factory, closing, strings } = self.tables()?;
         let began = Instant::now();
+        let until = began + self.limits.compile_time;
         let source::Lowered { grammar, unenforced } = source::lower(source, &self.tokenizer)?;
         let texts = match source {
             GrammarSource::JsonSchema(schema) => samples(schema),
@@ -82,7 +83,7 @@ impl Compiler {
         let build = || {
             let parser = factory.create_parser(grammar)?;
             let walk = Walk::new(parser.token_env.tok_trie(), Arc::clone(closing), &texts);
-            Ok(Compiled::new(parser, unenforced, walk, watch(source), Arc::clone(strings)))
+            Ok(Compiled::new(parser, unenforced, walk, watch(source), Arc::clone(strings), until))
         };
         let compiled =
             catch_unwind(AssertUnwindSafe(build)).map_err(|e| source::explain(source, &e.to_string()))?;
@@ -170,10 +171,11 @@ impl Compiled {
         walk: Walk,
         watch: Watch,
         strings: Arc<StringTokens>,
+        until: Instant,
     ) -> Compiled {
         parser.start_without_prompt();
         let mut ending = Vec::new();
-        let ends = walk.ending(&parser, usize::MAX, &mut ending);
+        let ends = walk.ending(&parser, usize::MAX, Some(until), &mut ending);
         // An answer without a short ending ends at its limit, whole or not.
         let (shortest, from) = match ends {
             true => (ending.len().max(1), 2 * ending.len() + watch.from),

@@ -108,7 +108,7 @@ impl Constraint {
         // Before the sampled token is tried, which may have no ending in time.
         if self.reserve.ending.is_none() {
             self.reserve.walked.clear();
-            if self.walk.ending(&self.parser, n_left, &mut self.reserve.walked) {
+            if self.walk.ending(&self.parser, n_left, None, &mut self.reserve.walked) {
                 self.reserve.know();
             }
         }
@@ -130,7 +130,7 @@ impl Constraint {
         }
         self.reserve.walked.clear();
         self.reserve.walked.push(token);
-        let fits = n_left > 0 && self.walk.ending(&parser, n_left - 1, &mut self.reserve.walked);
+        let fits = n_left > 0 && self.walk.ending(&parser, n_left - 1, None, &mut self.reserve.walked);
         if fits {
             self.reserve.know();
         }

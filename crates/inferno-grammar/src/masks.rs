@@ -12,13 +12,13 @@ use llguidance::derivre::StateID;
 use llguidance::earley::{BiasComputer, ParserRecognizer, SlicedBiasComputer};
 use toktrie::{SimpleVob, TokEnv, TokTrie};
 
-/// Nodes of the trie in a walk that is not worth avoiding: some 0.1 ms.
+/// Nodes of the trie that a walk may have without being avoided: some 0.1 ms.
 const FEW_NODES: usize = 30_000;
 /// States after whole characters that are visited for one mask.
 const VISITS: usize = 32;
 /// States of one search.
 const MOST_STATES: usize = 192;
-/// Searches that one answer may lose.
+/// Searches without a result, for an answer.
 const LOST_SEARCHES: u32 = 8;
 
 /// Tokens of texts of some characters, for one vocabulary.
@@ -42,7 +42,7 @@ struct TokenSet {
 /// Characters: those beyond ASCII, and some of ASCII.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Those that stand in a string of JSON as they are.
+    /// Characters that stand in a string of JSON as they are.
     Plain,
     /// Letters, digits and the space.
     Words,

@@ -11,7 +11,7 @@ use crate::source::GrammarError;
 
 use checks::{check_number, check_type, check_values, size};
 use keywords::{Keyword, kind};
-use locate::refusal;
+use locate::{Work, refusal};
 pub(crate) use locate::{is_kept, locate};
 use refs::Refs;
 
@@ -44,9 +44,12 @@ pub(crate) fn prepare(schema: &Value) -> Result<Prepared, GrammarError> {
         map.insert("x-guidance".to_owned(), options);
     }
     let definitions = root.get("$defs").cloned().unwrap_or_else(|| json!({}));
+    let mut work = Work::default();
     for (path, list) in std::mem::take(&mut builder.one_of) {
-        let alone = json!({ "oneOf": list, "$defs": definitions });
-        if refusal(alone, json!({})).is_some_and(|why| why.contains("oneOf")) {
+        // Lists beyond the time for it are named in any case.
+        let is_told = work.allows(&list) && work.allows(&definitions);
+        let alone = || json!({ "oneOf": list, "$defs": definitions });
+        if !is_told || refusal(alone(), json!({})).is_some_and(|why| why.contains("oneOf")) {
             builder.leave_out("oneOf (as anyOf)", &path);
         }
     }
@@ -153,7 +156,7 @@ impl<'a> Builder<'a> {
         Ok((root, definitions))
     }
 
-    /// What `checked` holds; `None` for an error that is passed over.
+    /// The value of `checked`; `None` for an error that is passed over.
     fn kept<T>(&self, checked: Result<T, GrammarError>) -> Result<Option<T>, GrammarError> {
         match checked {
             Err(error) if self.passes_unkept && !error.is_malformed => Ok(None),

@@ -7,11 +7,13 @@ use crate::source::GrammarError;
 
 /// Schemas that are tried until the place is found.
 const MOST_TRIES: usize = 300;
+/// Values of all schemas that are compiled for one client's schema, besides itself: some 0.2 s.
+const MOST_VALUES: usize = 100_000;
 
 /// The error `text` of a schema with its place: the innermost schema that is refused by itself, and there the keyword
 /// without which it is not.
 pub(crate) fn locate(schema: &Value, text: &str) -> GrammarError {
-    let mut tries = Tries { root: schema, left: MOST_TRIES };
+    let mut tries = Tries { root: schema, left: MOST_TRIES, work: Work::default() };
     let (mut place, mut path, mut reason) = (schema, "#".to_owned(), text.to_owned());
     'deeper: loop {
         for (child, at) in children(place, &path) {
@@ -48,22 +50,54 @@ fn said(reason: &str) -> String {
 struct Tries<'a> {
     root: &'a Value,
     left: usize,
+    work: Work,
+}
+
+/// The size of schemas that may still be compiled to tell more about one that is refused or not enforced.
+pub(super) struct Work {
+    n_left: usize,
+}
+
+impl Default for Work {
+    fn default() -> Work {
+        Work { n_left: MOST_VALUES }
+    }
+}
+
+impl Work {
+    /// Whether `schema` may be compiled too.
+    pub(super) fn allows(&mut self, schema: &Value) -> bool {
+        let mut todo = vec![schema];
+        while let Some(value) = todo.pop() {
+            let Some(n_left) = self.n_left.checked_sub(1) else { return false };
+            self.n_left = n_left;
+            match value {
+                Value::Array(items) => todo.extend(items),
+                Value::Object(map) => todo.extend(map.values()),
+                _ => {}
+            }
+        }
+        true
+    }
 }
 
 impl Tries<'_> {
     /// The reason for which a part of the schema is refused by itself.
     fn refusal(&mut self, part: &Value) -> Option<String> {
         self.left = self.left.checked_sub(1)?;
+        const DEFINITIONS: [&str; 3] = ["$schema", "$defs", "definitions"];
+        let definitions = DEFINITIONS.into_iter().filter_map(|key| Some((key, self.root.get(key)?)));
+        let definitions: Vec<_> = definitions.filter(|(key, _)| part.get(key).is_none()).collect();
+        if !(self.work.allows(part) && definitions.iter().all(|(_, value)| self.work.allows(value))) {
+            self.left = 0;
+            return None;
+        }
         let mut part = part.clone();
         // It may refer to definitions of the whole.
-        if let (Some(part), Some(root)) = (part.as_object_mut(), self.root.as_object()) {
-            for key in ["$schema", "$defs", "definitions"] {
-                if let (false, Some(value)) = (part.contains_key(key), root.get(key)) {
-                    part.insert(key.to_owned(), value.clone());
-                }
-            }
+        if let Some(part) = part.as_object_mut() {
+            part.extend(definitions.into_iter().map(|(key, value)| (key.to_owned(), value.clone())));
         }
-        // What cannot be prepared by itself refers to other parts.
+        // A part that cannot be prepared by itself refers to other parts.
         prepared_refusal(prepare(&part).ok()?.schema)
     }
 }

@@ -4,6 +4,7 @@
 mod calls;
 mod closing;
 mod gbnf;
+mod hostile;
 mod reasoning;
 mod schemas;
 mod sources;
