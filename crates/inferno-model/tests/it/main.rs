@@ -4,6 +4,7 @@
 mod bad_models;
 mod conformance;
 mod damage;
+mod families;
 mod goldens;
 mod latent;
 mod mixtures;
