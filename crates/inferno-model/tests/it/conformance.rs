@@ -28,7 +28,7 @@ fn the_reference_conforms_and_no_row_depends_on_its_batch() {
 
 #[test]
 fn a_reference_that_chooses_as_a_device_conforms() {
-    let models = ["qwen2", "gemma3"]
+    let models = ["qwen2", "gemma3", "gemma4-e2b"]
         .map(|name| Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap());
     check(Reference::that_chooses, BITS, &models);
 }
