@@ -15,6 +15,9 @@ use locate::{Work, refusal};
 pub(crate) use locate::{is_kept, locate};
 use refs::Refs;
 
+/// Squares of the numbers of properties of all objects: as many steps llguidance takes, some 0.2 µs each.
+const MOST_SQUARES: usize = 2_000 * 2_000;
+
 /// A schema for llguidance.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -137,12 +140,14 @@ struct Builder<'a> {
     one_of: Vec<(String, Value)>,
     /// Whether keywords that cannot be kept are passed over, so that only malformed ones are errors.
     passes_unkept: bool,
+    /// Squares of the numbers of properties of all objects.
+    squares: usize,
 }
 
 impl<'a> Builder<'a> {
     fn new(root: &'a Value) -> Builder<'a> {
         let refs = Refs::new(root);
-        Builder { refs, unenforced: Vec::new(), one_of: Vec::new(), passes_unkept: false }
+        Builder { refs, unenforced: Vec::new(), one_of: Vec::new(), passes_unkept: false, squares: 0 }
     }
 
     /// The root and the definitions that it refers to.
@@ -201,6 +206,13 @@ impl<'a> Builder<'a> {
                 Keyword::Properties => {
                     let entries =
                         value.as_object().ok_or_else(|| malformed(&at, "must be an object of schemas"))?;
+                    self.squares = self.squares.saturating_add(entries.len().saturating_mul(entries.len()));
+                    if self.squares > MOST_SQUARES {
+                        return Err(error(
+                            &at,
+                            "too many properties: at most 2,000 in an object, and fewer in many",
+                        ));
+                    }
                     let mut schemas = Map::new();
                     for (name, value) in entries {
                         schemas.insert(name.clone(), self.schema(value, &join(&at, name))?);
