@@ -3,6 +3,7 @@
 mod body;
 mod format;
 mod harmony;
+mod held;
 mod json_text;
 mod known;
 mod own;

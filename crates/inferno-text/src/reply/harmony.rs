@@ -1,8 +1,8 @@
 //! gpt-oss' answers: messages with a channel and a recipient.
 
 use super::body::is_name;
+use super::held::Held;
 use super::json_text::{JsonNext, JsonText};
-use super::parser::Held;
 use super::{Piece, PieceKind, ReplyStart};
 
 /// Bytes of a message's header at most: what is longer is text.
