@@ -172,6 +172,24 @@ fn a_family_fills_in_what_its_files_may_leave_out() {
 }
 
 #[test]
+fn gemma_is_gemma2_without_softcaps_windows_and_norms_after_branches() {
+    let mut gemma2 = Parts::of("gemma2");
+    gemma2.metadata.set("gemma2.attention.sliding_window", Value::U32(0));
+    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        gemma2.metadata.set(format!("gemma2.{key}"), Value::F32(0.0));
+    }
+    let mut gemma = Parts { metadata: Metadata::default(), tensors: gemma2.tensors.clone() };
+    for (key, value) in gemma2.metadata.iter() {
+        gemma.metadata.set(key.replace("gemma2.", "gemma."), value.clone());
+    }
+    gemma.metadata.set("general.architecture", Value::String("gemma".into()));
+    gemma.tensors.retain(|(t, _)| !t.name.contains("post_"));
+    assert!(run::load(&gemma.file(), 64).is_ok());
+    let [expected, found] = [gemma2, gemma].map(|parts| Architecture::read(&parts.file(), None).unwrap());
+    assert_eq!(Architecture { family: expected.family, required: expected.required, ..found }, expected);
+}
+
+#[test]
 fn experts_in_tensors_of_their_own_are_the_same_experts() {
     let mut parts = Parts::of("mixtral");
     let expected = run::load(&parts.file(), 64).unwrap().append(&[5, 6, 7]);
