@@ -17,7 +17,7 @@ const MOST_TRIED: usize = 12;
 
 /// Single characters that endings are made of, those preferred first: what closes stands in [`ClosingTokens`] by name.
 const FILLERS: &str =
-    "01.-:@/TZ,{[ tfnaAbBcCdDeE23456789gGhHxX_=<>()+*#$%&'!?;|~^\\`\nijklmopqrsuvwyzIJKLMNOPQRSUVWY\t";
+    "01Zz.-:@/T,{[ tfnaAbBcCdDeE23456789gGhHxX_=<>()+*#$%&'!?;|~^\\`\nijklmopqrsuvwyIJKLMNOPQRSUVWY\t";
 
 /// The tokens that endings are made of, for one vocabulary.
 #[derive(Debug)]
@@ -86,7 +86,10 @@ impl ClosingTokens {
 impl Walk {
     /// The walk for a grammar whose strings may have to be `samples`, as they stand in JSON.
     pub(crate) fn new(trie: &TokTrie, tokens: Arc<ClosingTokens>, samples: &[String]) -> Walk {
-        let samples = samples.iter().map(|sample| trie.greedy_tokenize(sample.as_bytes())).collect();
+        // Byte by byte, as what is forced within them is: an ending that was found is then the one that comes.
+        let tokens_of =
+            |sample: &String| sample.bytes().filter_map(|byte| trie.token_id_at_bytes(&[byte])).collect();
+        let samples = samples.iter().map(tokens_of).collect();
         Walk { tokens, samples }
     }
 

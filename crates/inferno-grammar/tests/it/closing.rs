@@ -154,3 +154,16 @@ fn answers_to_real_schemas_end_whole() {
     assert!(n > 30 && n_closed > 0, "{n} answers, {n_closed} closed");
     println!("{n} answers, {n_closed} of them closed");
 }
+
+#[test]
+fn answers_with_times_end_whole_in_a_vocabulary_of_few_tokens() {
+    let Some(path) = xtask::testing::data("weights/stories260K-f32.gguf") else { return };
+    let metadata = inferno_format::Gguf::open(&path).unwrap().metadata().clone();
+    let walker = Walker::new(std::sync::Arc::new(inferno_text::Tokenizer::from_metadata(&metadata).unwrap()));
+    let time = json!({ "type": "string", "format": "date-time" });
+    let schema = json!({
+        "type": "object", "required": ["names", "from", "to"],
+        "properties": { "to": time, "names": { "type": "array", "items": { "type": "string" } }, "from": time },
+    });
+    check(&walker, &GrammarSource::JsonSchema(schema), 60);
+}
