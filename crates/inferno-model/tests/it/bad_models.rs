@@ -583,6 +583,99 @@ fn experts_beside_a_dense_network_need_their_norms_and_scales() {
 }
 
 #[test]
+fn parts_of_newer_families_must_be_there_and_fit() {
+    let without =
+        |name: &'static str| move |p: &mut Parts| p.tensors.retain(|(t, _)| !t.name.ends_with(name));
+    let set = |key: &'static str, value: Value| move |p: &mut Parts| p.metadata.set(key, value);
+    refused(
+        "gpt-oss-mxfp4",
+        without("attn_sinks.weight"),
+        "tensor `blk.0.attn_sinks.weight` is missing, expected shape [3]",
+    );
+    refused(
+        "gpt-oss-mxfp4",
+        without("blk.1.attn_sinks.weight"),
+        "tensor `blk.1.attn_sinks.weight` is missing, expected shape [3]",
+    );
+    refused(
+        "gpt-oss-mxfp4",
+        without("ffn_up_exps.bias"),
+        "tensor `blk.0.ffn_up_exps.bias` is missing, expected shape [32, 5]",
+    );
+    refused(
+        "gpt-oss-mxfp4",
+        set("gpt-oss.expert_count", Value::U32(6)),
+        "tensor `blk.0.ffn_gate_inp.weight` has shape [96, 5], expected [96, 6]",
+    );
+    refused(
+        "gpt-oss-mxfp4",
+        set("gpt-oss.expert_used_count", Value::U32(6)),
+        "metadata key `gpt-oss.expert_used_count` is 6, expected 1 to 5",
+    );
+    refused(
+        "glm4moe",
+        without("blk.1.exp_probs_b.bias"),
+        "tensor `blk.1.exp_probs_b.bias` is missing, expected shape [6]",
+    );
+    refused(
+        "glm4moe",
+        set("glm4moe.leading_dense_block_count", Value::U32(9)),
+        "metadata key `glm4moe.leading_dense_block_count` is 9, expected at most the number of layers",
+    );
+    refused(
+        "deepseek3",
+        set("deepseek2.expert_group_count", Value::U32(0)),
+        "metadata key `deepseek2.expert_group_count` is 0, expected 1 to 256",
+    );
+    refused(
+        "deepseek3",
+        set("deepseek2.expert_group_used_count", Value::U32(0)),
+        "metadata key `deepseek2.expert_group_used_count` is 0, expected 1 to 4",
+    );
+    refused(
+        "deepseek3",
+        set("deepseek2.attention.kv_lora_rank", Value::U32(0)),
+        "metadata key `deepseek2.attention.kv_lora_rank` is 0, expected 1 to 1048576",
+    );
+    refused(
+        "deepseek3",
+        set("deepseek2.attention.key_length_mla", Value::U32(7)),
+        "metadata key `deepseek2.rope.dimension_count` is 8, expected less than the width of a query head",
+    );
+    refused(
+        "deepseek3",
+        without("blk.1.attn_k_b.weight"),
+        "tensor `blk.1.attn_k_b.weight` is missing, expected shape [16, 32, 3]",
+    );
+    refused(
+        "mistral3",
+        set("mistral3.rope.scaling.original_context_length", Value::U32(0)),
+        "metadata key `mistral3.rope.scaling.original_context_length` is 0, expected 1 to 16777216",
+    );
+    let heads = Value::Array(Array::I32(vec![1, 1, 1]));
+    refused(
+        "gemma4-e2b",
+        set("gemma4.attention.head_count_kv", heads),
+        "metadata key `gemma4.attention.head_count_kv` is an array of 3 i32, expected one \
+         value, or an array with one per layer (`block_count`)",
+    );
+    let pattern = Value::Array(Array::Bool(vec![true; 7]));
+    refused(
+        "gemma4-e2b",
+        set("gemma4.attention.sliding_window_pattern", pattern),
+        "metadata key `gemma4.attention.sliding_window_pattern` is an array of 7 bool, \
+         expected one value, or an array with one per layer (`block_count`)",
+    );
+    let widths = Value::Array(Array::I32(vec![96; 5]));
+    refused(
+        "gemma4-e2b",
+        set("gemma4.feed_forward_length", widths),
+        "metadata key `gemma4.feed_forward_length` is an array of 5 i32, expected one value, \
+         or an array with one per layer (`block_count`)",
+    );
+}
+
+#[test]
 fn what_a_family_has_in_every_layer_cannot_be_missing_in_all() {
     let no_norms = |p: &mut Parts| p.tensors.retain(|(t, _)| !t.name.contains("attn_q_norm"));
     refused("qwen3", no_norms, "tensor `blk.0.attn_q_norm.weight` is missing, expected shape [32]");
