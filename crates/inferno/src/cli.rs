@@ -174,16 +174,26 @@ pub(crate) struct Logits {
 
 #[derive(Debug, Args)]
 pub(crate) struct Synth {
-    /// Shape of the model: qwen3-0.6b, stories110m, or tiny- with llama, mistral, mixtral, qwen2, qwen3, qwen3moe, phi3, gemma2 or gemma3
+    /// Shape of the model: the name of a known one, or a tiny one of a family; an unknown name lists them
+    ///
+    /// True sizes: qwen3- with 0.6b, 1.7b, 4b, 8b, 14b, 32b or 30b-a3b, llama-3.1-8b, llama-3.2-1b and -3b,
+    /// mistral-small-3.2-24b, ministral-3- with 3b, 8b or 14b, gpt-oss-20b and -120b (experts always MXFP4), gemma-4- with e2b, e4b,
+    /// 26b-a4b or 31b, deepseek-v2-lite, glm-4.7-flash, stories110m. Those of more than a billion weights are random blocks, written
+    /// as fast as the disk takes them. tiny- with llama, mistral, mixtral, qwen2, qwen3, qwen3moe, phi3, gemma2, gemma3, gpt-oss,
+    /// gemma4 or deepseek2.
     pub(crate) preset: String,
 
     /// File to write
     pub(crate) out: PathBuf,
 
+    /// Write only the first N layers of the model
+    #[arg(long, value_name = "N")]
+    pub(crate) layers: Option<usize>,
+
     /// Type of the matrices; norms and biases are F32
     ///
     /// f32, f16, bf16, q8_0, q4_0, q4_k, q6_k, or llama.cpp's mixture q4_k_m: Q4_K, with Q6_K for the output
-    /// and for `attn_v` and `ffn_down` of half of the layers.
+    /// and for `attn_v` and `ffn_down` of half of the layers. Matrices whose rows are no whole blocks of it are Q8_0.
     #[arg(long, value_name = "TYPE", default_value = "q8_0")]
     pub(crate) dtype: Encoding,
 

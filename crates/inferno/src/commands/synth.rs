@@ -1,8 +1,10 @@
 //! `inferno synth`: models of true shape with random weights.
 //!
 //! Weights are N(0, 1/fan_in) for projections, N(0, 0.02²) for the embedding, 1 + N(0, 0.1²) for norms. Each is a
-//! function of (seed, tensor name, index), so that files of different types hold the same weights up to rounding.
+//! function of (seed, tensor name, index), so that files of different types hold the same weights up to rounding. Models of more
+//! than 10⁹ weights are random blocks of their type instead, which are made as fast as a disk takes them.
 
+mod blocks;
 mod encoding;
 mod presets;
 
@@ -12,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
+use blocks::Blocks;
 use inferno_format::{Array, DType, GgufWriter, Metadata, NewTensor, Strings, Value, quantize};
-use presets::{PRESETS, Preset, Weight};
+use presets::{Preset, Weight};
 
 use crate::cli::{self, Encoding};
 use crate::commands::note;
@@ -26,6 +29,8 @@ const SLAB: usize = 1 << 22;
 pub(crate) struct Recipe<'a> {
     /// Name of a preset.
     pub(crate) preset: &'a str,
+    /// Layers, where they are not all.
+    pub(crate) n_layers: Option<usize>,
     pub(crate) encoding: Encoding,
     pub(crate) vocab_from: Option<&'a Path>,
     pub(crate) seed: u64,
@@ -34,6 +39,7 @@ pub(crate) struct Recipe<'a> {
 pub(crate) fn synth(args: &cli::Synth) -> Result<ExitCode> {
     let recipe = Recipe {
         preset: &args.preset,
+        n_layers: args.layers,
         encoding: args.dtype,
         vocab_from: args.vocab_from.as_deref(),
         seed: args.seed,
@@ -58,22 +64,25 @@ pub(crate) fn synth(args: &cli::Synth) -> Result<ExitCode> {
 }
 
 impl Recipe<'_> {
-    fn preset(&self) -> Result<&'static Preset> {
-        let names = || PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
-        PRESETS
-            .iter()
-            .find(|p| p.name == self.preset)
-            .with_context(|| format!("there is no preset `{}`, the presets are {}", self.preset, names()))
+    fn preset(&self) -> Result<Preset> {
+        let names = || presets::all().map(|p| p.name).collect::<Vec<_>>().join(", ");
+        let preset = *presets::find(self.preset)
+            .with_context(|| format!("there is no preset `{}`, the presets are {}", self.preset, names()))?;
+        let Some(n) = self.n_layers else { return Ok(preset) };
+        let most = preset.n_layers;
+        ensure!((1..=most).contains(&n), "`{}` has {most} layers, `--layers` takes 1 to {most}", preset.name);
+        Ok(preset.cut(n))
     }
 
     /// Writes the file, or nothing: until it is whole it has a name that nobody else uses. Gives the number of
     /// tensors; an error if Ctrl-C was pressed.
     pub(crate) fn write_to(&self, out: &Path) -> Result<usize> {
         let preset = self.preset()?;
-        let vocabulary = vocabulary(preset, self.vocab_from)?;
+        let vocabulary = vocabulary(&preset, self.vocab_from)?;
         let vocab_size = vocabulary.opt_strings(TOKENS)?.map_or(0, Strings::len);
         let mut metadata = preset.metadata(vocab_size);
-        let name = format!("{} with random weights, seed {}", preset.name, self.seed);
+        let cut = self.n_layers.map(|n| format!(" cut to {n} layers")).unwrap_or_default();
+        let name = format!("{}{cut} with random weights, seed {}", preset.name, self.seed);
         metadata.set("general.name", Value::String(name));
         metadata.set("general.file_type", Value::U32(self.encoding.file_type()));
         vocabulary.iter().for_each(|(key, value)| metadata.set(key, value.clone()));
@@ -81,14 +90,15 @@ impl Recipe<'_> {
             .weights(vocab_size)
             .into_iter()
             .map(|w| {
-                let dtype = self.encoding.of(&w, preset);
+                let dtype = self.encoding.of(&w, &preset);
                 (w, dtype)
             })
             .collect();
 
         let part = PathBuf::from(format!("{}.{}.part", out.display(), std::process::id()));
         let file = File::create_new(&part).with_context(|| format!("cannot write `{}`", part.display()))?;
-        let written = write(file, &metadata, &weights, self.seed)
+        let how = How { seed: self.seed, blocks: presets::find(self.preset).is_some_and(Preset::is_large) };
+        let written = write(file, &metadata, &weights, how)
             .and_then(|()| std::fs::rename(&part, out).context("cannot rename it"));
         if written.is_err() {
             // What is left of it is of no use; that it cannot be removed is the lesser trouble.
@@ -131,7 +141,15 @@ fn vocabulary(preset: &Preset, from: Option<&Path>) -> Result<Metadata> {
     Ok(vocabulary)
 }
 
-fn write(file: File, metadata: &Metadata, weights: &[(Weight, DType)], seed: u64) -> Result<()> {
+/// Source of the numbers.
+#[derive(Clone, Copy)]
+struct How {
+    seed: u64,
+    /// Matrices are random blocks.
+    blocks: bool,
+}
+
+fn write(file: File, metadata: &Metadata, weights: &[(Weight, DType)], how: How) -> Result<()> {
     let tensors: Vec<NewTensor> = weights
         .iter()
         .map(|(w, dtype)| NewTensor { name: w.name.clone(), dtype: *dtype, dims: w.dims.clone() })
@@ -143,7 +161,7 @@ fn write(file: File, metadata: &Metadata, weights: &[(Weight, DType)], seed: u64
         let slab = SLAB.next_multiple_of(w.dims[0]);
         for start in (0..n).step_by(slab) {
             ensure!(!interrupt::requested(), "interrupted");
-            for bytes in encode(w, seed, *dtype, start..n.min(start + slab))? {
+            for bytes in encode(w, how, *dtype, start..n.min(start + slab))? {
                 writer.append(&w.name, &bytes)?;
             }
         }
@@ -153,16 +171,24 @@ fn write(file: File, metadata: &Metadata, weights: &[(Weight, DType)], seed: u64
 }
 
 /// The numbers `range` of a tensor, made and encoded on all cores.
-fn encode(w: &Weight, seed: u64, dtype: DType, range: std::ops::Range<usize>) -> Result<Vec<Vec<u8>>> {
+fn encode(w: &Weight, how: How, dtype: DType, range: std::ops::Range<usize>) -> Result<Vec<Vec<u8>>> {
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let rows = range.len() / w.dims[0];
     let part = rows.div_ceil(n_threads) * w.dims[0];
+    // No floats are encoded as MXFP4.
+    let as_blocks = w.init.is_matrix() && (how.blocks || dtype == DType::MXFP4);
+    let (mean, deviation) = w.init.moments();
+    let blocks = Blocks { dtype, mean, deviation, key: presets::key(how.seed, &w.name) };
+    let n: usize = w.dims.iter().product();
     std::thread::scope(|scope| {
         let workers = range.clone().step_by(part).map(|from| {
             let to = range.end.min(from + part);
-            scope.spawn(move || quantize(dtype, &w.init.numbers(seed, &w.name, from..to)))
+            scope.spawn(move || match as_blocks {
+                true => blocks.bytes(from / dtype.block_len()..to / dtype.block_len()),
+                false => Ok(quantize(dtype, &w.init.numbers(how.seed, &w.name, from..to, n))?),
+            })
         });
         let workers: Vec<_> = workers.collect();
-        workers.into_iter().map(|w| Ok(w.join().expect("quantizing does not panic")?)).collect()
+        workers.into_iter().map(|w| w.join().expect("quantizing does not panic")).collect()
     })
 }

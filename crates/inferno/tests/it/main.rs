@@ -8,6 +8,7 @@ mod engine;
 mod gpu;
 mod hostile;
 mod odd_files;
+mod quantized;
 mod run;
 mod serve;
 mod synth;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::inferno;
 
-const SMALL: [&str; 9] = [
+pub(crate) const SMALL: [&str; 12] = [
     "tiny-llama",
     "tiny-mistral",
     "tiny-mixtral",
@@ -14,9 +14,12 @@ const SMALL: [&str; 9] = [
     "tiny-phi3",
     "tiny-gemma2",
     "tiny-gemma3",
+    "tiny-gpt-oss",
+    "tiny-gemma4",
+    "tiny-deepseek2",
 ];
 
-fn synth(folder: &Path, preset: &str, dtype: &str, more: &[&str]) -> String {
+pub(crate) fn synth(folder: &Path, preset: &str, dtype: &str, more: &[&str]) -> String {
     let path = folder.join(format!("{preset}-{dtype}.gguf")).to_str().unwrap().to_owned();
     inferno(&[&["synth", preset, &path, "--dtype", dtype], more].concat()).ok();
     path
@@ -122,7 +125,7 @@ fn only_regular_files_are_replaced() {
 fn unknown_presets_and_types_are_refused_with_the_known_ones() {
     let error = inferno(&["synth", "huge", "out.gguf"]).error();
     assert!(
-        error.starts_with("there is no preset `huge`, the presets are qwen3-0.6b, stories110m, tiny-llama, "),
+        error.starts_with("there is no preset `huge`, the presets are qwen3-0.6b, qwen3-1.7b, "),
         "{error}"
     );
     let error = inferno(&["synth", "tiny-llama", "out.gguf", "--dtype", "q2_k"]).error();
@@ -136,4 +139,21 @@ fn the_vocabulary_of_a_file_sets_the_size() {
     let path = synth(folder.path(), "tiny-qwen2", "f16", &["--vocab-from", &crate::golden("qwen2")]);
     let json: serde_json::Value = serde_json::from_str(&inferno(&["inspect", "--json", &path]).ok()).unwrap();
     assert_eq!(json["hyperparameters"]["vocab_size"], 320);
+}
+
+#[test]
+fn a_cut_has_the_first_layers_and_random_blocks_have_the_deviation_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = synth(folder.path(), "tiny-gpt-oss", "q8_0", &["--layers", "2"]);
+    let json: serde_json::Value = serde_json::from_str(&inferno(&["inspect", "--json", &path]).ok()).unwrap();
+    assert_eq!(json["metadata"]["gpt-oss.block_count"], 2);
+    let of = |name: &str| {
+        let tensors = json["tensors"].as_array().unwrap();
+        tensors.iter().find(|t| t["name"] == name).map(|t| t["type"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(of("blk.1.ffn_down_exps.weight").as_deref(), Some("MXFP4"));
+    assert_eq!(of("blk.1.attn_q.weight").as_deref(), Some("Q8_0"));
+    assert_eq!(of("blk.2.attn_q.weight"), None);
+    let error = inferno(&["synth", "qwen3-8b", "out.gguf", "--layers", "37"]).error();
+    assert_eq!(error, "`qwen3-8b` has 36 layers, `--layers` takes 1 to 36");
 }

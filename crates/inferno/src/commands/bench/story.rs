@@ -235,8 +235,14 @@ impl Row {
         let path = folder.join(format!("{}.gguf", step.encoding));
         if !path.exists() {
             note(&format!("making a model in {}", step.encoding));
-            Recipe { preset: PRESET, encoding: step.encoding, vocab_from: None, seed: args.seed }
-                .write_to(&path)?;
+            Recipe {
+                preset: PRESET,
+                n_layers: None,
+                encoding: step.encoding,
+                vocab_from: None,
+                seed: args.seed,
+            }
+            .write_to(&path)?;
         }
         let opened = load::open(Some(&path))?;
         let arch = opened.architecture(None)?;

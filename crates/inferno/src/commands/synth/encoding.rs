@@ -37,13 +37,17 @@ impl Encoding {
         }
     }
 
-    /// The type of one tensor: vectors and routers stay F32.
+    /// The type of one tensor: vectors and routers stay F32. Matrices whose rows are no whole blocks of their type are Q8_0, or
+    /// F16 if they are none of its either.
     pub(super) fn of(self, weight: &Weight, preset: &Preset) -> DType {
-        match self {
-            _ if !weight.init.is_matrix() => DType::F32,
+        let asked = match self {
+            _ if !weight.init.is_matrix() => return DType::F32,
+            _ if preset.is_mxfp4(weight) => DType::MXFP4,
             Encoding::One(dtype) => dtype,
             Encoding::Q4KM => q4_k_m(&weight.name, preset),
-        }
+        };
+        let fits = |dtype: &DType| weight.dims[0].is_multiple_of(dtype.block_len());
+        [asked, DType::Q8_0].into_iter().find(fits).unwrap_or(DType::F16)
     }
 }
 

@@ -1,11 +1,14 @@
-//! The shapes that `synth` knows: two true-size models, and a small one per family whose rows are whole blocks of
-//! every type.
+//! The shapes that `synth` knows: models that people name, in true size (`named.rs`), and a small one per family whose rows are
+//! whole blocks of every type.
+
+mod keys;
+mod named;
+mod tensors;
 
 use std::ops::Range;
 
-use inferno_format::{Metadata, Value};
-
 /// A model without its weights and its vocabulary.
+#[derive(Clone, Copy)]
 pub(super) struct Preset {
     pub(super) name: &'static str,
     family: &'static str,
@@ -14,22 +17,100 @@ pub(super) struct Preset {
     n_heads: usize,
     n_kv_heads: usize,
     head_dim: usize,
+    /// Width of dense feed-forward networks, and of experts that have none of their own.
     ffn_dim: usize,
     /// Tokens, when no vocabulary is given.
     pub(super) vocab_size: usize,
     context_len: usize,
     theta: f32,
+    eps: f32,
     window: Option<u32>,
     softcaps: Option<(f32, f32)>,
-    /// How many there are, and how many a row uses.
-    experts: Option<(usize, usize)>,
+    experts: Option<Experts>,
+    latent: Option<Latent>,
+    gemma4: Option<Gemma4>,
     /// No output matrix of its own.
     pub(super) tied: bool,
     qkv_bias: bool,
+    output_bias: bool,
+    sinks: bool,
     qk_norm: bool,
     post_norms: bool,
+    /// The norm before the feed-forward network.
+    ffn_norm: &'static str,
     /// One `attn_qkv`, and gate and up in one `ffn_up`.
     fused: bool,
+    /// By which Llama 3 divides the frequencies of long waves.
+    llama3_factor: Option<f32>,
+    /// Keys of the family beside those that follow from the above.
+    keys: &'static [(&'static str, Key)],
+}
+
+/// The value of a key.
+#[derive(Clone, Copy)]
+enum Key {
+    U32(u32),
+    F32(f32),
+    Bool(bool),
+    Text(&'static str),
+}
+
+#[derive(Clone, Copy)]
+struct Experts {
+    count: usize,
+    used: usize,
+    /// Width of one.
+    width: usize,
+    /// Width of the shared ones together.
+    shared: usize,
+    /// Layers at the start that have a dense network.
+    leading_dense: usize,
+    /// A bias that only chooses.
+    choice_bias: bool,
+    /// Biases of experts and router.
+    biases: bool,
+    /// Experts are MXFP4, whatever the other matrices are.
+    mxfp4: bool,
+}
+
+const EXPERTS: Experts = Experts {
+    count: 4,
+    used: 2,
+    width: 512,
+    shared: 0,
+    leading_dense: 0,
+    choice_bias: false,
+    biases: false,
+    mxfp4: false,
+};
+
+/// Latent attention: ranks and widths of a head.
+#[derive(Clone, Copy)]
+struct Latent {
+    /// Rank of queries; `None`: they are projected at once.
+    q_rank: Option<usize>,
+    kv_rank: usize,
+    /// Width that does not rotate.
+    nope: usize,
+    rope: usize,
+    value: usize,
+}
+
+/// Parts of Gemma 4. Windowed layers have heads of `head_dim`.
+#[derive(Clone, Copy)]
+struct Gemma4 {
+    /// Every n-th layer sees everything.
+    full_every: usize,
+    full_head_dim: usize,
+    full_kv_heads: usize,
+    /// Layers at the end that read the cache of a layer before them.
+    shared_layers: usize,
+    /// Their feed-forward networks are twice as wide.
+    wide: bool,
+    /// Numbers that a token adds to each layer.
+    per_layer: usize,
+    /// Full layers have no matrix of values.
+    keys_as_values: bool,
 }
 
 const TINY: Preset = Preset {
@@ -44,53 +125,37 @@ const TINY: Preset = Preset {
     vocab_size: 5120,
     context_len: 2048,
     theta: 10_000.0,
+    eps: 1e-6,
     window: None,
     softcaps: None,
     experts: None,
+    latent: None,
+    gemma4: None,
     tied: false,
     qkv_bias: false,
+    output_bias: false,
+    sinks: false,
     qk_norm: false,
     post_norms: false,
+    ffn_norm: "ffn_norm",
     fused: false,
+    llama3_factor: None,
+    keys: &[],
 };
 
-pub(super) const PRESETS: &[Preset] = &[
-    Preset {
-        name: "qwen3-0.6b",
-        family: "qwen3",
-        n_layers: 28,
-        dim: 1024,
-        n_heads: 16,
-        n_kv_heads: 8,
-        head_dim: 128,
-        ffn_dim: 3072,
-        vocab_size: 151_936,
-        context_len: 40_960,
-        theta: 1e6,
-        tied: true,
-        qk_norm: true,
-        ..TINY
-    },
-    // The largest of llama2.c's models of short stories.
-    Preset {
-        name: "stories110m",
-        family: "llama",
-        n_layers: 12,
-        dim: 768,
-        n_heads: 12,
-        n_kv_heads: 12,
-        ffn_dim: 2048,
-        vocab_size: 32_000,
-        context_len: 1024,
-        tied: true,
-        ..TINY
-    },
+const SMALL: &[Preset] = &[
     Preset { name: "tiny-llama", family: "llama", ..TINY },
     Preset { name: "tiny-mistral", family: "llama", window: Some(64), ..TINY },
-    Preset { name: "tiny-mixtral", family: "llama", experts: Some((4, 2)), ..TINY },
+    Preset { name: "tiny-mixtral", family: "llama", experts: Some(EXPERTS), ..TINY },
     Preset { name: "tiny-qwen2", family: "qwen2", qkv_bias: true, tied: true, ..TINY },
     Preset { name: "tiny-qwen3", family: "qwen3", qk_norm: true, tied: true, ..TINY },
-    Preset { name: "tiny-qwen3moe", family: "qwen3moe", qk_norm: true, experts: Some((8, 2)), ..TINY },
+    Preset {
+        name: "tiny-qwen3moe",
+        family: "qwen3moe",
+        qk_norm: true,
+        experts: Some(Experts { count: 8, ..EXPERTS }),
+        ..TINY
+    },
     Preset { name: "tiny-phi3", family: "phi3", fused: true, ..TINY },
     Preset {
         name: "tiny-gemma2",
@@ -113,7 +178,66 @@ pub(super) const PRESETS: &[Preset] = &[
         post_norms: true,
         ..TINY
     },
+    Preset {
+        name: "tiny-gpt-oss",
+        window: Some(64),
+        dim: 256,
+        n_layers: 3,
+        n_heads: 4,
+        n_kv_heads: 2,
+        vocab_size: 5120,
+        context_len: 2048,
+        ffn_dim: 512,
+        experts: Some(Experts { biases: true, mxfp4: true, ..EXPERTS }),
+        keys: &[],
+        ..named::GPT_OSS_20B
+    },
+    Preset {
+        name: "tiny-gemma4",
+        family: "gemma4",
+        n_layers: 12,
+        theta: 1e6,
+        window: Some(64),
+        tied: true,
+        qk_norm: true,
+        post_norms: true,
+        gemma4: Some(Gemma4 {
+            full_every: 6,
+            full_head_dim: 128,
+            full_kv_heads: 2,
+            shared_layers: 5,
+            wide: true,
+            per_layer: 256,
+            keys_as_values: false,
+        }),
+        ..TINY
+    },
+    Preset {
+        name: "tiny-deepseek2",
+        family: "deepseek2",
+        latent: Some(Latent { q_rank: Some(256), kv_rank: 256, nope: 32, rope: 32, value: 64 }),
+        experts: Some(Experts {
+            count: 8,
+            width: 256,
+            shared: 256,
+            leading_dense: 1,
+            choice_bias: true,
+            ..EXPERTS
+        }),
+        keys: &[("expert_gating_func", Key::U32(2)), ("expert_weights_norm", Key::Bool(true))],
+        ..TINY
+    },
 ];
+
+/// Every preset.
+pub(super) fn all() -> impl Iterator<Item = &'static Preset> {
+    named::NAMED.iter().chain(SMALL)
+}
+
+/// The preset of that name.
+pub(super) fn find(name: &str) -> Option<&'static Preset> {
+    all().find(|preset| preset.name == name)
+}
 
 /// A tensor to be made.
 pub(super) struct Weight {
@@ -133,98 +257,37 @@ pub(super) enum Init {
     Router(usize),
     Norm,
     Bias,
+    /// Llama 3's divisors of frequencies.
+    Llama3 {
+        factor: f32,
+        theta: f32,
+    },
+    /// The first numbers are 1, the others so large that their dimensions do not rotate.
+    Rotates(usize),
 }
 
 impl Preset {
-    pub(super) fn metadata(&self, vocab_size: usize) -> Metadata {
-        let mut m = Metadata::default();
-        m.set("general.architecture", Value::String(self.family.into()));
-        m.set("general.type", Value::String("model".into()));
-        m.set("general.quantization_version", Value::U32(2));
-        let mut set = |key: &str, value: Value| m.set(format!("{}.{key}", self.family), value);
-        for (key, n) in [
-            ("block_count", self.n_layers),
-            ("context_length", self.context_len),
-            ("embedding_length", self.dim),
-            ("feed_forward_length", self.ffn_dim),
-            ("attention.head_count", self.n_heads),
-            ("attention.head_count_kv", self.n_kv_heads),
-            ("attention.key_length", self.head_dim),
-            ("attention.value_length", self.head_dim),
-            ("rope.dimension_count", self.head_dim),
-            ("vocab_size", vocab_size),
-        ] {
-            set(key, Value::U32(n as u32));
-        }
-        set("attention.layer_norm_rms_epsilon", Value::F32(1e-6));
-        set("rope.freq_base", Value::F32(self.theta));
-        if let Some(window) = self.window {
-            set("attention.sliding_window", Value::U32(window));
-        }
-        if let Some((scores, logits)) = self.softcaps {
-            set("attn_logit_softcapping", Value::F32(scores));
-            set("final_logit_softcapping", Value::F32(logits));
-        }
-        if let Some((n, n_used)) = self.experts {
-            set("expert_count", Value::U32(n as u32));
-            set("expert_used_count", Value::U32(n_used as u32));
-            set("expert_feed_forward_length", Value::U32(self.ffn_dim as u32));
-        }
-        m
+    /// The same with `n` layers.
+    pub(super) fn cut(self, n: usize) -> Preset {
+        let gemma4 = self.gemma4.map(|parts| {
+            let shared = parts.shared_layers * n / self.n_layers;
+            // A full layer must be left to read from.
+            let shared_layers = if n - shared < parts.full_every { 0 } else { shared };
+            Gemma4 { shared_layers, ..parts }
+        });
+        Preset { n_layers: n, gemma4, ..self }
     }
 
-    pub(super) fn weights(&self, vocab_size: usize) -> Vec<Weight> {
-        let Preset { dim, head_dim, ffn_dim, .. } = *self;
-        let (q_dim, kv_dim) = (self.n_heads * head_dim, self.n_kv_heads * head_dim);
-        let mut all = Vec::new();
-        let mut put = |name: String, dims: &[usize], init| all.push(Weight { name, dims: dims.into(), init });
-        put("token_embd.weight".into(), &[dim, vocab_size], Init::Embedding);
-        for i in 0..self.n_layers {
-            let mut put = |name: &str, dims: &[usize], init| put(format!("blk.{i}.{name}"), dims, init);
-            put("attn_norm.weight", &[dim], Init::Norm);
-            if self.fused {
-                put("attn_qkv.weight", &[dim, q_dim + 2 * kv_dim], Init::Projection(dim));
-            } else {
-                for (name, width) in [("attn_q", q_dim), ("attn_k", kv_dim), ("attn_v", kv_dim)] {
-                    put(&format!("{name}.weight"), &[dim, width], Init::Projection(dim));
-                    if self.qkv_bias {
-                        put(&format!("{name}.bias"), &[width], Init::Bias);
-                    }
-                }
-            }
-            if self.qk_norm {
-                put("attn_q_norm.weight", &[head_dim], Init::Norm);
-                put("attn_k_norm.weight", &[head_dim], Init::Norm);
-            }
-            put("attn_output.weight", &[q_dim, dim], Init::Projection(q_dim));
-            if self.post_norms {
-                put("post_attention_norm.weight", &[dim], Init::Norm);
-                put("post_ffw_norm.weight", &[dim], Init::Norm);
-            }
-            put("ffn_norm.weight", &[dim], Init::Norm);
-            match self.experts {
-                Some((n, _)) => {
-                    put("ffn_gate_inp.weight", &[dim, n], Init::Router(dim));
-                    put("ffn_gate_exps.weight", &[dim, ffn_dim, n], Init::Projection(dim));
-                    put("ffn_up_exps.weight", &[dim, ffn_dim, n], Init::Projection(dim));
-                    put("ffn_down_exps.weight", &[ffn_dim, dim, n], Init::Projection(ffn_dim));
-                }
-                None => {
-                    if self.fused {
-                        put("ffn_up.weight", &[dim, 2 * ffn_dim], Init::Projection(dim));
-                    } else {
-                        put("ffn_gate.weight", &[dim, ffn_dim], Init::Projection(dim));
-                        put("ffn_up.weight", &[dim, ffn_dim], Init::Projection(dim));
-                    }
-                    put("ffn_down.weight", &[ffn_dim, dim], Init::Projection(ffn_dim));
-                }
-            }
-        }
-        put("output_norm.weight".into(), &[dim], Init::Norm);
-        if !self.tied {
-            put("output.weight".into(), &[dim, vocab_size], Init::Projection(dim));
-        }
-        all
+    /// Models of more weights are made of random blocks.
+    pub(super) fn is_large(&self) -> bool {
+        const MOST: usize = 1_000_000_000;
+        let weights = self.weights(self.vocab_size);
+        weights.iter().map(|w| w.dims.iter().product::<usize>()).sum::<usize>() > MOST
+    }
+
+    /// Whether a tensor is MXFP4 in all files of the model.
+    pub(super) fn is_mxfp4(&self, weight: &Weight) -> bool {
+        self.experts.is_some_and(|e| e.mxfp4) && weight.name.ends_with("_exps.weight")
     }
 }
 
@@ -234,17 +297,44 @@ impl Init {
         matches!(self, Init::Embedding | Init::Projection(_))
     }
 
-    /// The numbers `range` of the tensor `name`.
-    pub(super) fn numbers(self, seed: u64, name: &str, range: Range<usize>) -> Vec<f32> {
-        let (mean, deviation) = match self {
+    /// Mean and standard deviation.
+    pub(super) fn moments(self) -> (f32, f32) {
+        match self {
             Init::Embedding => (0.0, 0.02),
             Init::Projection(fan_in) | Init::Router(fan_in) => (0.0, (fan_in as f32).sqrt().recip()),
             Init::Norm => (1.0, 0.1),
             Init::Bias => (0.0, 0.1),
-        };
-        let key = name.bytes().fold(mix(seed), |key, byte| mix(key ^ u64::from(byte)));
-        range.map(|i| normal(mix(key.wrapping_add(i as u64))).mul_add(deviation, mean)).collect()
+            Init::Llama3 { .. } | Init::Rotates(_) => (0.0, 0.0),
+        }
     }
+
+    /// The numbers `range` of the tensor `name`, of `n` in all.
+    pub(super) fn numbers(self, seed: u64, name: &str, range: Range<usize>, n: usize) -> Vec<f32> {
+        match self {
+            Init::Llama3 { factor, theta } => range.map(|i| llama3(i, n, factor, theta)).collect(),
+            Init::Rotates(most) => range.map(|i| if i < most { 1.0 } else { 1e30 }).collect(),
+            _ => {
+                let (mean, deviation) = self.moments();
+                let key = key(seed, name);
+                range.map(|i| normal(mix(key.wrapping_add(i as u64))).mul_add(deviation, mean)).collect()
+            }
+        }
+    }
+}
+
+/// Llama 3's divisor of frequency `i` of `n`: waves longer than the original context of 8,192 are stretched, those shorter than
+/// a quarter of it are left, and those between are stretched in part.
+fn llama3(i: usize, n: usize, factor: f32, theta: f32) -> f32 {
+    const ORIGINAL: f32 = 8192.0;
+    let wave = 2.0 * std::f32::consts::PI * theta.powf(i as f32 / n as f32);
+    let share = (ORIGINAL / wave - 1.0) / 3.0;
+    let share = share.clamp(0.0, 1.0);
+    ((1.0 - share) / factor + share).recip()
+}
+
+/// The start of a tensor's random numbers.
+pub(super) fn key(seed: u64, name: &str) -> u64 {
+    name.bytes().fold(mix(seed), |key, byte| mix(key ^ u64::from(byte)))
 }
 
 /// Nearly N(0, 1): the sum of four uniform 16-bit numbers, less its mean, over its deviation.
@@ -254,9 +344,12 @@ fn normal(bits: u64) -> f32 {
 }
 
 /// The output function of SplitMix64 (Steele, Lea, Flood 2014).
-fn mix(x: u64) -> u64 {
+pub(super) fn mix(x: u64) -> u64 {
     let z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ z >> 31
 }
+
+#[cfg(test)]
+mod tests;
