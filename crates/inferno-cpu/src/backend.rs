@@ -25,7 +25,7 @@ use crate::packed::{PANEL, Packed};
 use crate::pool::Pool;
 
 /// Numbers that are not worth waking a thread for.
-const SERIAL: usize = 16 << 10;
+pub(crate) const SERIAL: usize = 16 << 10;
 
 /// One model's CPU.
 pub struct Cpu {
@@ -35,7 +35,7 @@ pub struct Cpu {
     pub(crate) inputs: Inputs,
     pub(crate) attention: AttentionScratch,
     pub(crate) experts: ExpertScratch,
-    pub(crate) heads: HeadScratch,
+    pub(crate) heads: [HeadScratch; 2],
 }
 
 /// A tensor, packed for this level.
@@ -71,7 +71,7 @@ impl Cpu {
             inputs: Inputs::default(),
             attention: AttentionScratch::default(),
             experts: ExpertScratch::default(),
-            heads: HeadScratch::default(),
+            heads: Default::default(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use inferno_model::backend::Activations as _;
 
-use crate::backend::{Buffer, Cpu, Weight};
+use crate::backend::{Buffer, Cpu, SERIAL, Weight};
 use crate::matmul::{Inputs, PANELS_AT_ONCE};
 use crate::memory::Shares;
 use crate::simd::ROW_GROUP;
@@ -40,16 +40,23 @@ impl Cpu {
         out.resize(n_rows);
         // Rows of a head, filled up to whole groups: what fills up holds anything, and no product is taken of it.
         let n_places = n_rows.next_multiple_of(ROW_GROUP);
-        let Cpu { kernels, pool, heads: HeadScratch { x: inputs_of, y, inputs }, .. } = self;
+        // Products with something behind them and others take turns: their sizes differ.
+        let Cpu { kernels, pool, heads, .. } = self;
+        let HeadScratch { x: inputs_of, y, inputs } = &mut heads[usize::from(tail.is_some())];
         for (buffer, width) in [(&mut *inputs_of, cols), (&mut *y, rows)] {
             buffer.width = width;
             buffer.resize(n_heads * n_places);
         }
-        for (h, places) in inputs_of.data.chunks_exact_mut(n_places * cols).enumerate() {
-            for (row, place) in places.chunks_exact_mut(cols).take(n_rows).enumerate() {
-                place.copy_from_slice(&x.row(row)[h * cols..][..cols]);
+        let places = Shares::new(&mut inputs_of.data);
+        pool.run_ranges(n_heads, SERIAL.div_ceil(n_rows * cols), &|heads| {
+            for h in heads {
+                // SAFETY: every head is one thread's.
+                let places = unsafe { places.at(h * n_places * cols..(h * n_places + n_rows) * cols) };
+                for (row, place) in places.chunks_exact_mut(cols).enumerate() {
+                    place.copy_from_slice(&x.row(row)[h * cols..][..cols]);
+                }
             }
-        }
+        });
         inputs.prepare(kernels, pool, inputs_of, [weight.layout].into_iter());
 
         let n_panels = weight.n_panels();
@@ -62,13 +69,18 @@ impl Cpu {
             inputs.products(kernels, &products, (weight, h), panels, places);
         });
 
-        for (row, out) in out.data.chunks_exact_mut(out.width).enumerate() {
-            for (h, out) in out.chunks_exact_mut(rows + tail_width).enumerate() {
-                out[..rows].copy_from_slice(y.row(h * n_places + row));
-                if let Some(tail) = tail {
-                    out[rows..].copy_from_slice(&tail.row(row)[h * tail_width..][..tail_width]);
+        let (width, outs, y) = (out.width, Shares::new(&mut out.data), &*y);
+        pool.run_ranges(n_rows, SERIAL.div_ceil(width), &|range| {
+            for row in range {
+                // SAFETY: every row is one thread's.
+                let out = unsafe { outs.at(row * width..(row + 1) * width) };
+                for (h, out) in out.chunks_exact_mut(rows + tail_width).enumerate() {
+                    out[..rows].copy_from_slice(y.row(h * n_places + row));
+                    if let Some(tail) = tail {
+                        out[rows..].copy_from_slice(&tail.row(row)[h * tail_width..][..tail_width]);
+                    }
                 }
             }
-        }
+        });
     }
 }

@@ -4,7 +4,7 @@ use inferno_format::Gguf;
 use inferno_model::architecture::{Architecture, MixerShape};
 use inferno_model::backend::KvType;
 use inferno_model::batch::{Batch, PageId, Want};
-use inferno_model::conformance::{first_layers, mixtures, uneven_layers};
+use inferno_model::conformance::{first_layers, latent_layers, mixtures, uneven_layers};
 use inferno_model::error::LoadError;
 use inferno_model::ffn::FfnsElsewhere;
 use inferno_model::model::{KvRoom, Model};
@@ -91,6 +91,15 @@ fn a_model_in_stages_gives_the_bits_of_the_whole_one() {
         for ends in [&[1][..], &[2], &[1, 2]] {
             assert_eq!(results(&mut *staged(file, ends).unwrap()), whole, "cut at {ends:?}");
         }
+    }
+}
+
+#[test]
+fn stages_of_latent_attention_give_the_bits_of_the_whole_model() {
+    for file in [true, false].map(latent_layers) {
+        let whole = results(&mut *staged(&file, &[]).unwrap());
+        assert_eq!(results(&mut *staged(&file, &[1]).unwrap()), whole);
+        assert_eq!(results(&mut *with_ffns_elsewhere(&file, 1).unwrap()), whole);
     }
 }
 

@@ -12,6 +12,7 @@ use inferno_format::Gguf;
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
 use inferno_model::batch::PAGE_LEN;
+use inferno_model::conformance::latent_layers;
 use inferno_model::error::LoadError;
 use inferno_model::model::{KvRoom, Model};
 use inferno_model::revived::Revived;
@@ -279,6 +280,11 @@ fn ember_gives_every_request_the_bits_it_gets_alone() {
 #[test]
 fn qwen3_gives_every_request_the_bits_it_gets_alone() {
     check(&Case::new(golden("qwen3"), false));
+}
+
+#[test]
+fn latent_attention_gives_every_request_the_bits_it_gets_alone() {
+    check(&Case::new(latent_layers(true), false));
 }
 
 #[test]
