@@ -88,18 +88,27 @@ impl Cpu {
     /// `f` for every part of the rows of `x`, on many threads if there is much to do. A call gets the rows' numbers
     /// and which rows they are.
     fn rows(&mut self, x: &mut Buffer, f: impl Fn(&Kernels, &mut [f32], Range<usize>) + Sync) {
-        let (width, n_rows) = (x.width, x.n_rows());
-        let kernels = &self.kernels;
-        if x.data.len() <= SERIAL {
-            return f(kernels, &mut x.data, 0..n_rows);
-        }
-        let all = Shares::new(&mut x.data);
-        self.pool.run_ranges(n_rows, SERIAL.div_ceil(width), &|rows| {
-            // SAFETY: the ranges of rows do not overlap.
-            let x = unsafe { all.at(rows.start * width..rows.end * width) };
-            f(kernels, x, rows);
-        });
+        each_rows(&self.kernels, &mut self.pool, x, f);
     }
+}
+
+/// As [`Cpu::rows`].
+pub(crate) fn each_rows(
+    kernels: &Kernels,
+    pool: &mut Pool,
+    x: &mut Buffer,
+    f: impl Fn(&Kernels, &mut [f32], Range<usize>) + Sync,
+) {
+    let (width, n_rows) = (x.width, x.n_rows());
+    if x.data.len() <= SERIAL {
+        return f(kernels, &mut x.data, 0..n_rows);
+    }
+    let all = Shares::new(&mut x.data);
+    pool.run_ranges(n_rows, SERIAL.div_ceil(width), &|rows| {
+        // SAFETY: the ranges of rows do not overlap.
+        let x = unsafe { all.at(rows.start * width..rows.end * width) };
+        f(kernels, x, rows);
+    });
 }
 
 impl Weight {

@@ -1,87 +1,119 @@
 //! A mixture of experts: rows are sorted by expert, and every expert is an ordinary network over its rows.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use inferno_model::architecture::Routing;
 use inferno_model::backend::{self, Activations as _, ExpertBiases, ExpertWeights};
 use inferno_model::routing::{Choice, route, scale_shares};
 
-use crate::backend::{Buffer, Cpu, Weight};
+use crate::backend::{Buffer, Cpu, Weight, each_rows};
 use crate::kernels::Kernels;
-use crate::matmul::{Inputs, PANELS_AT_ONCE};
+use crate::matmul::{Group, Inputs, PANELS_AT_ONCE};
 use crate::memory::Shares;
 use crate::packed::Packed;
 use crate::pool::Pool;
 use crate::simd::ROW_GROUP;
 
-/// Reused from step to step.
+/// Fewest rows that a thread routes.
+const ROUTED_ROWS: usize = 8;
+
+thread_local! {
+    static CHOICES: RefCell<Vec<Choice>> = RefCell::default();
+}
+
+/// Reused from step to step. A place is a row of what experts compute: one for every choice of a row, in the order of
+/// experts, then of rows.
 #[derive(Debug)]
 pub(crate) struct ExpertScratch {
-    /// By expert, then by row.
-    chosen: Vec<Chosen>,
+    /// (n_rows, n_used), experts in ascending order
     choices: Vec<Choice>,
+    /// (n_rows, n_used): the place of a choice
+    places: Vec<usize>,
+    /// (n_places): the row whose choice it is
+    rows: Vec<usize>,
+    /// (n_experts): the next place
+    next: Vec<usize>,
     /// Experts that have rows.
     active: Vec<Active>,
-    x: Buffer,
+    /// Every expert's places in groups of [`ROW_GROUP`].
+    groups: Vec<Places>,
     gate: Buffer,
     up: Buffer,
     down: Buffer,
     inputs: Inputs,
 }
 
-/// A row's choice of an expert.
-#[derive(Debug, Clone, Copy)]
-struct Chosen {
-    expert: usize,
-    row: usize,
-    share: f32,
-    /// Its row in the buffers, where every expert's rows begin a group.
-    place: usize,
-}
-
-/// An expert and the places of its rows.
+/// Places of one expert.
 #[derive(Debug, Clone)]
-struct Active {
+struct Places {
     expert: usize,
     places: Range<usize>,
 }
 
+/// An expert and its rows.
+#[derive(Debug, Clone)]
+struct Active {
+    expert: usize,
+    places: Range<usize>,
+    groups: Range<usize>,
+}
+
 impl Default for ExpertScratch {
     fn default() -> Self {
-        let [x, gate, up, down] = [(); 4].map(|()| Buffer::new(1));
-        let (chosen, choices, active) = Default::default();
-        ExpertScratch { chosen, choices, active, x, gate, up, down, inputs: Inputs::default() }
+        let [gate, up, down] = [(); 3].map(|()| Buffer::new(1));
+        let (choices, places, rows, next, active, groups, inputs) = Default::default();
+        ExpertScratch { choices, places, rows, next, active, groups, gate, up, down, inputs }
     }
 }
 
 impl ExpertScratch {
-    /// Sorts rows by expert; returns the rows the buffers need.
+    /// Routes every row and sorts the choices by expert.
     fn sort(
         &mut self,
+        pool: &mut Pool,
         router: &Buffer,
         [exp_probs_b, scales]: [Option<&[f32]>; 2],
         routing: &Routing,
-    ) -> usize {
-        self.chosen.clear();
-        for row in 0..router.n_rows() {
-            route(router.row(row), exp_probs_b, routing, &mut self.choices);
-            scale_shares(&mut self.choices, scales);
-            let choices = self.choices.iter();
-            self.chosen.extend(choices.map(|c| Chosen { expert: c.expert, row, share: c.share, place: 0 }));
-        }
-        self.chosen.sort_unstable_by_key(|c| (c.expert, c.row));
+    ) {
+        let (n_rows, n_used) = (router.n_rows(), routing.n_used);
+        self.choices.resize(n_rows * n_used, Choice { expert: 0, share: 0.0 });
+        let choices = Shares::new(&mut self.choices);
+        pool.run_ranges(n_rows, ROUTED_ROWS, &|rows| {
+            CHOICES.with_borrow_mut(|routed| {
+                for row in rows {
+                    route(router.row(row), exp_probs_b, routing, routed);
+                    scale_shares(routed, scales);
+                    // SAFETY: the ranges of rows do not overlap.
+                    unsafe { choices.at(row * n_used..(row + 1) * n_used) }.copy_from_slice(routed);
+                }
+            });
+        });
+        let n_places = &mut self.next;
+        n_places.clear();
+        n_places.resize(router.width, 0);
+        self.choices.iter().for_each(|choice| n_places[choice.expert] += 1);
         self.active.clear();
-        let mut n_places = 0usize;
-        for chosen in &mut self.chosen {
-            if self.active.last().is_none_or(|last| last.expert != chosen.expert) {
-                n_places = n_places.next_multiple_of(ROW_GROUP);
-                self.active.push(Active { expert: chosen.expert, places: n_places..n_places });
-            }
-            chosen.place = n_places;
-            n_places += 1;
-            self.active.last_mut().expect("pushed above").places.end = n_places;
+        self.groups.clear();
+        let mut first = 0;
+        for (expert, next) in self.next.iter_mut().enumerate().filter(|(_, n)| **n > 0) {
+            let (places, group) = (first..first + *next, self.groups.len());
+            let starts = places.clone().step_by(ROW_GROUP);
+            self.groups.extend(
+                starts.map(|start| Places { expert, places: start..places.end.min(start + ROW_GROUP) }),
+            );
+            *next = places.start;
+            first = places.end;
+            self.active.push(Active { expert, places, groups: group..self.groups.len() });
         }
-        n_places.next_multiple_of(ROW_GROUP)
+        self.places.clear();
+        self.rows.resize(self.choices.len(), 0);
+        for (i, choice) in self.choices.iter().enumerate() {
+            let next = &mut self.next[choice.expert];
+            self.rows[*next] = i / n_used;
+            self.places.push(*next);
+            *next += 1;
+        }
     }
 }
 
@@ -92,71 +124,74 @@ impl Cpu {
         let ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down, biases, scales } =
             weights;
         let vectors = [exp_probs_b, scales].map(|vector| vector.map(Weight::vector));
-        let n_places = self.experts.sort(router, vectors, routing);
-        let e = &mut self.experts;
-        for (buffer, width) in [
-            (&mut e.x, x.width),
-            (&mut e.gate, gate.packed.rows),
-            (&mut e.up, gate.packed.rows),
-            (&mut e.down, x.width),
-        ] {
+        let [gate, up, down] = [&gate.packed, &up.packed, &down.packed];
+        let Cpu { kernels, pool, experts: e, .. } = self;
+        e.sort(pool, router, vectors, routing);
+        let ExpertScratch { choices, places, rows, active, groups, inputs, .. } = e;
+        let n_groups = groups.len();
+        for (buffer, width) in [(&mut e.gate, gate.rows), (&mut e.up, up.rows), (&mut e.down, down.rows)] {
             buffer.width = width;
-            buffer.resize(n_places);
-        }
-        // Places that fill up a group hold anything: no product is taken of them.
-        for c in &e.chosen {
-            e.x.data[c.place * x.width..][..x.width].copy_from_slice(x.row(c.row));
+            buffer.resize(places.len());
         }
 
-        let (kernels, pool) = (&self.kernels, &mut self.pool);
-        e.inputs.prepare(kernels, pool, &e.x, [gate.packed.layout, up.packed.layout].into_iter());
+        let layouts = [gate.layout, up.layout].into_iter();
         let outs = [Shares::new(&mut e.gate.data), Shares::new(&mut e.up.data)];
-        products(kernels, pool, (&e.inputs, &e.active), &[&gate.packed, &up.packed], &outs);
-
-        if let Some(ExpertBiases { gate, up, .. }) = &biases {
-            e.gate.add_biases(kernels, &e.chosen, gate);
-            e.up.add_biases(kernels, &e.chosen, up);
+        if x.n_rows() == 1 {
+            // All experts have the same group of one row.
+            inputs.prepare(kernels, pool, x, layouts);
+            products(kernels, pool, (inputs, active, |_| 0..1), &[gate, up], &outs);
+        } else {
+            inputs.prepare_groups(kernels, pool, (n_groups, x.width), layouts, |group| {
+                Group::of(rows[groups[group].places.clone()].iter().map(|&row| x.row(row)))
+            });
+            products(kernels, pool, (inputs, active, |active| active.groups.clone()), &[gate, up], &outs);
         }
+
         let width = e.gate.width;
-        let (gates, up) = (Shares::new(&mut e.gate.data), &e.up.data);
-        pool.run(n_places, &|row| {
-            // SAFETY: every row is one thread's.
-            let gate = unsafe { gates.at(row * width..(row + 1) * width) };
-            (kernels.glu)(gate, &up[row * width..(row + 1) * width], activation);
+        let (gates, ups) = (Shares::new(&mut e.gate.data), Shares::new(&mut e.up.data));
+        inputs.prepare_groups(kernels, pool, (n_groups, width), [down.layout].into_iter(), |group| {
+            let Places { expert, places } = &groups[group];
+            let numbers = places.start * width..places.end * width;
+            // SAFETY: every group is one thread's.
+            let (gate, up) = unsafe { (gates.at(numbers.clone()), ups.at(numbers)) };
+            if let Some(biases) = &biases {
+                for (x, bias) in [(&mut *gate, biases.gate), (&mut *up, biases.up)] {
+                    let bias = bias.vector_of(*expert);
+                    x.chunks_exact_mut(width).for_each(|x| (kernels.add)(x, bias));
+                }
+            }
+            (kernels.glu)(gate, up, activation);
+            Group::of(gate.chunks_exact(width))
         });
-
-        e.inputs.prepare(kernels, pool, &e.gate, [down.packed.layout].into_iter());
         let outs = [Shares::new(&mut e.down.data)];
-        products(kernels, pool, (&e.inputs, &e.active), &[&down.packed], &outs);
+        products(kernels, pool, (inputs, active, |active| active.groups.clone()), &[down], &outs);
 
-        if let Some(ExpertBiases { down, .. }) = &biases {
-            e.down.add_biases(kernels, &e.chosen, down);
-        }
-        // In ascending order of experts.
         out.resize(x.n_rows());
-        out.data.fill(0.0);
-        let width = out.width;
-        for c in &e.chosen {
-            let y = &e.down.data[c.place * width..][..width];
-            (kernels.add_scaled)(&mut out.data[c.row * width..][..width], y, c.share);
-        }
+        let (n_used, width) = (routing.n_used, out.width);
+        let (down, bias) = (Shares::new(&mut e.down.data), biases.map(|ExpertBiases { down, .. }| down));
+        each_rows(kernels, pool, out, |kernels, out, rows| {
+            out.fill(0.0);
+            let chosen = choices.chunks_exact(n_used).zip(places.chunks_exact(n_used)).skip(rows.start);
+            for (out, (choices, places)) in out.chunks_exact_mut(width).zip(chosen) {
+                for (choice, place) in choices.iter().zip(places) {
+                    // SAFETY: a place is one row's, and the ranges of rows do not overlap.
+                    let y = unsafe { down.at(place * width..(place + 1) * width) };
+                    if let Some(bias) = bias {
+                        (kernels.add)(y, bias.vector_of(choice.expert));
+                    }
+                    (kernels.add_scaled)(out, y, choice.share);
+                }
+            }
+        });
     }
 }
 
-impl Buffer {
-    /// Adds its expert's vector to the row of every choice.
-    fn add_biases(&mut self, kernels: &Kernels, chosen: &[Chosen], biases: &Weight) {
-        for c in chosen {
-            (kernels.add)(&mut self.data[c.place * self.width..][..self.width], biases.vector_of(c.expert));
-        }
-    }
-}
-
-/// Every out = every active expert's rows × its matrix of a weight. A task is a few panels of one expert.
+/// Every out = every active expert's rows, which are in `groups` of it, × its matrix of a weight. A task is a few panels of
+/// one expert.
 fn products(
     kernels: &Kernels,
     pool: &mut Pool,
-    (inputs, active): (&Inputs, &[Active]),
+    (inputs, active, groups): (&Inputs, &[Active], impl Fn(&Active) -> Range<usize> + Sync),
     weights: &[&Packed],
     outs: &[Shares<'_, f32>],
 ) {
@@ -168,6 +203,6 @@ fn products(
         let (active, matrix) = (&active[i / weights.len()], i % weights.len());
         let panels = part * PANELS_AT_ONCE..n_panels.min((part + 1) * PANELS_AT_ONCE);
         let weight = (weights[matrix], active.expert);
-        inputs.products(kernels, &outs[matrix], weight, panels, active.places.clone());
+        inputs.products(kernels, &outs[matrix], weight, panels, (groups(active), active.places.clone()));
     });
 }

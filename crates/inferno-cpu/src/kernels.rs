@@ -86,16 +86,16 @@ kernels! {
     fn softcap(x: &mut [f32], cap: f32) = rows;
     /// Rotates the heads of row `row` of the angles' rows.
     fn rope(x: &mut [f32], head_dim: usize, angles: &Angles, row: usize) = rows;
-    /// Quantizes up to [`ROW_GROUP`] rows of `cols` to blocks; rows that are missing are zero.
-    fn quantize(out: &mut [InputBlock], x: &[f32], cols: usize) = int8;
+    /// Quantizes up to [`ROW_GROUP`] rows to blocks; rows that are missing are zero.
+    fn quantize(out: &mut [InputBlock], rows: &[&[f32]]) = int8;
     /// out += rows `0..n_rows` of a group × up to [`PANELS`] quantized panels of one matrix.
     fn products_int8(out: &mut [OutTile; PANELS], panels: &[Panel<'_>], x: &[InputBlock], n_rows: usize) = int8;
     /// A quantized panel as `Layout::Wide`.
     fn widen(quants: &mut [u8], scales: &mut [u8], panel: Panel<'_>) = int8;
     /// out = output `lane` of a panel, as numbers.
     fn dequantize_lane(out: &mut [f32], panel: Panel<'_>, lane: usize) = int8;
-    /// Interleaves up to [`ROW_GROUP`] rows.
-    fn interleave(out: &mut [[f32; ROW_GROUP]], x: &[f32]) = float;
+    /// Interleaves up to [`ROW_GROUP`] rows; rows that are missing are zero.
+    fn interleave(out: &mut [[f32; ROW_GROUP]], rows: &[&[f32]]) = float;
     /// out += rows `0..n_rows` of a group × a panel of floats.
     fn product_float(out: &mut OutTile, panel: Panel<'_>, x: &[[f32; ROW_GROUP]], n_rows: usize) = float;
     /// Writes the keys and values of one position, place `place` of a page, to a head's bytes in it.

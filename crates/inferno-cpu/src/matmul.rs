@@ -30,8 +30,30 @@ pub(crate) struct Inputs {
     quantized: Vec<InputBlock>,
     /// [group][input]
     floats: Vec<[f32; ROW_GROUP]>,
-    n_rows: usize,
+    n_groups: usize,
     cols: usize,
+}
+
+/// Up to [`ROW_GROUP`] rows that are multiplied together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Group<'a> {
+    rows: [&'a [f32]; ROW_GROUP],
+    n: usize,
+}
+
+impl<'a> Group<'a> {
+    pub(crate) fn of(rows: impl Iterator<Item = &'a [f32]>) -> Group<'a> {
+        let mut group = Group { rows: [&[]; ROW_GROUP], n: 0 };
+        for row in rows {
+            group.rows[group.n] = row;
+            group.n += 1;
+        }
+        group
+    }
+
+    fn rows(&self) -> &[&'a [f32]] {
+        &self.rows[..self.n]
+    }
 }
 
 thread_local! {
@@ -53,7 +75,7 @@ struct Wide {
 }
 
 impl Inputs {
-    /// Takes rows in, as integers, floats or both.
+    /// Takes all rows of `x` in, as integers, floats or both.
     pub(crate) fn prepare(
         &mut self,
         kernels: &Kernels,
@@ -61,31 +83,41 @@ impl Inputs {
         x: &Buffer,
         layouts: impl Iterator<Item = Layout> + Clone,
     ) {
-        (self.n_rows, self.cols) = (x.n_rows(), x.width);
-        let cols = self.cols;
-        let n_groups = self.n_rows.div_ceil(ROW_GROUP);
-        let rows = |group: usize| {
-            &x.data[group * ROW_GROUP * cols..x.data.len().min((group + 1) * ROW_GROUP * cols)]
-        };
-        if layouts.clone().any(Layout::is_quantized) {
-            let n_blocks = cols / 32;
-            self.quantized.resize(n_groups * n_blocks, bytemuck::Zeroable::zeroed());
-            let out = Shares::new(&mut self.quantized);
-            pool.run(n_groups, &|group| {
-                // SAFETY: every group is written by one thread.
-                let out = unsafe { out.at(group * n_blocks..(group + 1) * n_blocks) };
-                (kernels.quantize)(out, rows(group), cols);
-            });
-        }
-        if layouts.clone().any(|layout| !layout.is_quantized()) {
-            self.floats.resize(n_groups * cols, [0.0; ROW_GROUP]);
-            let out = Shares::new(&mut self.floats);
-            pool.run(n_groups, &|group| {
-                // SAFETY: as above.
-                let out = unsafe { out.at(group * cols..(group + 1) * cols) };
-                (kernels.interleave)(out, rows(group));
-            });
-        }
+        let (cols, n_rows) = (x.width, x.n_rows());
+        self.prepare_groups(kernels, pool, (n_rows.div_ceil(ROW_GROUP), cols), layouts, |group| {
+            let rows = group * ROW_GROUP..n_rows.min((group + 1) * ROW_GROUP);
+            Group::of(rows.map(|row| x.row(row)))
+        });
+    }
+
+    /// Takes groups of rows of `cols` numbers in. `group` is called once for each, on the thread that prepares it.
+    pub(crate) fn prepare_groups<'a>(
+        &mut self,
+        kernels: &Kernels,
+        pool: &mut Pool,
+        (n_groups, cols): (usize, usize),
+        layouts: impl Iterator<Item = Layout> + Clone,
+        group: impl Fn(usize) -> Group<'a> + Sync,
+    ) {
+        (self.n_groups, self.cols) = (n_groups, cols);
+        let n_blocks = if layouts.clone().any(Layout::is_quantized) { cols / 32 } else { 0 };
+        let n_inputs = if layouts.clone().all(Layout::is_quantized) { 0 } else { cols };
+        self.quantized.resize(n_groups * n_blocks, bytemuck::Zeroable::zeroed());
+        self.floats.resize(n_groups * n_inputs, [0.0; ROW_GROUP]);
+        let (quantized, floats) = (Shares::new(&mut self.quantized), Shares::new(&mut self.floats));
+        pool.run(n_groups, &|i| {
+            let group = group(i);
+            // SAFETY: every group is written by one thread.
+            let (quantized, floats) = unsafe {
+                (quantized.at(i * n_blocks..(i + 1) * n_blocks), floats.at(i * n_inputs..(i + 1) * n_inputs))
+            };
+            if n_blocks > 0 {
+                (kernels.quantize)(quantized, group.rows());
+            }
+            if n_inputs > 0 {
+                (kernels.interleave)(floats, group.rows());
+            }
+        });
     }
 
     /// sums += the first `n_rows` of group `group` × up to [`PANELS`] panels of a matrix, `inputs` only; the panels
@@ -110,20 +142,23 @@ impl Inputs {
         }
     }
 
-    /// out (rows, width of the matrix) = rows `rows`, of which the first begins a group, × panels `panels` of matrix
-    /// `expert`. Row `i` of the inputs is row `i` of `out`.
+    /// Rows `rows` of out (n, width of the matrix) = the rows of groups `groups` × panels `panels` of matrix `expert`. All
+    /// groups but the last are full.
     pub(crate) fn products(
         &self,
         kernels: &Kernels,
         out: &Shares<'_, f32>,
         (weight, expert): (&Packed, usize),
         panels: Range<usize>,
-        rows: Range<usize>,
+        (groups, rows): (Range<usize>, Range<usize>),
     ) {
         assert_eq!(weight.cols, self.cols, "inputs of `{}`", weight.name);
-        assert!(rows.start.is_multiple_of(ROW_GROUP) && rows.end <= self.n_rows, "rows of the inputs");
-        let groups = rows.start / ROW_GROUP..rows.end.div_ceil(ROW_GROUP);
-        let in_group = |group: usize| ROW_GROUP.min(rows.end - group * ROW_GROUP);
+        assert!(
+            groups.len() == rows.len().div_ceil(ROW_GROUP) && groups.end <= self.n_groups,
+            "groups of rows"
+        );
+        let first_row = |group: usize| rows.start + (group - groups.start) * ROW_GROUP;
+        let in_group = |group: usize| ROW_GROUP.min(rows.end - first_row(group));
         // Few rows read the weights once, from memory; many find part of them in the nearest cache.
         let many = groups.len() > 1;
         let chunk_len = if many { CHUNK_LEN } else { self.cols.max(1) };
@@ -150,7 +185,7 @@ impl Inputs {
                 for (sums, group) in sums.chunks_exact(n_sets).zip(groups.clone()) {
                     for (sums, panel) in sums.as_flattened().iter().zip(now.clone()) {
                         let width = PANEL.min(weight.rows - panel * PANEL);
-                        for (row, sums) in (group * ROW_GROUP..rows.end).zip(sums) {
+                        for (row, sums) in (first_row(group)..rows.end).zip(sums) {
                             let start = row * weight.rows + panel * PANEL;
                             // SAFETY: one thread has this panel of these rows.
                             unsafe { out.at(start..start + width) }.copy_from_slice(&sums[..width]);
@@ -205,6 +240,7 @@ impl Cpu {
         });
         let outs: [Option<Shares<'_, f32>>; MOST_OUTPUTS] = std::array::from_fn(|_| outs.next());
         let n_panels = weights.iter().map(|w| w.packed.n_panels()).sum();
+        let n_rows = x.n_rows();
         pool.run_ranges(n_panels, 1, &|range| {
             // The range is of all panels, end to end.
             let mut first = 0;
@@ -213,7 +249,8 @@ impl Cpu {
                 let panels = range.start.max(first)..range.end.min(first + n);
                 if !panels.is_empty() {
                     let panels = panels.start - first..panels.end - first;
-                    inputs.products(kernels, out, (&weight.packed, 0), panels, 0..inputs.n_rows);
+                    let rows = (0..inputs.n_groups, 0..n_rows);
+                    inputs.products(kernels, out, (&weight.packed, 0), panels, rows);
                 }
                 first += n;
             }

@@ -41,11 +41,10 @@ impl Element for Bf16 {
 }
 
 #[inline(always)]
-pub(super) fn interleave<S: Simd>(_: S, out: &mut [[f32; ROW_GROUP]], x: &[f32]) {
-    let cols = out.len();
+pub(super) fn interleave<S: Simd>(_: S, out: &mut [[f32; ROW_GROUP]], rows: &[&[f32]]) {
     for row in 0..ROW_GROUP {
-        match x.get(row * cols..(row + 1) * cols) {
-            Some(x) => out.iter_mut().zip(x).for_each(|(out, x)| out[row] = *x),
+        match rows.get(row) {
+            Some(x) => out.iter_mut().zip(*x).for_each(|(out, x)| out[row] = *x),
             None => out.iter_mut().for_each(|out| out[row] = 0.0),
         }
     }

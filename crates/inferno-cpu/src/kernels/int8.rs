@@ -231,9 +231,9 @@ fn dot<S: Simd>(s: S, start: i32, weights: &[S::B], inputs: &[[i8; 4]]) -> S::I 
 }
 
 #[inline(always)]
-pub(super) fn quantize<S: Simd>(s: S, out: &mut [InputBlock], x: &[f32], cols: usize) {
+pub(super) fn quantize<S: Simd>(s: S, out: &mut [InputBlock], rows: &[&[f32]]) {
     for row in 0..ROW_GROUP {
-        let Some(x) = x.get(row * cols..(row + 1) * cols) else {
+        let Some(x) = rows.get(row) else {
             for out in &mut *out {
                 (out.q[row], out.d[row]) = ([[0; 4]; 8], 0.0);
                 (0..3).for_each(|part| (out.start[part][row], out.sum[part][row]) = (0, 0.0));
