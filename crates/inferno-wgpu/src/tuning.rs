@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::device::{Gpu, Storage};
 use crate::kernels::{Dot, Few, Halves, Kernel, Many, Tile};
-use crate::layout::{BLOCK, Layout, PANEL};
+use crate::layout::{BLOCK, Integers, Layout, PANEL, Scales};
 use crate::matrix::slice_blocks;
 use crate::pipelines::Pipelines;
 use crate::recorder::{Grid, Params, Recorder, VECTOR};
@@ -201,9 +201,13 @@ impl Trial {
             state ^= state << 5;
             state
         };
-        // Whatever of it is a scale is one below 2.
         let n_words = 4 * layout.panel_len(N_BLOCKS * BLOCK) * n_outputs / PANEL;
-        let weights: Vec<u32> = (0..n_words).map(|_| noise() & 0x3fff_3fff).collect();
+        // Scales that are finite: halves below 2, or exponents of a byte that are below 1.
+        let mask = match layout {
+            Layout::Integers(Integers { scales: Scales::E8m0, .. }) => 0x7f7f_7f7f,
+            _ => 0x3fff_3fff,
+        };
+        let weights: Vec<u32> = (0..n_words).map(|_| noise() & mask).collect();
         let quants: Vec<i8> = (0..n_rows * N_BLOCKS * BLOCK).map(|_| (noise() as i8).max(-127)).collect();
         let inputs: Vec<Vec<u32>> = match layout {
             Layout::Floats(_) => vec![quants.iter().map(|&q| f32::from(q).to_bits()).collect()],
