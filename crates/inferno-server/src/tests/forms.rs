@@ -15,6 +15,7 @@ fn body(path: &str, members: &Value) -> Value {
         _ => json!({ "prompt": "Once", "max_tokens": 200 }),
     };
     body["temperature"] = json!(1.5);
+    body["seed"] = json!(1);
     body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     body
 }
