@@ -24,11 +24,14 @@ use tower::ServiceExt;
 use crate::drain::Drain;
 use crate::error::ApiError;
 use crate::io::{Progress, Stage, Times, Watched};
+use crate::page;
 use crate::settings::Settings;
 
 /// Where requests go: nowhere yet while the model is loaded.
 #[derive(Debug, Default)]
 pub(crate) struct Door {
+    /// Browsers get the chat page before there is a model.
+    has_page: bool,
     router: std::sync::OnceLock<Router>,
     opened: Notify,
 }
@@ -38,6 +41,10 @@ pub(crate) struct Door {
 const LOADING: Duration = Duration::from_secs(1);
 
 impl Door {
+    pub(crate) fn new(has_page: bool) -> Door {
+        Door { has_page, ..Door::default() }
+    }
+
     pub(crate) fn open(&self, router: Router) {
         let _ = self.router.set(router);
         self.opened.notify_waiters();
@@ -56,6 +63,12 @@ impl Door {
             *request.uri_mut() = uri;
         }
         let path = request.uri().path();
+        if self.has_page
+            && self.router.get().is_none()
+            && let Some(response) = page::while_loading(request.method(), path, request.headers())
+        {
+            return response;
+        }
         if self.router.get().is_none() && !crate::access::QUIET.contains(&path) {
             self.opened().await;
         }
@@ -240,6 +253,7 @@ mod tests {
         };
         runtime.block_on(async {
             assert_eq!((status("/ready").await, status("/live").await), (503, 200));
+            assert_eq!(status("/page/main.js").await, 503, "there is no page here");
             let waiting = tokio::spawn(status("/v1/models"));
             tokio::time::sleep(Duration::from_millis(50)).await;
             door.open(Router::new().route("/v1/models", axum::routing::get(|| async { "here" })));

@@ -17,6 +17,7 @@ use crate::connection::Peer;
 use crate::error::{ApiError, shown};
 use crate::keys::{Caller, Role};
 use crate::meter::Id;
+use crate::page;
 use crate::settings::Settings;
 
 /// Routes that need no key: whoever starts and stops servers has none.
@@ -152,11 +153,11 @@ pub(crate) fn cors(settings: &Settings) -> Option<CorsLayer> {
     Some(layer)
 }
 
-/// Every route except those of [`OPEN`] needs a key, if there are keys; operators' routes and `/metrics` need one of their
+/// Every route except those of [`OPEN`] and the chat page's files needs a key, if there are keys; operators' routes and `/metrics` need one of their
 /// own roles.
 pub(crate) async fn key(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if OPEN.contains(&path) {
+    if OPEN.contains(&path) || page::is_open(path, app.settings.page) {
         return next.run(request).await;
     }
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());

@@ -43,6 +43,7 @@ mod meter;
 mod metrics;
 mod models;
 mod options;
+mod page;
 mod places;
 mod registry;
 mod reply_rules;

@@ -39,6 +39,7 @@ fn model(app: &App) -> Value {
         "max_model_len": context_len,
         "context_length": context_len,
         "context_window": context_len,
+        "chat": chat(app),
         "meta": {
             "n_ctx": context_len,
             "n_ctx_train": card.context_train,
@@ -49,5 +50,20 @@ fn model(app: &App) -> Value {
             "ftype": card.dtype,
             "architecture": card.family,
         },
+    })
+}
+
+/// What chats with the model may ask for, for clients that show their users a choice.
+fn chat(app: &App) -> Value {
+    let profile = app.text.template.renderer().map(|renderer| renderer.profile());
+    let thinks = profile.is_some_and(|profile| {
+        let reply = &profile.reply;
+        reply.thinks || reply.takes_effort || !reply.thinking_variables.is_empty()
+    });
+    json!({
+        "template": profile.is_some(),
+        "system": profile.is_some_and(|profile| profile.takes_system),
+        "thinking": thinks,
+        "reasoning_effort": profile.is_some_and(|profile| profile.reply.takes_effort),
     })
 }

@@ -24,7 +24,7 @@ use crate::options::{Options, check_model};
 use crate::registry::{Known, Registry};
 use crate::workers::Cancel;
 use crate::{
-    admin, body, grammar, guard, health, log, metrics, models, stream, tokenizer_info, tokens, whole,
+    admin, body, grammar, guard, health, log, metrics, models, page, stream, tokenizer_info, tokens, whole,
 };
 
 /// All routes, with everything that stands before them.
@@ -41,9 +41,10 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/apply-template", post(tokens::apply_template))
         .layer(from_fn_with_state(Arc::clone(app), guard::open));
     #[cfg(test)]
-    let work = work.merge(crate::tests::dialects::routes());
+    let work = work.merge(crate::tests::dialects::routes()).merge(crate::tests::page::routes());
     Router::new()
         .merge(work)
+        .merge(page::routes())
         .route("/tokenizer_info", get(tokenizer_info::page))
         .route("/v1/models", get(models::list))
         .route("/models", get(models::list))

@@ -19,6 +19,8 @@ pub struct Settings {
     pub allowed_hosts: Vec<String>,
     /// Web pages that may ask; `*` is any.
     pub cors_origins: Vec<String>,
+    /// `/` is a chat page for browsers.
+    pub page: bool,
     /// Any model name is taken for the one there is.
     pub any_model: bool,
     /// Also give metrics the names that vLLM has for them.
@@ -162,6 +164,7 @@ impl Default for Settings {
             share_cache: false,
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
+            page: true,
             any_model: false,
             vllm_metrics: false,
             defaults: Defaults::default(),

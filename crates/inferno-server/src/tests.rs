@@ -14,6 +14,7 @@ mod held;
 mod http;
 mod large;
 mod operators;
+pub(crate) mod page;
 mod parameters;
 mod raw;
 mod samplers;

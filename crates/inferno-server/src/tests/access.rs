@@ -37,7 +37,6 @@ fn every_route_but_health_needs_a_key() {
         "/v1/loads",
         "/admin/requests",
         "/nowhere",
-        "/",
         "/v1/chat/completions",
         "/tokenizer_info",
         "/metrics/",
@@ -50,7 +49,7 @@ fn every_route_but_health_needs_a_key() {
         assert_eq!(reply.error(), (401, "invalid_api_key".into(), "null".into()), "{path}");
         assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
     }
-    for path in ["/health", "/health/", "/healthz", "/live", "/livez", "/ready", "/readyz", "/ping"] {
+    for path in ["/", "/health", "/health/", "/healthz", "/live", "/livez", "/ready", "/readyz", "/ping"] {
         assert_eq!(get(&server, path, "").status, 200, "{path}");
     }
     for path in ["/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize", "/apply-template"] {

@@ -49,6 +49,10 @@ pub(crate) struct Serve {
     #[arg(long, env = "INFERNO_ANY_MODEL", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) any_model: bool,
 
+    /// No chat page: `/` is a line of text for browsers too
+    #[arg(long, env = "INFERNO_NO_PAGE", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) no_page: bool,
+
     /// Chat template in place of the model's: a file with Jinja, `chatml`, or `none` for no chats
     #[arg(long, value_name = "FILE", env = "INFERNO_CHAT_TEMPLATE", hide_env = true)]
     pub(crate) chat_template: Option<Choice>,

@@ -21,6 +21,7 @@ pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
         share_cache: access.share_cache,
         allowed_hosts: access.allowed_host.clone(),
         cors_origins: access.cors_origin.clone(),
+        page: !args.no_page,
         any_model: args.any_model,
         vllm_metrics: args.logs.metrics_compat.is_some(),
         defaults: args.defaults.wishes().resolve(),
