@@ -338,7 +338,7 @@ class App {
   listeners(conversation, node) {
     const { live } = node;
     const endThoughts = () => {
-      if (node.reasoning && !node.thought) node.thought = performance.now() - (live.first ?? live.start);
+      if (node.reasoning && node.thought === undefined) node.thought = performance.now() - (live.first ?? live.start);
     };
     const changed = () => {
       const now = performance.now();

@@ -294,7 +294,8 @@ function paragraph(parent, lines) {
 /// Headings of answers stand below those of the page.
 function headingOf(level, text) {
   let bare = text.trim();
-  const marks = bare.length - bare.replace(/#+$/, "").length;
+  let marks = 0;
+  while (bare[bare.length - 1 - marks] === "#") marks++;
   if (marks > 0 && (marks === bare.length || bare[bare.length - marks - 1] === " ")) {
     bare = bare.slice(0, bare.length - marks).trim();
   }

@@ -165,7 +165,7 @@ export class AnswerTurn extends Turn {
     if (!this.thoughts) return;
     const isThinking = isBusy && node.content === "" && !node.calls?.length;
     const { details, summary } = this.thoughts;
-    summary.textContent = isThinking ? "Thinking…" : node.thought ? `Thought for ${seconds(node.thought)}` : "Thoughts";
+    summary.textContent = isThinking ? "Thinking…" : node.thought >= 0 ? `Thought for ${seconds(node.thought)}` : "Thoughts";
     // Open while the model thinks, unless a reader has decided otherwise.
     if (!this.thoughts.isDecided && details.open !== isThinking) details.open = isThinking;
   }

@@ -60,7 +60,7 @@ pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
     })?;
     let (engine, parts, defaults) = load(args)?;
     server.set_defaults(defaults);
-    let announcement = start::announcement(server.address(), &parts, needs_key);
+    let announcement = start::announcement(server.address(), &parts, (needs_key, !args.no_page));
     let serving = server.open(parts);
     signals.serving(serving.control(), args);
     // Nobody may read it: it serves all the same.

@@ -39,8 +39,12 @@ pub(super) fn loaded(
     }
 }
 
-/// Where the server is, and a command that asks it something.
-pub(super) fn announcement(mut address: SocketAddr, parts: &Parts, needs_key: bool) -> String {
+/// The server's address, its page, and a command that asks it something.
+pub(super) fn announcement(
+    mut address: SocketAddr,
+    parts: &Parts,
+    (needs_key, has_page): (bool, bool),
+) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() {
             Ipv4Addr::LOCALHOST.into()
@@ -64,8 +68,12 @@ pub(super) fn announcement(mut address: SocketAddr, parts: &Parts, needs_key: bo
         true => "  -H \"Authorization: Bearer $INFERNO_API_KEY\" \\\n",
         false => "",
     };
+    let page = match (has_page, parts.template.renderer()) {
+        (true, Some(_)) => format!("\nopen http://{address}/ in a browser to chat, or ask:\n"),
+        _ => String::new(),
+    };
     format!(
-        "serving `{name}` ({dtype}) at http://{address}\n\n\
+        "serving `{name}` ({dtype}) at http://{address}\n{page}\n\
          curl http://{address}/v1/{path} -H 'Content-Type: application/json' \\\n{key}  \
          -d '{}'\n",
         body.replace('\'', r"'\''")
