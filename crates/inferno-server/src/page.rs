@@ -53,6 +53,8 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         "style.css",
         "icon.svg",
         "main.js",
+        "answer.js",
+        "blocks.js",
         "conversation.js",
         "dom.js",
         "inline.js",

@@ -1,6 +1,7 @@
 // The chat page: what happens when.
 
-import { Conversation, addCall, messages } from "./conversation.js";
+import { recorder, requestFor } from "./answer.js";
+import { Conversation } from "./conversation.js";
 import { el, icon } from "./dom.js";
 import { Key, Settings } from "./settings.js";
 import { Sidebar } from "./sidebar.js";
@@ -279,7 +280,8 @@ class App {
   async answer(node) {
     const { conversation } = this;
     const controller = new AbortController();
-    const body = this.body(conversation, node);
+    const { model, settings } = this;
+    const body = requestFor(conversation, node, model?.id, settings.values.system, settings.fields(model));
     this.busy = { controller, conversation, node };
     node.failure = null;
     node.finish = null;
@@ -293,7 +295,10 @@ class App {
     this.list();
     let finish = "stop";
     try {
-      const on = this.listeners(conversation, node);
+      const on = recorder(node, {
+        changed: () => this.keep(conversation, node),
+        news: () => this.schedule(node),
+      });
       await converse(body, { key: this.key.value, signal: controller.signal, on });
       finish = node.live.finish ?? "stop";
     } catch (error) {
@@ -321,66 +326,13 @@ class App {
     if (node.failure?.kind === "key") this.retry(node);
   }
 
-  body(conversation, node) {
-    const goesOn = node.content !== "";
-    const turns = conversation.path(goesOn ? node.id : node.parent);
-    return {
-      model: this.model?.id,
-      messages: messages(turns, this.settings.values.system),
-      ...this.settings.fields(this.model),
-      ...(goesOn ? { continue_final_message: true, add_generation_prompt: false } : {}),
-      stream: true,
-      stream_options: { include_usage: true, continuous_usage_stats: true },
-      return_progress: true,
-    };
-  }
-
-  listeners(conversation, node) {
-    const { live } = node;
-    const endThoughts = () => {
-      if (node.reasoning && node.thought === undefined) node.thought = performance.now() - (live.first ?? live.start);
-    };
-    const changed = () => {
-      const now = performance.now();
-      live.first ??= now;
-      live.last = now;
-      if (!(live.saved > now - SAVE)) {
-        live.saved = now;
-        conversation.touch(node);
-        this.save(conversation);
-      }
-      this.schedule(node);
-    };
-    return {
-      text: (text) => {
-        endThoughts();
-        node.content += text;
-        changed();
-      },
-      reasoning: (text) => {
-        node.reasoning += text;
-        changed();
-      },
-      call: (call) => {
-        endThoughts();
-        addCall(node.calls, call);
-        changed();
-      },
-      finish: (finish) => {
-        live.finish = finish;
-      },
-      progress: (progress) => {
-        live.progress = progress;
-        this.schedule(node);
-      },
-      queued: (place, n) => {
-        live.queued = [place, n];
-        this.schedule(node);
-      },
-      usage: (usage, timings) => {
-        node.stats = statistics(usage, timings, live, node.stats);
-      },
-    };
+  /// Saves an answer that is coming, now and then.
+  keep(conversation, node) {
+    const now = performance.now();
+    if (node.live.saved > now - SAVE) return;
+    node.live.saved = now;
+    conversation.touch(node);
+    this.save(conversation);
   }
 
   /// Shows what has come at the next frame, or later where showing it takes long.
@@ -409,19 +361,6 @@ class App {
     $("stop").hidden = !isBusy;
     if (hadFocus) $(isBusy ? "stop" : "prompt").focus();
   }
-}
-
-/// Numbers of an answer: the server's own where it tells them, else those that are seen from here.
-function statistics(usage, timings, { start, first, last }, before) {
-  const tokens = usage?.completion_tokens ?? before?.tokens ?? 0;
-  const seen = tokens > 1 && last > first ? ((tokens - 1) / (last - first)) * 1000 : 0;
-  return {
-    tokens,
-    rate: timings?.predicted_per_second || seen,
-    first: first ? first - start : 0,
-    prompt: usage?.prompt_tokens ?? before?.prompt ?? 0,
-    cached: usage?.prompt_tokens_details?.cached_tokens ?? before?.cached ?? 0,
-  };
 }
 
 function asFailure(error) {

@@ -1,7 +1,8 @@
 // One turn of a conversation on the page: a user's, an answer, the result of a tool.
 
+import { Code } from "./blocks.js";
 import { copyButton, el, icon, iconButton } from "./dom.js";
-import { Code, Markdown } from "./markdown.js";
+import { Markdown } from "./markdown.js";
 import { Pieces } from "./pieces.js";
 
 /// Characters of arguments that are set out in lines.
