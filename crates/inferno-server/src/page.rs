@@ -128,7 +128,9 @@ fn part(name: &str) -> Option<&'static File> {
 fn respond(file: &File, headers: &HeaderMap) -> Response {
     let has_it = headers.get_all(IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok()).any(|tags| {
         let tag = file.tag.as_bytes();
-        tags.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/").as_bytes() == tag)
+        tags.split(',')
+            .map(str::trim)
+            .any(|known| known == "*" || known.trim_start_matches("W/").as_bytes() == tag)
     });
     let mut response = Response::new(if has_it { Body::empty() } else { Body::from(file.text) });
     if has_it {
@@ -174,7 +176,8 @@ fn wants_html(headers: &HeaderMap) -> bool {
 
 /// FNV-1a.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 #[cfg(test)]

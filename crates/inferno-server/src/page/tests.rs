@@ -66,7 +66,10 @@ fn no_text_becomes_markup_script_or_style() {
     }
     let page = FILES[0].text;
     for (at, _) in page.match_indices(" on") {
-        assert!(!page[at + 3..].trim_start_matches(char::is_alphabetic).starts_with('='), "an inline handler");
+        assert!(
+            !page[at + 3..].trim_start_matches(char::is_alphabetic).starts_with('='),
+            "an inline handler"
+        );
     }
     assert_eq!(page.matches("<script").count(), 1, "one module, and no inline script");
 }
@@ -88,7 +91,9 @@ fn browsers_get_html_and_programs_get_text() {
     ] {
         assert!(wants(&[accept]), "{accept}");
     }
-    for accept in ["", "*/*", "application/json", "text/*", "text/plain", "text/html;q=0", "text/html; Q = 0.000"] {
+    for accept in
+        ["", "*/*", "application/json", "text/*", "text/plain", "text/html;q=0", "text/html; Q = 0.000"]
+    {
         assert!(!wants(&[accept]), "{accept}");
     }
     assert!(wants(&["*/*", "text/html"]) && !wants(&[]));

@@ -44,7 +44,9 @@ fn browsers_see_the_page_and_programs_that_the_server_runs() {
         assert!(all.starts_with("HTTP/1.1 200 ") && all.ends_with("\r\n\r\n"), "{all}");
     }
     assert_eq!(ask(&server, "POST /", "Content-Length: 0\r\n").error().0, 405);
-    for path in ["/page", "/page/", "/page/index.html", "/page/nothing.js", "/page/..%2fmain.js", "/page/main.js/x"] {
+    for path in
+        ["/page", "/page/", "/page/index.html", "/page/nothing.js", "/page/..%2fmain.js", "/page/main.js/x"]
+    {
         assert_eq!(ask(&server, &format!("GET {path}"), BROWSER).status, 404, "{path}");
     }
 }
@@ -63,7 +65,8 @@ fn files_have_their_type_and_are_sent_once() {
         assert_eq!(file.header("cache-control"), Some("no-cache"));
         let policy = file.header("content-security-policy").unwrap();
         assert!(
-            policy.starts_with("default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; "),
+            policy
+                .starts_with("default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; "),
             "{policy}"
         );
         assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"), "{policy}");
@@ -158,7 +161,12 @@ fn the_page_works_in_a_browser_and_holds_against_what_models_write() {
     std::fs::create_dir_all(&folder).unwrap();
     let child = Command::new(program)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
-        .args(["--disable-extensions", "--disable-background-networking", "--mute-audio", "--remote-debugging-port=0"])
+        .args([
+            "--disable-extensions",
+            "--disable-background-networking",
+            "--mute-audio",
+            "--remote-debugging-port=0",
+        ])
         .arg(format!("--user-data-dir={}", folder.display()))
         .arg(format!("http://{}/tests.html", server.address))
         .stdin(Stdio::null())

@@ -369,7 +369,7 @@ test("a hostile answer of the server is text, and asking again is another versio
   checkHarmless(root);
   same([document.title, window.length, root.querySelectorAll("img, script, iframe").length], [title, 0, 0]);
   check(root.textContent.includes('<script>document.title = "hacked"</script>'), "the script is not shown");
-  same([...root.querySelectorAll("a")].map(({ href }) => href), ["https://evil.example/?q=secret", "https://example.org/a_b?c=d"]);
+  same([...root.querySelectorAll("a")].map(({ href }) => href), ["https://evil.example/?q=secret", "https://evil.example/", "https://example.org/a_b?c=d"]);
   check(/\d+ tokens · .* tokens\/s/.test(last(".stats").textContent), last(".stats").textContent);
   named("Ask again", last(".assistant")).click();
   await until(() => isIdle() && last(".versions")?.textContent === "2 / 2", "the second version");
