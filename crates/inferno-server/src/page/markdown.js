@@ -31,9 +31,14 @@ export class Markdown {
   }
 
   append(text) {
+    this.add(text);
+    this.showOpen();
+  }
+
+  /// Takes text in; blocks that it ends are shown, the open one by the next `showOpen`.
+  add(text) {
     this.tail += text.replaceAll("\r", "");
     this.scan();
-    this.showOpen();
   }
 
   /// Ends the text: what is open is as it will stay.

@@ -6,6 +6,12 @@ const TURNS = { user: UserTurn, assistant: AnswerTurn, tool: ToolTurn };
 /// Pixels from the end at which a reader still follows it.
 const NEAR = 60;
 
+/// Calls at the next frame, or soon where nobody sees the page.
+function atFrame(act) {
+  if (document.hidden) setTimeout(act, 50);
+  else requestAnimationFrame(() => setTimeout(act, 0));
+}
+
 export class Thread {
   constructor({ root, scroll, latest, welcome }, actions) {
     Object.assign(this, { root, scroll, latest, welcome, actions });
@@ -32,6 +38,7 @@ export class Thread {
       this.root.append(view.root);
       view.update(node === busy);
     }
+    this.goOn();
     this.welcome.hidden = turns.length > 0;
     this.showFeet(conversation, busy);
   }
@@ -58,6 +65,20 @@ export class Thread {
     if (view?.node !== node) return;
     view.update(isBusy);
     this.follow(false);
+    this.goOn();
+  }
+
+  /// Goes on with turns whose text is long, a part of it in each frame.
+  goOn() {
+    if (this.isGoingOn || !this.views.some((view) => view.hasMore)) return;
+    this.isGoingOn = true;
+    atFrame(() => {
+      this.isGoingOn = false;
+      const view = this.views.find((other) => other.hasMore);
+      view?.update(view.isBusy);
+      this.follow(false);
+      this.goOn();
+    });
   }
 
   /// Goes to the end if the reader is there, or at any rate.

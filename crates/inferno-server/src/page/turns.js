@@ -7,6 +7,9 @@ import { Pieces } from "./pieces.js";
 
 /// Characters of arguments that are set out in lines.
 const LONGEST_JSON = 200_000;
+/// Milliseconds of a frame for new text, and characters between two looks at the time.
+const SLICE = 30;
+const PART = 4096;
 
 function seconds(ms) {
   return ms < 9950 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 1000)} s`;
@@ -48,6 +51,11 @@ class Turn {
     this.body = el("div", { class: "body" });
     const label = el("h2", { class: "hidden", text: name });
     this.root = el("article", { class: `turn ${node.role}`, ...attributes }, label, this.body, this.foot);
+  }
+
+  /// Whether another `update` is needed to show all of it.
+  get hasMore() {
+    return false;
   }
 
   update() {}
@@ -131,20 +139,35 @@ export class AnswerTurn extends Turn {
     this.body.append(this.text, this.callList, this.status, this.failure);
   }
 
-  /// Shows what has come since the last time.
+  /// Shows what has come since the last time, or as much of it as there is time for: then there is more to show.
   update(isBusy) {
     const { node } = this;
+    const until = performance.now() + SLICE;
+    this.isBusy = isBusy;
     this.root.setAttribute("aria-busy", String(isBusy));
-    this.updateThoughts(isBusy);
+    this.updateThoughts(isBusy, until);
     if (node.content.length > this.shown.content) {
       this.markdown ??= new Markdown(this.text);
-      this.markdown.append(node.content.slice(this.shown.content));
-      this.shown.content = node.content.length;
+      this.feed(this.markdown, "content", until);
     }
     this.updateCalls();
     this.status.textContent = isBusy ? statusOf(node) : "";
     this.status.hidden = !isBusy || this.status.textContent === "";
-    if (!isBusy) this.end();
+    if (!isBusy && !this.hasMore) this.end();
+  }
+
+  get hasMore() {
+    return this.shown.content < this.node.content.length || this.shown.reasoning < this.node.reasoning.length;
+  }
+
+  feed(markdown, field, until) {
+    const text = this.node[field];
+    do {
+      const from = this.shown[field];
+      markdown.add(text.slice(from, from + PART));
+      this.shown[field] = Math.min(text.length, from + PART);
+    } while (this.shown[field] < text.length && performance.now() < until);
+    markdown.showOpen();
   }
 
   /// Builds what was open: nothing more comes.
@@ -156,12 +179,11 @@ export class AnswerTurn extends Turn {
     this.showFailure();
   }
 
-  updateThoughts(isBusy) {
+  updateThoughts(isBusy, until) {
     const { node } = this;
     if (node.reasoning.length > this.shown.reasoning) {
       this.thoughts ??= this.newThoughts();
-      this.thoughts.markdown.append(node.reasoning.slice(this.shown.reasoning));
-      this.shown.reasoning = node.reasoning.length;
+      this.feed(this.thoughts.markdown, "reasoning", until);
     }
     if (!this.thoughts) return;
     const isThinking = isBusy && node.content === "" && !node.calls?.length;

@@ -82,7 +82,7 @@ test("inline marks", () => {
 
 const BLOCKS = [
   ["a\n\nb", "<p>a</p><p>b</p>"],
-  ["# A\n## B ##\ntext", '<h3 class="level1">A</h3><h4 class="level2">B</h4><p>text</p>'],
+  ["# A\n## B ##\ntext", '<h3 class="level1">A</h3><h3 class="level2">B</h3><p>text</p>'],
   ["#tag", "<p>#tag</p>"],
   ["a\n\n---\n\nb\n***", "<p>a</p><hr><p>b</p><hr>"],
   ["- a\n- b\n  - c\n- d\n\nafter", '<ul class="tight"><li><p>a</p></li><li><p>b</p><ul class="tight"><li><p>c</p></li></ul></li><li><p>d</p></li></ul><p>after</p>'],
