@@ -10,6 +10,9 @@ export const LONGEST = 16384;
 /// Blocks that are laid out together, and not at all while they are out of sight.
 const GROUP = 50;
 
+/// Characters that turn the direction of all text behind them, by which an address or a name can look like another one.
+const OVERRIDES = /[\u202d\u202e]/g;
+
 /// An answer's text under `root`, to which more can be appended.
 export class Markdown {
   constructor(root) {
@@ -37,7 +40,7 @@ export class Markdown {
 
   /// Takes text in; blocks that it ends are shown, the open one by the next `showOpen`.
   add(text) {
-    this.tail += text.replaceAll("\r", "");
+    this.tail += text.replaceAll("\r", "").replace(OVERRIDES, "\ufffd");
     this.scan();
   }
 
@@ -60,7 +63,7 @@ export class Markdown {
       if (this.fence) {
         this.scanCode(end);
       } else if (end < 0) {
-        this.freeze(cutPlace(this.tail));
+        this.freeze(cutPlace(this.tail)).pop()?.classList.add("cut");
         this.isContinued = true;
       } else {
         this.scanLine(this.scanned, end);
@@ -113,16 +116,17 @@ export class Markdown {
     this.scanned = 0;
   }
 
-  /// Builds the first `n` characters for good.
+  /// Builds the first `n` characters for good, and returns their nodes.
   freeze(n) {
-    if (n === 0) return;
+    if (n === 0) return [];
     this.hideOpen();
-    this.build(this.tail.slice(0, n));
+    const nodes = this.build(this.tail.slice(0, n));
     this.isContinued = false;
     this.tail = this.tail.slice(n);
     this.scanned = Math.max(0, this.scanned - n);
     this.kind = null;
     this.isBlank = false;
+    return nodes;
   }
 
   hideOpen() {

@@ -133,7 +133,7 @@ export class AnswerTurn extends Turn {
     this.shown = { reasoning: 0, content: 0 };
     this.calls = [];
     this.status = el("p", { class: "status muted" });
-    this.failure = el("div", { class: "failure", role: "alert" });
+    this.failure = el("div", { class: "failure", role: "alert", hidden: true });
     this.text = el("div", { class: "text" });
     this.callList = el("div", { class: "calls" });
     this.body.append(this.text, this.callList, this.status, this.failure);
@@ -321,7 +321,7 @@ export function statsOf({ stats, finish, calls }) {
   if (stats) {
     const { tokens, rate, first, prompt, cached } = stats;
     if (tokens) words.push(`${count(tokens)} ${tokens === 1 ? "token" : "tokens"}`);
-    if (rate) words.push(`${rate < 100 ? rate.toFixed(1) : Math.round(rate)} tokens/s`);
+    if (rate) words.push(`${rate < 100 ? rate.toFixed(1) : count(Math.round(rate))} tokens/s`);
     if (first) words.push(`first after ${first < 995 ? `${Math.round(first)} ms` : seconds(first)}`);
     if (prompt) words.push(`prompt ${count(prompt)}${cached ? ` (${count(cached)} cached)` : ""}`);
   }

@@ -166,6 +166,11 @@ test("hostile text stays text", () => {
   same(shown("<script>alert(1)</script>").textContent, "<script>alert(1)</script>");
 });
 
+test("text cannot be turned around", () => {
+  same(shown("a\u202egnp.exe\u202c `b\u202dc`").textContent, "a\ufffdgnp.exe\u202c b\ufffdc");
+  check(shown("```\nif \u2066// a\u2069\u202a\n```").querySelector("code").textContent === "if \ufffd// a\ufffd\ufffd\n", "code is turned");
+});
+
 test("only addresses of the web are links", () => {
   for (const text of ["https://a.example", "HTTP://a.example/b", "http:a.example"]) check(webAddress(text), text);
   for (const text of ["javascript:1", "data:,a", "//a.example", "/a", "", "ftp://a.example", "https://a@b.example", "https://", `https://a.example/${"a".repeat(3000)}`]) {
