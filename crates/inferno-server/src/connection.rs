@@ -244,6 +244,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn browsers_have_the_page_before_there_is_a_model() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let door = Door::new(true);
+        let ask = |method: &str, path: &str| {
+            let request = Request::builder().method(method).uri(path).header("accept", "text/html");
+            runtime.block_on(door.answer(request.body(Body::empty()).unwrap())).status().as_u16()
+        };
+        for path in ["/", "/page/main.js", "/page/style.css"] {
+            assert_eq!((ask("GET", path), ask("HEAD", path)), (200, 200), "{path}");
+        }
+        assert_eq!(ask("GET", "/ready"), 503);
+    }
+
+    #[test]
     fn requests_wait_for_a_small_model_and_probes_do_not() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let door = Arc::<Door>::default();
@@ -253,7 +267,6 @@ mod tests {
         };
         runtime.block_on(async {
             assert_eq!((status("/ready").await, status("/live").await), (503, 200));
-            assert_eq!(status("/page/main.js").await, 503, "there is no page here");
             let waiting = tokio::spawn(status("/v1/models"));
             tokio::time::sleep(Duration::from_millis(50)).await;
             door.open(Router::new().route("/v1/models", axum::routing::get(|| async { "here" })));

@@ -185,6 +185,7 @@ fn the_page_works_in_a_browser_and_holds_against_what_models_write() {
         assert!(ended.is_none() && since.elapsed() < PATIENCE, "no report from the browser: {ended:?}");
         std::thread::sleep(Duration::from_millis(20));
     };
+    println!("milliseconds: {:#}", report["times"]);
     let failed = report["failed"].as_array().unwrap();
     assert!(failed.is_empty(), "{:#}", report["failed"]);
     assert!(report["passed"].as_u64().unwrap() >= 25, "{report}");
