@@ -12,7 +12,7 @@ use hyper::HeaderMap;
 use hyper::header::HOST;
 use serde_json::Value;
 
-use super::harness::{PATIENCE, Reply, Server, start};
+use super::harness::{PATIENCE, Reply, Server, start, start_with};
 use crate::app::App;
 use crate::page::tests::{with_headers, with_script};
 use crate::{Role, Settings};
@@ -155,7 +155,8 @@ fn the_page_works_in_a_browser_and_holds_against_what_models_write() {
     let Some(program) = browser() else {
         return xtask::testing::skip("chromium", "there is no `chromium` to open the chat page with");
     };
-    let server = start(Settings::default());
+    // Steps that measure the model count as an answer of the script: they are done before it is set.
+    let server = start_with(Settings::default(), |config| config.self_test = true);
     server.say(include_str!("page/hostile.md"));
     let folder = std::env::temp_dir().join(format!("inferno-page-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
