@@ -53,7 +53,7 @@ fn model(app: &App) -> Value {
     })
 }
 
-/// What chats with the model may ask for, for clients that show their users a choice.
+/// Features of chats with the model, for clients that show their users a choice.
 fn chat(app: &App) -> Value {
     let profile = app.text.template.renderer().map(|renderer| renderer.profile());
     let thinks = profile.is_some_and(|profile| {
