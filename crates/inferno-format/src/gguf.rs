@@ -87,6 +87,12 @@ impl Gguf {
         Gguf::from_sources(vec![Source::Memory(Cow::Owned(bytes))])
     }
 
+    /// A model of which only the header is at hand: the first bytes of a file of `len` bytes, up to where its tensors begin
+    /// or beyond. Metadata and tensors are described as in the whole file; reading a tensor is [`FormatError::Truncated`].
+    pub fn from_header(header: Vec<u8>, len: u64) -> Result<Gguf, FormatError> {
+        Gguf::from_sources(vec![Source::Header { bytes: header, len }])
+    }
+
     fn from_sources(shards: Vec<Source>) -> Result<Gguf, FormatError> {
         let mut model = Gguf {
             shards: Vec::new(),

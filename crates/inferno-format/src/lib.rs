@@ -26,4 +26,4 @@ pub use foreign::Foreign;
 pub use gguf::{Gguf, TensorEntry};
 pub use metadata::{Array, ByteStrings, Metadata, MetadataError, Strings, Value};
 pub use quant::{Block32, E2M1_DOUBLED, QuantError, dequantize, quantize, unpack_row};
-pub use writer::{GgufWriter, NewTensor, WriteError};
+pub use writer::{GgufWriter, NewTensor, WriteError, outline};

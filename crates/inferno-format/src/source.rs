@@ -14,6 +14,11 @@ use crate::error::{FileName, FormatError};
 /// The bytes of one GGUF file.
 pub(crate) enum Source {
     Memory(Cow<'static, [u8]>),
+    /// The first bytes of a file that has `len` in all.
+    Header {
+        bytes: Vec<u8>,
+        len: u64,
+    },
     File(OpenFile),
 }
 
@@ -54,7 +59,16 @@ impl Source {
     pub(crate) fn len(&self) -> u64 {
         match self {
             Source::Memory(bytes) => bytes.len() as u64,
+            Source::Header { len, .. } => *len,
             Source::File(file) => file.stamp.len,
+        }
+    }
+
+    /// Bytes that can be read: all, or of a header those that are there.
+    pub(crate) fn at_hand(&self) -> u64 {
+        match self {
+            Source::Header { bytes, .. } => bytes.len() as u64,
+            _ => self.len(),
         }
     }
 
@@ -62,6 +76,7 @@ impl Source {
     pub(crate) fn len_now(&self) -> u64 {
         match self {
             Source::Memory(bytes) => bytes.len() as u64,
+            Source::Header { bytes, .. } => bytes.len() as u64,
             Source::File(open) => open.file.metadata().map_or(open.stamp.len, |meta| meta.len()),
         }
     }
@@ -69,7 +84,7 @@ impl Source {
     /// For error messages.
     pub(crate) fn name(&self) -> FileName {
         match self {
-            Source::Memory(_) => FileName::memory(),
+            Source::Memory(_) | Source::Header { .. } => FileName::memory(),
             Source::File(file) => FileName::path(&file.path),
         }
     }
@@ -77,13 +92,8 @@ impl Source {
     /// Fills `out` from byte `offset`; `UnexpectedEof` if there are not enough bytes.
     pub(crate) fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
         match self {
-            Source::Memory(bytes) => {
-                let start = usize::try_from(offset).ok();
-                let end = start.and_then(|s| s.checked_add(out.len()));
-                let range = start.zip(end).and_then(|(s, e)| bytes.get(s..e));
-                out.copy_from_slice(range.ok_or(io::ErrorKind::UnexpectedEof)?);
-                Ok(())
-            }
+            Source::Memory(bytes) => copy_at(bytes, out, offset),
+            Source::Header { bytes, .. } => copy_at(bytes, out, offset),
             Source::File(file) => read_exact_at(&file.file, out, offset),
         }
     }
@@ -108,6 +118,14 @@ impl Source {
         }
         Ok(())
     }
+}
+
+fn copy_at(bytes: &[u8], out: &mut [u8], offset: u64) -> io::Result<()> {
+    let start = usize::try_from(offset).ok();
+    let end = start.and_then(|s| s.checked_add(out.len()));
+    let range = start.zip(end).and_then(|(s, e)| bytes.get(s..e));
+    out.copy_from_slice(range.ok_or(io::ErrorKind::UnexpectedEof)?);
+    Ok(())
 }
 
 impl Stamp {

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use crate::dtype::DType;
 use crate::error::FormatError;
-use crate::gguf::header;
 use crate::gguf::limits::DEFAULT_ALIGNMENT;
+use crate::gguf::{Gguf, header};
 use crate::metadata::{Array, Metadata, Value};
 use crate::source::Source;
 
@@ -137,6 +137,24 @@ impl<W: Write> GgufWriter<W> {
         io::copy(&mut io::Read::take(io::repeat(0), padding), &mut self.out)?;
         Ok(())
     }
+}
+
+/// A model with these metadata and tensors and next to none of its weights: what reads shapes reads it like a file. `first` has
+/// the bytes of the first tensors; reading another one is [`FormatError::Truncated`].
+///
+/// # Errors
+/// What [`GgufWriter`] refuses.
+pub fn outline(metadata: &Metadata, tensors: &[NewTensor], first: &[Vec<u8>]) -> Result<Gguf, WriteError> {
+    let mut begin = Vec::new();
+    let mut writer = GgufWriter::new(&mut begin, metadata, tensors)?;
+    for (tensor, bytes) in tensors.iter().zip(first) {
+        writer.append(&tensor.name, bytes)?;
+    }
+    let GgufWriter { alignment, tensors, .. } = writer;
+    let others = tensors.iter().skip(first.len());
+    let n_bytes: u64 = others.map(|(_, n_bytes)| n_bytes.next_multiple_of(alignment)).sum();
+    let len = begin.len() as u64 + n_bytes;
+    Ok(Gguf::from_header(begin, len)?)
 }
 
 fn header_bytes(metadata: &Metadata, tensors: &[NewTensor], alignment: u64) -> Result<Vec<u8>, WriteError> {

@@ -83,7 +83,7 @@ impl<'a> Cursor<'a> {
 
     /// How many bytes the file has from here.
     pub(crate) fn left(&self) -> u64 {
-        self.source.len().saturating_sub(self.pos)
+        self.source.at_hand().saturating_sub(self.pos)
     }
 
     /// For error messages.
@@ -93,7 +93,7 @@ impl<'a> Cursor<'a> {
 
     /// The first `n` bytes of the file, or all if it has fewer; none if they cannot be read.
     pub(crate) fn head(&self, n: usize) -> Vec<u8> {
-        let mut head = vec![0; self.source.len().min(n as u64) as usize];
+        let mut head = vec![0; self.source.at_hand().min(n as u64) as usize];
         match self.source.read_exact_at(&mut head, 0) {
             Ok(()) => head,
             Err(_) => Vec::new(),

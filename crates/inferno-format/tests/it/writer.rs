@@ -214,3 +214,23 @@ proptest! {
         prop_assert_eq!(gguf.metadata(), &metadata);
     }
 }
+
+#[test]
+fn an_outline_is_described_like_the_file_and_has_no_weights() {
+    let mut metadata = Metadata::default();
+    metadata.set("general.architecture", Value::String("llama".into()));
+    // More than any machine has memory for.
+    let tensors = [
+        NewTensor { name: "b".into(), dtype: DType::F32, dims: vec![3] },
+        NewTensor { name: "a".into(), dtype: DType::Q8_0, dims: vec![1 << 20, 1 << 18] },
+    ];
+    let model = inferno_format::outline(&metadata, &tensors, &[vec![7; 12]]).unwrap();
+    assert_eq!(model.metadata().str("general.architecture").unwrap(), "llama");
+    let found: Vec<_> = model.tensors().iter().map(|t| (t.name.as_str(), t.dtype, t.dims.clone())).collect();
+    assert_eq!(found, [("b", DType::F32, vec![3]), ("a", DType::Q8_0, vec![1 << 20, 1 << 18])]);
+    let n_bytes: u64 = model.tensors().iter().map(|t| t.n_bytes).sum();
+    assert!(model.file_bytes() > n_bytes && model.file_bytes() < n_bytes + 1000);
+    assert_eq!(model.read(model.tensor("b").unwrap()).unwrap(), [7; 12]);
+    let refused = model.read_at(model.tensor("a").unwrap(), 0, &mut [0; 34]).unwrap_err();
+    assert!(matches!(refused, FormatError::Truncated { .. }), "{refused}");
+}
