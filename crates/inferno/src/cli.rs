@@ -7,27 +7,30 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use inferno_format::{DType, UnknownDType};
 
+use crate::exit;
 use crate::load::Compute;
 use crate::overrides::Overrides;
 
 mod answer;
 mod bench_serve;
+mod doctor;
 mod reasoning;
 mod sampling;
 mod serve;
 
 pub(crate) use answer::{Answering, Chat, Run, Seed, max_tokens, seed};
 pub(crate) use bench_serve::{BenchServe, EngineKnobs, Rate};
+pub(crate) use doctor::Doctor;
 pub(crate) use reasoning::Reasoning;
 pub(crate) use sampling::Sampling;
 pub(crate) use serve::{Access, LogFormat, LogLevel, ReasoningFormat, Serve};
 
 /// From a GGUF checkpoint to text.
 #[derive(Debug, Parser)]
-#[command(name = "inferno", version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "inferno", version, about, max_term_width = 100, after_long_help = exit::help())]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,8 +78,13 @@ pub(crate) enum Command {
     /// end to the other, which is the limit that its bytes per second are compared with. Tokens are random, and the
     /// same in every repeat.
     Bench(Box<Bench>),
-    /// Show what can compute here (instruction sets, GPUs), how fast memory is, and which models fit
-    Doctor,
+    /// Show what can compute here, and forecast how fast models will be, before any is downloaded
+    ///
+    /// Measures how fast memory is read, loads a part of each model with random weights to the device that the model would
+    /// have, measures it and extrapolates: whether the model fits, tokens per second of an answer and of a prompt, the time to
+    /// the first token after a prompt of 1,000 tokens, and how many users `serve` has memory for. Takes two seconds, and some
+    /// more for each model that is named.
+    Doctor(Doctor),
     /// Write a model of true shape with random weights, for benchmarks and tests
     Synth(Synth),
     /// Print a script that completes this command line in a shell
@@ -87,6 +95,14 @@ pub(crate) enum Command {
         /// bash, elvish, fish, powershell or zsh
         #[arg(value_enum, hide_possible_values = true)]
         shell: clap_complete::Shell,
+    },
+    /// Write manual pages to a folder, one for each command
+    ///
+    /// `inferno man ~/.local/share/man/man1` puts them where `man inferno` and `man inferno-run` find them.
+    Man {
+        /// Folder to write to; it is made if it is not there
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
     },
     /// Print the version
     #[command(hide = true)]
@@ -315,10 +331,19 @@ fn number(
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use crate::config_file;
 
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        config_file::command::<super::Cli>().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_every_command_can_be_set_by_a_variable() {
+        fn check(command: &clap::Command) {
+            config_file::every_flag_has_an_environment_variable(command);
+            command.get_subcommands().for_each(check);
+        }
+        check(&config_file::command::<super::Cli>());
     }
 }

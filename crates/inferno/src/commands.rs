@@ -5,6 +5,7 @@ mod chat;
 mod doctor;
 mod inspect;
 mod logits;
+mod man;
 mod run;
 mod serve;
 mod synth;
@@ -14,10 +15,9 @@ use std::io::{Read, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
-use crate::terminal;
+use crate::{config_file, terminal};
 
 /// Longer prompts fit no context.
 pub(crate) const MAX_PROMPT_BYTES: u64 = 16 << 20;
@@ -32,13 +32,14 @@ pub(crate) fn execute(command: Command) -> Result<ExitCode> {
         Command::Detokenize(args) => tokenize::detokenize(&args)?,
         Command::Logits(args) => logits::logits(&args)?,
         Command::Bench(args) => return bench::bench(&args),
-        Command::Doctor => doctor::doctor()?,
+        Command::Doctor(args) => return doctor::doctor(&args),
         Command::Synth(args) => return synth::synth(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "inferno", &mut script);
+            clap_complete::generate(shell, &mut config_file::command::<Cli>(), "inferno", &mut script);
             print(&script)?;
         }
+        Command::Man { folder } => man::man(&folder)?,
         Command::Version => print(format!("inferno {}\n", env!("CARGO_PKG_VERSION")).as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)

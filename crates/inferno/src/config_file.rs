@@ -1,10 +1,15 @@
-//! A TOML file that gives a subcommand's flags other defaults: a flag counts more than its environment variable, that more
+//! A TOML file that gives flags other defaults, for all commands: a flag counts more than its environment variable, that more
 //! than the file, and the file more than the default.
 //!
-//! Any subcommand with a `config` argument has it. A key is the long name of a flag, with `-` or `_`; tables are headings
-//! and mean nothing. A value is what stands behind the flag, or `true`; a flag that may be repeated takes an array.
+//! A key is the long name of a flag, with `-` or `_`. A table with the name of a command is for that command alone (`[run]`,
+//! `[bench.serve]`), and counts more than what stands outside; other tables are headings and mean nothing. What is for no command
+//! alone is for all that have such a flag. A value is what stands behind the flag, or `true`; a flag that may be repeated takes an
+//! array.
+//!
+//! [`command`] gives every command its `--config` and `--print-config`, and every flag its environment variable.
 
 mod environment;
+mod everywhere;
 mod print;
 mod settings;
 
@@ -16,7 +21,8 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, Error, Id, Parser};
 
-pub(crate) use environment::unknown_variables;
+pub(crate) use environment::{note_unknown_variables, unknown_variables};
+pub(crate) use everywhere::{command, default_path};
 use settings::{Setting, settings};
 
 /// The argument that names the file.
@@ -24,26 +30,35 @@ const CONFIG: &str = "config";
 /// The argument that prints such a file.
 const PRINT: &str = "print_config";
 
-/// Parses the command line, and the file that it or the environment names. `--print-config` prints one and ends the program.
+/// Parses the command line, and the file that it or the environment names, or the user's own. `--print-config` prints one and ends
+/// the program.
 ///
 /// # Errors
 /// The command line, the environment or the file is wrong; or help is asked for. [`Error::exit`] tells the user.
 pub(crate) fn parse<C: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<C, Error> {
     let args: Vec<OsString> = args.into_iter().collect();
     // What is wrong, or only missing as the file has it, is left to the second pass.
-    let first = C::command().ignore_errors(true).try_get_matches_from(&args)?;
+    let first = command::<C>().ignore_errors(true).try_get_matches_from(&args)?;
     let (path, given) = innermost(&first);
-    let file = given.try_get_one::<PathBuf>(CONFIG).ok().flatten();
-    let make = || match file {
-        Some(file) => with_file(C::command(), &path, given, file),
-        None => Ok(C::command()),
+    let file = match given.try_get_one::<PathBuf>(CONFIG) {
+        Ok(Some(file)) => Some(file.clone()),
+        Ok(None) => default_path().filter(|path| path.exists()),
+        // A command without flags.
+        Err(_) => None,
+    };
+    let make = || {
+        let command = environment::without_excluded(command::<C>(), &path, given);
+        match &file {
+            Some(file) => with_file(command, &path, given, file),
+            None => Ok(command),
+        }
     };
     let mut command = make()?;
     let mut matches = match command.try_get_matches_from_mut(&args) {
         Ok(matches) => matches,
         Err(error) => return Err(environment::named(error, &command, make()?, (&path, &args))),
     };
-    if let Some(text) = print::asked(&C::command(), &matches) {
+    if let Some(text) = print::asked(&everywhere::command::<C>(), &matches) {
         // The reader may be gone.
         let _ = std::io::stdout().write_all(text.as_bytes());
         std::process::exit(0);
@@ -74,7 +89,7 @@ fn with_file(command: Command, path: &[&str], given: &ArgMatches, file: &Path) -
         .map_err(|e| wrong(format!(": expected UTF-8, which ends at byte {}", e.valid_up_to())))?;
     let subcommand = path.iter().try_fold(&command, |command, name| command.find_subcommand(name));
     let subcommand = subcommand.expect("the first pass has found the subcommands");
-    let mut settings = settings(subcommand, text)
+    let mut settings = settings(&command, path, text)
         .map_err(|e| wrong(format!(" line {}: {}", 1 + text[..e.offset].matches('\n').count(), e.what)))?;
 
     let excludes = |a: &Id, b: &Id| excludes(subcommand, a, b) || excludes(subcommand, b, a);

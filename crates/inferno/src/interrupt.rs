@@ -11,7 +11,7 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 static CAUGHT: AtomicBool = AtomicBool::new(false);
 
 /// What a shell reports for a program ended by Ctrl-C.
-pub(crate) const EXIT_CODE: u8 = 130;
+pub(crate) const EXIT_CODE: u8 = crate::exit::INTERRUPTED;
 
 /// From here on the first Ctrl-C does not end the program at once: [`requested`] must be asked often.
 pub(crate) fn listen() -> Result<()> {

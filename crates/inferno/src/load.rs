@@ -67,6 +67,11 @@ fn built_in() -> Result<Opened> {
 }
 
 impl Opened {
+    /// A model that only this process has: if its device is lost, it cannot be loaded again.
+    pub(crate) fn without_path(name: String, file: Gguf) -> Opened {
+        Opened { name, file, path: Some(PathBuf::from("a model made for a measurement")) }
+    }
+
     /// Whether it is the model inside the program.
     pub(crate) fn is_built_in(&self) -> bool {
         self.path.is_none()
@@ -225,6 +230,13 @@ impl Target {
         }
     }
 
+    /// The part of a model that GPUs take which needs `bytes` in all, in the quarters in which loading tries; `None` if the
+    /// processor computes.
+    pub(crate) fn share_of_devices(&self, bytes: u64) -> Option<f64> {
+        let free = self.opening.device_bytes()? as f64;
+        Some([1.0, 0.75, 0.5, 0.25].into_iter().find(|share| share * bytes as f64 <= free).unwrap_or(0.0))
+    }
+
     /// What keys and values may have of the memory where they will be.
     pub(crate) fn kv_space(&self, opened: &Opened, arch: &Architecture) -> Option<KvSpace> {
         self.opening.kv_space(arch, &opened.file)
@@ -262,6 +274,12 @@ impl Compute {
         let isa = Isa::available().into_iter().rfind(fits)?;
         let backend = BackendChoice::Cpu;
         Some(Compute { backend, isa: Some(isa), threads: Some(threads), ..Compute::default() })
+    }
+
+    /// The same threads and instruction set, without GPUs.
+    pub(crate) fn on_processor(&self) -> Compute {
+        let Compute { isa, threads, kv, .. } = *self;
+        Compute { backend: BackendChoice::Cpu, isa, threads, kv, ..Compute::default() }
     }
 
     /// `n_bytes` of memory to measure how fast these threads read it with this instruction set.

@@ -7,6 +7,7 @@ mod commands;
 mod config_file;
 #[cfg(feature = "ember")]
 mod ember;
+mod exit;
 mod form;
 mod habits;
 mod interrupt;
@@ -21,6 +22,7 @@ mod sandbox;
 mod session;
 mod template;
 mod terminal;
+mod welcome;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
@@ -35,11 +37,18 @@ fn main() -> ExitCode {
             None => e.exit(),
             Some(hint) => {
                 commands::note(&hint);
-                return ExitCode::from(2);
+                return ExitCode::from(exit::USAGE);
             }
         },
     };
-    match commands::execute(cli.command) {
+    let outcome = match cli.command {
+        Some(command) => {
+            config_file::note_unknown_variables(&command);
+            commands::execute(command)
+        }
+        None => welcome::welcome(),
+    };
+    match outcome {
         Ok(code) => code,
         // The reader of our output has gone (`inferno run … | head -1`): nothing is left to say, and to whom.
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,

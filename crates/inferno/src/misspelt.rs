@@ -45,6 +45,8 @@ const HERE: &[&str] = &[
     "bench",
     "doctor",
     "synth",
+    "completions",
+    "man",
     "help",
 ];
 

@@ -16,6 +16,11 @@ const MAX_VOCAB: usize = 1 << 24;
 pub(super) const MAX_CONTEXT: usize = 1 << 24;
 
 impl Architecture {
+    /// Whether files of this `general.architecture` can be run.
+    pub fn knows(family: &str) -> bool {
+        FAMILIES.iter().any(|known| known.name == family)
+    }
+
     /// Reads the numbers of `file`. `context_len` lowers the file's own context length (and with it
     /// chooses between long and short RoPE factors).
     pub fn read(file: &Gguf, context_len: Option<usize>) -> Result<Architecture, LoadError> {

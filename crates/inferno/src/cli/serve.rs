@@ -20,15 +20,6 @@ use limits::Limits;
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// TOML file with values for these flags, by their names
-    #[arg(long, value_name = "FILE", env = "INFERNO_CONFIG", hide_env = true)]
-    pub(crate) config: Option<PathBuf>,
-
-    /// Print all settings as a file for `--config` and exit: those that are set with their values, the others as comments
-    /// with their defaults
-    #[arg(long)]
-    pub(crate) print_config: bool,
-
     /// GGUF file (any file of a split model); default: Ember, the small model inside the program
     #[arg(long, value_name = "FILE", env = "INFERNO_MODEL", hide_env = true, short)]
     pub(crate) model: Option<PathBuf>,
@@ -253,16 +244,4 @@ pub(crate) enum LogLevel {
 pub(crate) enum MetricsCompat {
     /// vLLM's
     Vllm,
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    #[test]
-    fn every_flag_can_be_set_by_a_variable() {
-        let cli = super::super::Cli::command();
-        let serve = cli.find_subcommand("serve").unwrap();
-        crate::config_file::every_flag_has_an_environment_variable(serve);
-    }
 }

@@ -14,15 +14,18 @@ use std::io::BufRead;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+pub(super) use bytes::per_step;
 use inferno_format::{DType, Gguf};
 use inferno_model::architecture::Architecture;
 use inferno_model::model::Model;
 use inferno_model::profile::Profile;
 pub(super) use machine::Machine;
-use plan::{Item, Plan};
+pub(super) use plan::{Item, Plan, Work};
 use report::{Measured, Report};
-use runner::{Runner, Sample};
+pub(super) use runner::Runner;
+use runner::Sample;
 use serde_json::{Value as Json, json};
+pub(super) use stats::Samples;
 use stream::Limit;
 
 use crate::commands::inspect::each;

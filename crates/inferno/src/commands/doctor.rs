@@ -1,85 +1,245 @@
-//! `inferno doctor`: what this machine can compute with, and which models fit.
+//! `inferno doctor`: the devices of this machine, and a forecast of how fast models will be on it, before any is downloaded.
+//!
+//! A forecast loads a cut of the model ([`cut`]) to the device that the model would have, measures it ([`probe`]) and
+//! extrapolates ([`forecast`]). Without a model, two cuts of usual shapes stand for all.
 
-use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+mod cut;
+mod forecast;
+mod known;
+mod machine;
+mod probe;
+mod report;
 
-use anyhow::Result;
-use inferno_cpu::{Isa, StreamingRead};
+use std::process::ExitCode;
 
-use crate::commands::bench::Machine;
-use crate::kv_memory::{self, shown};
-use crate::{commands::print, load};
+use anyhow::{Context, Result};
+use inferno_format::DType;
+use serde_json::{Value as Json, json};
 
-mod fits;
+use crate::cli::{self, Encoding};
+use crate::commands::{note, print, synth};
+use crate::load::{Compute, Opened};
+use crate::{interrupt, terminal};
+use forecast::{Fit, Measuring, Room, Speed, room};
+use known::{Candidate, candidates, known};
+use machine::Found;
+use report::Row;
 
-/// Time for reading memory.
-const STREAM_TIME: Duration = Duration::from_secs(1);
-/// Limits of the bytes that are read: four times the largest cache, if there is memory for it.
-const STREAM_BYTES: std::ops::RangeInclusive<u64> = 64 << 20..=640 << 20;
+/// Length of the list of well-known models.
+const LISTED: usize = 12;
 
-pub(crate) fn doctor() -> Result<()> {
-    let machine = Machine::found();
-    let sets: Vec<String> = Isa::available().iter().map(Isa::to_string).collect();
-    let mut text = format!(
-        "processor  {}, {} cores\n           `--isa` {} (default: {})\n",
-        machine.cpu,
-        machine.n_cores,
-        sets.join(", "),
-        Isa::best(),
-    );
-    let mut head = "GPUs";
-    let devices = load::devices();
-    let none = ["none that can be used through Vulkan, Metal or DX12, or no driver for it".to_owned()];
-    for line in if devices.is_empty() { &none[..] } else { &devices } {
-        text += &format!("{head:<9}  {line}\n");
-        head = "";
-    }
-    // Reading memory takes a second: the rest is there before.
-    print(text.as_bytes())?;
-    let free = kv_memory::available();
-    let bandwidth = bandwidth(free, &machine)?;
-    print((memory(free, bandwidth) + &disk()).as_bytes())?;
-    match free {
-        Some(free) => print(fits::table(free, bandwidth).as_bytes()),
-        None => Ok(()),
-    }
-}
-
-/// The line about memory. `free` bytes, `bandwidth` in bytes per second.
-fn memory(free: Option<u64>, bandwidth: f64) -> String {
-    let size = match (kv_memory::total(), free) {
-        (Some(total), Some(free)) => format!("{}, {} of it free", shown(total), shown(free)),
-        _ => "the system does not say how much".into(),
+pub(crate) fn doctor(args: &cli::Doctor) -> Result<ExitCode> {
+    interrupt::listen()?;
+    let asked: Vec<Candidate> = args
+        .models
+        .iter()
+        .map(|model| candidates(model))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .flatten()
+        .collect();
+    let mut doctor = Doctor { args, found: Found::at_once() };
+    doctor.say(&doctor.found.at_once_text())?;
+    doctor.found.measure(&args.compute)?;
+    doctor.say(&doctor.found.measured_text())?;
+    let finished = match asked.is_empty() {
+        true => doctor.overview()?,
+        false => doctor.forecasts(asked)?,
     };
-    format!("memory     {size}; all cores together read up to {:.1} GB/s\n", bandwidth / 1e9)
-}
-
-/// Bytes per second that all cores read together: the most in about a second.
-fn bandwidth(free: Option<u64>, machine: &Machine) -> Result<f64> {
-    let wanted = machine.cache.map_or(*STREAM_BYTES.end(), |cache| 4 * cache as u64);
-    let n_bytes =
-        wanted.clamp(*STREAM_BYTES.start(), *STREAM_BYTES.end()).min(free.map_or(u64::MAX, |free| free / 4));
-    let n_threads = NonZeroUsize::new(machine.n_cores).unwrap_or(NonZeroUsize::MIN);
-    let mut read = StreamingRead::new(Isa::best(), n_threads, n_bytes as usize)?;
-    let start = Instant::now();
-    let mut most = read.measure();
-    while start.elapsed() < STREAM_TIME {
-        most = most.max(read.measure());
+    let Some(rows) = finished else {
+        note("stopped");
+        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+    };
+    if args.json {
+        let mut object = doctor.found.to_json();
+        object["forecasts"] = rows.iter().map(Row::to_json).collect::<Json>();
+        print(format!("{}\n", terminal::json(&format!("{object:#}"))).as_bytes())?;
     }
-    Ok(most)
+    Ok(ExitCode::SUCCESS)
 }
 
-/// The line about the folder that downloads to it would fill.
-#[cfg(unix)]
-fn disk() -> String {
-    let Ok(disk) = nix::sys::statvfs::statvfs(".") else { return String::new() };
-    // Their types differ between systems.
-    #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "not on all of them")]
-    let free = (disk.blocks_available() as u64).saturating_mul(disk.fragment_size() as u64);
-    format!("disk       {} free in this folder\n", shown(free))
+struct Doctor<'a> {
+    args: &'a cli::Doctor,
+    found: Found,
 }
 
-#[cfg(not(unix))]
-fn disk() -> String {
-    String::new()
+impl Doctor<'_> {
+    /// Prints text for people.
+    fn say(&self, text: &str) -> Result<()> {
+        if self.args.json { Ok(()) } else { print(text.as_bytes()) }
+    }
+
+    /// A forecast for each of `asked`, by a cut of its own where it fits. `None` if Ctrl-C was pressed.
+    fn forecasts(&self, asked: Vec<Candidate>) -> Result<Option<Vec<Row>>> {
+        let width = asked.iter().map(|candidate| candidate.name.chars().count()).max().unwrap_or(0);
+        self.say(&report::heading(width))?;
+        let mut rows = Vec::new();
+        let mut rates = None;
+        for candidate in asked {
+            let row = match &candidate.shape {
+                Some(shape) => {
+                    let arch = shape.architecture(None)?;
+                    let room = room(shape, &arch, candidate.file_bytes, &self.args.compute)?;
+                    let speed = match room.fit {
+                        Fit::No => None,
+                        _ => {
+                            let Some(speed) = self.by_own_cut(shape, &room)? else { return Ok(None) };
+                            Some(speed)
+                        }
+                    };
+                    Row::new(&candidate, Some(&room), speed)
+                }
+                None => {
+                    if rates.is_none() {
+                        rates = match self.rates()? {
+                            Some(rates) => Some(rates),
+                            None => return Ok(None),
+                        };
+                    }
+                    let speed = rates.as_ref().map(|rates: &Rates| rates.by_size(&candidate));
+                    Row::new(&candidate, None, speed)
+                }
+            };
+            self.say(&row.text(width))?;
+            rows.push(row);
+        }
+        self.say(&report::notes(&rows))?;
+        Ok(Some(rows))
+    }
+
+    fn by_own_cut(&self, shape: &Opened, room: &Room) -> Result<Option<Speed>> {
+        let compute = &self.args.compute;
+        match room.on_gpu {
+            Some(share) if share < 1.0 => {
+                let Some(processor) = self.measured(shape, &compute.on_processor())? else { return Ok(None) };
+                if share == 0.0 {
+                    return Ok(Some(processor));
+                }
+                Ok(self.measured(shape, compute)?.map(|gpu| Speed::mixed(gpu, processor, share)))
+            }
+            _ => self.measured(shape, compute),
+        }
+    }
+
+    fn measured(&self, shape: &Opened, compute: &Compute) -> Result<Option<Speed>> {
+        let arch = shape.architecture(None)?;
+        let measuring = Measuring::start(shape, &arch, compute, self.found.budget())
+            .with_context(|| format!("cannot measure a part of `{}`", shape.name));
+        let Some(mut measuring) = measuring? else { return Ok(None) };
+        Ok(measuring.rounds()?.map(|()| measuring.speed()))
+    }
+
+    /// Well-known models that fit, by the rates of usual shapes. `None` if Ctrl-C was pressed.
+    fn overview(&mut self) -> Result<Option<Vec<Row>>> {
+        let Some(rates) = self.rates()? else { return Ok(None) };
+        self.say(&rates.text())?;
+        let mut listed: Vec<(Candidate, Option<Room>, Speed)> = Vec::new();
+        for known in known() {
+            let Some(&(quant, bytes)) = known.files.iter().find(|(quant, _)| *quant == known.default_quant)
+            else {
+                continue;
+            };
+            let Some(candidate) = known.candidate(quant, bytes)? else { continue };
+            let (room, speed) = match &candidate.shape {
+                Some(shape) => {
+                    let arch = shape.architecture(None)?;
+                    let room = room(shape, &arch, candidate.file_bytes, &self.args.compute)?;
+                    (Some(room), rates.by_shape(shape, candidate.quant.as_str())?)
+                }
+                None => (None, rates.by_size(&candidate)),
+            };
+            if room.is_none_or(|room| room.fit != Fit::No) {
+                listed.push((candidate, room, speed));
+            }
+        }
+        // The largest that fit are the best; the fastest of them stay too.
+        listed.sort_by_key(|(candidate, ..)| std::cmp::Reverse(candidate.file_bytes));
+        let n = listed.len();
+        let is_kept = |i: usize| i < LISTED - LISTED / 3 || i + LISTED / 3 >= n;
+        let rows: Vec<Row> = listed
+            .iter()
+            .enumerate()
+            .filter(|&(i, _)| is_kept(i))
+            .map(|(_, (candidate, room, speed))| Row::new(candidate, room.as_ref(), Some(*speed)))
+            .collect();
+        let width = rows.iter().map(Row::name_width).max().unwrap_or(0);
+        self.say(&report::heading(width))?;
+        for row in &rows {
+            self.say(&row.text(width))?;
+        }
+        self.say(&report::notes(&rows))?;
+        self.say("Estimates by usual shapes; `inferno doctor MODEL` measures a part of that model.\n")?;
+        self.found.rates = Some(rates.to_json());
+        Ok(Some(rows))
+    }
+
+    fn rates(&self) -> Result<Option<Rates>> {
+        let mut measured = Vec::new();
+        for (preset, encoding) in [("qwen3-4b", Encoding::Q4KM), ("qwen3-0.6b", Encoding::One(DType::Q8_0))] {
+            let file = synth::outline(preset, encoding)?.context("the preset is there")?;
+            let whole = Opened::without_path(preset.into(), file);
+            let arch = whole.architecture(None)?;
+            let measuring = Measuring::start(&whole, &arch, &self.args.compute, self.found.budget() / 2)?;
+            let Some(mut measuring) = measuring else { return Ok(None) };
+            if measuring.round()?.is_none() {
+                return Ok(None);
+            }
+            measured.push((encoding, measuring));
+        }
+        Ok(Some(Rates(measured)))
+    }
 }
+
+/// Rates of usual shapes, for models that are only estimated.
+struct Rates(Vec<(Encoding, Measuring)>);
+
+impl Rates {
+    /// The rates for a quant: those of Q8_0 for types that are not packed closer.
+    fn of(&self, quant: &str) -> &Measuring {
+        let is_large = ["Q8", "F16", "BF16", "F32"].iter().any(|large| quant.contains(large));
+        let found = self.0.iter().find(|(encoding, _)| (*encoding == Encoding::Q4KM) != is_large);
+        &found.unwrap_or(&self.0[0]).1
+    }
+
+    fn by_shape(&self, shape: &Opened, quant: &str) -> Result<Speed> {
+        let arch = shape.architecture(None)?;
+        let measured = self.of(quant);
+        Ok(measured.speed_of(shape, &arch))
+    }
+
+    fn by_size(&self, candidate: &Candidate) -> Speed {
+        self.of(&candidate.quant).speed_of_bytes(candidate.file_bytes)
+    }
+
+    fn text(&self) -> String {
+        let mut head = "products";
+        let mut text = String::new();
+        for (encoding, measured) in &self.0 {
+            let (read, compute) = measured.rates();
+            text += &format!(
+                "{head:<9}  {encoding}: {:.1} GB/s when decoding, {:.0} GFLOP/s in prompts\n",
+                read / 1e9,
+                compute / 1e9
+            );
+            head = "";
+        }
+        let device = &self.0[0].1.device;
+        text + &format!("           on {device}\n")
+    }
+
+    fn to_json(&self) -> Json {
+        let rate = |(encoding, measured): &(Encoding, Measuring)| {
+            let (read, compute) = measured.rates();
+            json!({
+                "type": encoding.to_string(),
+                "device": measured.device,
+                "decode_gb_per_s": read / 1e9,
+                "prompt_gflop_per_s": compute / 1e9,
+            })
+        };
+        self.0.iter().map(rate).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,15 +14,12 @@ use crate::load::Opened;
 use crate::names::{self, Named};
 use crate::prompt::Parts;
 use crate::session::{Session, template};
-use crate::{cli, interrupt, terminal};
-
-/// The exit code for a command line that is not understood.
-const USAGE: u8 = 2;
+use crate::{cli, exit, interrupt, terminal};
 
 pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
     if let Some(question) = model_in_place_of_prompt(args) {
         note(&question);
-        return Ok(ExitCode::from(USAGE));
+        return Ok(ExitCode::from(exit::USAGE));
     }
     let words = [&args.words[..], &args.literal[..]].concat();
     let parts = Parts { words: &words, files: &args.file };

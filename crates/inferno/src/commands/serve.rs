@@ -10,12 +10,12 @@ use inferno_server::{Defaults, Ended, Parts, Role, Server, Template, log};
 use inferno_text::Tokenizer;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::cli;
 use crate::commands::{note, print};
 use crate::kv_memory::KvMemory;
 use crate::load::{self, Opened};
 use crate::sampling::FromFile;
 use crate::template::{self, Found};
+use crate::{cli, exit};
 
 mod card;
 mod projector;
@@ -24,9 +24,6 @@ mod signals;
 mod start;
 
 use signals::Signals;
-
-/// The engine is broken: whoever started the program should start it again (`EX_SOFTWARE` of sysexits.h).
-const BROKEN: u8 = 70;
 
 /// Time for the last log line to be written.
 const LAST_LINE: Duration = Duration::from_millis(200);
@@ -75,10 +72,10 @@ pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
     runtime.shutdown_timeout(Duration::from_millis(200));
     let code = match (ended, engine.stop()) {
         (Ended::Drained, _) => ExitCode::SUCCESS,
-        (Ended::EngineStopped, Ok(_)) => ExitCode::from(BROKEN),
+        (Ended::EngineStopped, Ok(_)) => ExitCode::from(exit::BROKEN),
         (Ended::EngineStopped, Err(broken)) => {
             note(&format!("error: {broken}"));
-            ExitCode::from(BROKEN)
+            ExitCode::from(exit::BROKEN)
         }
     };
     log::flush(LAST_LINE);

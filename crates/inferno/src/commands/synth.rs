@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use blocks::Blocks;
-use inferno_format::{Array, DType, GgufWriter, Metadata, NewTensor, Strings, Value, quantize};
+use inferno_format::{Array, DType, Gguf, GgufWriter, Metadata, NewTensor, Strings, Value, quantize};
 use presets::{Preset, Weight};
 
 use crate::cli::{self, Encoding};
@@ -24,6 +24,9 @@ use crate::{interrupt, load};
 
 /// Numbers made at a time.
 const SLAB: usize = 1 << 22;
+
+/// Numbers of a [`filler`], about.
+const FILLER: usize = 1 << 18;
 
 /// What decides a file, down to the last byte.
 pub(crate) struct Recipe<'a> {
@@ -191,4 +194,39 @@ fn encode(w: &Weight, how: How, dtype: DType, range: std::ops::Range<usize>) -> 
         let workers: Vec<_> = workers.collect();
         workers.into_iter().map(|w| w.join().expect("quantizing does not panic")).collect()
     })
+}
+
+/// A preset's model without its weights; `None` if no preset has that name.
+pub(in crate::commands) fn outline(preset: &str, encoding: Encoding) -> Result<Option<Gguf>> {
+    let Some(preset) = presets::find(preset) else { return Ok(None) };
+    // Divisors of frequencies are a part of the shape.
+    let is_read = |w: &Weight| w.name.starts_with("rope_");
+    let mut weights = preset.weights(preset.vocab_size);
+    weights.sort_by_key(|w| !is_read(w));
+    let numbers = |w: &Weight| w.init.numbers(1, &w.name, 0..w.dims[0], w.dims[0]);
+    let first = weights.iter().take_while(|w| is_read(w)).map(|w| quantize(DType::F32, &numbers(w)));
+    let first = first.collect::<Result<Vec<_>, _>>()?;
+    let tensors: Vec<NewTensor> = weights
+        .into_iter()
+        .map(|w| NewTensor { dtype: encoding.of(&w, preset), name: w.name, dims: w.dims })
+        .collect();
+    Ok(Some(inferno_format::outline(&preset.metadata(preset.vocab_size), &tensors, &first)?))
+}
+
+/// Bytes of random weights for a tensor, whole rows to be repeated as often as it takes: steps take as long with them as with
+/// any others, and nothing overflows.
+pub(in crate::commands) fn filler(tensor: &NewTensor) -> Result<Vec<u8>> {
+    let [width, ref rest @ ..] = tensor.dims[..] else { bail!("tensor `{}` has no dimensions", tensor.name) };
+    let n_rows: usize = rest.iter().product();
+    // Experts whose rows of the router are equal would be chosen together.
+    let is_router = tensor.name.contains("ffn_gate_inp");
+    let n = width * if is_router { n_rows } else { n_rows.min((FILLER / width).max(1)) };
+    let dtype = tensor.dtype;
+    if n_rows == 1 || tensor.name.ends_with(".scale") {
+        let number = if tensor.name.ends_with(".bias") { 0.0 } else { 1.0 };
+        return Ok(quantize(dtype, &vec![number; n])?);
+    }
+    let deviation = (width as f32).sqrt().recip();
+    let blocks = Blocks { dtype, mean: 0.0, deviation, key: presets::key(1, &tensor.name) };
+    blocks.any(n / dtype.block_len())
 }

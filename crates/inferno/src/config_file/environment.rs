@@ -5,19 +5,20 @@ use std::ffi::OsString;
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Command, CommandFactory, Error};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, Error};
 
 use super::settings::distance;
 
 /// Names that mean something without being a flag's: for tests of this program, and those that Kubernetes gives to all
 /// programs beside a service called `inferno`.
 const OTHERS: [&str; 7] = ["DATA", "REQUIRE", "TEST_", "SEEDS", "FIRST_SEED", "PORT_", "SERVICE_"];
-const PREFIX: &str = "INFERNO_";
+pub(super) const PREFIX: &str = "INFERNO_";
 
 /// Of `names` those that look like a flag's variable and are none, with the flag's that is nearest.
 pub(crate) fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<(String, Option<String>)> {
     let mut known = BTreeSet::new();
-    collect(&crate::cli::Cli::command(), &mut known);
+    collect(&super::command::<crate::cli::Cli>(), &mut known);
     let mut unknown: Vec<(String, Option<String>)> = Vec::new();
     for name in names {
         let Some(own) = name.strip_prefix(PREFIX) else { continue };
@@ -32,10 +33,45 @@ pub(crate) fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<
     unknown
 }
 
+/// Warns on stderr of variables that look like this program's and are none. A server has them in its log.
+pub(crate) fn note_unknown_variables(command: &crate::cli::Command) {
+    if matches!(command, crate::cli::Command::Serve(_)) {
+        return;
+    }
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for (name, near) in unknown_variables(names) {
+        let near = near.map_or(String::new(), |near| format!(", is it `{near}`?"));
+        crate::commands::note(&format!("warning: the environment variable `{name}` sets nothing{near}"));
+    }
+}
+
 fn collect(command: &Command, names: &mut BTreeSet<String>) {
     let variables = command.get_arguments().filter_map(Arg::get_env);
     names.extend(variables.map(|name| name.to_string_lossy().into_owned()));
     command.get_subcommands().for_each(|command| collect(command, names));
+}
+
+/// The variable of the flag `--long`.
+pub(super) fn variable(long: &str) -> String {
+    format!("{PREFIX}{}", long.replace('-', "_").to_ascii_uppercase())
+}
+
+/// `command` without the variables of flags that a flag on the command line excludes.
+pub(super) fn without_excluded(command: Command, path: &[&str], given: &ArgMatches) -> Command {
+    let Some(inner) = path.iter().try_fold(&command, |command, name| command.find_subcommand(name)) else {
+        return command;
+    };
+    let from = |source: ValueSource| {
+        inner.get_arguments().filter(move |arg| given.value_source(arg.get_id().as_str()) == Some(source))
+    };
+    let excluded = from(ValueSource::EnvVariable).filter(|of_variable| {
+        from(ValueSource::CommandLine).any(|flag| {
+            let (a, b) = (flag.get_id(), of_variable.get_id());
+            super::excludes(inner, a, b) || super::excludes(inner, b, a)
+        })
+    });
+    let excluded: Vec<String> = excluded.map(|arg| arg.get_id().as_str().to_owned()).collect();
+    excluded.iter().fold(command, |command, id| without_variable(command, path, id))
 }
 
 /// Names the environment variable in an error that clap words as the flag's. `parsed` is the command that the error comes

@@ -17,20 +17,21 @@ pub(super) fn asked(command: &Command, matches: &ArgMatches) -> Option<String> {
     let (path, given) = innermost(matches);
     let is_asked = given.try_get_one::<bool>(PRINT).ok().flatten().copied().unwrap_or(false);
     let inner = path.iter().try_fold(command, |command, name| command.find_subcommand(name))?;
-    is_asked.then(|| text(inner, given))
+    is_asked.then(|| text(inner, &path, given))
 }
 
-fn text(command: &Command, given: &ArgMatches) -> String {
+fn text(command: &Command, path: &[&str], given: &ArgMatches) -> String {
     let mut text = String::new();
+    let section = path.join(".");
     comment(
         &format!(
-            "Settings of `{} {}`. A flag counts more than its environment variable, that more than this file, and the \
-             file more than the default.",
-            "inferno",
-            command.get_name()
+            "Settings of `inferno {}`. A flag counts more than its environment variable, that more than this file, and the \
+             file more than the default. What stands before all tables is for all commands.",
+            path.join(" ")
         ),
         &mut text,
     );
+    let _ = writeln!(text, "\n[{section}]");
     // Settings that stand under no heading come first: a table goes on to the end of the file or to the next one.
     let mut headings: Vec<Option<&str>> = vec![None];
     for arg in command.get_arguments().filter(|arg| !is_refused(arg)) {
@@ -41,7 +42,7 @@ fn text(command: &Command, given: &ArgMatches) -> String {
     for heading in headings {
         let own = |arg: &&Arg| !is_refused(arg) && arg.get_help_heading() == heading;
         if let Some(heading) = heading {
-            let _ = writeln!(text, "\n[{}]", table(heading));
+            let _ = writeln!(text, "\n[{section}.{}]", table(heading));
         }
         for arg in command.get_arguments().filter(own) {
             text.push('\n');

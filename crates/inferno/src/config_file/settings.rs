@@ -21,6 +21,8 @@ pub(super) struct Setting {
     /// As the command line would have them.
     pub(super) values: Vec<String>,
     is_switch: bool,
+    /// Names of commands before it: those further inside count more.
+    depth: usize,
 }
 
 impl Setting {
@@ -45,38 +47,80 @@ pub(super) fn is_refused(arg: &Arg) -> bool {
     arg.is_positional() || shows || arg.get_id() == CONFIG || arg.get_id() == PRINT
 }
 
-/// The settings of a file for the flags of `command`.
-pub(super) fn settings(command: &Command, text: &str) -> Result<Vec<Setting>, Wrong> {
+/// The settings of a file for the flags of the command at `path` below `root`.
+pub(super) fn settings(root: &Command, path: &[&str], text: &str) -> Result<Vec<Setting>, Wrong> {
     // The error's own display has the line of the file, where a secret may stand.
     let table = DeTable::parse(text).map_err(|e| Wrong {
         offset: e.span().map_or(0, |span| span.start.min(text.len())),
         what: e.message().to_owned(),
     })?;
-    let mut settings = Vec::new();
-    collect(command, table.get_ref(), &mut settings)?;
-    Ok(settings)
+    let target = path.iter().try_fold(root, |command, name| command.find_subcommand(name));
+    let target = target.expect("the command line names commands that there are");
+    let mut collected = Collected { target, settings: Vec::new() };
+    collected.collect(table.get_ref(), root, path, 0)?;
+    Ok(collected.settings)
 }
 
-fn collect(command: &Command, table: &DeTable<'_>, settings: &mut Vec<Setting>) -> Result<(), Wrong> {
-    for (key, value) in table {
-        if let DeValue::Table(inner) = value.get_ref() {
-            collect(command, inner, settings)?;
-            continue;
+/// Settings so far, for one command.
+struct Collected<'a> {
+    target: &'a Command,
+    settings: Vec<Setting>,
+}
+
+impl Collected<'_> {
+    /// Takes what a table says that is for `around` and the commands below it. `path` leads from there to the target, which is
+    /// `depth` names further inside than the root by now.
+    fn collect(
+        &mut self,
+        table: &DeTable<'_>,
+        around: &Command,
+        path: &[&str],
+        depth: usize,
+    ) -> Result<(), Wrong> {
+        for (key, value) in table {
+            if let DeValue::Table(inner) = value.get_ref() {
+                match (around.find_subcommand(key.get_ref().as_ref()), path) {
+                    (Some(command), [name, path @ ..]) if command.get_name() == *name => {
+                        self.collect(inner, command, path, depth + 1)?;
+                    }
+                    // Another command's own.
+                    (Some(_), _) => {}
+                    (None, _) => self.collect(inner, around, path, depth)?,
+                }
+                continue;
+            }
+            let shown = key.get_ref().escape_debug();
+            let wrong = |what: String| Wrong { offset: key.span().start, what: format!("`{shown}`: {what}") };
+            let arg = match find(self.target, key.get_ref()) {
+                Ok(arg) => arg,
+                Err(_) if !path.is_empty() && is_flag_below(around, key.get_ref()) => continue,
+                Err(what) => return Err(wrong(what)),
+            };
+            let id = arg.get_id().clone();
+            match self.settings.iter().find(|setting| setting.id == id).map(|setting| setting.depth) {
+                Some(found) if found == depth => return Err(wrong("it is set twice".into())),
+                Some(found) if found > depth => continue,
+                _ => self.settings.retain(|setting| setting.id != id),
+            }
+            self.settings.push(Setting {
+                id,
+                key: shown.to_string(),
+                values: values(arg, value).map_err(wrong)?,
+                is_switch: !arg.get_action().takes_values(),
+                depth,
+            });
         }
-        let shown = key.get_ref().escape_debug();
-        let wrong = |what: String| Wrong { offset: key.span().start, what: format!("`{shown}`: {what}") };
-        let arg = find(command, key.get_ref()).map_err(wrong)?;
-        if settings.iter().any(|setting| setting.id == *arg.get_id()) {
-            return Err(wrong("it is set twice".into()));
-        }
-        settings.push(Setting {
-            id: arg.get_id().clone(),
-            key: shown.to_string(),
-            values: values(arg, value).map_err(wrong)?,
-            is_switch: !arg.get_action().takes_values(),
-        });
+        Ok(())
     }
-    Ok(())
+}
+
+/// Whether a command below `around` has the flag `key`.
+fn is_flag_below(around: &Command, key: &str) -> bool {
+    let name = key.replace('_', "-");
+    let has = |command: &Command| {
+        command.get_arguments().any(|arg| !is_refused(arg) && arg.get_long() == Some(name.as_str()))
+    };
+    around.get_subcommands().any(|command| has(command) || is_flag_below(command, key))
 }
 
 fn find<'a>(command: &'a Command, key: &str) -> Result<&'a Arg, String> {

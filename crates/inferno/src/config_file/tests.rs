@@ -19,6 +19,12 @@ enum Commands {
     Plain {
         #[arg(long, env = "INFERNO_TEST_PORT", default_value_t = 80)]
         port: u16,
+
+        #[arg(long, conflicts_with = "port")]
+        speed: Option<u32>,
+
+        #[arg(long)]
+        depth: Option<u32>,
     },
 }
 
@@ -137,9 +143,9 @@ fn the_environment_may_name_the_file() {
     if is_child("the_environment_may_name_the_file", &[("INFERNO_TEST_CONFIG", path.to_str().unwrap())]) {
         let cli: Cli = parse(["inferno", "serve"].map(OsString::from)).unwrap();
         assert!(matches!(cli.command, Commands::Serve(Serve { port: 5, .. })), "{cli:?}");
-        // A command without the argument has nothing to do with the file.
+        // Another command's variable.
         let cli: Cli = parse(["inferno", "plain"].map(OsString::from)).unwrap();
-        assert!(matches!(cli.command, Commands::Plain { port: 80 }), "{cli:?}");
+        assert!(matches!(cli.command, Commands::Plain { port: 80, .. }), "{cli:?}");
     }
 }
 
@@ -180,6 +186,39 @@ fn tables_are_headings() {
     assert_eq!(nested, ok("queue = 64\nport = 9\ntemperature = 1.0", &[]));
     check_error("queue = 1\n[limits]\nqueue = 2", " line 1: `queue`: it is set twice");
     check_error("allow-any = true\nallow_any = true", " line 2: `allow_any`: it is set twice");
+}
+
+#[test]
+fn a_table_of_a_command_is_for_it_alone_and_counts_more() {
+    for file in ["port = 1\n[serve]\nport = 2", "[serve.limits]\nport = 2\n[limits]\nport = 1"] {
+        assert_eq!(ok(file, &[]).port, 2, "{file}");
+    }
+    // A flag of another command alone is no error, and its table is not read.
+    let serve = ok("speed = 5\n[plain]\nport = 3\nprot = 4\n[serve]\nqueue = 7", &[]);
+    assert_eq!((serve.port, serve.queue), (80, NonZero::new(7)));
+    check_error("[serve]\nspeed = 5", " line 2: `speed`: there is no such option, `serve --help` lists them");
+    check_error("[serve]\nport = 1\n[serve.limits]\nport = 2", " line 2: `port`: it is set twice");
+    check_error("sped = 5", " line 1: `sped`: there is no such option, `serve --help` lists them");
+}
+
+#[test]
+fn commands_get_a_file_and_variables_that_their_definition_leaves_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("inferno.toml");
+    std::fs::write(&path, "port = 1\ndepth = 1\n[plain]\ndepth = 2\n[serve]\nport = 3").unwrap();
+    let env = [("INFERNO_CONFIG", path.to_str().unwrap()), ("INFERNO_SPEED", "9")];
+    if is_child("commands_get_a_file_and_variables_that_their_definition_leaves_out", &env) {
+        let plain = |args: &[&str]| {
+            let args = [&["inferno", "plain"], args].concat().into_iter().map(OsString::from);
+            match parse::<Cli>(args).unwrap().command {
+                Commands::Plain { port, speed, depth } => (port, speed, depth),
+                other => panic!("{other:?}"),
+            }
+        };
+        // The variable wins over the setting that it excludes, and a flag over the variable.
+        assert_eq!(plain(&[]), (80, Some(9), Some(2)));
+        assert_eq!(plain(&["--port", "7"]), (7, None, Some(2)));
+    }
 }
 
 #[test]

@@ -40,6 +40,10 @@ pub(super) trait Opening {
     fn takes_kv_in_advance(&self) -> bool;
     /// Memory that the weights of `file` leave for keys and values; `None` if the system does not say.
     fn kv_space(&self, arch: &Architecture, file: &Gguf) -> Option<KvSpace>;
+    /// Free memory of the devices that take the weights; `None` for the processor, or if a device does not say.
+    fn device_bytes(&self) -> Option<u64> {
+        None
+    }
     /// Loads the model.
     fn load(
         self: Box<Self>,

@@ -75,6 +75,10 @@ impl Opening for Gpus {
         true
     }
 
+    fn device_bytes(&self) -> Option<u64> {
+        self.gpus.iter().map(Gpu::free_bytes).sum()
+    }
+
     fn kv_space(&self, arch: &Architecture, file: &Gguf) -> Option<KvSpace> {
         let processor = KvSpace::of_processor(tensor_bytes(file));
         let all = arch.layers.len();

@@ -2,10 +2,10 @@
 
 use inferno_wgpu::{Choice, Gpu};
 
-use crate::inferno;
+use crate::{golden, inferno};
 
 fn build_uses_gpus() -> bool {
-    !inferno(&["doctor"]).ok().contains("this build uses no GPU")
+    !inferno(&["run", "--device", "no such card", "hello"]).stderr.contains("--features wgpu")
 }
 
 /// A test of the program with a GPU: the build has to use one, and the machine to have one.
@@ -115,12 +115,33 @@ fn a_model_without_experts_keeps_none_on_the_processor() {
 #[test]
 fn the_doctor_lists_what_computes_and_what_fits() {
     let text = inferno(&["doctor"]).ok();
-    for part in ["scalar", "memory ", "GB/s", "8B Q4_K_M", "users of 4,096 tokens"] {
+    for part in ["scalar", "memory ", "GB/s", "GFLOP/s in prompts", "qwen3:0.6b", "First token"] {
         assert!(text.contains(part), "{text}");
     }
+    assert_eq!(text.contains("this build uses no GPU"), !build_uses_gpus(), "{text}");
     if has_gpu() {
         assert!(text.contains("GPUs       0  "), "{text}");
     }
+}
+
+#[test]
+fn a_forecast_is_made_of_files_and_of_shapes_that_are_not_here() {
+    let model = golden("qwen3");
+    let said = inferno(&["doctor", "--json", "--backend", "cpu", &model, "tiny-qwen3moe:q8_0"]).ok();
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let forecasts = json["forecasts"].as_array().unwrap();
+    assert_eq!(forecasts.len(), 2, "{said}");
+    for forecast in forecasts {
+        assert_eq!(forecast["fits"], "yes", "{said}");
+        for key in
+            ["decode_tokens_per_s", "prompt_tokens_per_s", "time_to_first_token_s", "users_of_4096_tokens"]
+        {
+            assert!(forecast[key].as_f64().unwrap() > 0.0, "{key}: {said}");
+        }
+    }
+    assert!(json["memory"]["stream_gb_per_s"].as_f64().unwrap() > 0.0, "{said}");
+    let error = inferno(&["doctor", "no-such-model"]).error();
+    assert!(error.contains("`no-such-model` is no GGUF file here"), "{error}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod odd_files;
 mod quantized;
 mod run;
 mod serve;
+mod settings;
 mod synth;
 mod tools;
 mod windows;

@@ -8,7 +8,12 @@ use inferno_model::backend::KvType;
 use super::plan::Work;
 
 /// The mean over the steps of a decode; `None` for a prompt, which reuses what it reads.
-pub(super) fn per_step(file: &Gguf, arch: &Architecture, kv_type: KvType, work: Work) -> Option<f64> {
+pub(in crate::commands) fn per_step(
+    file: &Gguf,
+    arch: &Architecture,
+    kv_type: KvType,
+    work: Work,
+) -> Option<f64> {
     let Work::Decode { n_steps, depth, n_sequences } = work else { return None };
     let keys_and_values: usize = (depth..depth + n_steps).map(|p| kv_bytes(arch, kv_type, p)).sum();
     Some(weight_bytes(file, arch, n_sequences) + (n_sequences * keys_and_values) as f64 / n_steps as f64)

@@ -7,7 +7,7 @@ use crate::cli;
 
 /// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Work {
+pub(in crate::commands) enum Work {
     /// A prompt of so many tokens, to its last row's logits.
     Prompt { n_tokens: usize },
     /// So many steps of one row per sequence; each sequence has `depth` positions already.
@@ -17,20 +17,20 @@ pub(super) enum Work {
 /// A measurement and the page tables of its sequences. Positions up to the depth are computed once, so pages with
 /// such positions belong to one measurement; the others are shared.
 #[derive(Debug, PartialEq)]
-pub(super) struct Item {
-    pub(super) work: Work,
-    pub(super) tables: Vec<Vec<PageId>>,
+pub(in crate::commands) struct Item {
+    pub(in crate::commands) work: Work,
+    pub(in crate::commands) tables: Vec<Vec<PageId>>,
 }
 
 /// All measurements, in the order of a repeat.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) items: Vec<Item>,
-    pub(super) n_pages: usize,
+pub(in crate::commands) struct Plan {
+    pub(in crate::commands) items: Vec<Item>,
+    pub(in crate::commands) n_pages: usize,
 }
 
 impl Work {
-    pub(super) fn name(self) -> String {
+    pub(in crate::commands) fn name(self) -> String {
         match self {
             Work::Prompt { n_tokens } => format!("prompt {n_tokens}"),
             Work::Decode { n_steps, depth, n_sequences } => {
@@ -42,7 +42,7 @@ impl Work {
     }
 
     /// Tokens that count for tokens per second.
-    pub(super) fn n_tokens(self) -> usize {
+    pub(in crate::commands) fn n_tokens(self) -> usize {
         match self {
             Work::Prompt { n_tokens } => n_tokens,
             Work::Decode { n_steps, n_sequences, .. } => n_steps * n_sequences,
@@ -50,21 +50,21 @@ impl Work {
     }
 
     /// Positions each sequence ends with.
-    pub(super) fn n_positions(self) -> usize {
+    pub(in crate::commands) fn n_positions(self) -> usize {
         match self {
             Work::Prompt { n_tokens } => n_tokens,
             Work::Decode { n_steps, depth, .. } => depth + n_steps,
         }
     }
 
-    pub(super) fn n_sequences(self) -> usize {
+    pub(in crate::commands) fn n_sequences(self) -> usize {
         match self {
             Work::Prompt { .. } => 1,
             Work::Decode { n_sequences, .. } => n_sequences,
         }
     }
 
-    pub(super) fn depth(self) -> usize {
+    pub(in crate::commands) fn depth(self) -> usize {
         match self {
             Work::Prompt { .. } => 0,
             Work::Decode { depth, .. } => depth,
@@ -75,7 +75,7 @@ impl Work {
 impl Plan {
     /// What the arguments ask for: every prompt, then every decode at every depth with every number of sequences.
     /// A length of 0 is none.
-    pub(super) fn new(args: &cli::Bench, context_len: usize) -> Result<Plan> {
+    pub(in crate::commands) fn new(args: &cli::Bench, context_len: usize) -> Result<Plan> {
         let prompts = args.prompt.iter().map(|&n_tokens| Work::Prompt { n_tokens });
         let mut works: Vec<Work> = prompts.collect();
         for &n_steps in &args.decode {
@@ -102,7 +102,7 @@ impl Plan {
         Ok(Plan::of(&works))
     }
 
-    pub(super) fn of(works: &[Work]) -> Plan {
+    pub(in crate::commands) fn of(works: &[Work]) -> Plan {
         let pages_each = |work: Work| work.n_positions().div_ceil(PAGE_LEN);
         let n_pages = |work: Work| pages_each(work) * work.n_sequences();
         // pages:  [ shared by all that start at 0 ) [ of one with a depth ) [ of the next ) ...

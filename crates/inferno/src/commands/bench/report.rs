@@ -194,7 +194,7 @@ impl Report {
 const ABOVE_MEMORY: f64 = 110.0;
 
 /// Columns as wide as they need; the first is a name.
-pub(super) fn table<R: AsRef<[String]>>(rows: &[R]) -> String {
+pub(in crate::commands) fn table<R: AsRef<[String]>>(rows: &[R]) -> String {
     let n_columns = rows.first().map_or(0, |row| row.as_ref().len());
     let width = |i: usize| rows.iter().map(|row| row.as_ref()[i].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..n_columns).map(width).collect();

@@ -17,10 +17,10 @@ const CHAIN: usize = 16;
 
 /// One measurement's outcome.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sample {
-    pub(super) seconds: f64,
+pub(in crate::commands) struct Sample {
+    pub(in crate::commands) seconds: f64,
     /// Of the last step's logits, all rows of it.
-    pub(super) logits_hash: u64,
+    pub(in crate::commands) logits_hash: u64,
 }
 
 /// When a piece of work ended (`None`: there was nothing to do), and the hash of its last logits.
@@ -31,7 +31,7 @@ struct Done {
 }
 
 /// A model at work. Tokens are random, the same in every repeat: a function of the seed, the sequence and the position.
-pub(super) struct Runner {
+pub(in crate::commands) struct Runner {
     model: Box<dyn Model>,
     seed: u64,
     /// Rows of a prompt per step.
@@ -48,17 +48,17 @@ impl Done {
 }
 
 impl Runner {
-    pub(super) fn new(model: Box<dyn Model>, seed: u64, chunk: usize) -> Runner {
+    pub(in crate::commands) fn new(model: Box<dyn Model>, seed: u64, chunk: usize) -> Runner {
         Runner { model, seed, chunk, batch: Batch::default(), tokens: Vec::new() }
     }
 
-    pub(super) fn into_model(self) -> Box<dyn Model> {
+    pub(in crate::commands) fn into_model(self) -> Box<dyn Model> {
         self.model
     }
 
     /// Computes the positions up to the item's depth, and a few rows of its work, so that memory, caches and buffers
     /// are what they will be. `None` if Ctrl-C was pressed.
-    pub(super) fn prepare(&mut self, item: &Item) -> Result<Option<()>> {
+    pub(in crate::commands) fn prepare(&mut self, item: &Item) -> Result<Option<()>> {
         for sequence in 0..item.tables.len() {
             if self.prompt(item, sequence, item.work.depth())?.is_none() {
                 return Ok(None);
@@ -74,7 +74,7 @@ impl Runner {
     }
 
     /// Does the item's work once. `None` if Ctrl-C was pressed.
-    pub(super) fn sample(&mut self, item: &Item) -> Result<Option<Sample>> {
+    pub(in crate::commands) fn sample(&mut self, item: &Item) -> Result<Option<Sample>> {
         let start = Instant::now();
         let done = match item.work {
             Work::Prompt { n_tokens } => self.prompt(item, 0, n_tokens)?,
@@ -83,9 +83,22 @@ impl Runner {
         Ok(done.map(|done| done.since(start)))
     }
 
+    /// One step that computes the positions of a sequence, to the last one's logits. Positions before them are taken as they
+    /// are stored, computed or not.
+    pub(in crate::commands) fn rows(
+        &mut self,
+        item: &Item,
+        positions: Range<usize>,
+    ) -> Result<Option<Sample>> {
+        let start = Instant::now();
+        self.batch.clear();
+        self.push(&item.tables[0], 0, positions, Want::Logits);
+        Ok(self.step(true)?.map(|done| done.since(start)))
+    }
+
     /// Does the work of a decode as if nothing were kept: for every step the sequence's rows from the first on.
     /// `None` if Ctrl-C was pressed.
-    pub(super) fn without_cache(&mut self, item: &Item) -> Result<Option<Sample>> {
+    pub(in crate::commands) fn without_cache(&mut self, item: &Item) -> Result<Option<Sample>> {
         let start = Instant::now();
         let mut done = Done::default();
         for n in item.work.depth() + 1..=item.work.n_positions() {
@@ -163,7 +176,7 @@ impl Runner {
 }
 
 /// The output function of SplitMix64 (Steele, Lea, Flood 2014).
-pub(super) fn mix(x: u64) -> u64 {
+pub(in crate::commands) fn mix(x: u64) -> u64 {
     let z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 /// Samples of one quantity, in the order of the repeats.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Samples(pub(super) Vec<f64>);
+pub(in crate::commands) struct Samples(pub(in crate::commands) Vec<f64>);
 
 impl Samples {
     fn sorted(&self) -> Vec<f64> {
@@ -14,7 +14,7 @@ impl Samples {
     }
 
     /// NaN if there are none.
-    pub(super) fn median(&self) -> f64 {
+    pub(in crate::commands) fn median(&self) -> f64 {
         let sorted = self.sorted();
         match sorted.len() {
             0 => f64::NAN,
@@ -23,37 +23,37 @@ impl Samples {
         }
     }
 
-    pub(super) fn least(&self) -> f64 {
+    pub(in crate::commands) fn least(&self) -> f64 {
         self.sorted().first().copied().unwrap_or(f64::NAN)
     }
 
-    pub(super) fn most(&self) -> f64 {
+    pub(in crate::commands) fn most(&self) -> f64 {
         self.sorted().last().copied().unwrap_or(f64::NAN)
     }
 
     /// The same samples in another unit.
-    pub(super) fn map(&self, f: impl Fn(f64) -> f64) -> Samples {
+    pub(in crate::commands) fn map(&self, f: impl Fn(f64) -> f64) -> Samples {
         Samples(self.0.iter().map(|&x| f(x)).collect())
     }
 
     /// This quantity over another one, repeat by repeat.
-    pub(super) fn over(&self, other: &Samples) -> Samples {
+    pub(in crate::commands) fn over(&self, other: &Samples) -> Samples {
         Samples(self.0.iter().zip(&other.0).map(|(a, b)| a / b).collect())
     }
 
     /// `median (least … most)`, each by `show`; the median alone where all are equal or there is only one.
-    pub(super) fn text(&self, show: impl Fn(f64) -> String) -> String {
+    pub(in crate::commands) fn text(&self, show: impl Fn(f64) -> String) -> String {
         let (median, least, most) = (show(self.median()), show(self.least()), show(self.most()));
         if least == most { median } else { format!("{median} ({least} … {most})") }
     }
 
-    pub(super) fn to_json(&self) -> Json {
+    pub(in crate::commands) fn to_json(&self) -> Json {
         json!({ "median": self.median(), "least": self.least(), "most": self.most(), "samples": self.0 })
     }
 }
 
 /// Three or four digits that matter.
-pub(super) fn short(x: f64) -> String {
+pub(in crate::commands) fn short(x: f64) -> String {
     match x.abs() {
         1000.0.. => format!("{x:.0}"),
         10.0.. => format!("{x:.1}"),

@@ -9,7 +9,7 @@ use inferno_server::{Control, log};
 use tokio::sync::Notify;
 
 use super::settings;
-use crate::cli;
+use crate::{cli, exit};
 
 /// Time for the server to end after a second signal.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ impl Signals {
                 if !is_serving.load(Ordering::Relaxed) {
                     tracing::info!(signal = name, "stopped: before the model was loaded");
                     log::flush(LAST_LINE);
-                    std::process::exit(if code == SIGTERM_CODE { 0 } else { code });
+                    std::process::exit(if code == i32::from(exit::TERMINATED) { 0 } else { code });
                 }
                 if !is_ending {
                     is_ending = true;
@@ -156,8 +156,6 @@ pub(super) fn warn_of_open_file(access: &cli::Access) {
     }
 }
 
-const SIGTERM_CODE: i32 = 143;
-
 /// Whether a hangup means that the user's terminal has closed: then no operator waits for files to be read again.
 fn is_on_terminal() -> bool {
     std::io::stdin().is_terminal() || std::io::stderr().is_terminal()
@@ -188,10 +186,10 @@ impl Sources {
             return std::future::pending().await;
         };
         tokio::select! {
-            _ = terminate.recv() => Asked::End { name: "SIGTERM", code: SIGTERM_CODE },
-            _ = interrupt.recv() => Asked::End { name: "SIGINT", code: crate::interrupt::EXIT_CODE.into() },
+            _ = terminate.recv() => Asked::End { name: "SIGTERM", code: exit::TERMINATED.into() },
+            _ = interrupt.recv() => Asked::End { name: "SIGINT", code: exit::INTERRUPTED.into() },
             _ = hangup.recv() => match self.is_on_terminal {
-                true => Asked::End { name: "SIGHUP", code: 129 },
+                true => Asked::End { name: "SIGHUP", code: exit::HANGUP.into() },
                 false => Asked::Reload,
             },
         }
@@ -209,7 +207,7 @@ impl Sources {
 
     async fn next(&mut self) -> Asked {
         match tokio::signal::ctrl_c().await {
-            Ok(()) => Asked::End { name: "Ctrl-C", code: crate::interrupt::EXIT_CODE.into() },
+            Ok(()) => Asked::End { name: "Ctrl-C", code: exit::INTERRUPTED.into() },
             Err(_) => std::future::pending().await,
         }
     }

@@ -45,6 +45,19 @@ impl Blocks {
         Ok(bytes)
     }
 
+    /// `n` blocks of any type: of those that `synth` does not write, with scales that are small and finite and otherwise random.
+    pub(super) fn any(self, n: usize) -> Result<Vec<u8>> {
+        use DType::{MXFP4, Q4_0, Q4_K, Q6_K, Q8_0};
+        if self.dtype.is_float() || matches!(self.dtype, Q8_0 | Q4_0 | Q4_K | Q6_K | MXFP4) {
+            return self.bytes(0..n);
+        }
+        // Whichever bytes are a scale in half precision: its exponent is far below one.
+        const SMALL: u64 = 0x1b1b_1b1b_1b1b_1b1b;
+        let word = |i: usize| (mix(self.key.wrapping_add(i as u64)) & SMALL).to_le_bytes();
+        let n_bytes = n * self.dtype.block_bytes();
+        Ok((0..n_bytes.div_ceil(8)).flat_map(word).take(n_bytes).collect())
+    }
+
     fn scales(self) -> Result<Scales> {
         // Deviation of codes that are uniform over `n` integers.
         let uniform = |n: f32| ((n * n - 1.0) / 12.0).sqrt();

@@ -1,8 +1,9 @@
-//! The shapes that `synth` knows: models that people name, in true size (`named.rs`), and a small one per family whose rows are
+//! The shapes that `synth` knows: models that people name, in true size (`named.rs`, `published.rs`), and a small one per family whose rows are
 //! whole blocks of every type.
 
 mod keys;
 mod named;
+mod published;
 mod tensors;
 
 use std::ops::Range;
@@ -231,7 +232,7 @@ const SMALL: &[Preset] = &[
 
 /// Every preset.
 pub(super) fn all() -> impl Iterator<Item = &'static Preset> {
-    named::NAMED.iter().chain(SMALL)
+    named::NAMED.iter().chain(published::PUBLISHED).chain(SMALL)
 }
 
 /// The preset of that name.

@@ -1,0 +1,20 @@
+//! Arguments of `inferno doctor`.
+
+use clap::Args;
+
+use crate::load::Compute;
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Models to forecast, downloaded or not: GGUF files, names like qwen3:4b or qwen3:4b-q8_0, shapes of `synth` like
+    /// qwen3-4b or qwen3-4b:q8_0. Default: well-known models that fit
+    #[arg(value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+}

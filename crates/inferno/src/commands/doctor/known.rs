@@ -1,0 +1,255 @@
+//! Models that can be asked about by name, with shapes for a forecast: files, well-known models, presets of `synth`.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use inferno_format::DType;
+
+use crate::cli::Encoding;
+use crate::commands::synth;
+use crate::load::{self, Opened};
+
+/// A file that a forecast is about, on this machine or not.
+pub(super) struct Candidate {
+    /// As it is asked for.
+    pub(super) name: String,
+    /// `Q4_K_M` and so on; the types of matrices in a file.
+    pub(super) quant: String,
+    /// Bytes of the file.
+    pub(super) file_bytes: u64,
+    /// The model without its weights; `None` if only its size is known.
+    pub(super) shape: Option<Opened>,
+}
+
+/// A well-known model.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    /// `qwen3:4b` and so on.
+    pub(super) name: &'static str,
+    /// Its other names.
+    pub(super) aliases: Vec<&'static str>,
+    /// The quant of the bare name.
+    pub(super) default_quant: &'static str,
+    /// Quants that it is published in, the default one first, with the bytes of their files where they are known.
+    pub(super) files: Vec<(&'static str, Option<u64>)>,
+}
+
+/// Presets of `synth` by the names of well-known models that have their shape.
+const SHAPES: &[(&str, &str)] = &[
+    ("qwen3:0.6b", "qwen3-0.6b"),
+    ("qwen3:1.7b", "qwen3-1.7b"),
+    ("qwen3:4b", "qwen3-4b"),
+    ("qwen3:4b-instruct", "qwen3-4b"),
+    ("qwen3:8b", "qwen3-8b"),
+    ("qwen3:14b", "qwen3-14b"),
+    ("qwen3:30b-a3b", "qwen3-30b-a3b"),
+    ("qwen3:30b-a3b-instruct-2507-q4_K_M", "qwen3-30b-a3b"),
+    ("qwen3-coder:30b", "qwen3-30b-a3b"),
+    ("gpt-oss:20b", "gpt-oss-20b"),
+    ("gpt-oss:120b", "gpt-oss-120b"),
+    ("gemma3:270m", "gemma-3-270m"),
+    ("gemma3:1b", "gemma-3-1b"),
+    ("gemma3:4b", "gemma-3-4b"),
+    ("gemma3:12b", "gemma-3-12b"),
+    ("gemma3:27b", "gemma-3-27b"),
+    ("gemma4:e2b", "gemma-4-e2b"),
+    ("gemma4:e4b", "gemma-4-e4b"),
+    ("gemma4:26b", "gemma-4-26b-a4b"),
+    ("gemma4:31b", "gemma-4-31b"),
+    ("llama3.2:1b", "llama-3.2-1b"),
+    ("llama3.2:3b", "llama-3.2-3b"),
+    ("llama3.1:8b", "llama-3.1-8b"),
+    ("mistral:7b", "mistral-7b"),
+    ("mistral-small3.2:24b", "mistral-small-3.2-24b"),
+    ("ministral-3:3b", "ministral-3-3b"),
+    ("ministral-3:8b", "ministral-3-8b"),
+    ("ministral-3:14b", "ministral-3-14b"),
+    ("phi4-mini:3.8b", "phi-4-mini"),
+    ("phi4:14b", "phi-4"),
+    ("deepseek-r1:1.5b", "deepseek-r1-1.5b"),
+    ("deepseek-r1:7b", "qwen2.5-7b"),
+    ("deepseek-r1:8b-llama-distill-q4_K_M", "llama-3.1-8b"),
+    ("deepseek-r1:8b", "qwen3-8b"),
+    ("glm-4.7-flash", "glm-4.7-flash"),
+    ("smollm2:1.7b", "smollm2-1.7b"),
+    ("smollm2:360m", "smollm2-360m"),
+    ("smollm2:135m", "smollm2-135m"),
+    ("smollm3:3b", "smollm3-3b"),
+];
+
+/// Models that have names.
+pub(super) fn known() -> Vec<Known> {
+    const TABLE: &[(&str, &[(&str, u64)])] = &[
+        ("qwen3:0.6b", &[("Q8_0", 639_446_688), ("Q4_K_M", 396_705_472)]),
+        ("qwen3:4b", &[("Q4_K_M", 2_497_280_256), ("Q8_0", 4_280_404_704)]),
+        ("qwen3:8b", &[("Q4_K_M", 5_027_783_488), ("Q8_0", 8_709_518_112)]),
+        ("qwen3:14b", &[("Q4_K_M", 9_001_752_960)]),
+        ("qwen3:30b-a3b", &[("Q4_K_M", 18_556_685_824)]),
+    ];
+    TABLE
+        .iter()
+        .map(|&(name, files)| Known {
+            name,
+            aliases: Vec::new(),
+            default_quant: files[0].0,
+            files: files.iter().map(|&(quant, bytes)| (quant, Some(bytes))).collect(),
+        })
+        .collect()
+}
+
+/// The meaning of `model`: one file, or each quant of a well-known model or preset.
+///
+/// # Errors
+/// It is no file that can be read and no name that is known.
+pub(super) fn candidates(model: &str) -> Result<Vec<Candidate>> {
+    if Path::new(model).exists() || model.to_ascii_lowercase().ends_with(".gguf") {
+        return Ok(vec![Candidate::of_file(model)?]);
+    }
+    if let Some((known, quant)) = find(&known(), model) {
+        return known.candidates(quant.as_deref());
+    }
+    let (preset, quant) = match model.rsplit_once(':') {
+        Some((preset, quant)) => (preset, Some(quant)),
+        None => (model, None),
+    };
+    let mut found = Vec::new();
+    for quant in quant.map_or(vec!["Q4_K_M", "Q8_0"], |quant| vec![quant]) {
+        let Some(encoding) = encoding(quant) else { bail!("`{model}`: no quant `{quant}` is known") };
+        let Some(file) = synth::outline(preset, encoding)? else {
+            bail!(
+                "`{model}` is no GGUF file here and no name that is known; `inferno doctor` alone lists well-known models, \
+                 and `inferno synth --help` shapes"
+            );
+        };
+        found.push(Candidate::of_shape(model.into(), quant.to_ascii_uppercase(), None, file));
+    }
+    Ok(found)
+}
+
+/// The model called `name`, and the quant behind the name: `qwen3:4b-q8_0`.
+fn find(all: &[Known], name: &str) -> Option<(Known, Option<String>)> {
+    let lower = name.to_ascii_lowercase();
+    let named = |wanted: &str| {
+        let is = |known: &&Known| {
+            known.name.eq_ignore_ascii_case(wanted)
+                || known.aliases.iter().any(|a| a.eq_ignore_ascii_case(wanted))
+        };
+        all.iter().find(is).cloned()
+    };
+    if let Some(known) = named(&lower) {
+        return Some((known, None));
+    }
+    let (model, quant) = lower.rsplit_once('-')?;
+    Some((named(model)?, Some(quant.to_owned())))
+}
+
+impl Known {
+    /// The preset that has its shape.
+    fn preset(&self) -> Option<&'static str> {
+        SHAPES.iter().find(|(name, _)| *name == self.name).map(|(_, preset)| *preset)
+    }
+
+    /// Its file in one quant.
+    pub(super) fn candidate(&self, quant: &str, bytes: Option<u64>) -> Result<Option<Candidate>> {
+        let shape = match (self.preset(), encoding(quant)) {
+            (Some(preset), Some(encoding)) => synth::outline(preset, encoding)?,
+            _ => None,
+        };
+        let name = match quant == self.default_quant {
+            true => self.name.to_owned(),
+            false => format!("{}-{}", self.name, quant.to_ascii_lowercase()),
+        };
+        Ok(match (shape, bytes) {
+            (Some(file), bytes) => Some(Candidate::of_shape(name, quant.into(), bytes, file)),
+            (None, Some(file_bytes)) => {
+                Some(Candidate { name, quant: quant.into(), file_bytes, shape: None })
+            }
+            (None, None) => None,
+        })
+    }
+
+    /// Its files, or those in one quant.
+    fn candidates(&self, quant: Option<&str>) -> Result<Vec<Candidate>> {
+        let mut found = Vec::new();
+        for &(file, bytes) in &self.files {
+            if quant.is_none_or(|quant| quant.eq_ignore_ascii_case(file)) {
+                found.extend(self.candidate(file, bytes)?);
+            }
+        }
+        if found.is_empty() {
+            let quants: Vec<&str> = self.files.iter().map(|(quant, _)| *quant).collect();
+            bail!(
+                "`{}` has no known file in `{}`, but in {}",
+                self.name,
+                quant.unwrap_or("any quant"),
+                quants.join(", ")
+            );
+        }
+        Ok(found)
+    }
+}
+
+impl Candidate {
+    fn of_file(path: &str) -> Result<Candidate> {
+        let opened = load::open(Some(Path::new(path)))?;
+        let quant = opened.size().1.to_owned();
+        Ok(Candidate { name: path.into(), quant, file_bytes: opened.file.file_bytes(), shape: Some(opened) })
+    }
+
+    fn of_shape(name: String, quant: String, bytes: Option<u64>, file: inferno_format::Gguf) -> Candidate {
+        let file_bytes = bytes.unwrap_or(file.file_bytes());
+        let shape = Some(Opened::without_path(name.clone(), file));
+        Candidate { name, quant, file_bytes, shape }
+    }
+}
+
+/// Types of matrices by the name of a quant. Mixtures that are not known in detail count as the nearest one.
+fn encoding(quant: &str) -> Option<Encoding> {
+    let quant = quant.to_ascii_uppercase();
+    Some(match quant.strip_prefix("UD-").unwrap_or(&quant) {
+        "Q4_K_M" | "Q4_K_XL" | "Q4_K_L" => Encoding::Q4KM,
+        "Q4_K_S" => Encoding::One(DType::Q4_K),
+        "Q5_K_M" | "Q5_K_S" | "Q5_K_XL" => Encoding::One(DType::Q5_K),
+        // Experts are MXFP4 whatever the others are, which files of that name have in Q8_0.
+        "Q8_K_XL" | "MXFP4" => Encoding::One(DType::Q8_0),
+        name => Encoding::One(name.parse().ok()?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shape_is_a_preset() {
+        for (name, preset) in SHAPES {
+            assert!(synth::outline(preset, Encoding::Q4KM).unwrap().is_some(), "{name}: {preset}");
+        }
+    }
+
+    #[test]
+    fn names_have_quants_and_shapes_near_the_sizes_of_published_files() {
+        let named = |name| {
+            let found = candidates(name).unwrap();
+            found.into_iter().map(|c| (c.name, c.quant)).collect::<Vec<_>>()
+        };
+        let expected = [("qwen3:4b", "Q4_K_M"), ("qwen3:4b-q8_0", "Q8_0")];
+        assert_eq!(named("QWEN3:4b"), expected.map(|(name, quant)| (name.to_owned(), quant.to_owned())));
+        assert_eq!(named("qwen3:4b-Q8_0"), [("qwen3:4b-q8_0".to_owned(), "Q8_0".to_owned())]);
+        for known in known() {
+            for &(quant, bytes) in &known.files {
+                let candidate = known.candidate(quant, bytes).unwrap();
+                let Some((shape, bytes)) = candidate.and_then(|c| Some((c.shape?, bytes?))) else { continue };
+                let off = shape.file.file_bytes() as f64 / bytes as f64 - 1.0;
+                assert!(off.abs() < 0.08, "{} {quant}: {:.1} % off", known.name, 100.0 * off);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused_with_what_to_do() {
+        let refused = |name| candidates(name).err().unwrap().to_string();
+        assert!(refused("no-such-model").contains("`inferno doctor` alone lists"));
+        assert!(refused("qwen3:4b-q2_k").contains("in Q4_K_M, Q8_0"), "{}", refused("qwen3:4b-q2_k"));
+    }
+}

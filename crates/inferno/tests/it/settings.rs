@@ -1,0 +1,70 @@
+//! Settings of all commands: the configuration file, variables, manual pages; and the program without a command.
+
+use std::process::{Command, Output};
+
+use crate::inferno;
+
+/// Runs the program with a configuration file, which is the user's own.
+fn with_config(toml: &str, env: &[(&str, &str)], args: &[&str]) -> Output {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("inferno")).unwrap();
+    std::fs::write(home.path().join("inferno/config.toml"), toml).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inferno"));
+    command.args(args).env("XDG_CONFIG_HOME", home.path()).envs(env.iter().copied());
+    command.stdin(std::process::Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn one_file_has_settings_of_all_commands() {
+    let config = "temperature = 0.0\nmax-tokens = 9\nport = 1\n[run]\nmax-tokens = 3\n[serve]\nqueue = 5";
+    let n_tokens = |env: &[(&str, &str)], args: &[&str]| {
+        let args = [&["run", "--json", "Tell me a story"], args].concat();
+        let output = with_config(config, env, &args);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
+        json["tokens"].as_array().unwrap().len()
+    };
+    assert_eq!(n_tokens(&[], &[]), 3);
+    assert_eq!(n_tokens(&[("INFERNO_MAX_TOKENS", "5")], &[]), 5);
+    assert_eq!(n_tokens(&[("INFERNO_MAX_TOKENS", "5")], &["-n", "4"]), 4);
+
+    let chat = with_config(config, &[], &["chat", "--print-config"]);
+    let text = String::from_utf8(chat.stdout).unwrap();
+    for line in ["[chat]", "max-tokens = 9", "[chat.sampling]"] {
+        assert!(text.lines().any(|found| found == line), "no `{line}` in {text}");
+    }
+    let refused = with_config("[run]\nmax-token = 3", &[], &["run", "Hi"]);
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr.contains("line 2: `max-token`") && stderr.contains("`max-tokens`"), "{stderr}");
+}
+
+#[test]
+fn a_variable_that_sets_nothing_is_warned_of() {
+    let ran = with_config("", &[("INFERNO_MAX_TOKEN", "3")], &["tokenize", "hello"]);
+    let stderr = String::from_utf8(ran.stderr).unwrap();
+    assert!(ran.status.success(), "{stderr}");
+    assert!(stderr.contains("`INFERNO_MAX_TOKEN` sets nothing, is it `INFERNO_MAX_TOKENS`?"), "{stderr}");
+}
+
+#[test]
+fn the_program_alone_says_what_it_can_do() {
+    let said = inferno(&[]).ok();
+    for command in ["inferno chat", "inferno run", "inferno serve", "inferno doctor", "Ember"] {
+        assert!(said.contains(command), "{said}");
+    }
+    assert!(said.lines().count() <= 10 && !said.contains("[Y/n]"), "{said}");
+    let help = inferno(&["--help"]).ok();
+    assert!(help.contains("Exit codes:") && help.contains("130  Ctrl-C"), "{help}");
+}
+
+#[test]
+fn manual_pages_and_completions_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    inferno(&["man", pages.to_str().unwrap()]).ok();
+    let page = std::fs::read_to_string(pages.join("inferno-run.1")).unwrap();
+    assert!(page.starts_with(".ie") && page.contains("max\\-tokens"), "{page}");
+    let script = inferno(&["completions", "bash"]).ok();
+    assert!(script.contains("--print-config") && script.contains("doctor"), "{script}");
+}
