@@ -60,10 +60,10 @@ pub struct Golden {
     pub greedy: Vec<u32>,
 }
 
-/// The golden of that name.
+/// The golden `name` of `testdata/goldens`.
 ///
 /// # Panics
-/// It is not there, or is none.
+/// The file is absent or holds no golden.
 pub fn golden(name: &str) -> Golden {
     Golden::read(&testdata(&format!("goldens/{name}.json"))).expect("logits by position")
 }
@@ -72,7 +72,7 @@ impl Golden {
     /// The golden in a file; `None` if it has no logits, as those of embedding models.
     ///
     /// # Panics
-    /// It is not there, or is none.
+    /// The file is absent or holds no golden.
     pub fn read(path: &Path) -> Option<Golden> {
         let text = std::fs::read(path).expect("the golden is there");
         let json: serde_json::Value = serde_json::from_slice(&text).expect("a golden is JSON");

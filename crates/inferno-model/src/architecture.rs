@@ -149,8 +149,8 @@ pub enum CacheKind {
 }
 
 impl CacheKind {
-    /// Numbers that a layer stores of a position: (KV heads, numbers of a key, numbers of a value). The numbers of a latent key are
-    /// those it has beside the value.
+    /// KV heads, width of a key and width of a value that a layer stores for each position. A latent cache stores one vector:
+    /// its value, of `rank` numbers, is a part of its key, so that only the `rope_width` others count as the key's.
     pub fn heads(self) -> [usize; 3] {
         match self {
             CacheKind::Pages { n_kv_heads, key_width, value_width, .. } => {

@@ -5,16 +5,15 @@
 //! depends on nothing but that row and, in attention, its own sequence.
 
 mod attention;
+mod tensors;
 mod tiles;
 
 use std::ops::Range;
 
-use inferno_format::{Block32, DType, dequantize, unpack_row};
-
 use crate::architecture::{Activation, CacheGroup};
 use crate::backend::{
-    Activations, Attention, AttentionRule, Backend, DeviceMemory, DeviceSampling, ExpertWeights, Experts,
-    HostTensor, KvShape, KvType, LayerIdx,
+    Activations as _, Attention, AttentionRule, Backend, DeviceMemory, DeviceSampling, ExpertWeights,
+    Experts, HostTensor, KvShape, KvType, LayerIdx,
 };
 use crate::batch::{Batch, PAGE_LEN, PageId};
 use crate::error::{BackendError, LoadError, StepError};
@@ -23,6 +22,9 @@ use crate::rope::{Angles, Pairing};
 use crate::routing::{Choice, route, scale_shares};
 use crate::sample::Pick;
 use attention::Keys;
+use tensors::WeightRow;
+
+pub use tensors::{Buffer, Weight};
 
 /// The reference backend: slow, single-threaded, right by definition.
 #[derive(Debug, Default)]
@@ -31,25 +33,6 @@ pub struct Reference {
     chooses: bool,
     quantized: Vec<QuantizedRow>,
     row: WeightRow,
-}
-
-/// A tensor in the file's own encoding.
-#[derive(Debug)]
-pub struct Weight {
-    name: String,
-    dtype: DType,
-    /// Of one matrix.
-    rows: usize,
-    cols: usize,
-    row_bytes: usize,
-    bytes: Vec<u8>,
-}
-
-/// Activations, (n_rows, width).
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Buffer {
-    width: usize,
-    data: Vec<f32>,
 }
 
 /// Keys and values: per layer (n_pages × PAGE_LEN, n_kv_heads × width of a head) each, as far as pages have been written. Keys
@@ -64,131 +47,9 @@ pub struct KvPool {
     rule: AttentionRule,
 }
 
-impl Buffer {
-    /// (n_rows, width) from its numbers.
-    pub fn from_rows(width: usize, data: Vec<f32>) -> Buffer {
-        assert!(data.len().is_multiple_of(width), "whole rows");
-        Buffer { width, data }
-    }
-
-    fn row(&self, i: usize) -> &[f32] {
-        &self.data[i * self.width..][..self.width]
-    }
-
-    fn rows(&self) -> impl Iterator<Item = &[f32]> {
-        self.data.chunks_exact(self.width)
-    }
-
-    fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
-        self.data.chunks_exact_mut(self.width)
-    }
-
-    /// All zero.
-    fn reset(&mut self, n_rows: usize) {
-        self.data.clear();
-        self.data.resize(n_rows * self.width, 0.0);
-    }
-}
-
-impl Activations for Buffer {
-    fn n_rows(&self) -> usize {
-        self.data.len() / self.width
-    }
-
-    fn width(&self) -> usize {
-        self.width
-    }
-}
-
-/// One output's weights, decoded: floats, or blocks of 32 if they are quantized.
-#[derive(Debug, Default)]
-struct WeightRow {
-    floats: Vec<f32>,
-    blocks: Vec<Block32>,
-}
-
-impl Weight {
-    /// Is the product taken in integers?
-    fn is_quantized(&self) -> bool {
-        self.dtype.is_quantized()
-    }
-
-    fn row_bytes(&self, row: usize) -> &[u8] {
-        &self.bytes[row * self.row_bytes..][..self.row_bytes]
-    }
-
-    fn dequantize_row(&self, row: usize, out: &mut [f32]) {
-        dequantize(self.dtype, self.row_bytes(row), out).expect("upload checked type and length");
-    }
-
-    /// A vector: a norm's weight or a bias.
-    fn vector(&self) -> Vec<f32> {
-        self.vector_of(0)
-    }
-
-    /// The vector of one expert.
-    fn vector_of(&self, expert: usize) -> Vec<f32> {
-        let mut out = vec![0.0; self.cols];
-        self.dequantize_row(expert, &mut out);
-        out
-    }
-
-    fn decode_row(&self, row: usize, out: &mut WeightRow) {
-        if self.is_quantized() {
-            unpack_row(self.dtype, self.row_bytes(row), &mut out.blocks)
-                .expect("upload checked type and length");
-        } else {
-            out.floats.resize(self.cols, 0.0);
-            self.dequantize_row(row, &mut out.floats);
-        }
-    }
-
-    /// out[i] (rows,) = x[i] (cols,) × matrix `expert`ᵀ.
-    fn product(&self, expert: usize, out: &mut Buffer, x: &Buffer, scratch: &mut Reference) {
-        out.reset(x.n_rows());
-        assert_eq!((x.width, out.width), (self.cols, self.rows), "shape of `{}`", self.name);
-        for r in 0..self.rows {
-            self.decode_row(expert * self.rows + r, &mut scratch.row);
-            for (i, out) in out.rows_mut().enumerate() {
-                out[r] = if self.is_quantized() {
-                    dot_blocks(self.dtype, &scratch.row.blocks, &scratch.quantized[i])
-                } else {
-                    dot(&scratch.row.floats, x.row(i))
-                };
-            }
-        }
-    }
-}
-
 /// x += y.
 fn add(x: &mut [f32], y: &[f32]) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
-}
-
-/// One FMA chain over ascending inputs.
-fn dot(w: &[f32], x: &[f32]) -> f32 {
-    w.iter().zip(x).fold(0.0, |acc, (&w, &x)| w.mul_add(x, acc))
-}
-
-/// One FMA for every run of weights that share a scale, in ascending order, and in types with minimums another for
-/// the run's minimum. What is summed inside a run is an exact integer.
-fn dot_blocks(dtype: DType, w: &[Block32], x: &QuantizedRow) -> f32 {
-    let run_len = dtype.scale_len();
-    let mut acc = 0.0f32;
-    for (b, w) in w.iter().enumerate() {
-        for start in (0..32).step_by(run_len) {
-            let q = &x.q[32 * b + start..][..run_len];
-            let product: i32 = w.q[start..].iter().zip(q).map(|(&w, &q)| i32::from(w) * i32::from(q)).sum();
-            let scale = w.d * f32::from(w.scale[start / 16]);
-            acc = (product as f32).mul_add(scale * x.d[b], acc);
-            if dtype.has_minimums() {
-                let minimum = w.dmin * f32::from(w.min[start / 16]);
-                let sum: i32 = q.iter().map(|&q| i32::from(q)).sum();
-                acc = (x.d[b] * sum as f32).mul_add(-minimum, acc);
-            }
-        }
-    }
-    acc
 }
 
 impl Reference {

@@ -84,9 +84,7 @@ impl Share {
     pub fn layers(layers: Range<usize>) -> Share {
         Share { layers, without_ffn: 0..0 }
     }
-}
 
-impl Share {
     /// Refuses a share with a layer that reads keys and values of a layer before.
     pub(crate) fn check(&self, arch: &Architecture) -> Result<(), LoadError> {
         let at = self.layers.start;

@@ -4,7 +4,8 @@
 
 use std::ops::Range;
 
-use super::{KvPool, dot, tiles};
+use super::tensors::dot;
+use super::{KvPool, tiles};
 use crate::architecture::CacheKind;
 use crate::backend::{Attention, AttentionRule};
 use crate::batch::{Batch, PAGE_LEN, Span};
@@ -20,7 +21,7 @@ pub(super) struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    /// How they are attended to.
+    /// Rule by which these keys are attended to.
     fn rule(&self) -> AttentionRule {
         self.kind().rule(self.pool.rule)
     }

@@ -1,6 +1,6 @@
 //! The reference against mathematics in f64: what conformance, which compares with the reference, cannot see.
 
-use inferno_format::DType;
+use inferno_format::{DType, dequantize};
 use xtask::testing::Random;
 
 use half::f16;

@@ -1,0 +1,223 @@
+//! The text of a kernel: constants, and files of WGSL one after another.
+
+use std::fmt::Write as _;
+
+use inferno_model::backend::KvType;
+
+use super::{CHOOSE_THREADS, Dot, Few, Halves, MATRIX_THREADS, MATRIX_TILE, Many};
+use crate::kv::KvLayout;
+use crate::layout::{Floats, Integers, Layout, PANEL, Quants, Scales};
+use crate::matrix::SLICES;
+
+pub(super) fn product_buffers(layout: Layout) -> u8 {
+    if matches!(layout, Layout::Floats(_)) { 3 } else { 4 }
+}
+
+/// WGSL, file after file.
+pub(super) struct Text {
+    pub(super) wgsl: String,
+    pub(super) halves: Halves,
+}
+
+impl Text {
+    pub(super) fn constant(&mut self, name: &str, value: u32) {
+        let _ = writeln!(self.wgsl, "const {name} = {value}u;");
+    }
+
+    pub(super) fn files(&mut self, files: &[&str]) {
+        files.iter().for_each(|file| self.wgsl.push_str(file));
+    }
+
+    /// A kernel whose threads have a number each.
+    pub(super) fn element(&mut self, files: &[&str]) {
+        self.files(&[file!("element")]);
+        self.files(files);
+    }
+
+    pub(super) fn math(&mut self) {
+        self.files(&[file!("math")]);
+        self.files(&[match self.halves {
+            Halves::ByBits => file!("halves/by_bits"),
+            Halves::ByDevice => file!("halves/by_device"),
+        }]);
+    }
+
+    pub(super) fn choosing(&mut self) {
+        self.constant("THREADS", CHOOSE_THREADS);
+        self.math();
+        self.files(&[file!("choosing/picks")]);
+    }
+
+    /// A kernel that quantizes what it computes, into the buffers from `binding` on.
+    pub(super) fn quantized(&mut self, binding: u32, threads: u32) {
+        self.constant("THREADS", threads);
+        self.constant("QUANTS_BINDING", binding);
+        self.constant("SCALES_BINDING", binding + 1);
+        self.math();
+        self.files(&[file!("rows/quantized")]);
+    }
+
+    /// One that would, were its blocks whole.
+    pub(super) fn not_quantized(&mut self, threads: u32) {
+        self.constant("THREADS", threads);
+        self.math();
+        self.files(&[file!("rows/plain")]);
+    }
+
+    /// The division by sums, with the sinks in buffer `n_buffers` if there are any; returns the number of buffers.
+    pub(super) fn sinks(&mut self, has_sinks: bool, n_buffers: u8) -> u8 {
+        if !has_sinks {
+            self.files(&[file!("sinks/absent")]);
+            return n_buffers;
+        }
+        self.constant("SINKS_BINDING", n_buffers.into());
+        self.files(&[file!("sinks/present")]);
+        n_buffers + 1
+    }
+
+    pub(super) fn kv(&mut self, kv: KvLayout) {
+        for (name, width) in [("KEY", kv.key_width), ("VALUE", kv.value_width)] {
+            self.constant(&format!("{name}_WIDTH"), width);
+            self.constant(&format!("{name}_VECTORS"), kv.n_vectors(width));
+            self.constant(&format!("{name}_RECORD"), kv.record_len(width));
+        }
+        self.files(&[file!("kv/record")]);
+    }
+
+    /// How keys and values are stored.
+    pub(super) fn store(&mut self, kv: KvLayout) {
+        self.kv(kv);
+        self.math();
+        self.files(match kv.kv_type {
+            KvType::F32 => &[file!("kv/store_f32")],
+            KvType::F16 => &[file!("kv/narrow_f16"), file!("kv/store_pairs")],
+            KvType::Bf16 => &[file!("kv/narrow_bf16"), file!("kv/store_pairs")],
+            KvType::Q8_0 => &[file!("kv/store_q8_0")],
+        });
+    }
+
+    /// With the calls for a thread's slices.
+    pub(super) fn few(&mut self, layout: Layout, few: Few) {
+        let (lanes, n_slices) = (PANEL as u32, SLICES as u32);
+        self.constant("THREADS", few.threads);
+        self.constant("LANES", lanes);
+        self.constant("SLICES", n_slices);
+        self.product(layout, Some(few.dot));
+        let call = |first| format!("    sum_slice({first}u + slice, lane, panel, together, is_mine);\n");
+        let calls: String = (0..n_slices).step_by((few.threads / lanes) as usize).map(call).collect();
+        let head = "fn sum_slices(slice: u32, lane: u32, panel: u32, together: u32, is_mine: bool)";
+        let _ = write!(self.wgsl, "{head} {{\n{calls}}}\n");
+    }
+
+    pub(super) fn many(&mut self, layout: Layout, many: Many) {
+        match many {
+            Many::Dots(dot, tile) => {
+                let names = ["OUTPUTS", "ROWS", "WIDE", "TALL"];
+                names.into_iter().zip(tile.shape()).for_each(|(name, n)| self.constant(name, n));
+                self.product(layout, Some(dot));
+                self.files(&[match layout {
+                    Layout::Floats(_) => file!("matmul_many_floats"),
+                    Layout::Integers(_) => file!("matmul_many"),
+                }]);
+            }
+            Many::Matrices(size) => {
+                // What is enabled comes first.
+                self.files(&["enable f16;\nenable wgpu_cooperative_matrix;\n"]);
+                self.constant("SIZE", size);
+                self.constant("OUTPUTS", MATRIX_TILE[0]);
+                self.constant("ROWS", MATRIX_TILE[1]);
+                self.constant("THREADS", MATRIX_THREADS);
+                for (name, number, role) in
+                    [("Inputs", "f16", "A"), ("Outputs", "f16", "B"), ("Sums", "f32", "C")]
+                {
+                    let _ = writeln!(self.wgsl, "alias {name} = coop_mat{size}x{size}<{number}, {role}>;");
+                }
+                self.product(layout, None);
+                self.files(&[file!("matmul_many_matrices")]);
+            }
+        }
+    }
+
+    /// Where outputs of so many matrices go to: which buffers are written, and how many there are. The second and the third
+    /// output are the last ones.
+    pub(super) fn outs(&mut self, layout: Layout, n_matrices: u8) -> (u8, u8) {
+        let n = product_buffers(layout);
+        if n_matrices > 1 {
+            self.constant("SECOND_BINDING", n.into());
+            self.constant("THIRD_BINDING", u32::from(n) + 1);
+        }
+        self.files(&[match n_matrices {
+            1 => file!("outs/one"),
+            2 => file!("outs/two"),
+            _ => file!("outs/three"),
+        }]);
+        let others = (1 << (n_matrices - 1)) - 1;
+        (0b010 | others << n, n + n_matrices - 1)
+    }
+
+    /// Without a way to multiply bytes for a kernel that has one of its own.
+    pub(super) fn product(&mut self, layout: Layout, dot: Option<Dot>) {
+        self.files(&[file!("products/params")]);
+        self.layout(layout);
+        if let Layout::Floats(_) = layout {
+            return self.files(&[file!("products/floats")]);
+        }
+        self.files(&[file!("products/integers"), file!("products/add_run")]);
+        if let Some(dot) = dot {
+            self.files(&[match dot {
+                Dot::Packed => file!("products/dot_packed"),
+                Dot::Floats => file!("products/dot_floats"),
+            }]);
+            self.files(&[file!("products/add_block")]);
+        }
+    }
+
+    /// How weights are read.
+    pub(super) fn layout(&mut self, layout: Layout) {
+        self.math();
+        match layout {
+            Layout::Floats(Floats::F32) => self.files(&[file!("formats/f32")]),
+            Layout::Floats(Floats::F16) => self.files(&[file!("formats/f16"), file!("formats/pairs")]),
+            Layout::Floats(Floats::Bf16) => self.files(&[file!("formats/bf16"), file!("formats/pairs")]),
+            Layout::Integers(Integers { quants, scales, offset }) => {
+                let _ = writeln!(self.wgsl, "const OFFSET = {offset};");
+                if let Quants::Codebook(book) = quants {
+                    let words =
+                        book.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(b.map(|b| b as u8)));
+                    let words: Vec<String> = words.map(|w| format!("{w}u")).collect();
+                    let _ = writeln!(self.wgsl, "const BOOK = array<u32, 4>({});", words.join(", "));
+                }
+                self.files(match quants {
+                    Quants::Bytes => &[file!("formats/bytes")],
+                    Quants::Nibbles => &[file!("formats/halves"), file!("formats/nibbles")],
+                    Quants::Crumbs => &[file!("formats/quarters"), file!("formats/crumbs")],
+                    Quants::NibblesAndBits => &[
+                        file!("formats/halves"),
+                        file!("formats/eighths"),
+                        file!("formats/nibbles_and_bits"),
+                    ],
+                    Quants::NibblesAndCrumbs => &[
+                        file!("formats/halves"),
+                        file!("formats/quarters"),
+                        file!("formats/nibbles_and_crumbs"),
+                    ],
+                    Quants::CrumbsAndBits => &[
+                        file!("formats/quarters"),
+                        file!("formats/eighths"),
+                        file!("formats/crumbs_and_bits"),
+                    ],
+                    Quants::Codebook(_) => &[file!("formats/halves"), file!("formats/codebook")],
+                });
+                self.files(&[file!("formats/scales")]);
+                self.files(&[match scales {
+                    Scales::F16 => file!("formats/scale_f16"),
+                    Scales::E8m0 => file!("formats/scale_e8m0"),
+                    Scales::AndMinimum => file!("formats/scale_and_minimum"),
+                    Scales::KMinimum => file!("formats/scale_k_minimum"),
+                    Scales::KHalves => file!("formats/scale_k_halves"),
+                    Scales::KHalvesMinimum => file!("formats/scale_k_halves_minimum"),
+                }]);
+            }
+        }
+    }
+}
