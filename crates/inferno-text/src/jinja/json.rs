@@ -121,26 +121,24 @@ impl Style {
 
     fn string(&self, out: &mut TextBuilder, text: &Text) {
         out.own("\"");
-        for (c, foreign) in text.chars() {
-            match c {
-                '"' => out.push("\\\"", foreign),
-                '\\' => out.push("\\\\", foreign),
-                '\n' => out.push("\\n", foreign),
-                '\r' => out.push("\\r", foreign),
-                '\t' => out.push("\\t", foreign),
-                '\x08' => out.push("\\b", foreign),
-                '\x0c' => out.push("\\f", foreign),
-                c if c < ' ' => {
-                    out.push(&format!("\\u{:04x}", c as u32), foreign);
-                }
+        out.push_escaped(text, |c| {
+            Some(match c {
+                '"' => "\\\"".into(),
+                '\\' => "\\\\".into(),
+                '\n' => "\\n".into(),
+                '\r' => "\\r".into(),
+                '\t' => "\\t".into(),
+                '\x08' => "\\b".into(),
+                '\x0c' => "\\f".into(),
+                c if c < ' ' => format!("\\u{:04x}", c as u32).into(),
                 c if self.ascii && (!c.is_ascii() || c == '\x7f') => {
-                    for unit in c.encode_utf16(&mut [0; 2]) {
-                        out.push(&format!("\\u{unit:04x}"), foreign);
-                    }
+                    let mut units = [0; 2];
+                    let units = c.encode_utf16(&mut units).iter();
+                    units.map(|unit| format!("\\u{unit:04x}")).collect::<String>().into()
                 }
-                c => out.push_char(c, foreign),
-            }
-        }
+                _ => return None,
+            })
+        });
         out.own("\"");
     }
 }

@@ -127,21 +127,21 @@ fn write_all(out: &mut TextBuilder, open: &str, items: &[Value], close: &str) ->
 fn write_quoted(out: &mut TextBuilder, text: &Text, is_bytes: bool) {
     let quote = if text.as_str().contains('\'') && !text.as_str().contains('"') { '"' } else { '\'' };
     out.push_char(quote, false);
-    for (c, foreign) in text.chars() {
+    out.push_escaped(text, |c| {
         let code = c as u32;
-        match c {
-            '\\' => out.push("\\\\", foreign),
-            '\n' => out.push("\\n", foreign),
-            '\r' => out.push("\\r", foreign),
-            '\t' => out.push("\\t", foreign),
-            c if c == quote => out.push(&format!("\\{c}"), foreign),
-            c if c.is_ascii() && !c.is_ascii_control() => out.push_char(c, foreign),
-            c if !is_bytes && super::unicode::is_printable(c) => out.push_char(c, foreign),
-            _ if code < 0x100 => out.push(&format!("\\x{code:02x}"), foreign),
-            _ if code < 0x1_0000 => out.push(&format!("\\u{code:04x}"), foreign),
-            _ => out.push(&format!("\\U{code:08x}"), foreign),
-        }
-    }
+        Some(match c {
+            '\\' => "\\\\".into(),
+            '\n' => "\\n".into(),
+            '\r' => "\\r".into(),
+            '\t' => "\\t".into(),
+            c if c == quote => format!("\\{c}").into(),
+            c if c.is_ascii() && !c.is_ascii_control() => return None,
+            c if !is_bytes && super::unicode::is_printable(c) => return None,
+            _ if code < 0x100 => format!("\\x{code:02x}").into(),
+            _ if code < 0x1_0000 => format!("\\u{code:04x}").into(),
+            _ => format!("\\U{code:08x}").into(),
+        })
+    });
     out.push_char(quote, false);
 }
 

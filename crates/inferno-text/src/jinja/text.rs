@@ -1,5 +1,6 @@
 //! Strings that know which of their characters the template wrote and which came from its input.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -203,6 +204,23 @@ impl TextBuilder {
         self.begin(is_foreign);
         self.text.push(c);
         self.end(is_foreign);
+    }
+
+    /// A text with what `escape` has for some of its characters in their place.
+    pub(crate) fn push_escaped(&mut self, text: &Text, escape: impl Fn(char) -> Option<Cow<'static, str>>) {
+        for (run, is_foreign) in text.runs() {
+            self.begin(is_foreign);
+            let mut plain = 0;
+            for (i, c) in run.char_indices() {
+                if let Some(escaped) = escape(c) {
+                    self.text.push_str(&run[plain..i]);
+                    self.text.push_str(&escaped);
+                    plain = i + c.len_utf8();
+                }
+            }
+            self.text.push_str(&run[plain..]);
+            self.end(is_foreign);
+        }
     }
 
     pub(crate) fn push_text(&mut self, text: &Text) {
