@@ -1,6 +1,6 @@
-"""Writes the goldens with stretched RoPE, sliding windows and plain expert shares.
+"""Writes the goldens with stretched RoPE, sliding windows and plain expert shares, and those of families that no other golden has.
 
-    pip install torch==2.15 transformers==5.23 gguf==0.19 numpy
+    pip install torch==2.15 transformers==5.24 gguf==0.19 numpy
     python make.py              # all of VARIANTS
     python make.py llama-yarn   # some of them
 
@@ -13,8 +13,10 @@ the name `torch.float32` means float64 before transformers is imported, so every
 """
 
 import json
+import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gguf
 import numpy as np
@@ -150,20 +152,153 @@ VARIANTS = {
 }
 
 
+# Families that no other golden has. Heads are no multiple of 8 wide where the configuration allows it.
+SMALL = dict(hidden_size=32, intermediate_size=48, tie_word_embeddings=True)
+MIXTURE = dict(SMALL, intermediate_size=16, num_experts=8, num_experts_per_tok=3)
+MIXTURE_KEYS = {"rope.freq_base": 10000.0, "expert_count": 8, "expert_used_count": 3}
+EXPERT_KEYS = {**MIXTURE_KEYS, "expert_feed_forward_length": 16}
+PLAIN = dict(rope_type="default", rope_theta=10000.0)
+PLAIN_KEYS = {"rope.freq_base": 10000.0}
+LLAMA3 = dict(
+    rope_type="llama3",
+    rope_theta=10000.0,
+    factor=8.0,
+    original_max_position_embeddings=32,
+    low_freq_factor=1.0,
+    high_freq_factor=4.0,
+)
+
+
+def sections(*widths):
+    """Rotations that have a section for every axis of an image."""
+    return dict(PLAIN, mrope_section=list(widths))
+
+
+VARIANTS |= {
+    "olmoe": ("olmoe", "olmoe", MIXTURE, MIXTURE_KEYS),
+    "granitemoe": (
+        "granitemoeshared",
+        "granitemoe",
+        dict(
+            MIXTURE,
+            num_local_experts=8,
+            shared_intermediate_size=24,
+            embedding_multiplier=6.0,
+            attention_multiplier=0.2,
+            residual_multiplier=0.3,
+            logits_scaling=0.7,
+        ),
+        {
+            **MIXTURE_KEYS,
+            "expert_shared_feed_forward_length": 24,
+            "embedding_scale": 6.0,
+            "attention.scale": 0.2,
+            "residual_scale": 0.3,
+            "logit_scale": 0.7,
+        },
+    ),
+    "dots1": (
+        "dots1",
+        "dots1",
+        dict(
+            MIXTURE,
+            head_dim=12,
+            intermediate_size=48,
+            first_k_dense_replace=1,
+            n_routed_experts=8,
+            n_shared_experts=2,
+            moe_intermediate_size=16,
+            norm_topk_prob=True,
+            routed_scaling_factor=2.5,
+        ),
+        {
+            **EXPERT_KEYS,
+            "leading_dense_block_count": 1,
+            "expert_shared_count": 2,
+            "expert_weights_scale": 2.5,
+            "expert_weights_norm": True,
+            "expert_gating_func": 2,
+        },
+    ),
+    # The converter stretches the base of rotations instead of naming their scaling.
+    "hunyuan-moe": (
+        "hunyuan_v1_moe",
+        "hunyuan-moe",
+        dict(
+            MIXTURE,
+            head_dim=12,
+            moe_topk=3,
+            rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, alpha=50.0, factor=1.0),
+        ),
+        {
+            **EXPERT_KEYS,
+            "rope.freq_base": 10000.0 * 50.0 ** (12 / 10),
+            "expert_shared_count": 1,
+            "expert_shared_feed_forward_length": 16,
+        },
+    ),
+    "qwen3vlmoe": (
+        "qwen3_vl_moe_text",
+        "qwen3vlmoe",
+        dict(MIXTURE, head_dim=12, moe_intermediate_size=16, rope_parameters=sections(2, 2, 2)),
+        {**EXPERT_KEYS, "rope.dimension_sections": [2, 2, 2, 0], "n_deepstack_layers": 0},
+    ),
+    "qwen2vl": (
+        "qwen2_vl_text",
+        "qwen2vl",
+        dict(SMALL, rope_parameters=sections(2, 1, 1)),
+        {**PLAIN_KEYS, "rope.dimension_sections": [2, 1, 1, 0]},
+    ),
+    "arcee": ("arcee", "arcee", dict(SMALL, head_dim=12, rope_parameters=YARN), YARN_KEYS),
+    "apertus": ("apertus", "apertus", dict(SMALL, rope_parameters=LLAMA3), PLAIN_KEYS),
+    "ernie4_5": ("ernie4_5", "ernie4_5", dict(SMALL, head_dim=12, rope_parameters=PLAIN), PLAIN_KEYS),
+    "gemma": ("gemma", "gemma", dict(SMALL, head_dim=12), PLAIN_KEYS),
+}
+
+# Families whose files have adjacent rows of a head where transformers has its halves.
+PERMUTED = ("llama", "arcee", "granitemoe")
+
+
+class TextModel(torch.nn.Module):
+    """The language model of one that sees images, with its embedding as the output head."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.model = transformers.AutoModel.from_config(config)
+
+    def forward(self, tokens, use_cache):
+        hidden = self.model(tokens, use_cache=use_cache).last_hidden_state
+        return SimpleNamespace(logits=hidden @ self.model.embed_tokens.weight.T)
+
+
 def random_model(kind, config, seed):
     """A model whose GGUF tensors are exact in float32."""
     config = transformers.AutoConfig.for_model(kind, **{**DEFAULTS, **config})
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    sees_images = kind.endswith("_text") and "vl" in kind
+    build = TextModel if sees_images else transformers.AutoModelForCausalLM.from_config
+    model = build(config).eval()
     random = torch.Generator().manual_seed(seed)
-    for name, p in model.named_parameters():
-        assert p.dtype == torch.float64
+    for name, p in parameters(model):
+        assert p.dtype == torch.float64, name
         noise = torch.randn(p.shape, generator=random)
         if name.endswith("norm.weight"):
             # What GGUF stores is the whole factor; Gemma's parameter is the factor less one.
             p.data = exact(1 + 0.3 * noise) - stored_offset(kind)
+        elif name.endswith("act_fn.beta"):
+            p.data = exact(0.5 + 0.1 * noise)
+        elif name.endswith("act_fn.eps"):
+            p.data = exact(p.data)
         else:
-            p.data = exact(1.5 * noise / p.shape[-1] ** 0.5)
+            p.data = exact(1.5 * noise / (p.shape or (1,))[-1] ** 0.5)
     return model
+
+
+def parameters(model):
+    """All that a file stores, with the names of transformers."""
+    yield from model.named_parameters()
+    stored = ("e_score_correction_bias", "act_fn.beta", "act_fn.eps")
+    yield from ((name, b) for name, b in model.named_buffers() if name.endswith(stored))
 
 
 def exact(tensor):
@@ -204,7 +339,7 @@ def write_gguf(path, model, architecture, keys):
     w = gguf.GGUFWriter(path, architecture)
     w.add_name(f"golden {path.stem}")
     config = model.config
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    head_dim = head_width(config)
     common = {
         "context_length": config.max_position_embeddings,
         "embedding_length": config.hidden_size,
@@ -218,9 +353,13 @@ def write_gguf(path, model, architecture, keys):
         "vocab_size": VOCAB,
         "rope.dimension_count": head_dim,
     }
-    add = {bool: w.add_bool, int: w.add_uint32, float: w.add_float32, str: w.add_string}
+    add = {bool: w.add_bool, int: w.add_uint32, float: w.add_float32, str: w.add_string, list: w.add_array}
     for key, value in {**common, **keys}.items():
         add[type(value)](f"{architecture}.{key}", value)
+    if architecture == "apertus":
+        for part in ("alpha_p", "alpha_n", "beta", "eps"):
+            numbers = [p.item() for name, p in parameters(model) if name.endswith(f"act_fn.{part}")]
+            w.add_array(f"xielu.{part}", numbers)
     w.add_file_type(gguf.LlamaFileType.ALL_F32)
     add_tokenizer(w)
     for name, tensor in gguf_tensors(model, architecture):
@@ -251,26 +390,47 @@ def add_tokenizer(w):
 def gguf_tensors(model, architecture):
     """The names and values of all tensors of the file."""
     config = model.config
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[architecture.upper()], config.num_hidden_layers)
+    arch = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}[architecture]
+    names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     if architecture == "phi3":
         yield "rope_factors_long.weight", torch.tensor(LONG)
         yield "rope_factors_short.weight", torch.tensor(SHORT)
-    for name, p in model.named_parameters():
+    if config.rope_parameters.get("rope_type") == "llama3":
+        plain = 1 / config.rope_parameters["rope_theta"] ** (torch.arange(0, 1, 2 / head_width(config)))
+        yield "rope_freqs.weight", plain / model.model.rotary_emb.inv_freq
+    for name, p in parameters(model):
         tensor = p.data
+        if "act_fn" in name:
+            continue
+        block = f"blk.{layer[0]}" if (layer := re.findall(r"layers\.(\d+)\.", name)) else ""
         if name.endswith("experts.gate_up_proj"):
-            block = f"blk.{name.split('.')[2]}"
             gate, up = tensor.chunk(2, dim=1)
             yield f"{block}.ffn_gate_exps.weight", gate
             yield f"{block}.ffn_up_exps.weight", up
             continue
-        if architecture == "llama" and "q_proj" in name:
+        if name.endswith("shared_mlp.input_linear.weight"):
+            gate, up = tensor.chunk(2)
+            yield f"{block}.ffn_gate_shexp.weight", gate
+            yield f"{block}.ffn_up_shexp.weight", up
+            continue
+        if name.endswith("experts.down_proj"):
+            yield f"{block}.ffn_down_exps.weight", tensor
+            continue
+        if architecture in PERMUTED and "q_proj" in name:
             tensor = adjacent_pairs(tensor, config.num_attention_heads)
-        if architecture == "llama" and "k_proj" in name:
+        if architecture in PERMUTED and "k_proj" in name:
             tensor = adjacent_pairs(tensor, config.num_key_value_heads)
         if name.endswith("norm.weight"):
             tensor = tensor + stored_offset(config.model_type)
-        base = name.removesuffix(".weight")
-        yield f"{names.get_name(base)}.weight", tensor
+        base, suffix = name.rsplit(".", 1)
+        if suffix.endswith("_bias"):
+            base, suffix = name.removesuffix("_bias"), "bias"
+        base = base.replace("block_sparse_moe.router", "block_sparse_moe.router.layer")
+        yield f"{names.get_name(base)}.{suffix}", tensor
+
+
+def head_width(config):
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
 def adjacent_pairs(rows, n_heads):

@@ -52,6 +52,16 @@ goldens! {
     gemma3_with_interpolated_full_layers_matches_float64: "gemma3-linear",
     qwen3_with_its_own_yarn_magnitude_matches_float64: "qwen3-yarn-factor",
     qwen3moe_with_plain_expert_shares_matches_float64: "qwen3moe-plain-shares",
+    olmoe_matches_float64: "olmoe",
+    granitemoe_with_a_shared_expert_matches_float64: "granitemoe",
+    dots1_matches_float64: "dots1",
+    hunyuan_moe_matches_float64: "hunyuan-moe",
+    qwen3vlmoe_matches_float64: "qwen3vlmoe",
+    qwen2vl_matches_float64: "qwen2vl",
+    arcee_with_yarn_matches_float64: "arcee",
+    apertus_with_stretched_rotations_matches_float64: "apertus",
+    ernie4_5_matches_float64: "ernie4_5",
+    gemma_matches_float64: "gemma",
 }
 
 /// Tolerances of goldens that are computed with activations of 8 bits.
