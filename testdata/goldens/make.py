@@ -175,7 +175,12 @@ def sections(*widths):
 
 
 VARIANTS |= {
-    "olmoe": ("olmoe", "olmoe", MIXTURE, MIXTURE_KEYS),
+    "olmoe": (
+        "olmoe",
+        "olmoe",
+        dict(MIXTURE, num_key_value_heads=4, tie_word_embeddings=False),
+        MIXTURE_KEYS,
+    ),
     "granitemoe": (
         "granitemoeshared",
         "granitemoe",
@@ -202,6 +207,8 @@ VARIANTS |= {
         "dots1",
         dict(
             MIXTURE,
+            tie_word_embeddings=False,
+            num_key_value_heads=4,
             head_dim=12,
             intermediate_size=48,
             first_k_dense_replace=1,
@@ -250,10 +257,86 @@ VARIANTS |= {
         {**PLAIN_KEYS, "rope.dimension_sections": [2, 1, 1, 0]},
     ),
     "arcee": ("arcee", "arcee", dict(SMALL, head_dim=12, rope_parameters=YARN), YARN_KEYS),
-    "apertus": ("apertus", "apertus", dict(SMALL, rope_parameters=LLAMA3), PLAIN_KEYS),
+    "apertus": ("apertus", "apertus", dict(SMALL, tie_word_embeddings=False, rope_parameters=LLAMA3), PLAIN_KEYS),
     "ernie4_5": ("ernie4_5", "ernie4_5", dict(SMALL, head_dim=12, rope_parameters=PLAIN), PLAIN_KEYS),
     "gemma": ("gemma", "gemma", dict(SMALL, head_dim=12), PLAIN_KEYS),
+    "exaone": ("exaone", "exaone", dict(SMALL, head_dim=12, rope_parameters=LLAMA3), PLAIN_KEYS),
+    # The third layer sees everything and does not rotate.
+    "exaone-moe": (
+        "exaone_moe",
+        "exaone-moe",
+        dict(
+            MIXTURE,
+            tie_word_embeddings=False,
+            head_dim=12,
+            num_hidden_layers=3,
+            intermediate_size=48,
+            moe_intermediate_size=16,
+            first_k_dense_replace=1,
+            num_shared_experts=2,
+            n_group=4,
+            topk_group=2,
+            sliding_window=8,
+            layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        ),
+        {
+            **EXPERT_KEYS,
+            "leading_dense_block_count": 1,
+            "expert_shared_count": 2,
+            "expert_shared_feed_forward_length": 32,
+            "expert_group_count": 4,
+            "expert_group_used_count": 2,
+            "expert_weights_scale": 2.5,
+            "expert_weights_norm": True,
+            "expert_gating_func": 2,
+            "attention.sliding_window": 8,
+            "attention.sliding_window_pattern": [True, True, False],
+        },
+    ),
+    "hy_v3": (
+        "hy_v3",
+        "hy_v3",
+        dict(
+            MIXTURE,
+            head_dim=12,
+            intermediate_size=48,
+            moe_intermediate_size=16,
+            num_shared_experts=1,
+            rope_parameters=PLAIN,
+        ),
+        {
+            **EXPERT_KEYS,
+            "leading_dense_block_count": 1,
+            "expert_shared_feed_forward_length": 16,
+            "expert_weights_scale": 2.826,
+            "expert_weights_norm": True,
+            "expert_gating_func": 2,
+        },
+    ),
+    "mellum": (
+        "mellum",
+        "mellum",
+        dict(
+            MIXTURE,
+            tie_word_embeddings=False,
+            head_dim=12,
+            num_hidden_layers=3,
+            moe_intermediate_size=16,
+            sliding_window=8,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            rope_parameters=dict(full_attention=YARN, sliding_attention=PLAIN),
+        ),
+        {
+            **EXPERT_KEYS,
+            **YARN_KEYS,
+            "attention.sliding_window": 8,
+            "attention.sliding_window_pattern": [True, False, True],
+        },
+    ),
 }
+
+# Families that the `gguf` package does not know, by one whose tensors have the same names.
+NAMED_AS = {"hy_v3": "exaone-moe", "mellum": "qwen3moe"}
 
 # Families whose files have adjacent rows of a head where transformers has its halves.
 PERMUTED = ("llama", "arcee", "granitemoe")
@@ -390,7 +473,8 @@ def add_tokenizer(w):
 def gguf_tensors(model, architecture):
     """The names and values of all tensors of the file."""
     config = model.config
-    arch = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}[architecture]
+    known = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}
+    arch = known[NAMED_AS.get(architecture, architecture)]
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     if architecture == "phi3":
         yield "rope_factors_long.weight", torch.tensor(LONG)
@@ -425,6 +509,9 @@ def gguf_tensors(model, architecture):
         base, suffix = name.rsplit(".", 1)
         if suffix.endswith("_bias"):
             base, suffix = name.removesuffix("_bias"), "bias"
+        if architecture == "hy_v3" and name.endswith("e_score_correction_bias"):
+            yield f"{block}.exp_probs_b", tensor
+            continue
         base = base.replace("block_sparse_moe.router", "block_sparse_moe.router.layer")
         yield f"{names.get_name(base)}.{suffix}", tensor
 
@@ -435,7 +522,7 @@ def head_width(config):
 
 def adjacent_pairs(rows, n_heads):
     """Transformers rotates the halves of a head together, GGUF's llama its adjacent rows."""
-    return rows.reshape(n_heads, 2, -1, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
+    return rows.reshape(n_heads, 2, -1, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def main():

@@ -134,6 +134,30 @@ pub(super) const FAMILIES: &[Family] = &[
         ..PLAIN
     },
     Family {
+        name: "mellum",
+        full_every: Some(4),
+        windows_unscaled: true,
+        renormalizes_experts: Some(true),
+        required: QK_NORM,
+        ..PLAIN
+    },
+    Family {
+        name: "hy_v3",
+        gating: Gating::Sigmoid,
+        renormalizes_experts: Some(false),
+        required: &["attn_q_norm.weight", "attn_k_norm.weight", "exp_probs_b.bias"],
+        ..PLAIN
+    },
+    Family {
+        name: "exaone-moe",
+        full_every: Some(4),
+        full_unrotated: true,
+        gating: Gating::Sigmoid,
+        renormalizes_experts: Some(false),
+        required: &["attn_q_norm.weight", "attn_k_norm.weight", "exp_probs_b.bias"],
+        ..PLAIN
+    },
+    Family {
         name: "dots1",
         gating: Gating::Sigmoid,
         renormalizes_experts: Some(false),
@@ -213,6 +237,7 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     Family { name: "apertus", has_xielu: true, has_ffn_gate: false, required: QK_NORM, ..PLAIN },
     Family { name: "phi3", ..PLAIN },
+    Family { name: "exaone", ..PLAIN },
     // Text alone: its positions are the same in all sections of a rotation.
     Family { name: "qwen2vl", required: &["attn_q.bias", "attn_k.bias", "attn_v.bias"], ..PLAIN },
     Family { name: "qwen3vl", required: QK_NORM, ..PLAIN },

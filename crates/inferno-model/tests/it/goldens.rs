@@ -62,6 +62,10 @@ goldens! {
     apertus_with_stretched_rotations_matches_float64: "apertus",
     ernie4_5_matches_float64: "ernie4_5",
     gemma_matches_float64: "gemma",
+    exaone_with_stretched_rotations_matches_float64: "exaone",
+    exaone_moe_with_groups_of_experts_matches_float64: "exaone-moe",
+    hy_v3_matches_float64: "hy_v3",
+    mellum_with_yarn_on_full_layers_matches_float64: "mellum",
 }
 
 /// Tolerances of goldens that are computed with activations of 8 bits.
