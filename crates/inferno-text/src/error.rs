@@ -96,7 +96,7 @@ pub enum TokenizerError {
         /// The key.
         key: &'static str,
         /// Its value.
-        found: u32,
+        found: i64,
         /// How many tokens there are.
         vocab_size: usize,
     },

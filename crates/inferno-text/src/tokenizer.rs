@@ -220,6 +220,11 @@ impl Tokenizer {
         &self.vocab.ends
     }
 
+    /// Tokens that the file says are never to be generated, in its order.
+    pub fn suppressed(&self) -> &[u32] {
+        &self.vocab.suppressed
+    }
+
     /// True if the file does not say how text is cut into words (`tokenizer.ggml.pre`), so that a default had to
     /// do: the model's answers may be worse than they could be.
     pub fn pre_tokenizer_is_missing(&self) -> bool {

@@ -72,6 +72,8 @@ pub(crate) struct Vocab {
     pub(crate) unknown: Option<u32>,
     /// Ids that end a generation, ascending.
     pub(crate) ends: Vec<u32>,
+    /// Ids that are never generated, in the file's order.
+    pub(crate) suppressed: Vec<u32>,
 }
 
 impl Vocab {
@@ -85,6 +87,7 @@ impl Vocab {
             eot: special_id(m, "tokenizer.ggml.eot_token_id", texts.len())?,
             eom: special_id(m, "tokenizer.ggml.eom_token_id", texts.len())?,
             unknown: special_id(m, "tokenizer.ggml.unknown_token_id", texts.len())?,
+            suppressed: suppressed(m, texts.len())?,
             texts: std::mem::take(&mut texts),
             pieces,
             kinds,
@@ -246,8 +249,20 @@ fn byte_of(c: char) -> Option<u8> {
 fn special_id(m: &Metadata, key: &'static str, vocab_size: usize) -> Result<Option<u32>, TokenizerError> {
     match m.opt_u32(key)? {
         Some(id) if id as usize >= vocab_size => {
-            Err(TokenizerError::IdOutOfRange { key, found: id, vocab_size })
+            Err(TokenizerError::IdOutOfRange { key, found: id.into(), vocab_size })
         }
         id => Ok(id),
     }
+}
+
+/// Tokens that a model must never generate: Gemma 4 is known to answer with the ends of images and sounds otherwise.
+fn suppressed(m: &Metadata, vocab_size: usize) -> Result<Vec<u32>, TokenizerError> {
+    const KEY: &str = "tokenizer.ggml.suppress_tokens";
+    let Some(ids) = m.opt_integers(KEY)? else { return Ok(Vec::new()) };
+    let id = |i| {
+        let found = ids.integer(i).unwrap_or(-1);
+        let id = u32::try_from(found).ok().filter(|&id| (id as usize) < vocab_size);
+        id.ok_or(TokenizerError::IdOutOfRange { key: KEY, found, vocab_size })
+    };
+    (0..ids.len()).map(id).collect()
 }

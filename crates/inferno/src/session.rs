@@ -181,6 +181,7 @@ impl<'a> Session<'a> {
             frequency_penalty: all.frequency_penalty,
             min_tokens: (self.args.min_tokens as usize).min(max_tokens),
             eos_tokens: self.tokenizer.end_of_generation().to_vec(),
+            banned: self.tokenizer.suppressed().to_vec(),
             ..Sampling::default()
         };
         let breakers = match all.samplers.has_dry() {

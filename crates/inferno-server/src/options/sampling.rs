@@ -36,7 +36,8 @@ pub(super) fn read(
     let repeat_penalty = agreed([penalty("repetition_penalty")?, penalty("repeat_penalty")?])?;
     let mut last_n = |name| Ok((name, fields.integer(name, -1..=i64::from(u32::MAX))?));
     let last_n = agreed([last_n("repeat_last_n")?, last_n("penalty_last_n")?])?;
-    let (logit_bias, banned) = logit_bias(fields, settings, vocab_size)?;
+    let (logit_bias, mut banned) = logit_bias(fields, settings, vocab_size)?;
+    banned.extend(tokenizer.suppressed());
     let allowed = fields.tokens("allowed_token_ids", settings.token_lists, vocab_size)?;
     if allowed.as_ref().is_some_and(Vec::is_empty) {
         let message = "`allowed_token_ids` is empty, expected at least one token id or none of it";

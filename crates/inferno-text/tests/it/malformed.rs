@@ -35,6 +35,9 @@ fn what_a_file_gets_wrong_is_named() {
     error(bpe("gpt-2", &[], &[]), "tokenizer.ggml.bos_token_id", Value::U32(256));
     error(bpe("gpt-2", &[], &[]), "tokenizer.ggml.eos_token_id", Value::U32(u32::MAX));
     error(bpe("gpt-2", &[], &[]), "tokenizer.ggml.eos_token_id", Value::I32(-1));
+    for ids in [Array::U32(vec![3, 256]), Array::I32(vec![-1]), Array::F32(vec![1.0])] {
+        error(bpe("gpt-2", &[], &[]), "tokenizer.ggml.suppress_tokens", Value::Array(ids));
+    }
     error(spm(&[]), "tokenizer.ggml.scores", Value::Array(Array::U8(vec![0; 259])));
     error(spm(&[]), "tokenizer.ggml.scores", Value::Array(Array::F32(vec![0.0; 258])));
     error(spm(&[]), "tokenizer.ggml.add_space_prefix", Value::U8(1));

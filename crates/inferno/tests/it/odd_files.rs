@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use inferno_format::{Gguf, GgufWriter, Metadata, NewTensor, Value};
+use inferno_format::{Array, Gguf, GgufWriter, Metadata, NewTensor, Value};
 
 use crate::{inferno, pipe};
 
@@ -55,6 +55,34 @@ fn a_context_of_sixteen_million_takes_no_memory_until_it_is_used() {
     let path = ember(folder.path(), |m| m.set("qwen3.context_length", Value::U32(1 << 24)));
     // 64 GiB of keys and values, were they allocated.
     inferno(&["run", "-m", &path, "-t", "0", "Hello!"]).ok();
+}
+
+#[test]
+fn tokens_that_a_file_suppresses_are_not_generated() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = |suppressed: &[u32]| {
+        let path = ember(folder.path(), |m| {
+            m.set("tokenizer.ggml.suppress_tokens", Value::Array(Array::U32(suppressed.to_vec())));
+        });
+        inferno(&["run", "-m", &path, "-t", "0", "-n", "8", "Hello!"]).ok()
+    };
+    let usual = answer(&[]);
+    let first =
+        pipe(usual.trim_end(), &["tokenize"]).ok().split_whitespace().next().unwrap().parse().unwrap();
+    assert_ne!(answer(&[first]), usual);
+    let error = inferno(&[
+        "run",
+        "-m",
+        &ember(folder.path(), |m| {
+            m.set("tokenizer.ggml.suppress_tokens", Value::Array(Array::U32(vec![1 << 20])));
+        }),
+        "Hello!",
+    ])
+    .error();
+    assert!(
+        error.contains("`tokenizer.ggml.suppress_tokens` is 1048576, expected a token id below"),
+        "{error}"
+    );
 }
 
 #[test]
