@@ -13,6 +13,7 @@ mod latent;
 mod mixers;
 mod read;
 mod rotations;
+mod unserved;
 mod windows;
 
 use crate::backend::{AttentionRule, KvType};

@@ -6,6 +6,7 @@ use super::families::{FAMILIES, missing_part};
 use super::ffns::{ffns, per_layer};
 use super::keys::Keys;
 use super::mixers::Mixers;
+use super::unserved::refuse_unserved;
 use super::{Architecture, LayerShape};
 use crate::error::LoadError;
 
@@ -37,6 +38,7 @@ impl Architecture {
                                     cannot generate text";
             return Err(keys.unfit_text("attention.causal", EXPECTED));
         }
+        refuse_unserved(&keys)?;
         let n_blocks = keys.count("block_count", MAX_LAYERS)?;
         // Multi-token prediction: the last blocks draft, and have no part in the model's own output.
         keys.n_draft_layers = keys.opt_u32("nextn_predict_layers")?.unwrap_or(0) as usize;

@@ -2,10 +2,15 @@
 
 use inferno_format::{Array, Gguf, GgufWriter, Metadata, Value};
 use inferno_model::architecture::Architecture;
+use inferno_model::error::LoadError;
 use inferno_model::rope::{Angles, Pairing};
 
 /// The architecture of a file with five layers of that family, and these keys beside the usual ones.
 fn read(family: &str, keys: &[(&str, Value)]) -> Architecture {
+    try_read(family, keys).unwrap()
+}
+
+fn try_read(family: &str, keys: &[(&str, Value)]) -> Result<Architecture, LoadError> {
     let mut metadata = Metadata::default();
     metadata.set("general.architecture", Value::String(family.into()));
     let usual = [
@@ -24,7 +29,7 @@ fn read(family: &str, keys: &[(&str, Value)]) -> Architecture {
         metadata.set(format!("{family}.{key}"), value.clone());
     }
     let writer = GgufWriter::new(Vec::new(), &metadata, &[]).unwrap();
-    Architecture::read(&Gguf::from_bytes(writer.finish().unwrap()).unwrap(), None).unwrap()
+    Architecture::read(&Gguf::from_bytes(writer.finish().unwrap()).unwrap(), None)
 }
 
 /// The rotation of every layer, and whether it has a window.
@@ -124,4 +129,38 @@ fn granite_divides_what_others_multiply_by() {
     assert_eq!((granite.logit_scale, granite.residual_scale), (Some(0.25), Some(0.3)));
     assert_eq!((granite.embedding_scale, granite.layers[0].attention().unwrap().scale), (6.0, 0.09));
     assert_eq!(read("llama", &keys).logit_scale, Some(4.0));
+}
+
+#[test]
+fn keys_that_ask_for_another_model_are_refused_unless_they_are_off() {
+    for (key, value, expected) in [
+        (
+            "attention.clamp_kqv",
+            Value::F32(8.0),
+            "metadata key `olmoe.attention.clamp_kqv` is f32 8, expected 0 or no such key: clamped queries, keys and values are \
+             not implemented",
+        ),
+        (
+            "use_parallel_residual",
+            Value::Bool(true),
+            "metadata key `olmoe.use_parallel_residual` is bool true, expected false or no such key: parallel halves of layers \
+             are not implemented",
+        ),
+        (
+            "swiglu_clamp_exp",
+            Value::Array(Array::F32(vec![0.0, 7.0])),
+            "metadata key `olmoe.swiglu_clamp_exp` is an array of 2 f32, expected 0 or no such key: clamped experts are not \
+             implemented",
+        ),
+    ] {
+        assert_eq!(try_read("olmoe", &[(key, value)]).unwrap_err().to_string(), expected);
+    }
+    for (key, value) in [
+        ("attention.clamp_kqv", Value::F32(0.0)),
+        ("use_parallel_residual", Value::Bool(false)),
+        ("swiglu_clamp_exp", Value::Array(Array::F32(vec![0.0; 5]))),
+        ("expert_group_scale", Value::U32(0)),
+    ] {
+        assert!(try_read("olmoe", &[(key, value)]).is_ok(), "{key}");
+    }
 }
