@@ -2,6 +2,7 @@
 //!
 //! Fused tensors (`attn_qkv`, gate and up in one `ffn_up`) are cut by rows here; nobody else knows of them.
 
+mod bytes;
 mod heads;
 mod host;
 mod part;
@@ -20,6 +21,7 @@ use crate::ffn::Ffn;
 use crate::layer::Layer;
 use crate::mixer::Mixer;
 use crate::per_layer::{PerLayerEmbeddings, PerLayerInput};
+pub use bytes::WeightBytes;
 pub(crate) use host::HostTable;
 pub(crate) use part::Part;
 

@@ -163,11 +163,6 @@ impl Opened {
     }
 }
 
-/// Bytes of all tensors.
-fn tensor_bytes(file: &Gguf) -> u64 {
-    file.tensors().iter().map(|t| t.n_bytes).sum()
-}
-
 /// A number of parameters, as models' names have it.
 pub(crate) fn count(n: u64) -> String {
     match n {

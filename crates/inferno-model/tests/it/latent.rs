@@ -4,6 +4,7 @@ use inferno_format::{DType, Gguf, NewTensor, Value, dequantize, quantize};
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
 use inferno_model::conformance::latent_layers;
+use inferno_model::weights::WeightBytes;
 
 use crate::bad_models::Parts;
 use crate::run;
@@ -77,6 +78,32 @@ fn a_position_takes_the_latent_row_once() {
     // Two layers of 24 numbers of the value and 6 beside them in the key.
     assert_eq!([KvType::F32, KvType::F16, KvType::Bf16].map(bytes), [2 * 30 * 4, 2 * 30 * 2, 2 * 30 * 2]);
     assert_eq!(bytes(KvType::Q8_0), 2 * (24 + 2 + 6 + 2));
+}
+
+#[test]
+fn memory_of_weights_counts_what_is_loaded() {
+    let bytes = |parts: &Parts| {
+        let file = parts.file();
+        WeightBytes::of(&Architecture::read(&file, None).unwrap(), &file)
+    };
+    let absorbed = parts();
+    let all: usize = absorbed.tensors.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert_eq!(bytes(&absorbed), WeightBytes { all: all as u64, widened: 0 });
+    // Floats are kept as they are; 3 heads of 10 rows of 24 numbers in each of two layers become F16.
+    let mut older_floats = parts();
+    older(&mut older_floats, DType::F32);
+    assert_eq!(bytes(&older_floats).widened, 0);
+    let mut halves = parts();
+    older(&mut halves, DType::F16);
+    assert_eq!(bytes(&halves).widened, 0);
+    // The same tensors once more, and those of a layer that drafts.
+    let mut more = parts();
+    let mut draft = more.tensor("blk.1.attn_output.weight").clone();
+    draft.0.name = "blk.2.attn_output.weight".into();
+    more.tensors.push(draft);
+    more.metadata.set("deepseek2.block_count", Value::U32(3));
+    more.metadata.set("deepseek2.nextn_predict_layers", Value::U32(1));
+    assert_eq!(bytes(&more).all, all as u64);
 }
 
 #[track_caller]

@@ -5,6 +5,7 @@ use inferno_engine::pages_of_sequence;
 use inferno_format::{Array, Value};
 use inferno_model::architecture::{Activation, Architecture, BothShape, CacheGroup, FfnShape, LayerShape};
 use inferno_model::batch::PAGE_LEN;
+use inferno_model::weights::WeightBytes;
 use serde_json::{Map, Value as Json};
 
 use crate::sampling::FromFile;
@@ -25,7 +26,7 @@ pub(crate) fn inspect(args: &cli::Inspect) -> Result<()> {
 
 /// Bytes it takes to run the model: the weights as stored, and keys and values of one sequence.
 struct Memory {
-    weights: u64,
+    weights: WeightBytes,
     kv_per_position: usize,
     groups: Vec<KvGroup>,
 }
@@ -50,7 +51,7 @@ impl Memory {
             most: pages_of_sequence(group, arch.context_len, PAGE_LEN) * PAGE_LEN,
         };
         Memory {
-            weights: opened.file.tensors().iter().map(|t| t.n_bytes).sum(),
+            weights: WeightBytes::of(arch, &opened.file),
             kv_per_position,
             groups: arch.cache_groups.iter().map(group).collect(),
         }
@@ -165,7 +166,8 @@ fn to_json(opened: &load::Opened, arch: &Result<Architecture, String>) -> Json {
             let memory = Memory::of(opened, arch);
             all["hyperparameters"] = hyperparameters(arch).into();
             all["memory"] = serde_json::json!({
-                "weights_bytes": memory.weights,
+                "weights_bytes": memory.weights.all,
+                "widened_bytes": memory.weights.widened,
                 "kv_bytes_per_position": memory.kv_per_position,
                 "kv_bytes_at_full_context": memory.kv(arch.context_len),
                 "kv_groups": memory.groups_json(),
@@ -276,10 +278,14 @@ const CONTEXTS: [usize; 5] = [2048, 4096, 8192, 32_768, 131_072];
 impl Memory {
     /// By context length, for one sequence.
     fn lines(&self, context_len: usize) -> Vec<String> {
-        let mut lines = vec![
-            format!("  weights              {}", bytes(self.weights)),
-            format!("  keys and values      {} a position", bytes(self.kv_per_position as u64)),
-        ];
+        let mut lines = vec![format!("  weights              {}", bytes(self.weights.all))];
+        if self.weights.widened > 0 {
+            lines.push(format!(
+                "    of which           {} in F16 for the quantized keys of `attn_kv_b`",
+                bytes(self.weights.widened)
+            ));
+        }
+        lines.push(format!("  keys and values      {} a position", bytes(self.kv_per_position as u64)));
         for group in &self.groups {
             if let Some(window) = group.window {
                 lines.push(format!(
@@ -295,7 +301,7 @@ impl Memory {
             let name = format!("at {n}{}", if n == context_len { ", the whole" } else { "" });
             lines.push(format!(
                 "  {name:19}  {} ({} of keys and values)",
-                bytes(self.weights + kv),
+                bytes(self.weights.all + kv),
                 bytes(kv)
             ));
         }

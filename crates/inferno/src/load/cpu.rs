@@ -9,11 +9,11 @@ use inferno_model::backend::KvType;
 use inferno_model::error::LoadError;
 use inferno_model::model::{KvRoom, Model};
 use inferno_model::profile::Profile;
-use inferno_model::weights::Share;
+use inferno_model::weights::{Share, WeightBytes};
 
 use super::backends::{Compiled, Opening, Selected};
 use super::stages::Stages;
-use super::{Compute, Opened, tensor_bytes};
+use super::{Compute, Opened};
 use crate::kv_memory::KvSpace;
 
 pub(super) const BACKEND: Compiled = Compiled { devices: Vec::new, open, streaming_read: |_, _| Ok(None) };
@@ -47,8 +47,8 @@ impl Opening for Processor {
         false
     }
 
-    fn kv_space(&self, _: &Architecture, file: &Gguf) -> Option<KvSpace> {
-        KvSpace::of_processor(tensor_bytes(file))
+    fn kv_space(&self, arch: &Architecture, file: &Gguf) -> Option<KvSpace> {
+        KvSpace::of_processor(WeightBytes::of(arch, file).all)
     }
 
     fn load(

@@ -19,12 +19,12 @@ use inferno_model::profile::{Profile, Profiled};
 use inferno_model::revived::Revived;
 use inferno_model::sample::SampleSpec;
 use inferno_model::stage::FfnStage;
-use inferno_model::weights::Share;
+use inferno_model::weights::{Share, WeightBytes};
 use inferno_wgpu::{Gpu, StreamingRead, Wgpu};
 
 use super::backends::{Compiled, DeviceRead, Opening, Selected};
 use super::stages::Stages;
-use super::{Compute, GpuLayers, Opened, cpu, tensor_bytes};
+use super::{Compute, GpuLayers, Opened, cpu};
 use crate::commands::note;
 use crate::kv_memory::{KvSpace, MostMemory};
 use cuts::{cut_layers, kv_bytes, on_processor};
@@ -80,14 +80,15 @@ impl Opening for Gpus {
     }
 
     fn kv_space(&self, arch: &Architecture, file: &Gguf) -> Option<KvSpace> {
-        let processor = KvSpace::of_processor(tensor_bytes(file));
+        let weight_bytes = WeightBytes::of(arch, file).all;
+        let processor = KvSpace::of_processor(weight_bytes);
         let all = arch.layers.len();
         let n = match self.compute.gpu_layers {
             GpuLayers::Auto => all,
             GpuLayers::Last(0) => return processor,
             GpuLayers::Last(n) => all.min(n),
         };
-        let tensor_bytes = tensor_bytes(file) - on_processor(file, n_cpu_moe(&self.compute));
+        let tensor_bytes = weight_bytes - on_processor(file, n_cpu_moe(&self.compute).min(all));
         let n_storing = |layers: Range<usize>| {
             let stored = arch.cache_groups.iter().flat_map(|group| &group.layers);
             stored.filter(|&layer| layers.contains(layer)).count() as u64
