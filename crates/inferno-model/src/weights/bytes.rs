@@ -10,7 +10,7 @@ use crate::architecture::{Architecture, LatentShape, MixerShape};
 pub struct WeightBytes {
     /// All of them.
     pub all: u64,
-    /// Those of latent attention's quantized keys, which are F16 in memory: files from before the absorbed form have the rows that
+    /// Quantized keys of latent attention, which are F16 in memory: files from before the absorbed form have the rows that
     /// are needed as columns, and columns have no blocks of the file's type.
     pub widened: u64,
 }

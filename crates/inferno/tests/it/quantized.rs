@@ -21,8 +21,8 @@ use routed::{Comparison, Routed, Routers};
 /// Kullback-Leibler divergence that rounding may cost, in nats: the mean over positions.
 const MOST: f64 = 1e-3;
 
-/// What the rounding of activations, and that of weights and activations, may cost in units of what the rounding of weights costs: of
-/// 8 bits, and of 4, whose steps are 16 times as long and cost 256 times as much.
+/// Largest costs of rounding activations, and of rounding weights and activations, in units of the cost of rounding weights: to 8 bits,
+/// and to 4, whose steps are 16 times as long and cost 256 times as much.
 const MOST_OF_WEIGHTS: [[f64; 2]; 2] = [[2.0, 4.0], [0.02, 1.2]];
 
 /// Largest difference of a router's logits where no more than [`MOST`] is lost, as a fraction of the root of their mean square.
