@@ -8,6 +8,7 @@ mod json_text;
 mod known;
 mod own;
 mod parser;
+mod recipients;
 mod write;
 
 use std::ops::Range;

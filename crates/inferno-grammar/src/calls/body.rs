@@ -56,11 +56,15 @@ impl Writer<'_> {
                 let head = quoted(&format!("{brace}\"{name_key}\": {name}, \"{arguments}\": "));
                 self.rule(&format!("{before} {head} %json {schema} {after}"))
             }
-            CallBody::Named { after_name, after_arguments, counted, .. } => {
+            CallBody::Named { before_id, after_name, after_arguments, counted, .. } => {
                 let count = if *counted { "\":\" /[0-9]{1,2}/" } else { "\"\"" };
                 let head = self.mark(&format!("{first}{}", tool.name));
+                let id = match before_id.as_str() {
+                    "" => quoted(""),
+                    before => format!("{} /[a-zA-Z0-9]{{9}}/", self.mark(before)),
+                };
                 let (middle, end) = (self.mark(after_name), self.mark(after_arguments));
-                self.rule(&format!("{head} {count} {middle} %json {schema} {end}"))
+                self.rule(&format!("{head} {count} {id} {middle} %json {schema} {end}"))
             }
             CallBody::Tagged(tags) => {
                 let head = self.mark(&format!("{first}{}{}", tool.name, tags.after_name));
@@ -77,6 +81,9 @@ impl Writer<'_> {
             CallBody::Gemma => {
                 let members = self.gemma_members(&schema, 0);
                 self.rule(&format!("{} {members} \"}}\"", quoted(&format!("call:{}{{", tool.name))))
+            }
+            CallBody::Recipients => {
+                self.rule(&format!("{} %json {schema}", quoted(&format!("{}\n", tool.name))))
             }
             CallBody::Harmony => {
                 let head = self.mark(&format!(
@@ -286,7 +293,7 @@ fn rename_types(schema: &mut Value) {
 }
 
 /// Properties of an object, each as a schema that stands by itself, and whether it is required.
-fn properties(schema: &Value) -> Vec<(String, Value, bool)> {
+pub(crate) fn properties(schema: &Value) -> Vec<(String, Value, bool)> {
     let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
     let with_root = |property: &Value| {
         let mut property = if property.is_object() { property.clone() } else { json!({}) };
@@ -307,12 +314,13 @@ fn properties(schema: &Value) -> Vec<(String, Value, bool)> {
     all.map(one).collect()
 }
 
-fn takes_others(schema: &Value) -> bool {
+/// Whether an object may have members that its schema does not name.
+pub(crate) fn takes_others(schema: &Value) -> bool {
     schema.get("additionalProperties") != Some(&Value::Bool(false))
 }
 
 /// The texts that a schema of strings lists.
-fn texts(schema: &Value) -> Option<Vec<String>> {
+pub(crate) fn texts(schema: &Value) -> Option<Vec<String>> {
     let values = match (schema["enum"].as_array(), schema.get("const")) {
         (Some(values), _) => values.clone(),
         (None, Some(value)) => vec![value.clone()],
@@ -323,14 +331,18 @@ fn texts(schema: &Value) -> Option<Vec<String>> {
 
 /// Types that a value in tags may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
+    /// A string.
     Text,
+    /// Any value but a string.
     Json,
+    /// Not told: a text without quotes may be either.
     Either,
 }
 
 impl Kind {
-    fn of(schema: &Value) -> Kind {
+    /// The type that a schema tells.
+    pub(crate) fn of(schema: &Value) -> Kind {
         match &schema["type"] {
             Value::String(kind) if kind == "string" => Kind::Text,
             Value::String(_) => Kind::Json,

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use inferno_text::{CallBody, ReplyFormat, Special, TokenKind, Tokenizer};
 
+use super::body::arguments;
 use super::{CallChoice, CallRules};
 use crate::marks::{Marks, quoted};
 
@@ -36,6 +37,10 @@ impl<'a> Writer<'a> {
 
     /// The grammar.
     pub(super) fn write(mut self) -> String {
+        if self.format.calls.body == CallBody::Recipients {
+            let start = self.recipients();
+            return format!("start: {start}\n{}", self.lark);
+        }
         let calls = self.calls();
         if self.format.calls.body == CallBody::Harmony {
             let start = self.harmony(&calls);
@@ -102,7 +107,7 @@ impl<'a> Writer<'a> {
         let texts = [&calls.section_begin, &calls.call_begin];
         let first = texts.into_iter().find(|text| !text.is_empty() && !calls.bare);
         match (&calls.body, first) {
-            (CallBody::Harmony, _) => String::new(),
+            (CallBody::Harmony | CallBody::Recipients, _) => String::new(),
             (_, Some(text)) => text.clone(),
             (CallBody::Named { before_name, .. }, None) => before_name.clone(),
             (CallBody::Tagged(tags), None) => tags.before_name.clone(),
@@ -157,6 +162,31 @@ impl<'a> Writer<'a> {
                 let text = format!("{channel} (\"analysis\" | \"commentary\") {message} {ANY}");
                 let (text, form) = (self.rule(&text), self.rule(&form.lark));
                 format!("({text} {next})* ({channel} \"final\" {message} {form} | {call})")
+            }
+        }
+    }
+
+    /// An answer in messages after their recipients, of which the prompt has begun the first: calls, or a text to all with
+    /// calls behind it or without.
+    fn recipients(&mut self) -> String {
+        let between = self.format.calls.between.clone();
+        let bodies: Vec<String> = self.rules.tools.iter().map(|tool| self.call(tool)).collect();
+        let body = self.rule(&bodies.join(" | "));
+        let more = if self.rules.parallel { format!("({} {body})*", quoted(&between)) } else { quoted("") };
+        let to_all = quoted("all\n");
+        match (self.rules.choice, self.rules.form) {
+            (CallChoice::Required, _) => format!("{body} {more}"),
+            (CallChoice::Auto, Some(form)) => format!("{body} {more} | {to_all} {}", self.rule(&form.lark)),
+            (CallChoice::Auto, None) => {
+                let mut found = Vec::new();
+                for tool in self.rules.tools {
+                    // The mark alone may stand in a text.
+                    let text = self.until(&format!("{between}{}\n", tool.name));
+                    let arguments = self.rule(&format!("%json {}", arguments(tool)));
+                    found.push(format!("{text} {arguments}"));
+                }
+                let found = self.rule(&found.join(" | "));
+                format!("{body} {more} | {to_all} ({found} {more} | {ANY})")
             }
         }
     }

@@ -102,26 +102,34 @@ fn check((nth, calls): (usize, &CallSyntax)) {
             assert_eq!(takes(&required, text), Ok(()), "{text}");
         }
         let is_harmony = calls.body == CallBody::Harmony;
+        let is_functionary = calls.body == CallBody::Recipients;
         if !is_harmony {
             assert_eq!(takes(&required, &two), Ok(()), "{two}");
-            let thought = format!("<think>Hm</think>\n\n{one}");
-            assert_eq!(takes(&required, &thought), Ok(()), "{thought}");
             let single = compile(rules(CallChoice::Required, false));
             assert_eq!(takes(&single, &one), Ok(()), "{one}");
             assert!(takes(&single, &two).is_err(), "one call: {two}");
+        }
+        if !is_harmony && !is_functionary {
+            let thought = format!("<think>Hm</think>\n\n{one}");
+            assert_eq!(takes(&required, &thought), Ok(()), "{thought}");
         }
         let auto = compile(rules(CallChoice::Auto, true));
         for text in [&one, &all, &now] {
             assert_eq!(takes(&auto, text), Ok(()), "{text}");
         }
-        if is_harmony {
-            assert_eq!(takes(&auto, "<|channel|>final<|message|>Yes"), Ok(()));
-        } else {
-            assert_eq!(takes(&auto, "Yes, [it] {is} <b>."), Ok(()));
-            assert!(takes(&required, "Yes").is_err());
-        }
+        let (text, refused) = match calls.body {
+            CallBody::Harmony => ("<|channel|>final<|message|>Yes", "Yes"),
+            CallBody::Recipients => ("all\nYes, >>> print(1)\n>>>[it] {is} <b>.", "all\nYes"),
+            _ => ("Yes, [it] {is} <b>.", "Yes"),
+        };
+        assert_eq!(takes(&auto, text), Ok(()));
+        assert!(takes(&required, refused).is_err());
         check_form(&walker, &format, &tools, &one, nth / 2 + i);
-        let before = if calls.bare || is_harmony { "" } else { "I see. " };
+        let before = match calls.bare || is_harmony {
+            true => "",
+            false if is_functionary => "all\nI see. >>>",
+            false => "I see. ",
+        };
         for (name, arguments) in [
             ("other", json!({})),
             ("get_weather", json!({})),
@@ -131,8 +139,10 @@ fn check((nth, calls): (usize, &CallSyntax)) {
             ("now", json!({ "a": 1 })),
         ] {
             let text = format!("{before}{}", write(name, arguments));
-            assert!(takes(&auto, &text).is_err(), "{text}");
             assert!(takes(&required, &text).is_err(), "{text}");
+            // Functionary's mark before another name is a text.
+            let is_text = is_functionary && name == "other";
+            assert_eq!(takes(&auto, &text).is_ok(), is_text, "{text}");
         }
         if !before.is_empty() {
             assert_eq!(takes(&auto, &format!("{before}{two}")), Ok(()), "{two}");
@@ -142,8 +152,11 @@ fn check((nth, calls): (usize, &CallSyntax)) {
 
 /// Checks that an answer is a call, or is of another form.
 fn check_form(walker: &Walker, format: &ReplyFormat, tools: &[Tool], call: &str, nth: usize) {
-    let is_harmony = format.calls.body == CallBody::Harmony;
-    let begin = if is_harmony { "<|channel|>final<|message|>" } else { "" };
+    let begin = match format.calls.body {
+        CallBody::Harmony => "<|channel|>final<|message|>",
+        CallBody::Recipients => "all\n",
+        _ => "",
+    };
     let schema = json!({
         "type": "object", "properties": { "a": { "type": "integer" } }, "required": ["a"], "additionalProperties": false,
         "minProperties": 1, "not": {},

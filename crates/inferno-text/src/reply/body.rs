@@ -47,19 +47,19 @@ pub(super) enum Body {
 }
 
 impl Body {
-    /// A reader of one call; `None` for harmony, whose calls are messages.
+    /// A reader of one call; `None` for harmony and Functionary, whose calls are messages.
     pub(super) fn new(body: &CallBody) -> Option<Body> {
         Some(match body {
             CallBody::Json { name, arguments, id } => {
                 Body::Json(json::JsonCall::new(name, arguments, id.as_deref()))
             }
-            CallBody::Named { before_name, after_name, after_arguments, counted } => {
-                Body::Named(named::NamedCall::new(before_name, after_name, after_arguments, *counted))
-            }
+            CallBody::Named { before_name, before_id, after_name, after_arguments, counted } => Body::Named(
+                named::NamedCall::new(before_name, (before_id, after_name), after_arguments, *counted),
+            ),
             CallBody::Tagged(tags) => Body::Tagged(tagged::TaggedReader::new(tags)),
             CallBody::Python => Body::Python(python::PythonCall::default()),
             CallBody::Gemma => Body::Gemma(gemma::GemmaCall::default()),
-            CallBody::Harmony => return None,
+            CallBody::Harmony | CallBody::Recipients => return None,
         })
     }
 

@@ -95,7 +95,9 @@ pub enum CallBody {
     Named {
         /// Text before the name.
         before_name: String,
-        /// Text between the name and the arguments.
+        /// Text between the name and the call's id, where the format has one: `f[CALL_ID]abcdef123[ARGS]{}`.
+        before_id: String,
+        /// Text between the name, or the id, and the arguments.
         after_name: String,
         /// Text after the arguments.
         after_arguments: String,
@@ -110,6 +112,9 @@ pub enum CallBody {
     Gemma,
     /// gpt-oss' messages to `functions.f`; the texts around calls are not used.
     Harmony,
+    /// Functionary 3.2's messages, each after its recipient, texts to `all`: `all\ntext>>>f\n{}`. Of the texts around calls
+    /// only the one between them is used.
+    Recipients,
 }
 
 /// Texts of a call whose arguments are in tags. White space around all of them is optional.
@@ -155,9 +160,9 @@ impl ReplyFormat {
         let calls = &self.calls;
         let mut marks = vec![&*calls.section_begin, &calls.section_end, &calls.call_begin, &calls.call_end];
         match &calls.body {
-            CallBody::Json { .. } | CallBody::Python => {}
-            CallBody::Named { before_name, after_name, after_arguments, .. } => {
-                marks.extend([&**before_name, after_name, after_arguments]);
+            CallBody::Json { .. } | CallBody::Python | CallBody::Recipients => {}
+            CallBody::Named { before_name, before_id, after_name, after_arguments, .. } => {
+                marks.extend([&**before_name, before_id, after_name, after_arguments]);
             }
             CallBody::Tagged(tags) => marks.extend([
                 &*tags.before_name,
@@ -188,6 +193,11 @@ impl ReplyFormat {
 /// Control tokens of gpt-oss' messages.
 pub(super) const HARMONY: [&str; 7] =
     ["<|start|>", "<|channel|>", "<|message|>", "<|constrain|>", "<|end|>", "<|call|>", "<|return|>"];
+
+/// Text before each of Functionary's messages but the first, which the prompt has begun.
+pub(super) const RECIPIENT: &str = ">>>";
+/// Recipient of Functionary's texts.
+pub(super) const EVERYBODY: &str = "all";
 
 impl Default for ReplyFormat {
     /// Hermes' calls by a system text, and no reasoning.

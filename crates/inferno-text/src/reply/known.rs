@@ -1,6 +1,6 @@
 //! The formats that models are known to write.
 
-use super::format::{CallBody, CallSyntax, ReasoningMarks, TaggedCall};
+use super::format::{CallBody, CallSyntax, RECIPIENT, ReasoningMarks, TaggedCall};
 
 /// All syntaxes of calls, in the order in which they are tried: those with marks of their own before those without.
 pub(super) fn known_calls() -> Vec<CallSyntax> {
@@ -17,8 +17,16 @@ pub(super) fn known_calls() -> Vec<CallSyntax> {
     };
     let named = |before: &str, after: &str, end: &str| CallBody::Named {
         before_name: before.into(),
+        before_id: String::new(),
         after_name: after.into(),
         after_arguments: end.into(),
+        counted: false,
+    };
+    let with_id = CallBody::Named {
+        before_name: String::new(),
+        before_id: "[CALL_ID]".into(),
+        after_name: "[ARGS]".into(),
+        after_arguments: String::new(),
         counted: false,
     };
     // A list of JSON objects between two marks.
@@ -89,6 +97,7 @@ pub(super) fn known_calls() -> Vec<CallSyntax> {
             "<|tool_calls_section_end|>",
             CallBody::Named {
                 before_name: "functions.".into(),
+                before_id: String::new(),
                 after_name: "<|tool_call_argument_begin|>".into(),
                 after_arguments: String::new(),
                 counted: true,
@@ -124,8 +133,9 @@ pub(super) fn known_calls() -> Vec<CallSyntax> {
         deepseek(named("function<｜tool▁sep｜>", "\n```json\n", "\n```")),
         // Kimi K2.
         kimi,
-        // Mistral, new and old.
+        // Mistral: new, Small 3.2, and old.
         calls("[TOOL_CALLS]", "", named("", "[ARGS]", "")),
+        calls("[TOOL_CALLS]", "", with_id),
         list("[TOOL_CALLS]", "", json("name", "arguments", Some("id"))),
         // Gemma 4.
         calls("<|tool_call>", "<tool_call|>", CallBody::Gemma),
@@ -144,8 +154,9 @@ pub(super) fn known_calls() -> Vec<CallSyntax> {
         // GigaChat 3 and 3.1.
         calls("function call<|role_sep|>\n", "", plain()),
         calls("<|function_call|>", "", plain()),
-        // Functionary 3.1.
+        // Functionary 3.1 and 3.2.
         calls("", "", named("<function=", ">", "</function>")),
+        CallSyntax { between: RECIPIENT.into(), ..calls("", "", CallBody::Recipients) },
         // Llama 3's JSON; Llama 4's lists.
         CallSyntax {
             bare: true,

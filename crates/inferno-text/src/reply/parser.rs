@@ -7,6 +7,7 @@ use super::body::{Body, Expected, Match, Next, Told, is_name};
 use super::format::{CallBody, CallSyntax, ReplyFormat};
 use super::harmony::Harmony;
 use super::held::Held;
+use super::recipients::Recipients;
 use super::{Piece, PieceKind, ReplyStart};
 use crate::stop::Finder;
 
@@ -21,7 +22,8 @@ const MOST_SPACE: usize = 64;
 /// - A call is told once its name is known and its arguments begin; its arguments follow as they come, as JSON. What was
 ///   told stays a call with the arguments so far, whether the answer ends there or goes on with something else, which is
 ///   text. Before that it is text.
-/// - Calls between marks may name any function; calls without marks (Llama's JSON, Python's lists) only one of the tools.
+/// - Calls between marks may name any function; calls without marks (Llama's JSON, Python's lists, Functionary's messages)
+///   only one of the tools.
 /// - White space next to marks is a part of them.
 #[derive(Debug)]
 pub struct ReplyParser {
@@ -32,6 +34,7 @@ pub struct ReplyParser {
 enum Parser {
     Marked(Box<Marked>),
     Harmony(Box<Harmony>),
+    Recipients(Box<Recipients>),
 }
 
 impl ReplyParser {
@@ -39,6 +42,7 @@ impl ReplyParser {
     pub fn new(format: &ReplyFormat, start: ReplyStart) -> ReplyParser {
         let state = match format.calls.body {
             CallBody::Harmony => Parser::Harmony(Box::new(Harmony::new(start))),
+            CallBody::Recipients => Parser::Recipients(Box::new(Recipients::new(start.tools))),
             _ => Parser::Marked(Box::new(Marked::new(format, start))),
         };
         ReplyParser { state }
@@ -49,6 +53,7 @@ impl ReplyParser {
         match &mut self.state {
             Parser::Marked(parser) => parser.push(text, pieces),
             Parser::Harmony(parser) => parser.push(text, pieces),
+            Parser::Recipients(parser) => parser.push(text, pieces),
         }
     }
 
@@ -57,6 +62,7 @@ impl ReplyParser {
         match &mut self.state {
             Parser::Marked(parser) => parser.finish(pieces),
             Parser::Harmony(parser) => parser.finish(pieces),
+            Parser::Recipients(parser) => parser.finish(pieces),
         }
     }
 }

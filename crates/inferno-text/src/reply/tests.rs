@@ -65,6 +65,7 @@ fn start() -> ReplyStart {
 fn format_of(calls: &CallSyntax) -> ReplyFormat {
     let reasoning = match calls.body {
         CallBody::Harmony => known_reasoning().into_iter().last(),
+        CallBody::Recipients => None,
         _ => known_reasoning().into_iter().next(),
     };
     ReplyFormat { calls: calls.clone(), reasoning, ..ReplyFormat::default() }
@@ -107,7 +108,8 @@ fn every_syntax_reads_what_it_writes_however_it_is_cut() {
 
 #[test]
 fn text_and_reasoning_before_a_call_are_told_apart() {
-    for calls in known_calls() {
+    // Functionary's texts have a recipient.
+    for calls in known_calls().into_iter().filter(|calls| calls.body != CallBody::Recipients) {
         let format = format_of(&calls);
         let arguments = &arguments()[0];
         let call = calls.write(&[("get_weather", arguments)]);
@@ -225,6 +227,58 @@ fn messages_of_harmony_are_told_apart() {
     check("<|channel|>analysis<|message|>", ("", "", &[]));
 }
 
+#[test]
+fn messages_of_functionary_are_told_apart_by_their_recipients() {
+    let calls = known_calls().into_iter().find(|calls| calls.body == CallBody::Recipients).unwrap();
+    let format = format_of(&calls);
+    let check_with = |start: &ReplyStart, text: &str, expected: (&str, &[(&str, &str)])| {
+        let whole = parse(&format, start, [text]);
+        assert_eq!(whole, parse(&format, start, chars(text)), "{text}");
+        let calls: Vec<(&str, &str)> = whole.calls.iter().map(|(name, args)| (&**name, &**args)).collect();
+        assert_eq!((&*whole.text, &*calls), expected, "{text}");
+    };
+    let check = |text: &str, expected: (&str, &[(&str, &str)])| check_with(&start(), text, expected);
+    let now: &[(&str, &str)] = &[("now", "{}")];
+    check("all\nI look.\n>>>now\n{}", ("I look.\n", now));
+    check(
+        "all\nI look.>>>now\n{}>>>get_weather \n {\"city\": \"x>>>y\"}",
+        ("I look.", &[("now", "{}"), ("get_weather", "{\"city\": \"x>>>y\"}")]),
+    );
+    check(">>>now\n{}\n>>>all\nDone.", ("Done.", now));
+    check("now\n{} Done.", ("Done.", now));
+    check("now\n{\"a\": 1", ("", &[("now", "{\"a\": 1")]));
+    check("all\n", ("", &[]));
+    check("all", ("all", &[]));
+    check("all\nall\n>>>all\nb", ("all\nb", &[]));
+    check("all\na >>>>now\n{}", ("a >", now));
+    check("allow\n{}", ("allow\n{}", &[]));
+    check("all\n>>> print(1)\n1>>", (">>> print(1)\n1>>", &[]));
+    check("now\nprint(1)>>>now\n{}", ("now\nprint(1)", now));
+    check("Yes.>>>other\n{}", ("Yes.>>>other\n{}", &[]));
+    // The recipient of a text is no text where there are no tools either.
+    let plain = ReplyStart { tools: Vec::new(), ..start() };
+    check_with(&plain, "all\nYes.>>>now\n{}", ("Yes.>>>now\n{}", &[]));
+}
+
+#[test]
+fn ids_that_models_write_are_told() {
+    let calls =
+        known_calls().into_iter().find(|calls| format_of(calls).marks().contains(&"[CALL_ID]")).unwrap();
+    let ids = |text: &str| {
+        let whole = parse(&format_of(&calls), &start(), [text]);
+        assert_eq!(whole, parse(&format_of(&calls), &start(), chars(text)), "{text}");
+        (whole.text, whole.ids)
+    };
+    let id = |id: &str| Some(id.to_owned());
+    let two = "[TOOL_CALLS]now[CALL_ID]abcdef123[ARGS]{}[TOOL_CALLS]now[CALL_ID]z9[ARGS]{\"a\": 1}";
+    assert_eq!(ids(two), (String::new(), vec![id("abcdef123"), id("z9")]));
+    assert_eq!(ids("[TOOL_CALLS]now[ARGS]{}"), (String::new(), vec![None]));
+    assert_eq!(ids("[TOOL_CALLS]now[CALL_ID][ARGS]{}"), (String::new(), vec![None]));
+    for text in ["[TOOL_CALLS]now[CALL_ID]a b[ARGS]{}", "[TOOL_CALLS]now[CALL_ID]abcdef123"] {
+        assert_eq!(ids(text), (text.to_owned(), Vec::new()));
+    }
+}
+
 /// Pieces of texts that models write, right and wrong.
 fn fragments() -> impl Strategy<Value = String> {
     let marks: Vec<String> = known_calls()
@@ -262,7 +316,7 @@ proptest! {
         prop_assert_eq!(&whole, &parse(&format, &start, chunks));
         // Without tools and reasoning all of it is text.
         let plain = ReplyStart::default();
-        if format.calls.body != CallBody::Harmony {
+        if !matches!(format.calls.body, CallBody::Harmony | CallBody::Recipients) {
             prop_assert_eq!(&parse(&format, &plain, chars(&text)).text, &text);
         }
     }

@@ -41,9 +41,12 @@ impl CallSyntax {
                     Some(id) => format!("{{{call}, \"{id}\": \"call{index:05}\"}}"),
                 });
             }
-            CallBody::Named { before_name, after_name, after_arguments, counted } => {
+            CallBody::Named { before_name, before_id, after_name, after_arguments, counted } => {
                 let count = if *counted { format!(":{index}") } else { String::new() };
-                text.push_str(&format!("{before_name}{name}{count}{after_name}{}{after_arguments}", json()));
+                let id =
+                    if before_id.is_empty() { String::new() } else { format!("{before_id}call{index:05}") };
+                let head = format!("{before_name}{name}{count}{id}{after_name}");
+                text.push_str(&format!("{head}{}{after_arguments}", json()));
             }
             CallBody::Tagged(tags) => write_tagged(tags, name, arguments, text),
             CallBody::Python => {
@@ -56,6 +59,7 @@ impl CallSyntax {
                 let arguments: Vec<String> = arguments.iter().map(argument).collect();
                 text.push_str(&format!("call:{name}{{{}}}", arguments.join(",")));
             }
+            CallBody::Recipients => text.push_str(&format!("{name}\n{}", json())),
             CallBody::Harmony => text.push_str(&format!(
                 "{}<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{}<|call|>",
                 if index > 0 { "<|start|>assistant" } else { "" },

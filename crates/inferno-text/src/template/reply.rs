@@ -5,7 +5,9 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use super::{ArgumentsForm, ChatRenderer, ChatTemplate, RenderOptions, RenderedPart};
-use crate::reply::{CallIds, CallSyntax, PieceKind, ReplyFormat, ReplyParser, ReplyStart, known_reasoning};
+use crate::reply::{
+    CallBody, CallIds, CallSyntax, PieceKind, ReplyFormat, ReplyParser, ReplyStart, known_reasoning,
+};
 
 /// Texts that no template writes by itself.
 const NAME: &str = "probe_function";
@@ -65,6 +67,9 @@ pub(super) fn recognize(template: &ChatTemplate, source: &str) -> (ReplyFormat, 
     let thinking = ["enable_thinking", "thinking", "reasoning"];
     let thinking = thinking.into_iter().filter(|name| changes(name, [json!(true), json!(false)]));
     let fields = ["reasoning_content", "reasoning", "thinking"].into_iter();
+    let calls = calls.unwrap_or_default();
+    // A model without marks may write `<think>` all the same, unless its answers begin with a recipient.
+    let guess = known_reasoning().into_iter().next().filter(|_| calls.body != CallBody::Recipients);
     let format = ReplyFormat {
         needs_system_text: !(prompt.contains(NAME) && prompt.contains(KEY)),
         takes_calls,
@@ -76,8 +81,8 @@ pub(super) fn recognize(template: &ChatTemplate, source: &str) -> (ReplyFormat, 
         takes_effort: changes("reasoning_effort", [json!("low"), json!("high")]),
         reasoning_fields: fields.filter(|field| probe.takes_reasoning(field)).map(str::to_owned).collect(),
         thinks: reasoning.is_some(),
-        reasoning: reasoning.or_else(|| known_reasoning().into_iter().next()),
-        calls: calls.unwrap_or_default(),
+        reasoning: reasoning.or(guess),
+        calls,
     };
     (format, probe.arguments)
 }

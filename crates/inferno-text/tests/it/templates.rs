@@ -231,6 +231,31 @@ fn an_empty_template_is_none() {
 }
 
 #[test]
+fn calls_with_an_id_between_name_and_arguments_are_recognized() {
+    // As Mistral Small 3.2's template writes them; it refuses ids of other lengths.
+    let source = "{{ bos_token }}{%- for m in messages %}{%- if m.role == 'user' %}[INST]{{ m.content }}[/INST]\
+        {%- elif m.role == 'tool' %}[TOOL_RESULTS]{{ m.tool_call_id }}[TOOL_CONTENT]{{ m.content }}[/TOOL_RESULTS]\
+        {%- else %}{{ m.content }}{%- for c in m.tool_calls or [] %}{%- if c.id | length != 9 %}{{ raise_exception('id') }}\
+        {%- endif %}[TOOL_CALLS]{{ c.function.name }}[CALL_ID]{{ c.id }}[ARGS]{{ c.function.arguments | tojson }}\
+        {%- endfor %}{{ eos_token }}{%- endif %}{%- endfor %}";
+    let controls =
+        ["[INST]", "[/INST]", "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]", "[TOOL_RESULTS]", "[TOOL_CONTENT]"];
+    let controls: Vec<(&str, i32)> = controls.map(|text| (text, CONTROL)).into();
+    let tokenizer = vocab::tokenizer(&vocab::bpe("qwen2", &[], &controls));
+    let profile = parse(source, &tokenizer).unwrap().profile().clone();
+    let reply = &profile.reply;
+    assert!(reply.takes_calls && reply.takes_results && reply.takes_parallel_calls);
+    assert_eq!(reply.call_ids, inferno_text::CallIds::NineAlphanumeric);
+    assert_eq!(reply.calls.call_begin, "[TOOL_CALLS]");
+    let inferno_text::CallBody::Named { before_id, after_name, .. } = &reply.calls.body else {
+        panic!("{reply:?}")
+    };
+    assert_eq!((&**before_id, &**after_name), ("[CALL_ID]", "[ARGS]"));
+    let call = reply.calls.write(&[("f", &serde_json::Map::new())]);
+    assert_eq!(call, "[TOOL_CALLS]f[CALL_ID]call00000[ARGS]{}");
+}
+
+#[test]
 fn messages_that_are_none_are_refused() {
     let tokenizer = chatml_tokenizer();
     let template = parse(CHATML, &tokenizer).unwrap();

@@ -3,18 +3,24 @@
 use super::super::json_text::{JsonNext, JsonText};
 use super::{Expected, Match, Next, Told, is_name};
 
+/// Bytes of a call's id, at most.
+const MOST_ID: usize = 64;
+
 /// Reads `f[ARGS]{}` and its kin.
 #[derive(Debug)]
 pub(in super::super) struct NamedCall {
     before_name: Expected,
+    /// The text after the name, and after it the one before an id, if the format has one.
     after_name: Expected,
+    after_id: Expected,
     after_arguments: Expected,
-    /// The character that ends the name, besides white space.
-    stop: Option<char>,
+    /// Characters that end the name, besides white space.
+    stops: [Option<char>; 2],
     counted: bool,
     /// Text before the name that is a part of a counted call's id.
     prefix: String,
     name: String,
+    id: Option<String>,
     state: State,
     arguments: JsonText,
 }
@@ -24,6 +30,8 @@ enum State {
     BeforeName,
     Name,
     AfterName,
+    Id,
+    AfterId,
     BeforeArguments,
     Arguments,
     AfterArguments,
@@ -32,18 +40,20 @@ enum State {
 impl NamedCall {
     pub(super) fn new(
         before_name: &str,
-        after_name: &str,
+        (before_id, after_name): (&str, &str),
         after_arguments: &str,
         counted: bool,
     ) -> NamedCall {
         NamedCall {
             before_name: Expected::new([before_name]),
-            after_name: Expected::new([after_name]),
+            after_name: Expected::new([after_name, before_id]),
+            after_id: Expected::new([after_name]),
             after_arguments: Expected::new([after_arguments]),
-            stop: after_name.trim_start().chars().next(),
+            stops: [after_name, before_id].map(|text| text.trim_start().chars().next()),
             counted,
             prefix: before_name.trim().into(),
             name: String::new(),
+            id: None,
             state: if before_name.trim().is_empty() { State::Name } else { State::BeforeName },
             arguments: JsonText::default(),
         }
@@ -57,7 +67,7 @@ impl NamedCall {
                 Match::Other(back) => return Next::Bad(back),
             },
             State::Name if self.name.is_empty() && c.is_whitespace() => {}
-            State::Name if Some(c) == self.stop || c.is_whitespace() || c == '{' => {
+            State::Name if self.stops.contains(&Some(c)) || c.is_whitespace() || c == '{' => {
                 if !is_name(&self.name) {
                     return Next::Bad(0);
                 }
@@ -70,6 +80,23 @@ impl NamedCall {
             State::Name if self.name.len() < 256 => self.name.push(c),
             State::Name => return Next::Bad(0),
             State::AfterName => match self.after_name.push(c) {
+                Match::More => {}
+                Match::Found(0) => self.state = State::BeforeArguments,
+                Match::Found(_) => {
+                    self.id = Some(String::new());
+                    self.state = State::Id;
+                }
+                Match::Other(back) => return Next::Bad(back),
+            },
+            State::Id if Some(c) == self.stops[0] || c.is_whitespace() => {
+                self.state = State::AfterId;
+                return self.push(c, told);
+            }
+            State::Id => match &mut self.id {
+                Some(id) if id.len() < MOST_ID && is_name(c.encode_utf8(&mut [0; 4])) => id.push(c),
+                _ => return Next::Bad(0),
+            },
+            State::AfterId => match self.after_id.push(c) {
                 Match::More => {}
                 Match::Found(_) => self.state = State::BeforeArguments,
                 Match::Other(back) => return Next::Bad(back),
@@ -102,7 +129,7 @@ impl NamedCall {
             Some((name, count)) if self.counted && count.bytes().all(|b| b.is_ascii_digit()) => {
                 (name.to_owned(), Some(format!("{}{}", self.prefix, self.name)))
             }
-            _ => (std::mem::take(&mut self.name), None),
+            _ => (std::mem::take(&mut self.name), self.id.take().filter(|id| !id.is_empty())),
         }
     }
 }
