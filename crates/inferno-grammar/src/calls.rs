@@ -3,6 +3,8 @@
 mod body;
 mod lark;
 
+pub(crate) use body::{Kind, properties, takes_others, texts};
+
 use inferno_text::{ReplyFormat, Tokenizer};
 use serde_json::{Value, json};
 

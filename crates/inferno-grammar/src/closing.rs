@@ -12,6 +12,9 @@ use toktrie::{TokTrie, TokenId};
 /// Tokens of the longest ending that is looked for.
 const LONGEST: usize = 2048;
 
+/// Times that a token which the grammar names may have come for a walk to prefer it.
+const MOST_NAMED: usize = 3;
+
 /// Where at most this many characters are allowed, each is tried for the end of the answer.
 const MOST_TRIED: usize = 12;
 
@@ -37,6 +40,8 @@ pub(crate) struct Walk {
     tokens: Arc<ClosingTokens>,
     /// Tokens of texts that strings of the grammar may have to hold.
     samples: Vec<Vec<TokenId>>,
+    /// Tokens that the grammar names, preferred where there is no ending without them: the end of a text of any tokens.
+    named: Vec<TokenId>,
 }
 
 /// The walk with [`FILLERS`] since something was closed.
@@ -90,7 +95,12 @@ impl Walk {
         let tokens_of =
             |sample: &String| sample.bytes().filter_map(|byte| trie.token_id_at_bytes(&[byte])).collect();
         let samples = samples.iter().map(tokens_of).collect();
-        Walk { tokens, samples }
+        Walk { tokens, samples, named: Vec::new() }
+    }
+
+    /// The same walk, which prefers these tokens of the grammar to all others, each a few times.
+    pub(crate) fn preferring(self, named: Vec<TokenId>) -> Walk {
+        Walk { named, ..self }
     }
 
     /// The token that ends an answer, if the model has one.
@@ -111,6 +121,7 @@ impl Walk {
         let mut parser = parser.clone();
         let most = tokens.len() + most.min(LONGEST);
         let mut fillers = Fillers::new(self.tokens.fillers.len());
+        let n_start = tokens.len();
         loop {
             if until.is_some_and(|until| Instant::now() > until) {
                 return false;
@@ -123,6 +134,9 @@ impl Walk {
             }
             let n_before = tokens.len();
             tokens.extend(parser.compute_ff_tokens());
+            let named =
+                if tokens.len() == n_before { self.named(&mut parser, &tokens[n_start..]) } else { None };
+            tokens.extend(named);
             if tokens.len() == n_before {
                 let is_fresh = fillers.used.iter().all(|&n| n == 0);
                 match self.samples.iter().find(|sample| is_fresh && self.fits(&mut parser, sample)) {
@@ -140,6 +154,18 @@ impl Walk {
                 return false;
             }
         }
+    }
+
+    /// Of the tokens that the grammar names and that may come here, the one that has come least among those `taken`.
+    fn named(&self, parser: &mut TokenParser, taken: &[TokenId]) -> Option<TokenId> {
+        let n_taken = |token: &TokenId| taken.iter().filter(|&other| other == token).count();
+        let mut all: Vec<(usize, TokenId)> =
+            self.named.iter().map(|token| (n_taken(token), *token)).collect();
+        all.sort_by_key(|&(n, _)| n);
+        let may_come = |&&(n, token): &&(usize, TokenId)| {
+            n < MOST_NAMED && parser.validate_token(token).unwrap_or(false)
+        };
+        all.iter().find(may_come).map(|&(_, token)| token)
     }
 
     /// Whether `sample` makes a string that could not be closed without it one that can.

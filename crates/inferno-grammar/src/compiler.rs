@@ -75,7 +75,7 @@ impl Compiler {
         let Tables { factory, closing, strings } = self.tables()?;
         let began = Instant::now();
         let until = began + self.limits.compile_time;
-        let source::Lowered { grammar, unenforced } = source::lower(source, &self.tokenizer)?;
+        let source::Lowered { grammar, unenforced, named } = source::lower(source, &self.tokenizer)?;
         let texts = match source {
             GrammarSource::JsonSchema(schema) => samples(schema),
             _ => Vec::new(),
@@ -83,7 +83,8 @@ impl Compiler {
         let build = || {
             let parser = factory.create_parser(grammar)?;
             let walk = Walk::new(parser.token_env.tok_trie(), Arc::clone(closing), &texts);
-            Ok(Compiled::new(parser, unenforced, walk, watch(source), Arc::clone(strings), until))
+            let watch = (watch(source), until);
+            Ok(Compiled::new(parser, unenforced, (walk, named), watch, Arc::clone(strings)))
         };
         let compiled =
             catch_unwind(AssertUnwindSafe(build)).map_err(|e| source::explain(source, &e.to_string()))?;
@@ -168,14 +169,18 @@ impl Compiled {
     fn new(
         mut parser: TokenParser,
         unenforced: Vec<String>,
-        walk: Walk,
-        watch: Watch,
+        (mut walk, named): (Walk, Vec<u32>),
+        (watch, until): (Watch, Instant),
         strings: Arc<StringTokens>,
-        until: Instant,
     ) -> Compiled {
         parser.start_without_prompt();
         let mut ending = Vec::new();
-        let ends = walk.ending(&parser, usize::MAX, Some(until), &mut ending);
+        let mut ends = walk.ending(&parser, usize::MAX, Some(until), &mut ending);
+        if !ends && !named.is_empty() {
+            walk = walk.preferring(named);
+            ending.clear();
+            ends = walk.ending(&parser, usize::MAX, Some(until), &mut ending);
+        }
         // An answer without a short ending ends at its limit, whole or not.
         let (shortest, from) = match ends {
             true => (ending.len().max(1), 2 * ending.len() + watch.from),

@@ -12,19 +12,20 @@ mod parse;
 mod tests;
 mod write;
 
+use crate::named_tokens::{Find, TokenRanges};
 use crate::source::GrammarError;
 
-/// Rewrites a grammar in GBNF. Its first rule is `root`, wherever that stands.
+/// Rewrites a grammar in GBNF. Its first rule is `root`, wherever that stands. `find` knows the tokens of the vocabulary.
 ///
 /// # Errors
-/// The text is malformed, names rules that are missing, or has rules without an end: with the line.
-pub(crate) fn to_lark(text: &str) -> Result<String, GrammarError> {
-    to_lark_before(text, "")
+/// The text is malformed, names rules or tokens that are missing, or has rules without an end: with the line.
+pub(crate) fn to_lark(text: &str, find: &Find<'_>) -> Result<String, GrammarError> {
+    to_lark_before(text, "", find)
 }
 
 /// The same with `after` behind each of its texts.
-pub(crate) fn to_lark_before(text: &str, after: &str) -> Result<String, GrammarError> {
-    let mut rules = parse::parse(text)?;
+pub(crate) fn to_lark_before(text: &str, after: &str, find: &Find<'_>) -> Result<String, GrammarError> {
+    let mut rules = parse::parse(text, find)?;
     if !after.is_empty() {
         let mut items = vec![Expr::Rule(rules.root)];
         items.extend(after.chars().map(|c| Expr::Class(vec![(c, c)])));
@@ -42,6 +43,8 @@ type Range = (char, char);
 enum Expr {
     /// One character of these ranges, which are in order and apart.
     Class(Vec<Range>),
+    /// One of these tokens, whatever their texts are.
+    Token(TokenRanges),
     /// A rule, by its number.
     Rule(usize),
     /// All of these in order; empty for the empty text.

@@ -14,6 +14,7 @@ mod constraint;
 mod gbnf;
 mod marks;
 mod masks;
+mod named_tokens;
 mod reasoning;
 mod samples;
 mod schema;

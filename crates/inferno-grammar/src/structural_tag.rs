@@ -2,6 +2,10 @@
 //!
 //! Free text before a tag is a lazy lexeme that ends with the trigger, so no trigger can be written without its tag.
 
+mod tokens;
+mod triggers;
+mod xml;
+
 use std::fmt::Write;
 
 use inferno_text::Tokenizer;
@@ -10,11 +14,15 @@ use serde_json::{Map, Value, json};
 use crate::compiler::regex_literal;
 use crate::gbnf;
 use crate::marks::{Marks, quoted};
+use crate::named_tokens;
 use crate::schema;
 use crate::source::GrammarError;
 
 /// Any text; control tokens are none.
 const ANY: &str = "/(.|\\n)*/";
+
+/// Repetitions that can be asked for.
+const MOST_REPETITIONS: u64 = 2000;
 
 /// A structural tag as Lark, with the keywords of its schemas that are not enforced.
 ///
@@ -22,6 +30,7 @@ const ANY: &str = "/(.|\\n)*/";
 /// The tag is malformed, or has a part that cannot be kept: with its place.
 pub(crate) fn to_lark(tag: &Value, tokenizer: &Tokenizer) -> Result<(String, Vec<String>), GrammarError> {
     let mut writer = Writer {
+        tokenizer,
         marks: Marks::of_vocabulary(tokenizer),
         lark: String::new(),
         n_rules: 0,
@@ -58,7 +67,8 @@ impl After {
     }
 }
 
-struct Writer {
+struct Writer<'a> {
+    tokenizer: &'a Tokenizer,
     marks: Marks,
     lark: String,
     n_rules: usize,
@@ -92,7 +102,7 @@ fn flag(map: &Map<String, Value>, key: &str, path: &str) -> Result<bool, Grammar
     }
 }
 
-impl Writer {
+impl Writer<'_> {
     fn rule(&mut self, attributes: &str, body: &str) -> String {
         let name = format!("r{}", self.n_rules);
         self.n_rules += 1;
@@ -100,12 +110,33 @@ impl Writer {
         name
     }
 
-    /// Any text up to `mark`, and the mark.
-    fn until(&mut self, mark: &str) -> String {
+    /// Any text that contains none of the texts that `map` lists as `excludes`, as a terminal.
+    fn any_text(&mut self, map: &Map<String, Value>, path: &str) -> Result<String, GrammarError> {
+        let excludes = match map.get("excludes") {
+            None | Some(Value::Null) => return Ok(ANY.to_owned()),
+            Some(Value::Array(texts)) if texts.is_empty() => return Ok(ANY.to_owned()),
+            Some(Value::Array(texts)) => texts,
+            Some(_) => return Err(error(path, "`excludes` must be a list of strings")),
+        };
+        let mut all = Vec::new();
+        for text in excludes {
+            match text.as_str() {
+                Some(text) if !text.is_empty() => all.push(literal(text)),
+                _ => return Err(error(path, "`excludes` must be strings that are not empty")),
+            }
+        }
+        let name = format!("T{}", self.n_rules);
+        self.n_rules += 1;
+        let _ = writeln!(self.lark, "{name}: {ANY} & ~/(.|\\n)*({})(.|\\n)*/", all.join("|"));
+        Ok(name)
+    }
+
+    /// `any`, a terminal of free text, up to `mark`, and the mark.
+    fn until(&mut self, any: &str, mark: &str) -> String {
         match self.marks.control_in(mark) {
             // A lexeme ends before a control token in any case.
-            Some(start) => format!("{ANY} {}", self.marks.to_end(&mark[start..])),
-            None => self.rule("[lazy]", &format!("{ANY} {}", quoted(mark))),
+            Some(start) => format!("{any} {}", self.marks.to_end(&mark[start..])),
+            None => self.rule("[lazy]", &format!("{any} {}", quoted(mark))),
         }
     }
 
@@ -137,7 +168,14 @@ impl Writer {
             }
             "json_schema" => {
                 let schema = map.get("json_schema").ok_or_else(|| error(path, "`json_schema` is missing"))?;
-                Ok(format!("{} {then}", self.json(schema, path)?))
+                match map.get("style").and_then(Value::as_str) {
+                    None | Some("json") => Ok(format!("{} {then}", self.json(schema, path)?)),
+                    Some(style) => Ok(format!("{} {then}", self.xml(style, schema, path)?)),
+                }
+            }
+            "qwen_xml_parameter" => {
+                let schema = map.get("json_schema").ok_or_else(|| error(path, "`json_schema` is missing"))?;
+                Ok(format!("{} {then}", self.xml("qwen_xml", schema, path)?))
             }
             "regex" => {
                 let pattern = text(map, "pattern", path)?;
@@ -148,17 +186,16 @@ impl Writer {
                 // Its lexemes must know what comes after it.
                 let control = self.marks.control_in(after.text()).unwrap_or(after.text().len());
                 let (near, far) = after.text().split_at(control);
-                let lark = gbnf::to_lark_before(grammar, near)
+                let find = |written: &str| named_tokens::find(self.tokenizer, written);
+                let lark = gbnf::to_lark_before(grammar, near, &find)
                     .map_err(|e| error(&format!("{path}/grammar"), &e.reason))?;
                 Ok(format!("{} {}", self.rule("", &format!("%lark {{\n{lark}}}")), self.marks.to_end(far)))
             }
             "any_text" => {
-                if map.get("excludes").and_then(Value::as_array).is_some_and(|texts| !texts.is_empty()) {
-                    return Err(error(path, "`excludes` is not supported: end the text by a tag"));
-                }
+                let any = self.any_text(map, path)?;
                 match after {
-                    After::End => Ok(ANY.to_owned()),
-                    After::Text(end) if !end.is_empty() => Ok(self.until(end)),
+                    After::End => Ok(any),
+                    After::Text(end) if !end.is_empty() => Ok(self.until(&any, end)),
                     _ => Err(error(path, "`any_text` must be last, or have a fixed text behind it")),
                 }
             }
@@ -171,9 +208,20 @@ impl Writer {
                 Ok(self.rule("", &all.join(" | ")))
             }
             "tag" => {
-                let begin = self.marks.to_end(text(map, "begin", path)?);
+                let begin = self.edge(map, "begin", path)?;
+                let begin = self.marks.to_end(&begin);
                 Ok(format!("{begin} {}", self.after_begin(map, path, after)?))
             }
+            "optional" => Ok(format!("({})? {then}", self.repeated(map, path)?)),
+            "star" => Ok(format!("({})* {then}", self.repeated(map, path)?)),
+            "plus" => Ok(format!("({})+ {then}", self.repeated(map, path)?)),
+            "repeat" => {
+                let counts = counts(map, path)?;
+                Ok(format!("({}){counts} {then}", self.repeated(map, path)?))
+            }
+            "token" => Ok(format!("{} {then}", self.token(map, path)?)),
+            "exclude_token" => Ok(format!("{} {then}", self.other_tokens(map, path, "")?)),
+            "any_tokens" => Ok(format!("{}* {then}", self.other_tokens(map, path, after.text())?)),
             "triggered_tags" => {
                 let tags = list(map, "tags", path)?.iter().enumerate();
                 let tags: Vec<_> = tags.map(|(i, tag)| (tag, format!("{path}/tags/{i}"))).collect();
@@ -183,8 +231,9 @@ impl Writer {
             other => Err(error(
                 path,
                 &format!(
-                    "type `{other}` is not supported: use const_string, json_schema, regex, \
-                grammar, any_text, sequence, or, tag, triggered_tags or tags_with_separator"
+                    "type `{other}` is not supported: use const_string, json_schema, qwen_xml_parameter, regex, \
+                     grammar, any_text, sequence, or, optional, star, plus, repeat, tag, triggered_tags, \
+                     tags_with_separator, token, exclude_token or any_tokens"
                 ),
             )),
         }
@@ -254,17 +303,17 @@ impl Writer {
         after: &After,
     ) -> Result<String, GrammarError> {
         let content = map.get("content").ok_or_else(|| error(path, "`content` is missing"))?;
-        let ends: Vec<&str> = match map.get("end") {
-            Some(Value::String(end)) => vec![end],
+        let ends: Vec<String> = match map.get("end") {
             Some(Value::Array(ends)) if !ends.is_empty() && ends.iter().all(Value::is_string) => {
-                ends.iter().filter_map(Value::as_str).collect()
+                ends.iter().filter_map(Value::as_str).map(str::to_owned).collect()
             }
-            _ => return Err(error(path, "`end` must be a string or a list of strings")),
+            Some(Value::Array(_)) => return Err(error(path, "`end` must be a string or a list of strings")),
+            _ => vec![self.edge(map, "end", path)?],
         };
         let mut all = Vec::new();
         for end in ends {
             let content_path = format!("{path}/content");
-            all.push(match end {
+            all.push(match &*end {
                 "" => self.format(content, &content_path, after)?,
                 end => {
                     let inner = self.format(content, &content_path, &After::Text(end.to_owned()))?;
@@ -274,99 +323,28 @@ impl Writer {
         }
         Ok(if all.len() == 1 { all.remove(0) } else { self.rule("", &all.join(" | ")) })
     }
+}
 
-    /// Free text in which a trigger begins a tag.
-    fn triggered(
-        &mut self,
-        map: &Map<String, Value>,
-        tags: &[(&Value, String)],
-        path: &str,
-        after: &After,
-    ) -> Result<String, GrammarError> {
-        let triggers = triggers(map, path)?;
-        let (at_least_one, once) = (flag(map, "at_least_one", path)?, flag(map, "stop_after_first", path)?);
-        if map.get("excludes").and_then(Value::as_array).is_some_and(|texts| !texts.is_empty()) {
-            return Err(error(path, "`excludes` is not supported"));
-        }
-        let last = match (once, after) {
-            (true, after) => after.clone(),
-            (false, _) => After::Other,
-        };
-        let (mut direct, mut behind) = (Vec::new(), vec![Vec::new(); triggers.len()]);
-        for (tag, path) in tags {
-            let map = tag.as_object().ok_or_else(|| error(path, "a tag is an object"))?;
-            let begin = text(map, "begin", path)?;
-            let Some(i) = triggers.iter().position(|trigger| begin.starts_with(trigger)) else {
-                return Err(error(path, "`begin` starts with none of the triggers: add one"));
-            };
-            let rest = self.after_begin(map, path, &last)?;
-            let rest = self.rule("", &rest);
-            direct.push(format!("{} {rest}", self.marks.to_end(begin)));
-            behind[i].push(format!("{} {rest}", self.marks.to_end(&begin[triggers[i].len()..])));
-        }
-        let mut found = Vec::new();
-        for (trigger, behind) in triggers.iter().zip(&behind) {
-            if behind.is_empty() {
-                return Err(error(path, &format!("trigger {trigger:?} begins no tag: remove it")));
-            }
-            let until = self.until(trigger);
-            let tags = self.rule("", &behind.join(" | "));
-            found.push(format!("{until} {tags}"));
-        }
-        let found = self.rule("", &found.join(" | "));
-        let direct = self.rule("", &direct.join(" | "));
-        let rest = match after {
-            After::End => ANY.to_owned(),
-            After::Text(end) if !end.is_empty() => self.until(end),
-            _ if at_least_one && once => String::new(),
-            _ => return Err(error(path, "text with tags must be last, or have a fixed text behind it")),
-        };
-        Ok(match (at_least_one, once) {
-            (true, true) => direct,
-            (true, false) => format!("{direct} {found}* {rest}"),
-            (false, true) => self.rule("", &format!("{found} | {rest}")),
-            (false, false) => format!("{found}* {rest}"),
-        })
-    }
-
-    fn separated(
-        &mut self,
-        map: &Map<String, Value>,
-        path: &str,
-        after: &After,
-    ) -> Result<String, GrammarError> {
-        let separator = self.marks.to_end(text(map, "separator", path)?);
-        let (at_least_one, once) = (flag(map, "at_least_one", path)?, flag(map, "stop_after_first", path)?);
-        let mut all = Vec::new();
-        for (i, tag) in list(map, "tags", path)?.iter().enumerate() {
-            all.push(self.format(tag, &format!("{path}/tags/{i}"), &After::Other)?);
-        }
-        let tag = self.rule("", &all.join(" | "));
-        let tags = if once { tag } else { format!("{tag} ({separator} {tag})*") };
-        let then = self.marks.to_end(after.text());
-        Ok(if at_least_one { format!("{tags} {then}") } else { format!("({tags})? {then}") })
+/// `{min,max}` of a repetition, whose `max` of -1 is no limit.
+fn counts(map: &Map<String, Value>, path: &str) -> Result<String, GrammarError> {
+    let count = |key: &str| {
+        map.get(key).and_then(Value::as_i64).ok_or_else(|| error(path, &format!("`{key}` must be a number")))
+    };
+    let (min, max) = (count("min")?, count("max")?);
+    let is_small = |n: i64| u64::try_from(n).is_ok_and(|n| n <= MOST_REPETITIONS);
+    match max {
+        -1 if is_small(min) => Ok(format!("{{{min},}}")),
+        max if is_small(min) && is_small(max) && min <= max => Ok(format!("{{{min},{max}}}")),
+        _ => Err(error(
+            path,
+            &format!(
+                "`min` and `max` must be 0 to {MOST_REPETITIONS}, in this order, or `max` -1 for no limit"
+            ),
+        )),
     }
 }
 
-/// The triggers of which none begins another; such are never reached.
-fn triggers(map: &Map<String, Value>, path: &str) -> Result<Vec<String>, GrammarError> {
-    let mut all = Vec::new();
-    for trigger in list(map, "triggers", path)? {
-        match trigger.as_str() {
-            Some(text) if !text.is_empty() => all.push(text.to_owned()),
-            _ => return Err(error(path, "`triggers` must be strings that are not empty")),
-        }
-    }
-    all.sort_by_key(String::len);
-    let mut kept: Vec<String> = Vec::new();
-    for trigger in all {
-        if kept.iter().any(|other| trigger.starts_with(other.as_str())) {
-            continue;
-        }
-        if let Some(other) = kept.iter().find(|other| trigger.contains(other.as_str())) {
-            return Err(error(path, &format!("trigger {trigger:?} contains trigger {other:?}: remove one")));
-        }
-        kept.push(trigger);
-    }
-    Ok(kept)
+/// A text as a regular expression between slashes has it.
+fn literal(text: &str) -> String {
+    text.chars().map(|c| format!("\\x{{{:X}}}", u32::from(c))).collect()
 }

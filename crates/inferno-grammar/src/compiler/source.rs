@@ -5,6 +5,7 @@ use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use serde_json::{Value, json};
 
 use crate::gbnf;
+use crate::named_tokens;
 use crate::schema;
 use crate::source::{GrammarError, GrammarPart, GrammarSource};
 use crate::structural_tag;
@@ -14,11 +15,13 @@ pub(super) struct Lowered {
     pub(super) grammar: TopLevelGrammar,
     /// Keywords of schemas that are not enforced.
     pub(super) unenforced: Vec<String>,
+    /// Tokens that the client's grammar names, each once.
+    pub(super) named: Vec<u32>,
 }
 
 /// Brings `source` to llguidance's form.
 pub(super) fn lower(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<Lowered, GrammarError> {
-    let mut unenforced = Vec::new();
+    let (mut unenforced, mut named) = (Vec::new(), Vec::new());
     let grammar = match source {
         GrammarSource::JsonObject => TopLevelGrammar::from_json_schema(object()),
         GrammarSource::JsonSchema(schema) => {
@@ -32,10 +35,13 @@ pub(super) fn lower(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<Low
         source => {
             let lark;
             (lark, unenforced) = to_lark(source, tokenizer)?;
+            if matches!(source, GrammarSource::Gbnf(_) | GrammarSource::StructuralTag(_)) {
+                named = named_tokens::in_lark(&lark);
+            }
             TopLevelGrammar::from_lark(lark)
         }
     };
-    Ok(Lowered { grammar, unenforced })
+    Ok(Lowered { grammar, unenforced, named })
 }
 
 /// `source` as a part of a larger grammar.
@@ -69,7 +75,10 @@ fn to_lark(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<(String, Vec
             Err(GrammarError::whole("the grammar is empty: give it a rule named start"))
         }
         GrammarSource::Lark(text) => Ok((text.clone(), Vec::new())),
-        GrammarSource::Gbnf(text) => Ok((gbnf::to_lark(text)?, Vec::new())),
+        GrammarSource::Gbnf(text) => {
+            let find = |written: &str| named_tokens::find(tokenizer, written);
+            Ok((gbnf::to_lark(text, &find)?, Vec::new()))
+        }
         GrammarSource::StructuralTag(tag) => structural_tag::to_lark(tag, tokenizer),
         GrammarSource::Calls { lark, unenforced } => Ok((lark.clone(), unenforced.clone())),
     }

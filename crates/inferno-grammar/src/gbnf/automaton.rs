@@ -63,6 +63,7 @@ impl Automaton {
                 self.next.push(Vec::new());
                 Some(Part { first: vec![p], last: vec![p], nullable: false })
             }
+            Node::Token(_) => None,
             Node::Rule(i) => self.part(arena, arena.bodies[*i], work),
             Node::Seq(items) => {
                 let mut whole = Part::empty();

@@ -2,6 +2,7 @@
 
 use super::Range;
 use super::automaton::Automaton;
+use crate::named_tokens::TokenRanges;
 
 /// A set of bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,6 +15,11 @@ impl Bytes {
         for byte in lead(range.0)..=lead(range.1) {
             self.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
         }
+    }
+
+    /// The byte with which llguidance marks a token, and no text's.
+    fn of_token() -> Bytes {
+        Bytes([0, 0, 0, 1 << 63])
     }
 
     /// All bytes of both.
@@ -31,6 +37,7 @@ impl Bytes {
 #[derive(Debug, Clone)]
 pub(super) enum Plan {
     Lexeme(usize),
+    Token(TokenRanges),
     Rule(usize),
     Seq(Vec<Plan>),
     Or(Vec<Plan>),
@@ -83,6 +90,7 @@ impl Flow<'_> {
     fn first(&self, plan: &Plan) -> (Bytes, bool) {
         match plan {
             Plan::Lexeme(i) => (self.automata[*i].first(), self.automata[*i].nullable),
+            Plan::Token(_) => (Bytes::of_token(), false),
             Plan::Rule(i) => self.rules[*i],
             Plan::Seq(items) => {
                 let mut all = Bytes::default();
@@ -111,6 +119,7 @@ impl Flow<'_> {
     fn flow(&mut self, plan: &Plan, mut after: Bytes) {
         match plan {
             Plan::Lexeme(i) => self.lexeme_follow[*i] = self.lexeme_follow[*i].or(after),
+            Plan::Token(_) => {}
             Plan::Rule(i) => self.rule_follow[*i] = self.rule_follow[*i].or(after),
             Plan::Seq(items) => {
                 for item in items.iter().rev() {

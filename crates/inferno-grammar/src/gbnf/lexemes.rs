@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use super::automaton::Automaton;
 use super::flow::{Plan, follow};
 use super::{Expr, Range, Rules};
+use crate::named_tokens::TokenRanges;
 
 /// Rounds of breaking, and edges and pairs of states in all of them; then all lexemes are characters.
 const MOST_ROUNDS: usize = 64;
@@ -19,6 +20,7 @@ const MOST_LEXEMES: usize = 1500;
 #[derive(Debug)]
 pub(super) enum Node {
     Class(Vec<Range>),
+    Token(TokenRanges),
     Rule(usize),
     Seq(Vec<usize>),
     Or(Vec<usize>),
@@ -31,7 +33,7 @@ pub(super) struct Arena {
     pub(super) nodes: Vec<Node>,
     /// Bodies of the rules.
     pub(super) bodies: Vec<usize>,
-    /// Whether each node is regular: no rule in it needs itself.
+    /// Whether each node is regular: it is made of characters, and no rule in it needs itself.
     regular: Vec<bool>,
 }
 
@@ -69,6 +71,7 @@ impl Arena {
     fn add(&mut self, expr: &Expr) -> usize {
         let node = match expr {
             Expr::Class(ranges) => Node::Class(ranges.clone()),
+            Expr::Token(tokens) => Node::Token(tokens.clone()),
             Expr::Rule(i) => Node::Rule(*i),
             Expr::Seq(items) => Node::Seq(items.iter().map(|e| self.add(e)).collect()),
             Expr::Or(items) => Node::Or(items.iter().map(|e| self.add(e)).collect()),
@@ -81,6 +84,7 @@ impl Arena {
     fn is_regular(&self, id: usize, rules: &[bool]) -> bool {
         match &self.nodes[id] {
             Node::Class(_) => true,
+            Node::Token(_) => false,
             Node::Rule(i) => rules[*i],
             Node::Seq(items) | Node::Or(items) => items.iter().all(|&id| self.is_regular(id, rules)),
             Node::Repeat(inner, _, _) => self.is_regular(*inner, rules),
@@ -154,6 +158,7 @@ impl Planner<'_> {
         }
         match &self.arena.nodes[id] {
             Node::Class(_) => lexeme(vec![id]),
+            Node::Token(tokens) => Plan::Token(tokens.clone()),
             Node::Rule(i) => {
                 todo.push(*i);
                 Plan::Rule(*i)

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::named_tokens::Find;
 use crate::source::GrammarError;
 
 use super::{Expr, Range, Rule, Rules, error};
@@ -14,6 +15,7 @@ const MOST_REPETITIONS: u32 = 2000;
 
 struct Parser<'a> {
     rest: &'a str,
+    find: &'a Find<'a>,
     line: usize,
     /// Rules by name, with the line of their first mention.
     numbers: HashMap<String, (usize, usize)>,
@@ -22,8 +24,8 @@ struct Parser<'a> {
 }
 
 /// Reads a grammar.
-pub(super) fn parse(text: &str) -> Result<Rules, GrammarError> {
-    let mut parser = Parser { rest: text, line: 1, numbers: HashMap::new(), rules: Vec::new() };
+pub(super) fn parse<'a>(text: &'a str, find: &'a Find<'a>) -> Result<Rules, GrammarError> {
+    let mut parser = Parser { rest: text, find, line: 1, numbers: HashMap::new(), rules: Vec::new() };
     parser.skip_space();
     while !parser.rest.is_empty() {
         parser.rule()?;
@@ -75,7 +77,7 @@ fn check_ends(rules: &Rules) -> Result<(), GrammarError> {
 /// A rule without end that `expr` names.
 fn endless_rule(expr: &Expr, ends: &[bool]) -> Option<usize> {
     match expr {
-        Expr::Class(_) => None,
+        Expr::Class(_) | Expr::Token(_) => None,
         Expr::Rule(i) => Some(*i).filter(|i| !ends[*i]),
         Expr::Seq(items) | Expr::Or(items) => items.iter().find_map(|e| endless_rule(e, ends)),
         Expr::Repeat(inner, least, _) => {
@@ -91,6 +93,7 @@ fn endless_rule(expr: &Expr, ends: &[bool]) -> Option<usize> {
 fn has_end(expr: &Expr, ends: &[bool]) -> bool {
     match expr {
         Expr::Class(ranges) => !ranges.is_empty(),
+        Expr::Token(ranges) => !ranges.is_empty(),
         Expr::Rule(i) => ends[*i],
         Expr::Seq(items) => items.iter().all(|e| has_end(e, ends)),
         Expr::Or(items) => items.iter().any(|e| has_end(e, ends)),
@@ -219,12 +222,7 @@ impl Parser<'_> {
                 Some('*' | '+' | '?' | '{') => {
                     return Err(error(line, "a repetition comes after what it repeats"));
                 }
-                Some('<' | '!') => {
-                    return Err(error(
-                        line,
-                        "tokens by name or number (`<…>`) are not supported: write their text",
-                    ));
-                }
+                Some('<' | '!') => self.token()?,
                 _ if self.name().is_empty() || self.at_definition() => break,
                 _ => {
                     let name = self.name().to_owned();
@@ -305,6 +303,22 @@ impl Parser<'_> {
         }
         self.advance();
         Ok(if items.len() == 1 { items.remove(0) } else { Expr::Seq(items) })
+    }
+
+    /// Reads a token: `<[5]>` by its number, `<think>` by its text; with `!` in front all others.
+    fn token(&mut self) -> Result<Expr, GrammarError> {
+        let name = &self.rest[usize::from(self.rest.starts_with('!'))..];
+        let end = name.find(['>', '\n']).filter(|&end| name[end..].starts_with('>'));
+        let (Some(end), true) = (end, name.starts_with('<')) else {
+            return Err(error(
+                self.line,
+                "a token is malformed: write `<[number]>` or `<text>`, with `!` for others",
+            ));
+        };
+        let (written, rest) = self.rest.split_at(self.rest.len() - name.len() + end + 1);
+        let tokens = (self.find)(written).map_err(|reason| error(self.line, reason))?;
+        self.rest = rest;
+        Ok(Expr::Token(tokens))
     }
 
     fn class(&mut self) -> Result<Expr, GrammarError> {

@@ -1,4 +1,13 @@
-use super::to_lark;
+use crate::source::GrammarError;
+
+/// A grammar as Lark, with the vocabulary of two tokens.
+fn to_lark(text: &str) -> Result<String, GrammarError> {
+    super::to_lark(text, &|written| match written {
+        "<a>" => Ok(vec![(5, 5)]),
+        "!<[6]>" => Ok(vec![(0, 5), (7, 7)]),
+        _ => Err(format!("`{written}` is no token")),
+    })
+}
 
 fn refusal(text: &str) -> (String, String) {
     let error = to_lark(text).unwrap_err();
@@ -29,7 +38,10 @@ fn faults_have_their_lines() {
         ("root = \"a\"", "line 1", "begins with"),
         ("root ::= \"a\" x\nx ::= \"b\" x", "line 2", "without end"),
         ("root ::= root", "line 1", "without end"),
-        ("root ::= <think>", "line 1", "not supported"),
+        ("root ::= \"a\"\n  <think>", "line 2", "`<think>` is no token"),
+        ("root ::= <think", "line 1", "a token is malformed"),
+        ("root ::= !\"a\"", "line 1", "a token is malformed"),
+        ("root ::= <a\n>", "line 1", "a token is malformed"),
         ("root ::= \"a\" %", "line 1", "`%`"),
     ] {
         let found = refusal(text);
@@ -53,6 +65,12 @@ fn lexemes_are_broken_only_where_more_could_be_taken_for_them() {
     let text = "root ::= \"(\" root \"x\" | word\nword ::= [a-z]+\n";
     let lark = to_lark(text).unwrap();
     assert!(lark.contains("(L0 r0 L1 | r1)"), "{lark}");
+}
+
+#[test]
+fn tokens_are_no_parts_of_lexemes() {
+    let lark = to_lark("root ::= <a> !<[6]>* [a-z]+ \"x\"? | <a>{2}").unwrap();
+    assert!(lark.contains("(<[5]> (<[0-5,7]>)* L0 | (<[5]>){2})"), "{lark}");
 }
 
 #[test]

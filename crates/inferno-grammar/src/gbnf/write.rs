@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
+use crate::named_tokens;
 use crate::source::GrammarError;
 
 use super::flow::Plan;
@@ -50,7 +51,7 @@ fn check_depth(rules: &Rules, i: usize, depth: usize, seen: &mut HashSet<usize>)
             return Err(error(rule.line, format!("rule `{}` is too many rules away from `root`", rule.name)));
         }
         match expr {
-            Expr::Class(_) => Ok(()),
+            Expr::Class(_) | Expr::Token(_) => Ok(()),
             Expr::Rule(j) => check_depth(rules, *j, depth + 1, seen),
             Expr::Seq(items) | Expr::Or(items) => {
                 items.iter().try_for_each(|e| visit(rules, i, e, depth + 1, seen))
@@ -76,6 +77,7 @@ impl Writer<'_> {
     fn plan(&mut self, plan: &Plan) -> String {
         match plan {
             Plan::Lexeme(i) => format!("L{i}"),
+            Plan::Token(tokens) => named_tokens::lark(tokens),
             Plan::Rule(i) => format!("r{i}"),
             Plan::Seq(items) if items.is_empty() => "\"\"".to_owned(),
             Plan::Seq(items) => items.iter().map(|p| self.plan(p)).collect::<Vec<_>>().join(" "),
@@ -126,6 +128,7 @@ impl Writer<'_> {
         let arena = self.arena;
         match &arena.nodes[id] {
             Node::Class(_) => self.sequence(&[id]),
+            Node::Token(_) => unreachable!("no lexeme has tokens in it"),
             Node::Rule(i) => {
                 if self.done.insert(*i) {
                     self.todo.push(*i);

@@ -2,7 +2,7 @@
 
 use inferno_grammar::GrammarSource;
 
-use crate::walk::Walker;
+use crate::walk::{Walker, small_tokenizer_with};
 
 /// Checks the texts that a grammar takes, and those that it does not.
 fn check(grammar: &str, takes: &[&str], refuses: &[&str]) {
@@ -164,4 +164,44 @@ fn a_grammar_of_too_many_symbols_is_told_so() {
     let grammar = format!("root ::= \"(\" root \")\" | [a-z]* \"{}\"", "ab".repeat(40_000));
     let error = walker.compile(&GrammarSource::Gbnf(grammar)).unwrap_err();
     assert!(error.reason.contains("too large: simplify it"), "{error}");
+}
+
+#[test]
+fn tokens_by_name_and_number() {
+    let walker = Walker::new(small_tokenizer_with(&["<think>", "</think>"]));
+    let n_text = walker.tokenizer.vocab_size() as u32 - 2;
+    let (begin, end) = (n_text, n_text + 1);
+    let byte = |c: char| {
+        (0..n_text).find(|&id| walker.tokenizer.piece(id) == Some(c.to_string().as_bytes())).unwrap()
+    };
+    let compile = |grammar: &str| walker.compile(&GrammarSource::Gbnf(grammar.to_owned()));
+    // As llama.cpp's guide has it, by text and by number.
+    let by_text = "root ::= <think> thinking </think> .*\nthinking ::= !</think>*";
+    let by_number =
+        by_text.replace("<think>", &format!("<[{begin}]>")).replace("</think>", &format!("<[{end}]>"));
+    for grammar in [by_text, &by_number] {
+        let compiled = compile(grammar).unwrap();
+        assert_eq!(compiled.shortest(), 2, "{grammar}");
+        let takes = |tokens: &[u32]| walker.takes(&compiled, tokens);
+        assert!(takes(&[begin, end]), "{grammar}");
+        assert!(takes(&[begin, byte('H'), begin, byte('<'), end, byte('Y'), byte('.')]), "{grammar}");
+        assert!(!takes(&[begin, byte('H')]), "{grammar}");
+        assert!(!takes(&[byte('H'), end]), "{grammar}");
+        assert!(!takes(&[begin, end, end]), "{grammar}");
+    }
+    // A token of text, and all tokens but one.
+    let compiled = compile(
+        &format!("root ::= <[{}]> ![a] \"c\"", byte('a')).replace("![a]", &format!("!<[{}]>", byte('b'))),
+    )
+    .unwrap();
+    assert!(walker.takes(&compiled, &[byte('a'), byte('x'), byte('c')]));
+    assert!(!walker.takes(&compiled, &[byte('a'), byte('b'), byte('c')]));
+    for (grammar, reason) in [
+        ("root ::= <ab>", "expected one"),
+        ("root ::= \"a\"\nx ::= <[100000]>", "line 2"),
+        ("root ::= <|end|>", "ends an answer"),
+    ] {
+        let error = compile(grammar).unwrap_err();
+        assert!(error.reason.contains(reason), "{grammar}: {error}");
+    }
 }

@@ -112,6 +112,107 @@ fn tags_with_triggers_and_separators() {
 }
 
 #[test]
+fn arguments_in_tags() {
+    let schema = json!({ "type": "object", "required": ["city", "days"], "additionalProperties": false, "properties": {
+        "city": { "type": "string" }, "days": { "type": "integer" }, "unit": { "enum": ["C", "F"] },
+        "more": { "type": "object", "properties": { "a": { "type": "string" } }, "additionalProperties": false },
+    } });
+    let tag = |content: Value| {
+        json!({ "type": "triggered_tags", "triggers": ["<function="], "tags": [
+            { "begin": "<function=f>", "content": content, "end": "</function>" } ] })
+    };
+    let qwen = json!({ "type": "qwen_xml_parameter", "json_schema": schema });
+    format(
+        &tag(qwen),
+        &[
+            "text",
+            "I ask. <function=f><parameter=city>Rome</parameter><parameter=days>3</parameter></function> Done.",
+            "<function=f>\n<parameter=city>\na <b> & \"c\"\n</parameter>\n<parameter=days>\n3\n</parameter>\n\
+             <parameter=unit>\nC\n</parameter>\n<parameter=more>\n{\"a\": \"</x>\"}\n</parameter>\n</function>",
+        ],
+        &[
+            "<function=f><parameter=city>Rome</parameter></function>",
+            "<function=f><parameter=days>3</parameter><parameter=city>Rome</parameter></function>",
+            "<function=f><parameter=city>Rome</parameter><parameter=days>x</parameter></function>",
+            "<function=f><parameter=city>Rome</parameter><parameter=days>3</parameter><parameter=unit>K</parameter>\
+             </function>",
+            "<function=f><parameter=city>Rome</parameter><parameter=days>3</parameter><parameter=zone>1</parameter>\
+             </function>",
+        ],
+    );
+    for (style, takes) in [
+        ("qwen_xml", "<parameter=city>Rome</parameter><parameter=days>3</parameter>"),
+        ("minimax_xml", "<parameter name=\"city\">Rome</parameter><parameter name=\"days\">3</parameter>"),
+        (
+            "deepseek_xml",
+            "<｜DSML｜parameter name=\"city\" string=\"true\">Rome</｜DSML｜parameter>\n\
+             <｜DSML｜parameter name=\"days\" string=\"false\">3</｜DSML｜parameter>\n",
+        ),
+        (
+            "glm_xml",
+            "<arg_key>city</arg_key><arg_value>Rome</arg_value>\n<arg_key>days</arg_key><arg_value>3</arg_value>",
+        ),
+        ("json", "{\"city\": \"Rome\", \"days\": 3}"),
+    ] {
+        let styled = json!({ "type": "json_schema", "json_schema": schema, "style": style });
+        format(&styled, &[takes], &[&takes.replace('3', "true"), &takes.replace("days", "day"), "{}"]);
+    }
+    // Any arguments.
+    let free = json!({ "type": "qwen_xml_parameter", "json_schema": true });
+    format(
+        &free,
+        &["", "<parameter=a>1</parameter><parameter=b>x</parameter>"],
+        &["<parameter=>1</parameter>"],
+    );
+}
+
+#[test]
+fn texts_without_others() {
+    let text = json!({ "type": "any_text", "excludes": ["<a>", "b/c"] });
+    format(&text, &["", "x <a b", "b\n/c"], &["x <a>", "ab/c.", "<a>"]);
+    let tag = json!({ "type": "tag", "begin": "[", "content": text, "end": "]" });
+    format(&tag, &["[]", "[x <a]"], &["[x <a>]", "[b/c]"]);
+    let triggered = json!({ "type": "triggered_tags", "triggers": ["<f>"], "excludes": ["<f2"], "tags": [
+        { "begin": "<f>", "content": { "type": "regex", "pattern": "[0-9]+" }, "end": "</f>" } ] });
+    format(&triggered, &["", "a <f>1</f> b", "<f"], &["<f2", "a <f>1</f> <f2>", "<f2 <f>1</f>", "<f>x"]);
+}
+
+#[test]
+fn repetitions() {
+    let letter = json!({ "type": "const_string", "value": "ab" });
+    let of = |kind: &str| json!({ "type": kind, "content": letter });
+    format(&of("optional"), &["", "ab"], &["a", "abab"]);
+    format(&of("star"), &["", "ab", "ababab"], &["a", "aba"]);
+    format(&of("plus"), &["ab", "abab"], &["", "aba"]);
+    let repeat = |min: i64, max: i64| json!({ "type": "repeat", "min": min, "max": max, "content": letter });
+    format(&repeat(1, 2), &["ab", "abab"], &["", "ababab"]);
+    format(&repeat(2, -1), &["abab", "abababab"], &["ab"]);
+    let tag = json!({ "type": "tag", "begin": "(", "content": of("star"), "end": ")" });
+    format(&tag, &["()", "(abab)"], &["(a)", "(ab"]);
+}
+
+#[test]
+fn tokens_by_name_and_number() {
+    let walker = Walker::new(small_tokenizer_with(&["<think>", "</think>"]));
+    let n_text = walker.tokenizer.vocab_size() as u32 - 2;
+    let token = |token: Value| json!({ "type": "token", "token": token });
+    let think = json!({ "type": "tag", "begin": token("<think>".into()), "end": token((n_text + 1).into()),
+        "content": { "type": "any_tokens", "exclude_tokens": ["</think>"] } });
+    let whole = json!({ "type": "structural_tag", "format": { "type": "sequence", "elements": [
+        think, { "type": "const_string", "value": "x" }, { "type": "exclude_token", "exclude_tokens": ["y"] } ] } });
+    let compiled = walker.compile(&GrammarSource::StructuralTag(whole)).unwrap();
+    assert_eq!(compiled.shortest(), 4, "an ending is found");
+    let byte = |c: char| {
+        (0..n_text).find(|&id| walker.tokenizer.piece(id) == Some(c.to_string().as_bytes())).unwrap()
+    };
+    let takes = |tokens: &[u32]| walker.takes(&compiled, tokens);
+    assert!(takes(&[n_text, byte('x'), n_text, n_text + 1, byte('x'), byte('z')]));
+    assert!(takes(&[n_text, n_text + 1, byte('x'), n_text]));
+    assert!(!takes(&[n_text, n_text + 1, byte('x'), byte('y')]));
+    assert!(!takes(&[byte('x'), byte('z')]));
+}
+
+#[test]
 fn marks_that_are_control_tokens_are_written_as_such() {
     let walker = Walker::new(small_tokenizer_with(&["<think>", "</think>"]));
     let tag = json!({ "type": "structural_tag", "format": { "type": "sequence", "elements": [
@@ -137,7 +238,27 @@ fn faults_have_their_places() {
     let walker = Walker::small();
     for (tag, path, reason) in [
         (json!({}), "#", "`format`"),
-        (json!({ "format": { "type": "qwen_xml_parameter" } }), "#/format", "not supported"),
+        (json!({ "format": { "type": "dispatch" } }), "#/format", "not supported"),
+        (json!({ "format": { "type": "qwen_xml_parameter" } }), "#/format", "`json_schema` is missing"),
+        (
+            json!({ "format": { "type": "qwen_xml_parameter", "json_schema": { "type": "string" } } }),
+            "#/format/json_schema",
+            "`type` must be `object`",
+        ),
+        (
+            json!({ "format": { "type": "json_schema", "json_schema": {}, "style": "yaml" } }),
+            "#/format",
+            "`style` must be",
+        ),
+        (json!({ "format": { "type": "any_text", "excludes": [""] } }), "#/format", "`excludes`"),
+        (json!({ "format": { "type": "any_text", "excludes": "a" } }), "#/format", "`excludes`"),
+        (json!({ "format": { "type": "token", "token": "ab" } }), "#/format", "expected one"),
+        (json!({ "format": { "type": "token", "token": 99999 } }), "#/format", "no token"),
+        (
+            json!({ "format": { "type": "repeat", "min": 2, "max": 1, "content": { "type": "any_text" } } }),
+            "#/format",
+            "`min` and `max`",
+        ),
         (
             json!({ "format": { "type": "sequence", "elements": [{ "type": "regex" }] } }),
             "#/format/elements/0",

@@ -79,6 +79,26 @@ impl Walker {
         self.compiler.compile(source)
     }
 
+    /// Whether these tokens as a whole are an answer.
+    pub(crate) fn takes(&self, compiled: &Compiled, tokens: &[u32]) -> bool {
+        let mut constraint = compiled.constrain(1 << 20);
+        let mut mask = TokenMask::new(self.tokenizer.vocab_size());
+        for &token in tokens {
+            mask.allow_all();
+            constraint.mask(&mut mask);
+            if constraint.finished() || constraint.failure().is_some() || !mask.is_allowed(token) {
+                return false;
+            }
+            constraint.commit(token);
+        }
+        if constraint.finished() {
+            return true;
+        }
+        mask.allow_all();
+        constraint.mask(&mut mask);
+        self.tokenizer.end_of_generation().iter().any(|&end| mask.is_allowed(end))
+    }
+
     /// Whether `text` as a whole is an answer: its tokens are allowed one by one, and so is its end.
     pub(crate) fn accepts(&self, compiled: &Compiled, text: &str) -> Result<(), String> {
         let mut constraint = compiled.constrain(1 << 20);
