@@ -13,6 +13,8 @@ URL = os.environ["INFERNO_URL"]
 MODEL = "ember"
 # The context of the built-in model.
 CONTEXT = 2048
+# More than that, in tokens.
+TOO_LONG = "dragon " * (CONTEXT + 500)
 STORY = [{"role": "user", "content": "Tell me a story about a dragon."}]
 # Slow on every machine: what is ended early would not have ended by itself.
 SLOW = ("--threads", "1", "--isa", "scalar")

@@ -8,7 +8,7 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI, OpenAI
 
-from servers import MODEL, URL, ending_early
+from servers import MODEL, TOO_LONG, URL, ending_early
 
 STORY = "Tell me a story about a dragon."
 
@@ -111,9 +111,9 @@ def test_completions_take_several_prompts():
 
 def test_too_long_a_prompt_is_an_overflow_of_the_context():
     with pytest.raises(ContextOverflowError):
-        model().invoke("dragon " * 2000)
+        model().invoke(TOO_LONG)
     with pytest.raises(ContextOverflowError):
-        list(model().stream("dragon " * 2000))
+        list(model().stream(TOO_LONG))
 
 
 def test_an_unknown_model_is_not_found():

@@ -5,7 +5,7 @@ import asyncio
 import litellm
 import pytest
 
-from servers import MODEL, SLOW, STORY, URL, ending_early, serving
+from servers import CONTEXT, MODEL, SLOW, STORY, TOO_LONG, URL, ending_early, serving
 
 litellm.suppress_debug_info = True
 litellm.telemetry = False
@@ -71,13 +71,13 @@ def test_text_completions_are_answered():
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_too_long_a_prompt_is_an_exceeded_context_window(provider):
     # Who catches this shortens the conversation or takes another model.
-    long = [{"role": "user", "content": "dragon " * 2000}]
+    long = [{"role": "user", "content": TOO_LONG}]
     with pytest.raises(litellm.ContextWindowExceededError):
         litellm.completion(**options(provider, messages=long))
     with pytest.raises(litellm.ContextWindowExceededError):
         litellm.completion(**options(provider, messages=long, stream=True))
     with pytest.raises(litellm.ContextWindowExceededError):
-        litellm.completion(**options(provider, max_tokens=1024))
+        litellm.completion(**options(provider, max_tokens=CONTEXT))
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

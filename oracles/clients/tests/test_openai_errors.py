@@ -8,7 +8,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI, DefaultHttpxClient, OpenAI
 
-from servers import CONTEXT, LONG, MODEL, SLOW, STORY, URL, ending_early, get, metric, post, serving, until
+from servers import CONTEXT, LONG, MODEL, SLOW, STORY, TOO_LONG, URL, ending_early, get, metric, post, serving, until
 
 client = OpenAI(base_url=URL + "/v1", api_key="none", max_retries=0, timeout=60)
 
@@ -53,10 +53,10 @@ def test_a_bad_field_is_a_bad_request_that_names_it(options, param, code):
 
 def test_too_long_a_prompt_tells_both_lengths():
     with pytest.raises(openai.BadRequestError) as caught:
-        chat(messages=[{"role": "user", "content": "dragon " * 2000}])
+        chat(messages=[{"role": "user", "content": TOO_LONG}])
     error = caught.value
     assert error.code == "context_length_exceeded"
-    assert error.body["n_ctx"] == CONTEXT and error.body["n_prompt_tokens"] > 2000
+    assert error.body["n_ctx"] == CONTEXT and error.body["n_prompt_tokens"] > CONTEXT
     with pytest.raises(openai.BadRequestError) as caught:
         chat(max_tokens=CONTEXT)
     assert caught.value.code == "context_length_exceeded"
@@ -64,7 +64,7 @@ def test_too_long_a_prompt_tells_both_lengths():
 
 def test_errors_before_a_stream_are_errors_of_the_call():
     with pytest.raises(openai.BadRequestError):
-        chat(stream=True, messages=[{"role": "user", "content": "dragon " * 2000}])
+        chat(stream=True, messages=[{"role": "user", "content": TOO_LONG}])
 
 
 def test_an_unknown_model_is_not_found():
@@ -98,7 +98,7 @@ def test_keys_are_asked_for_and_taken():
 
 def test_a_client_s_mistake_is_not_sent_again():
     other, seen = counting()
-    for options in ({"temperature": 3}, {"model": "gpt-5"}, {"messages": [{"role": "user", "content": "a " * 2000}]}):
+    for options in ({"temperature": 3}, {"model": "gpt-5"}, {"messages": [{"role": "user", "content": TOO_LONG}]}):
         seen.clear()
         with pytest.raises(openai.APIStatusError):
             other.chat.completions.create(**{"model": MODEL, "messages": STORY, **options})
