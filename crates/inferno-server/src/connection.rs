@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
+use crate::dialect;
 use crate::drain::Drain;
 use crate::error::ApiError;
 use crate::io::{Progress, Stage, Times, Watched};
@@ -80,7 +81,11 @@ impl Door {
             None if matches!(request.uri().path(), "/live" | "/livez" | "/ping") => {
                 crate::health::live().await
             }
-            None => ApiError::unavailable("model_loading", "Loading model", 1).into_response(),
+            None => {
+                let shape = dialect::shape_of(request.uri().path());
+                let error = ApiError::unavailable("model_loading", "Loading model", 1);
+                dialect::shaped(error.into_response(), shape)
+            }
         }
     }
 }

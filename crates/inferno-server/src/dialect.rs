@@ -5,13 +5,15 @@
 
 use std::io::Write;
 
+use axum::body::Body;
+use axum::response::Response;
 use inferno_engine::TokenLogprob;
 use inferno_reply::{Delta, Ending};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::app::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Unshaped};
 use crate::generation::Generation;
 use crate::places::Place;
 
@@ -89,6 +91,32 @@ pub(crate) trait Reads<A>: Dialect + Sized + 'static {
 
     /// The body of a response that is an error.
     fn error(error: &ApiError) -> Value;
+}
+
+/// The body of a response that is an error.
+pub(crate) type Shape = fn(&ApiError) -> Value;
+
+/// Shapes of errors at paths, and below them, whose dialect has another than OpenAI's.
+const SHAPES: &[(&str, Shape)] = &[];
+
+/// The shape of errors at `path`: those of its handler, and of what stands before it (a wrong key or method, a full
+/// queue, a path below that does not exist). `None` for OpenAI's.
+pub(crate) fn shape_of(path: &str) -> Option<Shape> {
+    let all = SHAPES.iter();
+    #[cfg(test)]
+    let all = all.chain(crate::tests::dialects::SHAPES);
+    let is_at =
+        |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    all.clone().find(|(root, _)| is_at(root)).map(|(_, shape)| *shape)
+}
+
+/// `response` with the body in `shape`, if it is an error that has OpenAI's for want of a dialect.
+pub(crate) fn shaped(mut response: Response, shape: Option<Shape>) -> Response {
+    let Some(Unshaped(error)) = response.extensions_mut().remove::<Unshaped>() else { return response };
+    if let Some(shape) = shape {
+        *response.body_mut() = Body::from(shape(&error).to_string());
+    }
+    response
 }
 
 /// News of a prompt.

@@ -304,12 +304,19 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 impl IntoResponse for ApiError {
-    /// In OpenAI's shape.
+    /// In OpenAI's shape; [`shaped`](crate::dialect::shaped) gives it the one of its path.
     fn into_response(self) -> Response {
         let body = error_body(&self);
-        self.with_body(&body)
+        let unshaped = Unshaped(Box::new(self.clone()));
+        let mut response = self.with_body(&body);
+        response.extensions_mut().insert(unshaped);
+        response
     }
 }
+
+/// The error of a response that no dialect has shaped.
+#[derive(Debug, Clone)]
+pub(crate) struct Unshaped(pub(crate) Box<ApiError>);
 
 impl ApiError {
     /// The response with this body; status and headers are the same in all dialects.

@@ -14,6 +14,7 @@ use inferno_engine::panic_words;
 
 use crate::access::AccessLine;
 use crate::app::App;
+use crate::dialect;
 use crate::error::{ApiError, Reason};
 use crate::room;
 
@@ -35,6 +36,7 @@ pub(crate) async fn meter(State(app): State<Arc<App>>, mut request: Request, nex
     // A path that nobody answers is not remembered by its name: there are too many.
     let route = request.extensions().get::<MatchedPath>().map_or("other", |path| path.as_str()).to_owned();
     let method = request.method().clone();
+    let shape = dialect::shape_of(request.uri().path());
     app.metrics.enter();
     let _leaver = Leaver(&app);
     let mut response = match caught(next.run(request)).await {
@@ -44,7 +46,7 @@ pub(crate) async fn meter(State(app): State<Arc<App>>, mut request: Request, nex
             ApiError::internal("the server failed on this request").into_response()
         }
     };
-    response = room::counted(&app.room, response);
+    response = dialect::shaped(room::counted(&app.room, response), shape);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }

@@ -12,6 +12,7 @@ use super::harness::Server;
 use super::start;
 use crate::Settings;
 use crate::app::App;
+use crate::dialect::{Reads, Shape};
 use crate::routes::converse;
 
 mod messages;
@@ -23,6 +24,9 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/test/responses", post(converse::<responses::Responses>))
         .route("/test/messages", post(converse::<messages::Messages>))
 }
+
+/// Shapes of errors at their paths.
+pub(crate) const SHAPES: &[(&str, Shape)] = &[("/test/messages", <messages::Messages as Reads<_>>::error)];
 
 /// Writes an event with a name.
 fn named(name: &str, value: &Value, out: &mut Vec<u8>) {
@@ -322,4 +326,55 @@ fn messages_need_nothing_more() {
     body["messages"] = json!([]);
     let error = server.post("/test/messages", &body);
     assert_eq!((error.status, &error.json()["error"]["type"]), (400, &json!("invalid_request_error")));
+}
+
+#[test]
+fn errors_before_a_handler_have_the_shape_of_their_dialect() {
+    use super::harness::{Reply, post};
+    let key = crate::keys::tests::named("sk-a", "a", crate::Role::User);
+    let server = start(Settings { keys: vec![key], body_bytes: 4096, ..Settings::default() });
+    let send = |path: &str, headers: &str, body: &str| -> Reply {
+        let authorized = format!("Authorization: Bearer sk-a\r\n{headers}");
+        let head = post(path, &authorized, &json!({})).split("\r\n\r\n").next().unwrap().to_owned();
+        let head = head.replace("Content-Length: 2", &format!("Content-Length: {}", body.len()));
+        server.raw(format!("{head}\r\n\r\n{body}"))
+    };
+    let get = |path: &str, headers: &str| -> Reply {
+        server.raw(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Connection: close\r\n\r\n"))
+    };
+    let bearer = "Authorization: Bearer sk-a\r\n";
+    let large = format!("{{\"a\": \"{}\"}}", "x".repeat(5000));
+    let replies = |path: &str| {
+        [
+            (401, "authentication_error", get(path, "")),
+            (404, "not_found_error", get(&format!("{path}/batches"), bearer)),
+            (405, "invalid_request_error", get(path, bearer)),
+            (403, "invalid_request_error", get(path, &format!("{bearer}Origin: http://evil.example\r\n"))),
+            (
+                421,
+                "invalid_request_error",
+                server.raw(format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")),
+            ),
+            (413, "invalid_request_error", send(path, "", &large)),
+            (415, "invalid_request_error", send(path, "Content-Encoding: gzip\r\n", "{}")),
+            (400, "invalid_request_error", send(path, "", "{\"a\"")),
+            (400, "invalid_request_error", send(path, "", "{}")),
+        ]
+    };
+    for (status, kind, reply) in replies("/test/messages") {
+        assert_eq!(reply.status, status, "{}", reply.text());
+        let body = reply.json();
+        assert_eq!(
+            (&body["type"], &body["error"]["type"]),
+            (&json!("error"), &json!(kind)),
+            "{status}: {body}"
+        );
+        assert!(body["error"]["message"].is_string() && body["error"].get("code").is_none(), "{body}");
+    }
+    for path in ["/v1/chat/completions", "/test/responses", "/v1/completions"] {
+        for (status, _, reply) in replies(path) {
+            assert_eq!(reply.error().0, status, "{path}: {}", reply.text());
+        }
+    }
+    assert_eq!(get("/test/messagesx", bearer).error().0, 404);
 }
