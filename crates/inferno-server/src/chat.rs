@@ -41,6 +41,8 @@ pub(crate) struct Conversation {
     add_generation_prompt: bool,
     /// Whether the answer goes on from the text of the last message.
     continues: bool,
+    /// Whether that text is told in front of the answer.
+    echoes: bool,
     variables: Map<String, Value>,
     /// Limits of JSON in strings.
     limits: Limits,
@@ -133,7 +135,23 @@ impl Conversation {
         calls::complete(&mut messages, limits)?;
         continues |= prefill::take_marks(&mut messages)?;
         prefill::check(&messages, continues)?;
-        Ok(Conversation { messages, tools, thinking, add_generation_prompt, continues, variables, limits })
+        let echoes = prefill::echo(fields, &messages, add_generation_prompt)?;
+        Ok(Conversation {
+            messages,
+            tools,
+            thinking,
+            add_generation_prompt,
+            continues,
+            echoes,
+            variables,
+            limits,
+        })
+    }
+
+    /// The text in front of the answer, as `echo` asks for it: that of the last message, if it is the assistant's.
+    pub(crate) fn echo(&self) -> Option<String> {
+        let last = self.messages.last().filter(|_| self.echoes)?;
+        Some(form::text_of(&last["content"])).filter(|text| !text.is_empty())
     }
 
     /// Rules by which the parts of the answer to a prompt that ends with `tail` are told.

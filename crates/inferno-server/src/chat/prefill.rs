@@ -67,6 +67,24 @@ pub(super) fn check(messages: &[Value], continues: bool) -> Result<(), ApiError>
     Ok(())
 }
 
+/// Reads vLLM's `echo`: whether the last message's text is told in front of the answer, which it is if both are of the same
+/// role.
+///
+/// # Errors
+/// The answer would be of another role than the assistant.
+pub(super) fn echo(fields: &mut Fields, messages: &[Value], adds_prompt: bool) -> Result<bool, ApiError> {
+    if fields.boolean("echo")? != Some(true) {
+        return Ok(false);
+    }
+    let is_assistants = messages.last().is_some_and(|last| last["role"] == "assistant");
+    if !is_assistants && !adds_prompt {
+        let message = "`echo` is true, `add_generation_prompt` is false and the last message is not the assistant's, whose \
+                       text alone is told again: leave out one of the two";
+        return Err(ApiError::invalid("echo", message));
+    }
+    Ok(is_assistants)
+}
+
 /// Puts a mark behind the text of the last message, and returns it. No message has it.
 pub(super) fn mark(messages: &mut [Value]) -> String {
     fn contains(value: &Value, mark: &str) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! - `logprobs.content` and `token_ids` have all tokens of a choice in order: those of reasoning, calls and marks too.
 //! - A request with the older `functions` gets its one call as `function_call`.
+//! - `echo` tells the last message's text in front of the content, as vLLM does; it has no tokens.
 //! - Reasoning has both names that clients read: `reasoning_content` and `reasoning`.
 
 use inferno_reply::{Delta, Ending, FinishReason, Part, PartKind, Shown};
@@ -22,6 +23,8 @@ pub(crate) struct ChatDialect {
     envelope: Envelope,
     /// The request has `functions`: a call is `function_call`.
     has_functions: bool,
+    /// Text in front of every choice's.
+    echo: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -155,6 +158,16 @@ impl ChatDialect {
         }
     }
 
+    fn message(&self, delta: Delta, hides_reasoning: bool) -> Message {
+        let message = Message::new(delta, hides_reasoning, self.has_functions);
+        match &self.echo {
+            Some(echo) => {
+                Message { content: Some(format!("{echo}{}", message.content.unwrap_or_default())), ..message }
+            }
+            None => message,
+        }
+    }
+
     fn finish_reason(&self, ending: &Ending) -> &'static str {
         match ending.reason {
             FinishReason::ToolCalls if self.has_functions => "function_call",
@@ -183,6 +196,10 @@ impl Dialect for ChatDialect {
         for choice in 0..answer.n_choices() {
             let delta = ChatDelta { role: Some("assistant"), content: Some(""), ..ChatDelta::default() };
             self.chunk(answer, ChunkChoice::new(choice, delta), More::default(), out);
+            if let Some(echo) = self.echo.clone() {
+                let delta = ChatDelta { content: Some(&echo), ..ChatDelta::default() };
+                self.chunk(answer, ChunkChoice::new(choice, delta), More::default(), out);
+            }
         }
     }
 
@@ -234,7 +251,7 @@ impl Dialect for ChatDialect {
             index,
             logprobs: options.sampling.logprobs.map(|_| ChatLogprobs::new(tokens(&delta), names)),
             token_ids: options.return_token_ids.then(|| ids(tokens(&delta)).collect()),
-            message: Message::new(delta, options.reply.hides_reasoning, self.has_functions),
+            message: self.message(delta, options.reply.hides_reasoning),
             finish_reason: self.finish_reason(&ending),
             stop_reason: stop_reason(&ending),
             closed_early: ending.closed_early,
@@ -258,7 +275,9 @@ impl Reads<Chat> for ChatDialect {
     fn read(body: Map<String, Value>, app: &App) -> Result<(Chat, ChatDialect), ApiError> {
         let has_functions = body.get("functions").is_some_and(|functions| !functions.is_null());
         let envelope = Envelope::new(Label::new(app, "chatcmpl-"), "chat.completion.chunk");
-        Ok((Chat::read(body, app)?, ChatDialect { envelope, has_functions }))
+        let chat = Chat::read(body, app)?;
+        let echo = chat.conversation.echo();
+        Ok((chat, ChatDialect { envelope, has_functions, echo }))
     }
 
     fn error(error: &ApiError) -> Value {

@@ -378,3 +378,40 @@ fn errors_before_a_handler_have_the_shape_of_their_dialect() {
     }
     assert_eq!(get("/test/messagesx", bearer).error().0, 404);
 }
+
+#[test]
+fn a_chat_echoes_the_text_that_its_answer_goes_on_from() {
+    let server = start(Settings::default());
+    let says = " and rain.<tool_call>\n{\"name\": \"get_time\", \"arguments\": {}}\n</tool_call>";
+    let user = json!({ "role": "user", "content": "Rain?" });
+    let said = json!({ "role": "assistant", "content": [{ "type": "text", "text": "Wind" }] });
+    let asked = |messages: Value, members: Value| {
+        let mut members = members;
+        members["messages"] = messages;
+        server.say(says);
+        members
+    };
+    let both = json!([user, said]);
+    for members in [
+        json!({ "echo": true, "continue_final_message": true, "add_generation_prompt": false }),
+        json!({ "echo": true, "add_generation_prompt": false, "n": 2 }),
+        json!({ "echo": true }),
+    ] {
+        let (answer, events) = chat(&server, &asked(both.clone(), members));
+        for (index, choice) in answer["choices"].as_array().unwrap().iter().enumerate() {
+            assert_eq!(choice["message"]["content"], "Wind and rain.");
+            assert_eq!(without_ids(assembled(&events, index as u64)), without_ids(whole(choice)));
+        }
+    }
+    // Nothing of the assistant's is there to be told again.
+    let (answer, events) = chat(&server, &asked(json!([user]), json!({ "echo": true })));
+    assert_eq!(answer["choices"][0]["message"]["content"], " and rain.");
+    assert_eq!(without_ids(assembled(&events, 0)), without_ids(whole(&answer["choices"][0])));
+    let body = question(&asked(json!([user]), json!({ "echo": true, "add_generation_prompt": false })));
+    assert_eq!(
+        server.post("/v1/chat/completions", &body).error(),
+        (400, "invalid_value".into(), "echo".into())
+    );
+    let (answer, _) = chat(&server, &asked(both, json!({ "echo": false })));
+    assert_eq!(answer["choices"][0]["message"]["content"], " and rain.");
+}

@@ -44,10 +44,8 @@ pub(super) const PROMPT: &[Row] = &[
 ];
 
 /// Parameters that chats alone lack.
-pub(super) const CHATS: &[Row] = &[
-    (&["echo"], OFF, "use `/v1/completions`"),
-    (&["prompt", "input"], NO_TEXT, "a chat is made of `messages`: use `/v1/completions` for a text"),
-];
+pub(super) const CHATS: &[Row] =
+    &[(&["prompt", "input"], NO_TEXT, "a chat is made of `messages`: use `/v1/completions` for a text")];
 
 /// Parameters that completions alone lack.
 pub(super) const COMPLETIONS: &[Row] = &[

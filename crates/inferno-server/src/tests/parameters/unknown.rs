@@ -82,7 +82,6 @@ fn parameters_that_are_missing_here_are_refused_by_name_with_a_way_out() {
             check_refused(&server, path, &json!({ name: value }), "unsupported_parameter", name, words);
         }
     }
-    check_refused(&server, CHAT, &json!({ "echo": true }), "unsupported_parameter", "echo", "completions");
     let top = json!({ "top_logprobs": 3 });
     check_refused(&server, TEXT, &top, "unsupported_parameter", "top_logprobs", "`logprobs`");
     for (name, value) in [
@@ -98,7 +97,7 @@ fn parameters_that_are_missing_here_are_refused_by_name_with_a_way_out() {
         let members = json!({ name: value });
         check_refused(&server, TEXT, &members, "unsupported_parameter", name, "`/v1/chat/completions`");
     }
-    check_taken(&server, CHAT, &json!({ "echo": false, "modalities": ["text"], "documents": [] }));
+    check_taken(&server, CHAT, &json!({ "modalities": ["text"], "documents": [] }));
     let tools =
         json!({ "tools": [{ "type": "function", "function": { "name": "f" } }], "tool_choice": "none" });
     check_taken(&server, CHAT, &tools);
