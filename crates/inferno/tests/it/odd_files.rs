@@ -7,7 +7,7 @@ use inferno_format::{Array, Gguf, GgufWriter, Metadata, NewTensor, Value};
 use crate::{inferno, pipe};
 
 /// Ember with other metadata.
-fn ember(folder: &Path, change: impl FnOnce(&mut Metadata)) -> String {
+pub(crate) fn ember(folder: &Path, change: impl FnOnce(&mut Metadata)) -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/ember/ember-q8_0.gguf");
     let file = Gguf::open(path.as_ref()).unwrap();
     let mut metadata = file.metadata().clone();

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use inferno_format::{Array, Value};
+
 use super::{Served, serve};
 
 /// A server with this template.
@@ -259,4 +261,24 @@ mod processes {
         assert_eq!(limit("Max core file size"), "0");
         assert!(limit("Max data size").parse::<u64>().unwrap() < 1 << 30);
     }
+}
+
+#[test]
+fn tokens_that_a_file_suppresses_are_in_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = |suppressed: Vec<u32>| -> u64 {
+        let path = crate::odd_files::ember(folder.path(), |m| {
+            m.set("tokenizer.ggml.suppress_tokens", Value::Array(Array::U32(suppressed)));
+        });
+        let served = serve(&["-m", &path]);
+        let body =
+            "{\"prompt\": \"Once\", \"max_tokens\": 1, \"temperature\": 0, \"return_token_ids\": true}";
+        let (status, answer) = post(&served, "/v1/completions", body);
+        assert_eq!(status, 200, "{answer}");
+        let answer: serde_json::Value =
+            serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        answer["choices"][0]["token_ids"][0].as_u64().unwrap()
+    };
+    let usual = first(Vec::new());
+    assert_ne!(first(vec![usual as u32]), usual);
 }
