@@ -150,7 +150,7 @@ class App {
 
   open(conversation) {
     this.conversation = conversation;
-    this.show();
+    this.thread.quietly(() => this.show());
     this.thread.follow(true);
     this.list();
   }

@@ -43,7 +43,9 @@ export class Failure extends Error {
 /// The failure that an error object of the API means.
 export function failureOf(status, error, retryAfter) {
   const text = typeof error?.message === "string" && error.message ? error.message : `the server answered ${status}`;
-  const message = `${text[0].toUpperCase()}${text.slice(1)}.`.replace(/([.!?…])\.$/, "$1");
+  const sentence = `${text[0].toUpperCase()}${text.slice(1)}.`.replace(/([.!?…])\.$/, "$1");
+  const isFull = error?.code === "context_length_exceeded";
+  const message = isFull ? `${sentence} Begin a new chat, or edit an earlier message.` : sentence;
   const seconds = Math.min(3600, Math.max(0, Number(retryAfter) || 0));
   const more = { status, code: error?.code ?? null, seconds };
   if (status === 401) return new Failure("key", message, more);

@@ -43,6 +43,13 @@ export class Thread {
     this.showFeet(conversation, busy);
   }
 
+  /// Does something that screen readers need not read out: what is shown is no news.
+  quietly(act) {
+    this.root.setAttribute("aria-live", "off");
+    act();
+    setTimeout(() => this.root.setAttribute("aria-live", "polite"), 500);
+  }
+
   showFeet(conversation, busy) {
     for (const [i, view] of this.views.entries()) {
       const isBusy = view.node === busy;

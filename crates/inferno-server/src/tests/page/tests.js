@@ -250,6 +250,7 @@ test("failures in words", () => {
   same(of(429, {}, "soon"), ["later", "The server answered 429.", 0]);
   same(of(400, { message: "`x` is 3, expected 4" })[0], "refused");
   same(of(502, null)[1], "The server answered 502.");
+  same(of(400, { message: "too long", code: "context_length_exceeded" })[1], "Too long. Begin a new chat, or edit an earlier message.");
 });
 
 test("branches of a conversation", () => {
