@@ -12,10 +12,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::dtype::DType;
 use crate::error::{FileName, FormatError, shown};
 use crate::metadata::Metadata;
+use crate::progress::ReadProgress;
 use crate::source::Source;
 
 /// An open model. Only its header has been read; tensors are read when asked for.
@@ -29,6 +31,7 @@ pub struct Gguf {
     metadata: Metadata,
     tensors: Vec<TensorEntry>,
     index: HashMap<String, usize>,
+    progress: Arc<ReadProgress>,
 }
 
 /// One tensor's description.
@@ -101,6 +104,7 @@ impl Gguf {
             metadata: Metadata::default(),
             tensors: Vec::new(),
             index: HashMap::new(),
+            progress: Arc::default(),
         };
         for (no, source) in shards.iter().enumerate() {
             let mut header = header::read(source)?;
@@ -187,6 +191,11 @@ impl Gguf {
             let (file, tensor) = (self.file_of(t), shown(&t.name));
             return Err(FormatError::OutOfTensor { file, tensor, offset, len, has: t.n_bytes });
         };
+        if self.progress.is_stopped() {
+            let stopped = io::Error::new(io::ErrorKind::Interrupted, "reading was stopped");
+            return Err(FormatError::Io { file: source.name(), action: "read", source: stopped });
+        }
+        self.progress.add(len);
         source.read_exact_at(out, start).map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => FormatError::Truncated {
                 file: source.name(),
@@ -197,6 +206,11 @@ impl Gguf {
             },
             _ => FormatError::Io { file: source.name(), action: "read", source: e },
         })
+    }
+
+    /// Bytes of tensors read so far, for another thread to watch or to stop.
+    pub fn progress(&self) -> Arc<ReadProgress> {
+        Arc::clone(&self.progress)
     }
 
     /// Every path still leads to the file that was opened, with the same length and time of change: call it

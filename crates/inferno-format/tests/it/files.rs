@@ -154,3 +154,17 @@ fn metadata_can_be_changed_in_memory() {
     assert_eq!(gguf.metadata().opt_u32("key").unwrap(), Some(7));
     gguf.verify_unchanged().unwrap();
 }
+
+#[test]
+fn another_thread_sees_how_much_is_read_and_stops_it() {
+    let (_dir, path) = model();
+    let gguf = Gguf::open(&path).unwrap();
+    let progress = gguf.progress();
+    assert_eq!(progress.n_read(), 0);
+    gguf.read(gguf.tensor("a").unwrap()).unwrap();
+    assert_eq!(progress.n_read(), 4000);
+    progress.stop();
+    let error = gguf.read(gguf.tensor("b").unwrap()).unwrap_err();
+    assert!(matches!(error, FormatError::Io { action: "read", .. }), "{error}");
+    assert_eq!(progress.n_read(), 4000);
+}
