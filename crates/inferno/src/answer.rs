@@ -10,9 +10,15 @@ use inferno_text::message;
 use serde_json::{Value, json};
 
 use crate::interrupt;
+use crate::terminal::Size;
 
+mod display;
+mod fold;
 mod printer;
+mod screen;
+
 use printer::Printer;
+pub(crate) use printer::{Thinking, View};
 
 /// Longest time until Ctrl-C is seen.
 const INTERRUPT_POLL: Duration = Duration::from_millis(20);
@@ -138,6 +144,14 @@ impl Answer {
     }
 }
 
+/// `text` with its words wrapped to the terminal's width.
+pub(crate) fn wrapped(text: &str) -> String {
+    let mut screen = screen::Screen::new(Size::now().map(|size| size.columns), None);
+    let mut wrapped = screen.push(text);
+    wrapped += &screen.finish();
+    wrapped
+}
+
 /// Tokens per second; times too short to be measured have none.
 fn rate(n: usize, time: Duration) -> String {
     match per_second(n, time) {
@@ -155,8 +169,8 @@ pub(crate) fn per_second(n: usize, time: Duration) -> Option<f64> {
 pub(crate) struct Ending {
     /// The reason to give when the answer has as many tokens as were asked for.
     pub(crate) limit: Stop,
-    /// Nothing is printed.
-    pub(crate) is_silent: bool,
+    /// `None`: nothing is printed.
+    pub(crate) view: Option<View>,
 }
 
 /// Streams the answer to a request to stdout, with a newline at its end. Ctrl-C ends the answer.
@@ -169,11 +183,11 @@ pub(crate) fn stream(
     rules: &ReplyRules,
     ending: Ending,
 ) -> Result<Answer> {
-    let Ending { limit, is_silent } = ending;
+    let Ending { limit, view } = ending;
     let (mut reply, stop) = Reply::new(rules, &request.prompt);
     request.stop_conditions = stop.into_iter().collect();
     let (mut all, mut tokens) = (Delta::default(), Vec::new());
-    let mut printer = (!is_silent).then(Printer::new);
+    let mut printer = view.map(Printer::new);
     let Ticket { id, events } = engine.submit(request)?;
     let mut was_cancelled = false;
     loop {

@@ -42,14 +42,19 @@ pub(crate) enum Command {
     /// brings nothing for 30 seconds is an error; `</dev/null` answers the prompt alone. The last line, on stderr, has the
     /// speeds. Ctrl-C stops the answer, a second one ends the program.
     Run(Run),
-    /// Talk with a model: each line is a turn, answered before the next
+    /// Talk with a model
+    ///
+    /// On a terminal messages are edited as in a shell: arrows, Ctrl-R and Tab work, pasted lines are one message, Alt-Enter
+    /// begins a new line, and so does Enter between `"""` and `"""`. Text that begins with `/` is a command, `/help` lists them;
+    /// `exit`, `quit`, `bye` and Ctrl-D end the program. Ctrl-C stops an answer and keeps what there is of it, or clears the
+    /// line; it never ends the chat. What was entered is kept in a history file (`--no-history`).
+    ///
+    /// If stdin is a pipe, each line is a message or a command, answered before the next; stdout has the answers alone, and
+    /// the exit code is 1 if a message was not answered. Ctrl-C between answers ends the program.
     ///
     /// The whole conversation is the prompt of each answer; what the engine has computed of it is not computed again. When
-    /// it outgrows the context, its oldest turns are dropped, and that is said. A line that begins with `/` is a command,
-    /// `/help` lists them; `exit`, `quit` and `bye` end the program. Ctrl-C stops an answer and keeps what there is of it; at
-    /// the prompt it ends the program, as the end of stdin does. With `--seed N` the first answer is that of `run`, the
-    /// second one has the seed N + 1, and so on. If stdin is a pipe, stdout has the answers alone, and the exit code is 1 if
-    /// a turn was not answered.
+    /// it outgrows the context, its oldest turns are left out, and that is said. With `--seed N` the first answer is that of
+    /// `run`, the second one has the seed N + 1, and so on.
     Chat(Chat),
     /// Serve a model over HTTP: an OpenAI-compatible API
     ///

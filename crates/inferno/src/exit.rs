@@ -8,7 +8,7 @@ pub(crate) const BROKEN: u8 = 70;
 pub(crate) const HANGUP: u8 = 129;
 /// Ctrl-C, as a shell reports it.
 pub(crate) const INTERRUPTED: u8 = 130;
-/// A second SIGTERM while the server drains.
+/// A second SIGTERM while the server drains, or one in a chat on a terminal.
 pub(crate) const TERMINATED: u8 = 143;
 
 /// Every code with its meaning, as `--help` and `docs/command-line.md` have it.
@@ -22,7 +22,7 @@ pub(crate) const CODES: [(u8, &str); 7] = [
     (BROKEN, "`serve`: the engine is broken, start the program again"),
     (HANGUP, "`serve` on a terminal: a second SIGHUP before all answers were finished"),
     (INTERRUPTED, "Ctrl-C; for `serve`: the second one"),
-    (TERMINATED, "`serve`: a second SIGTERM before all answers were finished"),
+    (TERMINATED, "`serve`: a second SIGTERM before all answers were finished; `chat` on a terminal: SIGTERM"),
 ];
 
 /// The codes as the end of a help text.

@@ -111,6 +111,23 @@ impl Form {
         self.format.as_ref()
     }
 
+    /// Whether answers are prose, and not in a form that was asked for.
+    pub(crate) fn is_prose(&self) -> bool {
+        self.source.is_none()
+    }
+
+    /// A form of the same template for answers in prose, without tools and reasoning.
+    pub(crate) fn plain(&self) -> Form {
+        let has_switch = self.format.as_ref().is_some_and(|format| !format.thinking_variables.is_empty());
+        Form {
+            thinks: Some(false),
+            budget: (!has_switch).then_some(0),
+            format: self.format.clone(),
+            knows_reasoning: self.knows_reasoning,
+            ..Form::default()
+        }
+    }
+
     /// Circumstances of the answer to `prompt`.
     pub(crate) fn start(&self, tokenizer: &Tokenizer, prompt: &[u32]) -> ReplyStart {
         let mut decoder = tokenizer.detokenizer(ControlTokens::Shown);

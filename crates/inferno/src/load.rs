@@ -77,6 +77,11 @@ impl Opened {
         self.path.is_none()
     }
 
+    /// Bytes of all tensors.
+    pub(crate) fn tensor_bytes(&self) -> u64 {
+        self.file.tensors().iter().map(|t| t.n_bytes).sum()
+    }
+
     /// Number of parameters, and the type that most of them have.
     pub(crate) fn size(&self) -> (u64, &'static str) {
         let mut by_type: BTreeMap<&'static str, u64> = BTreeMap::new();

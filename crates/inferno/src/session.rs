@@ -3,6 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use inferno_reply::{CallSeed, ReplyRules, TextRules, mark_tokens};
 use inferno_server::Defaults;
 use inferno_text::{ChatRenderer, ControlTokens, ReplyStart, StopStrings, StopText, Tokenizer};
 
-use crate::answer::{Answer, Ending, Stop, stream};
+use crate::answer::{Answer, Ending, Stop, Thinking, View, stream};
 use crate::cli::{Answering, Seed};
 use crate::commands::{MAX_PROMPT_BYTES, note};
 use crate::form::Form;
@@ -37,6 +38,8 @@ pub(crate) struct Session<'a> {
     pub(crate) max_tokens: Option<usize>,
     /// Name of the model in messages.
     pub(crate) model: String,
+    /// The model on one line: type, context, device.
+    pub(crate) summary: String,
     pub(crate) load_time: Duration,
     args: &'a Answering,
     stops: Arc<[String]>,
@@ -44,11 +47,23 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Loads the model, while `prepare` does what needs only its file and the vocabulary.
+    /// Loads the model of `args`, while `prepare` does what needs only its file and the vocabulary.
     pub(crate) fn start<T: Send>(
         args: &'a Answering,
         prepare: impl FnOnce(&Opened, &Tokenizer) -> Result<T> + Send,
     ) -> Result<(Session<'a>, T)> {
+        let session = Session::open(args, args.model.as_deref(), prepare);
+        interrupt::catch();
+        session
+    }
+
+    /// As [`start`](Session::start), with another model. Ctrl-C stops loading where [`interrupt::catch_all`] is in effect.
+    pub(crate) fn open<T: Send>(
+        args: &'a Answering,
+        model: Option<&Path>,
+        prepare: impl FnOnce(&Opened, &Tokenizer) -> Result<T> + Send,
+    ) -> Result<(Session<'a>, T)> {
+        interrupt::install()?;
         let started = Instant::now();
         let max_tokens = args.max_tokens();
         if let Some(max_tokens) = max_tokens {
@@ -58,7 +73,7 @@ impl<'a> Session<'a> {
                 "`--min-tokens {min_tokens}` is more than `--max-tokens {max_tokens}`"
             );
         }
-        let mut opened = load::open(args.model.as_deref())?;
+        let mut opened = load::open(model)?;
         args.overrides.apply(&mut opened.file, args.context())?;
         let mut arch = opened.architecture(args.context().map(|n| n as usize))?;
         let target = args.compute.target()?;
@@ -80,7 +95,8 @@ impl<'a> Session<'a> {
         let n_pages = pages_for_one(&arch, CHUNK);
         let runs_on = target.runs_on(&opened);
         let summary = format!("{}, {runs_on}", opened.summary(&arch));
-        let loading = Loading::start(&opened.name);
+        let progress = opened.file.progress();
+        let loading = Loading::start(&opened.name, opened.tensor_bytes(), progress);
         // While one thread makes the vocabulary ready, the others load the weights.
         let (text, model) = std::thread::scope(|scope| {
             let text = scope.spawn(|| -> Result<_> {
@@ -91,8 +107,8 @@ impl<'a> Session<'a> {
             let model = opened.model(arch, n_pages.clone(), target, None);
             (text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), model)
         });
-        loading.end(&summary);
         let ((tokenizer, prepared), model) = (text?, model?);
+        loading.end(&summary);
         if let Some(warning) = opened.pre_tokenizer_warning(&tokenizer) {
             note(&format!("warning: {warning}"));
         }
@@ -103,9 +119,8 @@ impl<'a> Session<'a> {
         let load_time = started.elapsed();
         let seed = match args.seed {
             Some(Seed::Of(seed)) => seed,
-            None | Some(Seed::Any) => RandomState::new().build_hasher().finish(),
+            None | Some(Seed::Any) => any_seed(),
         };
-        interrupt::listen()?;
         if args.verbose {
             note(&format!("seed {seed}, loaded in {:.2} s", load_time.as_secs_f64()));
         }
@@ -116,6 +131,7 @@ impl<'a> Session<'a> {
             sampling: sampling(args, &opened),
             max_tokens,
             model: opened.name,
+            summary,
             load_time,
             args,
             stops: args.stop.clone().into(),
@@ -150,13 +166,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Makes the answer to a prompt that [`check`](Self::check) has passed, and streams it to stdout unless it `is_silent`.
-    /// Its seed is the session's and `n_before`, the number of answers before it. It has the form of `form`.
+    /// Makes the answer to a prompt that [`check`](Self::check) has passed, and streams it to stdout as `thinking` says; `None`
+    /// prints nothing. Its seed is the session's and `n_before`, the number of answers before it. It has the form of `form`.
     pub(crate) fn answer(
         &self,
         prompt: Vec<u32>,
         n_before: u64,
-        is_silent: bool,
+        thinking: Option<Thinking>,
         form: &Form,
     ) -> Result<Answer> {
         let room = self.context_len - prompt.len();
@@ -199,8 +215,9 @@ impl<'a> Session<'a> {
             hash_logits: self.args.verbose,
             ..Request::new(prompt, max_tokens)
         };
+        let view = thinking.map(|thinking| View { thinking, is_prose: form.is_prose() });
         let rules = self.reply_rules(&request, form, start);
-        let answer = stream(&self.engine.handle(), request, &rules, Ending { limit, is_silent })?;
+        let answer = stream(&self.engine.handle(), request, &rules, Ending { limit, view })?;
         if answer.stop == Stop::ContextFull {
             note(&format!("stopped: the context of {} positions is full", self.context_len));
         }
@@ -234,6 +251,11 @@ impl<'a> Session<'a> {
             call_seed: CallSeed(request.sampling.spec.seed),
         }
     }
+}
+
+/// A seed that is another one every time.
+pub(crate) fn any_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Resolves the sampling parameters. Values taken from the file are printed on a terminal, and with `--verbose`.

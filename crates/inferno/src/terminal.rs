@@ -1,6 +1,12 @@
-//! Output to terminals: control characters made visible, a line while a model loads, colours.
+//! Output to terminals: control characters made visible, sizes, colours.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
+
+mod loading;
+mod modes;
+
+pub(crate) use loading::Loading;
+pub(crate) use modes::{Typeahead, restore_modes};
 
 /// A character that stands for `c` where a terminal would act on `c`; `None` if it only shows it.
 fn visible_char(c: char) -> Option<char> {
@@ -65,41 +71,44 @@ impl Filter {
     }
 }
 
-/// A line on the terminal while a model is loaded, which is replaced by what was loaded. Where stderr is no terminal there is
-/// none.
-pub(crate) struct Loading {
-    is_shown: bool,
-}
-
-impl Loading {
-    pub(crate) fn start(name: &str) -> Loading {
-        let is_shown = std::io::stderr().is_terminal();
-        if is_shown {
-            let _ = write!(std::io::stderr(), "loading {} …", visible(name));
-        }
-        Loading { is_shown }
-    }
-
-    pub(crate) fn end(self, summary: &str) {
-        if self.is_shown {
-            let _ = writeln!(std::io::stderr(), "\r{}{}", erase(), visible(summary));
-        }
-    }
-}
-
-/// Clears the rest of the line, where the terminal can do that.
-fn erase() -> &'static str {
-    if is_dumb() { "\n" } else { "\x1b[K" }
-}
-
-fn is_dumb() -> bool {
+/// Tells whether the terminal cannot move its cursor or set colours.
+pub(crate) fn is_dumb() -> bool {
     std::env::var_os("TERM").is_none_or(|term| term == "dumb")
 }
 
 /// Tells whether stderr may have colours. See <https://no-color.org>.
 pub(crate) fn has_colours() -> bool {
+    std::io::stderr().is_terminal() && wants_colours()
+}
+
+/// Tells whether a terminal may have colours.
+pub(crate) fn wants_colours() -> bool {
     let refuses = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    std::io::stderr().is_terminal() && !refuses && !is_dumb()
+    !refuses && !is_dumb()
+}
+
+/// Columns and rows of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) columns: usize,
+    pub(crate) rows: usize,
+}
+
+impl Size {
+    /// Of the terminal that stdout is, or else stderr; `None` if neither is one or it does not say.
+    #[cfg(unix)]
+    pub(crate) fn now() -> Option<Size> {
+        let of_stdout = rustix::termios::tcgetwinsize(std::io::stdout());
+        let size = of_stdout.or_else(|_| rustix::termios::tcgetwinsize(std::io::stderr())).ok()?;
+        let (columns, rows) = (usize::from(size.ws_col), usize::from(size.ws_row));
+        (columns > 0).then_some(Size { columns, rows: if rows == 0 { usize::MAX } else { rows } })
+    }
+
+    /// This system does not say.
+    #[cfg(not(unix))]
+    pub(crate) fn now() -> Option<Size> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 
 use super::{Reasoning, Sampling};
 use crate::habits::Habits;
@@ -39,6 +40,10 @@ pub(crate) struct Run {
 
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
+    /// Do not read or write the history of what was entered (`inferno/chat_history.jsonl` in $XDG_STATE_HOME or ~/.local/state)
+    #[arg(long, env = "INFERNO_NO_HISTORY", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) no_history: bool,
+
     #[command(flatten)]
     pub(crate) answering: Answering,
 }

@@ -1,259 +1,215 @@
-//! `inferno chat`: a conversation, line by line.
+//! `inferno chat`: a conversation with a model.
 
+mod commands;
+mod completion;
+mod conversation;
+mod editor;
+mod hear;
+mod history;
+mod input;
 mod keep;
 mod line;
 mod settings;
+mod signals;
+mod turns;
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use inferno_text::{ChatRenderer, message};
-use serde_json::Value;
+use anyhow::Result;
+use inferno_engine::Usage;
+use inferno_text::ChatRenderer;
 
-use crate::answer::{Answer, Stop};
+use crate::answer::{Answer, wrapped};
+use crate::cli::Answering;
 use crate::commands::note;
 use crate::form::Form;
-use crate::prompt::read_file;
 use crate::session::{Session, template};
-use crate::terminal::has_colours;
-use crate::{cli, interrupt};
-use line::{Line, Said, read_line, uncut};
-
-const HELP: &str = "\
-/system TEXT      set the system message, from the next turn on; without TEXT there is none
-/file FILE        put the text of FILE behind the next message
-/regen            answer the last message again
-/undo             forget the last message and its answer
-/reset            forget the conversation, but not the system message
-/save FILE        write the conversation to a new file, as JSON
-/load FILE        go on with a conversation from such a file
-/set NAME VALUE   change a setting; without NAME all are shown
-/stats            print counts and speeds of the last answer
-/help             print this
-/exit             end, as Ctrl-D does (also: /quit, /bye, exit)
-A line that begins with a space is not a command. Ctrl-C stops an answer.";
+use crate::terminal::Typeahead;
+use crate::{cli, interrupt, load};
+use conversation::Conversation;
+use input::Input;
+use line::Line;
+use settings::Settings;
 
 /// A conversation and the model that answers.
 struct Chat<'a> {
+    loaded: Loaded<'a>,
+    state: State,
+}
+
+/// A model, and the form of its prompts and answers.
+struct Loaded<'a> {
     session: Session<'a>,
     template: Arc<dyn ChatRenderer>,
     form: Form,
-    is_verbose: bool,
-    system: Option<String>,
-    /// Of user and assistant, in turn.
-    messages: Vec<Value>,
-    /// Texts of files, for the next message.
-    attached: Vec<String>,
+    /// Name it was asked for by; `None` for the model inside the program.
+    model: Option<PathBuf>,
+}
+
+/// State that is kept when the model changes.
+struct State {
+    conversation: Conversation,
+    settings: Settings,
     /// Since the program began.
     n_answers: u64,
+    totals: Totals,
     last: Option<Answer>,
+    is_terminal: bool,
+    is_verbose: bool,
+}
+
+/// Tokens of all answers.
+#[derive(Debug, Default)]
+struct Totals {
+    n_prompt: usize,
+    n_cached: usize,
+    n_completion: usize,
+}
+
+impl Totals {
+    fn add(&mut self, usage: &Usage) {
+        self.n_prompt += usage.n_prompt;
+        self.n_cached += usage.n_cached;
+        self.n_completion += usage.n_completion;
+    }
+}
+
+/// Consequence of a message or command.
+enum Next {
+    /// Another one. `false` if this one failed, which was said.
+    Go(bool),
+    /// The same with another model.
+    Model(Option<PathBuf>),
+    End,
 }
 
 pub(crate) fn chat(args: &cli::Chat) -> Result<ExitCode> {
-    let args = &args.answering;
-    let (session, (template, form)) = Session::start(args, |opened, tokenizer| {
-        let template = template(args, opened, tokenizer)?;
-        let source = crate::template::source(args.chat_template.as_ref(), opened);
-        let form = Form::new(args, Some(template.profile()), source.as_deref())?;
-        Ok((template, form))
-    })?;
-    session.note_excess(0);
-    interrupt::release();
-    let mut chat = Chat {
-        session,
-        template,
-        form,
-        is_verbose: args.verbose,
-        system: args.system.clone(),
-        messages: Vec::new(),
-        attached: Vec::new(),
-        n_answers: 0,
-        last: None,
-    };
-
-    let mut input = std::io::stdin().lock();
-    let is_terminal = input.is_terminal();
+    let is_terminal = std::io::stdin().is_terminal();
+    let typeahead = is_terminal.then(Typeahead::start).flatten();
     if is_terminal {
-        note("/help lists the commands, Ctrl-D ends");
+        signals::restore_at_sigterm();
     }
-    let prompt = if has_colours() { "\x1b[1;36m>\x1b[0m " } else { "> " };
+    let answering = &args.answering;
+    let loaded = Loaded::open(answering, answering.model.clone())?;
+    drop(typeahead);
+    loaded.session.note_excess(0);
+    let state = State {
+        conversation: Conversation::new(answering.system.clone()),
+        settings: Settings::new(),
+        n_answers: 0,
+        totals: Totals::default(),
+        last: None,
+        is_terminal,
+        is_verbose: answering.verbose,
+    };
+    let mut chat = Chat { loaded, state };
+    let mut input = Input::new(is_terminal, args.no_history)?;
+    if is_terminal {
+        // From here on Ctrl-C never ends the program.
+        interrupt::catch_all();
+        chat.say("`/help` lists the commands, Ctrl-D ends");
+    }
     let mut all_went_well = true;
     loop {
+        let entered = input.read()?;
         if is_terminal {
-            // Not on stdout, which has the answers alone.
-            let _ = write!(std::io::stderr(), "{prompt}");
+            // Whatever is pressed from here on is meant for what begins now.
+            interrupt::catch_all();
         }
-        let line = read_line(&mut input).context("cannot read stdin")?;
-        match if is_terminal { uncut(line) } else { line } {
-            Line::Text(text) => match Said::of(&text) {
-                Said::Exit => break,
-                said => all_went_well &= chat.hear(said)?,
-            },
+        let next = match entered {
+            Line::Text(text) => chat.hear(&text)?,
+            Line::Message(text) if text.trim().is_empty() => Next::Go(true),
+            Line::Message(text) => Next::Go(chat.turn(&text)?),
             Line::Unfit(why) => {
-                note(&format!("{why}: this turn is not kept"));
-                all_went_well = false;
+                note(&format!("{why}: this turn was dropped"));
+                Next::Go(false)
             }
-            Line::End => {
-                if is_terminal {
-                    note("");
+            Line::Cleared(was_empty) => {
+                if was_empty {
+                    chat.say("Ctrl-D or `/exit` ends");
                 }
-                break;
+                Next::Go(true)
             }
+            Line::End => Next::End,
+        };
+        match next {
+            Next::Go(went_well) => all_went_well &= went_well,
+            Next::Model(model) => {
+                let (now, went_well) = chat.with_model(answering, model)?;
+                chat = now;
+                all_went_well &= went_well;
+            }
+            Next::End => break,
         }
     }
     // Somebody at a terminal has seen what went wrong.
     Ok(if all_went_well || is_terminal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-impl Chat<'_> {
-    /// Carries out a line; `false` if that failed, after printing the reason.
+impl<'a> Loaded<'a> {
+    fn open(args: &'a Answering, model: Option<PathBuf>) -> Result<Loaded<'a>> {
+        let (session, (template, form)) = Session::open(args, model.as_deref(), |opened, tokenizer| {
+            let template = template(args, opened, tokenizer)?;
+            let source = crate::template::source(args.chat_template.as_ref(), opened);
+            let form = Form::new(args, Some(template.profile()), source.as_deref())?;
+            Ok((template, form))
+        })?;
+        Ok(Loaded { session, template, form, model })
+    }
+}
+
+impl<'a> Chat<'a> {
+    /// The same chat with another model, and whether it is that. The old model is unloaded first, as memory may not hold both;
+    /// it is loaded again if the new one cannot be, or Ctrl-C stops that.
     ///
     /// # Errors
-    /// The engine fails, or stdout is closed.
-    fn hear(&mut self, said: Said<'_>) -> Result<bool> {
-        let done = match said {
-            Said::Turn(text) => return self.turn(text),
-            Said::Regenerate => return self.regenerate(),
-            Said::System("") => {
-                self.system = None;
-                Ok("there is no system message".into())
-            }
-            Said::System(text) => {
-                self.system = Some(text.to_owned());
-                Ok("the system message is set".into())
-            }
-            Said::Reset => {
-                self.messages.clear();
-                self.attached.clear();
-                Ok("the conversation is forgotten".into())
-            }
-            Said::Undo => match self.messages.len() {
-                0 => Err("nothing to undo: the conversation is empty".into()),
-                n => {
-                    self.messages.truncate(n - 2);
-                    Ok("the last message and its answer are forgotten".into())
-                }
-            },
-            Said::Save(file) => self.save(Path::new(file)).map_err(|e| format!("{e:#}")),
-            Said::Load(file) => self.load(Path::new(file)).map_err(|e| format!("{e:#}")),
-            Said::File(file) => match read_file(Path::new(file)) {
-                Ok(text) => {
-                    let n_bytes = text.len();
-                    self.attached.push(text);
-                    Ok(format!("{n_bytes} bytes of `{file}` go with the next message"))
-                }
-                Err(e) => Err(format!("{e:#}")),
-            },
-            Said::Set("", _) => Ok(settings::all(&self.session)),
-            Said::Set(name, value) => settings::set(&mut self.session, name, value),
-            Said::Stats => Ok(self.stats()),
-            Said::Help => Ok(HELP.into()),
-            Said::Unknown(command) => Err(format!(
-                "there is no command `{}`, `/help` lists those that there are",
-                command.escape_debug()
-            )),
-            Said::Nothing | Said::Exit => return Ok(true),
-        };
-        let (Ok(text) | Err(text)) = &done;
-        note(text);
-        Ok(done.is_ok())
-    }
-
-    fn stats(&self) -> String {
-        let turns = keep::turns(&self.messages);
-        let mut text = format!("{turns} in a context of {} positions", self.session.context_len);
-        if let Some(answer) = &self.last {
-            text += &format!("\n{}\nstopped: {}", answer.speeds(), answer.stop);
+    /// The old model cannot be loaded any more.
+    fn with_model(self, args: &'a Answering, model: Option<PathBuf>) -> Result<(Chat<'a>, bool)> {
+        // Most of what can be wrong with a file shows here, and costs nothing.
+        if let Err(why) = load::open(model.as_deref()).and_then(|opened| opened.architecture(None)) {
+            note(&format!("{why:#}; the model is still {}", self.loaded.session.model));
+            return Ok((self, false));
         }
-        text
-    }
-
-    /// Answers, and keeps the turn if there is an answer.
-    fn turn(&mut self, text: &str) -> Result<bool> {
-        let parts: Vec<&str> =
-            std::iter::once(text).chain(self.attached.iter().map(String::as_str)).collect();
-        self.messages.push(message("user", &parts.join("\n\n")));
-        let answer = self.answer()?;
-        self.attached.clear();
-        match answer {
-            Some(answer) => {
-                self.messages.push(answer);
-                Ok(true)
-            }
-            None => {
-                self.messages.pop();
-                Ok(false)
-            }
-        }
-    }
-
-    /// Answers the last message again; the old answer stays if there is no new one.
-    fn regenerate(&mut self) -> Result<bool> {
-        let Some(old) = self.messages.pop() else {
-            note("nothing to answer again: the conversation is empty");
-            return Ok(false);
-        };
-        let new = self.answer()?;
-        let is_new = new.is_some();
-        self.messages.push(new.unwrap_or(old));
-        Ok(is_new)
-    }
-
-    /// Generates an answer; `None` if the prompt did not fit or nothing was generated, after printing the reason.
-    fn answer(&mut self) -> Result<Option<Value>> {
-        let (prompt, n_dropped) = match self.prompt() {
-            Ok(found) => found,
+        let Chat { loaded: Loaded { model: old, session, template, form }, state } = self;
+        drop((session, template, form));
+        let typeahead = state.is_terminal.then(Typeahead::start).flatten();
+        let catch = || if state.is_terminal { interrupt::catch_all() } else { interrupt::release() };
+        catch();
+        let (loaded, is_new) = match Loaded::open(args, model) {
+            Ok(loaded) => (loaded, true),
             Err(why) => {
-                note(&format!("{why:#}; this turn is not kept, `/reset` forgets those before it"));
-                return Ok(None);
+                match interrupt::requested() {
+                    true => note("loading was stopped; back to the model before"),
+                    false => note(&format!("{why:#}; back to the model before")),
+                }
+                loop {
+                    catch();
+                    match Loaded::open(args, old.clone()) {
+                        Err(_) if interrupt::requested() => {}
+                        loaded => break (loaded?, false),
+                    }
+                }
             }
         };
-        if n_dropped > 0 {
-            self.messages.drain(..n_dropped);
-            let (n_turns, context_len) = (n_dropped / 2, self.session.context_len);
-            let turns = if n_turns == 1 { "turn is" } else { "turns are" };
-            note(&format!(
-                "the context of {context_len} positions is too short: the oldest {n_turns} {turns} forgotten"
-            ));
-        }
-        interrupt::catch();
-        let answer = self.session.answer(prompt, self.n_answers, false, &self.form);
-        interrupt::release();
-        let answer = answer?;
-        self.n_answers += 1;
-        if self.is_verbose {
-            note(&answer.speeds());
-        }
-        let is_empty = answer.stop == Stop::Interrupted && answer.usage.n_completion == 0;
-        let said = (!is_empty).then(|| answer.message());
-        if is_empty {
-            note("stopped before the first token: this turn is not kept");
-        }
-        self.last = Some(answer);
-        Ok(said)
+        drop(typeahead);
+        catch();
+        let mut chat = Chat { loaded, state };
+        chat.state.settings.apply(&mut chat.loaded.session);
+        Ok((chat, is_new))
     }
 
-    /// The conversation as a prompt, and how many of its oldest messages had to be left out for it to fit with some room for
-    /// an answer.
-    fn prompt(&self) -> Result<(Vec<u32>, usize)> {
-        let context_len = self.session.context_len;
-        let room = self.session.max_tokens.unwrap_or(usize::MAX).min(context_len / 4).max(1);
-        let mut n_dropped = 0;
-        loop {
-            let system = self.system.iter().map(|text| message("system", text));
-            let messages: Vec<Value> = system.chain(self.messages[n_dropped..].iter().cloned()).collect();
-            let prompt = self.form.render(&*self.template, &self.session.tokenizer, &messages)?;
-            let is_last = self.messages.len() - n_dropped <= 2;
-            if is_last {
-                self.session.check("the conversation", &prompt)?;
-            }
-            if is_last || prompt.len() + room <= context_len {
-                return Ok((prompt, n_dropped));
-            }
-            n_dropped += 2;
-        }
+    /// Prints a message of the program, apart from those of the model.
+    fn say(&self, text: &str) {
+        let text = crate::terminal::visible(&self.fitted(text));
+        let (dim, normal) = if crate::terminal::has_colours() { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        let _ = writeln!(std::io::stderr(), "{dim}{text}{normal}");
+    }
+
+    /// `text` with its words wrapped, if it goes to a terminal.
+    fn fitted(&self, text: &str) -> String {
+        if std::io::stderr().is_terminal() { wrapped(text) } else { text.to_owned() }
     }
 }

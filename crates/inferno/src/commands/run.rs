@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use inferno_text::{Special, Tokenizer, message};
 use serde_json::{Value as Json, json};
 
-use crate::answer::{Answer, Call, Stop, per_second};
+use crate::answer::{Answer, Call, Stop, Thinking, per_second};
 use crate::commands::{note, print};
 use crate::form::Form;
 use crate::load::Opened;
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
         Session::start(&args.answering, |opened, tokenizer| prompt_tokens(args, opened, tokenizer, &text))?;
     session.check("the prompt", &prompt)?;
     session.note_excess(prompt.len());
-    let answer = session.answer(prompt, 0, args.json, &form)?;
+    let answer = session.answer(prompt, 0, (!args.json).then_some(Thinking::Show), &form)?;
     if args.json {
         let json = terminal::json(&to_json(&session, &answer).to_string());
         print(format!("{json}\n").as_bytes())?;

@@ -84,7 +84,7 @@ fn the_system_message_can_be_set_and_removed() {
     let lines = ["Hello!", "/reset", "/system You are a pirate.", "Hello!", "/reset", "/system", "Hello!"];
     let ran = chat(&lines, &["-v"]);
     assert!(ran.stderr.contains("the system message is set\n"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("there is no system message\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the system message is removed\n"), "{}", ran.stderr);
     let set: Vec<usize> = prompts(&ran).into_iter().map(|(n, _)| n).collect();
     assert!(set[0] < set[1] && set[0] == set[2], "{set:?}");
     let by_flag = prompts(&chat(&["Hello!"], &["-v", "--system", "You are a pirate."]));
@@ -94,10 +94,9 @@ fn the_system_message_can_be_set_and_removed() {
 #[test]
 fn an_unknown_command_is_told_what_there_is_and_is_no_turn() {
     let ran = chat(&["/tell me", "/help", "/reset all"], &["-v"]);
-    let list = "`/help` lists those that there are\n";
-    assert!(ran.stderr.contains(&format!("there is no command `/tell`, {list}")), "{}", ran.stderr);
-    assert!(ran.stderr.contains(&format!("there is no command `/reset all`, {list}")), "{}", ran.stderr);
-    assert!(ran.stderr.contains("/exit             end"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("unknown command `/tell`; `/help` lists the commands"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`/reset` takes no argument\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("/exit                end"), "{}", ran.stderr);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
 }
 
@@ -105,8 +104,7 @@ fn an_unknown_command_is_told_what_there_is_and_is_no_turn() {
 fn what_does_not_fit_is_refused_and_the_next_turn_is_as_if_it_had_not_been() {
     let long = "word ".repeat(4000);
     let ran = chat(&["Hello!", &long, "Hello!"], &["-v"]);
-    let refusal =
-        "it must leave room for an answer; this turn is not kept, `/reset` forgets those before it\n";
+    let refusal = "it must leave room for an answer; this turn was dropped\n";
     assert!(ran.stderr.contains("the conversation has ") && ran.stderr.contains(refusal), "{}", ran.stderr);
     let without = chat(&["Hello!", "Hello!"], &["-v"]);
     assert_eq!(prompts(&ran), prompts(&without));
@@ -120,7 +118,7 @@ fn the_oldest_turns_make_room_and_that_is_said() {
     let story = "Tell me a story about a dragon.";
     let lines = [story, "Hello!", "Hello!", "Hello!", "Hello!"];
     let ran = chat(&lines, &["-c", "128", "-v"]);
-    let forgotten = "the context of 128 positions is too short: the oldest ";
+    let forgotten = "the context of 128 tokens is full: the oldest ";
     assert!(ran.stderr.contains(forgotten), "{}", ran.stderr);
     let lengths: Vec<usize> = prompts(&ran).into_iter().map(|(n, _)| n).collect();
     // Each leaves a quarter of the context for the answer.
@@ -138,14 +136,14 @@ fn an_answer_that_fills_the_context_says_so() {
         "{}",
         ran.stderr
     );
-    assert_eq!(ran.stderr.matches("the oldest 1 turn is forgotten").count(), 1, "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("the oldest turn is left out").count(), 1, "{}", ran.stderr);
     ran.ok();
 }
 
 #[test]
 fn a_line_that_is_no_text_is_refused() {
     let ran = pipe(b"a\xff\nHello!\n", &GREEDY);
-    assert!(ran.stderr.contains("the line is not UTF-8 at byte 1: this turn is not kept"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the line is not UTF-8 at byte 1: this turn was dropped"), "{}", ran.stderr);
     assert_eq!((ran.code, ran.stdout.lines().count()), (Some(1), 1));
 }
 
@@ -160,7 +158,7 @@ fn turns_can_be_undone_and_answered_again() {
     let twice = talk(&["Hello!", "/reset", "Hello!"]).ok();
     assert_eq!(talk(&["Hello!", "/regen"]).ok(), twice);
     ran.ok();
-    for command in ["/undo", "/regen"] {
+    for command in ["/undo", "/regen", "/compact", "/thinking"] {
         assert_eq!(talk(&[command]).code, Some(1));
     }
 }
@@ -186,6 +184,21 @@ fn a_conversation_is_saved_and_loaded() {
 }
 
 #[test]
+fn another_model_goes_on_with_the_conversation() {
+    let ember = xtask::testing::root().join("crates/inferno/models/ember/ember-q8_0.gguf");
+    let switch = format!("/model {}", ember.display());
+    let ran = chat(&["Hello!", &switch, "Hello!", "/model"], &["-v"]);
+    let same = chat(&["Hello!", "Hello!"], &["-v"]);
+    let lengths = |ran: &Ran| prompts(ran).into_iter().map(|(n, _)| n).collect::<Vec<_>>();
+    assert_eq!(lengths(&ran), lengths(&same));
+    assert!(ran.stderr.contains("Ember: qwen3, "), "{}", ran.stderr);
+    assert_eq!(ran.ok(), same.ok());
+    let refused = chat(&["/model no-such-file.gguf", "Hello!"], &[]);
+    assert!(refused.stderr.contains("the model is still Ember (built in)"), "{}", refused.stderr);
+    assert_eq!((refused.code, refused.stdout.lines().count()), (Some(1), 1));
+}
+
+#[test]
 fn settings_and_files_change_the_next_answer() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notes.txt");
@@ -194,7 +207,7 @@ fn settings_and_files_change_the_next_answer() {
     let ran = chat(&[&file, "What colour is it?", "/stats", "/set"], &["-v"]);
     let typed = inferno(&["run", "-t", "0", "-n", "40", "-v", "What colour is it?\n\nThe dragon is green."]);
     assert_eq!(prompts(&ran)[0].0, prompts(&typed)[0].0);
-    assert!(ran.stderr.contains("1 turn in a context of"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("1 turn, "), "{}", ran.stderr);
     assert_eq!(ran.ok(), typed.ok());
     let ran = chat(
         &["/set max-tokens 3", "/set temperature 0.5", "/set top_k -1", "Tell me a story.", "/set"],
@@ -278,26 +291,4 @@ fn ctrl_c_stops_an_answer_which_is_kept_and_at_the_prompt_the_program() {
     assert!(prompts[1] > prompts[0] + 10, "{prompts:?}");
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_terminal_gets_a_prompt() {
-    let program = env!("CARGO_BIN_EXE_inferno");
-    let mut command = Command::new("script");
-    command.args(["-qec", &format!("'{program}' chat -t 0 -n 5"), "/dev/null"]);
-    command.env("TERM", "xterm").env("NO_COLOR", "1");
-    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-    let Ok(mut child) = child else { return xtask::testing::skip("script", "there is no `script`") };
-    child.stdin.take().unwrap().write_all(b"Hello!\n/foo\n/exit\n").unwrap();
-    let output = child.wait_with_output().unwrap();
-    let screen = String::from_utf8_lossy(&output.stdout).replace('\r', "");
-    assert_eq!(output.status.code(), Some(0), "{screen}");
-    assert!(
-        screen.contains("loading Ember (built in) …") && screen.contains("Q8_0, context 2048, "),
-        "{screen}"
-    );
-    assert!(screen.contains("sampling defaults of the model: "), "{screen}");
-    assert!(screen.contains("/help lists the commands, Ctrl-D ends\n> "), "{screen}");
-    assert!(screen.contains("\n> there is no command `/foo`"), "{screen}");
 }

@@ -4,6 +4,7 @@
 mod bench;
 mod bench_serve;
 mod chat;
+mod chat_terminal;
 mod engine;
 mod gpu;
 mod hostile;

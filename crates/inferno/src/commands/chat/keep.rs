@@ -1,72 +1,88 @@
-//! Conversations in files: a JSON array of messages, as chat completions take them.
+//! Conversations in files.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use inferno_text::message;
-use serde_json::Value;
+use anyhow::{Context, Result, anyhow};
 
-use super::Chat;
+use super::conversation::Conversation;
 use crate::prompt::read_file;
 
-impl Chat<'_> {
-    /// Writes the conversation to a file that is not there yet; what to say of it.
-    pub(super) fn save(&self, path: &Path) -> Result<String> {
-        let system = self.system.iter().map(|text| message("system", text));
-        let messages: Vec<Value> = system.chain(self.messages.iter().cloned()).collect();
-        let name = path.display();
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).open(path).map_err(|e| match e.kind() {
-                ErrorKind::AlreadyExists => {
-                    anyhow!("`{name}` exists and is kept: `/save` takes the name of a new file")
-                }
-                _ => anyhow!("`{name}`: cannot create: {e}"),
-            })?;
-        file.write_all(format!("{:#}\n", Value::from(messages)).as_bytes())
-            .with_context(|| format!("`{name}`: cannot write"))?;
-        Ok(format!("saved {} in `{name}`", turns(&self.messages)))
+/// Writes the conversation to a file that is not there yet, or to the one it was saved in or loaded from last; what to say of
+/// it.
+///
+/// # Errors
+/// No file is named, it is there already, or it cannot be written.
+pub(super) fn save(conversation: &mut Conversation, name: &str) -> Result<String> {
+    let path = match (name, &conversation.file) {
+        ("", None) => return Err(anyhow!("`/save` takes the name of a new file")),
+        ("", Some(path)) => path.clone(),
+        (name, _) => expanded(name),
+    };
+    let text = format!("{:#}\n", conversation.to_json());
+    if conversation.file.as_ref() == Some(&path) {
+        replace(&path, &text)?;
+    } else {
+        create(&path, &text)?;
     }
-
-    /// Takes the conversation of a file in place of this one; what to say of it.
-    pub(super) fn load(&mut self, path: &Path) -> Result<String> {
-        let name = path.display();
-        let (system, messages) =
-            conversation(&read_file(path)?).with_context(|| format!("`{name}` is no conversation"))?;
-        self.system = system;
-        self.messages = messages;
-        Ok(format!("loaded {} of `{name}`", turns(&self.messages)))
-    }
+    let said = format!("saved {} in `{}`", conversation.turns(), path.display());
+    conversation.file = Some(path);
+    Ok(said)
 }
 
-/// Number of turns in `messages`, in words.
-pub(super) fn turns(messages: &[Value]) -> String {
-    match messages.len() / 2 {
-        1 => "1 turn".into(),
-        n => format!("{n} turns"),
-    }
+/// Reads the conversation of a file.
+///
+/// # Errors
+/// The file cannot be read, or is no conversation.
+pub(super) fn load(name: &str) -> Result<Conversation> {
+    let path = expanded(name);
+    let text = read_file(&path)?;
+    let mut conversation =
+        Conversation::from_json(&text).with_context(|| format!("`{}` is no conversation", path.display()))?;
+    conversation.file = Some(path);
+    Ok(conversation)
 }
 
-/// The system message, and the messages of user and assistant in turn.
-fn conversation(text: &str) -> Result<(Option<String>, Vec<Value>)> {
-    let json: Value = serde_json::from_str(text).context("expected JSON")?;
-    let list = json.get("messages").unwrap_or(&json).as_array().context("expected an array of messages")?;
-    let (mut system, mut messages) = (None, Vec::new());
-    for (i, item) in list.iter().enumerate() {
-        let role = item["role"].as_str().unwrap_or_default();
-        let content =
-            item["content"].as_str().with_context(|| format!("message {i}: expected a text as `content`"))?;
-        if i == 0 && role == "system" {
-            system = Some(content.to_owned());
-            continue;
-        }
-        let expected = if messages.len() % 2 == 0 { "user" } else { "assistant" };
-        ensure!(role == expected, "message {i}: expected the role `{expected}`");
-        messages.push(message(role, content));
+fn create(path: &Path, text: &str) -> Result<()> {
+    let name = path.display();
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).open(path).map_err(|e| match e.kind() {
+            ErrorKind::AlreadyExists => {
+                anyhow!("`{name}` exists and is kept: `/save` takes the name of a new file")
+            }
+            _ => anyhow!("`{name}`: cannot create: {e}"),
+        })?;
+    file.write_all(text.as_bytes()).with_context(|| format!("`{name}`: cannot write"))
+}
+
+/// Replaces a file at once, or not at all.
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".{}.tmp", std::process::id()));
+    let new = PathBuf::from(new);
+    let written = create(&new, text).and_then(|()| {
+        fs::rename(&new, path).with_context(|| format!("`{}`: cannot replace", path.display()))
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
     }
-    ensure!(messages.len() % 2 == 0, "the last message has no answer");
-    Ok((system, messages))
+    written
+}
+
+/// A path as it was typed: without quotes around it, and with `~` for the home directory.
+pub(super) fn expanded(typed: &str) -> PathBuf {
+    let inner = ['"', '\''].iter().find_map(|&quote| typed.strip_prefix(quote)?.strip_suffix(quote));
+    let typed = inner.unwrap_or(typed);
+    let home = || std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    match typed.strip_prefix('~') {
+        Some("") => home().unwrap_or_else(|| typed.into()),
+        Some(rest) => match (rest.strip_prefix('/'), home()) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => typed.into(),
+        },
+        None => typed.into(),
+    }
 }
 
 #[cfg(test)]
@@ -74,17 +90,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_conversations_are_taken() {
-        let user = r#"{"role": "user", "content": "Hi"}"#;
-        let assistant = r#"{"role": "assistant", "content": "Hello!"}"#;
-        let system = r#"{"role": "system", "content": "Be kind."}"#;
-        let (found, messages) = conversation(&format!("[{system}, {user}, {assistant}]")).unwrap();
-        assert_eq!((found.as_deref(), messages.len()), (Some("Be kind."), 2));
-        assert_eq!(conversation(&format!("{{\"messages\": [{user}, {assistant}]}}")).unwrap().1.len(), 2);
-        for text in
-            ["", "3", "{}", &format!("[{user}]"), &format!("[{assistant}, {user}]"), r#"[{"role": "user"}]"#]
-        {
-            assert!(conversation(text).is_err(), "{text}");
-        }
+    fn a_file_is_written_again_only_by_the_conversation_that_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("talk.json");
+        let name = path.to_str().unwrap();
+        let mut talk = Conversation::new(Some("Be kind.".into()));
+        assert!(save(&mut talk, "").is_err());
+        save(&mut talk, &format!("\"{name}\"")).unwrap();
+        talk.system = Some("Be brief.".into());
+        save(&mut talk, "").unwrap();
+        let mut loaded = load(name).unwrap();
+        assert_eq!(loaded.system.as_deref(), Some("Be brief."));
+        save(&mut loaded, name).unwrap();
+        let error = save(&mut Conversation::default(), name).unwrap_err().to_string();
+        assert!(error.contains("exists and is kept"), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -1,39 +1,21 @@
-//! Lines of a conversation: turns and commands.
+//! Lines of stdin where it is a pipe, or a terminal on which nothing can be edited.
 
 use std::io::{self, BufRead, Read};
 
 use crate::commands::MAX_PROMPT_BYTES;
 
-/// A line of stdin.
+/// Input of the user.
 #[derive(Debug, PartialEq)]
 pub(super) enum Line {
     /// Without its end.
     Text(String),
+    /// A message, whatever it begins with.
+    Message(String),
     /// Refused, with the reason.
     Unfit(String),
+    /// Ctrl-C, and whether there was nothing to clear.
+    Cleared(bool),
     End,
-}
-
-/// Meaning of a line.
-#[derive(Debug, PartialEq)]
-pub(super) enum Said<'a> {
-    Turn(&'a str),
-    System(&'a str),
-    Reset,
-    Undo,
-    Regenerate,
-    Save(&'a str),
-    Load(&'a str),
-    File(&'a str),
-    /// Name and value; both are empty to show all.
-    Set(&'a str, &'a str),
-    Stats,
-    Help,
-    Exit,
-    /// An unknown command.
-    Unknown(&'a str),
-    /// A blank line.
-    Nothing,
 }
 
 /// Bytes of a line that a terminal passes on: the rest of a longer line is lost before the program sees it.
@@ -70,78 +52,9 @@ pub(super) fn read_line(input: &mut impl BufRead) -> io::Result<Line> {
     })
 }
 
-impl Said<'_> {
-    pub(super) fn of(line: &str) -> Said<'_> {
-        let is_command = line.starts_with('/');
-        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let rest = rest.trim();
-        match (word, rest) {
-            _ if line.trim().is_empty() => Said::Nothing,
-            (word, "") if ["exit", "quit", "bye"].iter().any(|end| word.eq_ignore_ascii_case(end)) => {
-                Said::Exit
-            }
-            _ if !is_command => Said::Turn(line),
-            ("/system", text) => Said::System(text),
-            ("/reset" | "/clear", "") => Said::Reset,
-            ("/undo", "") => Said::Undo,
-            ("/regen" | "/retry", "") => Said::Regenerate,
-            ("/stats", "") => Said::Stats,
-            ("/help" | "/?", "") => Said::Help,
-            ("/exit" | "/quit" | "/bye", "") => Said::Exit,
-            ("/save", file) if !file.is_empty() => Said::Save(file),
-            ("/load", file) if !file.is_empty() => Said::Load(file),
-            ("/file", file) if !file.is_empty() => Said::File(file),
-            ("/set", setting) => {
-                let (name, value) = setting.split_once(char::is_whitespace).unwrap_or((setting, ""));
-                Said::Set(name, value.trim())
-            }
-            (
-                "/reset" | "/clear" | "/undo" | "/regen" | "/retry" | "/stats" | "/help" | "/?" | "/exit"
-                | "/quit" | "/bye" | "/save" | "/load" | "/file",
-                _,
-            ) => Said::Unknown(line.trim_end()),
-            _ => Said::Unknown(word),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_is_a_turn_a_command_or_nothing() {
-        for (line, said) in [
-            ("Hello /exit", Said::Turn("Hello /exit")),
-            (" /exit", Said::Turn(" /exit")),
-            ("", Said::Nothing),
-            (" \t", Said::Nothing),
-            ("/exit ", Said::Exit),
-            ("/reset", Said::Reset),
-            ("/help", Said::Help),
-            ("/system  Be kind. ", Said::System("Be kind.")),
-            ("/system", Said::System("")),
-            ("/systems x", Said::Unknown("/systems")),
-            ("/exit now", Said::Unknown("/exit now")),
-            ("/", Said::Unknown("/")),
-            ("exit", Said::Exit),
-            ("Bye ", Said::Exit),
-            (" quit", Said::Turn(" quit")),
-            ("exit the building", Said::Turn("exit the building")),
-            ("/quit", Said::Exit),
-            ("/regen", Said::Regenerate),
-            ("/undo", Said::Undo),
-            ("/save a b.json ", Said::Save("a b.json")),
-            ("/save", Said::Unknown("/save")),
-            ("/load x", Said::Load("x")),
-            ("/file notes.md", Said::File("notes.md")),
-            ("/set", Said::Set("", "")),
-            ("/set top-k  5", Said::Set("top-k", "5")),
-            ("/stats", Said::Stats),
-        ] {
-            assert_eq!(Said::of(line), said, "{line}");
-        }
-    }
 
     #[test]
     fn a_line_as_long_as_a_terminal_takes_is_not_believed() {
