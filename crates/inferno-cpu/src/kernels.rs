@@ -20,7 +20,7 @@ use inferno_model::rope::Angles;
 
 use crate::isa::Isa;
 use crate::kernels::attention::{Queries, Tile};
-use crate::kernels::int8::InputBlock;
+use crate::kernels::int8::InputLine;
 use crate::kernels::tile_attention::TileKernels;
 use crate::kv::{Head, HeadMut};
 use crate::packed::{PANEL, Panel};
@@ -86,10 +86,10 @@ kernels! {
     fn softcap(x: &mut [f32], cap: f32) = rows;
     /// Rotates the heads of row `row` of the angles' rows.
     fn rope(x: &mut [f32], head_dim: usize, angles: &Angles, row: usize) = rows;
-    /// Quantizes up to [`ROW_GROUP`] rows to blocks; rows that are missing are zero.
-    fn quantize(out: &mut [InputBlock], rows: &[&[f32]]) = int8;
+    /// Quantizes up to [`ROW_GROUP`] rows, to as many lines a block as `int8::lines_per_block` says.
+    fn quantize(out: &mut [InputLine], rows: &[&[f32]]) = int8;
     /// out += rows `0..n_rows` of a group × up to [`PANELS`] quantized panels of one matrix.
-    fn products_int8(out: &mut [OutTile; PANELS], panels: &[Panel<'_>], x: &[InputBlock], n_rows: usize) = int8;
+    fn products_int8(out: &mut [OutTile; PANELS], panels: &[Panel<'_>], x: &[InputLine], n_rows: usize) = int8;
     /// A quantized panel as `Layout::Wide`.
     fn widen(quants: &mut [u8], scales: &mut [u8], panel: Panel<'_>) = int8;
     /// out = output `lane` of a panel, as numbers.

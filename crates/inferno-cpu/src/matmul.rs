@@ -6,7 +6,7 @@ use std::ops::Range;
 use inferno_model::backend::Activations as _;
 
 use crate::backend::{Buffer, Cpu, Weight};
-use crate::kernels::int8::InputBlock;
+use crate::kernels::int8::{InputLine, MOST_LINES, lines_per_block};
 use crate::kernels::{Kernels, OutTile, PANELS};
 use crate::memory::Shares;
 use crate::packed::{Layout, PANEL, Packed, Panel};
@@ -23,11 +23,14 @@ pub(crate) const PANELS_AT_ONCE: usize = 2 * PANELS;
 /// blocks of any type.
 const CHUNK_LEN: usize = 1024;
 
+/// Fewest tasks of a product for every thread, if it has as many panels.
+const TASKS_PER_THREAD: usize = 8;
+
 /// The rows of an input, in groups, as the kernels take them.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
-    /// [group][block of 32]
-    quantized: Vec<InputBlock>,
+    /// [group][block of 32]: a group has room for [`MOST_LINES`] a block, and uses the first [`lines_per_block`] of its rows.
+    quantized: Vec<InputLine>,
     /// [group][input]
     floats: Vec<[f32; ROW_GROUP]>,
     n_groups: usize,
@@ -101,18 +104,20 @@ impl Inputs {
     ) {
         (self.n_groups, self.cols) = (n_groups, cols);
         let n_blocks = if layouts.clone().any(Layout::is_quantized) { cols / 32 } else { 0 };
+        let n_lines = n_blocks * MOST_LINES;
         let n_inputs = if layouts.clone().all(Layout::is_quantized) { 0 } else { cols };
-        self.quantized.resize(n_groups * n_blocks, bytemuck::Zeroable::zeroed());
+        self.quantized.resize(n_groups * n_lines, bytemuck::Zeroable::zeroed());
         self.floats.resize(n_groups * n_inputs, [0.0; ROW_GROUP]);
         let (quantized, floats) = (Shares::new(&mut self.quantized), Shares::new(&mut self.floats));
         pool.run(n_groups, &|i| {
             let group = group(i);
             // SAFETY: every group is written by one thread.
             let (quantized, floats) = unsafe {
-                (quantized.at(i * n_blocks..(i + 1) * n_blocks), floats.at(i * n_inputs..(i + 1) * n_inputs))
+                (quantized.at(i * n_lines..(i + 1) * n_lines), floats.at(i * n_inputs..(i + 1) * n_inputs))
             };
             if n_blocks > 0 {
-                (kernels.quantize)(quantized, group.rows());
+                let n_lines = n_blocks * lines_per_block(group.n);
+                (kernels.quantize)(&mut quantized[..n_lines], group.rows());
             }
             if n_inputs > 0 {
                 (kernels.interleave)(floats, group.rows());
@@ -131,8 +136,9 @@ impl Inputs {
         inputs: Range<usize>,
     ) {
         if panels[0].layout.is_quantized() {
-            let n_blocks = self.cols / 32;
-            let x = &self.quantized[group * n_blocks..][inputs.start / 32..inputs.end / 32];
+            let (n_blocks, n_lines) = (self.cols / 32, lines_per_block(n_rows));
+            let x = &self.quantized[group * n_blocks * MOST_LINES..];
+            let x = &x[inputs.start / 32 * n_lines..inputs.end / 32 * n_lines];
             (kernels.products_int8)(sums, panels, x, n_rows);
         } else {
             let x = &self.floats[group * self.cols..][inputs];
@@ -167,8 +173,12 @@ impl Inputs {
             for first in panels.clone().step_by(PANELS_AT_ONCE) {
                 let now = first..panels.end.min(first + PANELS_AT_ONCE);
                 let n_sets = now.len().div_ceil(PANELS);
-                sums.clear();
                 sums.resize(groups.len() * n_sets, [[[0.0; PANEL]; ROW_GROUP]; PANELS]);
+                for (sums, group) in sums.chunks_exact_mut(n_sets).zip(groups.clone()) {
+                    for sums in sums.as_flattened_mut() {
+                        sums[..in_group(group)].fill([0.0; PANEL]);
+                    }
+                }
                 for start in (0..self.cols).step_by(chunk_len) {
                     let inputs = start..self.cols.min(start + chunk_len);
                     let part = |i: usize| weight.panel(expert, first + i.min(now.len() - 1)).part(&inputs);
@@ -239,9 +249,11 @@ impl Cpu {
             Shares::new(&mut out.data)
         });
         let outs: [Option<Shares<'_, f32>>; MOST_OUTPUTS] = std::array::from_fn(|_| outs.next());
-        let n_panels = weights.iter().map(|w| w.packed.n_panels()).sum();
+        let n_panels: usize = weights.iter().map(|w| w.packed.n_panels()).sum();
         let n_rows = x.n_rows();
-        pool.run_ranges(n_panels, 1, &|range| {
+        // As many panels as are computed at once, or fewer where every thread should have several tasks.
+        let n_ranges = n_panels.div_ceil(PANELS_AT_ONCE).max(TASKS_PER_THREAD * pool.n_threads()).min(n_panels);
+        pool.run_equal(n_panels, n_ranges, &|range| {
             // The range is of all panels, end to end.
             let mut first = 0;
             for (weight, out) in weights.iter().zip(outs.iter().flatten()) {

@@ -59,13 +59,13 @@ pub(crate) type Bytes = [[i8; 64]; 8];
 /// 32 inputs × 16 outputs in nibbles.
 pub(crate) type Nibbles = [[u8; 64]; 4];
 
-/// 256 inputs × 16 outputs of Q6_K.
+/// 32 inputs × 16 outputs of Q6_K.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct SixBits {
-    pub(crate) low: [Nibbles; 8],
-    /// Bits 2i and 2i + 1 are the upper bits of row 4c + i of the block.
-    pub(crate) high: [[[u8; 64]; 2]; 8],
+    pub(crate) low: Nibbles,
+    /// Bits 2i and 2i + 1 of array c are the upper bits of row 4c + i.
+    pub(crate) high: [[u8; 64]; 2],
 }
 
 /// The scales of 256 inputs × 16 outputs of Q4_K.
@@ -126,7 +126,7 @@ impl Layout {
             Layout::Q4 => (32, size_of::<Nibbles>(), 2 * PANEL),
             Layout::Mx4 => (32, size_of::<Nibbles>(), PANEL),
             Layout::Q4K => (256, 8 * size_of::<Nibbles>(), size_of::<ScalesQ4K>()),
-            Layout::Q6K => (256, size_of::<SixBits>(), size_of::<ScalesQ6K>()),
+            Layout::Q6K => (256, 8 * size_of::<SixBits>(), size_of::<ScalesQ6K>()),
             Layout::Wide { run16, min } => {
                 let n_vectors = (1 + usize::from(run16)) * (1 + usize::from(min));
                 (32, size_of::<Bytes>(), 4 * PANEL * n_vectors)

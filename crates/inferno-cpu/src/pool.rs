@@ -1,14 +1,15 @@
 //! A thread pool for operations of a few microseconds: one barrier each, threads that spin before they sleep.
 //!
-//! The caller is one of the threads. A job is a number of tasks; whoever is free takes the next one, so a thread that
-//! the system stops for a while costs one task's time, not its share. A thread that is late joins or not: nobody
-//! waits for sleepers.
+//! The caller is one of the threads. A job is a number of tasks, cut into a segment for every thread: a thread takes the
+//! tasks of its own from the front, so that neighbouring tasks, which mostly read neighbouring memory, follow each other
+//! on one thread; then those of the others from the back. So a thread that the system stops for a while costs one task's
+//! time, not its share. A thread that is late joins or not: nobody waits for sleepers.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
@@ -30,7 +31,8 @@ struct Shared {
     /// `job number << 32 | is open << 31 | threads that work on it`
     state: AtomicU64,
     job: UnsafeCell<Job>,
-    next_task: AtomicUsize,
+    /// One per thread; those past a job's number of segments are empty.
+    segments: Vec<Segment>,
     /// One per worker: it sleeps or is about to.
     asleep: Vec<AtomicBool>,
     stopped: AtomicBool,
@@ -42,6 +44,43 @@ struct Job {
     /// Valid while the job is open or a thread works on it.
     task: *const Task<'static>,
     n_tasks: usize,
+    n_segments: usize,
+}
+
+/// The tasks of a segment that nobody has taken: `first << 32 | end`. On cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Segment(AtomicU64);
+
+/// Which end of a segment a task is taken from.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Front,
+    Back,
+}
+
+impl Segment {
+    fn fill(&self, tasks: std::ops::Range<usize>) {
+        self.0.store((tasks.start as u64) << 32 | tasks.end as u64, Ordering::Relaxed);
+    }
+
+    fn take(&self, from: End) -> Option<usize> {
+        let mut tasks = self.0.load(Ordering::Relaxed);
+        loop {
+            let (first, end) = (tasks >> 32, tasks & u64::from(u32::MAX));
+            if first >= end {
+                return None;
+            }
+            let (task, left) = match from {
+                End::Front => (first, (first + 1) << 32 | end),
+                End::Back => (end - 1, first << 32 | (end - 1)),
+            };
+            match self.0.compare_exchange_weak(tasks, left, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(task as usize),
+                Err(now) => tasks = now,
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Job {
@@ -67,8 +106,8 @@ impl Pool {
         let n_workers = n_threads.get() - 1;
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
-            job: UnsafeCell::new(Job { task: &nothing, n_tasks: 0 }),
-            next_task: AtomicUsize::new(0),
+            job: UnsafeCell::new(Job { task: &nothing, n_tasks: 0, n_segments: 0 }),
+            segments: (0..n_threads.get()).map(|_| Segment::default()).collect(),
             asleep: (0..n_workers).map(|_| AtomicBool::new(false)).collect(),
             stopped: AtomicBool::new(false),
             panic: Mutex::new(None),
@@ -94,22 +133,26 @@ impl Pool {
             (0..n_tasks).for_each(task);
             return;
         }
+        assert!(u32::try_from(n_tasks).is_ok(), "{n_tasks} tasks");
         let shared = &*self.shared;
+        let n_segments = n_tasks.min(self.n_threads());
         let number = shared.state.load(Ordering::Relaxed) >> 32;
         // SAFETY: the state is closed and without threads (we have waited for that below), `&mut self` keeps other
         // callers away. The lifetime is forgotten, but we return only when no thread can use the pointer any more.
         unsafe {
             let task = std::mem::transmute::<*const Task<'_>, *const Task<'static>>(task);
-            *shared.job.get() = Job { task, n_tasks };
+            *shared.job.get() = Job { task, n_tasks, n_segments };
         }
-        shared.next_task.store(0, Ordering::Relaxed);
+        for (i, segment) in shared.segments[..n_segments].iter().enumerate() {
+            segment.fill(i * n_tasks / n_segments..(i + 1) * n_tasks / n_segments);
+        }
         shared.state.store((number + 1) << 32 | OPEN, Ordering::SeqCst);
         for (asleep, worker) in shared.asleep.iter().zip(&self.workers) {
             if asleep.load(Ordering::SeqCst) && asleep.swap(false, Ordering::SeqCst) {
                 wake(worker.thread());
             }
         }
-        shared.take_tasks();
+        shared.take_tasks(0);
         shared.state.fetch_and(!OPEN, Ordering::Relaxed);
         let mut spins = 0;
         while shared.state.load(Ordering::Acquire) & ACTIVE != 0 {
@@ -130,7 +173,16 @@ impl Pool {
         task: &(dyn Fn(std::ops::Range<usize>) + Sync),
     ) {
         const PER_THREAD: usize = 8;
-        let n_ranges = (PER_THREAD * self.n_threads()).min(n / least.max(1)).max(1);
+        self.run_equal(n, (PER_THREAD * self.n_threads()).min(n / least.max(1)).max(1), task);
+    }
+
+    /// [`Pool::run`] over `n_ranges` of about equal length that cover `0..n`.
+    pub(crate) fn run_equal(
+        &mut self,
+        n: usize,
+        n_ranges: usize,
+        task: &(dyn Fn(std::ops::Range<usize>) + Sync),
+    ) {
         self.run(n_ranges, &|i| {
             let range = i * n / n_ranges..(i + 1) * n / n_ranges;
             if !range.is_empty() {
@@ -163,7 +215,7 @@ impl Shared {
                     self.state.compare_exchange_weak(state, state + 1, Ordering::Acquire, Ordering::Relaxed);
                 if joined.is_ok() {
                     seen = state >> 32;
-                    self.take_tasks();
+                    self.take_tasks(i + 1);
                     self.state.fetch_sub(1, Ordering::Release);
                     spins = 0;
                 }
@@ -183,22 +235,22 @@ impl Shared {
         }
     }
 
-    /// Works on the current job, which this thread has joined or opened, until no task is left.
-    fn take_tasks(&self) {
+    /// Works on the current job, which thread `thread` has joined or opened, until no task is left.
+    fn take_tasks(&self, thread: usize) {
         // SAFETY: a joined job is not replaced until this thread has left it.
-        let (task, n_tasks) = unsafe { (&*(*self.job.get()).task, (*self.job.get()).n_tasks) };
+        let (task, n_segments) = unsafe { (&*(*self.job.get()).task, (*self.job.get()).n_segments) };
         let result = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let i = self.next_task.fetch_add(1, Ordering::Relaxed);
-                if i >= n_tasks {
-                    break;
+            for i in 0..n_segments {
+                let (segment, from) =
+                    (&self.segments[(thread + i) % n_segments], if i == 0 { End::Front } else { End::Back });
+                while let Some(i) = segment.take(from) {
+                    task(i);
                 }
-                task(i);
             }
         }));
         if let Err(panic) = result {
             // Nobody needs the tasks that are left.
-            self.next_task.store(n_tasks, Ordering::Relaxed);
+            self.segments.iter().for_each(|segment| segment.fill(0..0));
             *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
         }
     }
@@ -221,6 +273,7 @@ fn pause(spins: &mut u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     fn pool(n: usize) -> Pool {

@@ -34,29 +34,39 @@ pub(super) trait Format<S: Simd> {
     const TUNED: bool = true;
 
     fn unit(s: S, scales: &Self::Scales) -> Self::Unit;
+    /// Vectors [`Format::places`] of block `b` of a unit: a quarter of it, which lies together.
+    fn quarter(s: S, quants: &Self::Quants, b: usize, i: usize) -> [S::B; 2];
+    /// Scales and minimums of the runs of block `b`.
+    fn scales(s: S, scales: &Self::Scales, unit: Self::Unit, b: usize) -> [[S::F; 2]; 2];
+
+    /// Which of a block's vectors are in its quarter `i`.
+    #[inline(always)]
+    fn places(i: usize) -> [usize; 2] {
+        [2 * i, 2 * i + 1]
+    }
     /// Block `b` of a unit.
-    fn block(s: S, quants: &Self::Quants, scales: &Self::Scales, unit: Self::Unit, b: usize) -> Block<S>;
+    #[inline(always)]
+    fn block(s: S, quants: &Self::Quants, scales: &Self::Scales, unit: Self::Unit, b: usize) -> Block<S> {
+        let mut weights = [Self::quarter(s, quants, b, 0)[0]; 8];
+        for i in 0..QUARTERS {
+            let quarter = Self::quarter(s, quants, b, i);
+            for (place, w) in Self::places(i).into_iter().zip(quarter) {
+                weights[place] = w;
+            }
+        }
+        let [scale, min] = Self::scales(s, scales, unit, b);
+        Block { weights, scale, min }
+    }
 }
 
-/// The weights of a block of nibbles, `offset` added.
-#[inline(always)]
-fn from_nibbles<S: Simd>(s: S, x: &Nibbles, offset: i8) -> [S::B; 8] {
-    let mut out = [s.load_bytes(&x[0]); 8];
-    for (i, x) in x.iter().enumerate() {
-        let x = s.load_bytes(x);
-        out[2 * i] = add_offset(s, s.low_nibbles(x), offset);
-        out[2 * i + 1] = add_offset(s, s.high_nibbles(x), offset);
-    }
-    out
-}
+/// Parts of a block that are read one after the other.
+pub(super) const QUARTERS: usize = 4;
 
+/// The two vectors of nibbles that lie in one, `offset` added.
 #[inline(always)]
-fn load_weights<S: Simd>(s: S, x: &Bytes) -> [S::B; 8] {
-    let mut out = [s.load_weights(&x[0]); 8];
-    for (out, x) in out.iter_mut().zip(x) {
-        *out = s.load_weights(x);
-    }
-    out
+fn from_nibbles<S: Simd>(s: S, x: &[u8; 64], offset: i8) -> [S::B; 2] {
+    let x = s.load_bytes(x);
+    [add_offset(s, s.low_nibbles(x), offset), add_offset(s, s.high_nibbles(x), offset)]
 }
 
 #[inline(always)]
@@ -80,8 +90,12 @@ impl<S: Simd> Format<S> for Q8 {
         s.load_f16(scales)
     }
     #[inline(always)]
-    fn block(s: S, quants: &Bytes, _: &[u16; PANEL], d: S::F, _: usize) -> Block<S> {
-        Block { weights: load_weights(s, quants), scale: [d; 2], min: [d; 2] }
+    fn quarter(s: S, quants: &Bytes, _: usize, i: usize) -> [S::B; 2] {
+        [s.load_weights(&quants[2 * i]), s.load_weights(&quants[2 * i + 1])]
+    }
+    #[inline(always)]
+    fn scales(_: S, _: &[u16; PANEL], d: S::F, _: usize) -> [[S::F; 2]; 2] {
+        [[d; 2]; 2]
     }
 }
 
@@ -97,8 +111,12 @@ impl<S: Simd> Format<S> for Q4 {
         s.load_f16(scales)
     }
     #[inline(always)]
-    fn block(s: S, quants: &Nibbles, _: &[u16; PANEL], d: S::F, _: usize) -> Block<S> {
-        Block { weights: from_nibbles(s, quants, -8), scale: [d; 2], min: [d; 2] }
+    fn quarter(s: S, quants: &Nibbles, _: usize, i: usize) -> [S::B; 2] {
+        from_nibbles(s, &quants[i], -8)
+    }
+    #[inline(always)]
+    fn scales(_: S, _: &[u16; PANEL], d: S::F, _: usize) -> [[S::F; 2]; 2] {
+        [[d; 2]; 2]
     }
 }
 
@@ -114,18 +132,21 @@ impl<S: Simd> Format<S> for Mx4 {
         s.load_e8m0(scales)
     }
     #[inline(always)]
-    fn block(s: S, quants: &Nibbles, _: &[u8; PANEL], d: S::F, _: usize) -> Block<S> {
+    fn quarter(s: S, quants: &Nibbles, _: usize, i: usize) -> [S::B; 2] {
         let mut values = [0; 16];
         for (value, code) in values.iter_mut().zip(E2M1_DOUBLED) {
             *value = (code as u8).wrapping_add(S::BIAS);
         }
-        let mut weights = [s.load_bytes(&quants[0]); 8];
-        for (i, x) in quants.iter().enumerate() {
-            let x = s.load_bytes(x);
-            weights[i] = s.look_up(&values, s.low_nibbles(x));
-            weights[4 + i] = s.look_up(&values, s.high_nibbles(x));
-        }
-        Block { weights, scale: [d; 2], min: [d; 2] }
+        let x = s.load_bytes(&quants[i]);
+        [s.look_up(&values, s.low_nibbles(x)), s.look_up(&values, s.high_nibbles(x))]
+    }
+    #[inline(always)]
+    fn places(i: usize) -> [usize; 2] {
+        [i, QUARTERS + i]
+    }
+    #[inline(always)]
+    fn scales(_: S, _: &[u8; PANEL], d: S::F, _: usize) -> [[S::F; 2]; 2] {
+        [[d; 2]; 2]
     }
 }
 
@@ -142,16 +163,20 @@ impl<S: Simd> Format<S> for Q4K {
         (s.load_f16(&scales.d), s.load_f16(&scales.dmin))
     }
     #[inline(always)]
-    fn block(s: S, quants: &[Nibbles; 8], scales: &ScalesQ4K, (d, dmin): (S::F, S::F), b: usize) -> Block<S> {
+    fn quarter(s: S, quants: &[Nibbles; 8], b: usize, i: usize) -> [S::B; 2] {
+        from_nibbles(s, &quants[b][i], 0)
+    }
+    #[inline(always)]
+    fn scales(s: S, scales: &ScalesQ4K, (d, dmin): (S::F, S::F), b: usize) -> [[S::F; 2]; 2] {
         let scale = s.mul(d, s.load_u8(&scales.scale[b]));
         let min = s.mul(dmin, s.load_u8(&scales.min[b]));
-        Block { weights: from_nibbles(s, &quants[b], 0), scale: [scale; 2], min: [min; 2] }
+        [[scale; 2], [min; 2]]
     }
 }
 
 pub(super) struct Q6K;
 impl<S: Simd> Format<S> for Q6K {
-    type Quants = SixBits;
+    type Quants = [SixBits; 8];
     type Scales = ScalesQ6K;
     type Unit = S::F;
     const BLOCKS: usize = 8;
@@ -162,19 +187,20 @@ impl<S: Simd> Format<S> for Q6K {
         s.load_f16(&scales.d)
     }
     #[inline(always)]
-    fn block(s: S, quants: &SixBits, scales: &ScalesQ6K, d: S::F, b: usize) -> Block<S> {
-        let mut weights = [s.load_bytes(&quants.low[b][0]); 8];
-        for c in 0..2 {
-            let high = s.load_bytes(&quants.high[b][c]);
-            for i in 0..4 {
-                let x = s.load_bytes(&quants.low[b][2 * c + i / 2]);
-                let low = if i % 2 == 0 { s.low_nibbles(x) } else { s.high_nibbles(x) };
-                weights[4 * c + i] = add_offset(s, s.or(low, s.crumbs(high, i)), -32);
-            }
-        }
+    fn quarter(s: S, quants: &[SixBits; 8], b: usize, i: usize) -> [S::B; 2] {
+        let low = s.load_bytes(&quants[b].low[i]);
+        let high = s.load_bytes(&quants[b].high[i / 2]);
+        let crumbs = [s.crumbs(high, 2 * (i % 2)), s.crumbs(high, 2 * (i % 2) + 1)];
+        [
+            add_offset(s, s.or(s.low_nibbles(low), crumbs[0]), -32),
+            add_offset(s, s.or(s.high_nibbles(low), crumbs[1]), -32),
+        ]
+    }
+    #[inline(always)]
+    fn scales(s: S, scales: &ScalesQ6K, d: S::F, b: usize) -> [[S::F; 2]; 2] {
         let scales = &scales.scale[b];
         let scale = [s.mul(d, s.load_i8(&scales[0])), s.mul(d, s.load_i8(&scales[1]))];
-        Block { weights, scale, min: [d; 2] }
+        [scale, [d; 2]]
     }
 }
 
@@ -194,11 +220,15 @@ macro_rules! wide {
             #[inline(always)]
             fn unit(_: S, _: &Self::Scales) {}
             #[inline(always)]
-            fn block(s: S, quants: &Bytes, scales: &Self::Scales, _: (), _: usize) -> Block<S> {
+            fn quarter(s: S, quants: &Bytes, _: usize, i: usize) -> [S::B; 2] {
+                [s.load_weights(&quants[2 * i]), s.load_weights(&quants[2 * i + 1])]
+            }
+            #[inline(always)]
+            fn scales(s: S, scales: &Self::Scales, _: (), _: usize) -> [[S::F; 2]; 2] {
                 const RUNS: usize = 1 + $run16 as usize;
                 let scale = [s.load(&scales[0]), s.load(&scales[RUNS - 1])];
                 let min = [s.load(&scales[$vectors - RUNS]), s.load(&scales[$vectors - 1])];
-                Block { weights: load_weights(s, quants), scale, min }
+                [scale, min]
             }
         }
     };

@@ -8,12 +8,27 @@ use std::ops::Range;
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use crate::kernels::formats::{Format, with_format};
+use crate::kernels::formats::{Format, QUARTERS, with_format};
 use crate::kernels::{OutTile, PANELS};
 use crate::packed::{Bytes, Layout, PANEL, Panel};
 use crate::simd::{LANES, ROW_GROUP, Simd};
 
-/// 32 inputs of a group of rows in 8 bits.
+/// 32 inputs of one row in 8 bits: a cache line. The inputs of a group of rows are an array of lines whose order depends
+/// on the number of rows, see [`lines_per_block`]: all that few rows need of a block lies together, so that it stays in the
+/// nearest cache while weights pass through.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub(crate) struct InputLine {
+    /// [4 at a time][4]
+    q: [[i8; 4]; 8],
+    /// As in [`InputBlock`], of this row.
+    d: f32,
+    start: [i32; 3],
+    sum: [f32; 3],
+    padding: [u8; 4],
+}
+
+/// 32 inputs of a group of rows in 8 bits, as groups of more than [`FEW_ROWS`] have them.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct InputBlock {
@@ -28,23 +43,113 @@ pub(crate) struct InputBlock {
     padding: [u8; 32],
 }
 
-/// The rows of a group, as many at a time as fit the registers. Types that no kernel is tuned for have two copies of
+/// Rows up to which a block of inputs is a line for each.
+const FEW_ROWS: usize = 4;
+
+/// Lines of a block of inputs of any number of rows, at most.
+pub(crate) const MOST_LINES: usize = size_of::<InputBlock>() / size_of::<InputLine>();
+
+/// Lines that hold 32 inputs of a group of `n_rows`: the row's, those of [`FEW_ROWS`], or an [`InputBlock`].
+pub(crate) fn lines_per_block(n_rows: usize) -> usize {
+    match n_rows {
+        ..=1 => 1,
+        2..=FEW_ROWS => FEW_ROWS,
+        _ => MOST_LINES,
+    }
+}
+
+/// 32 inputs of several rows.
+trait Inputs: Pod {
+    fn q(&self, row: usize) -> &[[i8; 4]; 8];
+    fn d(&self, row: usize) -> f32;
+    fn start(&self, part: usize, row: usize) -> i32;
+    fn sum(&self, part: usize, row: usize) -> f32;
+    /// Sets all of a row. `sums` are Σ q of the parts.
+    fn set(&mut self, row: usize, q: [[i8; 4]; 8], d: f32, start: [i32; 3], sum: [f32; 3]);
+}
+
+impl Inputs for InputBlock {
+    #[inline(always)]
+    fn q(&self, row: usize) -> &[[i8; 4]; 8] {
+        &self.q[row]
+    }
+    #[inline(always)]
+    fn d(&self, row: usize) -> f32 {
+        self.d[row]
+    }
+    #[inline(always)]
+    fn start(&self, part: usize, row: usize) -> i32 {
+        self.start[part][row]
+    }
+    #[inline(always)]
+    fn sum(&self, part: usize, row: usize) -> f32 {
+        self.sum[part][row]
+    }
+    #[inline(always)]
+    fn set(&mut self, row: usize, q: [[i8; 4]; 8], d: f32, start: [i32; 3], sum: [f32; 3]) {
+        (self.q[row], self.d[row]) = (q, d);
+        (0..3).for_each(|part| (self.start[part][row], self.sum[part][row]) = (start[part], sum[part]));
+    }
+}
+
+impl<const N: usize> Inputs for [InputLine; N]
+where
+    [InputLine; N]: Pod,
+{
+    #[inline(always)]
+    fn q(&self, row: usize) -> &[[i8; 4]; 8] {
+        &self[row].q
+    }
+    #[inline(always)]
+    fn d(&self, row: usize) -> f32 {
+        self[row].d
+    }
+    #[inline(always)]
+    fn start(&self, part: usize, row: usize) -> i32 {
+        self[row].start[part]
+    }
+    #[inline(always)]
+    fn sum(&self, part: usize, row: usize) -> f32 {
+        self[row].sum[part]
+    }
+    #[inline(always)]
+    fn set(&mut self, row: usize, q: [[i8; 4]; 8], d: f32, start: [i32; 3], sum: [f32; 3]) {
+        self[row] = InputLine { q, d, start, sum, padding: [0; 4] };
+    }
+}
+
+/// The rows of a group, as many at a time as fit the registers. Types that no kernel is tuned for have three copies of
 /// it and not four, which is time to compile.
 #[inline(always)]
-fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[InputBlock], n_rows: usize) {
-    match (n_rows, S::INT8_ROWS) {
-        (1, _) => rows::<S, W, 1>(s, out, panel, x, 0),
-        (2, 2..) if W::TUNED => rows::<S, W, 2>(s, out, panel, x, 0),
-        (2..=4, 4..) if W::TUNED => rows::<S, W, 4>(s, out, panel, x, 0),
-        (_, 8..) => rows::<S, W, 8>(s, out, panel, x, 0),
-        _ => {
-            for first in (0..n_rows).step_by(S::INT8_ROWS) {
-                match S::INT8_ROWS {
-                    1 => rows::<S, W, 1>(s, out, panel, x, first),
-                    2 => rows::<S, W, 2>(s, out, panel, x, first),
-                    _ => rows::<S, W, 4>(s, out, panel, x, first),
-                }
+fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[InputLine], n_rows: usize) {
+    match n_rows {
+        ..=1 => streamed_rows::<S, W, [InputLine; 1], 1>(s, out, panel, bytemuck::cast_slice(x), 0),
+        2..=FEW_ROWS => {
+            let x: &[[InputLine; FEW_ROWS]] = bytemuck::cast_slice(x);
+            match (n_rows, S::INT8_ROWS) {
+                (2, 2..) if W::TUNED => streamed_rows::<S, W, _, 2>(s, out, panel, x, 0),
+                (_, 4..) => rows::<S, W, _, FEW_ROWS>(s, out, panel, x, 0),
+                _ => by_rows::<S, W, _>(s, out, panel, x, n_rows),
             }
+        }
+        _ => by_rows::<S, W, InputBlock>(s, out, panel, bytemuck::cast_slice(x), n_rows),
+    }
+}
+
+#[inline(always)]
+fn by_rows<S: Simd, W: Format<S>, X: Inputs>(
+    s: S,
+    out: &mut OutTile,
+    panel: Panel<'_>,
+    x: &[X],
+    n_rows: usize,
+) {
+    for first in (0..n_rows).step_by(S::INT8_ROWS) {
+        match S::INT8_ROWS {
+            1 => rows::<S, W, X, 1>(s, out, panel, x, first),
+            2 => rows::<S, W, X, 2>(s, out, panel, x, first),
+            4 => rows::<S, W, X, 4>(s, out, panel, x, first),
+            _ => rows::<S, W, X, 8>(s, out, panel, x, first),
         }
     }
 }
@@ -55,7 +160,7 @@ pub(super) fn products_int8<S: Simd>(
     s: S,
     out: &mut [OutTile; PANELS],
     panels: &[Panel<'_>],
-    x: &[InputBlock],
+    x: &[InputLine],
     n_rows: usize,
 ) {
     with_format!(panels[0].layout, panels_of(s, out, panels, x, n_rows));
@@ -66,11 +171,12 @@ fn panels_of<S: Simd, W: Format<S>>(
     s: S,
     out: &mut [OutTile; PANELS],
     panels: &[Panel<'_>],
-    x: &[InputBlock],
+    x: &[InputLine],
     n_rows: usize,
 ) {
     // Many rows meet bytes only: what is smaller was unpacked for them.
-    if S::INT8_ROWS >= 8 && n_rows > 4 && panels.len() == PANELS && W::BYTES {
+    if S::INT8_ROWS >= 8 && n_rows > FEW_ROWS && panels.len() == PANELS && W::BYTES {
+        let x: &[InputBlock] = bytemuck::cast_slice(x);
         for first in [0, 4] {
             panel_rows::<S, W, 4, PANELS>(s, out, panels, x, first);
         }
@@ -146,9 +252,6 @@ fn panel_rows<S: Simd, W: Format<S>, const M: usize, const N: usize>(
     }
 }
 
-/// Rows up to which weights come from memory faster than they are used up.
-const STREAMED_ROWS: usize = 2;
-
 /// Bytes of quants that are asked for before they are needed: the hardware looks ahead too, but stops where a page of
 /// 4 KiB ends. Panels lie end to end, so what is asked for past a panel's end is the next one's.
 const BYTES_AHEAD: usize = 4096;
@@ -167,13 +270,71 @@ fn ahead<S: Simd, T>(s: S, x: &T, distance: usize, range: Range<usize>) {
     }
 }
 
-/// Rows `first..first + M` of a group.
+/// Rows `first..first + M` of a group that is so small that weights come from memory more slowly than they are used up. Loads,
+/// prefetches and products take turns: processors that get several loads and prefetches in one go have fewer under way.
 #[inline(always)]
-fn rows<S: Simd, W: Format<S>, const M: usize>(
+fn streamed_rows<S: Simd, W: Format<S>, X: Inputs, const M: usize>(
     s: S,
     out: &mut OutTile,
     panel: Panel<'_>,
-    x: &[InputBlock],
+    x: &[X],
+    first: usize,
+) {
+    let quants: &[W::Quants] = bytemuck::cast_slice(panel.quants);
+    let scales: &[W::Scales] = bytemuck::cast_slice(panel.scales);
+    let mut acc = [s.zero(); M];
+    for (acc, out) in acc.iter_mut().zip(&out[first..first + M]) {
+        *acc = s.load(out);
+    }
+    let quarter_bytes = size_of::<W::Quants>() / (W::BLOCKS * QUARTERS);
+    let n_runs = 1 + usize::from(W::RUN16);
+    for ((quants, scales), x) in quants.iter().zip(scales).zip(x.chunks_exact(W::BLOCKS)) {
+        let unit = W::unit(s, scales);
+        ahead(s, scales, SCALES_AHEAD * size_of::<W::Scales>(), 0..size_of::<W::Scales>());
+        for (b, x) in x.iter().enumerate() {
+            let mut dots = [[s.splat_i32(0); M]; 2];
+            if S::BIAS != 0 {
+                for (run, dots) in dots.iter_mut().enumerate().take(n_runs) {
+                    for (r, dot) in dots.iter_mut().enumerate() {
+                        *dot = s.splat_i32(x.start(if W::RUN16 { run } else { 2 }, first + r));
+                    }
+                }
+            }
+            for i in 0..QUARTERS {
+                let from = (b * QUARTERS + i) * quarter_bytes;
+                ahead(s, quants, BYTES_AHEAD, from.next_multiple_of(64)..(from + quarter_bytes).next_multiple_of(64));
+                let (weights, places) = (W::quarter(s, quants, b, i), W::places(i));
+                let run = i / 2 * usize::from(W::RUN16);
+                for (r, dot) in dots[run].iter_mut().enumerate() {
+                    let q = x.q(first + r);
+                    *dot = s.dot4(s.dot4(*dot, weights[0], q[places[0]]), weights[1], q[places[1]]);
+                }
+            }
+            let [scale, min] = W::scales(s, scales, unit, b);
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let row = first + r;
+                let d = s.splat(x.d(row));
+                for run in 0..n_runs {
+                    *acc = s.fma(s.to_f32(dots[run][r]), s.mul(scale[run], d), *acc);
+                    if W::MIN {
+                        *acc = s.fnma(s.splat(x.sum(if W::RUN16 { run } else { 2 }, row)), min[run], *acc);
+                    }
+                }
+            }
+        }
+    }
+    for (out, acc) in out[first..first + M].iter_mut().zip(acc) {
+        s.store(out, acc);
+    }
+}
+
+/// Rows `first..first + M` of a group.
+#[inline(always)]
+fn rows<S: Simd, W: Format<S>, X: Inputs, const M: usize>(
+    s: S,
+    out: &mut OutTile,
+    panel: Panel<'_>,
+    x: &[X],
     first: usize,
 ) {
     let quants: &[W::Quants] = bytemuck::cast_slice(panel.quants);
@@ -184,32 +345,25 @@ fn rows<S: Simd, W: Format<S>, const M: usize>(
     }
     for ((quants, scales), x) in quants.iter().zip(scales).zip(x.chunks_exact(W::BLOCKS)) {
         let unit = W::unit(s, scales);
-        if M <= STREAMED_ROWS {
-            ahead(s, scales, SCALES_AHEAD * size_of::<W::Scales>(), 0..size_of::<W::Scales>());
-        }
         for (b, x) in x.iter().enumerate() {
-            if M <= STREAMED_ROWS {
-                let block_bytes = size_of::<W::Quants>() / W::BLOCKS;
-                ahead(s, quants, BYTES_AHEAD, b * block_bytes..(b + 1) * block_bytes);
-            }
             let w = W::block(s, quants, scales, unit, b);
             for (r, acc) in acc.iter_mut().enumerate() {
                 let row = first + r;
-                let (q, d) = (&x.q[row], s.splat(x.d[row]));
+                let (q, d) = (x.q(row), s.splat(x.d(row)));
                 if W::RUN16 {
                     for run in 0..2 {
                         let (weights, q) = (&w.weights[4 * run..4 * run + 4], &q[4 * run..4 * run + 4]);
-                        let product = s.to_f32(dot(s, x.start[run][row], weights, q));
+                        let product = s.to_f32(dot(s, x.start(run, row), weights, q));
                         *acc = s.fma(product, s.mul(w.scale[run], d), *acc);
                         if W::MIN {
-                            *acc = s.fnma(s.splat(x.sum[run][row]), w.min[run], *acc);
+                            *acc = s.fnma(s.splat(x.sum(run, row)), w.min[run], *acc);
                         }
                     }
                 } else {
-                    let product = s.to_f32(dot(s, x.start[2][row], &w.weights, q));
+                    let product = s.to_f32(dot(s, x.start(2, row), &w.weights, q));
                     *acc = s.fma(product, s.mul(w.scale[0], d), *acc);
                     if W::MIN {
-                        *acc = s.fnma(s.splat(x.sum[2][row]), w.min[0], *acc);
+                        *acc = s.fnma(s.splat(x.sum(2, row)), w.min[0], *acc);
                     }
                 }
             }
@@ -230,13 +384,22 @@ fn dot<S: Simd>(s: S, start: i32, weights: &[S::B], inputs: &[[i8; 4]]) -> S::I 
     sum
 }
 
+/// To lines as `rows` of them have them, see [`lines_per_block`].
 #[inline(always)]
-pub(super) fn quantize<S: Simd>(s: S, out: &mut [InputBlock], rows: &[&[f32]]) {
-    for row in 0..ROW_GROUP {
+pub(super) fn quantize<S: Simd>(s: S, out: &mut [InputLine], rows: &[&[f32]]) {
+    match rows.len() {
+        ..=1 => quantize_rows::<S, [InputLine; 1], 1>(s, bytemuck::cast_slice_mut(out), rows),
+        2..=FEW_ROWS => quantize_rows::<S, [InputLine; FEW_ROWS], FEW_ROWS>(s, bytemuck::cast_slice_mut(out), rows),
+        _ => quantize_rows::<S, InputBlock, ROW_GROUP>(s, bytemuck::cast_slice_mut(out), rows),
+    }
+}
+
+#[inline(always)]
+fn quantize_rows<S: Simd, X: Inputs, const N: usize>(s: S, out: &mut [X], rows: &[&[f32]]) {
+    for row in 0..N {
         let Some(x) = rows.get(row) else {
             for out in &mut *out {
-                (out.q[row], out.d[row]) = ([[0; 4]; 8], 0.0);
-                (0..3).for_each(|part| (out.start[part][row], out.sum[part][row]) = (0, 0.0));
+                out.set(row, [[0; 4]; 8], 0.0, [0; 3], [0.0; 3]);
             }
             continue;
         };
@@ -258,21 +421,18 @@ pub(super) fn quantize<S: Simd>(s: S, out: &mut [InputBlock], rows: &[&[f32]]) {
                 (true, false) => amax / 127.0,
             };
             let inverse = s.splat(if zero || !finite { 0.0 } else { inverse });
-            let mut sums = [0; 3];
+            let (mut fours, mut sums) = ([[0; 4]; 8], [0; 3]);
             for (half, x) in halves.into_iter().enumerate() {
                 // A row that is not finite is all zeros, whatever its numbers times zero are.
                 let q = if finite { s.to_i32(s.round(s.mul(x, inverse))) } else { s.splat_i32(0) };
                 let mut bytes = [0; LANES];
                 s.store_i8(&mut bytes, q);
-                out.q[row][4 * half..4 * half + 4].copy_from_slice(bytes.as_chunks().0);
+                fours[4 * half..4 * half + 4].copy_from_slice(bytes.as_chunks().0);
                 sums[half] = s.sum_lanes(q);
             }
             sums[2] = sums[0] + sums[1];
-            out.d[row] = d;
-            for (part, sum) in sums.into_iter().enumerate() {
-                out.start[part][row] = -i32::from(S::BIAS) * sum;
-                out.sum[part][row] = d * sum as f32;
-            }
+            let start = [-i32::from(S::BIAS) * sums[0], -i32::from(S::BIAS) * sums[1], -i32::from(S::BIAS) * sums[2]];
+            out.set(row, fours, d, start, [d * sums[0] as f32, d * sums[1] as f32, d * sums[2] as f32]);
         }
     }
 }

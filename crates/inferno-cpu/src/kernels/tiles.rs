@@ -37,7 +37,7 @@ use std::mem::MaybeUninit;
 use crate::amx::bf16::Bf16Tiles;
 use crate::amx::{Sums, Tiles};
 use crate::kernels::formats::{Format, Q8, Wide, WideMin, WideRun16, WideRun16Min};
-use crate::kernels::int8::InputBlock;
+use crate::kernels::int8::{InputBlock, InputLine};
 use crate::kernels::{Kernels, OutTile, PANELS, int8, tile_attention};
 use crate::packed::{Bytes, Layout, Panel};
 use crate::simd::avx512::Avx512;
@@ -64,7 +64,7 @@ pub(super) unsafe fn with_tiles<T: Bf16Tiles>(plain: Kernels) -> Kernels {
     fn products<T: Tiles>(
         out: &mut [OutTile; PANELS],
         panels: &[Panel<'_>],
-        x: &[InputBlock],
+        x: &[InputLine],
         n_rows: usize,
     ) {
         // SAFETY: the caller of `with_tiles` promised it.
@@ -87,20 +87,21 @@ fn products_int8<T: Tiles>(
     tiles: T,
     out: &mut [OutTile; PANELS],
     panels: &[Panel<'_>],
-    x: &[InputBlock],
+    lines: &[InputLine],
     n_rows: usize,
 ) {
     let layout = panels[0].layout;
     if n_rows < LEAST_ROWS {
-        return int8::products_int8(s, out, panels, x, n_rows);
+        return int8::products_int8(s, out, panels, lines, n_rows);
     }
+    let x: &[InputBlock] = bytemuck::cast_slice(lines);
     match layout {
         Layout::Q8 => panels_of::<T, Q8>(s, tiles, out, panels, x),
         Layout::Wide { run16: false, min: false } => panels_of::<T, Wide>(s, tiles, out, panels, x),
         Layout::Wide { run16: false, min: true } => panels_of::<T, WideMin>(s, tiles, out, panels, x),
         Layout::Wide { run16: true, min: false } => panels_of::<T, WideRun16>(s, tiles, out, panels, x),
         Layout::Wide { run16: true, min: true } => panels_of::<T, WideRun16Min>(s, tiles, out, panels, x),
-        _ => int8::products_int8(s, out, panels, x, n_rows),
+        _ => int8::products_int8(s, out, panels, lines, n_rows),
     }
 }
 

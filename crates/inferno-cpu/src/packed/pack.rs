@@ -244,7 +244,7 @@ fn integers(
             }
         }
         Layout::Q6K => {
-            let quants: &mut [SixBits] = bytemuck::cast_slice_mut(quants);
+            let quants: &mut [[SixBits; 8]] = bytemuck::cast_slice_mut(quants);
             let scales: &mut [ScalesQ6K] = bytemuck::cast_slice_mut(scales);
             for (lane, blocks) in rows.iter().enumerate() {
                 for ((blocks, quants), scales) in
@@ -253,9 +253,9 @@ fn integers(
                     scales.d[lane] = half(blocks[0].d);
                     for (b, block) in blocks.iter().enumerate() {
                         let q = block.q.map(|q| (q + 32) as u8);
-                        nibbles(&q.map(|q| q & 15), lane, &mut quants.low[b]);
+                        nibbles(&q.map(|q| q & 15), lane, &mut quants[b].low);
                         for (row, four) in q.as_chunks::<4>().0.iter().enumerate() {
-                            let high = &mut quants.high[b][row / 4][4 * lane..][..4];
+                            let high = &mut quants[b].high[row / 4][4 * lane..][..4];
                             high.iter_mut().zip(four).for_each(|(h, q)| *h |= (q >> 4) << (2 * (row % 4)));
                         }
                         (0..2).for_each(|half| scales.scale[b][half][lane] = block.scale[half]);

@@ -295,7 +295,11 @@ impl<const STORED_BIAS: u8> Simd for Avx512<STORED_BIAS> {
     }
     #[inline(always)]
     fn prefetch(self, at: *const u8) {
-        op!(_mm_prefetch::<_MM_HINT_T0>(at.cast()))
+        op!({
+            _mm_prefetch::<_MM_HINT_T0>(at.cast());
+            // Loads stay where they are written, before it or behind it.
+            std::arch::asm!("", options(nostack, preserves_flags));
+        })
     }
     #[inline(always)]
     fn dot4(self, acc: __m512i, weights: __m512i, inputs: [i8; 4]) -> __m512i {
