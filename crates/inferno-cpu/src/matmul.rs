@@ -181,7 +181,10 @@ impl Inputs {
                 }
                 for start in (0..self.cols).step_by(chunk_len) {
                     let inputs = start..self.cols.min(start + chunk_len);
-                    let part = |i: usize| weight.panel(expert, first + i.min(now.len() - 1)).part(&inputs);
+                    let part = |i: usize| {
+                        let panel = weight.panel(expert, first + i.min(now.len() - 1));
+                        if inputs.len() == self.cols { panel } else { panel.part(&inputs) }
+                    };
                     let parts: [Panel<'_>; PANELS_AT_ONCE] = match widen {
                         true => wide.unpack(kernels, weight, inputs.len(), now.len(), part),
                         false => std::array::from_fn(part),
@@ -252,7 +255,8 @@ impl Cpu {
         let n_panels: usize = weights.iter().map(|w| w.packed.n_panels()).sum();
         let n_rows = x.n_rows();
         // As many panels as are computed at once, or fewer where every thread should have several tasks.
-        let n_ranges = n_panels.div_ceil(PANELS_AT_ONCE).max(TASKS_PER_THREAD * pool.n_threads()).min(n_panels);
+        let n_ranges =
+            n_panels.div_ceil(PANELS_AT_ONCE).max(TASKS_PER_THREAD * pool.n_threads()).min(n_panels);
         pool.run_equal(n_panels, n_ranges, &|range| {
             // The range is of all panels, end to end.
             let mut first = 0;

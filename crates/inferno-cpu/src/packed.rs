@@ -167,6 +167,8 @@ pub(crate) struct Packed {
     pub(crate) rows: usize,
     /// Inputs.
     pub(crate) cols: usize,
+    /// Bytes of a panel's quants and of its scales.
+    panel_bytes: (usize, usize),
     quants: Region,
     scales: Region,
 }
@@ -189,6 +191,7 @@ impl Packed {
             layout,
             rows: tensor.rows,
             cols: tensor.cols,
+            panel_bytes: (quant_bytes, scale_bytes),
             quants: arena.region(n_panels * quant_bytes, &what)?,
             scales: arena.region(n_panels * scale_bytes, &what)?,
         };
@@ -206,6 +209,7 @@ impl Packed {
             layout: Layout::of(tensor.dtype),
             rows: 0,
             cols: tensor.cols,
+            panel_bytes: (0, 0),
             quants: arena.region(0, &what)?,
             scales: arena.region(0, &what)?,
         })
@@ -218,7 +222,7 @@ impl Packed {
 
     /// A panel of matrix `expert`.
     pub(crate) fn panel(&self, expert: usize, panel: usize) -> Panel<'_> {
-        let (quant_bytes, scale_bytes) = self.layout.panel_bytes(self.cols);
+        let (quant_bytes, scale_bytes) = self.panel_bytes;
         let i = expert * self.n_panels() + panel;
         Panel {
             layout: self.layout,

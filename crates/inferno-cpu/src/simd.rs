@@ -33,6 +33,8 @@ pub(crate) trait Simd: Copy {
     const BIAS: u8;
     /// The same of weights that are stored as bytes.
     const STORED_BIAS: u8 = Self::BIAS;
+    /// Weights of few rows are unpacked and multiplied quarter by quarter of a block, or else a block at a time.
+    const BY_QUARTERS: bool = true;
     /// Rows whose sums fit in the registers of an integer product: a divisor of [`ROW_GROUP`].
     const INT8_ROWS: usize;
     /// The same of a float product with two vectors of outputs.

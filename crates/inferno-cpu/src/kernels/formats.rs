@@ -32,10 +32,14 @@ pub(super) trait Format<S: Simd> {
     const BYTES: bool = false;
     /// Few rows have kernels of their own.
     const TUNED: bool = true;
+    /// Weights that are unpacked are positive already: `S::BIAS >> BIAS_SHIFT` is in them. Products with as little of a bias
+    /// save an addition for every vector.
+    const BIAS_SHIFT: u32 = 0;
 
     fn unit(s: S, scales: &Self::Scales) -> Self::Unit;
-    /// Vectors [`Format::places`] of block `b` of a unit: a quarter of it, which lies together.
-    fn quarter(s: S, quants: &Self::Quants, b: usize, i: usize) -> [S::B; 2];
+    /// Vectors [`Format::places`] of block `b` of a unit: a quarter of it, which lies together. `S::BIAS >> shift` is added to
+    /// them, where `shift` is 0 or [`Format::BIAS_SHIFT`].
+    fn quarter(s: S, quants: &Self::Quants, b: usize, i: usize, shift: u32) -> [S::B; 2];
     /// Scales and minimums of the runs of block `b`.
     fn scales(s: S, scales: &Self::Scales, unit: Self::Unit, b: usize) -> [[S::F; 2]; 2];
 
@@ -47,9 +51,9 @@ pub(super) trait Format<S: Simd> {
     /// Block `b` of a unit.
     #[inline(always)]
     fn block(s: S, quants: &Self::Quants, scales: &Self::Scales, unit: Self::Unit, b: usize) -> Block<S> {
-        let mut weights = [Self::quarter(s, quants, b, 0)[0]; 8];
+        let mut weights = [Self::quarter(s, quants, b, 0, 0)[0]; 8];
         for i in 0..QUARTERS {
-            let quarter = Self::quarter(s, quants, b, i);
+            let quarter = Self::quarter(s, quants, b, i, 0);
             for (place, w) in Self::places(i).into_iter().zip(quarter) {
                 weights[place] = w;
             }
@@ -62,16 +66,16 @@ pub(super) trait Format<S: Simd> {
 /// Parts of a block that are read one after the other.
 pub(super) const QUARTERS: usize = 4;
 
-/// The two vectors of nibbles that lie in one, `offset` added.
+/// The two vectors of nibbles that lie in one, `offset` added, and the bias.
 #[inline(always)]
-fn from_nibbles<S: Simd>(s: S, x: &[u8; 64], offset: i8) -> [S::B; 2] {
+fn from_nibbles<S: Simd>(s: S, x: &[u8; 64], offset: i8, shift: u32) -> [S::B; 2] {
     let x = s.load_bytes(x);
-    [add_offset(s, s.low_nibbles(x), offset), add_offset(s, s.high_nibbles(x), offset)]
+    [add_offset(s, s.low_nibbles(x), offset, shift), add_offset(s, s.high_nibbles(x), offset, shift)]
 }
 
 #[inline(always)]
-fn add_offset<S: Simd>(s: S, x: S::B, offset: i8) -> S::B {
-    match S::BIAS.wrapping_add(offset as u8) {
+fn add_offset<S: Simd>(s: S, x: S::B, offset: i8, shift: u32) -> S::B {
+    match (u32::from(S::BIAS) >> shift).wrapping_add(offset as u32) as u8 {
         0 => x,
         offset => s.add_bytes(x, offset),
     }
@@ -90,7 +94,7 @@ impl<S: Simd> Format<S> for Q8 {
         s.load_f16(scales)
     }
     #[inline(always)]
-    fn quarter(s: S, quants: &Bytes, _: usize, i: usize) -> [S::B; 2] {
+    fn quarter(s: S, quants: &Bytes, _: usize, i: usize, _: u32) -> [S::B; 2] {
         [s.load_weights(&quants[2 * i]), s.load_weights(&quants[2 * i + 1])]
     }
     #[inline(always)]
@@ -105,14 +109,15 @@ impl<S: Simd> Format<S> for Q4 {
     type Scales = [u16; PANEL];
     type Unit = S::F;
     const BLOCKS: usize = 1;
+    const BIAS_SHIFT: u32 = 4;
 
     #[inline(always)]
     fn unit(s: S, scales: &[u16; PANEL]) -> S::F {
         s.load_f16(scales)
     }
     #[inline(always)]
-    fn quarter(s: S, quants: &Nibbles, _: usize, i: usize) -> [S::B; 2] {
-        from_nibbles(s, &quants[i], -8)
+    fn quarter(s: S, quants: &Nibbles, _: usize, i: usize, shift: u32) -> [S::B; 2] {
+        from_nibbles(s, &quants[i], -8, shift)
     }
     #[inline(always)]
     fn scales(_: S, _: &[u16; PANEL], d: S::F, _: usize) -> [[S::F; 2]; 2] {
@@ -132,7 +137,7 @@ impl<S: Simd> Format<S> for Mx4 {
         s.load_e8m0(scales)
     }
     #[inline(always)]
-    fn quarter(s: S, quants: &Nibbles, _: usize, i: usize) -> [S::B; 2] {
+    fn quarter(s: S, quants: &Nibbles, _: usize, i: usize, _: u32) -> [S::B; 2] {
         let mut values = [0; 16];
         for (value, code) in values.iter_mut().zip(E2M1_DOUBLED) {
             *value = (code as u8).wrapping_add(S::BIAS);
@@ -157,14 +162,15 @@ impl<S: Simd> Format<S> for Q4K {
     type Unit = (S::F, S::F);
     const BLOCKS: usize = 8;
     const MIN: bool = true;
+    const BIAS_SHIFT: u32 = 8;
 
     #[inline(always)]
     fn unit(s: S, scales: &ScalesQ4K) -> (S::F, S::F) {
         (s.load_f16(&scales.d), s.load_f16(&scales.dmin))
     }
     #[inline(always)]
-    fn quarter(s: S, quants: &[Nibbles; 8], b: usize, i: usize) -> [S::B; 2] {
-        from_nibbles(s, &quants[b][i], 0)
+    fn quarter(s: S, quants: &[Nibbles; 8], b: usize, i: usize, shift: u32) -> [S::B; 2] {
+        from_nibbles(s, &quants[b][i], 0, shift)
     }
     #[inline(always)]
     fn scales(s: S, scales: &ScalesQ4K, (d, dmin): (S::F, S::F), b: usize) -> [[S::F; 2]; 2] {
@@ -181,19 +187,20 @@ impl<S: Simd> Format<S> for Q6K {
     type Unit = S::F;
     const BLOCKS: usize = 8;
     const RUN16: bool = true;
+    const BIAS_SHIFT: u32 = 2;
 
     #[inline(always)]
     fn unit(s: S, scales: &ScalesQ6K) -> S::F {
         s.load_f16(&scales.d)
     }
     #[inline(always)]
-    fn quarter(s: S, quants: &[SixBits; 8], b: usize, i: usize) -> [S::B; 2] {
+    fn quarter(s: S, quants: &[SixBits; 8], b: usize, i: usize, shift: u32) -> [S::B; 2] {
         let low = s.load_bytes(&quants[b].low[i]);
         let high = s.load_bytes(&quants[b].high[i / 2]);
         let crumbs = [s.crumbs(high, 2 * (i % 2)), s.crumbs(high, 2 * (i % 2) + 1)];
         [
-            add_offset(s, s.or(s.low_nibbles(low), crumbs[0]), -32),
-            add_offset(s, s.or(s.high_nibbles(low), crumbs[1]), -32),
+            add_offset(s, s.or(s.low_nibbles(low), crumbs[0]), -32, shift),
+            add_offset(s, s.or(s.high_nibbles(low), crumbs[1]), -32, shift),
         ]
     }
     #[inline(always)]
@@ -220,7 +227,7 @@ macro_rules! wide {
             #[inline(always)]
             fn unit(_: S, _: &Self::Scales) {}
             #[inline(always)]
-            fn quarter(s: S, quants: &Bytes, _: usize, i: usize) -> [S::B; 2] {
+            fn quarter(s: S, quants: &Bytes, _: usize, i: usize, _: u32) -> [S::B; 2] {
                 [s.load_weights(&quants[2 * i]), s.load_weights(&quants[2 * i + 1])]
             }
             #[inline(always)]

@@ -123,11 +123,19 @@ where
 #[inline(always)]
 fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[InputLine], n_rows: usize) {
     match n_rows {
-        ..=1 => streamed_rows::<S, W, [InputLine; 1], 1>(s, out, panel, bytemuck::cast_slice(x), 0),
+        ..=1 => {
+            let x: &[[InputLine; 1]] = bytemuck::cast_slice(x);
+            if S::BY_QUARTERS {
+                streamed_rows::<S, W, _, 1>(s, out, panel, x)
+            } else {
+                rows::<S, W, _, 1>(s, out, panel, x, 0)
+            }
+        }
         2..=FEW_ROWS => {
             let x: &[[InputLine; FEW_ROWS]] = bytemuck::cast_slice(x);
             match (n_rows, S::INT8_ROWS) {
-                (2, 2..) if W::TUNED => streamed_rows::<S, W, _, 2>(s, out, panel, x, 0),
+                (2, 2..) if W::TUNED && S::BY_QUARTERS => streamed_rows::<S, W, _, 2>(s, out, panel, x),
+                (2, 2..) if W::TUNED => rows::<S, W, _, 2>(s, out, panel, x, 0),
                 (_, 4..) => rows::<S, W, _, FEW_ROWS>(s, out, panel, x, 0),
                 _ => by_rows::<S, W, _>(s, out, panel, x, n_rows),
             }
@@ -254,7 +262,7 @@ fn panel_rows<S: Simd, W: Format<S>, const M: usize, const N: usize>(
 
 /// Bytes of quants that are asked for before they are needed: the hardware looks ahead too, but stops where a page of
 /// 4 KiB ends. Panels lie end to end, so what is asked for past a panel's end is the next one's.
-const BYTES_AHEAD: usize = 4096;
+const BYTES_AHEAD: usize = 6144;
 
 /// The same in units of scales.
 const SCALES_AHEAD: usize = 4;
@@ -270,7 +278,7 @@ fn ahead<S: Simd, T>(s: S, x: &T, distance: usize, range: Range<usize>) {
     }
 }
 
-/// Rows `first..first + M` of a group that is so small that weights come from memory more slowly than they are used up. Loads,
+/// The first M rows of a group, so few that weights come from memory more slowly than they are used up. Loads,
 /// prefetches and products take turns: processors that get several loads and prefetches in one go have fewer under way.
 #[inline(always)]
 fn streamed_rows<S: Simd, W: Format<S>, X: Inputs, const M: usize>(
@@ -278,12 +286,11 @@ fn streamed_rows<S: Simd, W: Format<S>, X: Inputs, const M: usize>(
     out: &mut OutTile,
     panel: Panel<'_>,
     x: &[X],
-    first: usize,
 ) {
     let quants: &[W::Quants] = bytemuck::cast_slice(panel.quants);
     let scales: &[W::Scales] = bytemuck::cast_slice(panel.scales);
     let mut acc = [s.zero(); M];
-    for (acc, out) in acc.iter_mut().zip(&out[first..first + M]) {
+    for (acc, out) in acc.iter_mut().zip(&out[..M]) {
         *acc = s.load(out);
     }
     let quarter_bytes = size_of::<W::Quants>() / (W::BLOCKS * QUARTERS);
@@ -293,37 +300,42 @@ fn streamed_rows<S: Simd, W: Format<S>, X: Inputs, const M: usize>(
         ahead(s, scales, SCALES_AHEAD * size_of::<W::Scales>(), 0..size_of::<W::Scales>());
         for (b, x) in x.iter().enumerate() {
             let mut dots = [[s.splat_i32(0); M]; 2];
-            if S::BIAS != 0 {
+            if S::BIAS != 0 && W::BIAS_SHIFT < 8 {
                 for (run, dots) in dots.iter_mut().enumerate().take(n_runs) {
                     for (r, dot) in dots.iter_mut().enumerate() {
-                        *dot = s.splat_i32(x.start(if W::RUN16 { run } else { 2 }, first + r));
+                        // Starts are -128 × a sum.
+                        *dot = s.splat_i32(x.start(if W::RUN16 { run } else { 2 }, r) >> W::BIAS_SHIFT);
                     }
                 }
             }
             for i in 0..QUARTERS {
                 let from = (b * QUARTERS + i) * quarter_bytes;
-                ahead(s, quants, BYTES_AHEAD, from.next_multiple_of(64)..(from + quarter_bytes).next_multiple_of(64));
-                let (weights, places) = (W::quarter(s, quants, b, i), W::places(i));
+                ahead(
+                    s,
+                    quants,
+                    BYTES_AHEAD,
+                    from.next_multiple_of(64)..(from + quarter_bytes).next_multiple_of(64),
+                );
+                let (weights, places) = (W::quarter(s, quants, b, i, W::BIAS_SHIFT), W::places(i));
                 let run = i / 2 * usize::from(W::RUN16);
                 for (r, dot) in dots[run].iter_mut().enumerate() {
-                    let q = x.q(first + r);
+                    let q = x.q(r);
                     *dot = s.dot4(s.dot4(*dot, weights[0], q[places[0]]), weights[1], q[places[1]]);
                 }
             }
             let [scale, min] = W::scales(s, scales, unit, b);
             for (r, acc) in acc.iter_mut().enumerate() {
-                let row = first + r;
-                let d = s.splat(x.d(row));
+                let d = s.splat(x.d(r));
                 for run in 0..n_runs {
                     *acc = s.fma(s.to_f32(dots[run][r]), s.mul(scale[run], d), *acc);
                     if W::MIN {
-                        *acc = s.fnma(s.splat(x.sum(if W::RUN16 { run } else { 2 }, row)), min[run], *acc);
+                        *acc = s.fnma(s.splat(x.sum(if W::RUN16 { run } else { 2 }, r)), min[run], *acc);
                     }
                 }
             }
         }
     }
-    for (out, acc) in out[first..first + M].iter_mut().zip(acc) {
+    for (out, acc) in out[..M].iter_mut().zip(acc) {
         s.store(out, acc);
     }
 }
@@ -389,7 +401,9 @@ fn dot<S: Simd>(s: S, start: i32, weights: &[S::B], inputs: &[[i8; 4]]) -> S::I 
 pub(super) fn quantize<S: Simd>(s: S, out: &mut [InputLine], rows: &[&[f32]]) {
     match rows.len() {
         ..=1 => quantize_rows::<S, [InputLine; 1], 1>(s, bytemuck::cast_slice_mut(out), rows),
-        2..=FEW_ROWS => quantize_rows::<S, [InputLine; FEW_ROWS], FEW_ROWS>(s, bytemuck::cast_slice_mut(out), rows),
+        2..=FEW_ROWS => {
+            quantize_rows::<S, [InputLine; FEW_ROWS], FEW_ROWS>(s, bytemuck::cast_slice_mut(out), rows)
+        }
         _ => quantize_rows::<S, InputBlock, ROW_GROUP>(s, bytemuck::cast_slice_mut(out), rows),
     }
 }
@@ -431,7 +445,8 @@ fn quantize_rows<S: Simd, X: Inputs, const N: usize>(s: S, out: &mut [X], rows: 
                 sums[half] = s.sum_lanes(q);
             }
             sums[2] = sums[0] + sums[1];
-            let start = [-i32::from(S::BIAS) * sums[0], -i32::from(S::BIAS) * sums[1], -i32::from(S::BIAS) * sums[2]];
+            let start =
+                [-i32::from(S::BIAS) * sums[0], -i32::from(S::BIAS) * sums[1], -i32::from(S::BIAS) * sums[2]];
             out.set(row, fours, d, start, [d * sums[0] as f32, d * sums[1] as f32, d * sums[2] as f32]);
         }
     }

@@ -61,12 +61,7 @@ const LEAST_ROWS: usize = 5;
 /// The machine has the tiles and AVX-512; `plain` is of [`Vectors`].
 pub(super) unsafe fn with_tiles<T: Bf16Tiles>(plain: Kernels) -> Kernels {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-    fn products<T: Tiles>(
-        out: &mut [OutTile; PANELS],
-        panels: &[Panel<'_>],
-        x: &[InputLine],
-        n_rows: usize,
-    ) {
+    fn products<T: Tiles>(out: &mut [OutTile; PANELS], panels: &[Panel<'_>], x: &[InputLine], n_rows: usize) {
         // SAFETY: the caller of `with_tiles` promised it.
         let (s, tiles) = unsafe { (Vectors::proven(), T::proven()) };
         products_int8(s, tiles, out, panels, x, n_rows);

@@ -78,6 +78,8 @@ impl Simd for Neon {
     type B = B;
 
     const BIAS: u8 = 0;
+    /// `sdot` takes its inputs from the lanes of one vector.
+    const BY_QUARTERS: bool = false;
     const INT8_ROWS: usize = 4;
     const FLOAT_ROWS: usize = 2;
 
