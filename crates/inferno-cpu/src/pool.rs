@@ -3,7 +3,7 @@
 //! The caller is one of the threads. A job is a number of tasks, cut into a segment for every thread: a thread takes the
 //! tasks of its own from the front, so that neighbouring tasks, which mostly read neighbouring memory, follow each other
 //! on one thread; then those of the others from the back. So a thread that the system stops for a while costs one task's
-//! time, not its share. A thread that is late joins or not: nobody waits for sleepers.
+//! time, not its share. A thread that is late joins or not: no thread waits for sleepers.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -47,12 +47,12 @@ struct Job {
     n_segments: usize,
 }
 
-/// The tasks of a segment that nobody has taken: `first << 32 | end`. On cache lines of its own.
+/// The tasks of a segment that are left, `first << 32 | end`, on cache lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Segment(AtomicU64);
 
-/// Which end of a segment a task is taken from.
+/// The end of a segment that a task is taken from.
 #[derive(Debug, Clone, Copy)]
 enum End {
     Front,

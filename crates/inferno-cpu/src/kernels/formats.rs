@@ -32,18 +32,18 @@ pub(super) trait Format<S: Simd> {
     const BYTES: bool = false;
     /// Few rows have kernels of their own.
     const TUNED: bool = true;
-    /// Weights that are unpacked are positive already: `S::BIAS >> BIAS_SHIFT` is in them. Products with as little of a bias
-    /// save an addition for every vector.
+    /// Unpacked weights are at least `-(S::BIAS >> BIAS_SHIFT)` before that much is added. Products of few rows add no more:
+    /// that saves an instruction for every vector.
     const BIAS_SHIFT: u32 = 0;
 
     fn unit(s: S, scales: &Self::Scales) -> Self::Unit;
-    /// Vectors [`Format::places`] of block `b` of a unit: a quarter of it, which lies together. `S::BIAS >> shift` is added to
+    /// The vectors [`Format::places`] of block `b` of a unit: a quarter of it, which lies together. `S::BIAS >> shift` is added to
     /// them, where `shift` is 0 or [`Format::BIAS_SHIFT`].
     fn quarter(s: S, quants: &Self::Quants, b: usize, i: usize, shift: u32) -> [S::B; 2];
     /// Scales and minimums of the runs of block `b`.
     fn scales(s: S, scales: &Self::Scales, unit: Self::Unit, b: usize) -> [[S::F; 2]; 2];
 
-    /// Which of a block's vectors are in its quarter `i`.
+    /// The numbers of the vectors in quarter `i` of a block.
     #[inline(always)]
     fn places(i: usize) -> [usize; 2] {
         [2 * i, 2 * i + 1]

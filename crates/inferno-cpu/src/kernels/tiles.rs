@@ -54,6 +54,7 @@ const KEPT: usize = AHEAD + 1;
 
 /// Rows from which tiles are used: as many take half a tile as take whole vectors.
 const LEAST_ROWS: usize = 5;
+const _: () = assert!(LEAST_ROWS > int8::FEW_ROWS, "tiles take inputs as blocks");
 
 /// A table of kernels with products in tiles.
 ///
