@@ -293,6 +293,7 @@ VARIANTS |= {
             "attention.sliding_window_pattern": [True, True, False],
         },
     ),
+    # The file does not say that the first layer is dense.
     "hy_v3": (
         "hy_v3",
         "hy_v3",
@@ -306,7 +307,6 @@ VARIANTS |= {
         ),
         {
             **EXPERT_KEYS,
-            "leading_dense_block_count": 1,
             "expert_shared_feed_forward_length": 16,
             "expert_weights_scale": 2.826,
             "expert_weights_norm": True,

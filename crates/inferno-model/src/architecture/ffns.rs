@@ -35,7 +35,7 @@ pub(super) fn ffns(
         return Ok(layers.map(|layer| (layer.0 > 0).then(|| FfnShape::Dense(dense(layer)))).collect());
     }
     let n_experts = keys.count("expert_count", MAX_EXPERTS)?;
-    let is_mixture = mixtures(keys)?;
+    let is_mixture = mixtures(file, keys, family)?;
     let expert_widths = keys.opt_each("expert_feed_forward_length", MAX_WIDTH)?;
     // Where all layers are mixtures that have a width of their own, nothing is dense.
     let dense_widths = match &expert_widths {
@@ -63,14 +63,20 @@ pub(super) fn ffns(
     Ok((0..keys.n_layers).map(layer).collect())
 }
 
-/// Whether each layer is a mixture of experts: all but leading ones, or every n-th of those.
-fn mixtures(keys: &Keys<'_>) -> Result<Vec<bool>, LoadError> {
-    let n_leading = keys.opt_u32("leading_dense_block_count")?.unwrap_or(0) as usize;
+/// Whether each layer is a mixture of experts: all but leading ones, or every n-th of those. Where a file does not say how many are
+/// leading, layers with a dense network and without a router are none.
+fn mixtures(file: &Gguf, keys: &Keys<'_>, family: &Family) -> Result<Vec<bool>, LoadError> {
+    let n_leading = keys.opt_u32("leading_dense_block_count")?.map(|n| n as usize);
+    let is_silent = n_leading.is_none() && !family.experts_beside_dense;
+    let has = |i: usize, name: &str| file.tensor(&format!("blk.{i}.{name}.weight")).is_some();
+    let is_dense = |i: usize| is_silent && has(i, "ffn_up") && !has(i, "ffn_gate_inp");
+    let n_leading = n_leading.unwrap_or(0);
     if n_leading > keys.n_layers {
         return Err(keys.unfit("leading_dense_block_count", n_leading, "at most the number of layers"));
     }
     let step = keys.opt_count("interleave_moe_layer_step", keys.n_layers)?.unwrap_or(1);
-    Ok((0..keys.n_layers).map(|i| i >= n_leading && (i + 1).is_multiple_of(step)).collect())
+    let is_mixture = |i: usize| i >= n_leading && (i + 1).is_multiple_of(step) && !is_dense(i);
+    Ok((0..keys.n_layers).map(is_mixture).collect())
 }
 
 /// Routing in all mixtures.
