@@ -63,14 +63,13 @@ pub(super) fn ffns(
     Ok((0..keys.n_layers).map(layer).collect())
 }
 
-/// Whether each layer is a mixture of experts: all but leading ones, or every n-th of those. Where a file does not say how many are
-/// leading, layers with a dense network and without a router are none.
+/// Whether each layer is a mixture of experts: all but leading ones, or every n-th of those. Where a file names no leading ones,
+/// layers with a dense network and without a router are none.
 fn mixtures(file: &Gguf, keys: &Keys<'_>, family: &Family) -> Result<Vec<bool>, LoadError> {
-    let n_leading = keys.opt_u32("leading_dense_block_count")?.map(|n| n as usize);
-    let is_silent = n_leading.is_none() && !family.experts_beside_dense;
+    let n_leading = keys.opt_u32("leading_dense_block_count")?.unwrap_or(0) as usize;
+    let is_silent = n_leading == 0 && !family.experts_beside_dense;
     let has = |i: usize, name: &str| file.tensor(&format!("blk.{i}.{name}.weight")).is_some();
     let is_dense = |i: usize| is_silent && has(i, "ffn_up") && !has(i, "ffn_gate_inp");
-    let n_leading = n_leading.unwrap_or(0);
     if n_leading > keys.n_layers {
         return Err(keys.unfit("leading_dense_block_count", n_leading, "at most the number of layers"));
     }
