@@ -14,6 +14,7 @@ use crate::numerics::exp;
 mod mirostat;
 #[cfg(test)]
 mod tests;
+mod typical;
 
 pub use mirostat::{Mirostat, MirostatVersion};
 
@@ -24,8 +25,10 @@ const SLACK: f64 = 0.001;
 #[derive(Debug, Clone, Default)]
 pub struct Room {
     sampler: Sampler,
-    /// (score, index) of typical sampling.
+    /// (score, index) of typical sampling among few tokens.
     scores: Vec<(f64, u32)>,
+    /// The same for a whole row.
+    bins: Vec<typical::Bin>,
 }
 
 /// The tokens of a row that are left, and the temperature that their logits are divided by. There is always one.
@@ -253,12 +256,14 @@ impl<'a> Candidates<'a> {
         if p >= 1.0 {
             return;
         }
-        self.sort();
+        if !self.is_list {
+            return self.typical_of_row(p, min_keep);
+        }
         let Moments { sum, mean, .. } = self.moments();
         // -ln(p) - H = ln Σ - x - (ln Σ - mean): how far x is from its mean.
         let best = self.best();
         let temperature = self.temperature;
-        let Room { sampler, scores } = &mut *self.room;
+        let Room { sampler, scores, .. } = &mut *self.room;
         let exponent = |logit: f32| f64::from((logit - best) / temperature);
         scores.clear();
         let score = |(i, c): (u32, &(u32, f32))| ((exponent(c.1) - mean).abs(), i);

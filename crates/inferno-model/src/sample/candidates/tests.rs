@@ -389,6 +389,55 @@ fn min_keep_holds_for_every_filter_that_has_it() {
     }
 }
 
+/// Typical sampling of a long row keeps what it keeps of the sorted list of all candidates, as a list and as a row.
+#[test]
+fn typical_sampling_sorts_no_vocabulary_and_keeps_the_same() {
+    let x = |i: u32, draw| random::uniform(3, i, 0, draw) as f32;
+    let bell = |i| (0..6).map(|draw| x(i, draw)).sum::<f32>() - 3.0;
+    let mut row: Vec<f32> = (0..30_000).map(|i| bell(i) * 3.5).collect();
+    for i in 0..40 {
+        row[(x(i, 7) * 30_000.0) as usize] = 15.0 - 2.0 * (1.0 + i as f32).ln();
+    }
+    row[77] = f32::NAN;
+    row[78] = f32::NEG_INFINITY;
+    let (mut n_rows, mut n_lists) = (0, 0);
+    for (temperature, p, min_keep) in [
+        (0.5, 0.3, 0),
+        (1.0, 0.2, 5),
+        (1.0, 0.9, 0),
+        (1.0, 0.95, 9000),
+        (1.7, 0.5, 0),
+        (2.0, 0.0, 0),
+        (2.0, 0.95, 0),
+        (2.0, 0.999, 0),
+        (9.0, 0.6, 20_000),
+        (9.0, 0.6, 40_000),
+    ] {
+        let kept = |sorts: bool| {
+            let (mut room, mut row) = (Room::default(), row.clone());
+            let mut candidates = room.candidates(&mut row);
+            candidates.temperature(temperature);
+            if sorts {
+                candidates.sort();
+            }
+            candidates.typical_p(p, min_keep);
+            let is_list = matches!(candidates.left(), Left::List { .. });
+            let mut ids: Vec<u32> = match is_list {
+                true => candidates.list().iter().map(|c| c.0).collect(),
+                false => Plain::of(candidates.row).all.iter().map(|c| c.0).collect(),
+            };
+            assert!(!is_list || candidates.list().is_sorted_by_key(rank));
+            ids.sort_unstable();
+            (is_list, ids)
+        };
+        let ((is_list, found), (_, expected)) = (kept(false), kept(true));
+        assert_eq!(found, expected, "temperature {temperature}, p {p}, {min_keep} at least");
+        n_lists += usize::from(is_list);
+        n_rows += usize::from(!is_list);
+    }
+    assert!(n_rows > 2 && n_lists > 2, "{n_rows} rows and {n_lists} lists");
+}
+
 #[test]
 fn a_sampler_that_takes_a_number_leaves_that_of_the_token() {
     let mut draws = Draws::new(5, 2, 77);
