@@ -7,7 +7,7 @@ mod source;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use inferno_text::{ReplyFormat, Tokenizer};
 use llguidance::earley::SlicedBiasComputer;
@@ -23,6 +23,7 @@ use crate::masks::{StringMasks, StringTokens};
 use crate::samples::samples;
 use crate::schema;
 use crate::source::{GrammarError, GrammarPart, GrammarSource};
+use crate::spacing::Parsers;
 use crate::vocabulary::vocabulary;
 
 use cache::Cache;
@@ -46,7 +47,7 @@ struct Tables {
 
 /// A compiled grammar: shared by all choices of all requests that ask for it.
 pub struct Compiled {
-    parser: TokenParser,
+    parsers: Parsers,
     unenforced: Vec<String>,
     shortest: usize,
     walk: Arc<Walk>,
@@ -74,21 +75,33 @@ impl Compiler {
         // Reading the vocabulary is no fault of the grammar.
         let Tables { factory, closing, strings } = self.tables()?;
         let began = Instant::now();
-        let until = began + self.limits.compile_time;
-        let source::Lowered { grammar, unenforced, named } = source::lower(source, &self.tokenizer)?;
+        let source::Lowered { grammars, unenforced, named } = source::lower(source, &self.tokenizer)?;
         let texts = match source {
             GrammarSource::JsonSchema(schema) => samples(schema),
             _ => Vec::new(),
         };
+        // The limit is that of one parser: others for the same answers take as long again.
+        let mut others = Duration::ZERO;
         let build = || {
-            let parser = factory.create_parser(grammar)?;
-            let walk = Walk::new(parser.token_env.tok_trie(), Arc::clone(closing), &texts);
+            let mut parsers = Vec::with_capacity(grammars.len());
+            for grammar in grammars {
+                let before = Instant::now();
+                let mut parser = factory.create_parser(grammar)?;
+                parser.start_without_prompt();
+                if !parsers.is_empty() {
+                    others += before.elapsed();
+                }
+                parsers.push(parser);
+            }
+            let parsers = Parsers::new(parsers);
+            let walk = Walk::new(parsers.trie(), Arc::clone(closing), &texts);
+            let until = began + self.limits.compile_time + others;
             let watch = (watch(source), until);
-            Ok(Compiled::new(parser, unenforced, (walk, named), watch, Arc::clone(strings)))
+            Ok(Compiled::new(parsers, unenforced, (walk, named), watch, Arc::clone(strings)))
         };
         let compiled =
             catch_unwind(AssertUnwindSafe(build)).map_err(|e| source::explain(source, &e.to_string()))?;
-        let took = began.elapsed();
+        let took = began.elapsed().saturating_sub(others);
         if took > self.limits.compile_time {
             let most = self.limits.compile_time.as_secs_f32();
             return Err(GrammarError::whole(format!(
@@ -167,27 +180,30 @@ impl Compiler {
 
 impl Compiled {
     fn new(
-        mut parser: TokenParser,
+        parsers: Parsers,
         unenforced: Vec<String>,
         (mut walk, named): (Walk, Vec<u32>),
         (watch, until): (Watch, Instant),
         strings: Arc<StringTokens>,
     ) -> Compiled {
-        parser.start_without_prompt();
         let mut ending = Vec::new();
-        let mut ends = walk.ending(&parser, usize::MAX, Some(until), &mut ending);
+        let find = |walk: &Walk, ending: &mut Vec<u32>| {
+            parsers.iter().next().is_some_and(|first| walk.ending(first, usize::MAX, Some(until), ending))
+        };
+        let mut ends = find(&walk, &mut ending);
         if !ends && !named.is_empty() {
             walk = walk.preferring(named);
             ending.clear();
-            ends = walk.ending(&parser, usize::MAX, Some(until), &mut ending);
+            ends = find(&walk, &mut ending);
         }
-        // An answer without a short ending ends at its limit, whole or not.
+        // An answer without a short ending ends at its limit, whole or not. Where spaces may stand behind separators, an ending
+        // may have a token more for each.
         let (shortest, from) = match ends {
-            true => (ending.len().max(1), 2 * ending.len() + watch.from),
+            true => (ending.len().max(1), 3 * ending.len() + watch.from),
             false => (1, 0),
         };
         let watch = Watch { from, ..watch };
-        Compiled { parser, unenforced, shortest, walk: Arc::new(walk), watch, strings }
+        Compiled { parsers, unenforced, shortest, walk: Arc::new(walk), watch, strings }
     }
 
     /// Tokens of a shortest answer that it takes. At the limit an answer is whole without a token that ends it.
@@ -204,15 +220,18 @@ impl Compiled {
     /// [`shortest`](Self::shortest).
     pub fn constrain(&self, max_tokens: usize) -> Constraint {
         // With caches of its own, so that an answer depends on its request alone and no lock is shared.
-        let mut parser = self.parser.deep_clone();
-        parser.bias_computer = Arc::new(StringMasks::new(Arc::clone(&self.strings)));
-        Constraint::new(parser, max_tokens, Arc::clone(&self.walk), self.watch)
+        let clone = |parser: &TokenParser| {
+            let mut parser = parser.deep_clone();
+            parser.bias_computer = Arc::new(StringMasks::new(Arc::clone(&self.strings)));
+            parser
+        };
+        let parsers = Parsers::new(self.parsers.iter().map(clone).collect());
+        Constraint::new(parsers, max_tokens, Arc::clone(&self.walk), self.watch)
     }
 
     /// Bytes that it takes, about.
     fn n_bytes(&self) -> usize {
-        let states = self.parser.parser.lexer_stats();
-        (64 << 10) + states.num_bytes
+        self.parsers.iter().map(|parser| (64 << 10) + parser.parser.lexer_stats().num_bytes).sum()
     }
 }
 

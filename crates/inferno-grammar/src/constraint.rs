@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use inferno_engine::{Grammar, TokenMask};
-use llguidance::TokenParser;
 use llguidance::panic_utils::catch_unwind;
 use toktrie::SimpleVob;
 
 use crate::closing::Walk;
+use crate::spacing::Parsers;
 
 /// Masks the tokens of one answer, and closes it within its limit.
 pub struct Constraint {
-    parser: TokenParser,
+    parsers: Parsers,
     max_tokens: usize,
     n_taken: usize,
     /// Forced tokens that are not taken yet. While there are any, each is all that its mask allows.
@@ -69,12 +69,12 @@ impl Closing {
 
 impl Constraint {
     /// `walk` finds endings, which are looked after as `watch` says.
-    pub(crate) fn new(parser: TokenParser, max_tokens: usize, walk: Arc<Walk>, watch: Watch) -> Constraint {
+    pub(crate) fn new(parsers: Parsers, max_tokens: usize, walk: Arc<Walk>, watch: Watch) -> Constraint {
         Constraint {
             walk,
             watch,
             reserve: Reserve::default(),
-            parser,
+            parsers,
             max_tokens,
             n_taken: 0,
             forced: VecDeque::new(),
@@ -100,7 +100,8 @@ impl Constraint {
         let n_left = self.max_tokens.saturating_sub(self.n_taken);
         if let (Some(at_most), Some(growth)) = (self.reserve.at_most, self.watch.plain_growth)
             && at_most + growth < n_left
-            && is_plain(self.parser.token_env.tok_trie().token(sampled))
+            && is_plain(self.parsers.trie().token(sampled))
+            && self.parsers.agree_on(sampled)
         {
             self.reserve.at_most = Some(at_most + growth);
             return sampled;
@@ -108,7 +109,7 @@ impl Constraint {
         // Before the sampled token is tried, which may have no ending in time.
         if self.reserve.ending.is_none() {
             self.reserve.walked.clear();
-            if self.walk.ending(&self.parser, n_left, None, &mut self.reserve.walked) {
+            if self.parsers.ending(&self.walk, n_left, &mut self.reserve.walked) {
                 self.reserve.know();
             }
         }
@@ -123,14 +124,14 @@ impl Constraint {
 
     /// Whether the answer can end within `n_left` tokens that begin with `token`. Its ending is then known.
     fn can_end_after(&mut self, token: u32, n_left: usize) -> bool {
-        let mut parser = self.parser.clone();
-        if parser.consume_token(token).is_err() || parser.check_stop().is_err() {
+        let mut parsers = self.parsers.clone();
+        if parsers.take(token).is_err() {
             // What is wrong is found when the token is taken.
             return true;
         }
         self.reserve.walked.clear();
         self.reserve.walked.push(token);
-        let fits = n_left > 0 && self.walk.ending(&parser, n_left - 1, None, &mut self.reserve.walked);
+        let fits = n_left > 0 && parsers.ending(&self.walk, n_left - 1, &mut self.reserve.walked);
         if fits {
             self.reserve.know();
         }
@@ -138,12 +139,12 @@ impl Constraint {
     }
 
     fn find_forced(&mut self) {
-        if self.forced_is_known || self.failure.is_some() || self.parser.stopped() {
+        if self.forced_is_known || self.failure.is_some() || self.parsers.stopped() {
             return;
         }
         self.forced_is_known = true;
-        let parser = &mut self.parser;
-        match catch_unwind(AssertUnwindSafe(|| Ok(parser.compute_ff_tokens()))) {
+        let parsers = &mut self.parsers;
+        match catch_unwind(AssertUnwindSafe(|| Ok(parsers.forced()))) {
             Ok(tokens) => self.forced.extend(tokens),
             Err(e) => self.fail(&e.to_string()),
         }
@@ -188,9 +189,10 @@ impl Grammar for Constraint {
             return;
         }
         if self.allowed.is_none() && self.failure.is_none() {
-            let parser = &mut self.parser;
-            match catch_unwind(AssertUnwindSafe(|| parser.compute_mask())) {
-                Ok(allowed) => self.allowed = Some(allowed),
+            let parsers = &mut self.parsers;
+            match catch_unwind(AssertUnwindSafe(|| Ok(parsers.mask()))) {
+                Ok(Ok(allowed)) => self.allowed = Some(allowed),
+                Ok(Err(e)) => self.fail(&e),
                 Err(e) => self.fail(&e.to_string()),
             }
         }
@@ -202,7 +204,7 @@ impl Grammar for Constraint {
 
     fn settle(&mut self, sampled: u32) -> u32 {
         let n_left = self.max_tokens.saturating_sub(self.n_taken);
-        if n_left > self.watch.from || self.failure.is_some() || self.parser.stopped() {
+        if n_left > self.watch.from || self.failure.is_some() || self.parsers.stopped() {
             return sampled;
         }
         match catch_unwind(AssertUnwindSafe(|| Ok(self.token_in_time(sampled)))) {
@@ -229,16 +231,14 @@ impl Grammar for Constraint {
             self.forced.clear();
         }
         self.forced_is_known = !self.forced.is_empty();
-        if self.failure.is_some() || self.parser.stopped() {
+        if self.failure.is_some() || self.parsers.stopped() {
             return;
         }
-        let parser = &mut self.parser;
-        let took = catch_unwind(AssertUnwindSafe(|| {
-            parser.consume_token(token)?;
-            parser.check_stop()
-        }));
-        if let Err(e) = took {
-            self.fail(&e.to_string());
+        let parsers = &mut self.parsers;
+        match catch_unwind(AssertUnwindSafe(|| Ok(parsers.take(token)))) {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => self.fail(&e),
+            Err(e) => self.fail(&e.to_string()),
         }
     }
 
@@ -248,7 +248,7 @@ impl Grammar for Constraint {
     }
 
     fn finished(&self) -> bool {
-        self.failure.is_none() && self.parser.stopped()
+        self.failure.is_none() && self.parsers.stopped()
     }
 
     fn failure(&self) -> Option<&str> {

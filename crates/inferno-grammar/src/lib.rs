@@ -19,6 +19,7 @@ mod reasoning;
 mod samples;
 mod schema;
 mod source;
+mod spacing;
 mod structural_tag;
 mod vocabulary;
 

@@ -71,11 +71,30 @@ pub(crate) fn check(schema: &Value) -> Result<(), GrammarError> {
 }
 
 /// A schema with our white space: at most a space behind `:` and `,`.
-pub(crate) fn with_our_white_space(mut schema: Value) -> Value {
+pub(crate) fn with_our_white_space(schema: Value) -> Value {
+    with_options(schema, our_options())
+}
+
+fn with_options(mut schema: Value, options: Value) -> Value {
     if let Some(map) = schema.as_object_mut() {
-        map.insert("x-guidance".to_owned(), our_options());
+        map.insert("x-guidance".to_owned(), options);
     }
     schema
+}
+
+/// A prepared schema as one of answers without a space behind any `:` and `,`, and one of answers with a space behind each;
+/// the schema alone where it asks for other white space.
+pub(crate) fn by_spacing(schema: Value) -> Vec<Value> {
+    if schema.get("x-guidance") != Some(&our_options()) {
+        return vec![schema];
+    }
+    let with = |space: &str| {
+        let mut options = our_options();
+        options["item_separator"] = Value::String(format!(",{space}"));
+        options["key_separator"] = Value::String(format!(":{space}"));
+        with_options(schema.clone(), options)
+    };
+    vec![with(""), with(" ")]
 }
 
 fn our_options() -> Value {

@@ -10,9 +10,13 @@ use crate::schema;
 use crate::source::{GrammarError, GrammarPart, GrammarSource};
 use crate::structural_tag;
 
+/// A schema of more bytes is compiled once, with spaces that are free behind every `:` and `,`.
+const MOST_SPACED: usize = 32 << 10;
+
 /// A source in llguidance's form.
 pub(super) struct Lowered {
-    pub(super) grammar: TopLevelGrammar,
+    /// Grammars of which an answer has one, that of the shortest answers first.
+    pub(super) grammars: Vec<TopLevelGrammar>,
     /// Keywords of schemas that are not enforced.
     pub(super) unenforced: Vec<String>,
     /// Tokens that the client's grammar names, each once.
@@ -25,9 +29,13 @@ pub(super) fn lower(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<Low
     let grammar = match source {
         GrammarSource::JsonObject => TopLevelGrammar::from_json_schema(object()),
         GrammarSource::JsonSchema(schema) => {
-            let prepared = schema::prepare(schema)?;
-            unenforced = prepared.unenforced;
-            TopLevelGrammar::from_json_schema(prepared.schema)
+            let schema::Prepared { schema, unenforced } = schema::prepare(schema)?;
+            let schemas = match schema.to_string().len() > MOST_SPACED {
+                true => vec![schema],
+                false => schema::by_spacing(schema),
+            };
+            let grammars = schemas.into_iter().map(TopLevelGrammar::from_json_schema).collect();
+            return Ok(Lowered { grammars, unenforced, named: Vec::new() });
         }
         GrammarSource::Regex(regex) => {
             TopLevelGrammar::from_grammar(GrammarWithLexer::from_regex(without_anchors(regex)))
@@ -41,7 +49,7 @@ pub(super) fn lower(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<Low
             TopLevelGrammar::from_lark(lark)
         }
     };
-    Ok(Lowered { grammar, unenforced, named })
+    Ok(Lowered { grammars: vec![grammar], unenforced, named })
 }
 
 /// `source` as a part of a larger grammar.

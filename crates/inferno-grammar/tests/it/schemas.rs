@@ -42,7 +42,10 @@ fn schemas_take_what_is_valid_and_nothing_else() {
         for test in case["tests"].as_array().unwrap() {
             let is_valid = test["valid"] == Value::Bool(true);
             let data = in_order(&case["schema"], &case["schema"], &test["data"], 0);
-            let verdict = walker.accepts(&compiled, &data.to_string());
+            let mut verdict = walker.accepts(&compiled, &data.to_string());
+            if is_valid && verdict.is_ok() {
+                verdict = walker.accepts(&compiled, &spaced(&data));
+            }
             let what = match (is_valid, &verdict) {
                 (true, Ok(())) => "valid ones taken",
                 (false, Err(_)) => "invalid ones refused",
@@ -65,6 +68,21 @@ fn schemas_take_what_is_valid_and_nothing_else() {
     println!("{count:#?}");
     faults.iter().for_each(|fault| println!("{fault}"));
     assert!(faults.is_empty(), "{} faults", faults.len());
+}
+
+/// The value as JSON with a space behind each `:` and `,`.
+fn spaced(value: &Value) -> String {
+    let list = |items: Vec<String>| items.join(", ");
+    match value {
+        Value::Array(items) => format!("[{}]", list(items.iter().map(spaced).collect())),
+        Value::Object(map) => {
+            let member = |(key, value): (&String, &Value)| {
+                format!("{}: {}", Value::String(key.clone()), spaced(value))
+            };
+            format!("{{{}}}", list(map.iter().map(member).collect()))
+        }
+        value => value.to_string(),
+    }
 }
 
 /// The value with properties in the order of the schema, others behind them.

@@ -1,6 +1,8 @@
 //! Each form of structure takes what it should, and nothing else.
 
+use inferno_engine::Grammar;
 use inferno_grammar::GrammarSource;
+use inferno_text::Special;
 use serde_json::json;
 
 use crate::walk::Walker;
@@ -48,6 +50,77 @@ fn a_schema_orders_properties() {
     let refused =
         [r#"{"age": 3, "name": "Ann"}"#, r#"{"age": 3}"#, r#"{"name": "Ann", "age": -1}"#, r#"{"name": 1}"#];
     check(GrammarSource::JsonSchema(schema), &taken, &refused);
+}
+
+#[test]
+fn the_first_separator_of_an_answer_to_a_schema_decides_on_the_spaces_behind_all() {
+    let schema = json!({
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"type": "array", "items": {"type": "boolean"}}},
+        "required": ["a", "b"],
+        "additionalProperties": {"type": "string"},
+    });
+    let taken = [
+        r#"{"a": 1, "b": [true, false], "c": ":,:, "}"#,
+        r#"{"a":1,"b":[true,false],"c":": , :"}"#,
+        r#"{"a":12,"b":[]}"#,
+        r#"{"a": 12, "b": []}"#,
+    ];
+    let refused = [
+        r#"{"a": 1,"b": []}"#,
+        r#"{"a":1, "b":[]}"#,
+        r#"{"a": 1, "b":[]}"#,
+        r#"{"a":1,"b":[true, false]}"#,
+        r#"{"a": 1, "b": [], "c":""}"#,
+    ];
+    check(GrammarSource::JsonSchema(schema), &taken, &refused);
+    // Without a separator nothing is decided.
+    let strings = json!({"type": "array", "items": {"type": "string"}, "maxItems": 2});
+    check(
+        GrammarSource::JsonSchema(strings),
+        &[r#"[]"#, r#"["a, b:c"]"#, r#"["a:b,c","d"]"#, r#"["a", "b"]"#],
+        &[r#"["a" ,"b"]"#, r#"["a",  "b"]"#, r#"["a",]"#],
+    );
+}
+
+#[test]
+fn names_and_separators_are_forced_once_spaces_are_decided() {
+    let digit = json!({"type": "integer", "minimum": 0, "maximum": 9});
+    let names = ["name", "true", "n", "some_longer_name"];
+    let properties: serde_json::Map<String, serde_json::Value> =
+        names.iter().map(|name| ((*name).to_owned(), digit.clone())).collect();
+    let schema =
+        json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false});
+    let walker = Walker::small();
+    let compiled = walker.compile(&GrammarSource::JsonSchema(schema)).unwrap();
+    for answer in [
+        r#"{"name": 1, "true": 2, "n": 3, "some_longer_name": 4}"#,
+        r#"{"name":1,"true":2,"n":3,"some_longer_name":4}"#,
+    ] {
+        let mut constraint = compiled.constrain(200);
+        let (mut rest, mut sampled) = (answer, Vec::new());
+        while !constraint.finished() {
+            let mut forced = Vec::new();
+            constraint.forced(&mut forced);
+            let is_sampled = forced.is_empty();
+            if is_sampled {
+                let tokens = walker.tokenizer.encode_continuation(rest, Special::AsText);
+                forced.push(tokens[0]);
+            }
+            for token in forced {
+                let piece = std::str::from_utf8(walker.tokenizer.piece(token).unwrap()).unwrap();
+                rest = rest.strip_prefix(piece).unwrap_or_else(|| panic!("{piece:?} is not next in {rest}"));
+                constraint.commit(token);
+                if is_sampled {
+                    sampled.push(piece);
+                }
+            }
+        }
+        assert_eq!((constraint.failure(), rest), (None, ""));
+        let digits = ["1", "2", "3", "4"];
+        let decided = if answer.contains(' ') { &[" ", "1", "2", "3", "4"][..] } else { &digits[..] };
+        assert_eq!(sampled, decided);
+    }
 }
 
 #[test]
