@@ -64,6 +64,15 @@ impl Budget {
         line.or_else(|| (n > 0.0).then(|| t / n))
     }
 
+    /// Rows that make a step in which so many decode longer by at most a `share` of its time, about. One until steps tell what
+    /// a row takes, so that they do.
+    pub(crate) fn rows_within(&self, share: f64, n_decoding: usize) -> usize {
+        self.cost().map_or(1, |(base, per_row)| {
+            let step = base + per_row * n_decoding as f64;
+            (share * step / per_row.max(1e-9)) as usize
+        })
+    }
+
     /// What a step takes without rows, and per row: a line through past steps. `None` before they tell.
     pub(crate) fn cost(&self) -> Option<(f64, f64)> {
         let [n, x, xx, t, xt] = self.moments;

@@ -175,6 +175,7 @@ impl Core {
         let Request { prompt, max_tokens, n, sampling, priority, tenant, salt, deadline, .. } = request;
         let poison = self.poisonous.get(&prompt_hash(&prompt)).is_some_and(|&until| now < until);
         let mut stops = request.stop_conditions.into_iter();
+        let is_constrained = !request.grammars.is_empty();
         let mut grammars = request.grammars.into_iter();
         let vocab_size = self.model.architecture().vocab_size;
         // Mirostat's state goes from token to token.
@@ -225,6 +226,7 @@ impl Core {
                     submitted.saturating_add(Micros::try_from(d.as_micros()).unwrap_or(Micros::MAX))
                 }),
                 scored: request.prompt_logprobs.is_some(),
+                is_constrained,
             });
         }
     }

@@ -167,7 +167,8 @@ impl Scheduler {
 
     /// A sequence joins the queue. It must fit alone.
     pub(crate) fn add(&mut self, arrival: Arrival) {
-        let Arrival { id, tokens, max_len, salt, tenant, class, now, deadline, scored } = arrival;
+        let Arrival { id, tokens, max_len, salt, tenant, class, now, deadline, scored, is_constrained } =
+            arrival;
         assert!(max_len <= self.longest, "a request that never fits is refused");
         let sequence = Sequence {
             id,
@@ -184,6 +185,7 @@ impl Scheduler {
             arrived: now,
             deadline,
             scored: scored.then_some(0),
+            is_constrained,
             n_preemptions: 0,
             alone_until: 0,
             is_pinned: false,

@@ -3,6 +3,7 @@
 use inferno_model::architecture::MAX_CACHE_GROUPS;
 use inferno_model::batch::PAGE_LEN;
 
+use super::plan::StepRoom;
 use super::{Plan, Scheduler};
 use crate::cache::Stop;
 use crate::queue::Waiting;
@@ -27,12 +28,11 @@ impl Scheduler {
         &mut self,
         now: Micros,
         ahead_of: Option<SeqId>,
-        room: &mut usize,
-        n_scored: &mut usize,
+        room: &mut StepRoom,
         plan: &mut Plan,
     ) {
         let mut n_pending = 0;
-        while *room > 0 && n_pending < MAX_PENDING {
+        while room.rows > 0 && n_pending < MAX_PENDING {
             let Self { queue, sequences, deficits, limits, .. } = self;
             let can_go = |id: SeqId| {
                 !sequences[&id].waits_for.is_some_and(|(other, n)| {
@@ -52,7 +52,7 @@ impl Scheduler {
                         // Not with the others of this step.
                         return;
                     }
-                    self.plan_rows(next.id, room, n_scored, plan);
+                    self.plan_rows(next.id, room, plan);
                 }
                 Err(Denied::Pending) => n_pending += 1,
                 Err(Denied::NoRoom) => {

@@ -32,6 +32,20 @@ pub(crate) struct Plan {
     pub(crate) started: Vec<SeqId>,
 }
 
+/// A step takes at most this share longer for forced tokens if a sequence decodes in it that has none of its own.
+const FORCED_SHARE: f64 = 0.05;
+
+/// What a step has room for beside a row for each sequence that decodes.
+#[derive(Debug)]
+pub(super) struct StepRoom {
+    /// Rows of prompts, and of forced tokens.
+    pub(super) rows: usize,
+    /// Rows of forced tokens among them.
+    forced: usize,
+    /// Rows of prompts that want logits.
+    scored: usize,
+}
+
 /// Guesses what comes after a sequence's tokens.
 pub(crate) trait Drafter {
     /// Appends up to `max` guesses to `out`.
@@ -51,23 +65,28 @@ impl Scheduler {
             self.plan_alone(alone, plan);
             return;
         }
-        let n_decoding = self.running.iter().filter(|id| self.sequences[id].is_decoding()).count();
-        let mut room = self.budget.prompt_rows(n_decoding);
-        let mut n_scored = self.limits.max_logits;
+        let decoding = || self.running.iter().map(|id| &self.sequences[id]).filter(|s| s.is_decoding());
+        let n_decoding = decoding().count();
+        let forced = match decoding().all(|s| s.is_constrained) {
+            true => usize::MAX,
+            false => self.budget.rows_within(FORCED_SHARE, n_decoding),
+        };
+        let rows = self.budget.prompt_rows(n_decoding);
+        let mut room = StepRoom { rows, forced, scored: self.limits.max_logits };
         let mut i = 0;
         while i < self.running.len() {
             let id = self.running[i];
             if self.queue.best_class().is_some_and(|class| class < self.sequences[&id].class) {
-                self.admit(now, Some(id), &mut room, &mut n_scored, plan);
+                self.admit(now, Some(id), &mut room, plan);
             }
             // It may have lost its place, or have come just now.
             if self.running.get(i) == Some(&id) && !plan.has(id) {
-                self.plan_rows(id, &mut room, &mut n_scored, plan);
+                self.plan_rows(id, &mut room, plan);
             }
             i += usize::from(self.running.get(i) == Some(&id));
         }
-        self.admit(now, None, &mut room, &mut n_scored, plan);
-        self.plan_drafts(n_scored, drafter, plan);
+        self.admit(now, None, &mut room, plan);
+        self.plan_drafts(&mut room, drafter, plan);
     }
 
     pub(super) fn is_alone(&self, id: SeqId) -> bool {
@@ -77,29 +96,29 @@ impl Scheduler {
 
     /// A step for a sequence that was in one that failed.
     fn plan_alone(&mut self, id: SeqId, plan: &mut Plan) {
-        let mut room = self.budget.prompt_rows(0);
-        let mut n_scored = self.limits.max_logits;
-        self.plan_rows(id, &mut room, &mut n_scored, plan);
+        let rows = self.budget.prompt_rows(0);
+        let mut room = StepRoom { rows, forced: usize::MAX, scored: self.limits.max_logits };
+        self.plan_rows(id, &mut room, plan);
     }
 
     /// Rows for a sequence that runs, and pages for them.
-    pub(super) fn plan_rows(&mut self, id: SeqId, room: &mut usize, n_scored: &mut usize, plan: &mut Plan) {
+    pub(super) fn plan_rows(&mut self, id: SeqId, room: &mut StepRoom, plan: &mut Plan) {
         let s = &self.sequences[&id];
         let start = s.n_computed;
         let is_decoding = s.is_decoding();
         let mut n = s.tokens.len() - start;
         if !is_decoding {
-            let mut most = *room;
+            let mut most = room.rows;
             if s.scored.is_some() {
-                most = most.min((*n_scored).max(1));
+                most = most.min(room.scored.max(1));
             }
             plan.was_cut |= most < n;
             n = n.min(most).min(self.most_rows(start));
         } else if n > 1 {
             // Its decode row in any case, those of forced tokens as there is room.
-            let most = (1 + *room).min(self.limits.max_rows);
+            let most = (1 + room.rows).min(self.limits.max_rows);
             plan.was_cut |= most < n;
-            n = n.min(most).min(self.most_rows(start));
+            n = n.min(most).min(room.forced.saturating_add(1)).min(self.most_rows(start));
         }
         if n == 0 || !self.grow(id, start + n, plan) {
             return;
@@ -107,12 +126,13 @@ impl Scheduler {
         if is_decoding {
             plan.n_decoding += 1;
             plan.n_forced_rows += n - 1;
-            *room = room.saturating_sub(n - 1);
+            room.rows = room.rows.saturating_sub(n - 1);
+            room.forced -= n - 1;
         } else {
-            *room -= n;
+            room.rows -= n;
             plan.n_prompt_rows += n;
             if self.sequences[&id].scored.is_some() {
-                *n_scored = n_scored.saturating_sub(n);
+                room.scored = room.scored.saturating_sub(n);
             }
         }
         plan.n_rows += n;
@@ -120,15 +140,19 @@ impl Scheduler {
     }
 
     /// Guesses for those that decode, from pages that nobody else needs.
-    fn plan_drafts(&mut self, n_logits: usize, drafter: &mut dyn Drafter, plan: &mut Plan) {
-        let mut left = n_logits;
+    fn plan_drafts(&mut self, room: &mut StepRoom, drafter: &mut dyn Drafter, plan: &mut Plan) {
+        let left = &mut room.scored;
         for i in 0..plan.spans.len() {
             let PlanSpan { id, rows, .. } = plan.spans[i].clone();
             let s = &self.sequences[&id];
             if rows.len() != 1 || rows.end != s.tokens.len() || !s.is_decoding() {
                 continue;
             }
-            let most = left.min((s.max_len - s.tokens.len()).saturating_sub(1));
+            let is_constrained = s.is_constrained;
+            let mut most = (*left).min((s.max_len - s.tokens.len()).saturating_sub(1));
+            if is_constrained {
+                most = most.min(room.forced);
+            }
             let start = plan.drafts.len();
             if most > 0 {
                 drafter.draft(id, &s.tokens, most, &mut plan.drafts);
@@ -138,7 +162,10 @@ impl Scheduler {
             plan.drafts.truncate(start + n);
             plan.spans[i].drafts = start..start + n;
             plan.n_rows += n;
-            left -= n;
+            *left -= n;
+            if is_constrained {
+                room.forced -= n;
+            }
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Sequence {
     pub(crate) deadline: Option<Micros>,
     /// Rows of the prompt whose logits are wanted and have not been seen are not taken from the cache.
     pub(crate) scored: Option<usize>,
+    /// Whether a grammar may force tokens of it.
+    pub(super) is_constrained: bool,
     pub(crate) n_preemptions: u32,
     /// Must steps with it have nobody else? It was in one that failed.
     pub(crate) alone_until: usize,
@@ -74,4 +76,5 @@ pub(crate) struct Arrival {
     pub(crate) now: Micros,
     pub(crate) deadline: Option<Micros>,
     pub(crate) scored: bool,
+    pub(crate) is_constrained: bool,
 }

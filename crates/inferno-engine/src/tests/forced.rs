@@ -90,17 +90,63 @@ fn who_is_not_constrained_takes_no_more_steps_beside_forced_tokens() {
             let ends = scripted(seed, 40, 30, true);
             requests.push(Request { max_tokens: 40, ..constrained(ends, logprobs) });
         }
-        let (beside, world) = run(requests, |model| model.chooses = chooses);
+        let mut world = World::with_model(limits(64), |model| model.chooses = chooses);
+        let stories: Vec<Story> = requests.into_iter().map(|r| world.submit(r).expect("it fits").1).collect();
+        let told = |story: &Story| story.lock().expect("no panic while it is locked")[0].clone();
+        let mut n_steps = 0;
+        while !world.core.is_idle() {
+            if stories[..2].iter().any(|story| told(story).ends.is_empty()) {
+                n_steps = world.core.metrics().steps + 1;
+            }
+            world.step();
+        }
         let metrics = world.core.metrics();
         assert!(metrics.forced_tokens > 30, "{}", metrics.forced_tokens);
-        for (alone, beside) in alone.iter().zip(&beside) {
-            assert_eq!(alone.tokens, beside.tokens);
+        for (alone, beside) in alone.iter().zip(&stories) {
+            assert_eq!(alone.tokens, told(beside).tokens);
         }
         // Their prompts take part in the first steps, which are of 64 rows.
-        assert!(metrics.steps <= steps_alone + 1, "{} and {steps_alone}", metrics.steps);
+        assert!(n_steps <= steps_alone + 1, "{n_steps} and {steps_alone}");
         if chooses {
             assert!(metrics.chained_steps > 15, "others chain beside it: {}", metrics.chained_steps);
         }
+    }
+}
+
+/// The longest step without rows of prompts, of a world with requests that are not constrained and one that is, whose forced
+/// tokens come in long runs.
+fn longest_step(n_free: usize, logprobs: Option<Logprobs>) -> Micros {
+    let mut world = World::new(limits(64));
+    for i in 0..n_free {
+        let free = Request { speculate: false, ..Request::new(prompt(10 + i), 100) };
+        world.submit(free).expect("it fits");
+    }
+    let ends = scripted(4, 300, 200, true);
+    let request = Request { max_tokens: 300, ..constrained(ends, logprobs) };
+    let expected = alone_with(&request, ends, 0).tokens;
+    let (_, story) = world.submit(request).expect("it fits");
+    let mut longest = 0;
+    while !world.core.is_idle() {
+        let (before, n_prompt) = (world.now(), world.core.metrics().prompt_tokens);
+        world.step();
+        let metrics = world.core.metrics();
+        // With the others gone there is nobody to wait.
+        let has_ended = n_free > 0 && metrics.sequences.running <= 1;
+        if metrics.prompt_tokens == n_prompt && metrics.steps > 4 && !has_ended {
+            longest = longest.max(world.now() - before);
+        }
+    }
+    assert_eq!(story.lock().expect("no panic while it is locked")[0].tokens, expected);
+    longest
+}
+
+#[test]
+fn forced_tokens_make_steps_hardly_longer_for_those_that_have_none() {
+    // 100 µs and 3 a row.
+    for logprobs in [None, Some(Logprobs { top: 1, of: Distribution::Raw })] {
+        let (alone, beside) = (longest_step(0, logprobs), longest_step(3, logprobs));
+        assert!(alone > 150, "long runs are computed together: {alone}");
+        assert!(beside <= (100 + 4 * 3) * 105 / 100, "{beside}");
     }
 }
 
