@@ -19,7 +19,7 @@ pub(super) struct Lowered {
     pub(super) grammars: Vec<TopLevelGrammar>,
     /// Keywords of schemas that are not enforced.
     pub(super) unenforced: Vec<String>,
-    /// Tokens that the client's grammar names, each once.
+    /// Tokens that the grammar names, each once.
     pub(super) named: Vec<u32>,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn lower(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<Low
         source => {
             let lark;
             (lark, unenforced) = to_lark(source, tokenizer)?;
-            if matches!(source, GrammarSource::Gbnf(_) | GrammarSource::StructuralTag(_)) {
+            if !matches!(source, GrammarSource::Choice(_) | GrammarSource::Lark(_)) {
                 named = named_tokens::in_lark(&lark);
             }
             TopLevelGrammar::from_lark(lark)

@@ -1,11 +1,12 @@
 //! Answers drawn at random end whole within their limit.
 
 use inferno_engine::{Grammar, TokenMask};
-use inferno_grammar::{Compiled, GrammarSource};
+use inferno_grammar::{CallChoice, CallRules, Compiled, GrammarSource, Tool};
+use inferno_text::{ReasoningMarks, ReplyFormat};
 use serde_json::{Value, json};
 use xtask::testing::Random;
 
-use crate::walk::{Walker, qwen3};
+use crate::walk::{Walker, qwen3, small_tokenizer_with};
 
 /// An answer of random tokens, as the engine takes them; its text and whether it was closed.
 fn draw(walker: &Walker, compiled: &Compiled, max_tokens: usize, seed: u64) -> (String, bool) {
@@ -108,6 +109,37 @@ fn answers_end_whole_within_their_limit() {
         closed[0] > 0 && closed[1] > 0 && closed[2] > 0 && closed[3] > 0,
         "answers that were closed: {closed:?}"
     );
+}
+
+/// Where a call may have reasoning before it, which any text is, the marks end that.
+#[test]
+fn calls_that_must_come_end_whole_within_their_limit() {
+    let marks = ["<tool_call>", "</tool_call>", "<think>", "</think>"];
+    let walker = Walker::new(small_tokenizer_with(&marks));
+    let reasoning =
+        ReasoningMarks { begin: "<think>".into(), end: "</think>".into(), close: "</think>".into() };
+    let parameters = json!({
+        "type": "object",
+        "properties": { "income": { "type": "integer" }, "words": { "type": "array", "items": { "type": "string" } } },
+        "required": ["income", "words"],
+    });
+    let tools = [Tool { name: "calculate".into(), parameters, strict: false }];
+    let rules = CallRules { tools: &tools, choice: CallChoice::Required, parallel: false, form: None };
+    let mut n_closed = 0;
+    for thinks in [false, true] {
+        let format = ReplyFormat { reasoning: Some(reasoning.clone()), thinks, ..ReplyFormat::default() };
+        let source = rules.grammar(&format, &walker.tokenizer).unwrap();
+        let compiled = walker.compile(&source).unwrap();
+        for seed in 0..30 {
+            let room = if seed % 3 == 0 { seed as usize / 3 } else { 20 + 9 * seed as usize };
+            let (answer, was_closed) = draw(&walker, &compiled, compiled.shortest() + room, 7 + seed);
+            let call = answer.split("<tool_call>").last().unwrap().replace("</tool_call>", "");
+            let call: Value = serde_json::from_str(&call).unwrap_or_else(|e| panic!("{e}: {answer}"));
+            assert!(call["arguments"]["words"].is_array(), "{answer}");
+            n_closed += usize::from(was_closed);
+        }
+    }
+    assert!(n_closed > 5, "{n_closed} closed");
 }
 
 #[test]
