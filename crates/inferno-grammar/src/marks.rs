@@ -70,3 +70,8 @@ impl Marks {
 pub(crate) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
+
+/// A text as a regular expression between slashes has it.
+pub(crate) fn literal(text: &str) -> String {
+    text.chars().map(|c| format!("\\x{{{:X}}}", u32::from(c))).collect()
+}

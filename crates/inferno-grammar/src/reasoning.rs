@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use inferno_engine::{Grammar, TokenMask};
-use inferno_text::{ReasoningMarks, Special, Tokenizer};
+use inferno_text::{ReasoningMarks, ReplyFormat, Special, Tokenizer};
 
 use crate::compiler::Compiled;
 use crate::constraint::{Closing, Constraint};
@@ -50,6 +50,8 @@ pub struct ReasoningRules {
     close_tokens: Vec<u32>,
     in_reasoning: bool,
     budget: Option<usize>,
+    /// Tokens that begin a call, which would end it.
+    banned: Vec<u32>,
 }
 
 impl ReasoningRules {
@@ -72,7 +74,19 @@ impl ReasoningRules {
             tokenizer,
             in_reasoning,
             budget,
+            banned: Vec::new(),
         }
+    }
+
+    /// The same rules with no call within the reasoning, where the texts with which calls of `format` begin are tokens of
+    /// their own: a call would end it, before the grammar of calls begins.
+    pub fn without_calls(mut self, format: &ReplyFormat) -> ReasoningRules {
+        let token = |text: &str| match self.tokenizer.encode_continuation(text, Special::Recognise)[..] {
+            [id] => Some(id),
+            _ => None,
+        };
+        self.banned = format.begins_of_calls().into_iter().filter_map(token).collect();
+        self
     }
 
     /// Tokens of the shortest answer of `compiled` that follows reasoning, the end mark included.
@@ -277,10 +291,12 @@ impl Grammar for Reasoned {
                     mask.allow(begin);
                 }
             }
-            State::Reasoning if self.must_answer => {
-                self.rules.tokenizer.end_of_generation().iter().for_each(|&token| mask.ban(token));
+            State::Reasoning => {
+                self.rules.banned.iter().for_each(|&token| mask.ban(token));
+                if self.must_answer {
+                    self.rules.tokenizer.end_of_generation().iter().for_each(|&token| mask.ban(token));
+                }
             }
-            State::Reasoning => {}
             State::Answer => {
                 if let Some(answer) = &mut self.answer {
                     answer.mask(mask);

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::compiler::regex_literal;
 use crate::gbnf;
-use crate::marks::{Marks, quoted};
+use crate::marks::{Marks, literal, quoted};
 use crate::named_tokens;
 use crate::schema;
 use crate::source::GrammarError;
@@ -342,9 +342,4 @@ fn counts(map: &Map<String, Value>, path: &str) -> Result<String, GrammarError> 
             ),
         )),
     }
-}
-
-/// A text as a regular expression between slashes has it.
-fn literal(text: &str) -> String {
-    text.chars().map(|c| format!("\\x{{{:X}}}", u32::from(c))).collect()
 }

@@ -193,8 +193,10 @@ impl Conversation {
             budget,
             has_grammar: options.grammar.is_some(),
         };
+        let calls = self.tools.as_ref().is_some_and(|tools| !tools.callable.is_empty());
         case.needs_rules().then(|| {
-            Arc::new(ReasoningRules::new(Arc::clone(&app.text.tokenizer), marks, in_reasoning, budget))
+            let rules = ReasoningRules::new(Arc::clone(&app.text.tokenizer), marks, in_reasoning, budget);
+            Arc::new(if calls { rules.without_calls(&app.replies.format) } else { rules })
         })
     }
 

@@ -6,7 +6,7 @@ use inferno_text::{CallBody, ReplyFormat, Special, TokenKind, Tokenizer};
 
 use super::body::arguments;
 use super::{CallChoice, CallRules};
-use crate::marks::{Marks, quoted};
+use crate::marks::{Marks, literal, quoted};
 
 /// Any text. Control tokens are no text.
 const ANY: &str = "/(.|\\n)*/";
@@ -191,13 +191,22 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Reasoning before forced calls.
+    /// Reasoning before forced calls, without marks of calls: a call within it would end it, and be held to nothing.
     fn reasoning(&mut self) -> String {
         let Some(marks) = self.format.reasoning.clone() else { return "\"\"".to_owned() };
         if !self.format.thinks {
             return "\"\"".to_owned();
         }
-        let end = self.until(marks.end.trim());
+        let calls: Vec<String> = self.format.begins_of_calls().into_iter().map(literal).collect();
+        let thought = match calls.is_empty() {
+            true => ANY.to_owned(),
+            false => self.terminal(&format!("{ANY} & ~/(.|\\n)*({})(.|\\n)*/", calls.join("|"))),
+        };
+        let end = marks.end.trim();
+        let end = match self.marks.control_in(end) {
+            Some(start) => format!("{thought} {}", self.marks.whole(&end[start..])),
+            None => self.named_rule("[lazy]", &format!("{thought} {}", quoted(end))),
+        };
         format!("({} {end} /\\n{{0,2}}/)?", self.mark(marks.begin.trim()))
     }
 

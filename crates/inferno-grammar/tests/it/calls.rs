@@ -112,6 +112,11 @@ fn check((nth, calls): (usize, &CallSyntax)) {
         if !is_harmony && !is_functionary {
             let thought = format!("<think>Hm</think>\n\n{one}");
             assert_eq!(takes(&required, &thought), Ok(()), "{thought}");
+            // A call ends the reasoning, so that none within it may go by the rules.
+            if !calls.bare {
+                let thought = format!("<think>Hm {one}</think>\n\n{one}");
+                assert!(takes(&required, &thought).is_err(), "{thought}");
+            }
         }
         let auto = compile(rules(CallChoice::Auto, true));
         for text in [&one, &all, &now] {

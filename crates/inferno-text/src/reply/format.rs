@@ -155,6 +155,20 @@ impl ReplyFormat {
         super::own::system_text_with(tools, &example)
     }
 
+    /// Texts with which calls begin wherever a [`ReplyParser`](crate::ReplyParser) reads them, in reasoning too.
+    pub fn begins_of_calls(&self) -> Vec<&str> {
+        let calls = &self.calls;
+        let body = match &calls.body {
+            CallBody::Named { before_name, .. } if calls.call_begin.is_empty() => before_name,
+            CallBody::Tagged(tags) => &tags.before_name,
+            _ => "",
+        };
+        let mut begins: Vec<&str> = [&*calls.section_begin, &calls.call_begin, body].map(str::trim).into();
+        begins.retain(|begin| !begin.is_empty());
+        begins.dedup();
+        begins
+    }
+
     /// Texts of control tokens that a [`ReplyParser`](crate::ReplyParser) must see: others may be hidden.
     pub fn marks(&self) -> Vec<&str> {
         let calls = &self.calls;
