@@ -66,7 +66,7 @@ def ending_early(url, n_sequences=1):
     name = 'inferno_finished_total{reason="cancelled"}'
     before = metric(name, url)
     yield
-    until(lambda: is_idle(url), seconds=2)
+    until(lambda: is_idle(url))
     assert metric(name, url) == before + n_sequences
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from openai import AsyncOpenAI, LengthFinishReasonError, OpenAI
+from openai import AsyncOpenAI, BadRequestError, LengthFinishReasonError, OpenAI
 
 from servers import CONTEXT, MODEL, STORY, URL
 
@@ -39,8 +39,11 @@ def test_a_chat_is_answered_in_openai_s_form():
     assert answer._request_id
 
 
-def test_the_newer_name_of_max_tokens_wins():
-    assert chat(max_tokens=20, max_completion_tokens=3).usage.completion_tokens == 3
+def test_both_names_of_max_tokens_are_taken_and_must_agree():
+    for names in ({"max_tokens": 3}, {"max_completion_tokens": 3}, {"max_tokens": 3, "max_completion_tokens": 3}):
+        assert chat(**names).usage.completion_tokens == 3
+    with pytest.raises(BadRequestError, match="two names of one parameter"):
+        chat(max_tokens=20, max_completion_tokens=3)
 
 
 def test_a_chat_without_a_length_ends_by_itself():
