@@ -412,6 +412,11 @@ fn a_chat_echoes_the_text_that_its_answer_goes_on_from() {
         server.post("/v1/chat/completions", &body).error(),
         (400, "invalid_value".into(), "echo".into())
     );
+    let body = question(&asked(both.clone(), json!({ "echo": "yes" })));
+    assert_eq!(
+        server.post("/v1/chat/completions", &body).error(),
+        (400, "invalid_value".into(), "echo".into())
+    );
     let (answer, _) = chat(&server, &asked(both, json!({ "echo": false })));
     assert_eq!(answer["choices"][0]["message"]["content"], " and rain.");
 }

@@ -163,7 +163,7 @@ fn booleans() -> Vec<Row> {
         ),
         boolean(
             CHAT,
-            "logprobs echo enable_thinking add_generation_prompt include_reasoning separate_reasoning parallel_tool_calls",
+            "logprobs enable_thinking add_generation_prompt include_reasoning separate_reasoning parallel_tool_calls",
         ),
         boolean(TEXT, "echo add_special_tokens"),
         ("", "return_progress", list(json!([false])), no_booleans(), "true or false"),
