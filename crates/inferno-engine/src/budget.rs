@@ -64,8 +64,8 @@ impl Budget {
         line.or_else(|| (n > 0.0).then(|| t / n))
     }
 
-    /// Rows that make a step in which so many decode longer by at most a `share` of its time, about. One until steps tell what
-    /// a row takes, so that they do.
+    /// Rows that make a step in which `n_decoding` sequences decode longer by at most a `share` of its time, about. One until steps
+    /// tell what a row takes, so that they do.
     pub(crate) fn rows_within(&self, share: f64, n_decoding: usize) -> usize {
         self.cost().map_or(1, |(base, per_row)| {
             let step = base + per_row * n_decoding as f64;

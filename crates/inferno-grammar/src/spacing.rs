@@ -94,7 +94,7 @@ impl Parsers {
         }
     }
 
-    /// What `f` gives for each parser, without those that fail; the error of the first if all do.
+    /// Results of `f` for each parser, without those that fail; the error of the first if all do.
     fn keep_ok<T, E: ToString>(
         &mut self,
         f: impl FnMut(&mut TokenParser) -> Result<T, E>,

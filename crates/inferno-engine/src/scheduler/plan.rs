@@ -35,7 +35,7 @@ pub(crate) struct Plan {
 /// A step takes at most this share longer for forced tokens if a sequence decodes in it that has none of its own.
 const FORCED_SHARE: f64 = 0.05;
 
-/// What a step has room for beside a row for each sequence that decodes.
+/// Room of a step beside a row for each sequence that decodes.
 #[derive(Debug)]
 pub(super) struct StepRoom {
     /// Rows of prompts, and of forced tokens.

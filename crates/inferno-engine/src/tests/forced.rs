@@ -130,7 +130,7 @@ fn longest_step(n_free: usize, logprobs: Option<Logprobs>) -> Micros {
         let (before, n_prompt) = (world.now(), world.core.metrics().prompt_tokens);
         world.step();
         let metrics = world.core.metrics();
-        // With the others gone there is nobody to wait.
+        // With the others gone no sequence waits.
         let has_ended = n_free > 0 && metrics.sequences.running <= 1;
         if metrics.prompt_tokens == n_prompt && metrics.steps > 4 && !has_ended {
             longest = longest.max(world.now() - before);
