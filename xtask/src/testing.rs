@@ -1,5 +1,7 @@
 //! Where tests find their data, and how they say that they could not run.
 
+pub mod hub;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,7 @@ use super::{File, Finding};
 
 /// Which crates a crate builds upon; it may import those, and whatever those may import.
 /// The drawing is in ARCHITECTURE.md, section 2.
-const BUILDS_UPON: [(&str, &[&str]); 12] = [
+const BUILDS_UPON: [(&str, &[&str]); 13] = [
     ("inferno-format", &[]),
     ("inferno-text", &["inferno-format"]),
     ("inferno-model", &["inferno-format"]),
@@ -16,7 +16,8 @@ const BUILDS_UPON: [(&str, &[&str]); 12] = [
     ("inferno-grammar", &["inferno-engine", "inferno-text"]),
     ("inferno-reply", &["inferno-engine", "inferno-text"]),
     ("inferno-server", &["inferno-grammar", "inferno-reply"]),
-    ("inferno-llm", &["inferno-server", "inferno-cpu", "inferno-wgpu", "inferno-cuda"]),
+    ("inferno-hub", &[]),
+    ("inferno-llm", &["inferno-server", "inferno-hub", "inferno-cpu", "inferno-wgpu", "inferno-cuda"]),
     // The tests of every crate may import it, so it imports none.
     ("xtask", &[]),
 ];
