@@ -14,6 +14,8 @@ use crate::overrides::Overrides;
 mod answer;
 mod bench_serve;
 mod doctor;
+mod model;
+mod models;
 mod reasoning;
 mod sampling;
 mod serve;
@@ -21,6 +23,8 @@ mod serve;
 pub(crate) use answer::{Answering, Chat, Run, Seed, max_tokens, seed};
 pub(crate) use bench_serve::{BenchServe, EngineKnobs, Rate};
 pub(crate) use doctor::Doctor;
+pub(crate) use model::ModelFile;
+pub(crate) use models::{List, Paths, Ps, Pull, Remove, Show};
 pub(crate) use reasoning::Reasoning;
 pub(crate) use sampling::Sampling;
 pub(crate) use serve::{Access, LogFormat, LogLevel, ReasoningFormat, Serve};
@@ -64,6 +68,25 @@ pub(crate) enum Command {
     /// TOML file (`--config`), where a key is the flag's name: `port = 8080`. A flag counts more than a variable, and a
     /// variable more than the file; `--print-config` prints all of them. `-h` leaves rarely needed limits out.
     Serve(Box<Serve>),
+    /// Download models to the cache that the Hugging Face tools use, and print their paths
+    ///
+    /// A name is one of `inferno list --available`, like qwen3:0.6b, perhaps with a quant (qwen3:4b-q8_0); or OWNER/REPOSITORY of
+    /// the hub with `:QUANT`, or the address of a file there. Without a quant it is Q4_K_M or the usual one, or the largest that
+    /// fits into memory. A download that ended early goes on where it was; every file is checked against the hub's SHA-256 before
+    /// it gets its name. HF_TOKEN opens repositories that need it; HF_HOME, HF_HUB_CACHE, HF_ENDPOINT and HTTPS_PROXY count too.
+    Pull(Pull),
+    /// List the models in the cache
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// Show a model: where it is, its quants, what it takes
+    Show(Show),
+    /// Remove models from the cache
+    #[command(visible_alias = "remove")]
+    Rm(Remove),
+    /// Show the model that a server has loaded, and what it is doing
+    Ps(Ps),
+    /// Show where models, tokens and settings are
+    Paths(Paths),
     /// Show what is in a model file: a summary, the memory it needs, metadata, hyperparameters, tensors
     Inspect(Inspect),
     /// Turn text into token ids on one line
@@ -114,23 +137,14 @@ pub(crate) enum Command {
     Version,
 }
 
-/// The model a command works on.
-#[derive(Debug, Args)]
-pub(crate) struct ModelFile {
-    /// GGUF file (any file of a split model); default: Ember, the small model inside the program
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) model: Option<PathBuf>,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// GGUF file (any file of a split model); default: Ember, the small model inside the program
+    /// Model, as `-m` takes it
     #[arg(value_name = "MODEL")]
     pub(crate) file: Option<PathBuf>,
 
-    /// The same, as other commands take it
-    #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
-    pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelFile,
 
     /// Print one JSON object, with arrays in full
     #[arg(long)]
@@ -139,6 +153,14 @@ pub(crate) struct Inspect {
     /// List the tensors too
     #[arg(long)]
     pub(crate) tensors: bool,
+}
+
+impl Inspect {
+    /// The argument, or else the flag.
+    pub(crate) fn model_file(&self) -> ModelFile {
+        let model = self.file.as_ref().or(self.model.model.as_ref()).cloned();
+        ModelFile { model, ..self.model.clone() }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod doctor;
 mod inspect;
 mod logits;
 mod man;
+mod models;
 mod run;
 mod serve;
 mod synth;
@@ -24,9 +25,15 @@ pub(crate) const MAX_PROMPT_BYTES: u64 = 16 << 20;
 
 pub(crate) fn execute(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Run(args) => return run::run(&args),
+        Command::Run(args) => return run::run(args),
         Command::Chat(args) => return chat::chat(&args),
         Command::Serve(args) => return serve::serve(&args),
+        Command::Pull(args) => return models::pull(&args),
+        Command::List(args) => models::list(&args)?,
+        Command::Show(args) => models::show(&args)?,
+        Command::Rm(args) => models::remove(&args)?,
+        Command::Ps(args) => models::ps(&args)?,
+        Command::Paths(args) => models::paths(&args)?,
         Command::Inspect(args) => inspect::inspect(&args)?,
         Command::Tokenize(args) => tokenize::tokenize(&args)?,
         Command::Detokenize(args) => tokenize::detokenize(&args)?,
@@ -57,6 +64,16 @@ fn read_stdin() -> Result<String> {
 /// it. Errors of stderr are ignored.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", terminal::visible(text));
+}
+
+/// Bytes of files for people, in units of a thousand, as hubs and disks have it.
+pub(crate) fn bytes(n: u64) -> String {
+    match n {
+        0..1_000 => format!("{n} B"),
+        1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
+        _ => format!("{:.2} GB", n as f64 / 1e9),
+    }
 }
 
 /// Writes to stdout at once.

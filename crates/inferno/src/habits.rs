@@ -14,6 +14,9 @@ const SHORT: &[(&str, &str)] = &[
     ("-np", "--sequences"),
     ("-fa", "--flash-attn"),
     ("-sys", "--system"),
+    ("-hf", "--model"),
+    ("-hfr", "--model"),
+    ("-mu", "--model"),
 ];
 
 /// The command line with llama.cpp's short flags written out. What stands behind `--` stays.

@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn the_default_is_what_is_needed_and_at_most_half_of_what_there_is() {
-        let file = crate::load::open(None).unwrap();
+        let file = crate::load::open(&crate::cli::ModelFile::default()).unwrap();
         let arch = file.architecture(None).unwrap();
         let page = (arch.kv_bytes_per_position(KvType::F16) * PAGE_LEN) as u64;
         let needed = 4 * arch.context_len.div_ceil(PAGE_LEN);
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn more_than_the_machine_has_is_refused_with_what_fits() {
-        let arch = crate::load::open(None).unwrap().architecture(None).unwrap();
+        let arch = crate::load::open(&crate::cli::ModelFile::default()).unwrap().architecture(None).unwrap();
         let most = MostMemory { total: 20 << 30, free: 12 << 30 };
         let space = Some(KvSpace { bytes: 6 << 30, layer_bytes: u64::MAX, why: "half", most: Some(most) });
         let plan = |kv_memory: u64| {

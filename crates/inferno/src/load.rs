@@ -24,6 +24,8 @@ use inferno_model::model::{KvRoom, Model};
 use inferno_model::profile::Profile;
 use inferno_text::Tokenizer;
 
+use crate::cli::ModelFile;
+use crate::hub::{self, CtrlC, Found};
 use crate::kv_memory::{KvSpace, context_that_fits};
 use backends::Opening;
 
@@ -39,37 +41,54 @@ const HAS_GPUS: bool = cfg!(any(feature = "wgpu", target_os = "macos"));
 pub(crate) struct Opened {
     pub(crate) name: String,
     pub(crate) file: Gguf,
+    /// Names for clients: as it was asked for, then others. None for a file that was given by its path.
+    pub(crate) names: Vec<String>,
     /// `None` for the model inside the program.
     path: Option<PathBuf>,
 }
 
-/// Opens the file at `path`, or the model inside the program.
-pub(crate) fn open(path: Option<&Path>) -> Result<Opened> {
-    match path {
-        // The errors of a file name it themselves.
-        Some(path) => Ok(Opened {
-            name: path.display().to_string(),
-            file: Gguf::open(path).map_err(|e| advice::with_advice(path, e))?,
-            path: Some(path.to_owned()),
-        }),
-        None => built_in(),
+/// Opens a model: a file, one that is known by a name and downloaded if it is not in the cache, or the one inside the program.
+pub(crate) fn open(model: &ModelFile) -> Result<Opened> {
+    open_with(model, CtrlC::Stops)
+}
+
+/// [`open`], where Ctrl-C during a download does what `ctrl_c` says.
+pub(crate) fn open_with(model: &ModelFile, ctrl_c: CtrlC) -> Result<Opened> {
+    let Some(wanted) = &model.model else { return built_in() };
+    match hub::find(wanted, model.offline, ctrl_c)? {
+        Found::BuiltIn => built_in(),
+        Found::File(path) => open_file(&path),
+        Found::Cached { path, names } => Ok(Opened { name: names[0].clone(), names, ..open_file(&path)? }),
     }
+}
+
+/// Opens the file at `path`.
+pub(crate) fn open_file(path: &Path) -> Result<Opened> {
+    // The errors of a file name it themselves.
+    Ok(Opened {
+        name: path.display().to_string(),
+        file: Gguf::open(path).map_err(|e| advice::with_advice(path, e))?,
+        names: Vec::new(),
+        path: Some(path.to_owned()),
+    })
 }
 
 #[cfg(feature = "ember")]
 fn built_in() -> Result<Opened> {
-    Ok(Opened { name: crate::ember::NAME.into(), file: crate::ember::open()?, path: None })
+    let name = crate::ember::NAME.into();
+    Ok(Opened { name, file: crate::ember::open()?, names: vec!["ember".into()], path: None })
 }
 
 #[cfg(not(feature = "ember"))]
 fn built_in() -> Result<Opened> {
-    bail!("this build has no model inside, name a GGUF file (`-m FILE`)")
+    bail!("this build has no model inside, name one (`-m qwen3:0.6b` or `-m FILE`)")
 }
 
 impl Opened {
     /// A model that only this process has: if its device is lost, it cannot be loaded again.
     pub(crate) fn without_path(name: String, file: Gguf) -> Opened {
-        Opened { name, file, path: Some(PathBuf::from("a model made for a measurement")) }
+        let path = Some(PathBuf::from("a model made for a measurement"));
+        Opened { name, file, names: Vec::new(), path }
     }
 
     /// Whether it is the model inside the program.
@@ -80,6 +99,11 @@ impl Opened {
     /// Bytes of all tensors.
     pub(crate) fn tensor_bytes(&self) -> u64 {
         self.file.tensors().iter().map(|t| t.n_bytes).sum()
+    }
+
+    /// Where the file is; `None` for the model inside the program.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// Number of parameters, and the type that most of them have.

@@ -10,6 +10,7 @@ mod ember;
 mod exit;
 mod form;
 mod habits;
+mod hub;
 mod interrupt;
 mod kv_memory;
 mod load;
@@ -52,6 +53,10 @@ fn main() -> ExitCode {
         Ok(code) => code,
         // The reader of our output has gone (`inferno run … | head -1`): nothing is left to say, and to whom.
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
+        Err(e) if hub::is_cancelled(&e) => {
+            commands::note(&format!("{e:#}"));
+            ExitCode::from(interrupt::EXIT_CODE)
+        }
         Err(e) => {
             commands::note(&format!("error: {e:#}"));
             ExitCode::FAILURE

@@ -6,23 +6,23 @@ use crate::names::{self, Named};
 
 /// Commands of other programs, and what there is here.
 const ELSEWHERE: &[(&[&str], &str)] = &[
+    (&["download", "get", "fetch", "import"], "`inferno pull MODEL` downloads a model"),
+    (&["push"], "models are downloaded, and not uploaded"),
     (
-        &["pull", "download", "get", "fetch", "push", "import"],
-        "models cannot be fetched by name yet: download a GGUF file,\n  \
-         curl -L -O https://huggingface.co/OWNER/NAME-GGUF/resolve/main/FILE.gguf\nand give its path to any command: \
-         `inferno run -m FILE.gguf \"Hello\"`",
+        &["models", "search", "cache"],
+        "`inferno list` lists the models here, `inferno list --available` those to download",
+    ),
+    (&["delete", "uninstall"], "`inferno rm MODEL` removes a model from the cache"),
+    (&["cp", "copy"], "models are GGUF files: `inferno show MODEL` prints where one is"),
+    (
+        &["stop", "kill"],
+        "models are loaded by `run`, `chat` and `serve`, and go with them: Ctrl-C ends one of these. `inferno ps` shows what a \
+         server does",
     ),
     (
-        &["list", "ls", "models", "rm", "remove", "delete", "cp", "copy"],
-        "models are GGUF files wherever you keep them, as no library of models is kept yet: `ls *.gguf` lists those of a \
-         folder, `inferno inspect FILE` shows what one is",
+        &["info", "metadata"],
+        "`inferno show MODEL` shows a model, `inferno inspect MODEL` all that is in its file",
     ),
-    (
-        &["ps", "stop", "kill"],
-        "models are loaded by `run`, `chat` and `serve`, and go with them: Ctrl-C ends one of these. What a server does is at \
-         its `/health` and `/metrics`",
-    ),
-    (&["show", "info", "metadata"], "`inferno inspect FILE` shows what is in a model file"),
     (
         &["create", "convert", "quantize"],
         "models are taken as they are: llama.cpp's tools convert and quantize them",
@@ -38,6 +38,12 @@ const HERE: &[&str] = &[
     "run",
     "chat",
     "serve",
+    "pull",
+    "list",
+    "show",
+    "rm",
+    "ps",
+    "paths",
     "inspect",
     "tokenize",
     "detokenize",
@@ -62,14 +68,8 @@ pub(crate) fn hint(e: &Error) -> Option<String> {
         ErrorKind::UnknownArgument => {
             let argument = text(ContextKind::InvalidArg)?;
             let shown: String = argument.chars().flat_map(char::escape_debug).collect();
-            match names::named(argument)? {
-                Named::File => {
-                    Some(format!("error: unexpected argument `{shown}`; a model is given by `-m {shown}`"))
-                }
-                Named::Alias | Named::Repository => {
-                    Some(format!("error: unexpected argument `{shown}`; {}", names::how_to_get(argument)))
-                }
-            }
+            names::named(argument)?;
+            Some(format!("error: unexpected argument `{shown}`; a model is given by `-m {shown}`"))
         }
         _ => None,
     }
@@ -81,13 +81,18 @@ fn command(word: &str) -> Option<String> {
     if let Some((_, what)) = ELSEWHERE.iter().find(|(words, _)| words.contains(&&*lower)) {
         return Some(format!("error: no command `{shown}` here; {what}"));
     }
+    if names::named(word).is_some_and(|named| named != Named::File || lower.ends_with(".gguf")) {
+        return Some(format!(
+            "error: no command `{shown}`, which looks like a model\n\n  \
+             inferno run {shown} \"Why is the sky blue?\"     to ask it\n  \
+             inferno chat -m {shown}     to talk with it\n  \
+             inferno pull {shown}     to download it"
+        ));
+    }
     let near = HERE.iter().map(|name| (edits(&lower, name), name)).min()?;
     let advice = match near {
         (1, name) => format!("did you mean `{name}`?"),
         (2, name) if name.len() > 4 => format!("did you mean `{name}`?"),
-        _ if names::named(word).is_some() => {
-            "a model is given by `-m FILE`, as in `inferno run -m FILE \"Hello\"`".into()
-        }
         _ => "`inferno run \"PROMPT\"` answers a prompt, `inferno --help` lists the commands".into(),
     };
     Some(format!("error: no command `{shown}`; {advice}"))
@@ -120,15 +125,18 @@ mod tests {
     #[test]
     fn commands_of_other_programs_and_misspelt_ones_get_a_hint() {
         for (word, part) in [
-            ("pull", "curl -L -O"),
-            ("list", "inferno inspect"),
-            ("ps", "Ctrl-C"),
-            ("show", "inferno inspect"),
+            ("download", "inferno pull"),
+            ("models", "inferno list"),
+            ("stop", "Ctrl-C"),
+            ("info", "inferno show"),
+            ("pul", "did you mean `pull`?"),
             ("rnu", "did you mean `run`?"),
             ("rum", "did you mean `run`?"),
             ("caht", "did you mean `chat`?"),
             ("tokenise", "did you mean `tokenize`?"),
-            ("qwen3:0.6b", "`-m FILE`"),
+            ("qwen3:0.6b", "  inferno run qwen3:0.6b \"Why"),
+            ("Qwen/Qwen3-0.6B-GGUF:Q8_0", "  inferno pull Qwen/Qwen3-0.6B-GGUF:Q8_0 "),
+            ("x.gguf", "  inferno chat -m x.gguf "),
             ("hello", "answers a prompt"),
         ] {
             let hint = command(word).unwrap();

@@ -198,44 +198,5 @@ fn is_tag(tag: &str) -> bool {
     is_size(first) || is_quantization(tag) || is_version || words.contains(&first) || parts.any(is_size)
 }
 
-/// Advice for getting a model that cannot be fetched by its name.
-pub(crate) fn how_to_get(name: &str) -> String {
-    let name = name.trim();
-    if let Some(url) = url_of_file(name) {
-        return format!(
-            "models cannot be fetched yet: download the file,\n  curl -L -O {url}\nand give its path: `-m FILE.gguf`"
-        );
-    }
-    let lower = name.to_ascii_lowercase();
-    let hub = HUBS.iter().find(|hub| lower.starts_with(*hub)).map_or(0, |hub| hub.len());
-    let path: Vec<&str> = name[hub..].split('/').collect();
-    let is_sound = |part: &&str| {
-        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-    };
-    let repository = match path[..] {
-        [owner, name, ..] => {
-            let name = name.split([':', '@']).next().unwrap_or_default();
-            [owner, name].iter().all(is_sound).then(|| format!("{owner}/{name}"))
-        }
-        _ => None,
-    };
-    let (repository, list) = match repository {
-        Some(r) => (r.clone(), format!(", of those that https://huggingface.co/{r}/tree/main lists")),
-        None => ("OWNER/NAME-GGUF".into(), String::new()),
-    };
-    format!(
-        "models cannot be fetched by name yet: download a GGUF file{list},\n  \
-         curl -L -O https://huggingface.co/{repository}/resolve/main/FILE.gguf\nand give its path: `-m FILE.gguf`"
-    )
-}
-
-/// The address to download a file from, if `name` is that of one: a page that shows a file has `blob` in its address.
-pub(crate) fn url_of_file(name: &str) -> Option<String> {
-    let rest = name.strip_prefix("https://").or(name.strip_prefix("http://"))?;
-    let is_plain = rest.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:%+~".contains(c));
-    let is_file = rest.to_ascii_lowercase().ends_with(".gguf");
-    (is_plain && is_file).then(|| name.replacen("/blob/", "/resolve/", 1))
-}
-
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use inferno_server::Defaults;
 use inferno_text::{ChatRenderer, ControlTokens, ReplyStart, StopStrings, StopText, Tokenizer};
 
 use crate::answer::{Answer, Ending, Stop, Thinking, View, stream};
-use crate::cli::{Answering, Seed};
+use crate::cli::{Answering, ModelFile, Seed};
 use crate::commands::{MAX_PROMPT_BYTES, note};
 use crate::form::Form;
 use crate::kv_memory::pages_for_one;
@@ -52,7 +52,7 @@ impl<'a> Session<'a> {
         args: &'a Answering,
         prepare: impl FnOnce(&Opened, &Tokenizer) -> Result<T> + Send,
     ) -> Result<(Session<'a>, T)> {
-        let session = Session::open(args, args.model.as_deref(), prepare);
+        let session = Session::open(args, args.model.model.as_deref(), prepare);
         interrupt::catch();
         session
     }
@@ -73,7 +73,8 @@ impl<'a> Session<'a> {
                 "`--min-tokens {min_tokens}` is more than `--max-tokens {max_tokens}`"
             );
         }
-        let mut opened = load::open(model)?;
+        let model = ModelFile { model: model.map(Path::to_owned), ..args.model.clone() };
+        let mut opened = load::open(&model)?;
         args.overrides.apply(&mut opened.file, args.context())?;
         let mut arch = opened.architecture(args.context().map(|n| n as usize))?;
         let target = args.compute.target()?;

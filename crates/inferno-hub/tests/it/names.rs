@@ -27,7 +27,9 @@ fn a_name_is_downloaded_once_and_then_found_without_a_request() {
     assert!(fetched.path.ends_with(format!("models--acme--tiny-GGUF/snapshots/{COMMIT}/tiny-Q4_K_M.gguf")));
     let notes = told.notes.lock().unwrap().join("\n");
     assert!(
-        notes.contains("taking Q4_K_M") && notes.contains("takes another: Q8_0 (1 B)") && notes.contains("mmproj"),
+        notes.contains("taking Q4_K_M")
+            && notes.contains("takes another: Q8_0 (1 B)")
+            && notes.contains("mmproj"),
         "{notes}"
     );
     // The token goes to the hub alone.

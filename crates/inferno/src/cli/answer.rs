@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
-use super::{Reasoning, Sampling};
+use super::{ModelFile, Reasoning, Sampling};
 use crate::habits::Habits;
 use crate::load::Compute;
 use crate::overrides::Overrides;
@@ -14,7 +14,7 @@ use crate::template::Choice;
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// Prompt; several words are joined by spaces. Text on stdin follows it after a blank line; `-` as the last word waits
-    /// for it
+    /// for it. A model's name before it stands for `-m` (`inferno run qwen3:0.6b "Hello"`)
     #[arg(value_name = "PROMPT", allow_negative_numbers = true)]
     pub(crate) words: Vec<String>,
 
@@ -51,9 +51,8 @@ pub(crate) struct Chat {
 /// Arguments that `run` and `chat` share.
 #[derive(Debug, Args)]
 pub(crate) struct Answering {
-    /// GGUF file (any file of a split model); default: Ember, the small model inside the program
-    #[arg(short, long, value_name = "FILE", env = "INFERNO_MODEL", hide_env = true)]
-    pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelFile,
 
     /// System message put before the prompt
     #[arg(long, alias = "system-prompt", value_name = "TEXT")]

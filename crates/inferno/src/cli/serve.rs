@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
-use super::{Reasoning, Sampling};
+use super::{ModelFile, Reasoning, Sampling};
 use crate::habits::Habits;
 use crate::kv_memory::size;
 use crate::load::Compute;
@@ -20,9 +20,8 @@ use limits::Limits;
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// GGUF file (any file of a split model); default: Ember, the small model inside the program
-    #[arg(long, value_name = "FILE", env = "INFERNO_MODEL", hide_env = true, short)]
-    pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelFile,
 
     /// Address or name to listen on; 0.0.0.0 and :: are all addresses of this machine
     #[arg(long, value_name = "ADDRESS", env = "INFERNO_HOST", hide_env = true, default_value = "127.0.0.1")]
@@ -32,7 +31,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PORT", env = "INFERNO_PORT", hide_env = true, default_value = "8080", short)]
     pub(crate) port: u16,
 
-    /// Names of the model; the first is the one that `/v1/models` lists. Default: the file's name. `default` always works
+    /// Names of the model; the first is the one that `/v1/models` lists. Default: the name after `-m`, or the file's name. `default` always works
     #[arg(long, value_name = "NAME,..", env = "INFERNO_ALIAS", hide_env = true, value_delimiter = ',')]
     pub(crate) alias: Vec<String>,
 

@@ -42,7 +42,7 @@ pub(crate) fn bench(args: &cli::Bench) -> Result<ExitCode> {
     if args.story {
         return story::story(args);
     }
-    let opened = load::open(args.model.model.as_deref())?;
+    let opened = load::open(&args.model)?;
     let arch = opened.architecture(None)?;
     let plan = Plan::new(args, arch.context_len)?;
     let mut session = Session::start(args, &opened, arch, plan)?;

@@ -23,7 +23,7 @@ use inferno_engine::Usage;
 use inferno_text::ChatRenderer;
 
 use crate::answer::{Answer, wrapped};
-use crate::cli::Answering;
+use crate::cli::{Answering, ModelFile};
 use crate::commands::note;
 use crate::form::Form;
 use crate::session::{Session, template};
@@ -93,7 +93,7 @@ pub(crate) fn chat(args: &cli::Chat) -> Result<ExitCode> {
         signals::restore_at_sigterm();
     }
     let answering = &args.answering;
-    let loaded = Loaded::open(answering, answering.model.clone())?;
+    let loaded = Loaded::open(answering, answering.model.model.clone())?;
     drop(typeahead);
     loaded.session.note_excess(0);
     let state = State {
@@ -169,7 +169,8 @@ impl<'a> Chat<'a> {
     /// The old model cannot be loaded any more.
     fn with_model(self, args: &'a Answering, model: Option<PathBuf>) -> Result<(Chat<'a>, bool)> {
         // Most of what can be wrong with a file shows here, and costs nothing.
-        if let Err(why) = load::open(model.as_deref()).and_then(|opened| opened.architecture(None)) {
+        let named = ModelFile { model: model.clone(), ..args.model.clone() };
+        if let Err(why) = load::open(&named).and_then(|opened| opened.architecture(None)) {
             note(&format!("{why:#}; the model is still {}", self.loaded.session.model));
             return Ok((self, false));
         }

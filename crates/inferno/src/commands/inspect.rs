@@ -8,12 +8,13 @@ use inferno_model::batch::PAGE_LEN;
 use inferno_model::weights::WeightBytes;
 use serde_json::{Map, Value as Json};
 
+use crate::commands::{bytes, print};
 use crate::sampling::FromFile;
 use crate::terminal::{json, visible};
-use crate::{cli, commands::print, load};
+use crate::{cli, load};
 
 pub(crate) fn inspect(args: &cli::Inspect) -> Result<()> {
-    let opened = load::open(args.file.as_deref().or(args.model.as_deref()))?;
+    let opened = load::open(&args.model_file())?;
     // A file of a family we do not know, or a mere vocabulary, still has something to show.
     let arch = opened.architecture(None).map_err(|e| format!("{:#}", e.root_cause()));
     if args.json {
@@ -215,15 +216,8 @@ fn to_text(opened: &load::Opened, arch: &Result<Architecture, String>, lists_ten
     let mut out = String::new();
     let mut line = |text: String| out.extend([text.trim_end(), "\n"]);
     line(format!("{}: GGUF version {}, {}", visible(&opened.name), file.version(), bytes(file.file_bytes())));
-    line("\nSUMMARY".into());
-    summary(opened, arch).into_iter().for_each(|(name, value)| line(format!("  {name:19}  {}", cut(&value))));
-    match arch {
-        Ok(arch) => {
-            line("\nMEMORY".into());
-            Memory::of(opened, arch).lines(arch.context_len).into_iter().for_each(&mut line);
-        }
-        Err(why) => line(format!("\nCANNOT RUN: {why}")),
-    }
+    line(String::new());
+    head(opened, arch).into_iter().for_each(&mut line);
 
     line("\nMETADATA".into());
     let width = file.metadata().iter().map(|(k, _)| k.len()).max().unwrap_or(0).min(MAX_COLUMN);
@@ -248,6 +242,26 @@ fn to_text(opened: &load::Opened, arch: &Result<Architecture, String>, lists_ten
         line(format!("  {:width$}  {:7}  {shape:18}  {:>9}", cut(&t.name), t.dtype.name(), bytes(t.n_bytes)));
     }
     out
+}
+
+/// The sections that say what a model is and what it takes, as `inferno show` prints them.
+pub(super) fn brief(opened: &load::Opened) -> Vec<String> {
+    head(opened, &opened.architecture(None).map_err(|e| format!("{:#}", e.root_cause())))
+}
+
+/// Lines of summary and memory.
+fn head(opened: &load::Opened, arch: &Result<Architecture, String>) -> Vec<String> {
+    let mut lines = vec!["SUMMARY".to_owned()];
+    lines.extend(summary(opened, arch).iter().map(|(name, value)| format!("  {name:19}  {}", cut(value))));
+    lines.push(String::new());
+    match arch {
+        Ok(arch) => {
+            lines.push("MEMORY".into());
+            lines.extend(Memory::of(opened, arch).lines(arch.context_len));
+        }
+        Err(why) => lines.push(format!("CANNOT RUN: {why}")),
+    }
+    lines
 }
 
 /// Rows of the summary: name and value.
@@ -350,15 +364,6 @@ fn escaped(bytes: &[u8]) -> String {
         chunk.invalid().iter().fold(chunk.valid().to_owned(), |text, b| text + &format!("\\x{b:02x}"))
     };
     bytes.utf8_chunks().map(chunk).collect()
-}
-
-fn bytes(n: u64) -> String {
-    match n {
-        0..1_000 => format!("{n} B"),
-        1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
-        _ => format!("{:.2} GB", n as f64 / 1e9),
-    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub(crate) fn logits(args: &cli::Logits) -> Result<()> {
     if let Some(position) = at.iter().find(|&&p| p > last) {
         anyhow::bail!("--at {position} is past the last position, {last}");
     }
-    let mut opened = load::open(args.model.model.as_deref())?;
+    let mut opened = load::open(&args.model)?;
     args.overrides.apply(&mut opened.file, args.context)?;
     let arch = opened.architecture(args.context.map(|n| n as usize))?;
     ensure!(

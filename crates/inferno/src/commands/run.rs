@@ -1,26 +1,46 @@
 //! `inferno run`: one prompt, one answer, streamed.
 
+use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use inferno_hub::{Hub, ModelName};
 use inferno_text::{Special, Tokenizer, message};
 use serde_json::{Value as Json, json};
 
 use crate::answer::{Answer, Call, Stop, Thinking, per_second};
+use crate::commands::chat::chat;
 use crate::commands::{note, print};
 use crate::form::Form;
 use crate::load::Opened;
-use crate::names::{self, Named};
+use crate::names;
 use crate::prompt::Parts;
 use crate::session::{Session, template};
-use crate::{cli, exit, interrupt, terminal};
+use crate::{cli, exit, habits, interrupt, terminal};
 
-pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
-    if let Some(question) = model_in_place_of_prompt(args) {
-        note(&question);
-        return Ok(ExitCode::from(exit::USAGE));
+pub(crate) fn run(mut args: cli::Run) -> Result<ExitCode> {
+    match first_word(&args) {
+        FirstWord::Prompt => {}
+        FirstWord::Model => {
+            args.answering.model.model = Some(args.words.remove(0).trim().into());
+            if is_chat(&args) {
+                let off = ["", "0", "f", "false", "n", "no", "off"];
+                let no_history = std::env::var("INFERNO_NO_HISTORY")
+                    .is_ok_and(|value| !off.contains(&value.to_lowercase().as_str()));
+                return chat(&cli::Chat { no_history, answering: args.answering });
+            }
+        }
+        FirstWord::Unclear(question) => {
+            note(&question);
+            return Ok(ExitCode::from(exit::USAGE));
+        }
     }
+    answer(&args)
+}
+
+fn answer(args: &cli::Run) -> Result<ExitCode> {
     let words = [&args.words[..], &args.literal[..]].concat();
     let parts = Parts { words: &words, files: &args.file };
     let text = if args.raw { parts.raw_text()? } else { parts.text()? };
@@ -85,44 +105,84 @@ fn to_json(session: &Session, answer: &Answer) -> Json {
     object
 }
 
-/// A question back, if the words are a model's name in place of a prompt, or begin with one as other programs have it
-/// (`run qwen3:0.6b "Hello"`).
-fn model_in_place_of_prompt(args: &cli::Run) -> Option<String> {
+/// Meaning of the first word of the prompt.
+enum FirstWord {
+    Prompt,
+    /// The name of the model, as in `run qwen3:0.6b "Hello"`.
+    Model,
+    /// A question back to the user.
+    Unclear(String),
+}
+
+/// Tells the name of a model from a prompt. A name alone, or one before a quoted prompt, is the model; one before words that are
+/// not quoted is, if no sentence has such a word.
+fn first_word(args: &cli::Run) -> FirstWord {
     if args.raw || !args.literal.is_empty() {
-        return None;
+        return FirstWord::Prompt;
     }
     let word = match &args.words[..] {
         [word] => word,
         // A file's name may well begin a sentence; a quoted prompt behind it is no sentence's end.
         [word, prompt] if prompt.contains(char::is_whitespace) => word,
         [word, _, ..] if word.contains([':', '/']) || word.to_ascii_lowercase().ends_with(".gguf") => word,
-        _ => return None,
+        _ => return FirstWord::Prompt,
     };
-    let named = names::named(word)?;
-    let shown: String = word.trim().chars().flat_map(char::escape_debug).collect();
-    let (what, ask) = match named {
-        Named::File if word.to_ascii_lowercase().ends_with(".gguf") => {
-            ("looks like a model", format!("  inferno run -m {shown} \"your prompt\"     to ask the model\n"))
-        }
-        Named::File => {
-            let file = format!("  inferno run --file {shown} \"your question\"     to ask about the file\n");
-            (
-                "is a file",
-                file + &format!(
-                    "  inferno run -m {shown} \"your prompt\"     to ask it, if it is a GGUF model\n"
+    let word = word.trim();
+    if names::named(word).is_none() {
+        return FirstWord::Prompt;
+    }
+    let literal = args.words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    let shown: String = word.chars().flat_map(char::escape_debug).collect();
+    let unclear = |what: String, ask: String| {
+        FirstWord::Unclear(format!(
+            "error: {what}\n\n{ask}  inferno run -- {literal}     to send it as the prompt"
+        ))
+    };
+    // A variable or a file of settings names the model of commands that name none.
+    if names_model(std::env::args_os()) {
+        let what = format!("`{shown}` looks like a model, and `-m` names another");
+        return unclear(what, format!("  inferno run -m {shown} \"your prompt\"     to ask it\n"));
+    }
+    match ModelName::parse(word) {
+        Ok(ModelName::File(path)) if !word.to_ascii_lowercase().ends_with(".gguf") && path.exists() => {
+            unclear(
+                format!("`{shown}` is a file, and `run` takes a prompt"),
+                format!(
+                    "  inferno run --file {shown} \"your question\"     to ask about the file\n  \
+                 inferno run -m {shown} \"your prompt\"     to ask it, if it is a GGUF model\n"
                 ),
             )
         }
-        Named::Repository | Named::Alias => {
-            let get = names::how_to_get(word)
-                .replace("`-m FILE.gguf`", "`inferno run -m FILE.gguf \"your prompt\"`");
-            ("looks like the name of a model", format!("{get}\n"))
-        }
-    };
-    let literal = args.words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
-    Some(format!(
-        "error: `{shown}` {what}, and `run` takes a prompt\n\n{ask}  inferno run -- {literal}     to send it as the prompt"
-    ))
+        Ok(ModelName::File(path)) if !path.exists() => unclear(
+            format!("`{shown}` looks like a model's file, and there is no such file"),
+            format!("  inferno run -m {shown} \"your prompt\"     to ask a model in a file\n"),
+        ),
+        // A word alone may be a prompt after all, and is not sent to the hub.
+        Ok(name) => match Hub::repository(&name) {
+            Err(e) if matches!(name, ModelName::Alias { .. }) => unclear(e.to_string(), String::new()),
+            _ => FirstWord::Model,
+        },
+        Err(e) => unclear(e.to_string(), String::new()),
+    }
+}
+
+/// Whether a command line has `-m`, in any of its forms.
+fn names_model(args: impl IntoIterator<Item = OsString>) -> bool {
+    let args = habits::written_out(args);
+    let flags = args.iter().take_while(|arg| *arg != "--").filter_map(|arg| arg.to_str());
+    flags.filter(|arg| arg.starts_with('-')).any(|arg| match arg.strip_prefix("--") {
+        Some(long) => ["model", "hf-repo", "model-url"].contains(&long.split('=').next().unwrap_or(long)),
+        None => arg.starts_with("-m"),
+    })
+}
+
+/// Whether a model without a prompt is to be talked with: at a terminal, and unless a flag asks for one answer.
+fn is_chat(args: &cli::Run) -> bool {
+    args.words.is_empty()
+        && args.file.is_empty()
+        && !args.json
+        && std::io::stdin().is_terminal()
+        && std::io::stdout().is_terminal()
 }
 
 /// A word as a shell takes it.
@@ -156,4 +216,27 @@ fn prompt_tokens(
     let form = Form::new(&args.answering, Some(template.profile()), source.as_deref())?;
     let tokens = form.render(&*template, tokenizer, &messages)?;
     Ok((tokens, form))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_the_flag_names_a_model() {
+        let names = |args: &[&str]| names_model(args.iter().map(OsString::from));
+        for args in [
+            &["-m", "x"][..],
+            &["-mx"],
+            &["--model", "x"],
+            &["--model=x"],
+            &["a", "-hf", "x"],
+            &["--hf-repo=x"],
+        ] {
+            assert!(names(args), "{args:?}");
+        }
+        for args in [&["x"][..], &["--max-tokens", "5"], &["--", "-m"], &["--min-p", "0"], &["m"]] {
+            assert!(!names(args), "{args:?}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use inferno_text::Tokenizer;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::commands::{note, print};
+use crate::hub::CtrlC;
 use crate::kv_memory::KvMemory;
 use crate::load::{self, Opened};
 use crate::sampling::FromFile;
@@ -126,7 +127,7 @@ fn defaults(args: &cli::Serve, opened: &Opened) -> Defaults {
 /// Loads the weights on all threads, while one makes the vocabulary ready.
 fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
     let began = Instant::now();
-    let mut opened = load::open(args.model.as_deref())?;
+    let mut opened = load::open_with(&args.model, CtrlC::LeftAlone)?;
     args.overrides.apply(&mut opened.file, args.context())?;
     let arch = opened.architecture(args.context().map(|n| n as usize))?;
     let target = args.compute.target()?;
@@ -141,7 +142,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
     }
     let card = card::card(args, &opened, &arch, &level)?;
     start::loading(&opened);
-    projector::warn(args.model.as_deref());
+    projector::warn(opened.path());
     let (text, model) = std::thread::scope(|scope| {
         let text = scope.spawn(|| text(args, &opened));
         let model = opened.model(arch, plan.n_pages.clone(), target, None);

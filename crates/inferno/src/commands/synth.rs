@@ -18,7 +18,7 @@ use blocks::Blocks;
 use inferno_format::{Array, DType, Gguf, GgufWriter, Metadata, NewTensor, Strings, Value, quantize};
 use presets::{Preset, Weight};
 
-use crate::cli::{self, Encoding};
+use crate::cli::{self, Encoding, ModelFile};
 use crate::commands::note;
 use crate::{interrupt, load};
 
@@ -119,8 +119,9 @@ const SCORES: &str = "tokenizer.ggml.scores";
 /// The `tokenizer.` keys of another file. Those of the model inside the program are filled up with unused tokens to
 /// the preset's size.
 fn vocabulary(preset: &Preset, from: Option<&Path>) -> Result<Metadata> {
+    let model = ModelFile { model: from.map(Path::to_owned), ..ModelFile::default() };
     let source =
-        load::open(from).context("a vocabulary is needed, `--vocab-from` names a file that has one")?;
+        load::open(&model).context("a vocabulary is needed, `--vocab-from` names a model that has one")?;
     let mut vocabulary = Metadata::default();
     let keys = source.file.metadata().iter().filter(|(key, _)| key.starts_with("tokenizer."));
     keys.for_each(|(key, value)| vocabulary.set(key, value.clone()));

@@ -10,7 +10,7 @@ use crate::commands::{print, read_stdin};
 use crate::{cli, load, terminal};
 
 pub(crate) fn tokenize(args: &cli::Tokenize) -> Result<()> {
-    let tokenizer = load::open(args.model.model.as_deref())?.tokenizer()?;
+    let tokenizer = load::open(&args.model)?.tokenizer()?;
     let special = if args.special { Special::Recognise } else { Special::AsText };
     let text = match &args.text[..] {
         [] => read_stdin()?,
@@ -31,7 +31,7 @@ pub(crate) fn tokenize(args: &cli::Tokenize) -> Result<()> {
 }
 
 pub(crate) fn detokenize(args: &cli::Detokenize) -> Result<()> {
-    let tokenizer = load::open(args.model.model.as_deref())?.tokenizer()?;
+    let tokenizer = load::open(&args.model)?.tokenizer()?;
     let input = match &args.ids[..] {
         [] => read_stdin()?,
         [ids] if ids == "-" => read_stdin()?,

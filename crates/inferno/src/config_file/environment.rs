@@ -10,9 +10,10 @@ use clap::{Arg, ArgMatches, Command, Error};
 
 use super::settings::distance;
 
-/// Names that mean something without being a flag's: for tests of this program, and those that Kubernetes gives to all
+/// Names that mean something without being a flag's: for a hub's mirror, for tests of this program, and those that Kubernetes gives to all
 /// programs beside a service called `inferno`.
-const OTHERS: [&str; 7] = ["DATA", "REQUIRE", "TEST_", "SEEDS", "FIRST_SEED", "PORT_", "SERVICE_"];
+const OTHERS: [&str; 8] =
+    ["HUB_HOSTS", "DATA", "REQUIRE", "TEST_", "SEEDS", "FIRST_SEED", "PORT_", "SERVICE_"];
 pub(super) const PREFIX: &str = "INFERNO_";
 
 /// Of `names` those that look like a flag's variable and are none, with the flag's that is nearest.

@@ -123,7 +123,7 @@ mod tests {
 
     /// Four layers that see all positions, and twenty-two with a window of 512.
     fn arch(context_len: usize) -> Architecture {
-        let arch = crate::load::open(None).unwrap().architecture(None).unwrap();
+        let arch = crate::load::open(&crate::cli::ModelFile::default()).unwrap().architecture(None).unwrap();
         let group = |layers: std::ops::Range<usize>, window| {
             CacheGroup::pages(layers.collect(), [1, 256, 256], window)
         };

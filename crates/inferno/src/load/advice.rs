@@ -5,8 +5,6 @@ use std::path::Path;
 use anyhow::{Error, anyhow};
 use inferno_format::FormatError;
 
-use crate::names;
-
 /// Most files of a folder that are listed.
 const LISTED: usize = 5;
 
@@ -61,14 +59,12 @@ fn has_unfinished_name(path: &Path) -> bool {
 }
 
 fn missing(path: &Path) -> Option<String> {
-    let text = path.to_str()?;
-    let is_name = names::named(text).is_some_and(|named| named != names::Named::File);
-    if is_name || names::url_of_file(text).is_some() {
-        return Some(names::how_to_get(text));
-    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let files = models(folder)?;
-    Some(format!("the folder has {files}"))
+    Some(match models(folder) {
+        Some(files) => format!("the folder has {files}"),
+        None => "`inferno list` lists models that are here, and `inferno list --available` those to download"
+            .into(),
+    })
 }
 
 fn inside(folder: &Path) -> Option<String> {

@@ -113,22 +113,3 @@ fn names_of_models_are_told_from_prompts() {
         assert_eq!(named(word), None, "{word}");
     }
 }
-
-#[test]
-fn a_repository_is_part_of_the_command_that_gets_it() {
-    let text = how_to_get("Qwen/Qwen3-0.6B-GGUF");
-    assert!(
-        text.contains("curl -L -O https://huggingface.co/Qwen/Qwen3-0.6B-GGUF/resolve/main/FILE.gguf"),
-        "{text}"
-    );
-    assert_eq!(how_to_get("hf.co/Qwen/Qwen3-0.6B-GGUF:Q8_0"), text);
-    assert_eq!(how_to_get("https://huggingface.co/Qwen/Qwen3-0.6B-GGUF"), text);
-    for name in ["qwen3:0.6b", "a b/c$(d)", "hf.co/x"] {
-        assert!(
-            how_to_get(name).contains("https://huggingface.co/OWNER/NAME-GGUF/resolve/main/FILE.gguf"),
-            "{name}"
-        );
-    }
-    let page = "https://huggingface.co/Qwen/Qwen3-0.6B-GGUF/blob/main/Qwen3-0.6B-Q8_0.gguf";
-    assert!(how_to_get(page).contains(&format!("curl -L -O {}\n", page.replace("blob", "resolve"))));
-}

@@ -5,7 +5,7 @@ fn overrides(kv: &[&str]) -> Overrides {
 }
 
 fn ember() -> Gguf {
-    crate::load::open(None).unwrap().file
+    crate::load::open(&crate::cli::ModelFile::default()).unwrap().file
 }
 
 #[test]

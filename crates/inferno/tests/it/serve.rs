@@ -10,6 +10,7 @@ mod curl;
 #[cfg(target_os = "linux")]
 mod limits;
 mod logs;
+mod names;
 mod setup;
 #[cfg(unix)]
 mod signals;

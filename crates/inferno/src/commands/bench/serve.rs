@@ -70,7 +70,7 @@ pub(super) fn serve(args: &cli::BenchServe) -> Result<ExitCode> {
 /// Requests that come whether or not others are done. `None` if Ctrl-C was pressed.
 fn open(args: &cli::BenchServe) -> Result<Option<()>> {
     let n_requests = args.requests.get();
-    let opened = load::open(args.model.model.as_deref())?;
+    let opened = load::open(&args.model)?;
     let arch = opened.architecture(None)?;
     let context_len = arch.context_len;
     let schema = args.json_schema.as_ref().map(|path| Schema::read(path, opened.tokenizer()?)).transpose()?;

@@ -244,7 +244,7 @@ impl Row {
             }
             .write_to(&path)?;
         }
-        let opened = load::open(Some(&path))?;
+        let opened = load::open_file(&path)?;
         let arch = opened.architecture(None)?;
         let (n_steps, n_sequences) = match step.way {
             Way::Recompute => (ANSWER_WITHOUT_CACHE, 1),

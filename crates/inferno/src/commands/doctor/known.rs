@@ -191,7 +191,7 @@ impl Known {
 
 impl Candidate {
     fn of_file(path: &str) -> Result<Candidate> {
-        let opened = load::open(Some(Path::new(path)))?;
+        let opened = load::open_file(Path::new(path))?;
         let quant = opened.size().1.to_owned();
         Ok(Candidate { name: path.into(), quant, file_bytes: opened.file.file_bytes(), shape: Some(opened) })
     }

@@ -50,7 +50,7 @@ fn forecasts_are_near_what_bench_measures() {
 
 /// Errors of the forecast for decoding and for a prompt, both measured in turn with the whole model.
 fn errors_of(path: &Path, compute: &Compute, title: &str) -> [(String, f64); 2] {
-    let opened = load::open(Some(path)).unwrap();
+    let opened = load::open_file(path).unwrap();
     let arch = opened.architecture(None).unwrap();
     let budget = Found::at_once().budget();
     let mut measuring = Measuring::start(&opened, &arch, compute, budget).unwrap().unwrap();

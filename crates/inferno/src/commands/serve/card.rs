@@ -12,12 +12,11 @@ pub(super) fn card(args: &cli::Serve, opened: &Opened, arch: &Architecture, leve
     let metadata = opened.file.metadata();
     let mut names = args.alias.clone();
     if names.is_empty() {
-        names.push(match &args.model {
-            Some(path) => {
-                path.file_stem().map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned())
-            }
-            None => "ember".into(),
-        });
+        names.clone_from(&opened.names);
+    }
+    if names.is_empty() {
+        let stem = opened.path().and_then(|path| path.file_stem());
+        names.push(stem.map_or_else(|| "model".into(), |stem| stem.to_string_lossy().into_owned()));
     }
     let own = metadata.opt_str("general.name").ok().flatten().map(str::to_owned);
     names.extend(own.filter(|name| !name.is_empty() && !names.contains(name)));

@@ -35,7 +35,7 @@ fn what_is_free_decides_what_fits_and_what_there_is_what_could() {
 
 #[test]
 fn users_are_what_keys_and_values_leave_room_for() {
-    let whole = crate::load::open(None).unwrap();
+    let whole = crate::load::open(&crate::cli::ModelFile::default()).unwrap();
     let arch = whole.architecture(None).unwrap();
     let compute = Compute { backend: crate::load::BackendChoice::Cpu, ..Compute::default() };
     let room = room(&whole, &arch, whole.file.file_bytes(), &compute).unwrap();
