@@ -27,6 +27,10 @@ use report::Row;
 
 /// Length of the list of well-known models.
 const LISTED: usize = 12;
+/// Tokens per second below which a model is listed only if it is small.
+const SLOWEST: f64 = 2.0;
+/// Bytes of the file of a small model.
+const SMALL: u64 = 1_000_000_000;
 
 pub(crate) fn doctor(args: &cli::Doctor) -> Result<ExitCode> {
     interrupt::listen()?;
@@ -134,7 +138,15 @@ impl Doctor<'_> {
         let Some(rates) = self.rates()? else { return Ok(None) };
         self.say(&rates.text())?;
         let mut listed: Vec<(Candidate, Option<Room>, Speed)> = Vec::new();
+        let mut shapes = Vec::new();
         for known in known() {
+            // Of models with the same shape the first stands for all.
+            if let Some(preset) = known.preset() {
+                if shapes.contains(&preset) {
+                    continue;
+                }
+                shapes.push(preset);
+            }
             let Some(&(quant, bytes)) = known.files.iter().find(|(quant, _)| *quant == known.default_quant)
             else {
                 continue;
@@ -148,7 +160,8 @@ impl Doctor<'_> {
                 }
                 None => (None, rates.by_size(&candidate)),
             };
-            if room.is_none_or(|room| room.fit != Fit::No) {
+            let is_slow = speed.decode < SLOWEST && candidate.file_bytes > SMALL;
+            if !is_slow && room.is_none_or(|room| room.fit != Fit::No) {
                 listed.push((candidate, room, speed));
             }
         }

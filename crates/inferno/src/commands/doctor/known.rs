@@ -4,6 +4,8 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use inferno_format::DType;
+use inferno_hub::{Catalog, CatalogModel};
+use inferno_model::architecture::Architecture;
 
 use crate::cli::Encoding;
 use crate::commands::synth;
@@ -26,8 +28,6 @@ pub(super) struct Candidate {
 pub(super) struct Known {
     /// `qwen3:4b` and so on.
     pub(super) name: &'static str,
-    /// Its other names.
-    pub(super) aliases: Vec<&'static str>,
     /// The quant of the bare name.
     pub(super) default_quant: &'static str,
     /// Quants that it is published in, the default one first, with the bytes of their files where they are known.
@@ -77,24 +77,18 @@ const SHAPES: &[(&str, &str)] = &[
     ("smollm3:3b", "smollm3-3b"),
 ];
 
-/// Models that have names.
+/// Well-known models that answer prompts and whose family is supported.
 pub(super) fn known() -> Vec<Known> {
-    const TABLE: &[(&str, &[(&str, u64)])] = &[
-        ("qwen3:0.6b", &[("Q8_0", 639_446_688), ("Q4_K_M", 396_705_472)]),
-        ("qwen3:4b", &[("Q4_K_M", 2_497_280_256), ("Q8_0", 4_280_404_704)]),
-        ("qwen3:8b", &[("Q4_K_M", 5_027_783_488), ("Q8_0", 8_709_518_112)]),
-        ("qwen3:14b", &[("Q4_K_M", 9_001_752_960)]),
-        ("qwen3:30b-a3b", &[("Q4_K_M", 18_556_685_824)]),
-    ];
-    TABLE
-        .iter()
-        .map(|&(name, files)| Known {
-            name,
-            aliases: Vec::new(),
-            default_quant: files[0].0,
-            files: files.iter().map(|&(quant, bytes)| (quant, Some(bytes))).collect(),
-        })
-        .collect()
+    let models = Catalog::get().models.iter();
+    models.filter(|model| refusal(model).is_none()).map(Known::of).collect()
+}
+
+/// The reason why a model of the catalog cannot be run, if there is one.
+fn refusal(model: &CatalogModel) -> Option<String> {
+    if model.kind.is_some() {
+        return Some("it makes embeddings and answers no prompts".into());
+    }
+    (!Architecture::knows(&model.arch)).then(|| format!("its family `{}` is not supported yet", model.arch))
 }
 
 /// The meaning of `model`: one file, or each quant of a well-known model or preset.
@@ -105,13 +99,20 @@ pub(super) fn candidates(model: &str) -> Result<Vec<Candidate>> {
     if Path::new(model).exists() || model.to_ascii_lowercase().ends_with(".gguf") {
         return Ok(vec![Candidate::of_file(model)?]);
     }
-    if let Some((known, quant)) = find(&known(), model) {
-        return known.candidates(quant.as_deref());
-    }
     let (preset, quant) = match model.rsplit_once(':') {
         Some((preset, quant)) => (preset, Some(quant)),
         None => (model, None),
     };
+    // The end of a preset's name may look like a quant: `qwen3-4b`.
+    let is_preset = synth::outline(preset, Encoding::Q4KM)?.is_some();
+    if let Ok((found, quant)) = Catalog::get().find(model)
+        && (quant.is_none() || !is_preset)
+    {
+        if let Some(why) = refusal(found) {
+            bail!("`{model}` cannot be run: {why}");
+        }
+        return Known::of(found).candidates(quant);
+    }
     let mut found = Vec::new();
     for quant in quant.map_or(vec!["Q4_K_M", "Q8_0"], |quant| vec![quant]) {
         let Some(encoding) = encoding(quant) else { bail!("`{model}`: no quant `{quant}` is known") };
@@ -126,26 +127,22 @@ pub(super) fn candidates(model: &str) -> Result<Vec<Candidate>> {
     Ok(found)
 }
 
-/// The model called `name`, and the quant behind the name: `qwen3:4b-q8_0`.
-fn find(all: &[Known], name: &str) -> Option<(Known, Option<String>)> {
-    let lower = name.to_ascii_lowercase();
-    let named = |wanted: &str| {
-        let is = |known: &&Known| {
-            known.name.eq_ignore_ascii_case(wanted)
-                || known.aliases.iter().any(|a| a.eq_ignore_ascii_case(wanted))
-        };
-        all.iter().find(is).cloned()
-    };
-    if let Some(known) = named(&lower) {
-        return Some((known, None));
-    }
-    let (model, quant) = lower.rsplit_once('-')?;
-    Some((named(model)?, Some(quant.to_owned())))
-}
-
 impl Known {
+    fn of(model: &'static CatalogModel) -> Known {
+        let mut files: Vec<(&str, Option<u64>)> = Vec::new();
+        let is_plain = |quant: &str| !quant.starts_with("UD-") || quant == model.default_quant;
+        for file in model.files.iter().chain(&model.alt).filter(|file| is_plain(&file.quant)) {
+            match files.iter_mut().find(|(quant, _)| *quant == file.quant) {
+                Some((_, bytes)) => *bytes = bytes.or(file.size),
+                None => files.push((&file.quant, file.size)),
+            }
+        }
+        files.sort_by_key(|(quant, _)| *quant != model.default_quant);
+        Known { name: &model.alias[0], default_quant: &model.default_quant, files }
+    }
+
     /// The preset that has its shape.
-    fn preset(&self) -> Option<&'static str> {
+    pub(super) fn preset(&self) -> Option<&'static str> {
         SHAPES.iter().find(|(name, _)| *name == self.name).map(|(_, preset)| *preset)
     }
 
@@ -233,10 +230,12 @@ mod tests {
             let found = candidates(name).unwrap();
             found.into_iter().map(|c| (c.name, c.quant)).collect::<Vec<_>>()
         };
-        let expected = [("qwen3:4b", "Q4_K_M"), ("qwen3:4b-q8_0", "Q8_0")];
+        let expected = [("qwen3:4b", "Q4_K_M"), ("qwen3:4b-q5_k_m", "Q5_K_M"), ("qwen3:4b-q8_0", "Q8_0")];
         assert_eq!(named("QWEN3:4b"), expected.map(|(name, quant)| (name.to_owned(), quant.to_owned())));
+        assert_eq!(named("qwen3-4b:q6_k"), [("qwen3-4b:q6_k".to_owned(), "Q6_K".to_owned())]);
+        assert_eq!(named("gpt-oss")[0], ("gpt-oss:20b".to_owned(), "MXFP4".to_owned()));
         assert_eq!(named("qwen3:4b-Q8_0"), [("qwen3:4b-q8_0".to_owned(), "Q8_0".to_owned())]);
-        for known in known() {
+        for known in known().into_iter().filter(|known| known.name.starts_with("qwen3")) {
             for &(quant, bytes) in &known.files {
                 let candidate = known.candidate(quant, bytes).unwrap();
                 let Some((shape, bytes)) = candidate.and_then(|c| Some((c.shape?, bytes?))) else { continue };
@@ -250,6 +249,7 @@ mod tests {
     fn what_is_no_model_is_refused_with_what_to_do() {
         let refused = |name| candidates(name).err().unwrap().to_string();
         assert!(refused("no-such-model").contains("`inferno doctor` alone lists"));
-        assert!(refused("qwen3:4b-q2_k").contains("in Q4_K_M, Q8_0"), "{}", refused("qwen3:4b-q2_k"));
+        assert!(refused("qwen3:4b-q2_k").contains("but in Q4_K_M"), "{}", refused("qwen3:4b-q2_k"));
+        assert!(refused("bge-m3").contains("embeddings"), "{}", refused("bge-m3"));
     }
 }
