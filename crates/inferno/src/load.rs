@@ -73,6 +73,12 @@ pub(crate) fn open_file(path: &Path) -> Result<Opened> {
     })
 }
 
+/// Opens a model that was open before: the file at `path`, or the model inside the program.
+#[cfg(any(feature = "wgpu", target_os = "macos"))]
+fn open_again(path: Option<&Path>) -> Result<Opened> {
+    path.map_or_else(built_in, open_file)
+}
+
 #[cfg(feature = "ember")]
 fn built_in() -> Result<Opened> {
     let name = crate::ember::NAME.into();

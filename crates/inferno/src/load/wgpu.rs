@@ -144,7 +144,7 @@ impl Opening for Gpus {
         let placement = Placement { path, arch, room, profile, compute, shares, n_moe };
         let (model, n) = placement.load(opened, gpus)?;
         let load = Box::new(move || {
-            let opened = super::open(placement.path.as_deref()).map_err(|e| lost(&e))?;
+            let opened = super::open_again(placement.path.as_deref()).map_err(|e| lost(&e))?;
             placement.load_some(&opened, placement.open_again()?, n)
         });
         Ok(Box::new(Revived::new(model, load)))
