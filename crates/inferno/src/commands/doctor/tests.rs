@@ -19,6 +19,10 @@ const SHAPES: [(&str, usize, Encoding); 3] = [
     ("qwen3-30b-a3b", 2, Encoding::Q4KM),
 ];
 
+/// The same for a GPU that may be software: layers, and tokens of the longest prompt.
+const FEWER: [usize; 3] = [14, 4, 1];
+const SHORT: usize = 128;
+
 /// Largest error of a forecast.
 const MOST: f64 = 0.25;
 
@@ -34,13 +38,15 @@ fn forecasts_are_near_what_bench_measures() {
         let backend = if backend == "wgpu" { BackendChoice::Wgpu } else { BackendChoice::Cpu };
         let threads = NonZeroUsize::new(2);
         let compute = Compute { backend, threads, ..Compute::default() };
-        for (preset, n_layers, encoding) in SHAPES {
+        for ((preset, n_layers, encoding), fewer) in SHAPES.into_iter().zip(FEWER) {
+            let is_gpu = backend == BackendChoice::Wgpu;
+            let (n_layers, n_tokens) = if is_gpu { (fewer, SHORT) } else { (n_layers, 512) };
             let path = folder.path().join("model.gguf");
             let whole = synth::outline(preset, encoding).unwrap().unwrap();
             let arch = Architecture::read(&whole, None).unwrap();
             let file = BufWriter::new(File::create(&path).unwrap());
             Cut::first_layers(n_layers, &arch).write(&whole, &arch, file).unwrap();
-            errors.extend(errors_of(&path, &compute, &format!("{preset} {encoding} {backend:?}")));
+            errors.extend(errors_of(&path, &compute, &format!("{preset} {encoding} {backend:?}"), n_tokens));
             std::fs::remove_file(&path).unwrap();
         }
     }
@@ -49,13 +55,14 @@ fn forecasts_are_near_what_bench_measures() {
 }
 
 /// Errors of the forecast for decoding and for a prompt, both measured in turn with the whole model.
-fn errors_of(path: &Path, compute: &Compute, title: &str) -> [(String, f64); 2] {
+fn errors_of(path: &Path, compute: &Compute, title: &str, n_tokens: usize) -> [(String, f64); 2] {
     let opened = load::open_file(path).unwrap();
-    let arch = opened.architecture(None).unwrap();
+    let arch = opened.architecture((n_tokens < 512).then_some(n_tokens)).unwrap();
     let budget = Found::at_once().budget();
     let mut measuring = Measuring::start(&opened, &arch, compute, budget).unwrap().unwrap();
 
-    let works = [Work::Decode { n_steps: 32, depth: 0, n_sequences: 1 }, Work::Prompt { n_tokens: 512 }];
+    let n_steps = n_tokens / 16;
+    let works = [Work::Decode { n_steps, depth: 0, n_sequences: 1 }, Work::Prompt { n_tokens }];
     let plan = Plan::of(&works);
     let n_pages = vec![plan.n_pages; arch.cache_groups.len()];
     let model = opened.model(arch, n_pages, compute.target().unwrap(), None).unwrap();
