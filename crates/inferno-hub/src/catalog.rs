@@ -35,7 +35,7 @@ pub struct CatalogModel {
     pub kind: Option<String>,
     /// The quant that a bare name means where it fits.
     pub default_quant: String,
-    /// What the repository has, as far as it is known.
+    /// Files of the repository, as far as they are known.
     pub files: Vec<CatalogFile>,
     /// The same model in other repositories.
     #[serde(default)]

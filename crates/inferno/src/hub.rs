@@ -62,6 +62,9 @@ pub(crate) fn settings(is_offline: bool) -> Settings {
 pub(crate) fn find(model: &Path, is_offline: bool, ctrl_c: CtrlC) -> Result<Found> {
     // A name has no bytes beyond UTF-8.
     let Some(text) = model.to_str() else { return Ok(Found::File(model.to_owned())) };
+    if text.contains(char::is_whitespace) && !text.contains("://") {
+        return Ok(Found::File(model.to_owned()));
+    }
     if text.eq_ignore_ascii_case(BUILT_IN) && !model.exists() {
         return Ok(Found::BuiltIn);
     }
@@ -101,7 +104,7 @@ pub(crate) fn unusable(name: &ModelName) -> Option<String> {
     (!is_known).then(|| format!("`{name}` is of the family `{}`, which is not supported yet", model.arch))
 }
 
-/// Which commit of a repository is wanted.
+/// Commit of a repository that is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// Any that is in the cache, or else the newest.

@@ -89,10 +89,11 @@ fn command(word: &str) -> Option<String> {
              inferno pull {shown}     to download it"
         ));
     }
-    let near = HERE.iter().map(|name| (edits(&lower, name), name)).min()?;
+    // Of two that are equally near, the one of the same length.
+    let near = HERE.iter().map(|name| (edits(&lower, name), name.len().abs_diff(lower.len()), name)).min()?;
     let advice = match near {
-        (1, name) => format!("did you mean `{name}`?"),
-        (2, name) if name.len() > 4 => format!("did you mean `{name}`?"),
+        (1, _, name) => format!("did you mean `{name}`?"),
+        (2, _, name) if name.len() > 4 => format!("did you mean `{name}`?"),
         _ => "`inferno run \"PROMPT\"` answers a prompt, `inferno --help` lists the commands".into(),
     };
     Some(format!("error: no command `{shown}`; {advice}"))

@@ -50,7 +50,7 @@ fn after_kill_9_at_random_points_the_next_download_ends_right() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(5 + random.below(90) as u64));
+        std::thread::sleep(Duration::from_millis(5 + random.below(60) as u64));
         n_killed += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();

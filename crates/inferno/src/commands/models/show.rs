@@ -14,7 +14,7 @@ use crate::{load, terminal};
 struct Quant {
     name: String,
     size: Option<u64>,
-    /// It is in the cache.
+    /// Whether the cache has it.
     is_here: bool,
     /// The name without a quant means it.
     is_default: bool,
