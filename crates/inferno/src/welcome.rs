@@ -15,13 +15,14 @@ inferno runs language models on this machine, and serves them to others.
 
   inferno chat                      talk with a model
   inferno run \"Tell me a story\"     answer one prompt
-  inferno serve                     an OpenAI-compatible API on port 8080
+  inferno serve                     an OpenAI-compatible API, and a chat page, on port 8080
   inferno doctor                    which models fit this machine, and how fast they will be
   inferno run --help                flags of a command; `inferno --help` lists all commands
 
 ";
 /// The model that these commands have without `-m`.
-const EMBER: &str = "Without a model of yours (`-m FILE`) they use Ember, a small one inside the program that tells stories.\n";
+const EMBER: &str =
+    "`-m qwen3:0.6b` takes another model (0.6 GB) than Ember, the small one inside the program.\n";
 
 /// Prints what the program can do. On a terminal it offers a chat.
 pub(crate) fn welcome() -> Result<ExitCode> {
