@@ -152,7 +152,7 @@ fn count(ranges: &str) -> Option<usize> {
 /// The folder that models are downloaded to, or the one above it that is there, with its free bytes.
 #[cfg(unix)]
 fn disk() -> Option<(PathBuf, u64)> {
-    let folder = downloads();
+    let folder = crate::hub::settings(false).cache;
     let folder = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
     let disk = nix::sys::statvfs::statvfs(folder).ok()?;
     // Their types differ between systems.
@@ -164,17 +164,6 @@ fn disk() -> Option<(PathBuf, u64)> {
 #[cfg(not(unix))]
 fn disk() -> Option<(PathBuf, u64)> {
     None
-}
-
-/// Hugging Face's cache, which other programs share.
-#[cfg(unix)]
-fn downloads() -> PathBuf {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = || folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
-    folder("HF_HUB_CACHE")
-        .or_else(|| folder("HF_HOME").map(|home| home.join("hub")))
-        .or_else(|| cache().map(|cache| cache.join("huggingface/hub")))
-        .unwrap_or_else(|| PathBuf::from("."))
 }
 
 #[cfg(test)]
