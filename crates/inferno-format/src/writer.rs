@@ -143,7 +143,7 @@ impl<W: Write> GgufWriter<W> {
 /// the bytes of the first tensors; reading another one is [`FormatError::Truncated`].
 ///
 /// # Errors
-/// What [`GgufWriter`] refuses.
+/// The names, shapes and lengths that [`GgufWriter`] refuses.
 pub fn outline(metadata: &Metadata, tensors: &[NewTensor], first: &[Vec<u8>]) -> Result<Gguf, WriteError> {
     let mut begin = Vec::new();
     let mut writer = GgufWriter::new(&mut begin, metadata, tensors)?;

@@ -57,7 +57,7 @@ pub(crate) enum Command {
     /// the exit code is 1 if a message was not answered. Ctrl-C between answers ends the program.
     ///
     /// The whole conversation is the prompt of each answer; what the engine has computed of it is not computed again. When
-    /// it outgrows the context, its oldest turns are left out, and that is said. With `--seed N` the first answer is that of
+    /// it outgrows the context, the chat leaves its oldest turns out and says so. With `--seed N` the first answer is that of
     /// `run`, the second one has the seed N + 1, and so on.
     Chat(Chat),
     /// Serve a model over HTTP: an OpenAI-compatible API
@@ -73,7 +73,7 @@ pub(crate) enum Command {
     /// A name is one of `inferno list --available`, like qwen3:0.6b, perhaps with a quant (qwen3:4b-q8_0); or OWNER/REPOSITORY of
     /// the hub with `:QUANT`, or the address of a file there. Without a quant it is Q4_K_M or the usual one, or the largest that
     /// fits into memory. A download that ended early goes on where it was; every file is checked against the hub's SHA-256 before
-    /// it gets its name. HF_TOKEN opens repositories that need it; HF_HOME, HF_HUB_CACHE, HF_ENDPOINT and HTTPS_PROXY count too.
+    /// it gets its name. HF_TOKEN opens gated repositories; HF_HOME, HF_HUB_CACHE, HF_ENDPOINT and HTTPS_PROXY are read too.
     Pull(Pull),
     /// List the models in the cache
     #[command(visible_alias = "ls")]

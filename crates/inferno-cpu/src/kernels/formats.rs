@@ -32,8 +32,8 @@ pub(super) trait Format<S: Simd> {
     const BYTES: bool = false;
     /// Few rows have kernels of their own.
     const TUNED: bool = true;
-    /// Unpacked weights are at least `-(S::BIAS >> BIAS_SHIFT)` before that much is added. Products of few rows add no more:
-    /// that saves an instruction for every vector.
+    /// Unpacked weights are at least `-(S::BIAS >> BIAS_SHIFT)` before that bias is added. Products of few rows add only this
+    /// much, which saves an instruction for every vector.
     const BIAS_SHIFT: u32 = 0;
 
     fn unit(s: S, scales: &Self::Scales) -> Self::Unit;

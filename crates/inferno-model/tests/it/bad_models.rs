@@ -1,6 +1,9 @@
 //! Files that are well-formed GGUF but not a right model: each is a typed error that names the thing, what was
 //! expected and what was found. Every case starts from a golden model and changes one thing.
 
+mod attention;
+mod mixtures;
+
 use inferno_format::{Array, DType, Gguf, GgufWriter, Metadata, NewTensor, Strings, Value};
 use inferno_model::architecture::Architecture;
 use inferno_model::sample::{SampleSpec, Sampler};
@@ -190,46 +193,6 @@ fn gemma_is_gemma2_without_softcaps_windows_and_norms_after_branches() {
 }
 
 #[test]
-fn experts_in_tensors_of_their_own_are_the_same_experts() {
-    let mut parts = Parts::of("mixtral");
-    let expected = run::load(&parts.file(), 64).unwrap().append(&[5, 6, 7]);
-    let (stacked, mut tensors): (Vec<_>, Vec<_>) =
-        parts.tensors.into_iter().partition(|(t, _)| t.name.contains("_exps"));
-    for (t, bytes) in stacked {
-        for (expert, bytes) in bytes.chunks_exact(bytes.len() / t.dims[2]).enumerate() {
-            let name = t.name.replace("_exps", &format!(".{expert}"));
-            tensors.push((NewTensor { name, dims: t.dims[..2].to_vec(), ..t.clone() }, bytes.to_vec()));
-        }
-    }
-    parts.tensors = tensors;
-    assert_eq!(run::load(&parts.file(), 64).unwrap().append(&[5, 6, 7]), expected);
-    parts.tensors.retain(|(t, _)| t.name != "blk.1.ffn_up.3.weight");
-    assert_eq!(parts.error(), "tensor `blk.1.ffn_up.3.weight` is missing, expected shape [64, 128]");
-}
-
-#[test]
-fn gate_and_up_of_experts_in_one_tensor_are_the_same_experts() {
-    let mut parts = Parts::of("mixtral");
-    let expected = run::load(&parts.file(), 64).unwrap().append(&[5, 6, 7]);
-    for layer in 0..3 {
-        let name = |matrix: &str| format!("blk.{layer}.ffn_{matrix}_exps.weight");
-        let (gate, up) = (parts.tensor(&name("gate")).clone(), parts.tensor(&name("up")).clone());
-        let size = gate.1.len() / gate.0.dims[2];
-        let pairs = gate.1.chunks_exact(size).zip(up.1.chunks_exact(size));
-        let bytes = pairs.flat_map(|(gate, up)| [gate, up].concat()).collect();
-        let dims = vec![gate.0.dims[0], 2 * gate.0.dims[1], gate.0.dims[2]];
-        parts.tensors.retain(|(t, _)| ![name("gate"), name("up")].contains(&t.name));
-        parts.tensors.push((NewTensor { name: name("gate_up"), dims, ..gate.0 }, bytes));
-    }
-    assert_eq!(run::load(&parts.file(), 64).unwrap().append(&[5, 6, 7]), expected);
-    parts.tensor("blk.2.ffn_gate_up_exps.weight").0.dims = vec![128, 64, 8];
-    assert_eq!(
-        parts.error(),
-        "tensor `blk.2.ffn_gate_up_exps.weight` has shape [128, 64, 8], expected [64, 256, 4]"
-    );
-}
-
-#[test]
 fn draft_layers_at_the_end_are_skipped() {
     let mut parts = Parts::of("llama");
     let expected = run::load(&parts.file(), 64).unwrap().append(&[5, 6, 7]);
@@ -249,26 +212,6 @@ fn draft_layers_at_the_end_are_skipped() {
     t.name = "blk.4.nextn.hnorm.weight".into();
     let error = parts.error();
     assert!(error.starts_with("tensor `blk.4.nextn.hnorm.weight`"), "{error}");
-}
-
-#[test]
-fn a_shared_expert_is_on_every_mixture_or_on_none() {
-    let mut parts = Parts::of("mixtral");
-    for (name, dims) in [("gate", [64, 32]), ("up", [64, 32]), ("down", [32, 64])] {
-        for layer in 0..3 {
-            let name = format!("blk.{layer}.ffn_{name}_shexp.weight");
-            let tensor = NewTensor { name, dtype: DType::F32, dims: dims.to_vec() };
-            parts.tensors.push((tensor, vec![0; 4 * 64 * 32]));
-        }
-    }
-    // Its weights are zero, and so is what it adds; its width is in its tensors alone.
-    let plain = run::load(&Parts::of("mixtral").file(), 64).unwrap().append(&[5, 6, 7]);
-    assert_eq!(run::load(&parts.file(), 64).unwrap().append(&[5, 6, 7]), plain);
-    parts.metadata.set("llama.expert_shared_feed_forward_length", Value::U32(16));
-    assert_eq!(parts.error(), "tensor `blk.0.ffn_gate_shexp.weight` has shape [64, 32], expected [64, 16]");
-    parts.without_key("llama.expert_shared_feed_forward_length");
-    parts.tensors.retain(|(t, _)| !t.name.starts_with("blk.1.ffn_up_shexp"));
-    assert_eq!(parts.error(), "tensor `blk.1.ffn_up_shexp.weight` is missing, expected shape [64, 32]");
 }
 
 #[test]
@@ -294,24 +237,6 @@ fn parameters_of_xielu_are_checked() {
         let message = format!("metadata key `xielu.beta` is {bad}, expected {expected}");
         assert_eq!(parts.error(), message);
     }
-}
-
-#[test]
-fn windowed_layers_may_be_listed_one_by_one() {
-    let pattern = "gemma2.attention.sliding_window_pattern";
-    let mut parts = Parts::of("gemma2");
-    parts.metadata.set(pattern, Value::Array(Array::Bool(vec![false, true, true])));
-    let arch = Architecture::read(&parts.file(), None).unwrap();
-    assert_eq!(windows(&arch), [None, Some(8), Some(8)]);
-    parts.metadata.set(pattern, Value::Array(Array::I32(vec![0, 1, 1])));
-    assert_eq!(Architecture::read(&parts.file(), None).unwrap(), arch);
-    parts.metadata.set(pattern, Value::Array(Array::Bool(vec![true])));
-    assert_eq!(
-        parts.error(),
-        format!(
-            "metadata key `{pattern}` is an array of 1 bool, expected one value, or an array with one per layer (`block_count`)"
-        )
-    );
 }
 
 #[test]
@@ -380,19 +305,6 @@ fn an_unknown_family_is_refused_with_the_known_ones() {
 }
 
 #[test]
-fn attention_that_is_not_causal_is_refused() {
-    key_refused(
-        "llama.attention.causal",
-        Value::Bool(false),
-        "metadata key `llama.attention.causal` is bool false, expected true: a model whose attention is not causal is an \
-         encoder (for embeddings, say) and cannot generate text",
-    );
-    let mut parts = Parts::of("llama");
-    parts.metadata.set("llama.attention.causal", Value::Bool(true));
-    assert!(run::load(&parts.file(), 64).is_ok());
-}
-
-#[test]
 fn unknown_scaling_and_routing_are_refused() {
     key_refused(
         "llama.rope.scaling.type",
@@ -412,57 +324,6 @@ fn unknown_scaling_and_routing_are_refused() {
         "qwen2",
         experts,
         "metadata key `qwen2.expert_weights_norm` is missing, expected a bool, as this family has no experts in other files",
-    );
-}
-
-/// A change to integers of the golden `mixtral`, which has 3 layers of 4 experts and 2 of them a row.
-#[track_caller]
-fn mixture_refused(numbers: &[(&str, u32)], message: &str) {
-    let set = |p: &mut Parts| {
-        for (key, n) in numbers {
-            p.metadata.set(format!("llama.{key}"), Value::U32(*n));
-        }
-    };
-    refused("mixtral", set, message);
-}
-
-#[test]
-fn routing_that_does_not_fit_the_experts_is_refused() {
-    mixture_refused(
-        &[("expert_group_count", 0)],
-        "metadata key `llama.expert_group_count` is 0, expected 1 to 256",
-    );
-    mixture_refused(
-        &[("expert_group_count", 3)],
-        "metadata key `llama.expert_group_count` is 3, expected a divisor of `expert_count`",
-    );
-    mixture_refused(
-        &[("expert_group_count", 4), ("expert_group_used_count", 0)],
-        "metadata key `llama.expert_group_used_count` is 0, expected 1 to 4",
-    );
-    mixture_refused(
-        &[("expert_group_count", 4), ("expert_group_used_count", 1)],
-        "metadata key `llama.expert_group_used_count` is 1, expected groups that have at least `expert_used_count` experts together",
-    );
-    mixture_refused(
-        &[("leading_dense_block_count", 4)],
-        "metadata key `llama.leading_dense_block_count` is 4, expected at most the number of layers",
-    );
-    mixture_refused(
-        &[("leading_dense_block_count", 1)],
-        "tensor `blk.0.ffn_gate.weight` is missing, expected shape [64, 128]",
-    );
-    mixture_refused(
-        &[("expert_shared_count", 1)],
-        "tensor `blk.0.ffn_gate_shexp.weight` is missing, expected shape [64, 128]",
-    );
-    mixture_refused(
-        &[("expert_shared_feed_forward_length", u32::MAX)],
-        "metadata key `llama.expert_shared_feed_forward_length` is 4294967295, expected 0 to 1048576",
-    );
-    mixture_refused(
-        &[("nextn_predict_layers", 3)],
-        "metadata key `llama.nextn_predict_layers` is 3, expected less than `block_count`",
     );
 }
 
@@ -508,38 +369,6 @@ fn every_tensor_is_required_by_name() {
 }
 
 #[test]
-fn shared_keys_and_values_need_a_layer_that_stores_them() {
-    const SHARED: &str = "gemma4.attention.shared_kv_layers";
-    for n in [6, u32::MAX] {
-        let message = format!("metadata key `{SHARED}` is {n}, expected less than the number of layers");
-        refused("gemma4-e2b", |p| p.metadata.set(SHARED, Value::U32(n)), &message);
-    }
-    // The two layers before the last four are windowed, and one of the four is not.
-    refused(
-        "gemma4-e2b",
-        |p| p.metadata.set(SHARED, Value::U32(4)),
-        &format!(
-            "metadata key `{SHARED}` is u32 4, expected so few that a layer with a window and one without come before them, \
-             where they have such"
-        ),
-    );
-    let heads = Value::Array(Array::I32(vec![1, 1, 1, 1, 3, 1]));
-    refused(
-        "gemma4-e2b",
-        |p| p.metadata.set("gemma4.attention.head_count_kv", heads),
-        "metadata key `gemma4.attention.head_count_kv` is 3, expected as many in layers that share keys and values",
-    );
-    // What such layers would compute keys and values with does not matter; the others need it.
-    let mut parts = Parts::of("gemma4-e2b");
-    let expected = run::load(&parts.file(), 64).unwrap().append(&[5, 6, 7]);
-    for name in ["attn_k.weight", "attn_v.weight", "attn_k_norm.weight"] {
-        let (tensor, bytes) = parts.tensor(&format!("blk.1.{name}")).clone();
-        parts.tensors.push((NewTensor { name: format!("blk.4.{name}"), ..tensor }, bytes));
-    }
-    assert_eq!(run::load(&parts.file(), 64).unwrap().append(&[5, 6, 7]), expected);
-}
-
-#[test]
 fn per_layer_embeddings_have_one_width() {
     const WIDTH: &str = "gemma4.embedding_length_per_layer_input";
     let width = |n| move |p: &mut Parts| p.metadata.set(WIDTH, Value::U32(n));
@@ -560,25 +389,6 @@ fn per_layer_embeddings_have_one_width() {
         "gemma4-e2b",
         |p| p.tensor("blk.3.layer_output_scale.weight").1 = f32::NAN.to_le_bytes().to_vec(),
         "tensor `blk.3.layer_output_scale.weight` holds unfit numbers, expected finite numbers",
-    );
-}
-
-#[test]
-fn experts_beside_a_dense_network_need_their_norms_and_scales() {
-    for (name, len) in [
-        ("post_ffw_norm_1.weight", 48),
-        ("post_ffw_norm_2.weight", 48),
-        ("pre_ffw_norm_2.weight", 48),
-        ("ffn_gate_inp.scale", 48),
-        ("ffn_down_exps.scale", 5),
-    ] {
-        let message = format!("tensor `blk.0.{name}` is missing, expected shape [{len}]");
-        refused("gemma4-moe", |p| p.tensors.retain(|(t, _)| !t.name.ends_with(name)), &message);
-    }
-    refused(
-        "gemma4-moe",
-        |p| p.metadata.set("gemma4.expert_count", Value::U32(6)),
-        "tensor `blk.0.ffn_gate_inp.weight` has shape [48, 5], expected [48, 6]",
     );
 }
 
@@ -707,65 +517,6 @@ fn wrong_shapes_and_types_are_refused() {
         "llama",
         quantized_norm,
         "tensor `output_norm.weight` has type Q8_0, which this build cannot compute with, expected one of: F32 F16 BF16",
-    );
-}
-
-#[test]
-fn sinks_are_one_for_every_head_of_every_layer() {
-    const N_LAYERS: usize = 3;
-    let put = |p: &mut Parts, layer: usize, n: usize| {
-        let name = format!("blk.{layer}.attn_sinks.weight");
-        p.tensors.push((NewTensor { name, dtype: DType::F32, dims: vec![n] }, vec![0; 4 * n]));
-    };
-    refused("qwen3", |p| put(p, 0, 4), "tensor `blk.1.attn_sinks.weight` is missing, expected shape [4]");
-    refused(
-        "qwen3",
-        |p| (0..N_LAYERS).for_each(|layer| put(p, layer, 5)),
-        "tensor `blk.0.attn_sinks.weight` has shape [5], expected [4]",
-    );
-    // Sinks far below all scores change nothing.
-    let mut parts = Parts::of("qwen3");
-    let plain = run::load(&parts.file(), 64).unwrap().append(&[1, 2, 3]);
-    (0..N_LAYERS).for_each(|layer| put(&mut parts, layer, 4));
-    let sinks = run::load(&parts.file(), 64).unwrap().append(&[1, 2, 3]);
-    assert_ne!(plain, sinks);
-    for (_, bytes) in parts.tensors.iter_mut().filter(|(t, _)| t.name.ends_with("attn_sinks.weight")) {
-        bytes.chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&(-1e9f32).to_le_bytes()));
-    }
-    assert_eq!(plain, run::load(&parts.file(), 64).unwrap().append(&[1, 2, 3]));
-}
-
-#[test]
-fn a_temperature_needs_a_length_and_windowed_heads_have_widths_of_their_own() {
-    key_refused(
-        "llama.attention.temperature_scale",
-        Value::F32(0.1),
-        "metadata key `llama.attention.temperature_length` is missing, expected an integer, as there is a temperature",
-    );
-    refused(
-        "llama",
-        |p| {
-            p.metadata.set("llama.attention.temperature_scale", Value::F32(0.1));
-            p.metadata.set("llama.attention.temperature_length", Value::U32(0));
-        },
-        "metadata key `llama.attention.temperature_length` is 0, expected 1 to 16777216",
-    );
-    for (key, value, message) in [
-        ("attention.key_length_swa", 0, "is 0, expected 1 to 1048576"),
-        ("attention.value_length_swa", 0, "is 0, expected 1 to 1048576"),
-        ("rope.dimension_count_swa", 3, "is 3, expected an even number"),
-        ("rope.dimension_count_swa", 1 << 10, "is 1024, expected 1 to 32"),
-    ] {
-        refused(
-            "gemma3",
-            |p| p.metadata.set(format!("gemma3.{key}"), Value::U32(value)),
-            &format!("metadata key `gemma3.{key}` {message}"),
-        );
-    }
-    refused(
-        "gemma3",
-        |p| p.metadata.set("gemma3.attention.key_length_swa", Value::U32(8)),
-        "tensor `blk.0.attn_q.weight` has shape [64, 128], expected [64, 32]",
     );
 }
 

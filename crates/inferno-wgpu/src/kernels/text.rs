@@ -84,7 +84,7 @@ impl Text {
         self.files(&[file!("kv/record")]);
     }
 
-    /// How keys and values are stored.
+    /// Conversion of keys and values to the cache's type.
     pub(super) fn store(&mut self, kv: KvLayout) {
         self.kv(kv);
         self.math();
@@ -138,8 +138,8 @@ impl Text {
         }
     }
 
-    /// Where outputs of so many matrices go to: which buffers are written, and how many there are. The second and the third
-    /// output are the last ones.
+    /// Bindings of the outputs of `n_matrices` matrices: (mask of the buffers that are written, number of buffers). The outputs
+    /// of the second and the third matrix come last.
     pub(super) fn outs(&mut self, layout: Layout, n_matrices: u8) -> (u8, u8) {
         let n = product_buffers(layout);
         if n_matrices > 1 {
@@ -172,7 +172,7 @@ impl Text {
         }
     }
 
-    /// How weights are read.
+    /// Reading of weights in `layout`.
     pub(super) fn layout(&mut self, layout: Layout) {
         self.math();
         match layout {

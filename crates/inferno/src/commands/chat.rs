@@ -163,7 +163,7 @@ impl<'a> Loaded<'a> {
 
 impl<'a> Chat<'a> {
     /// The same chat with another model, and whether it is that. The old model is unloaded first, as memory may not hold both;
-    /// it is loaded again if the new one cannot be, or Ctrl-C stops that.
+    /// it is loaded again if the new one fails to load or Ctrl-C stops its loading.
     ///
     /// # Errors
     /// The old model cannot be loaded any more.

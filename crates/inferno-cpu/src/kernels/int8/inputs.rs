@@ -29,7 +29,7 @@ pub(in crate::kernels) struct InputBlock {
     pub(in crate::kernels) q: [[[i8; 4]; 8]; ROW_GROUP],
     /// The value of one unit; NaN in all blocks of a row with a number that is not finite.
     pub(in crate::kernels) d: [f32; ROW_GROUP],
-    /// What a sum of products with biased weights starts at: -bias × Σ q, of the first 16, the others, and all.
+    /// Start of a sum of products with biased weights: -bias × Σ q, of the first 16, the others, and all.
     pub(in crate::kernels) start: [[i32; ROW_GROUP]; 3],
     /// d × Σ q of the same.
     pub(in crate::kernels) sum: [[f32; ROW_GROUP]; 3],

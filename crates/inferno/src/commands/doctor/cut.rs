@@ -76,7 +76,7 @@ impl Cut {
     /// Writes the cut as a file with random weights.
     ///
     /// # Errors
-    /// What is written to refuses bytes.
+    /// `out` refuses bytes, or the cut is no valid file.
     pub(super) fn write(&self, whole: &Gguf, arch: &Architecture, out: impl Write) -> Result<()> {
         let metadata = self.metadata(whole.metadata(), arch);
         let tensors: Vec<NewTensor> = whole.tensors().iter().filter_map(|t| self.tensor(t, arch)).collect();
