@@ -86,10 +86,13 @@ class App {
 
   async connect() {
     clearTimeout(this.again);
+    const key = this.key.value;
     try {
-      this.models = await models(this.key.value);
+      this.models = await models(key);
     } catch (error) {
       const failure = asFailure(error);
+      // The refused key is no longer the one in use.
+      if (failure.kind === "key" && this.key.value !== key) return this.connect();
       const wait = Math.max(1, failure.seconds);
       if (failure.kind === "key") {
         this.tell("This server asks for an API key.", "Enter a key", () => this.askKey(failure.message));
@@ -262,9 +265,12 @@ class App {
     this.answer(node);
   }
 
-  async retry(node) {
+  /// Answers again; asks for a key first if the server has refused `key` and there is no other by now.
+  async retry(node, key = this.key.value) {
     if (this.busy) return;
-    if (node.failure?.kind === "key" && !(await this.askKey("This server asks for an API key."))) return;
+    if (node.failure?.kind === "key" && this.key.value === key) {
+      if (!(await this.askKey("This server asks for an API key.")) || this.busy) return;
+    }
     if (node.content || node.reasoning) {
       this.again(node);
     } else {
@@ -294,12 +300,13 @@ class App {
     await this.save(conversation);
     this.list();
     let finish = "stop";
+    const key = this.key.value;
     try {
       const on = recorder(node, {
         changed: () => this.keep(conversation, node),
         news: () => this.schedule(node),
       });
-      await converse(body, { key: this.key.value, signal: controller.signal, on });
+      await converse(body, { key, signal: controller.signal, on });
       finish = node.live.finish ?? "stop";
     } catch (error) {
       finish = controller.signal.aborted ? "stopped" : "failed";
@@ -323,7 +330,7 @@ class App {
     announce(node.failure?.message ?? (finish === "stopped" ? "Stopped." : "The answer is complete."));
     await this.save(conversation);
     this.list();
-    if (node.failure?.kind === "key") this.retry(node);
+    if (node.failure?.kind === "key") this.retry(node, key);
   }
 
   /// Saves an answer that is coming, now and then.

@@ -95,13 +95,18 @@ export class Key {
   constructor(dialog) {
     this.dialog = dialog;
     this.value = small.get("key") ?? "";
+    this.asked = null;
     this.form = dialog.querySelector("form");
     dialog.querySelector(".cancel").addEventListener("click", () => dialog.close("cancelled"));
   }
 
-  /// Asks for a key; true if one was given, or taken away.
+  /// Asks for a key; true if one was given, or taken away. All that ask at the same time get the answer of one dialog.
   ask(reason) {
-    if (this.dialog.open) return Promise.resolve(false);
+    this.asked ??= this.show(reason).finally(() => (this.asked = null));
+    return this.asked;
+  }
+
+  show(reason) {
     this.dialog.querySelector("#key-reason").textContent = reason;
     const { key, remember } = this.form.elements;
     key.value = "";

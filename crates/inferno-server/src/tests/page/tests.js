@@ -3,7 +3,7 @@
 import { Conversation, addCall, messages } from "./conversation.js";
 import { webAddress } from "./inline.js";
 import { LONGEST, Markdown } from "./markdown.js";
-import { toolsProblem } from "./settings.js";
+import { Key, toolsProblem } from "./settings.js";
 import { Memory, merged, openStore } from "./store.js";
 import { EventParser, failureOf } from "./stream.js";
 import { statsOf } from "./turns.js";
@@ -312,6 +312,26 @@ test("numbers below an answer", () => {
 test("tools are a list", () => {
   same([toolsProblem(""), toolsProblem("[]")], [null, null]);
   check(toolsProblem("{}") && toolsProblem("[") && toolsProblem("x"), "no list");
+});
+
+test("one dialog answers all that ask for a key", async () => {
+  const dialog = document.getElementById("key").cloneNode(true);
+  document.body.append(dialog);
+  const key = new Key(dialog);
+  const give = (value) => {
+    dialog.querySelector("form").elements.key.value = value;
+    dialog.querySelector("form").requestSubmit();
+  };
+  const asked = [key.ask("a"), key.ask("b")];
+  give("sk-a");
+  // The dialog is closed, and those that asked are not told yet.
+  asked.push(key.ask("c"));
+  same([await Promise.all(asked), key.value, dialog.open], [[true, true, true], "sk-a", false]);
+  const again = key.ask("d");
+  check(dialog.open, "the next question opens the dialog");
+  dialog.close("cancelled");
+  same([await again, key.value], [false, "sk-a"]);
+  dialog.remove();
 });
 
 // The page itself.
