@@ -60,10 +60,10 @@ fn read_stdin() -> Result<String> {
         .map_err(|e| anyhow::anyhow!("stdin is not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
 }
 
-/// Writes text and a newline to stderr, with its control characters made visible: names and messages of a file are part of
-/// it. Errors of stderr are ignored.
+/// Writes text and a newline to stderr, wrapped to a terminal's width and with its control characters made visible: names and
+/// messages of a file are part of it. Errors of stderr are ignored.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", terminal::visible(text));
+    let _ = writeln!(std::io::stderr(), "{}", terminal::fitted(&terminal::visible(text)));
 }
 
 /// Bytes of files for people, in units of a thousand, as hubs and disks have it.

@@ -102,9 +102,14 @@ impl Opened {
         self.path.is_none()
     }
 
-    /// Bytes of all tensors.
-    pub(crate) fn tensor_bytes(&self) -> u64 {
-        self.file.tensors().iter().map(|t| t.n_bytes).sum()
+    /// Bytes of the tensors that loading reads: those of draft layers are left out.
+    pub(crate) fn tensor_bytes(&self, arch: &Architecture) -> u64 {
+        let is_read = |name: &str| {
+            let layer =
+                name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+            layer.is_none_or(|layer| layer < arch.layers.len())
+        };
+        self.file.tensors().iter().filter(|t| is_read(&t.name)).map(|t| t.n_bytes).sum()
     }
 
     /// Where the file is; `None` for the model inside the program.

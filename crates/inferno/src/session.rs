@@ -97,7 +97,7 @@ impl<'a> Session<'a> {
         let runs_on = target.runs_on(&opened);
         let summary = format!("{}, {runs_on}", opened.summary(&arch));
         let progress = opened.file.progress();
-        let loading = Loading::start(&opened.name, opened.tensor_bytes(), progress);
+        let loading = Loading::start(&opened.name, opened.tensor_bytes(&arch), progress);
         // While one thread makes the vocabulary ready, the others load the weights.
         let (text, model) = std::thread::scope(|scope| {
             let text = scope.spawn(|| -> Result<_> {

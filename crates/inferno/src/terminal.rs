@@ -4,9 +4,14 @@ use std::io::IsTerminal;
 
 mod loading;
 mod modes;
+mod wrap;
 
 pub(crate) use loading::Loading;
 pub(crate) use modes::{Typeahead, restore_modes};
+pub(crate) use wrap::{entry, fitted, fitted_to_stdout};
+
+/// Columns at the end of a row that a redrawn line leaves free: the terminal echoes Ctrl-C there, and a full row would wrap.
+pub(crate) const FREE_COLUMNS: usize = 3;
 
 /// A character that stands for `c` where a terminal would act on `c`; `None` if it only shows it.
 fn visible_char(c: char) -> Option<char> {

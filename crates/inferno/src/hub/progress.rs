@@ -23,7 +23,7 @@ const ERASE: &str = "\x1b[K";
 /// Columns of a terminal that does not say.
 const COLUMNS: usize = 80;
 /// Columns of the bar, and the fewest and most of the name beside it.
-const BAR: (usize, usize) = (8, 32);
+const BAR: (usize, usize) = (6, 32);
 const LABEL: (usize, usize) = (8, 40);
 
 /// Counts of a download, told by its threads and drawn by another.
@@ -194,7 +194,7 @@ impl State {
     }
 }
 
-/// Name, share, bar, bytes, rate and time left, in fewer than `columns`.
+/// Name, share, bar, bytes, rate and time left, with [`terminal::FREE_COLUMNS`] left of `columns`.
 fn line(label: &str, numbers: Numbers, columns: usize) -> String {
     let Numbers { done, total, rate, silence } = numbers;
     let share = done as f64 / total.max(1) as f64;
@@ -211,8 +211,7 @@ fn line(label: &str, numbers: Numbers, columns: usize) -> String {
     if columns == usize::MAX {
         return format!("{label}: {percent} %, {behind}");
     }
-    // A line that fills the last column would wrap.
-    let room = columns.saturating_sub(1);
+    let room = columns.saturating_sub(terminal::FREE_COLUMNS);
     let label_len = label.chars().count().min(LABEL.1);
     let left = room.saturating_sub(format!("  100 % []  {behind}").len());
     let n_bar = left.saturating_sub(label_len).clamp(BAR.0, BAR.1);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use inferno_format::ReadProgress;
 
-use super::{Size, is_dumb, visible};
+use super::{FREE_COLUMNS, Size, is_dumb, visible};
 use crate::answer::wrapped;
 use crate::interrupt;
 use crate::kv_memory::shown;
@@ -80,7 +80,7 @@ impl Drop for Loading {
 
 /// The end of `line` that fits one row of the terminal.
 fn clipped(line: &str, size: Option<Size>) -> String {
-    let columns = size.map_or(usize::MAX, |size| size.columns.saturating_sub(1));
+    let columns = size.map_or(usize::MAX, |size| size.columns.saturating_sub(FREE_COLUMNS));
     let n_chars = line.chars().count();
     line.chars().skip(n_chars.saturating_sub(columns)).collect()
 }

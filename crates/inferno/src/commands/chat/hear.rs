@@ -20,7 +20,7 @@ impl Chat<'_> {
             Said::Nothing => return Ok(Next::Go(true)),
             Said::Turn(text) => return self.turn(text).map(Next::Go),
             Said::Refused(why) => {
-                note(&self.fitted(&why));
+                note(&why);
                 return Ok(Next::Go(false));
             }
             Said::Command(kind, argument) => (kind, argument),
@@ -67,7 +67,7 @@ impl Chat<'_> {
         };
         match &done {
             Ok(text) => self.say(text),
-            Err(why) => note(&self.fitted(why)),
+            Err(why) => note(why),
         }
         Ok(Next::Go(done.is_ok()))
     }
