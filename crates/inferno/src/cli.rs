@@ -23,7 +23,7 @@ mod serve;
 pub(crate) use answer::{Answering, Chat, Run, Seed, max_tokens, seed};
 pub(crate) use bench_serve::{BenchServe, EngineKnobs, Rate};
 pub(crate) use doctor::Doctor;
-pub(crate) use model::ModelFile;
+pub(crate) use model::{ModelArgument, ModelFile};
 pub(crate) use models::{List, Paths, Ps, Pull, Remove, Show};
 pub(crate) use reasoning::Reasoning;
 pub(crate) use sampling::Sampling;
@@ -139,6 +139,22 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
+impl Command {
+    /// Moves a model that is the first argument of `chat`, `serve` or `bench` to where `-m` puts it.
+    pub(crate) fn with_model_argument(mut self) -> Command {
+        match &mut self {
+            Command::Chat(args) => args.answering.model.take(&mut args.named),
+            Command::Serve(args) => args.model.take(&mut args.named),
+            Command::Bench(args) => match &mut args.command {
+                Some(BenchCommand::Serve(args)) => args.model.take(&mut args.named),
+                None => args.model.take(&mut args.named),
+            },
+            _ => {}
+        }
+        self
+    }
+}
+
     /// Model, as `-m` takes it
     #[arg(value_name = "MODEL")]
     pub(crate) file: Option<PathBuf>,
@@ -261,6 +277,9 @@ pub(crate) struct Bench {
 
     #[command(flatten)]
     pub(crate) model: ModelFile,
+    #[command(flatten)]
+    pub(crate) named: ModelArgument,
+
 
     /// Prompt lengths to measure, in tokens; 0 for none
     #[arg(short, long, value_name = "N,..", value_delimiter = ',', default_value = "512")]
@@ -308,7 +327,7 @@ pub(crate) struct Bench {
 
     /// Measure instead, one after the other, what KV cache, SIMD, threads, matrix units, quantization and batching are worth,
     /// on generated models. Takes minutes
-    #[arg(long, conflicts_with_all = ["model", "prompt", "decode", "depth", "sequences", "profile", "stream_mib", "paced", "isa", "kv"])]
+    #[arg(long, conflicts_with_all = ["named", "model", "prompt", "decode", "depth", "sequences", "profile", "stream_mib", "paced", "isa", "kv"])]
     pub(crate) story: bool,
 
     #[command(flatten)]
@@ -360,6 +379,7 @@ fn number(
 mod tests {
     use crate::config_file;
 
+    use super::Command;
     #[test]
     fn the_command_line_is_consistent() {
         config_file::command::<super::Cli>().debug_assert();
@@ -367,6 +387,65 @@ mod tests {
 
     #[test]
     fn every_flag_of_every_command_can_be_set_by_a_variable() {
+    #[test]
+    fn commands_in_the_documents_are_read() {
+        let docs = std::fs::read_dir(xtask::testing::root().join("docs")).unwrap();
+        let texts = docs.filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok());
+        let text: String = texts.collect::<Vec<_>>().join("\n");
+        let mut fence = None;
+        let commands = text.lines().filter_map(|line| match (line.strip_prefix("```"), fence) {
+            (Some(language), None) => {
+                fence = Some(language);
+                None
+            }
+            (Some(_), Some(_)) => {
+                fence = None;
+                None
+            }
+            (None, Some("sh")) => Some(line).filter(|line| line.starts_with("inferno ")),
+            // A capture.
+            _ => line.strip_prefix("$ ").filter(|line| line.starts_with("inferno ")),
+        });
+        let mut n = 0;
+        for line in commands {
+            // As a shell has it: up to a comment or a redirection, and one word in each pair of quotes.
+            let command = line.split(['#', '>', '<']).next().unwrap_or(line);
+            let parts = command.split('"').enumerate();
+            let words = parts.flat_map(|(i, part)| match i % 2 {
+                0 => part.split_whitespace().collect(),
+                _ => vec![part],
+            });
+            let read = config_file::command::<super::Cli>().try_get_matches_from(words);
+            assert!(read.is_ok(), "`{line}`: {}", read.unwrap_err());
+            n += 1;
+        }
+        assert!(n > 15, "{n} commands");
+    }
+
+    #[test]
+    fn a_model_may_be_the_first_argument() {
+        let model = |args: &[&str]| {
+            let args = ["inferno"].iter().chain(args).map(std::ffi::OsString::from);
+            let cli: super::Cli = config_file::parse(args).map_err(|e| e.to_string())?;
+            Ok::<_, String>(match cli.command.unwrap().with_model_argument() {
+                Command::Chat(args) => args.answering.model.model,
+                Command::Serve(args) => args.model.model,
+                Command::Bench(args) => match args.command {
+                    Some(super::BenchCommand::Serve(args)) => args.model.model,
+                    None => args.model.model,
+                },
+                other => panic!("{other:?}"),
+            })
+        };
+        for command in [&["chat"][..], &["serve"], &["bench"], &["bench", "serve"]] {
+            let with = |more: &[&'static str]| model(&[command, more].concat());
+            assert_eq!(with(&["qwen3:0.6b"]), Ok(Some("qwen3:0.6b".into())));
+            assert_eq!(with(&["-m", "a.gguf"]), Ok(Some("a.gguf".into())));
+            assert!(with(&["b.gguf", "-m", "a.gguf"]).unwrap_err().contains("cannot be used with"));
+            assert!(with(&["Tell me a story"]).unwrap_err().contains("`inferno run \"PROMPT\"`"));
+        }
+    }
+
         fn check(command: &clap::Command) {
             config_file::every_flag_has_an_environment_variable(command);
             command.get_subcommands().for_each(check);

@@ -24,7 +24,7 @@ use crate::{config_file, terminal};
 pub(crate) const MAX_PROMPT_BYTES: u64 = 16 << 20;
 
 pub(crate) fn execute(command: Command) -> Result<ExitCode> {
-    match command {
+    match command.with_model_argument() {
         Command::Run(args) => return run::run(args),
         Command::Chat(args) => return chat::chat(&args),
         Command::Serve(args) => return serve::serve(&args),

@@ -2,6 +2,8 @@
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
+use crate::cli::Cli;
+use crate::config_file;
 use crate::names::{self, Named};
 
 /// Commands of other programs, and what there is here.
@@ -33,29 +35,6 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["perplexity"], "there is no measurement of perplexity"),
 ];
 
-/// This program's commands, to find the one a misspelt word may mean.
-const HERE: &[&str] = &[
-    "run",
-    "chat",
-    "serve",
-    "pull",
-    "list",
-    "show",
-    "rm",
-    "ps",
-    "paths",
-    "inspect",
-    "tokenize",
-    "detokenize",
-    "logits",
-    "bench",
-    "doctor",
-    "synth",
-    "completions",
-    "man",
-    "help",
-];
-
 /// A message in place of clap's, where one can say more.
 pub(crate) fn hint(e: &Error) -> Option<String> {
     let text = |kind| match e.get(kind) {
@@ -64,7 +43,7 @@ pub(crate) fn hint(e: &Error) -> Option<String> {
     };
     match e.kind() {
         ErrorKind::InvalidSubcommand => command(text(ContextKind::InvalidSubcommand)?),
-        // `chat` and `serve` take no such argument; `-m` does.
+        // Some commands take a model by `-m` alone.
         ErrorKind::UnknownArgument => {
             let argument = text(ContextKind::InvalidArg)?;
             let shown: String = argument.chars().flat_map(char::escape_debug).collect();
@@ -85,12 +64,18 @@ fn command(word: &str) -> Option<String> {
         return Some(format!(
             "error: no command `{shown}`, which looks like a model\n\n  \
              inferno run {shown} \"Why is the sky blue?\"     to ask it\n  \
-             inferno chat -m {shown}     to talk with it\n  \
+             inferno chat {shown}     to talk with it\n  \
              inferno pull {shown}     to download it"
         ));
     }
+    let program = config_file::command::<Cli>();
+    let commands = program.get_subcommands().filter(|command| !command.is_hide_set());
     // Of two that are equally near, the one of the same length.
-    let near = HERE.iter().map(|name| (edits(&lower, name), name.len().abs_diff(lower.len()), name)).min()?;
+    let near = commands
+        .flat_map(|command| std::iter::once(command.get_name()).chain(command.get_visible_aliases()))
+        .chain(["help"])
+        .map(|name| (edits(&lower, name), name.len().abs_diff(lower.len()), name))
+        .min()?;
     let advice = match near {
         (1, _, name) => format!("did you mean `{name}`?"),
         (2, _, name) if name.len() > 4 => format!("did you mean `{name}`?"),
@@ -137,7 +122,9 @@ mod tests {
             ("tokenise", "did you mean `tokenize`?"),
             ("qwen3:0.6b", "  inferno run qwen3:0.6b \"Why"),
             ("Qwen/Qwen3-0.6B-GGUF:Q8_0", "  inferno pull Qwen/Qwen3-0.6B-GGUF:Q8_0 "),
-            ("x.gguf", "  inferno chat -m x.gguf "),
+            ("x.gguf", "  inferno chat x.gguf "),
+            ("mna", "did you mean `man`?"),
+            ("completion", "did you mean `completions`?"),
             ("hello", "answers a prompt"),
         ] {
             let hint = command(word).unwrap();

@@ -13,16 +13,15 @@ use crate::config_file;
 const TEXT: &str = "\
 inferno runs language models on this machine, and serves them to others.
 
-  inferno chat                      talk with a model
-  inferno run \"Tell me a story\"     answer one prompt
-  inferno serve                     an OpenAI-compatible API, and a chat page, on port 8080
-  inferno doctor                    which models fit this machine, and how fast they will be
-  inferno run --help                flags of a command; `inferno --help` lists all commands
+  inferno chat                    talk with a model
+  inferno run \"Tell me a story\"   answer one prompt
+  inferno serve                   an OpenAI-compatible API, and a chat page
+  inferno doctor                  which models fit here, and how fast they are
+  inferno run --help              flags of a command; `inferno --help`: commands
 
 ";
-/// The model that these commands have without `-m`.
-const EMBER: &str =
-    "`-m qwen3:0.6b` takes another model (0.6 GB) than Ember, the small one inside the program.\n";
+/// The model of these commands that name none.
+const EMBER: &str = "`inferno chat qwen3:0.6b` takes a larger model (0.6 GB) than Ember, built in.\n";
 
 /// Prints what the program can do. On a terminal it offers a chat.
 pub(crate) fn welcome() -> Result<ExitCode> {
@@ -62,7 +61,7 @@ mod tests {
     #[test]
     fn the_welcome_has_ten_lines() {
         assert_eq!((TEXT.to_owned() + EMBER + "question").lines().count(), 10);
-        assert!((TEXT.to_owned() + EMBER).lines().all(|line| line.chars().count() <= 110));
+        assert!((TEXT.to_owned() + EMBER).lines().all(|line| line.chars().count() <= 80));
     }
 
     #[test]

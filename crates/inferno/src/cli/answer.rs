@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
-use super::{ModelFile, Reasoning, Sampling};
+use super::{ModelArgument, ModelFile, Reasoning, Sampling};
 use crate::habits::Habits;
 use crate::load::Compute;
 use crate::overrides::Overrides;
@@ -40,6 +40,9 @@ pub(crate) struct Run {
 
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
+    #[command(flatten)]
+    pub(crate) named: ModelArgument,
+
     /// Do not read or write the history of what was entered (`inferno/chat_history.jsonl` in $XDG_STATE_HOME or ~/.local/state)
     #[arg(long, env = "INFERNO_NO_HISTORY", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_history: bool,

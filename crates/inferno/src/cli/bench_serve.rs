@@ -6,12 +6,15 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::{ModelFile, number};
+use super::{ModelArgument, ModelFile, number};
 use crate::kv_memory::KvMemory;
 use crate::load::Compute;
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchServe {
+    #[command(flatten)]
+    pub(crate) named: ModelArgument,
+
     #[command(flatten)]
     pub(crate) model: ModelFile,
 

@@ -1,6 +1,6 @@
 //! The model a command works on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
@@ -23,4 +23,30 @@ pub(crate) struct ModelFile {
     /// Download nothing: take models from the cache alone (also: HF_HUB_OFFLINE=1)
     #[arg(long, env = "INFERNO_OFFLINE", hide_env = true, hide_short_help = true, value_parser = FalseyValueParser::new())]
     pub(crate) offline: bool,
+}
+
+/// A model as the first argument of a command, in place of `-m`.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ModelArgument {
+    /// Model, in place of `-m`
+    #[arg(value_name = "MODEL", conflicts_with = "model", value_parser = model_argument)]
+    pub(crate) named: Option<PathBuf>,
+}
+
+impl ModelFile {
+    /// Moves the model of `argument` to where `-m` puts it.
+    pub(super) fn take(&mut self, argument: &mut ModelArgument) {
+        if let Some(named) = argument.named.take() {
+            self.model = Some(named);
+        }
+    }
+}
+
+/// Refuses what is a prompt rather than a model.
+fn model_argument(text: &str) -> Result<PathBuf, &'static str> {
+    let is_text = text.trim().is_empty() || text.contains(char::is_whitespace) && !text.contains("://");
+    match is_text && !Path::new(text).exists() {
+        true => Err("expected a model: `inferno run \"PROMPT\"` answers a prompt"),
+        false => Ok(text.into()),
+    }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
-use super::{ModelFile, Reasoning, Sampling};
+use super::{ModelArgument, ModelFile, Reasoning, Sampling};
 use crate::habits::Habits;
 use crate::kv_memory::size;
 use crate::load::Compute;
@@ -20,6 +20,9 @@ use limits::Limits;
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) named: ModelArgument,
+
     #[command(flatten)]
     pub(crate) model: ModelFile,
 

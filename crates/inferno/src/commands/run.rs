@@ -29,7 +29,8 @@ pub(crate) fn run(mut args: cli::Run) -> Result<ExitCode> {
                 let off = ["", "0", "f", "false", "n", "no", "off"];
                 let no_history = std::env::var("INFERNO_NO_HISTORY")
                     .is_ok_and(|value| !off.contains(&value.to_lowercase().as_str()));
-                return chat(&cli::Chat { no_history, answering: args.answering });
+                let named = cli::ModelArgument::default();
+                return chat(&cli::Chat { named, no_history, answering: args.answering });
             }
         }
         FirstWord::Unclear(question) => {
