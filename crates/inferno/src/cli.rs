@@ -118,7 +118,8 @@ pub(crate) enum Command {
     /// Print a script that completes this command line in a shell
     ///
     /// For bash: `inferno completions bash >~/.local/share/bash-completion/completions/inferno`. For zsh, a file `_inferno` in
-    /// a folder of `$fpath`; for fish, `~/.config/fish/completions/inferno.fish`.
+    /// a folder of `$fpath`; for fish, `~/.config/fish/completions/inferno.fish`. In these three shells names of models are
+    /// completed too, by `inferno list --names`.
     Completions {
         /// bash, elvish, fish, powershell or zsh
         #[arg(value_enum, hide_possible_values = true)]

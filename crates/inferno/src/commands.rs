@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod completions;
 mod doctor;
 mod inspect;
 mod logits;
@@ -17,8 +18,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::cli::{Cli, Command};
-use crate::{config_file, terminal};
+use crate::cli::Command;
+use crate::terminal;
 
 /// Longer prompts fit no context.
 pub(crate) const MAX_PROMPT_BYTES: u64 = 16 << 20;
@@ -41,11 +42,7 @@ pub(crate) fn execute(command: Command) -> Result<ExitCode> {
         Command::Bench(args) => return bench::bench(&args),
         Command::Doctor(args) => return doctor::doctor(&args),
         Command::Synth(args) => return synth::synth(&args),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut config_file::command::<Cli>(), "inferno", &mut script);
-            print(&script)?;
-        }
+        Command::Completions { shell } => print(completions::script(shell).as_bytes())?,
         Command::Man { folder } => man::man(&folder)?,
         Command::Version => print(format!("inferno {}\n", env!("CARGO_PKG_VERSION")).as_bytes())?,
     }

@@ -23,6 +23,10 @@ pub(crate) struct List {
     #[arg(long, short)]
     pub(crate) available: bool,
 
+    /// Print names alone, one on each line: of the models here and of those to download, as completion in shells needs them
+    #[arg(long, conflicts_with_all = ["available", "json"])]
+    pub(crate) names: bool,
+
     /// Print one JSON array
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,6 +1,7 @@
 //! Models by name: `pull`, `list`, `show`, `rm`, `ps` and `paths`.
 
 mod list;
+mod names;
 mod paths;
 mod ps;
 mod pull;
@@ -13,6 +14,7 @@ use inferno_hub::{CachedModel, Catalog, CatalogModel};
 use serde_json::{Value, json};
 
 pub(super) use list::list;
+pub(super) use names::names;
 pub(super) use paths::paths;
 pub(super) use ps::ps;
 pub(super) use pull::pull;

@@ -185,6 +185,10 @@ fn messages_are_edited_pasted_and_kept_for_the_next_run() {
     terminal.press("/thi\t\r");
     terminal.wait("the last answer has no reasoning");
     terminal.wait_for_prompt();
+    terminal.press("/model qwen3:0\t");
+    terminal.wait("/model qwen3:0.6b");
+    terminal.press(CTRL_C);
+    terminal.wait_for_prompt();
     terminal.press("/sats\r");
     terminal.wait("unknown command `/sats`; did you mean `/stats`?");
     terminal.wait_for_prompt();

@@ -68,3 +68,32 @@ fn manual_pages_and_completions_are_written() {
     let script = inferno(&["completions", "bash"]).ok();
     assert!(script.contains("--print-config") && script.contains("doctor"), "{script}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn bash_completes_names_of_models_up_to_and_behind_their_colons() {
+    let script = inferno(&["completions", "bash"]).ok();
+    let program = env!("CARGO_BIN_EXE_inferno");
+    let complete = |line: &str| {
+        let line = line.replacen("inferno", program, 1);
+        let code = format!(
+            "{script}\nCOMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=($COMP_LINE); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+             _inferno_or_model \"${{COMP_WORDS[0]}}\" \"${{COMP_LINE##*[ :=]}}\" x\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &code]).env("HF_HUB_CACHE", "/nowhere");
+        String::from_utf8(bash.current_dir("/").output().unwrap().stdout).unwrap()
+    };
+    for line in [
+        "inferno chat qwen3:0",
+        "inferno serve -m qwen3:0",
+        "inferno chat --model=qwen3:0",
+        "inferno run qwen3:0",
+    ] {
+        assert_eq!(complete(line), "0.6b\n", "{line}");
+    }
+    assert!(complete("inferno pull qwen3").lines().any(|name| name == "qwen3:0.6b"));
+    assert_eq!(complete("inferno chat --temp"), "--temperature\n");
+    assert_eq!(complete("inferno doc"), "doctor\n");
+    assert!(!complete("inferno run Why qwen3:0").contains("0.6b"));
+}

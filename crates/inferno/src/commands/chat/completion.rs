@@ -5,6 +5,7 @@ use std::path::{MAIN_SEPARATOR, Path};
 use super::commands::{COMMANDS, Takes, named};
 use super::keep::expanded;
 use super::settings;
+use crate::commands::models;
 
 /// Most candidates that are offered.
 const MOST: usize = 200;
@@ -21,7 +22,11 @@ pub(super) fn candidates(line: &str) -> (usize, Vec<(String, String)>) {
     };
     let start = line.len() - argument.len();
     match named(word).map(|command| command.takes) {
-        Some(Takes::File | Takes::MaybeFile | Takes::MaybeModel) => (start, paths(argument)),
+        Some(Takes::File | Takes::MaybeFile) => (start, paths(argument)),
+        Some(Takes::MaybeModel) => {
+            let names = beginning_with(argument, models::names(), "");
+            (start, names.into_iter().chain(paths(argument)).collect())
+        }
         Some(Takes::Setting) => match argument.split_once(' ') {
             None => (start, beginning_with(argument, settings::names(), " ")),
             Some(("thinking", value)) => {
@@ -80,6 +85,8 @@ mod tests {
         assert_eq!(inserts("hello"), (5, vec![]));
         assert_eq!(inserts("/set temp"), (5, vec!["temperature ".into()]));
         assert_eq!(inserts("/set thinking f"), (14, vec!["fold".into()]));
+        let (start, models) = inserts("/model qwen3:0");
+        assert_eq!((start, models.first().map(String::as_str)), (7, Some("qwen3:0.6b")));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap();
         std::fs::create_dir(folder.path().join("notes")).unwrap();

@@ -7,12 +7,15 @@ use inferno_hub::{Cache, CachedModel, Catalog, CatalogModel};
 use inferno_model::architecture::Architecture;
 use serde_json::{Value, json};
 
-use super::{in_catalog, modified, short_name, table, to_json};
+use super::{in_catalog, modified, names, short_name, table, to_json};
 use crate::commands::{bytes, note, print};
 use crate::hub::{room, settings};
 use crate::{cli, terminal};
 
 pub(crate) fn list(args: &cli::List) -> Result<()> {
+    if args.names {
+        return print(names().iter().map(|name| format!("{name}\n")).collect::<String>().as_bytes());
+    }
     let cache = Cache::new(settings(true).cache);
     let models = cache.list()?;
     match (args.available, args.json) {
