@@ -93,7 +93,22 @@ impl Gguf {
     /// A model of which only the header is at hand: the first bytes of a file of `len` bytes, up to where its tensors begin
     /// or beyond. Metadata and tensors are described as in the whole file; reading a tensor is [`FormatError::Truncated`].
     pub fn from_header(header: Vec<u8>, len: u64) -> Result<Gguf, FormatError> {
-        Gguf::from_sources(vec![Source::Header { bytes: header, len }])
+        Gguf::from_headers(vec![(header, len)])
+    }
+
+    /// The same of a split model: the beginning and the length of each of its files, in order.
+    pub fn from_headers(headers: Vec<(Vec<u8>, u64)>) -> Result<Gguf, FormatError> {
+        Gguf::from_sources(headers.into_iter().map(|(bytes, len)| Source::Header { bytes, len }).collect())
+    }
+
+    /// Reads the header in the first bytes of a file of `len` bytes, which may be one of a split model.
+    ///
+    /// # Errors
+    /// It is no header, or `bytes` end before it does.
+    pub fn check_header(bytes: Vec<u8>, len: u64) -> Result<(), FormatError> {
+        let source = Source::Header { bytes, len };
+        let header = header::read(&source)?;
+        layout::place(&source, 0, header).map(drop)
     }
 
     fn from_sources(shards: Vec<Source>) -> Result<Gguf, FormatError> {

@@ -148,19 +148,30 @@ impl Client {
 
     /// A file from byte `from` on, and the host that sends it.
     pub(crate) fn open(&self, address: &str, from: u64) -> Result<(Response<Body>, String), HubError> {
-        self.follow(address, Some(from).filter(|&from| from > 0))
+        self.follow(address, (from > 0).then(|| format!("bytes={from}-")))
+    }
+
+    /// The first `n` bytes of a file of a commit, or more from a host that knows no ranges.
+    pub(crate) fn beginning(&self, repo: &str, commit: &str, file: &str, n: u64) -> Result<Body, HubError> {
+        let address = self.describe(repo, commit, file)?.address;
+        let range = format!("bytes=0-{}", n.saturating_sub(1));
+        let (mut response, host) = self.follow(&address, Some(range))?;
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response.into_body()),
+            _ => Err(self.refusal(&mut response, &host, repo, file)),
+        }
     }
 
     /// Gets `address`, over redirects to hosts that may send files.
-    fn follow(&self, address: &str, from: Option<u64>) -> Result<(Response<Body>, String), HubError> {
+    fn follow(&self, address: &str, range: Option<String>) -> Result<(Response<Body>, String), HubError> {
         let mut uri = self.uri(address)?;
         for _ in 0..REDIRECTS {
             let mut request = self.agent().get(&uri);
             if let Some(token) = self.token.as_ref().filter(|_| self.is_hub(&uri)) {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
-            if let Some(from) = from {
-                request = request.header("range", format!("bytes={from}-"));
+            if let Some(range) = &range {
+                request = request.header("range", range);
             }
             let response = request.call().map_err(|e| self.failure(host_of(&uri), e))?;
             if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {

@@ -2,13 +2,14 @@
 
 mod parts;
 
+use std::io::Read;
 use std::path::PathBuf;
 
 use crate::cache::{Cache, CachedModel};
 use crate::catalog::Catalog;
 use crate::client::Client;
 use crate::error::{HubError, shown};
-use crate::listing::{self, RemoteModel};
+use crate::listing::{self, RemoteFile, RemoteModel};
 use crate::name::{ModelName, RepoId};
 use crate::settings::Settings;
 use crate::watch::Watch;
@@ -34,6 +35,17 @@ pub struct Fetched {
     pub size: u64,
     /// Bytes of the parts that were not there before; 0 if all were.
     pub downloaded: u64,
+}
+
+/// The models of a repository as it was at one moment.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// The repository.
+    pub repo: RepoId,
+    /// 40 hexadecimal digits.
+    commit: String,
+    /// In the order of their names.
+    pub models: Vec<RemoteModel>,
 }
 
 /// A name without its short form: a repository and what is wanted of it.
@@ -106,10 +118,40 @@ impl Hub {
     /// # Errors
     /// The repository cannot be read.
     pub fn models(&self, name: &ModelName) -> Result<Vec<RemoteModel>, HubError> {
+        Ok(self.listing(name)?.models)
+    }
+
+    /// The same with the commit that has them.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub fn listing(&self, name: &ModelName) -> Result<Listing, HubError> {
         let Wanted { repo, .. } = wanted(name)?;
         self.online(repo.as_str())?;
         let commit = listing::commit(&self.client, &repo)?;
-        Ok(listing::models(&listing::files(&self.client, &repo, &commit)?))
+        let models = listing::models(&listing::files(&self.client, &repo, &commit)?);
+        Ok(Listing { repo, commit, models })
+    }
+
+    /// A reader of the first `n` bytes of a file of `listing`: those of a model begin with its metadata and the shapes of its
+    /// tensors. Nothing is kept.
+    ///
+    /// # Errors
+    /// The hub does not send the file.
+    pub fn beginning(
+        &self,
+        listing: &Listing,
+        file: &RemoteFile,
+        n: u64,
+    ) -> Result<impl Read + use<>, HubError> {
+        self.online(listing.repo.as_str())?;
+        let body = self.client.beginning(listing.repo.as_str(), &listing.commit, &file.path, n)?;
+        Ok(body.into_reader().take(n))
+    }
+
+    /// The model of `models` that a quant or file name means, in any case.
+    pub fn tagged<'m>(models: &'m [RemoteModel], tag: &str) -> Option<&'m RemoteModel> {
+        listing::tagged(models, tag)
     }
 
     /// The model among those of [`Hub::models`] that a name without a quant means; `None` if none takes at most `room` bytes.

@@ -20,7 +20,7 @@ mod watch;
 pub use cache::{Cache, CachedFile, CachedModel};
 pub use catalog::{Catalog, CatalogFile, CatalogModel};
 pub use error::HubError;
-pub use fetch::{Fetched, Hub};
+pub use fetch::{Fetched, Hub, Listing};
 pub use listing::{RemoteFile, RemoteModel};
 pub use name::{ModelName, RepoId};
 pub use settings::Settings;

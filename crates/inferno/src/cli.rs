@@ -110,8 +110,9 @@ pub(crate) enum Command {
     ///
     /// Measures how fast memory is read, loads a part of each model with random weights to the device that the model would
     /// have, measures it and extrapolates: whether the model fits, tokens per second of an answer and of a prompt, the time to
-    /// the first token after a prompt of 1,000 tokens, and how many users `serve` has memory for. Takes two seconds, and some
-    /// more for each model that is named.
+    /// the first token after a prompt of 1,000 tokens, and how many users `serve` has memory for. The machine's rates are printed
+    /// after about two seconds, then a line for each forecast. Of a repository (OWNER/REPOSITORY) nothing but the list of its
+    /// files and the header of one of them is read.
     Doctor(Doctor),
     /// Write a model of true shape with random weights, for benchmarks and tests
     Synth(Synth),
@@ -138,8 +139,6 @@ pub(crate) enum Command {
     Version,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Inspect {
 impl Command {
     /// Moves a model that is the first argument of `chat`, `serve` or `bench` to where `-m` puts it.
     pub(crate) fn with_model_argument(mut self) -> Command {
@@ -156,6 +155,8 @@ impl Command {
     }
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
     /// Model, as `-m` takes it
     #[arg(value_name = "MODEL")]
     pub(crate) file: Option<PathBuf>,
@@ -277,10 +278,10 @@ pub(crate) struct Bench {
     pub(crate) command: Option<BenchCommand>,
 
     #[command(flatten)]
-    pub(crate) model: ModelFile,
-    #[command(flatten)]
     pub(crate) named: ModelArgument,
 
+    #[command(flatten)]
+    pub(crate) model: ModelFile,
 
     /// Prompt lengths to measure, in tokens; 0 for none
     #[arg(short, long, value_name = "N,..", value_delimiter = ',', default_value = "512")]
@@ -378,16 +379,14 @@ fn number(
 
 #[cfg(test)]
 mod tests {
+    use super::Command;
     use crate::config_file;
 
-    use super::Command;
     #[test]
     fn the_command_line_is_consistent() {
         config_file::command::<super::Cli>().debug_assert();
     }
 
-    #[test]
-    fn every_flag_of_every_command_can_be_set_by_a_variable() {
     #[test]
     fn commands_in_the_documents_are_read() {
         let docs = std::fs::read_dir(xtask::testing::root().join("docs")).unwrap();
@@ -447,6 +446,8 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_flag_of_every_command_can_be_set_by_a_variable() {
         fn check(command: &clap::Command) {
             config_file::every_flag_has_an_environment_variable(command);
             command.get_subcommands().for_each(check);

@@ -195,6 +195,11 @@ pub(crate) fn total() -> Option<u64> {
     [machine.or_else(total_memory), own_group().map(|group| group.limit)].into_iter().flatten().min()
 }
 
+/// Bytes of memory that the machine has, whatever this process may have of them; `None` if the system does not say.
+pub(crate) fn installed() -> Option<u64> {
+    read(Path::new("/proc/meminfo")).as_deref().and_then(|text| meminfo(text, "MemTotal:"))
+}
+
 fn read(path: &Path) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }

@@ -6,8 +6,9 @@ use crate::load::Compute;
 
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// Models to forecast, downloaded or not: GGUF files, names like qwen3:4b or qwen3:4b-q8_0, shapes of `synth` like
-    /// qwen3-4b or qwen3-4b:q8_0. Default: well-known models that fit
+    /// Models to forecast, downloaded or not: GGUF files, names like qwen3:4b or qwen3:4b-q8_0, repositories of the hub
+    /// (OWNER/REPOSITORY, with or without :QUANT), shapes of `synth` like qwen3-4b or qwen3-4b:q8_0. Default: well-known models
+    /// that fit
     #[arg(value_name = "MODEL")]
     pub(crate) models: Vec<String>,
 

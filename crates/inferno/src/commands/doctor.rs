@@ -8,6 +8,8 @@ mod forecast;
 mod known;
 mod machine;
 mod probe;
+mod quota;
+mod remote;
 mod report;
 
 use std::process::ExitCode;
@@ -33,7 +35,7 @@ const SLOWEST: f64 = 2.0;
 const SMALL: u64 = 1_000_000_000;
 
 pub(crate) fn doctor(args: &cli::Doctor) -> Result<ExitCode> {
-    interrupt::listen()?;
+    // Until here Ctrl-C ends the program: a hub may take its time.
     let asked: Vec<Candidate> = args
         .models
         .iter()
@@ -42,13 +44,15 @@ pub(crate) fn doctor(args: &cli::Doctor) -> Result<ExitCode> {
         .into_iter()
         .flatten()
         .collect();
+    interrupt::listen()?;
     let mut doctor = Doctor { args, found: Found::at_once() };
     doctor.say(&doctor.found.at_once_text())?;
-    doctor.found.measure(&args.compute)?;
+    let is_measured = doctor.found.measure(&args.compute)?.is_some();
     doctor.say(&doctor.found.measured_text())?;
-    let finished = match asked.is_empty() {
-        true => doctor.overview()?,
-        false => doctor.forecasts(asked)?,
+    let finished = match (is_measured, asked.is_empty()) {
+        (false, _) => None,
+        (true, true) => doctor.overview()?,
+        (true, false) => doctor.forecasts(asked)?,
     };
     let Some(rows) = finished else {
         note("stopped");
@@ -70,12 +74,12 @@ struct Doctor<'a> {
 impl Doctor<'_> {
     /// Prints text for people.
     fn say(&self, text: &str) -> Result<()> {
-        if self.args.json { Ok(()) } else { print(text.as_bytes()) }
+        if self.args.json { Ok(()) } else { print(terminal::fitted_to_stdout(text).as_bytes()) }
     }
 
     /// A forecast for each of `asked`, by a cut of its own where it fits. `None` if Ctrl-C was pressed.
     fn forecasts(&self, asked: Vec<Candidate>) -> Result<Option<Vec<Row>>> {
-        let width = asked.iter().map(|candidate| candidate.name.chars().count()).max().unwrap_or(0);
+        let width = asked.iter().map(|c| report::label(&c.name).chars().count()).max().unwrap_or(0);
         self.say(&report::heading(width))?;
         let mut rows = Vec::new();
         let mut rates = None;
@@ -229,10 +233,9 @@ impl Rates {
         let mut text = String::new();
         for (encoding, measured) in &self.0 {
             let (read, compute) = measured.rates();
+            let (read, compute) = (read / 1e9, compute / 1e9);
             text += &format!(
-                "{head:<9}  {encoding}: {:.1} GB/s when decoding, {:.0} GFLOP/s in prompts\n",
-                read / 1e9,
-                compute / 1e9
+                "{head:<9}  {encoding}: {read:.1} GB/s when decoding, {compute:.0} GFLOP/s in prompts\n"
             );
             head = "";
         }

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use blocks::Blocks;
+pub(super) use encoding::q4_k_m;
 use inferno_format::{Array, DType, Gguf, GgufWriter, Metadata, NewTensor, Strings, Value, quantize};
 use presets::{Preset, Weight};
 

@@ -136,6 +136,11 @@ impl Measuring {
         Ok(Some(()))
     }
 
+    /// Operations on weights per second of a prompt, by one measurement. `None` if Ctrl-C was pressed.
+    pub(super) fn prompt_rate(&mut self) -> Result<Option<f64>> {
+        Ok(self.probe.prompt()?.map(|row| self.probe.row_flop / row))
+    }
+
     /// By the measurements so far.
     pub(super) fn speed(&self) -> Speed {
         Speed::of(&self.probe.times(), self.bytes_ratio, self.flop_ratio, self.context_len)

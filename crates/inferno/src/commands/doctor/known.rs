@@ -1,14 +1,16 @@
-//! Models that can be asked about by name, with shapes for a forecast: files, well-known models, presets of `synth`.
+//! Models that can be asked about by name, with shapes for a forecast: files, well-known models, repositories, presets of `synth`.
 
 use std::path::Path;
 
 use anyhow::{Result, bail};
 use inferno_format::DType;
-use inferno_hub::{Catalog, CatalogModel};
+use inferno_hub::{Catalog, CatalogModel, HubError, ModelName};
 use inferno_model::architecture::Architecture;
 
+use super::remote;
 use crate::cli::Encoding;
-use crate::commands::synth;
+use crate::commands::{note, synth};
+use crate::hub::settings;
 use crate::load::{self, Opened};
 
 /// A file that a forecast is about, on this machine or not.
@@ -91,13 +93,19 @@ fn refusal(model: &CatalogModel) -> Option<String> {
     (!Architecture::knows(&model.arch)).then(|| format!("its family `{}` is not supported yet", model.arch))
 }
 
-/// The meaning of `model`: one file, or each quant of a well-known model or preset.
+/// The meaning of `model`: one file, or each quant of a well-known model, a repository or a preset.
 ///
 /// # Errors
 /// It is no file that can be read and no name that is known.
 pub(super) fn candidates(model: &str) -> Result<Vec<Candidate>> {
-    if Path::new(model).exists() || model.to_ascii_lowercase().ends_with(".gguf") {
+    if Path::new(model).exists() {
         return Ok(vec![Candidate::of_file(model)?]);
+    }
+    match settings(false).name(model) {
+        Ok(name @ ModelName::Repo { .. }) => return remote::candidates(&name),
+        Err(e) if model.contains('/') => return Err(e.into()),
+        _ if model.to_ascii_lowercase().ends_with(".gguf") => return Ok(vec![Candidate::of_file(model)?]),
+        _ => {}
     }
     let (preset, quant) = match model.rsplit_once(':') {
         Some((preset, quant)) => (preset, Some(quant)),
@@ -111,7 +119,15 @@ pub(super) fn candidates(model: &str) -> Result<Vec<Candidate>> {
         if let Some(why) = refusal(found) {
             bail!("`{model}` cannot be run: {why}");
         }
-        return Known::of(found).candidates(quant);
+        let known = Known::of(found);
+        if known.preset().is_none() {
+            match remote::candidates(&settings(false).name(model)?) {
+                Ok(found) => return Ok(found),
+                Err(e) if matches!(e.downcast_ref(), Some(HubError::Offline { .. })) => {}
+                Err(e) => note(&format!("`{model}` is forecast from the sizes of its files alone: {e:#}")),
+            }
+        }
+        return known.candidates(quant);
     }
     let mut found = Vec::new();
     for quant in quant.map_or(vec!["Q4_K_M", "Q8_0"], |quant| vec![quant]) {
@@ -200,8 +216,9 @@ impl Candidate {
     }
 }
 
-/// Types of matrices by the name of a quant. Mixtures that are not known in detail count as the nearest one.
-fn encoding(quant: &str) -> Option<Encoding> {
+/// Types of matrices by the name of a quant; `None` if they are not supported. Mixtures that are not known in detail count as the
+/// nearest one.
+pub(super) fn encoding(quant: &str) -> Option<Encoding> {
     let quant = quant.to_ascii_uppercase();
     Some(match quant.strip_prefix("UD-").unwrap_or(&quant) {
         "Q4_K_M" | "Q4_K_XL" | "Q4_K_L" => Encoding::Q4KM,
@@ -209,7 +226,12 @@ fn encoding(quant: &str) -> Option<Encoding> {
         "Q5_K_M" | "Q5_K_S" | "Q5_K_XL" => Encoding::One(DType::Q5_K),
         // Experts are MXFP4 whatever the others are, which files of that name have in Q8_0.
         "Q8_K_XL" | "MXFP4" => Encoding::One(DType::Q8_0),
-        name => Encoding::One(name.parse().ok()?),
+        name => {
+            let sizes = ["_S", "_M", "_L", "_XL"];
+            let base = sizes.into_iter().find_map(|size| name.strip_suffix(size)).unwrap_or(name);
+            let dtype: DType = name.parse().or_else(|_| base.parse()).ok()?;
+            Encoding::One(Some(dtype).filter(|dtype| dtype.can_dequantize())?)
+        }
     })
 }
 

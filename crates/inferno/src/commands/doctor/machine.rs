@@ -3,18 +3,27 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use inferno_cpu::Isa;
+use inferno_format::DType;
 use serde_json::{Value as Json, json};
 
+use super::forecast::Measuring;
+use super::quota::{cores, cpu_quota};
+use crate::cli::Encoding;
 use crate::commands::bench::Machine;
+use crate::commands::synth;
 use crate::kv_memory::{self, shown};
-use crate::load::{self, Compute};
+use crate::load::{self, Compute, Opened};
+use crate::terminal::entry;
 
 /// Time for reading memory.
-const STREAM_TIME: Duration = Duration::from_millis(500);
+const STREAM_TIME: Duration = Duration::from_millis(400);
 /// Limits of the bytes that are read: four times the largest cache, if there is memory for it.
 const STREAM_BYTES: std::ops::RangeInclusive<u64> = 64 << 20..=640 << 20;
+/// A model whose layers have matrices of usual shapes, and bytes of one of them.
+const MATRICES: &str = "qwen3-0.6b";
+const MATRIX_BYTES: u64 = 1 << 20;
 /// Limits of the weights of a cut, for the same reason.
 const CUT_BYTES: std::ops::RangeInclusive<u64> = 96 << 20..=512 << 20;
 
@@ -29,8 +38,12 @@ pub(super) struct Found {
     free: Option<u64>,
     /// The folder that downloads go to, and the bytes that are free there.
     disk: Option<(PathBuf, u64)>,
+    /// Cores' worth of CPU time that control groups allow.
+    quota: Option<f64>,
     /// Bytes per second that all cores read together.
     stream: f64,
+    /// Operations per second of products in prompts, and the device that computed them.
+    matrices: Option<(f64, String)>,
     /// Rates of usual shapes.
     pub(super) rates: Option<Json>,
 }
@@ -45,16 +58,31 @@ impl Found {
             total: kv_memory::total(),
             free: kv_memory::available(),
             disk: disk(),
+            quota: cpu_quota(),
             stream: 0.0,
+            matrices: None,
             rates: None,
         }
     }
 
-    /// Measures how fast memory is read.
+    /// Measures how fast memory is read and matrices are multiplied, in about a second. `None` if Ctrl-C was pressed.
     ///
     /// # Errors
     /// There is no memory for it, or the machine lacks the instruction set that `compute` asks for.
-    pub(super) fn measure(&mut self, compute: &Compute) -> Result<()> {
+    pub(super) fn measure(&mut self, compute: &Compute) -> Result<Option<()>> {
+        self.read(compute)?;
+        let file = synth::outline(MATRICES, Encoding::One(DType::Q8_0))?.context("the preset is there")?;
+        let whole = Opened::without_path(MATRICES.into(), file);
+        let arch = whole.architecture(None)?;
+        let Some(mut measuring) = Measuring::start(&whole, &arch, compute, MATRIX_BYTES)? else {
+            return Ok(None);
+        };
+        let Some(rate) = measuring.prompt_rate()? else { return Ok(None) };
+        self.matrices = Some((rate, measuring.device));
+        Ok(Some(()))
+    }
+
+    fn read(&mut self, compute: &Compute) -> Result<()> {
         let wanted = self.machine.cache.map_or(*STREAM_BYTES.end(), |cache| 4 * cache as u64);
         let n_bytes = wanted
             .clamp(*STREAM_BYTES.start(), *STREAM_BYTES.end())
@@ -77,44 +105,48 @@ impl Found {
 
     pub(super) fn at_once_text(&self) -> String {
         let sets: Vec<String> = Isa::available().iter().map(Isa::to_string).collect();
-        let n = self.machine.n_cores;
-        let cores = match self.n_processors {
-            Some(all) if all > n => {
-                format!(
-                    "{n} of {all} cores (a control group or an affinity keeps this process from the others)"
-                )
-            }
-            _ => format!("{n} cores"),
-        };
-        let mut text = format!(
-            "processor  {}, {cores}\n           `--isa` {} (default: {})\n",
-            self.machine.cpu,
-            sets.join(", "),
-            Isa::best(),
-        );
+        let cores = cores(self.machine.n_cores, self.n_processors, self.quota);
+        let mut text = entry("processor", &format!("{}, {cores}", self.machine.cpu));
+        text += &entry("", &format!("`--isa` {} (default: {})", sets.join(", "), Isa::best()));
         let none = ["none that can be used through Vulkan, Metal or DX12, or no driver for it".to_owned()];
         let mut head = "GPUs";
         for line in if self.devices.is_empty() { &none[..] } else { &self.devices } {
-            text += &format!("{head:<9}  {line}\n");
+            text += &entry(head, line);
             head = "";
         }
         if let Some((folder, free)) = &self.disk {
-            text += &format!("disk       {} free in {}\n", shown(*free), folder.display());
+            text += &entry("disk", &format!("{} free in {}", shown(*free), folder.display()));
         }
         text
     }
 
+    /// The limit of memory that control groups set, and what is installed; `None` without one.
+    fn memory_limit(&self) -> Option<(u64, u64)> {
+        let installed = kv_memory::installed()?;
+        self.total.filter(|&total| total < installed).map(|total| (total, installed))
+    }
+
     pub(super) fn measured_text(&self) -> String {
+        let limit = match self.memory_limit() {
+            Some((_, installed)) => format!(" of {} by cgroup", shown(installed)),
+            None => String::new(),
+        };
         let size = match (self.total, self.free) {
-            (Some(total), Some(free)) => format!("{}, {} of it free", shown(total), shown(free)),
+            (Some(total), Some(free)) => format!("{}{limit}, {} free", shown(total), shown(free)),
             _ => "the system does not say how much".into(),
         };
-        format!("memory     {size}; all cores together read {:.1} GB/s\n", self.stream / 1e9)
+        let stream = self.stream / 1e9;
+        let mut text = entry("memory", &format!("{size}; all cores together read {stream:.1} GB/s"));
+        if let Some((rate, device)) = &self.matrices {
+            text += &entry("matrices", &format!("{:.0} GFLOP/s in prompts, in Q8_0 on {device}", rate / 1e9));
+        }
+        text
     }
 
     pub(super) fn to_json(&self) -> Json {
         let mut machine = self.machine.to_json();
         machine["processors"] = self.n_processors.into();
+        machine["cgroup_cores"] = self.quota.into();
         let sets: Vec<String> = Isa::available().iter().map(Isa::to_string).collect();
         json!({
             "inferno": env!("CARGO_PKG_VERSION"),
@@ -124,8 +156,12 @@ impl Found {
             "memory": {
                 "total_bytes": self.total,
                 "free_bytes": self.free,
+                "cgroup_limit_bytes": self.memory_limit().map(|(limit, _)| limit),
                 "stream_gb_per_s": self.stream / 1e9,
             },
+            "matrices": self.matrices.as_ref().map(|(rate, device)| {
+                json!({ "type": "Q8_0", "device": device, "gflop_per_s": rate / 1e9 })
+            }),
             "disk": self.disk.as_ref().map(|(folder, free)| {
                 json!({ "folder": folder.display().to_string(), "free_bytes": free })
             }),

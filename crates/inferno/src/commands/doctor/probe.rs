@@ -117,7 +117,7 @@ impl Probe {
     }
 
     /// Seconds of a row at the beginning of a prompt.
-    fn prompt(&mut self) -> Result<Option<f64>> {
+    pub(super) fn prompt(&mut self) -> Result<Option<f64>> {
         let sample = self.runner.rows(&self.decode, 0..self.rows)?;
         Ok(sample.map(|sample| sample.seconds / self.rows as f64))
     }

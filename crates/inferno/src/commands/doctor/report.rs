@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::forecast::{Fit, MAX_USERS, Room, Speed};
 use super::known::Candidate;
+use crate::terminal;
 
 /// A forecast's line.
 pub(super) struct Row {
@@ -27,6 +28,22 @@ const COLUMNS: [(&str, &str, usize); 7] = [
     ("users", "of 4k", 5),
 ];
 
+/// Columns of a label, at most: a row has 80 in all.
+const LABEL: usize = 28;
+
+/// A name for a row: without the folder of a file, or the owner and quant of a repository, and cut where it is too long.
+pub(super) fn label(name: &str) -> String {
+    let label = match name.rsplit_once('/') {
+        Some((_, last)) => last.split(':').next().unwrap_or(last),
+        None => name,
+    };
+    let label = terminal::visible(label);
+    if label.chars().count() <= LABEL {
+        return label;
+    }
+    label.chars().take(LABEL - 1).chain(['…']).collect()
+}
+
 /// The first two lines.
 pub(super) fn heading(width: usize) -> String {
     let first: String = COLUMNS.iter().map(|&(top, _, width)| format!(" {top:>width$}")).collect();
@@ -47,7 +64,7 @@ pub(super) fn notes(rows: &[Row]) -> String {
         if let Some(share) = row.room.and_then(|room| room.on_gpu).filter(|share| *share < 1.0) {
             text += &format!(
                 "\n{}: {:.0} % of it on the GPU, the rest on the processor.",
-                row.name,
+                label(&row.name),
                 100.0 * share
             );
         }
@@ -68,14 +85,14 @@ impl Row {
     }
 
     pub(super) fn name_width(&self) -> usize {
-        self.name.chars().count()
+        label(&self.name).chars().count()
     }
 
     fn fit(&self) -> Option<Fit> {
         self.room.map(|room| room.fit)
     }
 
-    /// Its line, with a name of `width` columns.
+    /// Its line, with a label of `width` columns.
     pub(super) fn text(&self, width: usize) -> String {
         let fits = match self.fit() {
             Some(Fit::Yes) => "yes",
@@ -93,7 +110,7 @@ impl Row {
         };
         let cells = [
             self.quant.clone(),
-            format!("{:.1} GB", self.file_bytes as f64 / 1e9),
+            size(self.file_bytes),
             fits.into(),
             speed(|speed| rate(speed.decode)),
             speed(|speed| rate(speed.prompt)),
@@ -102,7 +119,7 @@ impl Row {
         ];
         let cells: String =
             cells.iter().zip(COLUMNS).map(|(cell, (.., width))| format!(" {cell:>width$}")).collect();
-        format!("{:width$}{cells}\n", self.name)
+        format!("{:width$}{cells}\n", label(&self.name))
     }
 
     pub(super) fn to_json(&self) -> Json {
@@ -120,6 +137,14 @@ impl Row {
             }
         }
         object
+    }
+}
+
+/// Bytes of a file in few digits.
+fn size(bytes: u64) -> String {
+    match bytes {
+        100_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
 }
 
@@ -163,6 +188,18 @@ mod tests {
         assert_eq!(heading.lines().map(columns).max(), Some(columns(&text)), "{heading}{text}");
         let unknown = row(None, None);
         assert!(unknown.text(28).contains('–') && notes(&[unknown]).contains("before it is downloaded"));
+    }
+
+    #[test]
+    fn labels_leave_out_what_other_columns_have() {
+        for (name, shown) in [
+            ("qwen3:4b-q8_0", "qwen3:4b-q8_0"),
+            ("Qwen/Qwen3-0.6B-GGUF:Q8_0", "Qwen3-0.6B-GGUF"),
+            ("/models/a b.gguf", "a b.gguf"),
+            ("acme/a-very-long-name-of-a-model-GGUF:Q4_K_M", "a-very-long-name-of-a-model…"),
+        ] {
+            assert_eq!(label(name), shown);
+        }
     }
 
     #[test]

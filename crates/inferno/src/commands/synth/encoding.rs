@@ -44,7 +44,7 @@ impl Encoding {
             _ if !weight.init.is_matrix() => return DType::F32,
             _ if preset.is_mxfp4(weight) => DType::MXFP4,
             Encoding::One(dtype) => dtype,
-            Encoding::Q4KM => q4_k_m(&weight.name, preset),
+            Encoding::Q4KM => q4_k_m(&weight.name, preset.tied, preset.n_layers),
         };
         let fits = |dtype: &DType| weight.dims[0].is_multiple_of(dtype.block_len());
         [asked, DType::Q8_0].into_iter().find(fits).unwrap_or(DType::F16)
@@ -62,15 +62,15 @@ impl fmt::Display for Encoding {
 
 /// llama.cpp's mixture (`llama_tensor_get_type` in `llama-quant.cpp`), without its exceptions for 8 experts and for
 /// fused QKV, which is Q5_K there.
-fn q4_k_m(name: &str, preset: &Preset) -> DType {
-    let output = if preset.tied { "token_embd.weight" } else { "output.weight" };
+pub(crate) fn q4_k_m(name: &str, is_tied: bool, n_layers: usize) -> DType {
+    let output = if is_tied { "token_embd.weight" } else { "output.weight" };
     let in_layer = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
     let wants_more = match in_layer {
         None => name == output,
         Some((layer, name)) => {
-            let layer = layer.parse().expect("layers have numbers");
+            let gets_more = |layer| use_more_bits(layer, n_layers);
             (name.starts_with("attn_v.") || name.starts_with("ffn_down"))
-                && use_more_bits(layer, preset.n_layers)
+                && layer.parse().is_ok_and(gets_more)
         }
     };
     if wants_more { DType::Q6_K } else { DType::Q4_K }
