@@ -56,6 +56,7 @@ pub struct Fake {
 }
 
 struct Shared {
+    /// Empty for any.
     repo: String,
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     behaviour: Mutex<Behaviour>,
@@ -69,6 +70,11 @@ impl Fake {
     /// A hub whose [`REPO`] has these files.
     pub fn start(files: &[(&str, &[u8])], behaviour: Behaviour) -> Fake {
         Fake::of(REPO, files, behaviour)
+    }
+
+    /// A hub of which every repository has these files.
+    pub fn of_any(files: &[(&str, &[u8])], behaviour: Behaviour) -> Fake {
+        Fake::of("", files, behaviour)
     }
 
     /// A hub with one repository.
@@ -167,11 +173,15 @@ impl Shared {
             if let Some((status, headers)) = &behaviour.api {
                 return say(*status, headers, b"{}");
             }
-            if rest.starts_with(&format!("{}/refs", self.repo)) {
+            let is = |what: &str| match self.repo.as_str() {
+                "" => rest.contains(what),
+                repo => rest.starts_with(&format!("{repo}{what}")),
+            };
+            if is("/refs") {
                 let refs = format!("{{\"branches\":[{{\"name\":\"main\",\"targetCommit\":\"{COMMIT}\"}}]}}");
                 return say(200, "", refs.as_bytes());
             }
-            if !rest.starts_with(&format!("{}/tree/", self.repo)) {
+            if !is("/tree/") {
                 return say(404, "X-Error-Code: RepoNotFound\r\n", b"{}");
             }
             let entry = |(name, bytes): (&String, usize)| {
@@ -210,14 +220,16 @@ impl Shared {
             return say(*status, headers, b"");
         }
         let content = behaviour.content.as_ref().unwrap_or(bytes);
-        let from =
-            lower.split("range: bytes=").nth(1).and_then(|range| range.split('-').next()?.parse().ok());
-        let from: usize = from.filter(|_| !behaviour.no_ranges).unwrap_or(0);
-        let (status, range) = match from {
-            0 => (200, String::new()),
-            from => (206, format!("Content-Range: bytes {from}-{}/{}\r\n", content.len() - 1, content.len())),
+        let range = lower.split("range: bytes=").nth(1).filter(|_| !behaviour.no_ranges);
+        let (from, to) = range.and_then(|range| range.lines().next()?.split_once('-')).unwrap_or_default();
+        let from: usize = from.parse().unwrap_or(0);
+        // Both ends of a range belong to it.
+        let to = to.trim().parse().map_or(content.len(), |to: usize| content.len().min(to + 1));
+        let (status, range) = match (from, to) {
+            (0, to) if to == content.len() => (200, String::new()),
+            (from, to) => (206, format!("Content-Range: bytes {from}-{}/{}\r\n", to - 1, content.len())),
         };
-        let rest = &content[from..];
+        let rest = &content[from..to];
         let length = match behaviour.is_endless {
             true => "Connection: close\r\n".to_owned(),
             false => format!("Content-Length: {}\r\n", rest.len()),

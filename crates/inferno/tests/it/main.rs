@@ -11,6 +11,7 @@ mod hostile;
 mod hub;
 mod odd_files;
 mod quantized;
+mod readme;
 mod run;
 mod serve;
 mod settings;

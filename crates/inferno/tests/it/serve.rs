@@ -20,10 +20,10 @@ mod templates;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that runs.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     /// Host and port.
-    address: String,
+    pub(crate) address: String,
     stderr: Arc<Mutex<String>>,
     stdout: BufReader<ChildStdout>,
 }
@@ -40,7 +40,7 @@ fn serve_at(port: &str, args: &[&str]) -> Served {
 }
 
 /// Starts one, waits for its address and collects what it says.
-fn listening(command: Command) -> Served {
+pub(crate) fn listening(command: Command) -> Served {
     let (served, stderr) = unread(command);
     let mut stderr = BufReader::new(stderr);
     let said = Arc::clone(&served.stderr);
@@ -88,11 +88,11 @@ impl Served {
         (answer[9..12].parse().unwrap(), answer)
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         self.get_with(path, "")
     }
 
-    fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
+    pub(crate) fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Connection: close\r\n\r\n"))
     }
 
