@@ -7,7 +7,7 @@
 //!
 //! Each cache group has heads of its own number and widths, and pages of its own; memory is taken as pages are written.
 //!
-//! A latent cache has one head, whose values are the latent rows and whose keys are the numbers that a key has beside its value:
+//! A page of a recurrent layer is its state. A latent cache has one head, whose values are the latent rows and whose keys are the numbers that a key has beside its value:
 //! attention puts both together, a page at a time.
 //!
 //! Where attention computes in tiles of bf16, these are the tiles, as they are multiplied; what fills up the last ones
@@ -57,6 +57,8 @@ pub(crate) struct GroupPlaces {
     /// Of one head in a page.
     key_bytes: usize,
     value_bytes: usize,
+    /// Of a recurrent layer's state, in a page.
+    state_bytes: usize,
     n_pages: usize,
 }
 
@@ -137,13 +139,14 @@ impl GroupPlaces {
             value_width,
             key_bytes: (key_bytes * PAGE_LEN).next_multiple_of(64),
             value_bytes: (value_bytes * PAGE_LEN).next_multiple_of(64),
+            state_bytes: (size_of::<f32>() * kind.state_width()).next_multiple_of(64),
             n_pages,
         }
     }
 
     /// Bytes of one layer in a page.
     fn page_bytes(&self) -> usize {
-        self.n_kv_heads * (self.key_bytes + self.value_bytes)
+        self.n_kv_heads * (self.key_bytes + self.value_bytes) + self.state_bytes
     }
 }
 
@@ -156,10 +159,14 @@ impl Places {
     /// Where a head's keys and values of a page lie.
     pub(crate) fn head_range(&self, layer: LayerIdx, page: PageId, head: usize) -> [Range<usize>; 2] {
         let group = self.group(layer);
-        assert!((page.0 as usize) < group.n_pages, "pages are within the pool");
-        let page = self.layers[layer.layer] + page.0 as usize * group.page_bytes();
-        let start = page + head * (group.key_bytes + group.value_bytes);
+        let start = self.page_start(layer, page) + head * (group.key_bytes + group.value_bytes);
         let middle = start + group.key_bytes;
         [start..middle, middle..middle + group.value_bytes]
+    }
+
+    fn page_start(&self, layer: LayerIdx, page: PageId) -> usize {
+        let group = self.group(layer);
+        assert!((page.0 as usize) < group.n_pages, "pages are within the pool");
+        self.layers[layer.layer] + page.0 as usize * group.page_bytes()
     }
 }

@@ -17,6 +17,7 @@ mod unserved;
 mod windows;
 
 use crate::backend::{AttentionRule, KvType};
+use crate::batch::PAGE_LEN;
 pub use crate::ffn::{Activation, BothShape, DenseShape, ExpertsShape, FfnShape, Xielu};
 pub use crate::mixer::{AttentionShape, LatentShape, MixerShape, SharedShape};
 pub use crate::per_layer::PerLayerShape;
@@ -147,25 +148,43 @@ pub enum CacheKind {
         /// Numbers of the key beside those of the value.
         rope_width: usize,
     },
+    /// The state of a recurrent layer, which is as large after a million positions as after one: in every page the state after
+    /// the last position that was computed in it.
+    State {
+        /// F32 numbers of one state.
+        width: usize,
+    },
 }
 
 impl CacheKind {
     /// KV heads, width of a key and width of a value that a layer stores for each position. A latent cache stores one vector:
-    /// its value, of `rank` numbers, is a part of its key, so that only the `rope_width` others count as the key's.
+    /// its value, of `rank` numbers, is a part of its key, so that only the `rope_width` others count as the key's. A state has
+    /// no heads.
     pub fn heads(self) -> [usize; 3] {
         match self {
             CacheKind::Pages { n_kv_heads, key_width, value_width, .. } => {
                 [n_kv_heads, key_width, value_width]
             }
             CacheKind::Latent { rank, rope_width } => [1, rope_width, rank],
+            CacheKind::State { .. } => [0; 3],
         }
     }
 
-    /// Positions further back than this are never read again.
+    /// F32 numbers of the state that a page holds, beside keys and values.
+    pub fn state_width(self) -> usize {
+        match self {
+            CacheKind::Pages { .. } | CacheKind::Latent { .. } => 0,
+            CacheKind::State { width } => width,
+        }
+    }
+
+    /// Positions that a row reads, its own included: older ones are never read again. `None` reads all. Of a state that is the
+    /// position before its own, whose state it continues.
     pub fn window(self) -> Option<usize> {
         match self {
             CacheKind::Pages { window, .. } => window,
             CacheKind::Latent { .. } => None,
+            CacheKind::State { .. } => Some(2),
         }
     }
 
@@ -174,7 +193,7 @@ impl CacheKind {
     pub fn rule(self, rule: AttentionRule) -> AttentionRule {
         match self {
             CacheKind::Pages { .. } => rule,
-            CacheKind::Latent { .. } => AttentionRule::Floats,
+            CacheKind::Latent { .. } | CacheKind::State { .. } => AttentionRule::Floats,
         }
     }
 }
@@ -191,12 +210,23 @@ impl CacheGroup {
         CacheGroup { layers, kind: CacheKind::Pages { n_kv_heads, key_width, value_width, window } }
     }
 
-    /// Positions further back than this are never read again.
+    /// Recurrent layers with states of `width` numbers.
+    pub fn states(layers: Vec<usize>, width: usize) -> CacheGroup {
+        CacheGroup { layers, kind: CacheKind::State { width } }
+    }
+
+    /// Positions that a row reads, its own included; `None`: all.
     pub fn window(&self) -> Option<usize> {
         self.kind.window()
     }
 
-    /// Bytes of keys and values one position takes over the layers of this group.
+    /// Bytes of a page over the layers of this group.
+    pub fn page_bytes(&self, kv_type: KvType) -> usize {
+        let state_bytes = self.layers.len() * size_of::<f32>() * self.kind.state_width();
+        self.bytes_per_position(kv_type) * PAGE_LEN + state_bytes
+    }
+
+    /// Bytes of keys and values one position takes over the layers of this group: none where pages hold states.
     pub fn bytes_per_position(&self, kv_type: KvType) -> usize {
         let [n_kv_heads, key_width, value_width] = self.kind.heads();
         self.layers.len() * n_kv_heads * (kv_type.head_bytes(key_width) + kv_type.head_bytes(value_width))

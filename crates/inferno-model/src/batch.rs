@@ -18,6 +18,9 @@ pub struct Slot(pub u32);
 
 /// A sequence's pages in one cache group: consecutive ones, the last of which holds the sequence's last position. Pages
 /// behind the group's window may be missing at the front, as no row reads them any more.
+///
+/// In a group of recurrent layers a page holds the state after the last position that was computed in it. Of a span's pages only
+/// [two](Batch::states) are used, and a sequence whose earlier states are not needed may have one page under several numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageTable<'a> {
     /// `pages[0]` holds positions `first_page * PAGE_LEN ..`.
@@ -213,6 +216,14 @@ impl Batch {
     pub fn page_table(&self, span: &Span, group: usize) -> PageTable<'_> {
         let Table { first_page, pages } = &self.tables[span.first_table + group];
         PageTable { first_page: *first_page, pages: &self.pages[pages.clone()] }
+    }
+
+    /// The page with the state before the first row of `span` in cache group `group`, `None` at the start of a sequence, and the
+    /// page that gets the state after its last row.
+    pub fn states(&self, span: &Span, group: usize) -> (Option<PageId>, PageId) {
+        let table = self.page_table(span, group);
+        let page = |position: usize| table.pages[position / PAGE_LEN - table.first_page];
+        (span.start.checked_sub(1).map(page), page(span.start + span.rows.len() - 1))
     }
 
     /// Where position `position` of `span` lives in cache group `group`.

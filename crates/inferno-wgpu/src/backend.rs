@@ -279,7 +279,7 @@ impl Backend for Wgpu {
         placed.place(recorder, gpu, batch, pool.groups.len());
         let (keys, values) = storages!(k, v);
         let (storage, slots) = (&pool.layers[layer.layer], placed.slots(layer.group));
-        let KvGroup { layout, n_kv_heads } = pool.groups[layer.group];
+        let KvGroup { layout, n_kv_heads, .. } = pool.groups[layer.group];
         let strides = [k.stride(), v.stride()];
         let params = Params::default().uint(k.n_rows).uint(n_kv_heads).uints(&strides).uint(slots);
         let n_blocks = [layout.key_width, layout.value_width].map(|width| (width as usize).div_ceil(BLOCK));

@@ -56,6 +56,8 @@ pub struct KvPool {
 pub(crate) struct KvGroup {
     pub(crate) layout: KvLayout,
     pub(crate) n_kv_heads: usize,
+    /// F32 numbers of a recurrent layer's state; pages begin at a vector of 16 bytes.
+    pub(crate) state_width: usize,
 }
 
 impl KvGroup {
@@ -72,13 +74,15 @@ impl KvGroup {
             }
         }
         let [key_width, value_width] = [key_width, value_width].map(|width| width as u32);
-        Ok(KvGroup { layout: KvLayout { kv_type, key_width, value_width, is_latent }, n_kv_heads })
+        let layout = KvLayout { kv_type, key_width, value_width, is_latent };
+        Ok(KvGroup { layout, n_kv_heads, state_width: kind.state_width() })
     }
 
     fn page_bytes(self) -> u64 {
         let KvLayout { key_width, value_width, .. } = self.layout;
         let vectors = self.layout.record_len(key_width) + self.layout.record_len(value_width);
-        16 * u64::from(vectors) * (PAGE_LEN * self.n_kv_heads) as u64
+        let state_vectors = self.state_width.div_ceil(4);
+        16 * (u64::from(vectors) * (PAGE_LEN * self.n_kv_heads) as u64 + state_vectors as u64)
     }
 }
 

@@ -50,7 +50,7 @@ impl Keys<'_> {
 
     fn score(&self, q: &[f32], position: usize) -> f32 {
         self.scaled(match self.kind() {
-            CacheKind::Pages { .. } => dot(q, self.key(position)),
+            CacheKind::Pages { .. } | CacheKind::State { .. } => dot(q, self.key(position)),
             // One chain over the whole key, which begins with the value.
             CacheKind::Latent { .. } => {
                 let key = self.value(position).iter().chain(self.key(position));

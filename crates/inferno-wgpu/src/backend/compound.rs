@@ -71,7 +71,7 @@ impl Wgpu {
         let Wgpu { gpu, recorder, placed, .. } = self;
         let AttendHeads { q, k, v, pool, batch, attention, .. } = op;
         placed.place(recorder, gpu, batch, pool.groups.len());
-        let KvGroup { layout, n_kv_heads } = pool.groups[attention.layer.group];
+        let KvGroup { layout, n_kv_heads, .. } = pool.groups[attention.layer.group];
         let (queries, keys, values) = storages!(q, k, v);
         let params = Params::default()
             .uint(k.n_rows)

@@ -41,7 +41,7 @@ impl Division {
             let end = group.window().map_or(0, |window| window.div_ceil(PAGE_LEN));
             Share {
                 n_layers: group.layers.len().max(1) as u64,
-                page_bytes: (group.bytes_per_position(kv_type) * PAGE_LEN) as u64,
+                page_bytes: group.page_bytes(kv_type) as u64,
                 each: pages_of_sequence(group, conversation, PAGE_LEN) as u64,
                 whole: (least + end).min(arch.context_len.div_ceil(PAGE_LEN)) as u64,
                 least: least as u64,
