@@ -16,6 +16,9 @@
 //!   it. Conversations resume where a sequence ended, or at the end of its prompt where it is asked again; prompts with a
 //!   common start resume where they part. So the pages that it takes to resume there are the last to go, the longest
 //!   unused first, and those that a sequence merely went past go before any of them.
+//! * States of recurrent layers are there where somebody is likely to resume, and nowhere else: a match ends at the nearest one
+//!   at or before. There are at most `max_snapshots` of them, held or not. A state that a sequence went past goes at once
+//!   unless prompts resume there; where they did, or where they part, it outlives as many later ones as there may be.
 
 mod tree;
 
@@ -28,7 +31,8 @@ use crate::group::Kind;
 use crate::pages::{PageCounts, Pages, Table};
 use crate::request::SeqId;
 pub(crate) use tree::NodeId;
-use tree::{Tree, Worth};
+use tree::Tree;
+pub(crate) use tree::Worth;
 
 /// All pages of all cache groups, and the tree over the full ones.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(crate) struct KvCache {
     groups: Vec<Group>,
     tree: Tree,
     counts: CacheCounts,
+    /// States of each group in the tree, at most.
+    max_snapshots: usize,
 }
 
 #[derive(Debug)]
@@ -61,6 +67,9 @@ pub(crate) struct Match {
     /// Its nodes, the root not among them.
     pub(crate) path: Vec<NodeId>,
     pub(crate) stop: Stop,
+    /// Pages of the prompt that sequences have computed, whether or not it can resume after them: beyond them the prompt
+    /// parts from others.
+    pub(crate) n_known: usize,
 }
 
 /// Why a lookup ended where it did.
@@ -78,6 +87,8 @@ pub enum Stop {
     Pending(SeqId),
     /// More of the prompt is cached, but pages that layers with a window need to resume there were evicted.
     WindowEvicted,
+    /// More of the prompt is cached, but recurrent layers have no snapshot of their state further on.
+    NoSnapshot,
 }
 
 impl KvCache {
@@ -86,7 +97,12 @@ impl KvCache {
         let group = |(kind, n_pages)| Group { kind, pages: Pages::new(n_pages) };
         let groups: Vec<Group> = groups.into_iter().map(group).collect();
         let tree = Tree::new(groups.iter().map(|group| group.kind));
-        KvCache { groups, tree, counts: CacheCounts::default() }
+        KvCache { groups, tree, counts: CacheCounts::default(), max_snapshots: usize::MAX }
+    }
+
+    /// Keeps up to `n` snapshots of the states of recurrent layers.
+    pub(crate) fn with_max_snapshots(self, n: usize) -> KvCache {
+        KvCache { max_snapshots: n, ..self }
     }
 
     pub(crate) fn n_groups(&self) -> usize {
@@ -125,6 +141,16 @@ impl KvCache {
         self.groups[group].pages.take()
     }
 
+    /// Makes room in the tree for a snapshot more of a group of states, of those without a holder; false if there is none.
+    pub(crate) fn make_room(&mut self, group: usize) -> bool {
+        if self.tree.n_pages(group) < self.max_snapshots {
+            return true;
+        }
+        let Some(n) = self.evict(group) else { return false };
+        self.counts.evicted_pages += n as u64;
+        true
+    }
+
     /// Makes room in a group; returns how many pages of all groups went. `None` if every page has a holder.
     fn evict(&mut self, group: usize) -> Option<usize> {
         let KvCache { groups, tree, .. } = self;
@@ -138,8 +164,7 @@ impl KvCache {
 
     /// The longest prefix of `tokens` in whole pages, and of at most `limit` tokens, at which all groups can resume.
     pub(crate) fn find(&self, salt: u64, tokens: &[u32], limit: usize) -> Match {
-        let (path, stop) = self.tree.find(salt, tokens, limit);
-        Match { path, stop }
+        self.tree.find(salt, tokens, limit)
     }
 
     /// Nodes of a path whose pages in a group it takes to resume at its end.
@@ -177,6 +202,9 @@ impl KvCache {
         let windowed = (0..self.groups.len()).filter(|&group| !self.kind(group).keeps_all());
         if let Some(first) = windowed.map(|group| self.needed(group, path).start).min() {
             path[first..].iter().for_each(|&node| self.tree.resumed(node));
+        }
+        if let Some(&last) = path.last() {
+            self.tree.arrive(last);
         }
     }
 
@@ -223,7 +251,7 @@ impl KvCache {
 
     /// Puts the pages that were computed into the tree after `path`, those of all `tables`, and makes their node a part of
     /// the path. Where the tree has a page with these tokens already, the sequence holds the tree's page (it has
-    /// the same bits) and its own is released.
+    /// the same bits) and its own is released. Of states the tables have those to keep.
     pub(crate) fn complete(
         &mut self,
         (salt, tenant): (u64, u32),
@@ -236,44 +264,66 @@ impl KvCache {
             Some(node) => node,
             None => self.tree.insert(parent, tokens, None),
         };
+        // Before its pages: some may be there, and a state's may make room.
+        self.tree.arrive(node);
         let mut was_known = false;
         for (group, table) in tables.iter_mut().enumerate() {
-            let page = &mut table.pages[path.len() - table.first_page];
-            if let Some(other) = self.tree.page(node, group) {
-                self.hold_page(node, group, other);
-                self.groups[group].pages.release(*page);
-                *page = other;
-                was_known = true;
-            } else {
-                self.groups[group].pages.enter_cache(*page);
-                self.tree.set_page(node, group, *page, tenant);
-            }
+            was_known |= self.enter(tenant, node, (group, path.len()), table);
         }
         if was_known {
             self.tree.resumed(node);
         }
         self.tree.completed(node);
+        if let Some(&parent) = path.last() {
+            self.tree.depart(parent);
+        }
         path.push(node);
     }
 
-    /// Releases a sequence's pages of a group before page `first`. Those in `wanted` are what it takes to resume at a place
-    /// where prompts do.
+    /// Puts page number `number` of a table into the tree, if the table has it and there is room for a snapshot; whether the
+    /// tree had one, which the table has now.
+    pub(crate) fn enter(
+        &mut self,
+        tenant: u32,
+        node: NodeId,
+        (group, number): (usize, usize),
+        table: &mut Table,
+    ) -> bool {
+        let is_states = self.kind(group).is_states();
+        if is_states && !table.has(number) {
+            return false;
+        }
+        let page = &mut table.pages[number - table.first_page];
+        match self.tree.page(node, group) {
+            Some(other) if other == *page => false,
+            Some(other) => {
+                self.hold_page(node, group, other);
+                self.groups[group].pages.release(*page);
+                *page = other;
+                true
+            }
+            None => {
+                if !is_states || self.make_room(group) {
+                    self.groups[group].pages.enter_cache(*page);
+                    self.tree.set_page(node, group, *page, tenant);
+                }
+                false
+            }
+        }
+    }
+
+    /// Releases a sequence's pages of a group before page `first`, each worth what `worth` says of its number.
     pub(crate) fn release_before(
         &mut self,
         first: usize,
         group: usize,
         path: &[NodeId],
         table: &mut Table,
-        wanted: Range<usize>,
+        worth: impl Fn(usize) -> Worth,
     ) {
         let n = first.saturating_sub(table.first_page).min(table.pages.len());
-        for (i, page) in (table.first_page..).zip(table.pages.drain(..n)) {
-            if self.groups[group].pages.release(page)
-                && let Some(&node) = path.get(i)
-            {
-                let worth = if wanted.contains(&i) { Worth::Resume } else { Worth::Passed };
-                self.tree.unpin(node, group, worth);
-            }
+        for (number, page) in (table.first_page..).zip(table.pages.drain(..n)) {
+            self.release_page(group, path.get(number), page, worth(number));
         }
         table.first_page += n;
     }
@@ -281,14 +331,33 @@ impl KvCache {
     /// Releases all of a sequence's pages; the nodes of `path` have the first of them.
     pub(crate) fn release(&mut self, path: &[NodeId], tables: &mut [Table]) {
         for (group, table) in tables.iter_mut().enumerate() {
+            if let Some(live) = table.live.take() {
+                self.groups[group].pages.release(live);
+            }
             for (i, page) in table.pages.drain(..).enumerate().rev() {
-                if self.groups[group].pages.release(page)
-                    && let Some(&node) = path.get(table.first_page + i)
-                {
-                    self.tree.unpin(node, group, Worth::Resume);
-                }
+                self.release_page(group, path.get(table.first_page + i), page, Worth::Resume);
             }
             table.first_page = 0;
+        }
+        if let Some(&last) = path.last() {
+            self.tree.depart(last);
+        }
+    }
+
+    /// One holder less of a page, which is `node`'s if it is in the tree.
+    fn release_page(&mut self, group: usize, node: Option<&NodeId>, page: PageId, worth: Worth) {
+        let Group { kind, pages } = &mut self.groups[group];
+        let is_last = pages.release(page);
+        // A state for which there was no room is not in the tree.
+        let Some(&node) = node.filter(|&&node| is_last && self.tree.page(node, group) == Some(page)) else {
+            return;
+        };
+        let worth = self.tree.worth(node, *kind, worth);
+        if worth == Worth::Nothing {
+            self.tree.remove(node, group);
+            self.groups[group].pages.leave_cache(page);
+        } else {
+            self.tree.unpin(node, group, worth);
         }
     }
 
@@ -320,7 +389,7 @@ impl KvCache {
         let mut holders: Vec<Vec<u32>> = self.groups.iter().map(empty).collect();
         for tables in tables {
             for (table, holders) in tables.iter().zip(&mut holders) {
-                table.pages.iter().for_each(|page| holders[page.0 as usize] += 1);
+                table.held().for_each(|page| holders[page.0 as usize] += 1);
             }
         }
         for (i, group) in self.groups.iter().enumerate() {
@@ -328,6 +397,7 @@ impl KvCache {
             let counts = group.pages.counts();
             assert_eq!(counts.total(), group.pages.len());
             let in_tree = self.tree.pages(i);
+            assert!(!group.kind.is_states() || in_tree.len() <= self.max_snapshots);
             let n_unheld = in_tree.iter().filter(|page| !group.pages.is_held(**page)).count();
             assert_eq!(n_unheld, counts.cached, "cached pages are in the tree and have no holder");
         }

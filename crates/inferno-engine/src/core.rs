@@ -83,6 +83,8 @@ struct Scratch {
     chain: Vec<Option<u32>>,
     chosen: Vec<(u32, Option<TokenLogprob>)>,
     chooser: Chooser,
+    /// Pages with states of a sequence, by cache group end to end.
+    state_pages: Vec<PageId>,
 }
 
 /// The model is broken: the self-test fails after a step did.
@@ -159,6 +161,7 @@ impl Core {
             pages: group_pages.into_iter().sum(),
             group_pages,
             cache: cache.counts(),
+            can_draft: !self.scheduler.has_states(),
             ..self.metrics
         }
     }
@@ -178,8 +181,8 @@ impl Core {
         let is_constrained = !request.grammars.is_empty();
         let mut grammars = request.grammars.into_iter();
         let vocab_size = self.model.architecture().vocab_size;
-        // Mirostat's state goes from token to token.
-        let speculates = request.speculate && sampling.mirostat().is_none();
+        // Mirostat's state goes from token to token, and that of a recurrent layer cannot take back a draft that was wrong.
+        let speculates = request.speculate && sampling.mirostat().is_none() && !self.scheduler.has_states();
         for choice_idx in 0..n {
             let usage = Usage { n_prompt: prompt.len(), ..Usage::default() };
             if poison {
@@ -227,6 +230,7 @@ impl Core {
                 }),
                 scored: request.prompt_logprobs.is_some(),
                 is_constrained,
+                borders: request.borders.clone(),
             });
         }
     }

@@ -47,6 +47,8 @@ impl Config {
             step_target: 250_000,
             aging: 10_000_000,
             prefix_cache: true,
+            max_snapshots: None,
+            snapshot_every: 4096,
         };
         Config { limits, max_waiting: 1024, max_waiting_tokens: 4 << 20, self_test: false, n_mask_threads: 0 }
     }
@@ -74,7 +76,7 @@ impl Engine {
         let arch = model.architecture();
         let shape = Shape::of(arch, &config.limits.n_pages);
         let groups = arch.cache_groups.iter().zip(&config.limits.n_pages);
-        let kv_groups = groups.map(|(group, &n_pages)| KvGroup { window: group.window(), n_pages }).collect();
+        let kv_groups = groups.map(|(group, &n_pages)| KvGroup::new(group, n_pages)).collect();
         let vitals = Arc::new(Vitals::new(model.heartbeat()));
         let began = Instant::now();
         let clock = Arc::new(move || micros_since(began));

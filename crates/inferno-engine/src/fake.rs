@@ -1,11 +1,12 @@
 //! A model for tests: a position's "keys and values" are its token and a hash of all tokens up to it, kept in the slots that
 //! the batch names, in each cache group. A row verifies what it sees in every group, so a page that is not what it should be,
-//! or not there any more, shows.
+//! or not there any more, shows. The state of a recurrent layer is the hash of all tokens that it has seen: one that is stale, of
+//! another sequence or that has seen a token twice shows too.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use inferno_model::architecture::{Architecture, CacheGroup, NormNames};
+use inferno_model::architecture::{Architecture, CacheGroup, CacheKind, NormNames};
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, PageTable, Span, Want};
 use inferno_model::error::StepError;
 use inferno_model::model::{Chaining, Model};
@@ -13,6 +14,23 @@ use inferno_model::output::{Output, RowOutput};
 
 pub(crate) const VOCAB: usize = 6;
 pub(crate) const CONTEXT: usize = 400;
+
+/// A cache group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// Pages, with a window or none.
+    Pages(Option<usize>),
+    States,
+}
+
+impl Group {
+    fn cache_group(self) -> CacheGroup {
+        match self {
+            Group::Pages(window) => CacheGroup::pages(Vec::new(), [1, 1, 1], window),
+            Group::States => CacheGroup::states(Vec::new(), 1),
+        }
+    }
+}
 
 /// What a fake does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,11 +86,11 @@ pub(crate) struct Fake {
 impl Fake {
     /// One cache group without a window.
     pub(crate) fn new(n_pages: usize, clock: Arc<AtomicU64>) -> Fake {
-        Fake::with_groups(&[None], &[n_pages], clock)
+        Fake::with_cache(&[Group::Pages(None)], &[n_pages], clock)
     }
 
-    /// Cache groups with these windows and numbers of pages.
-    pub(crate) fn with_groups(windows: &[Option<usize>], n_pages: &[usize], clock: Arc<AtomicU64>) -> Fake {
+    /// Cache groups and their numbers of pages.
+    pub(crate) fn with_cache(groups: &[Group], n_pages: &[usize], clock: Arc<AtomicU64>) -> Fake {
         let arch = Architecture {
             family: "fake",
             dim: 1,
@@ -87,10 +105,7 @@ impl Fake {
             final_softcap: None,
             layers: Vec::new(),
             ropes: Vec::new(),
-            cache_groups: windows
-                .iter()
-                .map(|&window| CacheGroup::pages(Vec::new(), [1, 1, 1], window))
-                .collect(),
+            cache_groups: groups.iter().map(|group| group.cache_group()).collect(),
             n_draft_layers: 0,
             required: &[],
         };
@@ -101,10 +116,45 @@ impl Fake {
         Fake { arch, pool, output, clock, n_steps, fault, step_time, chooses, chain }
     }
 
-    /// The hash of all tokens before `position`, verified in every cache group.
-    fn before(&self, pool: &[Vec<Entry>], batch: &Batch, span: &Span, position: usize) -> u64 {
-        let mut found = (position == 0).then_some(0);
+    fn is_states(&self, group: usize) -> bool {
+        matches!(self.arch.cache_groups[group].kind, CacheKind::State { .. })
+    }
+
+    /// The state that a span begins with; `None` without recurrent layers. No other span writes it.
+    fn state(&self, pool: &[Vec<Entry>], batch: &Batch, span: &Span) -> Option<u64> {
+        let mut found = None;
+        for group in (0..pool.len()).filter(|&group| self.is_states(group)) {
+            let (before, after) = batch.states(span, group);
+            for other in batch.spans().iter().filter(|other| *other != span) {
+                let (other_before, other_after) = batch.states(other, group);
+                assert!(after != other_after && Some(after) != other_before, "states are of one sequence");
+            }
+            let hash = before.map_or(0, |page| pool[group][page.0 as usize * PAGE_LEN].hash);
+            assert!(hash != POISON.hash, "group {group}: the state before {}", span.start);
+            assert!(
+                found.is_none_or(|other| other == hash),
+                "group {group}: the state before {}",
+                span.start
+            );
+            found = Some(hash);
+        }
+        found
+    }
+
+    /// The hash of all tokens before `position`, verified in every cache group of pages and against the state.
+    fn before(
+        &self,
+        pool: &[Vec<Entry>],
+        batch: &Batch,
+        span: &Span,
+        position: usize,
+        state: Option<u64>,
+    ) -> u64 {
+        let mut found = state.or((position == 0).then_some(0));
         for (group, (shape, entries)) in self.arch.cache_groups.iter().zip(pool).enumerate() {
+            if self.is_states(group) {
+                continue;
+            }
             let start = shape.window().map_or(0, |window| (position + 1).saturating_sub(window));
             let at = |position: usize| entries[batch.slot(span, group, position).0 as usize];
             let follows = |p: usize| {
@@ -143,14 +193,21 @@ impl Model for Fake {
         let mut hashes = vec![0; batch.n_rows()];
         let mut pool = self.pool.0.lock().unwrap_or_else(|e| e.into_inner());
         for span in batch.spans() {
+            let mut state = self.state(&pool, batch, span);
             for row in span.rows.clone() {
                 let (position, token) = (batch.positions()[row] as usize, batch.tokens()[row]);
-                hashes[row] = hash(self.before(&pool, batch, span, position), token);
+                hashes[row] = hash(self.before(&pool, batch, span, position, state), token);
+                state = state.map(|_| hashes[row]);
                 assert!(self.fault != Fault::PanicOn(hashes[row]), "this one");
-                for (group, entries) in pool.iter_mut().enumerate() {
+                for (group, entries) in pool.iter_mut().enumerate().filter(|(g, _)| !self.is_states(*g)) {
                     let slot = batch.slot(span, group, position).0 as usize;
                     entries[slot] = Entry { hash: hashes[row], token };
                 }
+            }
+            for (group, entries) in pool.iter_mut().enumerate().filter(|(g, _)| self.is_states(*g)) {
+                let (_, after) = batch.states(span, group);
+                let hash = state.expect("a model with recurrent layers has states");
+                entries[after.0 as usize * PAGE_LEN] = Entry { hash, token: 0 };
             }
         }
         drop(pool);

@@ -5,9 +5,10 @@
 //! no window   [------- held -------|new)      all of them
 //! window                  [- held -|new)      those that the next row sees, and those to resume at the last page boundary
 //!             [- released )
+//! state                       [S][ live )     the state, which steps update in place, and a snapshot of it at the last boundary
 //! ```
 
-use inferno_model::architecture::CacheGroup;
+use inferno_model::architecture::{CacheGroup, CacheKind};
 use inferno_model::batch::PAGE_LEN;
 
 /// The part of a sequence's past that a cache group keeps.
@@ -15,24 +16,41 @@ use inferno_model::batch::PAGE_LEN;
 pub(crate) enum Kind {
     /// Pages of keys and values. A row sees `window` positions, itself included, or all.
     Pages { window: Option<usize> },
+    /// States of recurrent layers: one that steps update in place, and snapshots of it at page boundaries, each a page.
+    States,
 }
 
 impl Kind {
     pub(crate) fn of(group: &CacheGroup) -> Kind {
-        // Even a row that sees itself only keeps the page before it: so the tree's path to a sequence stays.
-        Kind::Pages { window: group.window().map(|window| window.max(2)) }
+        match group.kind {
+            CacheKind::State { .. } => Kind::States,
+            // Even a row that sees itself only keeps the page before it: so the tree's path to a sequence stays.
+            CacheKind::Pages { .. } | CacheKind::Latent { .. } => {
+                Kind::Pages { window: group.window().map(|window| window.max(2)) }
+            }
+        }
+    }
+
+    /// Positions that a row sees, itself included, or all; of a state the one before.
+    fn window(self) -> Option<usize> {
+        match self {
+            Kind::Pages { window } => window,
+            Kind::States => Some(2),
+        }
+    }
+
+    pub(crate) fn is_states(self) -> bool {
+        self == Kind::States
     }
 
     /// Is every page of a sequence needed as long as it runs?
     pub(crate) fn keeps_all(self) -> bool {
-        let Kind::Pages { window } = self;
-        window.is_none()
+        self.window().is_none()
     }
 
     /// The first page that is needed to compute a row at `position`.
     pub(crate) fn first_page(self, position: usize) -> usize {
-        let Kind::Pages { window } = self;
-        window.map_or(0, |window| (position + 1).saturating_sub(window) / PAGE_LEN)
+        self.window().map_or(0, |window| (position + 1).saturating_sub(window) / PAGE_LEN)
     }
 
     /// The first page that a sequence holds whose first `n_computed` positions are computed. It could resume at the last
@@ -41,23 +59,37 @@ impl Kind {
         self.first_page(n_computed / PAGE_LEN * PAGE_LEN)
     }
 
-    /// Pages that a sequence holds at the same time, at most, while positions `start..end` are computed in steps of up to
-    /// `max_rows` rows.
+    /// Pages that a sequence needs at the same time, at most, while positions `start..end` are computed in steps of up to
+    /// `max_rows` rows. Of a recurrent layer: its state, beside the snapshot from which it goes on.
     pub(crate) fn most_pages(self, start: usize, end: usize, max_rows: usize) -> usize {
-        let all = end.div_ceil(PAGE_LEN) - self.first_held(start);
-        let Kind::Pages { window } = self;
-        window.map_or(all, |window| {
-            // A step may begin at the end of a page.
-            all.min((window - 1).div_ceil(PAGE_LEN) + (PAGE_LEN - 1 + max_rows).div_ceil(PAGE_LEN))
-        })
+        match self {
+            Kind::States => 1 + usize::from(start > 0),
+            Kind::Pages { window } => {
+                let all = end.div_ceil(PAGE_LEN) - self.first_held(start);
+                window.map_or(all, |window| {
+                    // A step may begin at the end of a page.
+                    all.min((window - 1).div_ceil(PAGE_LEN) + (PAGE_LEN - 1 + max_rows).div_ceil(PAGE_LEN))
+                })
+            }
+        }
+    }
+
+    /// The position up to which `n_pages` suffice for a sequence whose first `n_computed` positions are computed, if a step
+    /// computes all that follow.
+    pub(crate) fn reach(self, n_computed: usize, n_pages: usize) -> usize {
+        match self {
+            Kind::Pages { .. } => (self.first_held(n_computed) + n_pages) * PAGE_LEN,
+            Kind::States => usize::MAX,
+        }
     }
 
     /// Positions of the longest sequence that `n_pages` suffice for, computed in steps as short as need be.
     fn longest(self, n_pages: usize) -> usize {
-        let Kind::Pages { window } = self;
-        match window {
-            Some(window) if n_pages > (window - 1).div_ceil(PAGE_LEN) => usize::MAX,
-            _ => n_pages.saturating_mul(PAGE_LEN),
+        match self {
+            Kind::Pages { window: Some(window) } if n_pages > (window - 1).div_ceil(PAGE_LEN) => usize::MAX,
+            Kind::Pages { .. } => n_pages.saturating_mul(PAGE_LEN),
+            Kind::States if n_pages > 0 => usize::MAX,
+            Kind::States => 0,
         }
     }
 }
@@ -65,8 +97,10 @@ impl Kind {
 /// A cache group of a KV pool, for a look inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvGroup {
-    /// Positions that a row sees in layers of the group; `None` if all.
+    /// Positions that a row sees in layers of the group; `None` if all, and for recurrent layers.
     pub window: Option<usize>,
+    /// Whether pages are states of recurrent layers: of sequences, and snapshots in the prefix cache.
+    pub is_state: bool,
     /// Pages of the group.
     pub n_pages: usize,
 }
@@ -78,15 +112,31 @@ pub fn longest_sequence(groups: &[CacheGroup], n_pages: &[usize]) -> usize {
     each.min().unwrap_or(usize::MAX)
 }
 
-/// Positions that pools of `n_pages` pages in the cache groups have room for: counted where no window is, if there is such
-/// a group, as a sequence needs few pages behind a window.
-pub fn pool_len(groups: &[CacheGroup], n_pages: &[usize]) -> usize {
-    let keep_all = || groups.iter().zip(n_pages).filter(|(group, _)| Kind::of(group).keeps_all());
-    let n_pages = keep_all().map(|(_, n_pages)| n_pages).min().or(n_pages.iter().min());
-    n_pages.map_or(0, |n_pages| n_pages.saturating_mul(PAGE_LEN))
+impl KvGroup {
+    pub(crate) fn new(group: &CacheGroup, n_pages: usize) -> KvGroup {
+        let is_state = Kind::of(group).is_states();
+        KvGroup { window: group.window().filter(|_| !is_state), is_state, n_pages }
+    }
 }
 
-/// Pages that a sequence of `len` positions holds in a cache group, at most, if steps compute up to `max_rows` of its rows.
+/// Snapshots of states that a pool of `n_pages` pages keeps by default: a quarter of it.
+pub(crate) fn snapshots_by_default(n_pages: usize) -> usize {
+    n_pages.div_ceil(4)
+}
+
+/// Positions that pools of `n_pages` pages in the cache groups have room for: counted where no window is, if there is such
+/// a group, as a sequence needs few pages behind a window, and one state however long it is.
+pub fn pool_len(groups: &[CacheGroup], n_pages: &[usize]) -> usize {
+    let least = |is_meant: fn(Kind) -> bool| {
+        let meant = groups.iter().zip(n_pages).filter(|(group, _)| is_meant(Kind::of(group)));
+        meant.map(|(_, &n_pages)| n_pages).min()
+    };
+    let n_pages = least(Kind::keeps_all).or_else(|| least(|kind| !kind.is_states()));
+    n_pages.or_else(|| least(Kind::is_states)).map_or(0, |n_pages| n_pages.saturating_mul(PAGE_LEN))
+}
+
+/// Pages that a sequence of `len` positions holds in a cache group, at most, if steps compute up to `max_rows` of its rows. Of
+/// recurrent layers that is one, the state.
 pub fn pages_of_sequence(group: &CacheGroup, len: usize, max_rows: usize) -> usize {
     Kind::of(group).most_pages(0, len, max_rows)
 }
@@ -116,6 +166,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_sequence_has_one_state_and_one_that_it_continues() {
+        let group = CacheGroup::states(Vec::new(), 8);
+        let kind = Kind::of(&group);
+        assert_eq!((pages_of_sequence(&group, 10_000, 512), kind.most_pages(64, 10_000, 512)), (1, 2));
+        assert_eq!([0, 1, 31, 32, 33, 64, 70].map(|n| kind.first_held(n)), [0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!((longest_sequence(&[group], &[1]), kind.reach(1000, 1)), (usize::MAX, usize::MAX));
     }
 
     #[test]

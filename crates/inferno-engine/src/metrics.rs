@@ -121,6 +121,8 @@ pub struct Metrics {
     pub completion_tokens: u64,
     /// Of them, tokens that a grammar left no choice about.
     pub forced_tokens: u64,
+    /// Whether tokens may be guessed: not in a model with recurrent layers, whose state cannot take back a wrong one.
+    pub can_draft: bool,
     /// Guesses that were verified, and those that were right.
     pub drafted_tokens: u64,
     /// See above.
@@ -175,6 +177,7 @@ impl Default for Metrics {
             prompt_tokens: 0,
             completion_tokens: 0,
             forced_tokens: 0,
+            can_draft: true,
             drafted_tokens: 0,
             accepted_tokens: 0,
             finished: FinishCounts::default(),

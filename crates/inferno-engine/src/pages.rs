@@ -43,18 +43,57 @@ pub(crate) struct Table {
     /// `pages[0]` holds positions `first_page * PAGE_LEN ..`; earlier pages have been released.
     pub(crate) first_page: usize,
     pub(crate) pages: Vec<PageId>,
+    /// In a group of states: the page of all later positions, which steps update in place. `pages` are snapshots then, the
+    /// last of which it goes on from.
+    pub(crate) live: Option<PageId>,
     /// Pages kept for the sequence beyond those it has; 0 unless it is pinned.
     pub(crate) n_reserved: usize,
 }
 
 impl Table {
-    /// Positions up to the end of the last page.
+    /// Positions that have a page: up to the end of the last page, or any with a live state.
     pub(crate) fn len(&self) -> usize {
-        (self.first_page + self.pages.len()) * PAGE_LEN
+        self.live.map_or(self.end_page() * PAGE_LEN, |_| usize::MAX)
+    }
+
+    /// The number of the page after `pages`.
+    fn end_page(&self) -> usize {
+        self.first_page + self.pages.len()
+    }
+
+    /// Whether page number `number` is one of `pages`.
+    pub(crate) fn has(&self, number: usize) -> bool {
+        (self.first_page..self.end_page()).contains(&number)
+    }
+
+    /// Pages that it holds.
+    pub(crate) fn held(&self) -> impl Iterator<Item = PageId> {
+        self.pages.iter().copied().chain(self.live)
+    }
+
+    /// The live state becomes page number `number`, and `next` the live state.
+    pub(crate) fn keep_live(&mut self, number: usize, next: Option<PageId>) {
+        let live = std::mem::replace(&mut self.live, next).expect("a sequence that has computed has a state");
+        if self.pages.is_empty() {
+            self.first_page = number;
+        }
+        assert_eq!(self.end_page(), number, "snapshots follow each other");
+        self.pages.push(live);
     }
 
     pub(crate) fn view(&self) -> PageTable<'_> {
         PageTable { first_page: self.first_page, pages: &self.pages }
+    }
+
+    /// Appends the pages with the states that rows `start..end` take: the state before the first one, and those they write.
+    /// Returns the number of the first.
+    pub(crate) fn states(&self, start: usize, end: usize, out: &mut Vec<PageId>) -> usize {
+        let first = start.saturating_sub(1) / PAGE_LEN;
+        out.extend((first..end.div_ceil(PAGE_LEN)).map(|number| match self.has(number) {
+            true => self.pages[number - self.first_page],
+            false => self.live.expect("rows that are planned have a state to update"),
+        }));
+        first
     }
 }
 

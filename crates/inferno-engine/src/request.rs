@@ -33,6 +33,9 @@ pub struct Request {
     pub tenant: u32,
     /// Only requests with the same salt share cached pages.
     pub salt: u64,
+    /// Positions of the prompt at which others are likely to part from it, as after a system prompt or before the last turn. A
+    /// model with recurrent layers keeps its state at the page boundary at or before each.
+    pub borders: Vec<usize>,
     /// Time from submission after which it is given up.
     pub deadline: Option<Duration>,
     /// For every token of the prompt but the first its log-probability, and those of so many of the best.
@@ -58,6 +61,7 @@ impl Request {
             priority: 0,
             tenant: 0,
             salt: 0,
+            borders: Vec::new(),
             deadline: None,
             prompt_logprobs: None,
             speculate: true,

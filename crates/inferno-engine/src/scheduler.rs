@@ -15,6 +15,7 @@ mod admit;
 mod growth;
 mod plan;
 mod sequence;
+mod states;
 
 use std::collections::HashMap;
 
@@ -24,7 +25,7 @@ use inferno_model::batch::PAGE_LEN;
 
 use crate::budget::Budget;
 use crate::cache::KvCache;
-use crate::group::{Kind, longest_sequence};
+use crate::group::{Kind, longest_sequence, snapshots_by_default};
 use crate::pages::Table;
 use crate::queue::{Deficits, Queue};
 use crate::request::{Micros, SeqId};
@@ -50,6 +51,11 @@ pub struct Limits {
     pub aging: Micros,
     /// Are pages shared?
     pub prefix_cache: bool,
+    /// Snapshots of the states of recurrent layers in the prefix cache, at most; `None`: a quarter of their pages. The other
+    /// pages are for the states of sequences.
+    pub max_snapshots: Option<usize>,
+    /// Tokens of a prompt from one such snapshot to the next, beside those at its borders.
+    pub snapshot_every: usize,
 }
 
 /// How many are where, and what has happened.
@@ -79,6 +85,8 @@ pub(crate) struct Scheduler {
     n_reserved: [usize; MAX_CACHE_GROUPS],
     /// Positions of the longest sequence that fits alone.
     longest: usize,
+    /// Whether the model has recurrent layers.
+    has_states: bool,
     budget: Budget,
     n_admitted: u64,
     n_preemptions: u64,
@@ -87,14 +95,23 @@ pub(crate) struct Scheduler {
 
 impl Scheduler {
     /// `groups` are the model's.
-    pub(crate) fn new(limits: Limits, groups: &[CacheGroup]) -> Scheduler {
+    pub(crate) fn new(mut limits: Limits, groups: &[CacheGroup]) -> Scheduler {
         assert!(
             limits.max_sequences > 0 && limits.max_rows > 0 && limits.min_rows > 0,
             "limits allow something"
         );
         assert_eq!(limits.n_pages.len(), groups.len(), "every cache group has a number of pages");
+        let kinds = || groups.iter().map(Kind::of).zip(limits.n_pages.iter().copied());
+        let state_pages = kinds().filter(|(kind, _)| kind.is_states()).map(|(_, n_pages)| n_pages).min();
+        // The first in rank needs a page beside the snapshot from which it goes on.
+        let max_snapshots = state_pages
+            .map(|n| limits.max_snapshots.unwrap_or(snapshots_by_default(n)).min(n.saturating_sub(1)));
+        let cache = KvCache::new(kinds()).with_max_snapshots(max_snapshots.unwrap_or(0));
+        // Without a snapshot nothing can be resumed.
+        limits.prefix_cache &= max_snapshots != Some(0);
         Scheduler {
-            cache: KvCache::new(groups.iter().map(Kind::of).zip(limits.n_pages.iter().copied())),
+            cache,
+            has_states: state_pages.is_some(),
             longest: longest_sequence(groups, &limits.n_pages),
             budget: Budget::new(limits.min_rows, limits.max_rows, limits.step_target),
             sequences: HashMap::default(),
@@ -120,6 +137,11 @@ impl Scheduler {
             running: self.running.len(),
             preemptions: self.n_preemptions,
         }
+    }
+
+    /// Whether steps update states, so that a row that turns out wrong cannot be taken back.
+    pub(crate) fn has_states(&self) -> bool {
+        self.has_states
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -167,10 +189,10 @@ impl Scheduler {
 
     /// A sequence joins the queue. It must fit alone.
     pub(crate) fn add(&mut self, arrival: Arrival) {
-        let Arrival { id, tokens, max_len, salt, tenant, class, now, deadline, scored, is_constrained } =
-            arrival;
+        let Arrival { id, tokens, max_len, salt, tenant, class, now, deadline, .. } = arrival;
+        let Arrival { scored, is_constrained, borders, .. } = arrival;
         assert!(max_len <= self.longest, "a request that never fits is refused");
-        let sequence = Sequence {
+        let mut sequence = Sequence {
             id,
             n_prompt: tokens.len(),
             decodes_from: tokens.len() - 1,
@@ -193,15 +215,23 @@ impl Scheduler {
             is_running: false,
             admitted: 0,
             first_match: None,
+            borders: Vec::new(),
         };
+        if self.keeps_states() {
+            let last = sequence.resumes_at();
+            let borders = borders.iter().map(|border| border / PAGE_LEN).filter(|&border| border < last);
+            borders.for_each(|border| sequence.add_border(border));
+        }
         self.n_deadlines += usize::from(deadline.is_some());
         self.deficits.join(tenant);
         self.queue.push(sequence.waiting());
         self.sequences.insert(id, sequence);
+        self.note_borders_of(id);
     }
 
-    /// A sequence's part of a step is done: it has `n_computed` positions more, and these tokens.
-    pub(crate) fn commit(&mut self, id: SeqId, n_computed: usize, tokens: &[u32]) {
+    /// A sequence's part of a step is done: it has `n_computed` positions more, and these tokens. The step computed rows after
+    /// them, too, if it `is_ahead`: so are the states of recurrent layers then, and the sequence ends.
+    pub(crate) fn commit(&mut self, id: SeqId, n_computed: usize, tokens: &[u32], is_ahead: bool) {
         let s = self.sequences.get_mut(&id).expect("a sequence that was planned");
         s.n_computed += n_computed;
         if s.n_computed >= s.alone_until {
@@ -219,13 +249,21 @@ impl Scheduler {
             "its last token is not computed"
         );
         self.deficits.charge(s.tenant, tokens.len());
+        if self.has_states {
+            // The states behind it make room for the one to keep.
+            self.release_passed(id, Kind::is_states);
+            if !is_ahead {
+                self.keep_state_if_wanted(id);
+            }
+        }
+        let s = self.sequences.get_mut(&id).expect("a sequence that was planned");
         if self.limits.prefix_cache {
             let full = s.tokens[..s.n_computed].as_chunks::<PAGE_LEN>().0;
             for page in &full[s.path.len()..] {
                 self.cache.complete((s.salt, s.tenant), &mut s.path, page, &mut s.tables);
             }
         }
-        self.release_passed(id);
+        self.release_passed(id, |kind| !kind.is_states());
     }
 
     /// The step took so long.
@@ -318,6 +356,14 @@ impl Scheduler {
                 }
                 assert!(table.len() >= s.n_computed);
                 let first = self.cache.kind(group).first_held(s.n_computed);
+                if self.cache.kind(group).is_states() {
+                    let is_there = table.live.is_some() || s.n_computed == 0 || table.len() == s.n_computed;
+                    assert!(is_there, "there is a state to go on from");
+                    assert!(table.pages.is_empty() || table.first_page >= first, "it went past older states");
+                    // One more in a chain of steps that comes past a page boundary.
+                    assert!(table.pages.len() <= 2);
+                    continue;
+                }
                 assert_eq!(table.first_page, first, "pages behind a window are released, and no others");
                 assert!(table.pages.len() <= self.most_pages(group, 0, s.max_len));
             }

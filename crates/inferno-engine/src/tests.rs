@@ -6,6 +6,7 @@ mod forced;
 mod isolation;
 mod simulation;
 mod stage;
+mod states;
 mod stories;
 mod times;
 
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::core::{Core, Shape, check};
-use crate::fake::{self, Fake, Pool, VOCAB};
+use crate::fake::{self, Fake, Group, Pool, VOCAB};
 use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, Usage};
 use crate::sampler::{Chooser, Chosen, History, SampleError, TokenMask};
 use crate::scheduler::Limits;
@@ -53,6 +54,8 @@ pub(crate) fn limits(n_pages: usize) -> Limits {
         step_target: 1_000,
         aging: 100_000,
         prefix_cache: true,
+        max_snapshots: None,
+        snapshot_every: 4096,
     }
 }
 
@@ -61,18 +64,15 @@ impl World {
         World::with_model(limits, |_| {})
     }
 
+    /// A cache group without a window.
     pub(crate) fn with_model(limits: Limits, change: impl FnOnce(&mut Fake)) -> World {
-        World::with_groups(limits, &[None], change)
+        World::with_cache(limits, &[Group::Pages(None)], change)
     }
 
-    /// Cache groups with these windows.
-    pub(crate) fn with_groups(
-        limits: Limits,
-        windows: &[Option<usize>],
-        change: impl FnOnce(&mut Fake),
-    ) -> World {
+    /// Cache groups, of which `limits` has the numbers of pages.
+    pub(crate) fn with_cache(limits: Limits, groups: &[Group], change: impl FnOnce(&mut Fake)) -> World {
         let clock = Arc::new(AtomicU64::new(0));
-        let mut model = Fake::with_groups(windows, &limits.n_pages, Arc::clone(&clock));
+        let mut model = Fake::with_cache(groups, &limits.n_pages, Arc::clone(&clock));
         change(&mut model);
         let shape = Shape::of(model.architecture(), &limits.n_pages);
         let pool = model.pool.clone();

@@ -189,6 +189,7 @@ impl PrefixCache {
             Miss::DiffersAt(at) => ("differs", Some(at)),
             Miss::Pending(_) => ("being_computed", None),
             Miss::WindowEvicted => ("window_evicted", None),
+            Miss::NoSnapshot => ("no_state_snapshot", None),
         };
         let prompt = generation.prompt_tokens(0);
         let text = token_index.and_then(|at| {

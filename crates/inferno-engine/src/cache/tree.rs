@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use inferno_model::architecture::MAX_CACHE_GROUPS;
 use inferno_model::batch::{PAGE_LEN, PageId};
 
-use super::Stop;
+use super::{Match, Stop};
 use crate::group::Kind;
 use crate::request::SeqId;
 use shelf::Shelf;
@@ -27,7 +27,9 @@ type Tokens = [u32; PAGE_LEN];
 
 /// The value of a page without a holder; the smallest goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Worth {
+pub(crate) enum Worth {
+    /// A state that it takes only as long as its sequence can end there: it goes at once.
+    Nothing,
     /// A sequence went past it.
     Passed,
     /// Needed to resume at a place where prompts are likely to.
@@ -55,6 +57,8 @@ struct Node {
     salt: u64,
     /// The sequence that computes the pages which are missing.
     owner: Option<SeqId>,
+    /// Sequences whose path ends here: it stays as long as there is one, whether or not it has pages.
+    n_ends: u32,
     n_resumed: u8,
 }
 
@@ -70,12 +74,14 @@ impl Tree {
         }
     }
 
-    pub(super) fn find(&self, salt: u64, tokens: &[u32], limit: usize) -> (Vec<NodeId>, Stop) {
+    pub(super) fn find(&self, salt: u64, tokens: &[u32], limit: usize) -> Match {
         let Some(root) = self.existing_root(salt) else {
             let stop = if limit < PAGE_LEN { Stop::Whole } else { Stop::Empty };
-            return (Vec::new(), stop);
+            return Match { path: Vec::new(), stop, n_known: 0 };
         };
         let (mut node, mut path, mut stop) = (root, Vec::new(), Stop::Whole);
+        // Nodes that were computed, and those after which all groups but states can resume.
+        let (mut n_known, mut n_without_states) = (0, 0);
         // Nodes after which every group can resume, and who computes what is missing after them.
         let (mut n, mut owner) = (0, None);
         // By group: the last nodes of the path that have a page, without one between that has none.
@@ -86,12 +92,23 @@ impl Tree {
                 break;
             };
             path.push(child);
-            let (mut resumes, mut goes_on) = (true, true);
+            let (mut resumes, mut lacks_state, mut goes_on) = (true, false, true);
             for (shelf, run) in self.shelves.iter().zip(&mut runs) {
                 *run = if shelf.page(child).is_some() { *run + 1 } else { 0 };
-                resumes &= shelf.kind.first_page(path.len() * PAGE_LEN) + *run >= path.len();
+                let has_all = shelf.kind.first_page(path.len() * PAGE_LEN) + *run >= path.len();
+                match shelf.kind.is_states() {
+                    true => lacks_state |= !has_all,
+                    false => resumes &= has_all,
+                }
                 goes_on &= *run > 0 || !shelf.kind.keeps_all();
             }
+            if resumes {
+                n_without_states = path.len();
+            }
+            if goes_on && self.owner(child).is_none() {
+                n_known = path.len();
+            }
+            resumes &= !lacks_state;
             if resumes {
                 (n, owner) = (path.len(), None);
             } else {
@@ -103,10 +120,11 @@ impl Tree {
             node = child;
         }
         if n < path.len() {
-            stop = owner.map_or(Stop::WindowEvicted, Stop::Pending);
+            let missing = if n_without_states > n { Stop::NoSnapshot } else { Stop::WindowEvicted };
+            stop = owner.map_or(missing, Stop::Pending);
             path.truncate(n);
         }
-        (path, stop)
+        Match { path, stop, n_known }
     }
 
     /// The reason that a lookup ended after `node`, which is the `depth`th of its path.
@@ -137,6 +155,7 @@ impl Tree {
             children: Vec::new(),
             salt,
             owner: None,
+            n_ends: 0,
             n_resumed: 0,
         });
         self.roots.insert(salt, root);
@@ -168,6 +187,7 @@ impl Tree {
             children: Vec::new(),
             salt: 0,
             owner,
+            n_ends: 0,
             n_resumed: 0,
         });
         self.nodes[parent.0 as usize].children.push(node);
@@ -207,6 +227,30 @@ impl Tree {
         *n_resumed = n_resumed.saturating_add(1);
     }
 
+    /// A sequence's path ends at a node.
+    pub(super) fn arrive(&mut self, node: NodeId) {
+        self.nodes[node.0 as usize].n_ends += 1;
+    }
+
+    /// A sequence's path ends there no more.
+    pub(super) fn depart(&mut self, node: NodeId) {
+        let n_ends = &mut self.nodes[node.0 as usize].n_ends;
+        *n_ends = n_ends.checked_sub(1).expect("a path that ends here");
+        self.remove_if_empty(node);
+    }
+
+    /// The worth of a page that its last holder leaves: more than `worth` where prompts are seen to resume.
+    pub(super) fn worth(&self, node: NodeId, kind: Kind, worth: Worth) -> Worth {
+        let Node { n_resumed, children, .. } = &self.nodes[node.0 as usize];
+        if *n_resumed >= MANY_RESUMED || kind.is_states() && children.len() > 1 {
+            return Worth::Resume;
+        }
+        match *n_resumed > 0 {
+            true => worth.max(Worth::Passed),
+            false => worth,
+        }
+    }
+
     /// A page has a holder again.
     pub(super) fn pin(&mut self, node: NodeId, group: usize) {
         self.shelves[group].pin(node);
@@ -215,9 +259,25 @@ impl Tree {
     /// A page's last holder left.
     pub(super) fn unpin(&mut self, node: NodeId, group: usize, worth: Worth) {
         self.now += 1;
-        let is_popular = self.nodes[node.0 as usize].n_resumed >= MANY_RESUMED;
-        let worth = if is_popular { Worth::Resume } else { worth };
-        self.shelves[group].unpin(node, (worth, self.now));
+        let Node { n_resumed, children, .. } = &self.nodes[node.0 as usize];
+        let shelf = &mut self.shelves[group];
+        let time = match shelf.kind.is_states() {
+            true => shelf.time_of_state(*n_resumed > 0 || children.len() > 1),
+            false => self.now,
+        };
+        shelf.unpin(node, (worth, time, self.now));
+    }
+
+    /// Takes a page that has no holder out of its node.
+    pub(super) fn remove(&mut self, node: NodeId, group: usize) {
+        let parent = self.nodes[node.0 as usize].parent.expect("a root has no page");
+        self.shelves[group].remove(node, parent);
+        self.remove_if_empty(node);
+    }
+
+    /// Pages of a group, held or not.
+    pub(super) fn n_pages(&self, group: usize) -> usize {
+        self.shelves[group].len()
     }
 
     /// Evicts the page of a group that goes first, and the pages that are of no use without it; each is told to `leave`
@@ -251,7 +311,7 @@ impl Tree {
     fn remove_if_empty(&mut self, id: NodeId) {
         let node = &self.nodes[id.0 as usize];
         let has_page = self.shelves.iter().any(|shelf| shelf.page(id).is_some());
-        if !node.children.is_empty() || node.owner.is_some() || has_page {
+        if !node.children.is_empty() || node.owner.is_some() || node.n_ends > 0 || has_page {
             return;
         }
         self.unused.push(id);
@@ -295,7 +355,7 @@ impl Tree {
                     assert_eq!(self.child(parent, &node.tokens), Some(id));
                     assert!(self.nodes[parent.0 as usize].children.contains(&id));
                     let is_empty = node.children.is_empty() && node.owner.is_none() && n_pages == 0;
-                    assert!(!is_empty, "an empty node goes");
+                    assert!(!is_empty || node.n_ends > 0, "an empty node goes");
                 }
                 None => assert_eq!(self.existing_root(node.salt), Some(id)),
             }

@@ -19,7 +19,7 @@ use crate::request::Micros;
 use crate::scheduler::{Plan, PlanSpan};
 
 /// Steps in a chain, at most.
-const MOST_STEPS: usize = 16;
+pub(super) const MOST_STEPS: usize = 16;
 /// What a chain may take, about: who comes or cancels meanwhile waits for its end, and its tokens are told at once.
 const CHAIN_TIME: Micros = 25_000;
 /// The same where sequences that need the host wait for the end.

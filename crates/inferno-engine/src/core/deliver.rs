@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use inferno_model::batch::{PageTable, Want};
 
+use super::chain::MOST_STEPS;
 use super::health::words;
 use super::{Core, MAX_GROUPS, Scratch};
 use crate::draft::MAX_FORCED_DRAFT;
@@ -14,7 +15,7 @@ use crate::scheduler::PlanSpan;
 impl Core {
     /// The batch of a plan.
     pub(super) fn fill(&self, scratch: &mut Scratch) {
-        let Scratch { plan, batch, tokens, wants, chain, .. } = scratch;
+        let Scratch { plan, batch, tokens, wants, chain, state_pages, .. } = scratch;
         chain.clear();
         batch.clear();
         for span in &plan.spans {
@@ -34,9 +35,29 @@ impl Core {
             };
             wants.extend(span.rows.clone().map(want));
             wants.resize(tokens.len(), wanted);
-            let mut tables = [PageTable { first_page: 0, pages: &[] }; MAX_GROUPS];
             let n_groups = sequence.tables.len();
-            tables.iter_mut().zip(&sequence.tables).for_each(|(view, table)| *view = table.view());
+            let cache = self.scheduler.cache();
+            // Of states the first page and where they end.
+            let mut states = [(0, 0); MAX_GROUPS];
+            state_pages.clear();
+            for (group, table) in sequence.tables.iter().enumerate() {
+                if cache.kind(group).is_states() {
+                    // A step may be the first of a chain.
+                    let end = span.rows.start + tokens.len() + MOST_STEPS - 1;
+                    let first = table.states(span.rows.start, end, state_pages);
+                    states[group] = (first, state_pages.len());
+                }
+            }
+            let mut tables = [PageTable { first_page: 0, pages: &[] }; MAX_GROUPS];
+            let mut start = 0;
+            for (group, table) in sequence.tables.iter().enumerate() {
+                tables[group] = table.view();
+                if cache.kind(group).is_states() {
+                    let (first_page, end) = states[group];
+                    tables[group] = PageTable { first_page, pages: &state_pages[start..end] };
+                    start = end;
+                }
+            }
             batch.push_each(tokens, span.rows.start, &tables[..n_groups], wants);
         }
     }
@@ -103,8 +124,13 @@ impl Core {
         tokens.clear();
         tokens.extend(chosen.iter().map(|c| c.0));
         let n_computed = span.rows.len() + n_further;
+        // Steps of a chain after the last token, or drafts that were not taken.
+        let n_ran = chain_idx.map_or(span.drafts.len(), |_| chain.len() / chained.len() - 1);
+        let is_ahead = n_further < n_ran;
+        let may_be = !is_ahead || finish.is_some() || !self.scheduler.has_states();
+        assert!(may_be, "a sequence with states goes on from the last row that was computed");
         let is_prefill = span.rows.start < sequence.n_prompt;
-        self.scheduler.commit(span.id, n_computed, tokens);
+        self.scheduler.commit(span.id, n_computed, tokens, is_ahead);
         if !span.drafts.is_empty() && !self.drafts.are_forced(span.id) {
             let (n_drafted, n_accepted) = (span.drafts.len(), n_further);
             let len = self.scheduler.get(span.id).map_or(0, |s| s.tokens.len());

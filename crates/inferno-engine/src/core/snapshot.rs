@@ -76,7 +76,7 @@ impl Core {
                 n_completion: s.tokens.len() - s.n_prompt,
                 max_len: s.max_len,
                 n_computed: s.n_computed,
-                n_pages: s.tables.iter().map(|table| table.pages.len()).sum(),
+                n_pages: s.tables.iter().map(|table| table.held().count()).sum(),
                 n_preemptions: s.n_preemptions,
                 age: Duration::from_micros(now - live.submitted),
                 eta: etas.get(&s.id).copied(),

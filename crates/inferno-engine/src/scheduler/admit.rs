@@ -80,11 +80,15 @@ impl Scheduler {
             && let Some(other) = self.sequences.get(&owner)
             && owner != id
         {
-            let same = s.tokens[..limit].iter().zip(&other.tokens).take_while(|(a, b)| a == b).count();
+            let same = other.tokens_in_common(s, limit);
             let class = s.class.min(other.class);
             let n = (same / PAGE_LEN).max(found.path.len() + 1);
             // Who is waited for runs as if it were who waits.
-            self.sequences.get_mut(&owner).expect("just found").class = class;
+            let other = self.sequences.get_mut(&owner).expect("just found");
+            other.class = class;
+            if self.has_states {
+                other.add_border(n);
+            }
             self.sequences.get_mut(&id).expect("just found").waits_for = Some((owner, n));
             return Err(Denied::Pending);
         }
@@ -113,6 +117,10 @@ impl Scheduler {
             *all += own;
         }
         s.n_computed = start;
+        if self.has_states && s.first_match.is_none() && found.n_known > found.path.len() {
+            // Its prompt parts from others there.
+            s.add_border(found.n_known);
+        }
         s.path = found.path;
         s.waits_for = None;
         s.is_running = true;
@@ -128,6 +136,7 @@ impl Scheduler {
         }
         self.deficits.charge(tenant, n_tokens - s.n_computed);
         self.running.push(id);
+        self.note_borders_of_waiting(id);
         Ok(is_first)
     }
 
@@ -145,6 +154,7 @@ impl Scheduler {
 
     /// Back to the front of its line, without pages.
     pub(super) fn preempt(&mut self, id: SeqId) {
+        self.keep_last_state(id);
         self.vacate(id);
         let s = self.sequences.get_mut(&id).expect("a sequence that runs");
         s.n_preemptions += 1;

@@ -3,7 +3,9 @@
 use inferno_model::batch::{PAGE_LEN, PageId};
 
 use super::{Plan, PlanSpan, Scheduler};
+use crate::cache::Worth;
 use crate::forecast::Pool;
+use crate::group::Kind;
 use crate::request::SeqId;
 
 impl Scheduler {
@@ -17,8 +19,8 @@ impl Scheduler {
     /// Rows that a step may have of a sequence that goes on from `start`, so that it fits alone.
     pub(super) fn most_rows(&self, start: usize) -> usize {
         let groups = 0..self.cache.n_groups();
-        let end = groups.map(|group| self.cache.kind(group).first_held(start) + self.cache.n_pages(group));
-        end.min().map_or(0, |end| end * PAGE_LEN - start)
+        let end = groups.map(|group| self.cache.kind(group).reach(start, self.cache.n_pages(group)));
+        end.min().map_or(0, |end| end - start)
     }
 
     /// Pages for `len` positions. Those after it in rank give theirs up if need be; if that is not enough, it is preempted
@@ -51,13 +53,27 @@ impl Scheduler {
         } else if self.cache.n_available(group) <= self.n_reserved[group] {
             return false;
         }
-        table.pages.push(self.cache.take(group).expect("it was reserved or available"));
+        let page = self.cache.take(group).expect("it was reserved or available");
+        match self.cache.kind(group) {
+            Kind::States => table.live = Some(page),
+            Kind::Pages { .. } => table.pages.push(page),
+        }
         true
+    }
+
+    /// Whether there is a page of a group that is not kept for others.
+    pub(super) fn has_spare(&self, group: usize) -> bool {
+        self.cache.n_available(group) > self.n_reserved[group]
     }
 
     /// Pages for up to `len` positions, of those that are not reserved for others; returns the positions that have pages.
     pub(super) fn reach_spare(&mut self, id: SeqId, len: usize) -> usize {
         let mut reached = len;
+        // Steps that follow each other without the host come past a page boundary: a state to keep stays there.
+        let boundary = (self.sequences[&id].n_computed / PAGE_LEN + 1) * PAGE_LEN;
+        if self.keeps_states() && len > boundary {
+            self.keep_state(id, boundary / PAGE_LEN - 1, true);
+        }
         for group in 0..self.cache.n_groups() {
             while self.sequences[&id].tables[group].len() < reached && self.take_page(id, group) {}
             reached = reached.min(self.sequences[&id].tables[group].len());
@@ -76,21 +92,27 @@ impl Scheduler {
         n
     }
 
-    /// Releases the pages that no later row of a sequence sees.
-    pub(super) fn release_passed(&mut self, id: SeqId) {
+    /// Releases the pages of groups of some kinds that no later row of a sequence sees.
+    pub(super) fn release_passed(&mut self, id: SeqId, is_meant: impl Fn(Kind) -> bool) {
+        let snapshot_every = self.snapshot_every();
         for group in 0..self.cache.n_groups() {
             let s = self.sequences.get_mut(&id).expect("a sequence that was planned");
             let kind = self.cache.kind(group);
             let first = kind.first_held(s.n_computed);
-            let table = &mut s.tables[group];
-            if first <= table.first_page {
+            if !is_meant(kind) || first <= s.tables[group].first_page {
                 continue;
             }
-            // Where the same prompt would resume, with another end or another seed.
-            let resumed = (s.n_prompt - 1) / PAGE_LEN;
+            // Where the same prompt would resume.
+            let resumed = s.resumes_at();
             let wanted = kind.first_page(resumed * PAGE_LEN)..resumed;
-            self.cache.release_before(first, group, &s.path, table, wanted);
-            if s.is_pinned {
+            let mut table = std::mem::take(&mut s.tables[group]);
+            self.cache.release_before(first, group, &s.path, &mut table, |number| match kind {
+                Kind::States => Scheduler::worth_of_state(snapshot_every, s, number),
+                Kind::Pages { .. } if wanted.contains(&number) => Worth::Resume,
+                Kind::Pages { .. } => Worth::Passed,
+            });
+            s.tables[group] = table;
+            if s.is_pinned && !kind.is_states() {
                 self.reserve_again(id, group);
             }
         }

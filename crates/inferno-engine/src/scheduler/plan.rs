@@ -114,11 +114,13 @@ impl Scheduler {
             }
             plan.was_cut |= most < n;
             n = n.min(most).min(self.most_rows(start));
+            n = self.rows_to_snapshot(s, n);
         } else if n > 1 {
             // Its decode row in any case, those of forced tokens as there is room.
             let most = (1 + room.rows).min(self.limits.max_rows);
             plan.was_cut |= most < n;
             n = n.min(most).min(room.forced.saturating_add(1)).min(self.most_rows(start));
+            n = self.rows_to_snapshot(s, n);
         }
         if n == 0 || !self.grow(id, start + n, plan) {
             return;
@@ -150,6 +152,7 @@ impl Scheduler {
             }
             let is_constrained = s.is_constrained;
             let mut most = (*left).min((s.max_len - s.tokens.len()).saturating_sub(1));
+            most = most.min(self.drafts_to_snapshot(s));
             if is_constrained {
                 most = most.min(room.forced);
             }

@@ -1,9 +1,14 @@
 //! A sequence as the scheduler knows it.
 
+use inferno_model::batch::PAGE_LEN;
+
 use crate::cache::{NodeId, Stop};
 use crate::pages::Table;
 use crate::queue::Waiting;
 use crate::request::{Micros, SeqId};
+
+/// Borders of a sequence, at most: each cuts a step.
+const MAX_BORDERS: usize = 32;
 
 /// A sequence: its tokens, pages and place.
 #[derive(Debug)]
@@ -44,12 +49,45 @@ pub(crate) struct Sequence {
     pub(super) admitted: u64,
     /// Of the first admission: tokens that were cached, and why not more.
     pub(crate) first_match: Option<(usize, Stop)>,
+    /// Pages after which prompts are likely to resume, beside its prompt's end: a model with recurrent layers keeps its state
+    /// there.
+    pub(super) borders: Vec<usize>,
 }
 
 impl Sequence {
     /// Whether nothing is left to compute but the last sampled token and the forced ones after it.
     pub(crate) fn is_decoding(&self) -> bool {
         self.n_computed >= self.decodes_from
+    }
+
+    /// The last page boundary before its last token: where what is known of it now could be resumed.
+    pub(super) fn last_boundary(&self) -> usize {
+        (self.tokens.len() - 1) / PAGE_LEN * PAGE_LEN
+    }
+
+    /// Pages of the prompt after which the same prompt resumes, with another end or another seed.
+    pub(super) fn resumes_at(&self) -> usize {
+        (self.n_prompt - 1) / PAGE_LEN
+    }
+
+    /// Tokens, of the first `limit`, that are `other`'s too.
+    pub(super) fn tokens_in_common(&self, other: &Sequence, limit: usize) -> usize {
+        let pairs = other.tokens[..limit].iter().zip(&self.tokens);
+        pairs.take_while(|(a, b)| a == b).count()
+    }
+
+    /// Whether all is computed that it can have.
+    pub(super) fn has_all(&self) -> bool {
+        let has_tokens = self.tokens.len() == self.max_len;
+        // The last token of a completion is never computed.
+        has_tokens && self.n_computed + usize::from(self.max_len > self.n_prompt) >= self.max_len
+    }
+
+    /// Notes that prompts are likely to resume after `n` pages.
+    pub(super) fn add_border(&mut self, n: usize) {
+        if n > 0 && !self.borders.contains(&n) && self.borders.len() < MAX_BORDERS {
+            self.borders.push(n);
+        }
     }
 
     pub(super) fn waiting(&self) -> Waiting {
@@ -77,4 +115,6 @@ pub(crate) struct Arrival {
     pub(crate) deadline: Option<Micros>,
     pub(crate) scored: bool,
     pub(crate) is_constrained: bool,
+    /// See [`Request::borders`](crate::Request::borders).
+    pub(crate) borders: Vec<usize>,
 }

@@ -46,6 +46,9 @@ fn request(random: &mut Random, longest: usize) -> Request {
     request.tenant = random.below(3) as u32;
     request.salt = random.one_in(4).into();
     request.speculate = !random.one_in(4);
+    if random.one_in(3) {
+        request.borders = (0..1 + random.below(3)).map(|_| random.below(n_prompt + 40)).collect();
+    }
     if random.one_in(2) {
         let seed = random.below(1000) as u64;
         let top_k = if random.one_in(2) { 1 + random.below(VOCAB) } else { 0 };
@@ -83,7 +86,21 @@ fn ends(random: &mut Random) -> Ends {
     Ends { pair, varied, scripted }
 }
 
-/// The windows of one to three cache groups. Some are wider than any sequence is long.
+/// One to three cache groups with or without windows, some of which are wider than any sequence is long; beside them, or alone,
+/// groups of states.
+fn groups(random: &mut Random) -> Vec<Group> {
+    let mut groups: Vec<Group> = windows(random).into_iter().map(Group::Pages).collect();
+    if random.one_in(3) {
+        if random.one_in(4) {
+            groups.clear();
+        }
+        for _ in 0..1 + random.below(2) {
+            groups.insert(random.below(groups.len() + 1), Group::States);
+        }
+    }
+    groups
+}
+
 fn windows(random: &mut Random) -> Vec<Option<usize>> {
     if random.one_in(3) {
         return vec![None];
@@ -107,6 +124,10 @@ struct Met {
     /// In worlds with a group whose window is shorter than sequences are.
     windowed_hits: u64,
     windowed_preemptions: u64,
+    /// In worlds with recurrent layers.
+    state_hits: u64,
+    state_preemptions: u64,
+    chained_states: u64,
     evicted_pages: u64,
     accepted_tokens: u64,
     forced_tokens: u64,
@@ -122,6 +143,9 @@ impl Met {
         self.hit_tokens += other.hit_tokens;
         self.windowed_hits += other.windowed_hits;
         self.windowed_preemptions += other.windowed_preemptions;
+        self.state_hits += other.state_hits;
+        self.state_preemptions += other.state_preemptions;
+        self.chained_states += other.chained_states;
         self.evicted_pages += other.evicted_pages;
         self.accepted_tokens += other.accepted_tokens;
         self.forced_tokens += other.forced_tokens;
@@ -148,13 +172,19 @@ fn simulate(seed: u64) -> Met {
         prefix_cache: !random.one_in(8),
         ..limits(n_pages)
     };
-    let windows = windows(&mut random);
-    let each = |window: &Option<usize>| match window {
-        Some(_) => 2 + random.below(n_pages),
-        None => n_pages,
+    let groups = groups(&mut random);
+    let has_states = groups.contains(&Group::States);
+    let each = |group: &Group| match group {
+        Group::Pages(Some(_)) => 2 + random.below(n_pages),
+        Group::Pages(None) => n_pages,
+        Group::States => 1 + random.below(n_pages),
     };
-    let limits = Limits { n_pages: windows.iter().map(each).collect(), ..limits };
-    let mut world = World::with_groups(limits, &windows, |model| model.chooses = chooses);
+    let mut limits = Limits { n_pages: groups.iter().map(each).collect(), ..limits };
+    if has_states && !random.one_in(4) {
+        limits.max_snapshots = Some(random.below(n_pages));
+        limits.snapshot_every = 1 + random.below(200);
+    }
+    let mut world = World::with_cache(limits, &groups, |model| model.chooses = chooses);
     if random.one_in(10) {
         world.core = world.core.with_mask_threads(1 + random.below(3));
     }
@@ -219,17 +249,21 @@ fn simulate(seed: u64) -> Met {
     }
     let metrics = world.core.metrics();
     assert_eq!(metrics.restarts, 0, "seed {seed}: a row saw what it must not");
+    assert!(!has_states || metrics.drafted_tokens == 0, "seed {seed}: a state cannot take a draft back");
     world.core.clear_cache();
     let n_pages = &world.core.scheduler().limits().n_pages;
     for (pages, &free) in world.core.metrics().group_pages.iter().zip(n_pages) {
         assert_eq!(*pages, PageCounts { free, cached: 0, held: 0 }, "seed {seed}");
     }
-    let is_windowed = windows.iter().flatten().any(|&window| window < 100);
+    let is_windowed = groups.iter().any(|group| matches!(group, Group::Pages(Some(window)) if *window < 100));
     let (hits, preemptions) = (metrics.cache.hit_tokens, metrics.sequences.preemptions);
     Met {
         preemptions,
         windowed_hits: if is_windowed { hits } else { 0 },
         windowed_preemptions: if is_windowed { preemptions } else { 0 },
+        state_hits: if has_states { hits } else { 0 },
+        state_preemptions: if has_states { preemptions } else { 0 },
+        chained_states: if has_states { metrics.chained_steps } else { 0 },
         hit_tokens: hits,
         evicted_pages: metrics.cache.evicted_pages,
         accepted_tokens: metrics.accepted_tokens,
@@ -279,11 +313,15 @@ fn every_request_gets_what_it_would_get_alone() {
         let Met { preemptions, hit_tokens, evicted_pages, accepted_tokens, chained_steps, .. } = met;
         let Met { forced_tokens, met_conditions, complete_grammars, cut_short, .. } = met;
         let Met { windowed_hits, windowed_preemptions, .. } = met;
+        let Met { state_hits, state_preemptions, chained_states, .. } = met;
         let least = [
             preemptions,
             hit_tokens,
             windowed_hits,
             windowed_preemptions,
+            state_hits,
+            state_preemptions,
+            chained_states,
             evicted_pages,
             accepted_tokens,
             forced_tokens,

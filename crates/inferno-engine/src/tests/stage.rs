@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! pages 8  sequences 2  rows 16      limits, before anything else
+//! states 8                           a group of recurrent layers beside the other, with pages for 8 states
 //! a = 1*40 2                         a prompt of 41 tokens; `^a` is a's prompt, `$a` with its completion so far
-//! a = 1*40 | max 4 n 2 priority 1 salt 7 tenant 2 deadline 500 stop 3 score guess
+//! a = 1*40 | max 4 n 2 priority 1 salt 7 tenant 2 deadline 500 stop 3 border 20 score guess
 //! run, step, step 5, cancel a, wait 500
 //! pages, computed                    what is where; prompt tokens computed since the last time
 //! ```
@@ -41,7 +42,10 @@ pub(super) fn check(script: &str, expected: &str) {
 impl Stage {
     fn world(&mut self) -> &mut World {
         let Stage { world, limits, .. } = self;
-        world.get_or_insert_with(|| World::new(limits.clone().expect("limits")))
+        let limits = limits.clone().expect("limits");
+        let groups = [Group::Pages(None), Group::States];
+        world
+            .get_or_insert_with(|| World::with_cache(limits.clone(), &groups[..limits.n_pages.len()], |_| {}))
     }
 
     fn tell(&self, line: String) {
@@ -52,12 +56,13 @@ impl Stage {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |i: usize| words.get(i).map_or(1, |w| w.parse::<usize>().expect("a number"));
         match words[0] {
-            "pages" | "sequences" | "rows" if words.len() > 1 => {
+            "pages" | "sequences" | "rows" | "states" if words.len() > 1 => {
                 for pair in words.chunks(2) {
                     let (limits, n) =
                         (self.limits.as_mut().expect("limits"), pair[1].parse().expect("a number"));
                     match pair[0] {
-                        "pages" => limits.n_pages = vec![n],
+                        "pages" => limits.n_pages[0] = n,
+                        "states" => limits.n_pages.push(n),
                         "sequences" => limits.max_sequences = n,
                         _ => limits.max_rows = n,
                     }
@@ -171,6 +176,7 @@ fn options_of(prompt: Vec<u32>, options: &str) -> Request {
                     "n" => request.n = n as u32,
                     "priority" => request.priority = n as i32,
                     "salt" => request.salt = n as u64,
+                    "border" => request.borders.push(n as usize),
                     "tenant" => request.tenant = n as u32,
                     "deadline" => request.deadline = Some(Duration::from_micros(n as u64)),
                     "stop" => request.sampling.stop_tokens.push(n as u32),

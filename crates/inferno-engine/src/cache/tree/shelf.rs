@@ -9,8 +9,9 @@ use inferno_model::batch::PageId;
 use super::{NodeId, Worth};
 use crate::group::Kind;
 
-/// When a page's last holder left, and what it is worth since: less goes first.
-type Left = (Worth, u64);
+/// The worth of a page since its last holder left, and when that was: less goes first. Of states the first time is
+/// [`Shelf::time_of_state`].
+type Left = (Worth, u64, u64);
 
 /// One cache group's pages in the tree.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Shelf {
     evictable: HashMap<u32, BTreeSet<(Left, NodeId)>, RandomState>,
     /// Pages of every tenant.
     n_pages: HashMap<u32, usize, RandomState>,
+    /// Pages that were put here so far.
+    n_put: u64,
 }
 
 /// A node's page in a group.
@@ -38,7 +41,8 @@ struct Kept {
 
 impl Shelf {
     pub(super) fn new(kind: Kind) -> Shelf {
-        Shelf { kind, kept: Vec::new(), evictable: HashMap::default(), n_pages: HashMap::default() }
+        let (evictable, n_pages) = Default::default();
+        Shelf { kind, kept: Vec::new(), evictable, n_pages, n_put: 0 }
     }
 
     /// Makes room for `n_nodes` nodes.
@@ -56,6 +60,7 @@ impl Shelf {
         assert!(kept.page.is_none(), "a node has one page in a group");
         (kept.page, kept.tenant, kept.left) = (Some(page), tenant, None);
         *self.n_pages.entry(tenant).or_default() += 1;
+        self.n_put += 1;
         self.unlist(parent);
         self.kept[parent.0 as usize].n_ready += 1;
         self.list(parent);
@@ -65,6 +70,12 @@ impl Shelf {
     pub(super) fn pin(&mut self, node: NodeId) {
         self.unlist(node);
         self.kept[node.0 as usize].left = None;
+    }
+
+    /// Now, counted in snapshots; where prompts resumed or part it is later by as many as there are, so that such a place
+    /// outlives the ends of prompts that were not asked again, and not for ever.
+    pub(super) fn time_of_state(&self, is_proven: bool) -> u64 {
+        self.n_put + if is_proven { self.len() as u64 } else { 0 }
     }
 
     /// A page's last holder left.
