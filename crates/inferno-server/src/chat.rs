@@ -20,6 +20,7 @@ use crate::settings::Settings;
 use crate::unsupported;
 use crate::workers::Cancel;
 
+mod borders;
 mod calls;
 mod form;
 mod messages;
@@ -54,6 +55,8 @@ pub(crate) struct Prompt {
     pub(crate) tokens: Vec<u32>,
     /// Its last text, control tokens included: it tells whether the answer begins within reasoning.
     pub(crate) tail: String,
+    /// See [`inferno_engine::Request::borders`].
+    pub(crate) borders: Vec<usize>,
 }
 
 impl Conversation {
@@ -307,10 +310,11 @@ pub(crate) async fn prompt(
         let bounds = body::bounds(completion::exact(most_tokens), &is_cancelled);
         let tokens = text.tokenizer.encode_rendered_within(&rendered, bounds);
         let tokens = tokens.map_err(|stopped| ApiError::stopped(stopped, "messages", most_tokens))?;
-        Ok(Prompt { tokens, tail: tail(&rendered, &text.tokenizer) })
+        let borders = borders::borders(&conversation.messages, &rendered, &tokens);
+        let prompt = Prompt { tokens, tail: tail(&rendered, &text.tokenizer), borders };
+        Ok((conversation, prompt))
     };
-    let prompt = reading.run(app, size, work).await?;
-    Ok((conversation, prompt))
+    reading.run(app, size, work).await
 }
 
 /// The last text of a prompt, long enough for any mark.

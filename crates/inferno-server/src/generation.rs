@@ -23,6 +23,8 @@ pub(crate) struct Job {
     pub(crate) max_tokens: usize,
     /// Log-probabilities of the prompt itself, with so many of the best tokens.
     pub(crate) prompt_logprobs: Option<usize>,
+    /// See [`Request::borders`].
+    pub(crate) borders: Vec<usize>,
 }
 
 /// What happened, in the order it happened.
@@ -152,6 +154,7 @@ impl Generation {
             priority: options.priority,
             tenant: self.caller.tenant,
             salt,
+            borders: job.borders,
             deadline: options.deadline,
             prompt_logprobs: job.prompt_logprobs,
             stop_conditions,

@@ -116,7 +116,10 @@ fn sampling_defaults(defaults: &Defaults) -> Value {
 /// The cache groups of the KV pool: `window` is null where a row sees all positions.
 fn kv_groups(app: &App) -> Vec<Value> {
     let groups = app.engine.kv_groups().iter();
-    groups.map(|group| json!({ "window": group.window, "pages": group.n_pages })).collect()
+    let kind = |is_state| if is_state { "states" } else { "pages" };
+    groups
+        .map(|group| json!({ "kind": kind(group.is_state), "window": group.window, "pages": group.n_pages }))
+        .collect()
 }
 
 /// The number that prints as `x` does: 0.6, not 0.6000000238418579.

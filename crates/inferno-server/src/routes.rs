@@ -110,7 +110,7 @@ async fn conversation<D: Reads<Chat>>(
     let (conversation, prompt) = chat::prompt(conversation, &app, &reading, app.most_tokens()).await?;
     options.reply = conversation.reply(&prompt.tail, &app.text.template);
     options.reasoning = conversation.reasoning(&options, &app);
-    let tokens = prompt.tokens;
+    let chat::Prompt { tokens, borders, .. } = prompt;
     drop(reading);
     if app.settings.log_text {
         log::text(&line.request_id, "messages", &conversation.messages_shown());
@@ -120,7 +120,7 @@ async fn conversation<D: Reads<Chat>>(
     if let Some(top) = prompt_logprobs {
         check_scores(&options, ("prompt_logprobs", tokens.len()), top)?;
     }
-    let job = Job { max_tokens: options.max_tokens.unwrap_or(room), tokens, prompt_logprobs };
+    let job = Job { max_tokens: options.max_tokens.unwrap_or(room), tokens, prompt_logprobs, borders };
     check_fits(&options, &job)?;
     let ask = Ask { route: D::ROUTE, dialect: Box::new(dialect), line, pass };
     ask.answer(&app, caller, vec![job], options).await
@@ -167,7 +167,7 @@ async fn completions(
     let mut jobs = Vec::with_capacity(prompts.len());
     for tokens in prompts {
         let max_tokens = completion.max_tokens(room(&app, &tokens, completion.options.max_tokens)?);
-        let job = Job { tokens, max_tokens, prompt_logprobs };
+        let job = Job { tokens, max_tokens, prompt_logprobs, borders: Vec::new() };
         check_fits(&completion.options, &job)?;
         jobs.push(job);
     }

@@ -50,6 +50,8 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) 
     ] {
         page.one(name, "counter", help, &[], n);
     }
+    let help = "1 if draft tokens may be proposed; 0 for a model with recurrent layers, whose state cannot take one back.";
+    page.one("inferno_can_draft", "gauge", help, &[], u8::from(engine.can_draft));
     page.head("inferno_finished_total", "counter", "Sequences that ended, by reason.");
     let finished = engine.finished;
     for (reason, n) in [
@@ -124,11 +126,12 @@ fn cache(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) {
     for (state, n) in [("free", pages.free), ("cached", pages.cached), ("held", pages.held)] {
         page.value("inferno_kv_pages", &[("state", state)], n);
     }
-    let help =
-        "Pages of a cache group of the KV pool, by state. Rows see `window` positions in its layers, or all.";
+    let help = "Pages of a cache group of the KV pool, by state. Rows see `window` positions in its layers, or all; with window=\"state\" \
+         a page is the state of recurrent layers, of a sequence (held) or a snapshot.";
     page.head("inferno_kv_group_pages", "gauge", help);
     for (i, (group, pages)) in app.engine.kv_groups().iter().zip(&engine.group_pages).enumerate() {
-        let (group_idx, window) = (i.to_string(), group.window.map_or("all".into(), |n| n.to_string()));
+        let all = if group.is_state { "state" } else { "all" };
+        let (group_idx, window) = (i.to_string(), group.window.map_or(all.into(), |n| n.to_string()));
         for (state, n) in [("free", pages.free), ("cached", pages.cached), ("held", pages.held)] {
             let labels = [("group", &*group_idx), ("window", &*window), ("state", state)];
             page.value("inferno_kv_group_pages", &labels, n);
