@@ -17,7 +17,7 @@ mod unserved;
 mod windows;
 
 use crate::backend::{AttentionRule, KvType};
-use crate::batch::PAGE_LEN;
+use crate::batch::{PAGE_LEN, PageId};
 pub use crate::ffn::{Activation, BothShape, DenseShape, ExpertsShape, FfnShape, Xielu};
 pub use crate::mixer::{AttentionShape, LatentShape, MixerShape, SharedShape};
 pub use crate::per_layer::PerLayerShape;
@@ -224,6 +224,25 @@ impl CacheGroup {
     pub fn page_bytes(&self, kv_type: KvType) -> usize {
         let state_bytes = self.layers.len() * size_of::<f32>() * self.kind.state_width();
         self.bytes_per_position(kv_type) * PAGE_LEN + state_bytes
+    }
+
+    /// Pages for a sequence of `n_positions` positions of which everything is kept: one for each 32, or one state.
+    pub fn pages_for(&self, n_positions: usize) -> usize {
+        match self.kind {
+            CacheKind::Pages { .. } | CacheKind::Latent { .. } => n_positions.div_ceil(PAGE_LEN),
+            CacheKind::State { .. } => 1,
+        }
+    }
+
+    /// The page table of such a sequence, the `i`th of several of that length, which has the pages from
+    /// `i * pages_for(n_positions)` on; a state is updated in place, so its page has every number.
+    pub fn table_for(&self, i: usize, n_positions: usize) -> Vec<PageId> {
+        let first = (i * self.pages_for(n_positions)) as u32;
+        let number = |number: u32| match self.kind {
+            CacheKind::Pages { .. } | CacheKind::Latent { .. } => PageId(first + number),
+            CacheKind::State { .. } => PageId(first),
+        };
+        (0..n_positions.div_ceil(PAGE_LEN) as u32).map(number).collect()
     }
 
     /// Bytes of keys and values one position takes over the layers of this group: none where pages hold states.

@@ -6,12 +6,13 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use inferno_engine::{longest_sequence, pool_len};
-use inferno_model::architecture::Architecture;
+use inferno_model::architecture::{Architecture, CacheGroup, CacheKind};
 use inferno_model::backend::KvType;
 use inferno_model::batch::PAGE_LEN;
 
 use division::Division;
-pub(crate) use division::{context_that_fits, pages_for_one};
+use division::Pages;
+pub(crate) use division::{States, context_that_fits, pages_for_one};
 
 /// How many sequences run at once, and in what memory.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,6 +39,12 @@ pub(crate) struct KvPlan {
     pub(crate) longest: usize,
     /// Groups with fewer positions: how many, and what a row of their layers sees.
     windows: Vec<(usize, usize)>,
+    /// Of recurrent layers: states of sequences and snapshots; `None` if there are none.
+    pub(crate) states: Option<States>,
+    /// Whether there are keys and values.
+    has_positions: bool,
+    /// Sequences that were asked for.
+    n_sequences: usize,
     pub(crate) bytes: u64,
     /// Where the number comes from.
     pub(crate) why: &'static str,
@@ -45,11 +52,34 @@ pub(crate) struct KvPlan {
 
 impl std::fmt::Display for KvPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "keys and values: room for {} positions", self.positions)?;
+        if self.has_positions {
+            write!(f, "keys and values: room for {} positions", self.positions)?;
+        }
         for (n, window) in &self.windows {
             write!(f, " ({n} in layers with a window of {window})")?;
         }
+        if let Some(States { live, snapshots }) = self.states {
+            let and = if self.has_positions { " and " } else { "" };
+            write!(f, "{and}states of {live} sequences at once")?;
+            if (live as usize) < self.n_sequences {
+                write!(f, ", not of {}, as there is no memory for more", self.n_sequences)?;
+            }
+            write!(f, ", {snapshots} snapshots of states")?;
+        }
         write!(f, " in {}, {}", shown(self.bytes), self.why)
+    }
+}
+
+impl KvPlan {
+    /// Sequences of `n` positions that have room at the same time.
+    pub(crate) fn sequences_of(&self, n: usize) -> usize {
+        let positions = if self.has_positions { self.positions / n.max(1) } else { usize::MAX };
+        self.states.map_or(positions, |states| positions.min(states.live as usize))
+    }
+
+    /// Snapshots of states that the prefix cache may keep, if there are any.
+    pub(crate) fn max_snapshots(&self) -> Option<usize> {
+        self.states.map(|states| states.snapshots as usize)
     }
 }
 
@@ -102,7 +132,7 @@ impl KvMemory {
         space: Option<KvSpace>,
         max_rows: usize,
     ) -> Result<KvPlan> {
-        let division = Division::new(arch, kv_type, max_rows);
+        let division = Division::new(arch, kv_type, max_rows, self.sequences.get());
         let wanted = (self.sequences.get() as u64).saturating_mul(division.whole());
         let fits = |space: KvSpace| (division.fitting(&space), space.why);
         let (n_pages, why) = match (self.kv_memory, space.map(fits)) {
@@ -112,9 +142,15 @@ impl KvMemory {
         };
         ensure!(
             n_pages > 0,
-            "{} is not enough for keys and values: a page of {PAGE_LEN} positions takes {}",
+            "{} is not enough for keys and values: {} {}",
             shown(self.kv_memory.or(space.map(|space| space.bytes)).unwrap_or_default()),
-            shown(division.bytes(division.pages(1))),
+            match division.pages(1).states {
+                None => format!("a page of {PAGE_LEN} positions takes"),
+                Some(_) => format!(
+                    "the state of one sequence, a snapshot of it and a page of {PAGE_LEN} positions take"
+                ),
+            },
+            shown(division.bytes(&division.pages(1).n_pages)),
         );
         if let (Some(bytes), Some(most)) = (self.kv_memory, space.and_then(|space| space.most)) {
             ensure!(
@@ -128,18 +164,24 @@ impl KvMemory {
         }
         // Slots are numbered by 32 bits.
         let n = n_pages.min(u64::from(u32::MAX) / PAGE_LEN as u64);
-        let n_pages: Vec<usize> = division.pages(n).map(|n| n as usize).collect();
+        let Pages { n_pages, states } = division.pages(n);
+        let bytes = division.bytes(&n_pages);
+        let n_pages: Vec<usize> = n_pages.into_iter().map(|n| n as usize).collect();
         let positions = pool_len(&arch.cache_groups, &n_pages);
+        let is_state = |group: &CacheGroup| matches!(group.kind, CacheKind::State { .. });
         let longest = longest_sequence(&arch.cache_groups, &n_pages);
         let windows = arch.cache_groups.iter().zip(&n_pages).filter_map(|(group, n_pages)| {
             let n = n_pages * PAGE_LEN;
-            group.window().filter(|_| n < positions).map(|window| (n, window))
+            group.window().filter(|_| n < positions && !is_state(group)).map(|window| (n, window))
         });
         Ok(KvPlan {
             windows: windows.collect(),
             positions,
             longest,
-            bytes: division.bytes(division.pages(n)),
+            states,
+            has_positions: !arch.cache_groups.iter().all(is_state),
+            n_sequences: self.sequences.get(),
+            bytes,
             n_pages,
             why,
         })
@@ -325,6 +367,32 @@ mod tests {
         assert!(
             plan(Some(page - 1), None).unwrap_err().to_string().contains("not enough for keys and values")
         );
+    }
+
+    #[test]
+    fn a_model_with_recurrent_layers_has_as_many_sequences_as_states_fit() {
+        let arch = crate::load::open(&crate::cli::ModelFile::default()).unwrap().architecture(None).unwrap();
+        let pages = CacheGroup::pages((0..10).collect(), [2, 256, 256], None);
+        let states = CacheGroup::states((10..40).collect(), 1 << 19);
+        let arch = Architecture { context_len: 32_768, cache_groups: vec![pages, states.clone()], ..arch };
+        let memory = |gib: u64| KvMemory {
+            sequences: std::num::NonZero::new(32).unwrap(),
+            kv_memory: Some(gib << 30),
+        };
+        let plan = memory(2).plan(&arch, KvType::F16, None, 512).unwrap();
+        let text = plan.to_string();
+        assert!(
+            text.contains("states of 11 sequences at once, not of 32") && text.contains("8 snapshots"),
+            "{text}"
+        );
+        assert_eq!((plan.sequences_of(4096), plan.max_snapshots()), (plan.positions / 4096, Some(8)));
+        let plan = memory(100).plan(&arch, KvType::F16, None, 512).unwrap();
+        assert!(plan.to_string().contains("states of 32 sequences at once, "), "{plan}");
+        let error = KvMemory { kv_memory: Some(1 << 20), ..memory(1) }.plan(&arch, KvType::F16, None, 512);
+        assert!(error.unwrap_err().to_string().contains("the state of one sequence, a snapshot"));
+        let mamba = Architecture { cache_groups: vec![states], ..arch };
+        let text = memory(1).plan(&mamba, KvType::F16, None, 512).unwrap().to_string();
+        assert!(text.starts_with("states of 12 sequences at once"), "{text}");
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl<'a> Session<'a> {
             arch = opened.architecture(Some(most))?;
         }
         let context_len = arch.context_len;
-        let n_pages = pages_for_one(&arch, CHUNK);
+        let (n_pages, max_snapshots) = pages_for_one(&arch, CHUNK);
         let runs_on = target.runs_on(&opened);
         let summary = format!("{}, {runs_on}", opened.summary(&arch));
         let progress = opened.file.progress();
@@ -114,7 +114,7 @@ impl<'a> Session<'a> {
             note(&format!("warning: {warning}"));
         }
         let config = Config::new(n_pages);
-        let limits = Limits { max_sequences: 1, max_rows: CHUNK, ..config.limits };
+        let limits = Limits { max_sequences: 1, max_rows: CHUNK, max_snapshots, ..config.limits };
         let engine =
             Engine::start(model, Config { limits, n_mask_threads: runs_on.n_mask_threads(), ..config });
         let load_time = started.elapsed();

@@ -72,7 +72,7 @@ impl Session {
     fn start(args: &cli::Bench, opened: &load::Opened, arch: Architecture, plan: Plan) -> Result<Session> {
         let machine = Machine::found();
         let profile = Profile::default();
-        let (model, runs_on) = load(args, opened, arch.clone(), plan.n_pages, &profile)?;
+        let (model, runs_on) = load(args, opened, arch.clone(), plan.n_pages(&arch, 0), &profile)?;
         let n_bytes = match args.stream_mib {
             Some(mib) => mib.get() << 20,
             None => (STREAM_MIB << 20).max(4 * machine.cache.unwrap_or(0)),
@@ -175,12 +175,11 @@ fn load(
     args: &cli::Bench,
     opened: &load::Opened,
     arch: Architecture,
-    n_pages: usize,
+    n_pages: Vec<usize>,
     profile: &Profile,
 ) -> Result<(Box<dyn Model>, load::RunsOn)> {
     let target = args.compute.target()?;
     let runs_on = target.runs_on(opened);
-    let n_pages = vec![n_pages; arch.cache_groups.len()];
     let model = opened.model(arch, n_pages, target, args.profile.then(|| profile.clone()))?;
     Ok((model, runs_on))
 }

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use inferno_engine::pages_of_sequence;
 use inferno_format::{Array, Value};
-use inferno_model::architecture::{Activation, Architecture, BothShape, CacheGroup, FfnShape, LayerShape};
+use inferno_model::architecture::{
+    Activation, Architecture, BothShape, CacheGroup, CacheKind, FfnShape, LayerShape,
+};
 use inferno_model::batch::PAGE_LEN;
 use inferno_model::weights::WeightBytes;
 use serde_json::{Map, Value as Json};
@@ -39,17 +41,23 @@ struct KvGroup {
     window: Option<usize>,
     /// Positions that a sequence holds, at most, if they are computed in steps of a page.
     most: usize,
+    /// Of a sequence's state, in a group of recurrent layers.
+    state: usize,
 }
 
 impl Memory {
     fn of(opened: &load::Opened, arch: &Architecture) -> Memory {
         let kv_type = load::Target::best().kv_type(opened);
         let kv_per_position = arch.kv_bytes_per_position(kv_type);
-        let group = |group: &CacheGroup| KvGroup {
-            n_layers: group.layers.len(),
-            per_position: group.bytes_per_position(kv_type),
-            window: group.window(),
-            most: pages_of_sequence(group, arch.context_len, PAGE_LEN) * PAGE_LEN,
+        let group = |group: &CacheGroup| {
+            let is_state = is_state(group);
+            KvGroup {
+                n_layers: group.layers.len(),
+                per_position: group.bytes_per_position(kv_type),
+                window: group.window().filter(|_| !is_state),
+                most: pages_of_sequence(group, arch.context_len, PAGE_LEN) * PAGE_LEN,
+                state: if is_state { group.page_bytes(kv_type) } else { 0 },
+            }
         };
         Memory {
             weights: WeightBytes::of(arch, &opened.file),
@@ -58,22 +66,32 @@ impl Memory {
         }
     }
 
-    /// Bytes of keys and values of one sequence with `n` positions.
+    /// Bytes of keys and values of one sequence with `n` positions, and of its state.
     fn kv(&self, n: usize) -> u64 {
-        self.groups.iter().map(|group| (group.per_position * n.min(group.most)) as u64).sum()
+        self.groups.iter().map(|group| (group.per_position * n.min(group.most) + group.state) as u64).sum()
+    }
+
+    /// Bytes of the state of one sequence, whatever its length.
+    fn state(&self) -> usize {
+        self.groups.iter().map(|group| group.state).sum()
     }
 
     fn groups_json(&self) -> Json {
-        let group = |group: &KvGroup| {
-            serde_json::json!({
+        let group = |group: &KvGroup| match group.state {
+            0 => serde_json::json!({
                 "n_layers": group.n_layers,
                 "window": group.window,
                 "kv_bytes_per_position": group.per_position,
                 "most_positions": group.most,
-            })
+            }),
+            state => serde_json::json!({ "n_layers": group.n_layers, "state_bytes": state }),
         };
         self.groups.iter().map(group).collect()
     }
+}
+
+fn is_state(group: &CacheGroup) -> bool {
+    matches!(group.kind, CacheKind::State { .. })
 }
 
 /// Names and values of what the forward pass works with.
@@ -112,7 +130,9 @@ fn hyperparameters(arch: &Architecture) -> Map<String, Json> {
     put("attn_scale", each(arch, |l| l.mixer.map_or(0.0, |m| f64_of(m.scale()))));
     put("rope_dims", arch.ropes[0].dims.into());
     put("rope_pairing", format!("{:?}", arch.ropes[0].pairing).into());
-    if let Some(window) = arch.cache_groups.iter().find_map(CacheGroup::window) {
+    if let Some(window) =
+        arch.cache_groups.iter().filter(|group| !is_state(group)).find_map(CacheGroup::window)
+    {
         put("window", window.into());
         put("n_windowed_layers", attentions().filter(|a| a.window.is_some()).count().into());
     }
@@ -173,6 +193,9 @@ fn to_json(opened: &load::Opened, arch: &Result<Architecture, String>) -> Json {
                 "kv_bytes_at_full_context": memory.kv(arch.context_len),
                 "kv_groups": memory.groups_json(),
             });
+            if memory.state() > 0 {
+                all["memory"]["state_bytes_per_sequence"] = memory.state().into();
+            }
         }
         Err(why) => all["cannot_run"] = why.as_str().into(),
     }
@@ -310,11 +333,17 @@ impl Memory {
                 ));
             }
         }
+        let with_state = if self.state() > 0 { " and state" } else { "" };
+        if self.state() > 0 {
+            let n_layers: usize = self.groups.iter().filter(|g| g.state > 0).map(|g| g.n_layers).sum();
+            let state = bytes(self.state() as u64);
+            lines.push(format!("  state                {state} a sequence, in {n_layers} recurrent layers"));
+        }
         for n in CONTEXTS.into_iter().filter(|&n| n < context_len).chain([context_len]) {
             let kv = self.kv(n);
             let name = format!("at {n}{}", if n == context_len { ", the whole" } else { "" });
             lines.push(format!(
-                "  {name:19}  {} ({} of keys and values)",
+                "  {name:19}  {} ({} of keys and values{with_state})",
                 bytes(self.weights.all + kv),
                 bytes(kv)
             ));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
-use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
+use inferno_model::batch::{Batch, PageId, Want};
 
 use crate::{cli, commands::print, load};
 
@@ -27,9 +27,10 @@ pub(crate) fn logits(args: &cli::Logits) -> Result<()> {
     if let Some(token) = tokens.iter().find(|&&t| t as usize >= arch.vocab_size) {
         anyhow::bail!("token {token} is not in the vocabulary of {} tokens", arch.vocab_size);
     }
-    let pages: Vec<PageId> = (0..tokens.len().div_ceil(PAGE_LEN)).map(|p| PageId(p as u32)).collect();
-    let tables = vec![pages.as_slice(); arch.cache_groups.len()];
-    let n_pages = vec![pages.len(); tables.len()];
+    let pages: Vec<Vec<PageId>> =
+        arch.cache_groups.iter().map(|group| group.table_for(0, tokens.len())).collect();
+    let tables: Vec<&[PageId]> = pages.iter().map(Vec::as_slice).collect();
+    let n_pages = arch.cache_groups.iter().map(|group| group.pages_for(tokens.len())).collect();
     let want = |p| if at.contains(&p) { Want::Logits } else { Want::Nothing };
     let mut batch = Batch::default();
     batch.push_each(tokens, 0, &tables, &(0..tokens.len()).map(want).collect::<Vec<_>>());

@@ -168,6 +168,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
         max_rows: cli_engine.budget.get(),
         step_target: Micros::from(cli_engine.step_target.get()) * 1000,
         prefix_cache: !cli_engine.no_prefix_cache,
+        max_snapshots: plan.max_snapshots(),
         ..Config::new(plan.n_pages).limits
     };
     let config = Config {

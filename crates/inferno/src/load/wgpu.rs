@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use inferno_cpu::{Cpu, Isa};
+use inferno_engine::longest_sequence;
 use inferno_format::Gguf;
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
@@ -221,8 +222,8 @@ impl Placement {
             stages.push(Share { layers, without_ffn }, Wgpu::new(gpu)?, ffns)?;
         }
         let mut model = stages.finish()?;
-        let n_pages = self.room.n_pages.iter().copied().min().unwrap_or(0);
-        warm_up(&mut *model, n_pages).map_err(|e| BackendError { what: e.to_string() })?;
+        let most = longest_sequence(&model.architecture().cache_groups, &self.room.n_pages);
+        warm_up(&mut *model, most).map_err(|e| BackendError { what: e.to_string() })?;
         Ok(model)
     }
 
@@ -247,15 +248,15 @@ impl Stages<'_> {
 
 /// A step with one row, one with some and one with many: the driver compiles the kernels now and not when somebody waits, and
 /// what does not work shows.
-fn warm_up(model: &mut dyn Model, n_pages: usize) -> Result<(), StepError> {
-    let n_groups = model.architecture().cache_groups.len();
-    let most = model.architecture().context_len.min(PAGE_LEN * n_pages);
-    let table = [PageId(0), PageId(1)];
+fn warm_up(model: &mut dyn Model, most: usize) -> Result<(), StepError> {
+    let most = model.architecture().context_len.min(most);
     let spec = SampleSpec { temperature: 1.0, ..SampleSpec::GREEDY };
     for (n_rows, top_k) in [(1, 40), (PAGE_LEN, 0), (PAGE_LEN + 1, 0)] {
         let n_rows = n_rows.min(most);
         let mut batch = Batch::default();
-        let tables = vec![&table[..n_rows.div_ceil(PAGE_LEN)]; n_groups];
+        let groups = &model.architecture().cache_groups;
+        let tables: Vec<Vec<PageId>> = groups.iter().map(|group| group.table_for(0, n_rows)).collect();
+        let tables: Vec<&[PageId]> = tables.iter().map(Vec::as_slice).collect();
         batch.push(&vec![0; n_rows], 0, &tables, Want::Sample(SampleSpec { top_k, ..spec }));
         model.step(&batch)?;
     }

@@ -2,7 +2,7 @@
 //! values of its sequences.
 
 use inferno_format::Gguf;
-use inferno_model::architecture::Architecture;
+use inferno_model::architecture::{Architecture, CacheGroup, CacheKind};
 use inferno_model::backend::KvType;
 
 use super::plan::Work;
@@ -19,10 +19,16 @@ pub(in crate::commands) fn per_step(
     Some(weight_bytes(file, arch, n_sequences) + (n_sequences * keys_and_values) as f64 / n_steps as f64)
 }
 
-/// What a row at `position` sees in all layers.
+/// Bytes of keys, values and states that a row at `position` reads in all layers.
 fn kv_bytes(arch: &Architecture, kv_type: KvType, position: usize) -> usize {
     let seen = |window: Option<usize>| window.map_or(position + 1, |w| w.min(position + 1));
-    arch.cache_groups.iter().map(|group| group.bytes_per_position(kv_type) * seen(group.window())).sum()
+    let of = |group: &CacheGroup| match group.kind {
+        CacheKind::Pages { .. } | CacheKind::Latent { .. } => {
+            group.bytes_per_position(kv_type) * seen(group.window())
+        }
+        CacheKind::State { .. } => group.page_bytes(kv_type),
+    };
+    arch.cache_groups.iter().map(of).sum()
 }
 
 fn weight_bytes(file: &Gguf, arch: &Architecture, n_rows: usize) -> f64 {

@@ -1,6 +1,9 @@
 //! What is measured, and the pages it takes.
 
+use std::ops::Range;
+
 use anyhow::{Result, bail, ensure};
+use inferno_model::architecture::{Architecture, CacheGroup, CacheKind};
 use inferno_model::batch::{PAGE_LEN, PageId};
 
 use crate::cli;
@@ -19,14 +22,18 @@ pub(in crate::commands) enum Work {
 #[derive(Debug, PartialEq)]
 pub(in crate::commands) struct Item {
     pub(in crate::commands) work: Work,
+    /// By sequence, in each cache group with keys and values.
     pub(in crate::commands) tables: Vec<Vec<PageId>>,
+    /// By sequence the page of its state, in each cache group of recurrent layers.
+    pub(in crate::commands) states: Vec<PageId>,
 }
 
 /// All measurements, in the order of a repeat.
 #[derive(Debug)]
 pub(in crate::commands) struct Plan {
     pub(in crate::commands) items: Vec<Item>,
-    pub(in crate::commands) n_pages: usize,
+    n_pages: usize,
+    n_states: usize,
 }
 
 impl Work {
@@ -106,17 +113,30 @@ impl Plan {
         let pages_each = |work: Work| work.n_positions().div_ceil(PAGE_LEN);
         let n_pages = |work: Work| pages_each(work) * work.n_sequences();
         // pages:  [ shared by all that start at 0 ) [ of one with a depth ) [ of the next ) ...
-        let shared = works.iter().filter(|w| w.depth() == 0).map(|&w| n_pages(w)).max().unwrap_or(0);
-        let mut end = shared;
+        let shared = |number: &dyn Fn(Work) -> usize| {
+            works.iter().filter(|w| w.depth() == 0).map(|&w| number(w)).max().unwrap_or(0)
+        };
+        let (mut end, mut states_end) = (shared(&n_pages), shared(&Work::n_sequences));
         let items = works.iter().map(|&work| {
-            let first = if work.depth() == 0 { 0 } else { end };
+            let (first, first_state) = if work.depth() == 0 { (0, 0) } else { (end, states_end) };
             end = end.max(first + n_pages(work));
+            states_end = states_end.max(first_state + work.n_sequences());
             let each = pages_each(work);
-            let table =
-                |s: usize| (first + s * each..first + (s + 1) * each).map(|p| PageId(p as u32)).collect();
-            Item { work, tables: (0..work.n_sequences()).map(table).collect() }
+            let pages = |range: Range<usize>| range.map(|p| PageId(p as u32)).collect::<Vec<PageId>>();
+            let table = |s: usize| pages(first + s * each..first + (s + 1) * each);
+            let states = pages(first_state..first_state + work.n_sequences());
+            Item { work, tables: (0..work.n_sequences()).map(table).collect(), states }
         });
-        Plan { items: items.collect(), n_pages: end }
+        Plan { items: items.collect(), n_pages: end, n_states: states_end }
+    }
+
+    /// Pages of every cache group, at least `least`.
+    pub(in crate::commands) fn n_pages(&self, arch: &Architecture, least: usize) -> Vec<usize> {
+        let of = |group: &CacheGroup| match group.kind {
+            CacheKind::Pages { .. } | CacheKind::Latent { .. } => self.n_pages,
+            CacheKind::State { .. } => self.n_states,
+        };
+        arch.cache_groups.iter().map(|group| of(group).max(least)).collect()
     }
 }
 
@@ -137,7 +157,10 @@ mod tests {
             tables,
             [vec![vec![0, 1]], vec![vec![0], vec![1], vec![2]], vec![vec![3, 4], vec![5, 6]], vec![vec![7]]]
         );
-        assert_eq!(plan.n_pages, 8);
+        let states: Vec<Vec<u32>> =
+            plan.items.iter().map(|item| item.states.iter().map(|page| page.0).collect()).collect();
+        assert_eq!(states, [vec![0], vec![0, 1, 2], vec![3, 4], vec![5]]);
+        assert_eq!((plan.n_pages, plan.n_states), (8, 6));
         let names: Vec<String> = plan.items.iter().map(|i| i.work.name()).collect();
         assert_eq!(names, ["prompt 33", "decode 10 × 3", "decode 10 at 30 × 2", "decode 10 at 1"]);
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use inferno_engine::logits_hash;
+use inferno_model::architecture::{CacheGroup, CacheKind};
 use inferno_model::batch::{Batch, PageId, Want};
 use inferno_model::model::Model;
 use inferno_model::sample::SampleSpec;
@@ -38,6 +39,8 @@ pub(in crate::commands) struct Runner {
     chunk: usize,
     batch: Batch,
     tokens: Vec<u32>,
+    /// The page of a sequence's state, under every number.
+    states: Vec<PageId>,
 }
 
 impl Done {
@@ -49,7 +52,7 @@ impl Done {
 
 impl Runner {
     pub(in crate::commands) fn new(model: Box<dyn Model>, seed: u64, chunk: usize) -> Runner {
-        Runner { model, seed, chunk, batch: Batch::default(), tokens: Vec::new() }
+        Runner { model, seed, chunk, batch: Batch::default(), tokens: Vec::new(), states: Vec::new() }
     }
 
     pub(in crate::commands) fn into_model(self) -> Box<dyn Model> {
@@ -70,7 +73,7 @@ impl Runner {
                 Work::Decode { n_steps: n_steps.min(2), depth, n_sequences }
             }
         };
-        Ok(self.sample(&Item { work, tables: item.tables.clone() })?.map(|_| ()))
+        Ok(self.sample(&Item { work, tables: item.tables.clone(), states: item.states.clone() })?.map(|_| ()))
     }
 
     /// Does the item's work once. `None` if Ctrl-C was pressed.
@@ -92,7 +95,7 @@ impl Runner {
     ) -> Result<Option<Sample>> {
         let start = Instant::now();
         self.batch.clear();
-        self.push(&item.tables[0], 0, positions, Want::Logits);
+        self.push(item, 0, positions, Want::Logits);
         Ok(self.step(true)?.map(|done| done.since(start)))
     }
 
@@ -115,7 +118,7 @@ impl Runner {
             let end = n.min(start + self.chunk);
             self.batch.clear();
             let want = if end == n { Want::Logits } else { Want::Nothing };
-            self.push(&item.tables[sequence], sequence, start..end, want);
+            self.push(item, sequence, start..end, want);
             let Some(step) = self.step(end == n)? else { return Ok(None) };
             done = step;
         }
@@ -132,8 +135,8 @@ impl Runner {
             let n = if chains { (end - 1 - position).clamp(1, CHAIN) } else { 1 };
             let want = if n > 1 { Want::Sample(SampleSpec::GREEDY) } else { Want::Logits };
             self.batch.clear();
-            for (sequence, table) in item.tables.iter().enumerate() {
-                self.push(table, sequence, position..position + 1, want);
+            for sequence in 0..item.tables.len() {
+                self.push(item, sequence, position..position + 1, want);
             }
             position += n;
             if n > 1
@@ -148,7 +151,7 @@ impl Runner {
         Ok(Some(done))
     }
 
-    fn push(&mut self, table: &[PageId], sequence: usize, positions: Range<usize>, want: Want) {
+    fn push(&mut self, item: &Item, sequence: usize, positions: Range<usize>, want: Want) {
         let start = positions.start;
         let arch = self.model.architecture();
         let token = |position| {
@@ -157,7 +160,14 @@ impl Runner {
         };
         self.tokens.clear();
         self.tokens.extend(positions.map(token));
-        let tables = vec![table; arch.cache_groups.len()];
+        let table = &item.tables[sequence][..];
+        self.states.clear();
+        self.states.resize(table.len(), item.states[sequence]);
+        let of = |group: &CacheGroup| match group.kind {
+            CacheKind::Pages { .. } | CacheKind::Latent { .. } => table,
+            CacheKind::State { .. } => &self.states,
+        };
+        let tables: Vec<&[PageId]> = arch.cache_groups.iter().map(of).collect();
         self.batch.push(&self.tokens, start, &tables, want);
     }
 

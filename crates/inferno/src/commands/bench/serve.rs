@@ -172,7 +172,9 @@ impl Bench<'_> {
     fn run(&mut self, variant: Variant, workload: &Workload) -> Result<Option<Run>> {
         let sequences = self.args.kv.sequences;
         let n_sequences = if variant.batching { sequences.get() } else { 1 };
-        let config = config(&self.args.engine, self.kv.n_pages.clone(), n_sequences, variant.prefix_cache);
+        let mut config =
+            config(&self.args.engine, self.kv.n_pages.clone(), n_sequences, variant.prefix_cache);
+        config.limits.max_snapshots = self.kv.max_snapshots();
         let load = Load {
             workload: match (&self.free, variant.answers) {
                 (Some(free), Answers::SameLengths) => free,

@@ -251,8 +251,9 @@ impl Row {
             Way::Decode { n_sequences } => (ANSWER, n_sequences),
         };
         let answer = Work::Decode { n_steps, depth: CONTEXT, n_sequences };
-        let Plan { mut items, n_pages } = Plan::of(&[Work::Prompt { n_tokens: CONTEXT }, answer]);
-        let n_pages = vec![n_pages; arch.cache_groups.len()];
+        let plan = Plan::of(&[Work::Prompt { n_tokens: CONTEXT }, answer]);
+        let n_pages = plan.n_pages(&arch, 0);
+        let mut items = plan.items;
         let (answer, prompt) = (items.pop().expect("two items"), items.pop().expect("two items"));
         let target = compute.target()?;
         Ok(Row {

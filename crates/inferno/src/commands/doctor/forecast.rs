@@ -182,7 +182,7 @@ pub(super) fn room(whole: &Opened, arch: &Architecture, file_bytes: u64, compute
                 sequences: std::num::NonZero::new(MAX_USERS).expect("more than zero"),
                 kv_memory: None,
             };
-            all.plan(&user, kv_type, Some(space), CHUNK as usize).map_or(0, |plan| plan.positions / tokens)
+            all.plan(&user, kv_type, Some(space), CHUNK as usize).map_or(0, |plan| plan.sequences_of(tokens))
         }
         _ => 0,
     };

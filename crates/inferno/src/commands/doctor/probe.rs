@@ -62,9 +62,9 @@ impl Probe {
         let runs_on = target.runs_on(cut);
         let n_positions = arch.context_len.min(2 * ROWS);
         let decode = Work::Decode { n_steps: n_positions, depth: 0, n_sequences: 1 };
-        let Plan { mut items, n_pages } = Plan::of(&[decode]);
-        let decode = items.pop().expect("one item");
-        let n_pages = vec![n_pages.max(2); arch.cache_groups.len()];
+        let mut plan = Plan::of(&[decode]);
+        let n_pages = plan.n_pages(&arch, 2);
+        let decode = plan.items.pop().expect("one item");
         let model = cut.model(arch.clone(), n_pages, target, None)?;
         let most_rows = most_rows.clamp(FEWEST_ROWS, ROWS).min(n_positions);
         let mut probe = Probe {
@@ -112,7 +112,8 @@ impl Probe {
     /// Seconds of a decode step.
     fn steps(&mut self) -> Result<Option<f64>> {
         let work = Work::Decode { n_steps: self.n_steps, depth: 0, n_sequences: 1 };
-        let item = Item { work, tables: self.decode.tables.clone() };
+        let Item { tables, states, .. } = &self.decode;
+        let item = Item { work, tables: tables.clone(), states: states.clone() };
         Ok(self.runner.sample(&item)?.map(|sample| sample.seconds / self.n_steps as f64))
     }
 

@@ -64,7 +64,7 @@ fn errors_of(path: &Path, compute: &Compute, title: &str, n_tokens: usize) -> [(
     let n_steps = n_tokens / 16;
     let works = [Work::Decode { n_steps, depth: 0, n_sequences: 1 }, Work::Prompt { n_tokens }];
     let plan = Plan::of(&works);
-    let n_pages = vec![plan.n_pages; arch.cache_groups.len()];
+    let n_pages = plan.n_pages(&arch, 0);
     let model = opened.model(arch, n_pages, compute.target().unwrap(), None).unwrap();
     let mut runner = Runner::new(model, 1, 512);
     for item in &plan.items {

@@ -1,6 +1,7 @@
 //! `--closed N`: what the engine adds to the steps of N sequences that only decode.
 
 use anyhow::{Result, ensure};
+use inferno_model::architecture::{CacheGroup, CacheKind};
 use inferno_model::batch::PAGE_LEN;
 use inferno_model::model::Model;
 use serde_json::{Value as Json, json};
@@ -30,12 +31,16 @@ pub(super) fn closed(args: &cli::BenchServe, n_sequences: usize) -> Result<Optio
         "a prompt of 1 token and {n_tokens} of completion are more than the context of {}",
         arch.context_len
     );
-    let n_pages = n_sequences * (1 + n_tokens).div_ceil(PAGE_LEN);
     let work = Work::Decode { n_steps: n_tokens, depth: 0, n_sequences };
     let item = Plan::of(&[work]).items.pop().expect("one work is one item");
     let target = args.compute.target()?;
     let runs_on = target.runs_on(&opened);
-    let n_pages = vec![n_pages; arch.cache_groups.len()];
+    // Snapshots are a quarter of the states.
+    let n_pages = |group: &CacheGroup| match group.kind {
+        CacheKind::Pages { .. } | CacheKind::Latent { .. } => n_sequences * (1 + n_tokens).div_ceil(PAGE_LEN),
+        CacheKind::State { .. } => n_sequences + n_sequences.div_ceil(3) + 1,
+    };
+    let n_pages: Vec<usize> = arch.cache_groups.iter().map(n_pages).collect();
     let model = opened.model(arch.clone(), n_pages.clone(), target, None)?;
     interrupt::listen()?;
     let mut closed = Closed { args, item, n_pages, n_sequences, samples: Vec::new() };
