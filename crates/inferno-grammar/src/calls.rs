@@ -8,6 +8,7 @@ pub(crate) use body::{Kind, properties, takes_others, texts};
 use inferno_text::{ReplyFormat, Tokenizer};
 use serde_json::{Value, json};
 
+use crate::samples::samples;
 use crate::schema;
 use crate::source::{GrammarPart, GrammarSource};
 
@@ -57,10 +58,23 @@ impl CallRules<'_> {
     ///
     /// In formats that write strings without quotes (tags, Gemma's), of a string's schema only `enum` and `const` are kept.
     pub fn grammar(&self, format: &ReplyFormat, tokenizer: &Tokenizer) -> Option<GrammarSource> {
-        (!self.tools.is_empty()).then(|| GrammarSource::Calls {
-            lark: lark::Writer::new(self, format, tokenizer).write(),
-            unenforced: self.form.map(|form| form.unenforced.clone()).unwrap_or_default(),
+        (!self.tools.is_empty()).then(|| {
+            let writer = lark::Writer::new(self, format, tokenizer);
+            GrammarSource::Calls {
+                marks: writer.marks_to_the_end(),
+                samples: self.samples(),
+                lark: writer.write(),
+                unenforced: self.form.map(|form| form.unenforced.clone()).unwrap_or_default(),
+            }
         })
+    }
+
+    /// Texts for the patterns and formats of all tools' schemas, each once.
+    fn samples(&self) -> Vec<String> {
+        let mut texts: Vec<String> = self.tools.iter().flat_map(|tool| samples(&tool.parameters)).collect();
+        texts.sort();
+        texts.dedup();
+        texts
     }
 
     /// The same rules with tools that take any object where their schemas cannot be kept and need not be; `None` where all

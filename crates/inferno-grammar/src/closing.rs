@@ -3,11 +3,15 @@
 //! A walk on a copy of the parser takes what is forced, and elsewhere prefers the end, what closes, and short values. It finds
 //! a short ending, not always the shortest there is, and the same one for the same tokens before.
 
+mod exits;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use llguidance::TokenParser;
 use toktrie::{TokTrie, TokenId};
+
+use exits::{Exits, Rest};
 
 /// Tokens of the longest ending that is looked for.
 const LONGEST: usize = 2048;
@@ -40,6 +44,8 @@ pub(crate) struct Walk {
     tokens: Arc<ClosingTokens>,
     /// Tokens of texts that strings of the grammar may have to hold.
     samples: Vec<Vec<TokenId>>,
+    /// Marks that end texts of any characters, and what holds those.
+    exits: Exits,
     /// Tokens that the grammar names, preferred where there is no ending without them: the end of a text of any tokens.
     named: Vec<TokenId>,
 }
@@ -95,7 +101,13 @@ impl Walk {
         let tokens_of =
             |sample: &String| sample.bytes().filter_map(|byte| trie.token_id_at_bytes(&[byte])).collect();
         let samples = samples.iter().map(tokens_of).collect();
-        Walk { tokens, samples, named: Vec::new() }
+        Walk { tokens, samples, exits: Exits::default(), named: Vec::new() }
+    }
+
+    /// The same walk, which takes `marks` of the form before other characters, the first that lead on: bytes, of which a control
+    /// token is `FF` and its number in brackets.
+    pub(crate) fn by_marks(self, marks: Vec<Vec<u8>>) -> Walk {
+        Walk { exits: Exits::new(marks), ..self }
     }
 
     /// The same walk, which prefers these tokens of the grammar to all others, each a few times.
@@ -122,6 +134,7 @@ impl Walk {
         let most = tokens.len() + most.min(LONGEST);
         let mut fillers = Fillers::new(self.tokens.fillers.len());
         let n_start = tokens.len();
+        let mut mark = Rest::default();
         loop {
             if until.is_some_and(|until| Instant::now() > until) {
                 return false;
@@ -134,9 +147,15 @@ impl Walk {
             }
             let n_before = tokens.len();
             tokens.extend(parser.compute_ff_tokens());
-            let named =
-                if tokens.len() == n_before { self.named(&mut parser, &tokens[n_start..]) } else { None };
-            tokens.extend(named);
+            if tokens.len() == n_before {
+                tokens.extend(self.of_mark(&mut parser, &mut mark, &mut fillers));
+            } else {
+                mark.skip(parser.token_env.tok_trie(), &tokens[n_before..]);
+            }
+            if tokens.len() == n_before {
+                let named = self.named(&mut parser, &tokens[n_start..]);
+                tokens.extend(named);
+            }
             if tokens.len() == n_before {
                 let is_fresh = fillers.used.iter().all(|&n| n == 0);
                 match self.samples.iter().find(|sample| is_fresh && self.fits(&mut parser, sample)) {
@@ -154,6 +173,15 @@ impl Walk {
                 return false;
             }
         }
+    }
+
+    /// The next token of a mark: of the one that has begun, or of one that leads to the end.
+    fn of_mark(&self, parser: &mut TokenParser, mark: &mut Rest, fillers: &mut Fillers) -> Option<TokenId> {
+        mark.next(parser).or_else(|| {
+            *mark = self.exits.find(parser)?;
+            fillers.reset();
+            mark.next(parser)
+        })
     }
 
     /// Of the tokens that the grammar names and that may come here, the one that has come least among those `taken`.

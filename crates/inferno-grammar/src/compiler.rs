@@ -75,9 +75,11 @@ impl Compiler {
         // Reading the vocabulary is no fault of the grammar.
         let Tables { factory, closing, strings } = self.tables()?;
         let began = Instant::now();
-        let source::Lowered { grammars, unenforced, named } = source::lower(source, &self.tokenizer)?;
+        let source::Lowered { grammars, unenforced, named, marks } = source::lower(source, &self.tokenizer)?;
         let texts = match source {
             GrammarSource::JsonSchema(schema) => samples(schema),
+            GrammarSource::StructuralTag(tag) => samples(tag),
+            GrammarSource::Calls { samples, .. } => samples.clone(),
             _ => Vec::new(),
         };
         // The limit is that of one parser: others for the same answers take as long again.
@@ -94,7 +96,7 @@ impl Compiler {
                 parsers.push(parser);
             }
             let parsers = Parsers::new(parsers);
-            let walk = Walk::new(parsers.trie(), Arc::clone(closing), &texts);
+            let walk = Walk::new(parsers.trie(), Arc::clone(closing), &texts).by_marks(marks);
             let until = began + self.limits.compile_time + others;
             let watch = (watch(source), until);
             Ok(Compiled::new(parsers, unenforced, (walk, named), watch, Arc::clone(strings)))

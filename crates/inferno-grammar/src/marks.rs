@@ -2,6 +2,13 @@
 
 use inferno_text::{TokenKind, Tokenizer};
 use serde_json::Value;
+use toktrie::TokTrie;
+
+/// A part of a mark.
+enum Part {
+    Text(String),
+    Control(u32),
+}
 
 /// Control tokens by their texts.
 pub(crate) struct Marks {
@@ -41,16 +48,36 @@ impl Marks {
         self.written(text, &[])
     }
 
+    /// The bytes of `text`, up to a token that ends generations, as llguidance writes them: a control token is `FF`, and its
+    /// number in brackets.
+    pub(crate) fn bytes(&self, text: &str) -> Vec<u8> {
+        let bytes_of = |part: Part| match part {
+            Part::Text(text) => text.into_bytes(),
+            Part::Control(id) => [&[TokTrie::SPECIAL_TOKEN_MARKER], format!("[{id}]").as_bytes()].concat(),
+        };
+        self.parts(text, &self.ends).into_iter().flat_map(bytes_of).collect()
+    }
+
     fn written(&self, text: &str, ends: &[u32]) -> String {
-        let (mut items, mut literal, mut rest) = (Vec::new(), String::new(), text);
+        let lark_of = |part: &Part| match part {
+            Part::Text(text) => quoted(text),
+            Part::Control(id) => format!("<[{id}]>"),
+        };
+        let items: Vec<String> = self.parts(text, ends).iter().map(lark_of).collect();
+        if items.is_empty() { "\"\"".to_owned() } else { items.join(" ") }
+    }
+
+    /// Texts and control tokens of `text`, up to one of `ends`.
+    fn parts(&self, text: &str, ends: &[u32]) -> Vec<Part> {
+        let (mut parts, mut literal, mut rest) = (Vec::new(), String::new(), text);
         while let Some(c) = rest.chars().next() {
             match self.controls.iter().find(|(control, _)| rest.starts_with(control.as_str())) {
                 Some((_, id)) if ends.contains(id) => break,
                 Some((control, id)) => {
                     if !literal.is_empty() {
-                        items.push(quoted(&std::mem::take(&mut literal)));
+                        parts.push(Part::Text(std::mem::take(&mut literal)));
                     }
-                    items.push(format!("<[{id}]>"));
+                    parts.push(Part::Control(*id));
                     rest = &rest[control.len()..];
                 }
                 None => {
@@ -60,9 +87,9 @@ impl Marks {
             }
         }
         if !literal.is_empty() {
-            items.push(quoted(&literal));
+            parts.push(Part::Text(literal));
         }
-        if items.is_empty() { "\"\"".to_owned() } else { items.join(" ") }
+        parts
     }
 }
 

@@ -25,7 +25,23 @@ pub enum GrammarSource {
         lark: String,
         /// Keywords of the form of an answer without calls that are not enforced.
         unenforced: Vec<String>,
+        /// Marks of the format in the order in which an answer near its limit takes them, to end within it: bytes, of which a
+        /// control token is `FF` and its number in brackets.
+        marks: Vec<Vec<u8>>,
+        /// Texts that strings of the tools' schemas may have to be, as they stand in JSON.
+        samples: Vec<String>,
     },
+}
+
+/// A grammar in llguidance's dialect of Lark.
+#[derive(Debug, Default)]
+pub(crate) struct LarkText {
+    pub(crate) lark: String,
+    /// Keywords of schemas that are not enforced.
+    pub(crate) unenforced: Vec<String>,
+    /// Marks that an ending may need, in the order in which they are tried: bytes, of which a control token is `FF` and its
+    /// number in brackets.
+    pub(crate) marks: Vec<Vec<u8>>,
 }
 
 /// A form as a part of a larger grammar.
@@ -67,7 +83,9 @@ impl GrammarSource {
             GrammarSource::Gbnf(text) => format!("gbnf {text}"),
             GrammarSource::Lark(text) => format!("lark {text}"),
             GrammarSource::StructuralTag(tag) => format!("tag {tag}"),
-            GrammarSource::Calls { lark, unenforced } => format!("calls {unenforced:?} {lark}"),
+            GrammarSource::Calls { lark, unenforced, marks, samples } => {
+                format!("calls {unenforced:?} {marks:?} {samples:?} {lark}")
+            }
         }
     }
 }

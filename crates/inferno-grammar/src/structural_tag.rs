@@ -16,7 +16,7 @@ use crate::gbnf;
 use crate::marks::{Marks, literal, quoted};
 use crate::named_tokens;
 use crate::schema;
-use crate::source::GrammarError;
+use crate::source::{GrammarError, LarkText};
 
 /// Any text; control tokens are none.
 const ANY: &str = "/(.|\\n)*/";
@@ -24,17 +24,18 @@ const ANY: &str = "/(.|\\n)*/";
 /// Repetitions that can be asked for.
 const MOST_REPETITIONS: u64 = 2000;
 
-/// A structural tag as Lark, with the keywords of its schemas that are not enforced.
+/// A structural tag as Lark.
 ///
 /// # Errors
 /// The tag is malformed, or has a part that cannot be kept: with its place.
-pub(crate) fn to_lark(tag: &Value, tokenizer: &Tokenizer) -> Result<(String, Vec<String>), GrammarError> {
+pub(crate) fn to_lark(tag: &Value, tokenizer: &Tokenizer) -> Result<LarkText, GrammarError> {
     let mut writer = Writer {
         tokenizer,
         marks: Marks::of_vocabulary(tokenizer),
         lark: String::new(),
         n_rules: 0,
         unenforced: Vec::new(),
+        ends: Vec::new(),
     };
     let map = tag.as_object().ok_or_else(|| error("#", "a structural tag is an object"))?;
     let start = if let Some(format) = map.get("format") {
@@ -44,7 +45,8 @@ pub(crate) fn to_lark(tag: &Value, tokenizer: &Tokenizer) -> Result<(String, Vec
     } else {
         return Err(error("#", "a structural tag has `format`, or `structures` with `triggers`"));
     };
-    Ok((format!("start: {start}\n{}", writer.lark), writer.unenforced))
+    let lark = format!("start: {start}\n{}", writer.lark);
+    Ok(LarkText { lark, unenforced: writer.unenforced, marks: writer.ends })
 }
 
 /// Text that comes after a part of the answer.
@@ -73,6 +75,8 @@ struct Writer<'a> {
     lark: String,
     n_rules: usize,
     unenforced: Vec<String>,
+    /// Marks that end texts of any characters, as bytes.
+    ends: Vec<Vec<u8>>,
 }
 
 fn error(path: &str, reason: &str) -> GrammarError {
@@ -129,6 +133,15 @@ impl Writer<'_> {
         self.n_rules += 1;
         let _ = writeln!(self.lark, "{name}: {ANY} & ~/(.|\\n)*({})(.|\\n)*/", all.join("|"));
         Ok(name)
+    }
+
+    /// `any`, a terminal of free text, up to `mark`, and the mark, by which the text can be ended.
+    fn until_end(&mut self, any: &str, mark: &str) -> String {
+        let end = self.marks.bytes(mark);
+        if !end.is_empty() && !self.ends.contains(&end) {
+            self.ends.push(end);
+        }
+        self.until(any, mark)
     }
 
     /// `any`, a terminal of free text, up to `mark`, and the mark.
@@ -195,7 +208,7 @@ impl Writer<'_> {
                 let any = self.any_text(map, path)?;
                 match after {
                     After::End => Ok(any),
-                    After::Text(end) if !end.is_empty() => Ok(self.until(&any, end)),
+                    After::Text(end) if !end.is_empty() => Ok(self.until_end(&any, end)),
                     _ => Err(error(path, "`any_text` must be last, or have a fixed text behind it")),
                 }
             }

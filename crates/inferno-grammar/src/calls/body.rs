@@ -4,7 +4,7 @@ use inferno_text::{CallBody, TaggedCall};
 use serde_json::{Map, Value, json};
 
 use super::Tool;
-use super::lark::Writer;
+use super::lark::{CALL_MESSAGE, Writer};
 use crate::marks::quoted;
 use crate::schema;
 
@@ -86,10 +86,7 @@ impl Writer<'_> {
                 self.rule(&format!("{} %json {schema}", quoted(&format!("{}\n", tool.name))))
             }
             CallBody::Harmony => {
-                let head = self.mark(&format!(
-                    "<|channel|>commentary to=functions.{} <|constrain|>json<|message|>",
-                    tool.name
-                ));
+                let head = self.mark(&format!("{CALL_MESSAGE}{} <|constrain|>json<|message|>", tool.name));
                 let end = self.mark("<|call|>");
                 self.rule(&format!("{head} %json {schema} {end}"))
             }

@@ -11,6 +11,12 @@ use crate::marks::{Marks, literal, quoted};
 /// Any text. Control tokens are no text.
 const ANY: &str = "/(.|\\n)*/";
 
+/// End of a message of harmony's, and the beginning of the next one.
+const MESSAGE_END: &str = "<|end|>";
+const NEXT_MESSAGE: &str = "<|start|>assistant";
+/// Beginning of a message of harmony's that is a call.
+pub(super) const CALL_MESSAGE: &str = "<|channel|>commentary to=functions.";
+
 /// Writes a grammar: rules as they are needed, and the expressions that refer to them.
 pub(super) struct Writer<'a> {
     pub(super) rules: &'a CallRules<'a>,
@@ -33,6 +39,32 @@ impl<'a> Writer<'a> {
         };
         let marks = Marks::new(format.marks().into_iter().filter_map(token), tokenizer);
         Writer { rules, format, marks, lark: String::new(), n_rules: 0 }
+    }
+
+    /// Marks of the format, as bytes: those that end calls and texts, then those that lead on within a call, then those that
+    /// begin one in place of more reasoning.
+    pub(super) fn marks_to_the_end(&self) -> Vec<Vec<u8>> {
+        let calls = &self.format.calls;
+        let mut texts = vec![&*calls.section_end, &calls.call_end];
+        match &calls.body {
+            CallBody::Json { .. } | CallBody::Recipients => {}
+            CallBody::Named { before_id, after_name, after_arguments, .. } => {
+                texts.extend([&**after_arguments, after_name, before_id]);
+            }
+            CallBody::Tagged(tags) => {
+                texts.extend([&*tags.end, tags.after_value.trim_end(), &tags.after_key, &tags.after_name]);
+            }
+            CallBody::Python => texts.push(")"),
+            CallBody::Gemma => texts.push("<|\"|>"),
+            CallBody::Harmony => texts.extend([MESSAGE_END, CALL_MESSAGE]),
+        }
+        texts.extend(self.format.reasoning.as_ref().map(|marks| marks.end.trim()));
+        let first = self.first_mark();
+        // A form that stands beside calls has endings of its own.
+        texts.extend(self.rules.form.is_none().then_some(&*first));
+        let mut marks: Vec<Vec<u8>> = texts.into_iter().map(|text| self.marks.bytes(text)).collect();
+        marks.retain(|mark| !mark.is_empty());
+        marks
     }
 
     /// The grammar.
@@ -148,20 +180,19 @@ impl<'a> Writer<'a> {
     /// An answer in messages: reasoning and texts, and a call or a text at its end.
     fn harmony(&mut self, call: &str) -> String {
         // Its end mark ends messages, never the answer.
-        let next = self.marks.whole("<|end|><|start|>assistant");
+        let text = format!("{} {}", self.until(MESSAGE_END), self.marks.whole(NEXT_MESSAGE));
         let (channel, message) = (self.mark("<|channel|>"), self.mark("<|message|>"));
-        let reasoning = format!("{channel} \"analysis\" {message} {ANY}");
         match (self.rules.choice, self.rules.form) {
-            (CallChoice::Required, _) => format!("({reasoning} {next})? {call}"),
+            (CallChoice::Required, _) => format!("({channel} \"analysis\" {message} {text})? {call}"),
             (CallChoice::Auto, None) => {
-                let text = format!("{channel} (\"analysis\" | \"commentary\" | \"final\") {message} {ANY}");
-                let text = self.rule(&text);
-                format!("({text} {next})* ({text} | {call})")
+                let head = format!("{channel} (\"analysis\" | \"commentary\" | \"final\") {message}");
+                let head = self.rule(&head);
+                format!("({head} {text})* ({head} {ANY} | {call})")
             }
             (CallChoice::Auto, Some(form)) => {
-                let text = format!("{channel} (\"analysis\" | \"commentary\") {message} {ANY}");
-                let (text, form) = (self.rule(&text), self.rule(&form.lark));
-                format!("({text} {next})* ({channel} \"final\" {message} {form} | {call})")
+                let head = format!("{channel} (\"analysis\" | \"commentary\") {message}");
+                let (head, form) = (self.rule(&head), self.rule(&form.lark));
+                format!("({head} {text})* ({channel} \"final\" {message} {form} | {call})")
             }
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::gbnf;
 use crate::named_tokens;
 use crate::schema;
-use crate::source::{GrammarError, GrammarPart, GrammarSource};
+use crate::source::{GrammarError, GrammarPart, GrammarSource, LarkText};
 use crate::structural_tag;
 
 /// A schema of more bytes is compiled once, with spaces that are free behind every `:` and `,`.
@@ -21,11 +21,13 @@ pub(super) struct Lowered {
     pub(super) unenforced: Vec<String>,
     /// Tokens that the grammar names, each once.
     pub(super) named: Vec<u32>,
+    /// Marks that an ending may need: see [`LarkText::marks`].
+    pub(super) marks: Vec<Vec<u8>>,
 }
 
 /// Brings `source` to llguidance's form.
 pub(super) fn lower(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<Lowered, GrammarError> {
-    let (mut unenforced, mut named) = (Vec::new(), Vec::new());
+    let (mut unenforced, mut named, mut marks) = (Vec::new(), Vec::new(), Vec::new());
     let grammar = match source {
         GrammarSource::JsonObject => TopLevelGrammar::from_json_schema(object()),
         GrammarSource::JsonSchema(schema) => {
@@ -35,21 +37,21 @@ pub(super) fn lower(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<Low
                 false => schema::by_spacing(schema),
             };
             let grammars = schemas.into_iter().map(TopLevelGrammar::from_json_schema).collect();
-            return Ok(Lowered { grammars, unenforced, named: Vec::new() });
+            return Ok(Lowered { grammars, unenforced, named, marks });
         }
         GrammarSource::Regex(regex) => {
             TopLevelGrammar::from_grammar(GrammarWithLexer::from_regex(without_anchors(regex)))
         }
         source => {
             let lark;
-            (lark, unenforced) = to_lark(source, tokenizer)?;
+            LarkText { lark, unenforced, marks } = to_lark(source, tokenizer)?;
             if !matches!(source, GrammarSource::Choice(_) | GrammarSource::Lark(_)) {
                 named = named_tokens::in_lark(&lark);
             }
             TopLevelGrammar::from_lark(lark)
         }
     };
-    Ok(Lowered { grammars: vec![grammar], unenforced, named })
+    Ok(Lowered { grammars: vec![grammar], unenforced, named, marks })
 }
 
 /// `source` as a part of a larger grammar.
@@ -62,33 +64,37 @@ pub(super) fn part(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<Gram
         }
         GrammarSource::Regex(regex) => (regex_literal(regex), Vec::new()),
         source => {
-            let (lark, unenforced) = to_lark(source, tokenizer)?;
+            let LarkText { lark, unenforced, .. } = to_lark(source, tokenizer)?;
             (format!("%lark {{\n{lark}\n}}"), unenforced)
         }
     };
     Ok(GrammarPart { lark, unenforced })
 }
 
-/// `source` as a grammar in Lark, with the keywords of schemas that are not enforced.
-fn to_lark(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<(String, Vec<String>), GrammarError> {
+/// `source` as a grammar in Lark.
+fn to_lark(source: &GrammarSource, tokenizer: &Tokenizer) -> Result<LarkText, GrammarError> {
+    let plain = |lark: String| Ok(LarkText { lark, ..LarkText::default() });
     match source {
-        GrammarSource::JsonObject => Ok((format!("start: %json {}", object()), Vec::new())),
+        GrammarSource::JsonObject => plain(format!("start: %json {}", object())),
         GrammarSource::JsonSchema(schema) => {
             let prepared = schema::prepare(schema)?;
-            Ok((format!("start: %json {}", prepared.schema), prepared.unenforced))
+            let lark = format!("start: %json {}", prepared.schema);
+            Ok(LarkText { lark, unenforced: prepared.unenforced, marks: Vec::new() })
         }
-        GrammarSource::Regex(regex) => Ok((format!("start: {}", regex_literal(regex)), Vec::new())),
-        GrammarSource::Choice(choices) => Ok((choice(choices)?, Vec::new())),
+        GrammarSource::Regex(regex) => plain(format!("start: {}", regex_literal(regex))),
+        GrammarSource::Choice(choices) => plain(choice(choices)?),
         GrammarSource::Lark(text) if text.trim().is_empty() => {
             Err(GrammarError::whole("the grammar is empty: give it a rule named start"))
         }
-        GrammarSource::Lark(text) => Ok((text.clone(), Vec::new())),
+        GrammarSource::Lark(text) => plain(text.clone()),
         GrammarSource::Gbnf(text) => {
             let find = |written: &str| named_tokens::find(tokenizer, written);
-            Ok((gbnf::to_lark(text, &find)?, Vec::new()))
+            plain(gbnf::to_lark(text, &find)?)
         }
         GrammarSource::StructuralTag(tag) => structural_tag::to_lark(tag, tokenizer),
-        GrammarSource::Calls { lark, unenforced } => Ok((lark.clone(), unenforced.clone())),
+        GrammarSource::Calls { lark, unenforced, marks, .. } => {
+            Ok(LarkText { lark: lark.clone(), unenforced: unenforced.clone(), marks: marks.clone() })
+        }
     }
 }
 

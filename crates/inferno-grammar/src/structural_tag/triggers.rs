@@ -46,7 +46,7 @@ impl Writer<'_> {
         let direct = self.rule("", &direct.join(" | "));
         let rest = match after {
             After::End => any,
-            After::Text(end) if !end.is_empty() => self.until(&any, end),
+            After::Text(end) if !end.is_empty() => self.until_end(&any, end),
             _ if at_least_one && once => String::new(),
             _ => return Err(error(path, "text with tags must be last, or have a fixed text behind it")),
         };

@@ -82,7 +82,7 @@ impl Writer<'_> {
                 let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
                 format!("\"\\n\"? ({}) \"\\n\"? {close}", texts.join(" | "))
             }
-            None if is_text => self.until(ANY, tags.after_value),
+            None if is_text => self.until_end(ANY, tags.after_value),
             None => format!("\"\\n\"? %json {schema} \"\\n\"? {close}"),
         };
         format!("{type_word} {value}")

@@ -10,9 +10,20 @@ use crate::walk::{Walker, qwen3, small_tokenizer_with};
 
 /// An answer of random tokens, as the engine takes them; its text and whether it was closed.
 fn draw(walker: &Walker, compiled: &Compiled, max_tokens: usize, seed: u64) -> (String, bool) {
-    let mut random = Random(seed);
     let mut constraint = compiled.constrain(max_tokens);
     let closing = constraint.closing();
+    let answer = draw_within(walker, &mut constraint, max_tokens, seed);
+    (answer, closing.was_needed())
+}
+
+/// The text of an answer of random tokens.
+pub(crate) fn draw_within(
+    walker: &Walker,
+    constraint: &mut dyn Grammar,
+    max_tokens: usize,
+    seed: u64,
+) -> String {
+    let mut random = Random(seed);
     let ends = walker.tokenizer.end_of_generation();
     let mut mask = TokenMask::new(walker.tokenizer.vocab_size());
     let (mut tokens, mut forced): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
@@ -38,17 +49,18 @@ fn draw(walker: &Walker, compiled: &Compiled, max_tokens: usize, seed: u64) -> (
             constraint.commit(token);
             n += 1;
             if ends.contains(&token) {
-                return (text(walker, &tokens), closing.was_needed());
+                return text(walker, &tokens);
             }
             tokens.push(token);
         }
     }
     assert_eq!(constraint.failure(), None);
-    (text(walker, &tokens), closing.was_needed())
+    text(walker, &tokens)
 }
 
 fn text(walker: &Walker, tokens: &[u32]) -> String {
-    String::from_utf8(walker.tokenizer.decode(tokens).unwrap()).unwrap()
+    // Reasoning may be any bytes.
+    String::from_utf8_lossy(&walker.tokenizer.decode(tokens).unwrap()).into_owned()
 }
 
 /// Draws answers, a third of them with hardly more room than the shortest one needs; returns how many were closed.
@@ -109,6 +121,33 @@ fn answers_end_whole_within_their_limit() {
         closed[0] > 0 && closed[1] > 0 && closed[2] > 0 && closed[3] > 0,
         "answers that were closed: {closed:?}"
     );
+}
+
+/// Texts of tags end with the marks behind them.
+#[test]
+fn tags_around_any_text_end_whole_within_their_limit() {
+    let walker = Walker::small();
+    let text = json!({ "type": "any_text" });
+    let tag = |begin: &str, content: &Value, end: &str| json!({ "type": "tag", "begin": begin, "content": content, "end": end });
+    let thought = tag("<think>", &text, "</think>");
+    let arguments = json!({
+        "type": "object", "required": ["a", "b", "c"], "properties": {
+            "a": { "type": "string" }, "b": { "type": "integer" }, "c": { "type": "string" }, "d": { "type": "string" },
+        },
+    });
+    let call = json!({ "type": "json_schema", "style": "qwen_xml", "json_schema": arguments });
+    let calls = json!({
+        "type": "triggered_tags", "triggers": ["<f"], "tags": [tag("<f>", &call, "</f>")], "at_least_one": true,
+    });
+    for (format, most) in [
+        (json!({ "type": "sequence", "elements": [thought, tag("<a>", &text, "</a>")] }), 30),
+        (tag("<a>", &calls, "</a>"), 150),
+    ] {
+        let source = GrammarSource::StructuralTag(json!({ "type": "structural_tag", "format": format }));
+        let shortest = walker.compile(&source).unwrap().shortest();
+        assert!((9..=most).contains(&shortest), "{shortest} tokens: {format}");
+        assert!(check(&walker, &source, 9) > 0, "{format}");
+    }
 }
 
 /// Where a call may have reasoning before it, which any text is, the marks end that.

@@ -3,6 +3,7 @@
 
 mod calls;
 mod closing;
+mod closing_calls;
 mod gbnf;
 mod hostile;
 mod reasoning;

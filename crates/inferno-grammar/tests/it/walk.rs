@@ -14,6 +14,11 @@ pub(crate) fn small_tokenizer() -> Arc<Tokenizer> {
 
 /// The same, with these control tokens.
 pub(crate) fn small_tokenizer_with(controls: &[&str]) -> Arc<Tokenizer> {
+    small_tokenizer_ending("<|end|>", controls)
+}
+
+/// The same, with this token as the end.
+pub(crate) fn small_tokenizer_ending(end_text: &str, controls: &[&str]) -> Arc<Tokenizer> {
     // GPT-2's characters for bytes.
     let printable = |b: u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let mut other = 256;
@@ -34,7 +39,7 @@ pub(crate) fn small_tokenizer_with(controls: &[&str]) -> Arc<Tokenizer> {
     for merge in merges {
         tokens.push(merge.replace(' ', ""));
     }
-    tokens.push("<|end|>".to_owned());
+    tokens.push(end_text.to_owned());
     let end = tokens.len() as u32 - 1;
     let mut kinds = vec![1; tokens.len()];
     kinds[end as usize] = 3;
