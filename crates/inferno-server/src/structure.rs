@@ -88,6 +88,20 @@ fn text(fields: &mut Fields, name: &str) -> Result<Option<String>, ApiError> {
     }
 }
 
+/// A text. An empty one is an error: unlike fields of the request, members of `structured_outputs` have no empty defaults.
+fn filled(fields: &mut Fields, name: &str) -> Result<Option<String>, ApiError> {
+    match fields.take(name) {
+        None => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => {
+            let path = fields.name(name);
+            let message = format!("`{path}` is empty, expected a text: leave it out for answers of any form");
+            Err(ApiError::invalid(path, message))
+        }
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(fields.expected(name, &other, "a string")),
+    }
+}
+
 /// A grammar whose notation is not told: GBNF and its relatives define rules with `::=`, Lark with `:`.
 fn either(grammar: String) -> GrammarSource {
     match grammar.contains("::=") {
@@ -188,14 +202,14 @@ fn structured_outputs(outputs: &mut Fields, limits: Limits) -> Result<Option<Str
     if outputs.boolean("json_object")? == Some(true) {
         found.push(of(outputs.name("json_object"), GrammarSource::JsonObject));
     }
-    if let Some(pattern) = text(outputs, "regex")? {
+    if let Some(pattern) = filled(outputs, "regex")? {
         found.push(of(outputs.name("regex"), GrammarSource::Regex(pattern)));
     }
     if let Some(value) = outputs.take("choice") {
         let path = outputs.name("choice");
         found.push(of(path.clone(), choice(&path, &value)?));
     }
-    if let Some(grammar) = text(outputs, "grammar")? {
+    if let Some(grammar) = filled(outputs, "grammar")? {
         found.push(of(outputs.name("grammar"), either(grammar)));
     }
     if let Some(value) = outputs.take("structural_tag") {
