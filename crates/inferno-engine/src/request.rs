@@ -147,7 +147,7 @@ pub enum Refusal {
         most: usize,
     },
     /// Too many wait.
-    #[error("{n_waiting} requests wait, of {most}: try again in {} s", retry_after.as_secs().max(1))]
+    #[error("{n_waiting} requests wait, of {most}: try again in {} s", retry_after.as_millis().div_ceil(1000).max(1))]
     QueueFull {
         /// Requests that wait.
         n_waiting: usize,
@@ -157,7 +157,7 @@ pub enum Refusal {
         retry_after: Duration,
     },
     /// Those that wait have too many tokens.
-    #[error("requests with {n_tokens} tokens wait, of {most}: try again in {} s", retry_after.as_secs().max(1))]
+    #[error("requests with {n_tokens} tokens wait, of {most}: try again in {} s", retry_after.as_millis().div_ceil(1000).max(1))]
     QueueTokens {
         /// Tokens that wait.
         n_tokens: usize,
