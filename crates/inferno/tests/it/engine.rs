@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use inferno_cpu::{Cpu, Isa};
+use inferno_engine::{Breakers, Distribution, Grammar, Logprobs, Samplers, Sampling};
 use inferno_engine::{Config, Engine, Event, Finish, Limits, Metrics, Request};
-use inferno_engine::{Distribution, Logprobs, Sampling};
 use inferno_format::Gguf;
+use inferno_grammar::{Compiled, Compiler, CompilerLimits, GrammarSource};
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
 use inferno_model::batch::PAGE_LEN;
@@ -16,9 +17,11 @@ use inferno_model::conformance::latent_layers;
 use inferno_model::error::LoadError;
 use inferno_model::model::{KvRoom, Model};
 use inferno_model::revived::Revived;
-use inferno_model::sample::SampleSpec;
+use inferno_model::sample::{Mirostat, MirostatVersion, SampleSpec};
 use inferno_model::transformer::Transformer;
+use inferno_text::Tokenizer;
 use inferno_wgpu::{Choice, Gpu, Wgpu};
+use serde_json::json;
 use xtask::testing::{Random, root, skip, testdata};
 
 const N_REQUESTS: usize = 64;
@@ -39,13 +42,41 @@ struct Case {
     vocab_size: usize,
     is_on_gpu: bool,
     n_groups: usize,
+    /// Forms of the answers to some of the requests; none where the file has no vocabulary.
+    forms: Vec<Arc<Compiled>>,
 }
 
 impl Case {
     fn new(file: Gguf, is_on_gpu: bool) -> Case {
         let arch = Architecture::read(&file, None).unwrap();
         let n_groups = arch.cache_groups.len();
-        Case { context_len: arch.context_len, vocab_size: arch.vocab_size, file, is_on_gpu, n_groups }
+        let (context_len, vocab_size) = (arch.context_len, arch.vocab_size);
+        Case { context_len, vocab_size, file, is_on_gpu, n_groups, forms: Vec::new() }
+    }
+
+    /// With answers of which a quarter have a form.
+    fn with_forms(self) -> Case {
+        let tokenizer = Tokenizer::from_metadata(self.file.metadata()).unwrap();
+        let compiler = Compiler::new(Arc::new(tokenizer), CompilerLimits::default());
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "kind_of_answer": { "enum": ["a short one", "a long one"] },
+                "numbers": { "type": "array", "items": { "type": "integer" }, "maxItems": 3 },
+                "is_certain": { "type": "boolean" },
+                "remark": { "type": "string" },
+            },
+            "required": ["kind_of_answer", "numbers", "is_certain"],
+            "additionalProperties": false,
+        });
+        let sources = [
+            GrammarSource::JsonSchema(schema),
+            GrammarSource::JsonObject,
+            GrammarSource::Regex("([a-z]+ ){2,}and so on\\.".into()),
+            GrammarSource::Choice(vec!["certainly".into(), "certainly not at all".into()]),
+        ];
+        let forms = sources.iter().map(|source| compiler.compile(source).unwrap()).collect();
+        Case { forms, ..self }
     }
 
     /// As many in every cache group.
@@ -53,7 +84,7 @@ impl Case {
         vec![n_pages; self.n_groups]
     }
 
-    fn engine(&self, limits: Limits) -> Engine {
+    fn engine(&self, limits: Limits, n_mask_threads: usize) -> Engine {
         let arch = Architecture::read(&self.file, None).unwrap();
         let room = KvRoom { n_pages: limits.n_pages.clone(), kv_type: KvType::F16 };
         let model: Box<dyn Model> = if self.is_on_gpu {
@@ -64,7 +95,7 @@ impl Case {
             Box::new(Transformer::load(&self.file, arch, cpu, &room).unwrap())
         };
         let config = Config::new(limits.n_pages.clone());
-        Engine::start(model, Config { limits, ..config })
+        Engine::start(model, Config { limits, n_mask_threads, ..config })
     }
 
     /// Prompts of many lengths; some begin alike, some say things twice, so that guesses are right now and then.
@@ -93,6 +124,24 @@ impl Case {
                 request.tenant = i as u32 % 4;
                 request.prompt_logprobs = (i % 16 == 0).then_some(1);
                 request.n = 1 + u32::from(i % 10 == 0);
+                if i % 7 == 3 {
+                    let mirostat = Mirostat { version: MirostatVersion::Two, tau: 4.0, eta: 0.1 };
+                    let samplers = Samplers {
+                        dry_multiplier: 0.8,
+                        typical_p: 0.9,
+                        xtc_probability: 0.5,
+                        dynatemp_range: 0.3,
+                        mirostat: (i % 2 == 0).then_some(mirostat),
+                        ..Samplers::default()
+                    };
+                    samplers.add_to(&mut request.sampling, Arc::new(Breakers::new([])));
+                }
+                if i % 4 == 1 && !self.forms.is_empty() {
+                    let form = &self.forms[i / 4 % self.forms.len()];
+                    request.max_tokens = request.max_tokens.max(form.shortest());
+                    let grammar = |_| Box::new(form.constrain(request.max_tokens)) as Box<dyn Grammar>;
+                    request.grammars = (0..request.n).map(grammar).collect();
+                }
                 request
             })
             .collect()
@@ -123,29 +172,30 @@ fn completions(events: &Receiver<Event>, n: u32, mut cancel: impl FnMut(usize)) 
 }
 
 /// Every request by itself on an engine that keeps nothing.
-fn alone(case: &Case) -> Vec<Vec<Completion>> {
+fn alone(case: &Case) -> Vec<Vec<(Completion, Finish)>> {
     let n_pages = case.context_len.div_ceil(PAGE_LEN);
     let limits = Config::new(case.pages(n_pages)).limits;
-    let engine = case.engine(Limits { prefix_cache: false, max_sequences: 1, ..limits });
+    let engine = case.engine(Limits { prefix_cache: false, max_sequences: 1, ..limits }, 0);
     let handle = engine.handle();
     let one = |request: Request| {
         let n = request.n;
         let ticket = handle.submit(Request { speculate: false, ..request }).unwrap();
         let found = completions(&ticket.events, n, |_| {});
+        let is_ended = |finish: &Finish| matches!(finish, Finish::Length | Finish::Grammar);
+        assert!(found.iter().all(|(_, finish)| is_ended(finish)), "{found:?}");
         found
-            .into_iter()
-            .map(|(completion, finish)| {
-                assert_eq!(finish, Finish::Length);
-                completion
-            })
-            .collect()
     };
     case.requests().into_iter().map(one).collect()
 }
 
 /// All at once; every fifth is given up on the way.
-fn together(case: &Case, limits: Limits, speculate: bool, alone: &[Vec<Completion>]) -> Metrics {
-    let engine = case.engine(limits);
+fn together(
+    case: &Case,
+    (limits, n_mask_threads): (Limits, usize),
+    speculate: bool,
+    alone: &[Vec<(Completion, Finish)>],
+) -> Metrics {
+    let engine = case.engine(limits, n_mask_threads);
     let handle = engine.handle();
     let tickets: Vec<_> = case
         .requests()
@@ -159,7 +209,7 @@ fn together(case: &Case, limits: Limits, speculate: bool, alone: &[Vec<Completio
             }
         };
         for (choice, (found, finish)) in completions(&ticket.events, n, give_up).into_iter().enumerate() {
-            let expected = &alone[choice];
+            let (expected, ending) = &alone[choice];
             match finish {
                 Finish::Cancelled => {
                     assert!(i % 5 == 4, "request {i}");
@@ -167,7 +217,7 @@ fn together(case: &Case, limits: Limits, speculate: bool, alone: &[Vec<Completio
                     assert!(expected.logprobs.starts_with(&found.logprobs), "request {i}");
                 }
                 finish => {
-                    assert_eq!(finish, Finish::Length, "request {i}");
+                    assert_eq!(finish, *ending, "request {i}");
                     assert!(
                         *expected == found,
                         "request {i}, choice {choice}: {expected:?} alone, {found:?} together"
@@ -186,16 +236,18 @@ const RUNS: [(usize, bool, usize); 4] = [(16, true, 2), (2048, true, 40), (2048,
 fn check(case: &Case, runs: &[(usize, bool, usize)]) {
     let expected = alone(case);
     let worst = case.context_len.min(300).div_ceil(PAGE_LEN);
-    let mut met = (0, 0, 0);
+    let (mut met, mut n_forced) = ((0, 0, 0), 0);
     for &(max_rows, speculate, n_longest) in runs {
         let n_pages = n_longest * worst;
         let limits = Config::new(case.pages(n_pages)).limits;
         let limits = Limits { max_rows, min_rows: 16, max_sequences: 24, step_target: 3_000, ..limits };
-        let metrics = together(case, limits, speculate, &expected);
+        let metrics = together(case, (limits, usize::from(max_rows == 48)), speculate, &expected);
         met.0 += metrics.sequences.preemptions;
         met.1 += metrics.cache.hit_tokens;
         met.2 += metrics.accepted_tokens;
+        n_forced += metrics.forced_tokens;
     }
+    assert!(n_forced > 0 || case.forms.is_empty(), "no token was forced");
     assert!(met.0 > 0 && met.1 > 0 && met.2 > 0, "preemptions, cached tokens and right guesses: {met:?}");
 }
 
@@ -278,7 +330,7 @@ fn sequences_go_on_after_a_gpu_is_lost() {
 
 #[test]
 fn ember_gives_every_request_the_bits_it_gets_alone() {
-    check(&Case::new(ember(), false), &RUNS);
+    check(&Case::new(ember(), false).with_forms(), &RUNS);
 }
 
 #[test]
