@@ -81,7 +81,7 @@ pub(crate) struct Answering {
     #[arg(short, long, alias = "ctx-size", value_name = "N", env = "INFERNO_CONTEXT", hide_env = true)]
     pub(crate) context: Option<u32>,
 
-    /// JSON file with the tools that the model may call, as in a request to a server; calls are shown, not made
+    /// JSON file with the tools that the model may call, as in a request to a server; calls are shown, not made, and `chat` asks for their results
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json_schema", "grammar"])]
     pub(crate) tools: Option<PathBuf>,
 

@@ -9,6 +9,7 @@ mod history;
 mod input;
 mod keep;
 mod line;
+mod results;
 mod settings;
 mod signals;
 mod turns;
@@ -120,9 +121,9 @@ pub(crate) fn chat(args: &cli::Chat) -> Result<ExitCode> {
             interrupt::catch_all();
         }
         let next = match entered {
-            Line::Text(text) => chat.hear(&text)?,
+            Line::Text(text) => chat.hear(&text, &mut input)?,
             Line::Message(text) if text.trim().is_empty() => Next::Go(true),
-            Line::Message(text) => Next::Go(chat.turn(&text)?),
+            Line::Message(text) => chat.turn(&text, &mut input)?,
             Line::Unfit(why) => {
                 note(&format!("{why}: this turn was dropped"));
                 Next::Go(false)

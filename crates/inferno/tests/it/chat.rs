@@ -9,6 +9,15 @@ use crate::{Ran, golden, inferno, pipe};
 
 const GREEDY: [&str; 5] = ["chat", "--temperature", "0", "--max-tokens", "40"];
 
+/// A file of `--tools`.
+pub(crate) const WEATHER: &str = r#"[{"type": "function", "function": {
+    "name": "get_weather", "description": "Get the weather of a city",
+    "parameters": {
+        "type": "object", "properties": {"city": {"type": "string", "description": "Name of the city"}},
+        "required": ["city"], "additionalProperties": false
+    }
+}}]"#;
+
 /// A greedy conversation of these lines.
 fn chat(lines: &[&str], args: &[&str]) -> Ran {
     pipe(lines.join("\n") + "\n", &[&GREEDY, args].concat())
@@ -35,6 +44,37 @@ fn the_second_prompt_has_the_first_turn_which_is_cached() {
     assert_eq!(cached, (first + 40) / 32 * 32, "{prompts:?}");
     let answers = ran.ok();
     assert!(answers.starts_with("Once upon a time") && answers.lines().count() == 2, "{answers}");
+}
+
+#[test]
+fn results_of_calls_are_entered_and_answered() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), WEATHER).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("talk.json");
+    let save = format!("/save {}", saved.display());
+    let (ask, result) = ("What is the weather in Paris?", r#"{"condition": "sunny", "temperature": 21}"#);
+    let tools = ["--tools", file.path().to_str().unwrap()];
+    let ran = chat(&[ask, result, "Hello!", "/undo", &save], &tools);
+    let answers: Vec<String> = ran.stdout.lines().map(str::to_owned).collect();
+    assert_eq!(answers[0], r#"→ get_weather {"city": "Paris"}"#, "{}", ran.stdout);
+    assert!(answers[1].contains("21") && answers.len() == 3, "{}", ran.stdout);
+    assert!(!ran.stderr.contains("result of"), "a pipe has no prompts: {}", ran.stderr);
+    ran.ok();
+    let talk: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&saved).unwrap()).unwrap();
+    let roles: Vec<&str> = talk.as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["user", "assistant", "tool", "assistant"]);
+    assert_eq!(
+        (&talk[2]["tool_call_id"], &talk[2]["content"]),
+        (&talk[1]["tool_calls"][0]["id"], &result.into())
+    );
+    // Read again, and answered from the result on; without one the next line is a message.
+    let load = format!("/load {}", saved.display());
+    let again = chat(&[&load, "/regenerate"], &tools);
+    assert_eq!(again.stdout.trim_end(), answers[1]);
+    let none = chat(&[ask, "", "/undo", "/undo"], &tools);
+    assert_eq!((none.stdout.lines().count(), none.code), (1, Some(1)), "{}", none.stderr);
+    assert!(none.stderr.contains("nothing to undo"), "{}", none.stderr);
 }
 
 #[test]

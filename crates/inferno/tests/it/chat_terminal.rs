@@ -251,3 +251,31 @@ fn ctrl_c_stops_what_the_model_does_and_the_chat_goes_on() {
     terminal.press("/exit\r");
     assert_eq!(terminal.end(), Some(0));
 }
+
+#[test]
+fn results_of_calls_are_entered_behind_a_prompt_of_their_own() {
+    let home = tempfile::tempdir().unwrap();
+    let tools = home.path().join("tools.json");
+    std::fs::write(&tools, crate::chat::WEATHER).unwrap();
+    let args = format!("-t 0 -n 40 --tools {}", tools.display());
+    let Some(mut terminal) = Terminal::start(home.path(), &args) else { return };
+    terminal.wait_for_prompt();
+    let ask = "What is the weather in Paris?";
+    terminal.press(&format!("{ask}\r"));
+    terminal.wait("→ get_weather");
+    terminal.wait("⟨result of get_weather: ");
+    terminal.press("{\"condition\": \"sunny\", \"temperature\": 21}\r");
+    assert!(terminal.wait_for_prompt().contains("21"));
+    assert_eq!(turns(&mut terminal), 1);
+    // The history has the messages and commands, and no result.
+    terminal.press(&format!("{UP}{UP}"));
+    terminal.wait(ask);
+    terminal.press("\r");
+    terminal.wait("result of get_weather: ");
+    // No result ends the turn.
+    terminal.press(CTRL_C);
+    terminal.wait_for_prompt();
+    assert_eq!(turns(&mut terminal), 2);
+    terminal.press(CTRL_D);
+    assert_eq!(terminal.end(), Some(0));
+}

@@ -74,14 +74,28 @@ impl Editor {
     /// # Errors
     /// The terminal fails.
     pub(super) fn read(&mut self) -> Result<Entered> {
+        let entered = self.read_behind(self.prompt)?;
+        if let Entered::Text(text) = &entered {
+            self.remember(text);
+        }
+        Ok(entered)
+    }
+
+    /// Waits for an entry behind another prompt, which the history is not given.
+    ///
+    /// # Errors
+    /// The terminal fails.
+    pub(super) fn read_result(&mut self, prompt: &str) -> Result<Entered> {
+        let styled = if wants_colours() { format!("\x1b[1;36m{prompt}\x1b[0m") } else { prompt.to_owned() };
+        self.read_behind((prompt, &styled))
+    }
+
+    fn read_behind(&mut self, prompt: (&str, &str)) -> Result<Entered> {
         if let Some(assistant) = self.inner.helper() {
             assistant.is_empty.set(true);
         }
-        match self.inner.readline(&self.prompt) {
-            Ok(text) => {
-                self.remember(&text);
-                Ok(Entered::Text(text))
-            }
+        match self.inner.readline(&prompt) {
+            Ok(text) => Ok(Entered::Text(text)),
             Err(ReadlineError::Eof) => Ok(Entered::End),
             Err(ReadlineError::Interrupted) => {
                 let is_empty = self.inner.helper().is_some_and(|assistant| assistant.is_empty.get());

@@ -6,6 +6,7 @@ use anyhow::Result;
 use inferno_text::Special;
 
 use super::commands::{Kind, Said, help};
+use super::input::Input;
 use super::{Chat, Next, State, keep};
 use crate::commands::note;
 use crate::prompt::read_file;
@@ -15,10 +16,10 @@ impl Chat<'_> {
     ///
     /// # Errors
     /// The engine fails, or stdout is closed.
-    pub(super) fn hear(&mut self, text: &str) -> Result<Next> {
+    pub(super) fn hear(&mut self, text: &str, input: &mut Input) -> Result<Next> {
         let (kind, argument) = match Said::of(text) {
             Said::Nothing => return Ok(Next::Go(true)),
-            Said::Turn(text) => return self.turn(text).map(Next::Go),
+            Said::Turn(text) => return self.turn(text, input),
             Said::Refused(why) => {
                 note(&why);
                 return Ok(Next::Go(false));
@@ -27,7 +28,7 @@ impl Chat<'_> {
         };
         let conversation = &mut self.state.conversation;
         let done = match kind {
-            Kind::Regenerate => return self.regenerate().map(Next::Go),
+            Kind::Regenerate => return self.regenerate(input),
             Kind::Model if !argument.is_empty() => return Ok(Next::Model(model_named(argument))),
             Kind::Exit => return Ok(Next::End),
             Kind::Model => Ok(self.loaded.session.summary.clone()),

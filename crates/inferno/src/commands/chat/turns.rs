@@ -7,7 +7,8 @@ use inferno_text::message;
 use serde_json::Value;
 
 use super::conversation::turns;
-use super::{Chat, Loaded};
+use super::input::Input;
+use super::{Chat, Loaded, Next};
 use crate::answer::Stop;
 use crate::commands::note;
 use crate::form::Form;
@@ -23,52 +24,55 @@ const SUMMARY_TOKENS: usize = 512;
 const LEAST_ROOM: usize = 32;
 
 impl Chat<'_> {
-    /// Answers a message, and keeps both if there is an answer.
-    pub(super) fn turn(&mut self, text: &str) -> Result<bool> {
+    /// Answers a message, and keeps both if there is an answer. Results of the calls in it come from `input`.
+    pub(super) fn turn(&mut self, text: &str, input: &mut Input) -> Result<Next> {
         self.state.conversation.ask(text);
-        let answered = self.answer()?;
+        let answered = self.answer("this turn was dropped")?;
         let conversation = &mut self.state.conversation;
         match answered {
             Answered::With(answer) => {
                 conversation.push(answer);
                 conversation.attached.clear();
-                Ok(true)
+                self.go_on(input)
             }
             Answered::Nothing => {
                 conversation.take_last();
-                Ok(false)
+                Ok(Next::Go(false))
             }
             Answered::Refused => {
                 conversation.take_last();
                 conversation.attached.clear();
-                Ok(false)
+                Ok(Next::Go(false))
             }
         }
     }
 
     /// Answers the last message again; the old answer stays if there is no new one.
-    pub(super) fn regenerate(&mut self) -> Result<bool> {
+    pub(super) fn regenerate(&mut self, input: &mut Input) -> Result<Next> {
         let Some(old) = self.state.conversation.take_last() else {
             note("nothing to answer again: the conversation is empty");
-            return Ok(false);
+            return Ok(Next::Go(false));
         };
-        let new = self.answer()?;
-        let (message, is_new) = match new {
-            Answered::With(answer) => (answer, true),
-            Answered::Nothing | Answered::Refused => (old, false),
-        };
-        self.state.conversation.push(message);
-        Ok(is_new)
+        match self.answer("the old answer stays")? {
+            Answered::With(answer) => {
+                self.state.conversation.push(answer);
+                self.go_on(input)
+            }
+            Answered::Nothing | Answered::Refused => {
+                self.state.conversation.push(old);
+                Ok(Next::Go(false))
+            }
+        }
     }
 
-    /// Generates an answer to the conversation, and prints it.
-    fn answer(&mut self) -> Result<Answered> {
+    /// Generates an answer to the conversation, and prints it. `lost` says what becomes of the turn where there is none.
+    pub(super) fn answer(&mut self, lost: &str) -> Result<Answered> {
         let context_len = self.loaded.session.context_len;
         let room = self.loaded.session.max_tokens.unwrap_or(usize::MAX).min(context_len / 4).max(1);
         let (prompt, n_dropped) = match self.prompt(&self.loaded.form, room, None) {
             Ok(found) => found,
             Err(why) => {
-                note(&format!("{why:#}; this turn was dropped"));
+                note(&format!("{why:#}; {lost}"));
                 return Ok(Answered::Refused);
             }
         };
@@ -77,7 +81,7 @@ impl Chat<'_> {
             self.say(&format!(
                 "the context of {context_len} tokens is full: the oldest {} left out from now on (`/save` still has them, `/compact` \
                  summarizes turns before they are left out)",
-                if n_dropped == 2 { "turn is".into() } else { format!("{} are", turns(n_dropped)) },
+                if n_dropped == 1 { "turn is".into() } else { format!("{} are", turns(n_dropped)) },
             ));
         }
         self.catch();
@@ -101,7 +105,7 @@ impl Chat<'_> {
         };
         if is_empty {
             let when = if answer.n_reasoning == 0 { "before the first token" } else { "while thinking" };
-            self.say(&format!("stopped {when}; this turn was dropped"));
+            self.say(&format!("stopped {when}; {lost}"));
         } else if answer.stop == Stop::Interrupted && self.state.is_terminal {
             self.say("stopped; `/regenerate` answers again, `/undo` removes the turn");
         }
@@ -113,7 +117,7 @@ impl Chat<'_> {
         Ok(answered)
     }
 
-    /// The conversation as a prompt, and the number of oldest messages left out to make room for an answer of `room` tokens. If
+    /// The conversation as a prompt, and the number of oldest turns left out to make room for an answer of `room` tokens. If
     /// there is an `ask`, it replaces the newest turn.
     ///
     /// Where some must go, half of the context is made free: the prefix cache serves the turns until it is full again.
@@ -121,14 +125,15 @@ impl Chat<'_> {
         let session = &self.loaded.session;
         let context_len = session.context_len;
         let mut limit = context_len.saturating_sub(room);
-        let n_newest = if ask.is_some() { 2 } else { 0 };
+        let (n_replaced, n_least) =
+            if ask.is_some() { (self.state.conversation.n_newest(), 2) } else { (0, 1) };
         let mut n_dropped = 0;
         loop {
             let mut messages = self.state.conversation.prompt(n_dropped);
-            messages.truncate(messages.len() - n_newest);
+            messages.truncate(messages.len() - n_replaced);
             messages.extend(ask.map(|ask| message("user", ask)));
             let prompt = form.render(&*self.loaded.template, &session.tokenizer, &messages)?;
-            let is_last = self.state.conversation.n_in_prompt() - n_dropped <= 2 + n_newest;
+            let is_last = self.state.conversation.n_in_prompt() - n_dropped <= n_least;
             if is_last {
                 session.check("the conversation", &prompt)?;
             }
@@ -136,7 +141,7 @@ impl Chat<'_> {
                 return Ok((prompt, n_dropped));
             }
             limit = limit.min(context_len / 2);
-            n_dropped += 2;
+            n_dropped += 1;
         }
     }
 
@@ -145,10 +150,10 @@ impl Chat<'_> {
     /// # Errors
     /// The engine fails. The inner error is a reason to leave the conversation as it is.
     pub(super) fn compact(&mut self) -> Result<Result<String, String>> {
-        if self.state.conversation.n_in_prompt() <= 2 {
+        if self.state.conversation.n_in_prompt() <= 1 {
             return Ok(Err("nothing to summarize: the conversation has no turn before the last one".into()));
         }
-        let n_older = self.state.conversation.n_in_prompt() - 2;
+        let n_older = self.state.conversation.n_in_prompt() - 1;
         let form = self.loaded.form.plain();
         let prompt = match self.prompt(&form, LEAST_ROOM, Some(SUMMARIZE)) {
             // Turns for which there is no room are no part of the summary, and go.
@@ -185,7 +190,7 @@ impl Chat<'_> {
         let n_saved = before - after;
         Ok(Ok(format!(
             "{summary}\n\n{} replaced by this summary: {after} tokens in place of {before}, {n_saved} saved",
-            if n_older == 2 { "1 turn is".into() } else { format!("{} are", turns(n_older)) },
+            if n_older == 1 { "1 turn is".into() } else { format!("{} are", turns(n_older)) },
         )))
     }
 
@@ -210,7 +215,7 @@ impl Chat<'_> {
 }
 
 /// Outcome of generating an answer.
-enum Answered {
+pub(super) enum Answered {
     With(Value),
     /// Stopped before there was any text.
     Nothing,
