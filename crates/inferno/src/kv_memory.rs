@@ -392,7 +392,7 @@ mod tests {
         assert!(error.unwrap_err().to_string().contains("the state of one sequence, a snapshot"));
         let mamba = Architecture { cache_groups: vec![states], ..arch };
         let text = memory(1).plan(&mamba, KvType::F16, None, 512).unwrap().to_string();
-        assert!(text.starts_with("states of 12 sequences at once"), "{text}");
+        assert!(text.starts_with("states of 13 sequences at once"), "{text}");
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl<'a> Session<'a> {
             arch = opened.architecture(Some(most))?;
         }
         let context_len = arch.context_len;
-        let (n_pages, max_snapshots) = pages_for_one(&arch, CHUNK);
+        let (n_pages, max_snapshots) = pages_for_one(&arch, target.kv_type(&opened), CHUNK);
         let runs_on = target.runs_on(&opened);
         let summary = format!("{}, {runs_on}", opened.summary(&arch));
         let progress = opened.file.progress();

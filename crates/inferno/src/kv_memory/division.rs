@@ -155,8 +155,12 @@ impl Division {
 
 /// Pages of every cache group for one sequence of full length, of which a step computes up to `max_rows` rows, and the number of
 /// snapshots among those of recurrent layers.
-pub(crate) fn pages_for_one(arch: &Architecture, max_rows: usize) -> (Vec<usize>, Option<usize>) {
-    let division = Division::new(arch, KvType::F32, max_rows, 1);
+pub(crate) fn pages_for_one(
+    arch: &Architecture,
+    kv_type: KvType,
+    max_rows: usize,
+) -> (Vec<usize>, Option<usize>) {
+    let division = Division::new(arch, kv_type, max_rows, 1);
     let Pages { n_pages, states } = division.pages_for_one(division.whole());
     (n_pages.into_iter().map(|n| n as usize).collect(), states.map(|states| states.snapshots as usize))
 }
@@ -227,8 +231,8 @@ mod tests {
     fn one_sequence_has_its_window_twice_and_what_a_step_writes() {
         let arch = arch(32_768);
         // 16 pages to see, 17 or 5 to write, 16 to resume.
-        assert_eq!(pages_for_one(&arch, 512), (vec![49, 1024], None));
-        assert_eq!(pages_for_one(&arch, 128), (vec![37, 1024], None));
+        assert_eq!(pages_for_one(&arch, KvType::F16, 512), (vec![49, 1024], None));
+        assert_eq!(pages_for_one(&arch, KvType::F16, 128), (vec![37, 1024], None));
         let fits = |bytes| context_that_fits(&arch, KvType::F16, 128, &space(bytes));
         assert_eq!(fits((37 * 22 + 1024 * 4) * PAGE), 32_768);
         assert_eq!(fits((37 * 22 + 1000 * 4) * PAGE), 32_000);
@@ -267,12 +271,12 @@ mod tests {
 
     #[test]
     fn one_sequence_has_a_state_and_a_few_snapshots() {
-        let (n_pages, snapshots) = pages_for_one(&recurrent(32_768), 512);
+        let (n_pages, snapshots) = pages_for_one(&recurrent(32_768), KvType::F16, 512);
         assert_eq!((n_pages, snapshots), (vec![1024, 4], Some(3)));
-        assert_eq!(pages_for_one(&recurrent(64), 512), (vec![2, 2], Some(1)));
+        assert_eq!(pages_for_one(&recurrent(64), KvType::F16, 512), (vec![2, 2], Some(1)));
         let states = CacheGroup::states((0..40).collect(), 1 << 19);
         let mamba = Architecture { cache_groups: vec![states], ..arch(32_768) };
-        assert_eq!(pages_for_one(&mamba, 512), (vec![2], Some(1)));
+        assert_eq!(pages_for_one(&mamba, KvType::F16, 512), (vec![2], Some(1)));
         let division = Division::new(&mamba, KvType::F16, 512, 32);
         assert_eq!(division.whole(), 1);
         assert_eq!((pages(&division, 32), division.pages(32).states.unwrap().live), (vec![42], 32));
