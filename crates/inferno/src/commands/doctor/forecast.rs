@@ -91,6 +91,8 @@ impl Speed {
 /// A forecast that is being measured.
 pub(super) struct Measuring {
     probe: Probe,
+    /// A smaller cut, where steps of the first one would take too long with enough rows for a prompt.
+    prompts: Option<Probe>,
     bytes_ratio: f64,
     flop_ratio: f64,
     context_len: usize,
@@ -106,24 +108,51 @@ impl Measuring {
         compute: &Compute,
         budget: u64,
     ) -> Result<Option<Measuring>> {
+        let load = |cut: &Cut| {
+            let part = Opened::without_path(whole.name.clone(), cut.model(&whole.file, arch)?);
+            let most_rows = (CHUNK * cut.share_of_experts()) as usize;
+            Probe::load(&part, compute, most_rows)
+        };
         let cut = Cut::of(&whole.file, arch, budget);
-        let part = Opened::without_path(whole.name.clone(), cut.model(&whole.file, arch)?);
-        let most_rows = (CHUNK * cut.share_of_experts()) as usize;
-        let Some(probe) = Probe::load(&part, compute, most_rows)? else { return Ok(None) };
+        let Some(mut probe) = load(&cut)? else { return Ok(None) };
+        let mut prompts = None;
+        if let Some(share) = probe.share_for_prompts() {
+            let smaller = Cut::of(&whole.file, arch, (budget as f64 * share) as u64);
+            if smaller == cut {
+                let Some(()) = probe.take_enough_rows()? else { return Ok(None) };
+            } else {
+                let Some(mut probe) = load(&smaller)? else { return Ok(None) };
+                let Some(()) = probe.take_enough_rows()? else { return Ok(None) };
+                prompts = Some(probe);
+            }
+        }
         let kv_type = probe.runs_on.kv_type;
         let (step_bytes, row_flop) = (step_bytes(whole, arch, kv_type), row_flop(whole, arch));
         Ok(Some(Measuring {
             bytes_ratio: step_bytes / probe.step_bytes,
-            flop_ratio: row_flop / probe.row_flop,
+            flop_ratio: row_flop / prompts.as_ref().unwrap_or(&probe).row_flop,
             context_len: arch.context_len,
             device: probe.runs_on.level.clone(),
             probe,
+            prompts,
         }))
     }
 
     /// Measures once more. `None` if Ctrl-C was pressed.
     pub(super) fn round(&mut self) -> Result<Option<()>> {
-        self.probe.measure()
+        match self.probe.measure_steps()? {
+            Some(()) => self.prompts.as_mut().unwrap_or(&mut self.probe).measure_prompts(),
+            None => Ok(None),
+        }
+    }
+
+    /// The cut that prompts are measured with.
+    fn of_prompts(&self) -> &Probe {
+        self.prompts.as_ref().unwrap_or(&self.probe)
+    }
+
+    fn times(&self) -> Times {
+        self.of_prompts().times(self.probe.step())
     }
 
     /// Measures as often as a forecast needs. `None` if Ctrl-C was pressed.
@@ -136,34 +165,45 @@ impl Measuring {
         Ok(Some(()))
     }
 
-    /// Operations on weights per second of a prompt, by one measurement. `None` if Ctrl-C was pressed.
-    pub(super) fn prompt_rate(&mut self) -> Result<Option<f64>> {
-        Ok(self.probe.prompt()?.map(|row| self.probe.row_flop / row))
-    }
-
     /// By the measurements so far.
     pub(super) fn speed(&self) -> Speed {
-        Speed::of(&self.probe.times(), self.bytes_ratio, self.flop_ratio, self.context_len)
+        Speed::of(&self.times(), self.bytes_ratio, self.flop_ratio, self.context_len)
     }
 
     /// Of another model, in about the same types, at the rates measured here.
     pub(super) fn speed_of(&self, other: &Opened, arch: &Architecture) -> Speed {
         let bytes_ratio = step_bytes(other, arch, self.probe.runs_on.kv_type) / self.probe.step_bytes;
-        let flop_ratio = row_flop(other, arch) / self.probe.row_flop;
-        Speed::of(&self.probe.times(), bytes_ratio, flop_ratio, arch.context_len)
+        let flop_ratio = row_flop(other, arch) / self.of_prompts().row_flop;
+        Speed::of(&self.times(), bytes_ratio, flop_ratio, arch.context_len)
     }
 
     /// Of a model of which only the bytes of its file are known, all of them read for every token.
     pub(super) fn speed_of_bytes(&self, file_bytes: u64) -> Speed {
-        let ratio = file_bytes as f64 / self.probe.step_bytes;
-        Speed::of(&self.probe.times(), ratio, ratio, usize::MAX)
+        let ratio = |step_bytes: f64| file_bytes as f64 / step_bytes;
+        let (of_steps, of_prompts) = (ratio(self.probe.step_bytes), ratio(self.of_prompts().step_bytes));
+        Speed::of(&self.times(), of_steps, of_prompts, usize::MAX)
     }
 
     /// Bytes per second that decoding reads, and operations on weights per second of a prompt.
     pub(super) fn rates(&self) -> (f64, f64) {
-        let times = self.probe.times();
-        (self.probe.step_bytes / times.step, self.probe.row_flop / times.row)
+        let times = self.times();
+        (self.probe.step_bytes / times.step, self.of_prompts().row_flop / times.row)
     }
+}
+
+/// Operations on weights per second of a prompt, by one measurement of a cut of about `budget` bytes, and the device. `None` if
+/// Ctrl-C was pressed.
+pub(super) fn matrix_rate(
+    whole: &Opened,
+    arch: &Architecture,
+    compute: &Compute,
+    budget: u64,
+) -> Result<Option<(f64, String)>> {
+    let cut = Cut::of(&whole.file, arch, budget).model(&whole.file, arch)?;
+    let part = Opened::without_path(whole.name.clone(), cut);
+    let Some(mut probe) = Probe::load(&part, compute, CHUNK as usize)? else { return Ok(None) };
+    let row = probe.prompt()?;
+    Ok(row.map(|row| (probe.row_flop / row, probe.runs_on.level.clone())))
 }
 
 /// The memory that a model with a file of `file_bytes` takes on the device that `compute` selects.

@@ -8,7 +8,7 @@ use inferno_cpu::Isa;
 use inferno_format::DType;
 use serde_json::{Value as Json, json};
 
-use super::forecast::Measuring;
+use super::forecast::matrix_rate;
 use super::quota::{cores, cpu_quota};
 use crate::cli::Encoding;
 use crate::commands::bench::Machine;
@@ -74,12 +74,8 @@ impl Found {
         let file = synth::outline(MATRICES, Encoding::One(DType::Q8_0))?.context("the preset is there")?;
         let whole = Opened::without_path(MATRICES.into(), file);
         let arch = whole.architecture(None)?;
-        let Some(mut measuring) = Measuring::start(&whole, &arch, compute, MATRIX_BYTES)? else {
-            return Ok(None);
-        };
-        let Some(rate) = measuring.prompt_rate()? else { return Ok(None) };
-        self.matrices = Some((rate, measuring.device));
-        Ok(Some(()))
+        self.matrices = matrix_rate(&whole, &arch, compute, MATRIX_BYTES)?;
+        Ok(self.matrices.as_ref().map(|_| ()))
     }
 
     fn read(&mut self, compute: &Compute) -> Result<()> {

@@ -19,6 +19,10 @@ const LATER_ROWS: usize = 64;
 const TIME: Duration = Duration::from_millis(250);
 /// Time that a prompt's step may take.
 const MOST: Duration = Duration::from_millis(600);
+/// Rows of a step whose time per row is about that of a step of 512 rows. GPUs take much longer per row in shorter steps.
+const ENOUGH_ROWS: usize = 128;
+/// Limit of the time of such a step on a device that is slow even with the smallest cut.
+const LONGEST: Duration = Duration::from_secs(4);
 const SEED: u64 = 1;
 
 /// Seconds that the work of a cut takes.
@@ -45,6 +49,9 @@ pub(super) struct Probe {
     decode: Item,
     n_steps: usize,
     rows: usize,
+    most_rows: usize,
+    /// Seconds of a row, about.
+    row: f64,
     later: usize,
     /// Of steps, of a prompt's rows, and of a few rows at the beginning and later.
     samples: [Samples; 4],
@@ -74,6 +81,8 @@ impl Probe {
             decode,
             n_steps: 4.min(n_positions),
             rows: most_rows.min(FEWEST_ROWS),
+            most_rows,
+            row: 0.0,
             later: n_positions - LATER_ROWS.min(n_positions / 2),
             samples: [const { Samples(Vec::new()) }; 4],
             runs_on,
@@ -82,28 +91,60 @@ impl Probe {
         let (Some(_), Some(_)) = (probe.steps()?, probe.prompt()?) else { return Ok(None) };
         let (Some(step), Some(row)) = (probe.steps()?, probe.prompt()?) else { return Ok(None) };
         probe.n_steps = ((TIME.as_secs_f64() / step) as usize).clamp(4, 128).min(n_positions);
-        let fits = |rows: usize| rows as f64 * row <= MOST.as_secs_f64();
-        while probe.rows < most_rows && fits(2 * probe.rows) {
-            probe.rows = (2 * probe.rows).min(most_rows);
-        }
-        // The first step of another size makes room for it.
-        let Some(_) = probe.prompt()? else { return Ok(None) };
-        Ok(Some(probe))
+        probe.row = row;
+        probe.grow(most_rows, MOST)?.map_or(Ok(None), |()| Ok(Some(probe)))
     }
 
-    /// Measures everything once. `None` if Ctrl-C was pressed.
-    pub(super) fn measure(&mut self) -> Result<Option<()>> {
-        let samples = [self.steps()?, self.prompt()?, self.few(0)?, self.few(self.later)?];
-        for (samples, sample) in self.samples.iter_mut().zip(samples) {
+    /// Makes a prompt's steps as long as `most` allows, and at most `most_rows` rows. `None` if Ctrl-C was pressed.
+    fn grow(&mut self, most_rows: usize, most: Duration) -> Result<Option<()>> {
+        while self.rows < most_rows && 2.0 * self.rows as f64 * self.row <= most.as_secs_f64() {
+            self.rows = (2 * self.rows).min(most_rows);
+        }
+        // The first step of another size makes room for it.
+        Ok(self.prompt()?.map(|_| ()))
+    }
+
+    /// Share of this cut that is small enough for prompt steps of [`ENOUGH_ROWS`] within [`MOST`]; `None` if this cut is.
+    pub(super) fn share_for_prompts(&self) -> Option<f64> {
+        let rows = ENOUGH_ROWS.min(self.most_rows);
+        (self.rows < rows).then(|| MOST.as_secs_f64() / (rows as f64 * self.row))
+    }
+
+    /// Lengthens the prompt steps of the smallest cut to [`ENOUGH_ROWS`], or to what [`LONGEST`] allows. `None` if Ctrl-C was
+    /// pressed.
+    pub(super) fn take_enough_rows(&mut self) -> Result<Option<()>> {
+        self.grow(ENOUGH_ROWS.min(self.most_rows), LONGEST)
+    }
+
+    /// Measures decoding once. `None` if Ctrl-C was pressed.
+    pub(super) fn measure_steps(&mut self) -> Result<Option<()>> {
+        let Some(sample) = self.steps()? else { return Ok(None) };
+        self.samples[0].0.push(sample);
+        Ok(Some(()))
+    }
+
+    /// Measures prompt steps once; steps longer than [`MOST`] are not measured again. `None` if Ctrl-C was pressed.
+    pub(super) fn measure_prompts(&mut self) -> Result<Option<()>> {
+        let is_long = self.rows as f64 * self.row > MOST.as_secs_f64();
+        if is_long && !self.samples[1].0.is_empty() {
+            return Ok(Some(()));
+        }
+        let samples = [self.prompt()?, self.few(0)?, self.few(self.later)?];
+        for (samples, sample) in self.samples[1..].iter_mut().zip(samples) {
             let Some(sample) = sample else { return Ok(None) };
             samples.0.push(sample);
         }
         Ok(Some(()))
     }
 
-    /// Medians of the measurements so far.
-    pub(super) fn times(&self) -> Times {
-        let [step, row, first, later] = self.samples.each_ref().map(Samples::median);
+    /// Median of the seconds of a decode step so far.
+    pub(super) fn step(&self) -> f64 {
+        self.samples[0].median()
+    }
+
+    /// Medians of the measurements so far; those of decode steps are `step`.
+    pub(super) fn times(&self, step: f64) -> Times {
+        let [_, row, first, later] = self.samples.each_ref().map(Samples::median);
         // As many rows take longer where there are positions before them.
         let position = ((later - first) / self.later as f64).max(0.0);
         Times { step, row, rows: self.rows, position }

@@ -20,7 +20,7 @@ const SHAPES: [(&str, usize, Encoding); 3] = [
 ];
 
 /// The same for a GPU that may be software: layers, and tokens of the longest prompt.
-const FEWER: [usize; 3] = [14, 4, 1];
+const FEWER: [usize; 3] = [7, 2, 1];
 const SHORT: usize = 128;
 
 /// Largest error of a forecast.
@@ -71,7 +71,7 @@ fn errors_of(path: &Path, compute: &Compute, title: &str, n_tokens: usize) -> [(
         runner.prepare(item).unwrap();
     }
     let mut measured = [const { Samples(Vec::new()) }; 2];
-    for _ in 0..5 {
+    for _ in 0..if n_tokens < 512 { 3 } else { 5 } {
         measuring.round().unwrap();
         for (samples, item) in measured.iter_mut().zip(&plan.items) {
             let sample = runner.sample(item).unwrap().unwrap();
