@@ -11,6 +11,8 @@ use crate::commands::synth::filler;
 
 /// The name of a tensor's layer in GGUF: `blk.N.`.
 const LAYER: &str = "blk.";
+/// The key of a family's list of recurrent layers.
+const RECURRENT: &str = "attention.recurrent_layers";
 /// Experts of a layer from which a cut takes fewer: below that, the routes of a batch are no longer those of the whole.
 const FEWEST_EXPERTS: usize = 8;
 /// Rows of the smallest vocabulary.
@@ -78,7 +80,10 @@ impl Cut {
     /// # Errors
     /// `out` refuses bytes, or the cut is no valid file.
     pub(super) fn write(&self, whole: &Gguf, arch: &Architecture, out: impl Write) -> Result<()> {
-        let metadata = self.metadata(whole.metadata(), arch);
+        let mut metadata = self.metadata(whole.metadata(), arch);
+        if let Some(layers) = self.recurrent_layers(whole) {
+            metadata.set(format!("{}.{RECURRENT}", arch.family), Value::Array(Array::Bool(layers)));
+        }
         let tensors: Vec<NewTensor> = whole.tensors().iter().filter_map(|t| self.tensor(t, arch)).collect();
         let mut writer = GgufWriter::new(out, &metadata, &tensors)?;
         for tensor in &tensors {
@@ -129,6 +134,23 @@ impl Cut {
             set("expert_count", left);
         }
         metadata
+    }
+
+    /// For each layer of the cut: is it recurrent? `None` if no layer of the model is. Files may have it as an interval, which is
+    /// that of other layers than those of a cut.
+    fn recurrent_layers(&self, whole: &Gguf) -> Option<Vec<bool>> {
+        let mut is_recurrent = vec![false; self.layers.len()];
+        for (layer, rest) in
+            whole.tensors().iter().filter_map(|t| t.name.strip_prefix(LAYER)?.split_once('.'))
+        {
+            if rest.starts_with("ssm_conv1d")
+                && let Some(at) = self.layers.iter().position(|l| layer.parse() == Ok(*l))
+            {
+                is_recurrent[at] = true;
+            }
+        }
+        let is_hybrid = whole.tensors().iter().any(|t| t.name.contains(".ssm_conv1d"));
+        is_hybrid.then_some(is_recurrent)
     }
 
     /// A tensor's part of the cut; `None` if it has none.

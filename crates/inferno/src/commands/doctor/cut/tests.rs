@@ -38,6 +38,18 @@ fn cuts_of_every_kind_of_model_can_be_loaded() {
 }
 
 #[test]
+fn a_cut_names_its_recurrent_layers() {
+    let tensor =
+        |name: &str| NewTensor { name: name.into(), dtype: inferno_format::DType::F32, dims: vec![4, 3] };
+    let names = ["blk.0.ssm_conv1d.weight", "blk.1.attn_q.weight", "blk.2.ssm_conv1d_q.weight"];
+    let hybrid = inferno_format::outline(&Metadata::default(), &names.map(tensor), &[]).unwrap();
+    let cut = |layers: Vec<usize>| Cut { layers, experts: None, n_tokens: 3 };
+    assert_eq!(cut(vec![1, 2]).recurrent_layers(&hybrid), Some(vec![false, true]));
+    let plain = inferno_format::outline(&Metadata::default(), &[tensor("blk.0.attn_q.weight")], &[]).unwrap();
+    assert_eq!(cut(vec![0]).recurrent_layers(&plain), None);
+}
+
+#[test]
 fn a_mixture_too_large_for_a_cut_keeps_some_of_its_experts() {
     let (file, arch) = whole("qwen3-30b-a3b");
     let layer: u64 = file.tensors().iter().filter(|t| t.name.starts_with("blk.0.")).map(|t| t.n_bytes).sum();
