@@ -164,6 +164,12 @@ impl Places {
         [start..middle, middle..middle + group.value_bytes]
     }
 
+    /// Where a recurrent layer's state of a page lies.
+    pub(crate) fn state_range(&self, layer: LayerIdx, page: PageId) -> Range<usize> {
+        let start = self.page_start(layer, page);
+        start..start + self.group(layer).state_bytes
+    }
+
     fn page_start(&self, layer: LayerIdx, page: PageId) -> usize {
         let group = self.group(layer);
         assert!((page.0 as usize) < group.n_pages, "pages are within the pool");

@@ -15,7 +15,7 @@ use crate::backend::{
     Activations as _, Attention, AttentionRule, Backend, DeviceMemory, DeviceSampling, ExpertWeights,
     Experts, HostTensor, KvShape, KvType, LayerIdx,
 };
-use crate::batch::{Batch, PAGE_LEN, PageId};
+use crate::batch::{Batch, PAGE_LEN, PageId, Span};
 use crate::error::{BackendError, LoadError, StepError};
 use crate::numerics::{self, QuantizedRow, rms_scale};
 use crate::rope::{Angles, Pairing};
@@ -41,6 +41,8 @@ pub struct Reference {
 pub struct KvPool {
     keys: Vec<Vec<f32>>,
     values: Vec<Vec<f32>>,
+    /// Of recurrent layers: (n_pages, width), as far as pages have been written.
+    states: Vec<Vec<f32>>,
     /// With the number of pages.
     groups: Vec<(CacheGroup, usize)>,
     kv_type: KvType,
@@ -106,7 +108,8 @@ impl DeviceMemory for Reference {
         let none = vec![Vec::new(); shape.n_layers()];
         Ok(KvPool {
             keys: none.clone(),
-            values: none,
+            values: none.clone(),
+            states: none,
             groups: shape.groups.clone(),
             kv_type: shape.kv_type,
             rule: self.attention_rule(shape.kv_type),
@@ -374,6 +377,30 @@ impl KvPool {
                 x.resize(end, 0.0);
             }
         }
+        let (states, end) = (&mut self.states[layer], (page.0 as usize + 1) * kind.state_width());
+        if states.len() < end {
+            states.resize(end, 0.0);
+        }
+    }
+
+    /// Numbers `part` of a recurrent layer's state for a span to continue in place: a copy of those before its first row, zeros at the
+    /// start of a sequence.
+    fn continued(
+        &mut self,
+        LayerIdx { layer, group }: LayerIdx,
+        part: Range<usize>,
+        (batch, span): (&Batch, &Span),
+    ) -> &mut [f32] {
+        let (before, after) = batch.states(span, group);
+        self.reach(layer, group, after);
+        let width = self.groups[group].0.kind.state_width();
+        let at = |page: PageId| page.0 as usize * width + part.start..page.0 as usize * width + part.end;
+        let states = &mut self.states[layer];
+        match before {
+            Some(before) => states.copy_within(at(before), at(after).start),
+            None => states[at(after)].fill(0.0),
+        }
+        &mut states[at(after)]
     }
 }
 
