@@ -6,7 +6,7 @@ use std::ops::Range;
 use inferno_format::dequantize;
 use inferno_model::architecture::Activation;
 use inferno_model::backend::{
-    Activations, Attention, AttentionRule, Backend, DeviceMemory, Experts, HostTensor, KvShape, KvType,
+    Activations, Attention, AttentionRule, Backend, CausalConv, DeviceMemory, Experts, HostTensor, KvShape, KvType,
     LayerIdx,
 };
 use inferno_model::batch::Batch;
@@ -331,5 +331,9 @@ impl Backend for Cpu {
 
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         self.rows(x, |kernels, x, _| (kernels.softcap)(x, cap));
+    }
+
+    fn causal_conv(&mut self, op: CausalConv<'_, Weight, Buffer, KvPool>) {
+        self.convolve(op);
     }
 }

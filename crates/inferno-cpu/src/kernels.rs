@@ -9,6 +9,7 @@ mod formats;
 pub(crate) mod int8;
 mod kv;
 mod math;
+mod recurrent;
 mod rows;
 mod stream;
 pub(crate) mod tile_attention;
@@ -110,6 +111,8 @@ kernels! {
     fn merge(whole: &mut [f32], part: &[f32]) = attention;
     /// out = a softmax, divided by its sum, to which a sink is added first.
     fn finish(out: &mut [f32], whole: &[f32], sink: Option<f32>) = attention;
+    /// out = Σ inputs × taps + bias, in that order; see `Backend::causal_conv`.
+    fn convolve(out: &mut [f32], inputs: &[&[f32]], taps: &[&[f32]], bias: Option<&[f32]>) = recurrent;
     /// Reads all bytes and prefetches lines that many ahead; `seen` depends on each.
     fn stream(seen: &mut [i8; 64], bytes: &[u8], ahead: usize) = stream;
 }

@@ -18,6 +18,7 @@ mod matmul;
 mod memory;
 mod packed;
 mod pool;
+mod recurrent;
 mod simd;
 mod streaming;
 

@@ -146,6 +146,14 @@ impl<'a, T> Shares<'a, T> {
         // SAFETY: in bounds by the assertion, alone by the caller's word.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
+
+    /// # Safety
+    /// No element of the range is written while the slice lives.
+    pub(crate) unsafe fn read(&self, range: Range<usize>) -> &[T] {
+        assert!(range.start <= range.end && range.end <= self.len, "a part of the whole");
+        // SAFETY: in bounds by the assertion, not written by the caller's word.
+        unsafe { std::slice::from_raw_parts(self.start.add(range.start), range.len()) }
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod capability;
 mod compound;
 mod heads;
 mod memory;
+mod recurrent;
 mod tensor;
 
 pub use capability::{DeviceSampling, KernelTimes};
@@ -26,6 +27,7 @@ pub use compound::{Branch, Experts, ExpertsAdd, GluMatmul, MatmulAdd, NormMatmul
 pub use heads::{AttendHeads, QkNorm};
 pub(crate) use heads::{norm_and_rotate, scale_queries};
 pub use memory::{Activations, DeviceMemory};
+pub use recurrent::{CausalConv, MOST_TAPS};
 pub use tensor::{HostTensor, Source};
 
 /// What a KV pool holds.
@@ -273,6 +275,8 @@ pub trait Backend: DeviceMemory {
     fn take_columns(&mut self, out: &mut Self::Buffer, x: &Self::Buffer, first: usize);
     /// x = cap * tanh(x / cap).
     fn softcap(&mut self, x: &mut Self::Buffer, cap: f32);
+    /// out = activation(depthwise causal convolution of x over the positions of each sequence + bias).
+    fn causal_conv(&mut self, op: CausalConv<'_, Self::Weight, Self::Buffer, Self::KvPool>);
 
     /// This device has a compound operation that is not its plain path.
     const HAS_COMPOUNDS: bool = false;

@@ -21,6 +21,7 @@ mod experts;
 mod goldens;
 mod latent;
 mod mixtures;
+mod recurrent;
 mod shallow;
 mod uneven;
 
@@ -89,6 +90,7 @@ pub fn check_operations<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + S
     latent::models(&new, promise);
     rows_attend_alone_as_together(&mut new());
     latent::rows_attend_alone_as_together(&mut new());
+    recurrent::chunks_continue_as_whole(&mut new());
     if B::HAS_COMPOUNDS {
         compounds(&mut new());
     }
@@ -149,6 +151,7 @@ fn operations<B: Backend>(b: &mut B) -> Results {
         latent::matmul_heads(b, dtype, &mut all);
         experts(b, dtype, &mut all);
     }
+    recurrent::recurrent(b, &mut all);
     for n_rows in [1, 5] {
         rows(b, n_rows, &mut all);
     }

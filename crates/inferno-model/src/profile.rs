@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::architecture::Activation;
 use crate::backend::{
-    Activations, AttendHeads, Attention, AttentionRule, Backend, DeviceMemory, DeviceSampling, Experts,
+    Activations, AttendHeads, Attention, AttentionRule, Backend, CausalConv, DeviceMemory, DeviceSampling, Experts,
     ExpertsAdd, GluMatmul, HostTensor, KernelTimes, KvShape, KvType, LayerIdx, MatmulAdd, NormMatmul,
 };
 use crate::batch::Batch;
@@ -261,6 +261,10 @@ impl<B: Backend> Backend for Profiled<B> {
 
     fn softcap(&mut self, x: &mut B::Buffer, cap: f32) {
         self.timed("softcap", |b| b.softcap(x, cap));
+    }
+
+    fn causal_conv(&mut self, op: CausalConv<'_, B::Weight, B::Buffer, B::KvPool>) {
+        self.timed("causal_conv", |b| b.causal_conv(op));
     }
 
     const HAS_COMPOUNDS: bool = B::HAS_COMPOUNDS;

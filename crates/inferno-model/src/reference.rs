@@ -5,6 +5,7 @@
 //! depends on nothing but that row and, in attention, its own sequence.
 
 mod attention;
+mod recurrent;
 mod tensors;
 mod tiles;
 
@@ -12,7 +13,7 @@ use std::ops::Range;
 
 use crate::architecture::{Activation, CacheGroup};
 use crate::backend::{
-    Activations as _, Attention, AttentionRule, Backend, DeviceMemory, DeviceSampling, ExpertWeights,
+    Activations as _, Attention, AttentionRule, Backend, CausalConv, DeviceMemory, DeviceSampling, ExpertWeights,
     Experts, HostTensor, KvShape, KvType, LayerIdx,
 };
 use crate::batch::{Batch, PAGE_LEN, PageId, Span};
@@ -337,6 +338,10 @@ impl Backend for Reference {
 
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         x.data.iter_mut().for_each(|x| *x = numerics::softcap(*x, cap));
+    }
+
+    fn causal_conv(&mut self, op: CausalConv<'_, Weight, Buffer, KvPool>) {
+        recurrent::causal_conv(op);
     }
 
     fn device_sampling(&mut self) -> Option<&mut dyn DeviceSampling<Weight, Buffer>> {

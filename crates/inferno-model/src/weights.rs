@@ -295,7 +295,12 @@ impl<'l, 'a, B: Backend> Loader<'l, 'a, B> {
 
     /// The numbers of a vector, for the host.
     fn numbers(&mut self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
-        let entry = self.entry(name, &[len])?;
+        self.numbers_of(name, &[len])
+    }
+
+    /// The same of a tensor of any shape.
+    fn numbers_of(&mut self, name: &str, dims: &[usize]) -> Result<Vec<f32>, LoadError> {
+        let entry = self.entry(name, dims)?;
         numbers(self.tensors.file, entry, |x| x.is_finite(), "finite numbers")
     }
 

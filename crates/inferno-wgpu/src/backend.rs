@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use inferno_model::architecture::{Activation, Xielu};
 use inferno_model::backend::{
-    AttendHeads, Attention, Backend, DeviceMemory, DeviceSampling, Experts, ExpertsAdd, GluMatmul,
+    AttendHeads, Attention, Backend, CausalConv, DeviceMemory, DeviceSampling, Experts, ExpertsAdd, GluMatmul,
     HostTensor, KernelTimes, KvShape, LayerIdx, MatmulAdd,
 };
 use inferno_model::batch::Batch;
@@ -30,6 +30,7 @@ mod attention;
 mod compound;
 mod experts;
 mod heads;
+mod recurrent;
 
 /// One model's GPU.
 pub struct Wgpu {
@@ -357,6 +358,10 @@ impl Backend for Wgpu {
         self.recorder.dispatch(&self.gpu, Kernel::Softcap, &[Some(to)], &params, &Grid::Threads(x.len()));
     }
 
+    fn causal_conv(&mut self, op: CausalConv<'_, Weight, Buffer, KvPool>) {
+        self.convolve(op);
+    }
+
     const HAS_COMPOUNDS: bool = true;
 
     fn matmul_add(&mut self, op: MatmulAdd<'_, Weight, Buffer>) {
@@ -440,15 +445,8 @@ fn glu(
     let [quants, scales] = inputs.room(gpu, recorder, gate);
     let to = storages!(gate);
     let n = gate.len() / VECTOR;
-    let (code, constants) = match activation {
-        Activation::Silu => (0, [0.0; 4]),
-        Activation::GeluTanh => (1, [0.0; 4]),
-        Activation::ReluSquared => (2, [0.0; 4]),
-        Activation::ClampedSwiglu => (3, [0.0; 4]),
-        Activation::Xielu(Xielu { alpha_p, alpha_n, beta, eps }) => (4, [alpha_p, alpha_n, beta, eps]),
-    };
-    let params = Params::default().uint(n).uint(gate.width).uint(gate.stride() / VECTOR).uint(code);
-    let params = constants.into_iter().fold(params, Params::float);
+    let params = Params::default().uint(n).uint(gate.width).uint(gate.stride() / VECTOR);
+    let params = with_activation(params, Some(activation));
     let mut buffers = vec![quants, scales, Some(to)];
     let kernel = match (up, biases) {
         (None, _) => Kernel::Glu(Glu::Alone),
@@ -463,6 +461,19 @@ fn glu(
     };
     recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Threads(n));
     recorder.note_quantized(to);
+}
+
+/// With an activation as `activations.wgsl` takes it.
+fn with_activation(params: Params, activation: Option<Activation>) -> Params {
+    let (code, constants) = match activation {
+        Some(Activation::Silu) => (0, [0.0; 4]),
+        Some(Activation::GeluTanh) => (1, [0.0; 4]),
+        Some(Activation::ReluSquared) => (2, [0.0; 4]),
+        Some(Activation::ClampedSwiglu) => (3, [0.0; 4]),
+        Some(Activation::Xielu(Xielu { alpha_p, alpha_n, beta, eps })) => (4, [alpha_p, alpha_n, beta, eps]),
+        None => (5, [0.0; 4]),
+    };
+    constants.into_iter().fold(params.uint(code), Params::float)
 }
 
 /// Biases of experts, and the expert of every row.

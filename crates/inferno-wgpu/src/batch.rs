@@ -8,6 +8,9 @@ use crate::recorder::Recorder;
 /// Positions in a partition of attention; `attend.wgsl` has the same.
 pub(crate) const PARTITION_LEN: usize = 512;
 
+/// In place of a page, where there is none; kernels have the same.
+const NO_PAGE: u32 = u32::MAX;
+
 /// Where the uploads of the current batch are. Layers share them.
 #[derive(Debug, Default)]
 pub(crate) struct Placed {
@@ -27,6 +30,8 @@ struct Group {
     /// One per span: where page 0 of its table is among the uploads. Where pages are missing at the front this may be
     /// before the first upload, as a negative number in two's complement: kernels add a page's index to it.
     tables: Vec<u32>,
+    /// If it has recurrent layers that were asked for: the spans' states.
+    states: Option<usize>,
 }
 
 /// The tiles of a batch for one group and size.
@@ -68,13 +73,30 @@ impl Placed {
             }
             let at = word(recorder.upload(gpu, &words));
             tables.iter_mut().for_each(|table| *table = table.wrapping_add(at));
-            self.groups.push(Group { slots, tables });
+            self.groups.push(Group { slots, tables, states: None });
         }
     }
 
     /// Where the rows' slots in a cache group are.
     pub(crate) fn slots(&self, group: usize) -> usize {
         self.groups[group].slots
+    }
+
+    /// Where the spans are for recurrent layers of a cache group: for each its first row, its number of rows, and the pages of its
+    /// state, the first of which is [`NO_PAGE`] at the start of a sequence.
+    pub(crate) fn states(&mut self, recorder: &mut Recorder, gpu: &mut Gpu, group: usize) -> usize {
+        if let Some(at) = self.groups[group].states {
+            return at;
+        }
+        let mut words = Vec::new();
+        for span in self.batch.spans() {
+            let (before, after) = self.batch.states(span, group);
+            words.extend([span.rows.start, span.rows.len()].map(word));
+            words.extend([before.map_or(NO_PAGE, |page| page.0), after.0]);
+        }
+        let at = recorder.upload(gpu, &words);
+        self.groups[group].states = Some(at);
+        at
     }
 
     /// Tiles of up to `rows_each` rows.

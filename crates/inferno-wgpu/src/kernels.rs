@@ -83,6 +83,8 @@ pub(crate) enum Kernel {
     ScaleRows,
     TakeColumns,
     Softcap,
+    /// Taps; with a bias?
+    CausalConv(u32, bool),
     /// What [`Halves::ByDevice`] is worth.
     CheckHalves,
     /// Reads memory from one end to the other.
@@ -378,6 +380,13 @@ impl Kernel {
                 text.element(&[file!("softcap")]);
                 text.math();
                 ("softcap", 0b1, 1)
+            }
+            Kernel::CausalConv(kernel, is_biased) => {
+                text.constant("KERNEL", kernel);
+                text.math();
+                let bias = if is_biased { file!("biases/present") } else { file!("biases/absent") };
+                text.element(&[file!("causal_conv"), file!("activations"), bias]);
+                ("causal_conv", 0b00_0011, if is_biased { 6 } else { 5 })
             }
             Kernel::CheckHalves => {
                 text.element(&[file!("check_halves")]);

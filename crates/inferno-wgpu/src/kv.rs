@@ -78,6 +78,11 @@ impl KvGroup {
         Ok(KvGroup { layout, n_kv_heads, state_width: kind.state_width() })
     }
 
+    /// Numbers from a page's state to that of the next.
+    pub(crate) fn state_words(self) -> usize {
+        self.state_width.next_multiple_of(4)
+    }
+
     fn page_bytes(self) -> u64 {
         let KvLayout { key_width, value_width, .. } = self.layout;
         let vectors = self.layout.record_len(key_width) + self.layout.record_len(value_width);

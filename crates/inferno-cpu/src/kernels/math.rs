@@ -3,7 +3,7 @@
 #![allow(clippy::inline_always, reason = "vectors stay in registers only if what passes them on is inlined")]
 
 use inferno_model::architecture::Xielu;
-use inferno_model::numerics::{CLAMP, CLAMPED_SLOPE};
+use inferno_model::numerics::{CLAMP, CLAMPED_SLOPE, SOFTPLUS};
 
 use crate::simd::Simd;
 
@@ -53,6 +53,20 @@ pub(super) fn softcap<S: Simd>(s: S, x: S::F, cap: f32) -> S::F {
 pub(super) fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
     let one = s.splat(1.0);
     s.div(one, s.add(one, exp(s, s.sub(s.zero(), x))))
+}
+
+/// See `numerics::softplus`.
+#[inline(always)]
+pub(super) fn softplus<S: Simd>(s: S, x: S::F) -> S::F {
+    let t = exp(s, s.sub(s.zero(), s.abs(x)));
+    let ratio = s.div(t, s.add(s.splat(2.0), t));
+    let z = s.mul(ratio, ratio);
+    let mut p = s.splat(SOFTPLUS[0]);
+    for c in &SOFTPLUS[1..] {
+        p = s.fma(p, z, s.splat(*c));
+    }
+    let above = s.select_lt(x, s.zero(), s.zero(), x);
+    s.add(above, s.mul(s.mul(s.splat(2.0), ratio), p))
 }
 
 /// `max(x, 0)²`

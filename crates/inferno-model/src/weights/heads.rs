@@ -54,6 +54,22 @@ impl<B: Backend> Part<'_, '_, '_, B> {
         Ok([self.loader.upload_transposed(&first)?, self.loader.backend.upload(&second)?])
     }
 
+    /// The weights of a convolution, (channels, kernel) in the file, as `kernel` vectors of `channels`.
+    pub(crate) fn taps(
+        &mut self,
+        name: &str,
+        kernel: usize,
+        channels: usize,
+    ) -> Result<B::Weight, LoadError> {
+        let name = self.full(name);
+        let numbers = self.loader.numbers_of(&name, &[kernel, channels])?;
+        let transposed = (0..kernel).flat_map(|tap| numbers[tap..].iter().step_by(kernel));
+        let bytes: Vec<u8> = transposed.flat_map(|x| x.to_le_bytes()).collect();
+        let (dtype, source) = (DType::F32, Source::Memory(&bytes));
+        let tensor = HostTensor { name, dtype, n_experts: kernel, rows: 1, cols: channels, source };
+        self.loader.backend.upload_vectors(&tensor)
+    }
+
     /// Notes that a tensor holds what others of the layer hold as well, if the file has it.
     pub(crate) fn passes_over(&mut self, name: &str) {
         let name = self.full(name);

@@ -3,7 +3,7 @@
 use inferno_format::Gguf;
 use inferno_model::architecture::{Activation, Routing};
 use inferno_model::backend::{
-    Attention, Backend, DeviceMemory, Experts, HostTensor, KvShape, LayerIdx, MatmulAdd,
+    Attention, Backend, CausalConv, DeviceMemory, Experts, HostTensor, KvShape, LayerIdx, MatmulAdd,
 };
 use inferno_model::batch::Batch;
 use inferno_model::conformance::{Precision, Promise, check, first_layers, latent_layers, mixtures};
@@ -51,6 +51,7 @@ enum Fault {
     HeadsSquashed,
     /// Small and wrong, in the company of rows that are not finite.
     Squashed,
+    BiasOfConvolutionIgnored,
 }
 
 struct Faulty(Reference, Fault);
@@ -193,6 +194,11 @@ impl Backend for Faulty {
         self.0.take_columns(out, x, if self.1 == Fault::ColumnsMoved { 0 } else { first });
     }
 
+    fn causal_conv(&mut self, op: CausalConv<'_, Weight, Buffer, KvPool>) {
+        let bias = op.bias.filter(|_| self.1 != Fault::BiasOfConvolutionIgnored);
+        self.0.causal_conv(CausalConv { bias, ..op });
+    }
+
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         if self.1 != Fault::SoftcapIgnored {
             self.0.softcap(x, cap);
@@ -221,6 +227,7 @@ fn every_fault_is_found() {
         Fault::ColumnsMoved,
         Fault::HeadsSquashed,
         Fault::Squashed,
+        Fault::BiasOfConvolutionIgnored,
     ] {
         assert!(!conforms(fault), "{fault:?} went unnoticed");
     }

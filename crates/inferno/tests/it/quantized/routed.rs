@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use inferno_model::architecture::Activation;
 use inferno_model::backend::{
-    Activations, Attention, Backend, DeviceMemory, Experts, HostTensor, KvShape, LayerIdx,
+    Activations, Attention, Backend, CausalConv, DeviceMemory, Experts, HostTensor, KvShape, LayerIdx,
 };
 use inferno_model::batch::Batch;
 use inferno_model::error::{BackendError, LoadError, StepError};
@@ -215,5 +215,9 @@ impl Backend for Routed {
 
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         self.reference.softcap(x, cap);
+    }
+
+    fn causal_conv(&mut self, op: CausalConv<'_, Weight, Buffer, KvPool>) {
+        self.reference.causal_conv(op);
     }
 }
