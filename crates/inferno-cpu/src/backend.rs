@@ -6,7 +6,7 @@ use std::ops::Range;
 use inferno_format::dequantize;
 use inferno_model::architecture::Activation;
 use inferno_model::backend::{
-    Activations, Attention, AttentionRule, Backend, CausalConv, DeviceMemory, Experts, HostTensor, KvShape, KvType,
+    Activations, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory, Experts, HostTensor, KvShape, KvType,
     LayerIdx,
 };
 use inferno_model::batch::Batch;
@@ -36,6 +36,8 @@ pub struct Cpu {
     pub(crate) attention: AttentionScratch,
     pub(crate) experts: ExpertScratch,
     pub(crate) heads: [HeadScratch; 2],
+    /// Rows as the delta rule takes them.
+    pub(crate) recurrent: Buffer,
 }
 
 /// A tensor, packed for this level.
@@ -72,6 +74,7 @@ impl Cpu {
             attention: AttentionScratch::default(),
             experts: ExpertScratch::default(),
             heads: Default::default(),
+            recurrent: Buffer::new(1),
         })
     }
 
@@ -335,5 +338,9 @@ impl Backend for Cpu {
 
     fn causal_conv(&mut self, op: CausalConv<'_, Weight, Buffer, KvPool>) {
         self.convolve(op);
+    }
+
+    fn delta_rule(&mut self, op: DeltaRule<'_, Weight, Buffer, KvPool>) {
+        self.apply_delta_rule(op);
     }
 }

@@ -9,7 +9,7 @@ mod formats;
 pub(crate) mod int8;
 mod kv;
 mod math;
-mod recurrent;
+pub(crate) mod recurrent;
 mod rows;
 mod stream;
 pub(crate) mod tile_attention;
@@ -22,10 +22,11 @@ use inferno_model::rope::Angles;
 use crate::isa::Isa;
 use crate::kernels::attention::{Queries, Tile};
 use crate::kernels::int8::InputLine;
+use crate::kernels::recurrent::DeltaRow;
 use crate::kernels::tile_attention::TileKernels;
 use crate::kv::{Head, HeadMut};
 use crate::packed::{PANEL, Panel};
-use crate::simd::ROW_GROUP;
+use crate::simd::{LANES, ROW_GROUP};
 
 /// Sixteen outputs of a group of rows.
 pub(crate) type OutTile = [[f32; PANEL]; ROW_GROUP];
@@ -113,6 +114,12 @@ kernels! {
     fn finish(out: &mut [f32], whole: &[f32], sink: Option<f32>) = attention;
     /// out = Σ inputs × taps + bias, in that order; see `Backend::causal_conv`.
     fn convolve(out: &mut [f32], inputs: &[&[f32]], taps: &[&[f32]], bias: Option<&[f32]>) = recurrent;
+    /// Heads of `width` with length 1, times `factor`.
+    fn unit_heads(x: &mut [f32], width: usize, factor: f32) = recurrent;
+    /// x = e^(rate * softplus(x + dt)), each rate for as many neighbouring numbers.
+    fn decays(x: &mut [f32], dt: &[f32], rates: &[f32]) = recurrent;
+    /// Sixteen columns of a value head's state, continued by a row; `out` holds the row's values first.
+    fn delta_rule(state: &mut [[f32; LANES]], out: &mut [f32; LANES], row: &DeltaRow<'_>) = recurrent;
     /// Reads all bytes and prefetches lines that many ahead; `seen` depends on each.
     fn stream(seen: &mut [i8; 64], bytes: &[u8], ahead: usize) = stream;
 }

@@ -1,10 +1,12 @@
 //! Who computes which part of recurrent layers: a task is a span and some of its channels, through all rows.
 
-use inferno_model::backend::{Activations as _, CausalConv, MOST_TAPS};
+use inferno_model::backend::{Activations as _, CausalConv, DeltaRule, MOST_TAPS};
 
-use crate::backend::{Buffer, Cpu, SERIAL, Weight};
+use crate::backend::{Buffer, Cpu, SERIAL, Weight, each_rows};
+use crate::kernels::recurrent::DeltaRow;
 use crate::kv::KvPool;
 use crate::memory::Shares;
+use crate::simd::LANES;
 
 /// Channels of a convolution in a task.
 const CHANNELS: usize = 256;
@@ -68,5 +70,93 @@ impl Cpu {
         } else {
             threads.run(n_tasks, &task);
         }
+    }
+}
+
+impl Cpu {
+    /// See `Backend::delta_rule`. A task is a span, a value head and sixteen columns of its state, through all rows.
+    ///
+    /// A matrix is stored as blocks of [`LANES`] columns, the last of which may have fewer.
+    pub(crate) fn apply_delta_rule(&mut self, op: DeltaRule<'_, Weight, Buffer, KvPool>) {
+        let DeltaRule { out, q, k, v, beta, alpha, ssm_a, ssm_dt, heads, pool, layer, at, batch } = op;
+        let (width, key_dim, value_dim) = (heads.width, heads.key_dim(), heads.value_dim());
+        let (n_rows, n_heads) = (v.x.n_rows(), heads.n_value_heads);
+        assert_eq!(out.width, value_dim, "outputs of a delta-net");
+        out.resize(n_rows);
+        let Cpu { kernels, pool: threads, recurrent: prepared, .. } = self;
+
+        // A row of queries, keys, strengths and decays.
+        let ends = [key_dim, 2 * key_dim, 2 * key_dim + n_heads, 2 * key_dim + n_heads + alpha.width];
+        prepared.width = ends[3];
+        prepared.resize(n_rows);
+        let of_query = 1.0 / (width as f32).sqrt();
+        each_rows(kernels, threads, prepared, |kernels, x, rows| {
+            for (row, x) in rows.zip(x.chunks_exact_mut(ends[3])) {
+                let (keys, rest) = x.split_at_mut(ends[1]);
+                let (strengths, decays) = rest.split_at_mut(n_heads);
+                let (queries, keys) = keys.split_at_mut(key_dim);
+                queries.copy_from_slice(&q.x.row(row)[q.first..][..key_dim]);
+                (kernels.unit_heads)(queries, width, of_query);
+                keys.copy_from_slice(&k.x.row(row)[k.first..][..key_dim]);
+                (kernels.unit_heads)(keys, width, 1.0);
+                strengths.fill(1.0);
+                (kernels.sigmoid_gate)(strengths, beta.row(row));
+                decays.copy_from_slice(alpha.row(row));
+                (kernels.decays)(decays, ssm_dt.vector(), ssm_a.vector());
+            }
+        });
+
+        let (places, bytes) = pool.split();
+        let states = Shares::new(bytemuck::cast_slice_mut::<u8, f32>(bytes));
+        let outs = Shares::new(&mut out.data);
+        let (prepared, n_blocks, n_decays) = (&*prepared, width.div_ceil(LANES), alpha.width / n_heads);
+        let task = |i: usize| {
+            let (span, i) = (&batch.spans()[i / (n_heads * n_blocks)], i % (n_heads * n_blocks));
+            let (head, first) = (i / n_blocks, i % n_blocks * LANES);
+            let n_columns = LANES.min(width - first);
+            let (before, after) = batch.states(span, layer.group);
+            let numbers = |page| {
+                let start = places.state_range(layer, page).start / size_of::<f32>() + at;
+                let start = start + (head * width + first) * width;
+                start..start + n_columns * width
+            };
+            // SAFETY: a span has its state alone, and a task its columns of it.
+            let kept = unsafe { states.at(numbers(after)) };
+            match before {
+                Some(before) if before != after => {
+                    // SAFETY: what is before a span is not written.
+                    kept.copy_from_slice(unsafe { states.read(numbers(before)) });
+                }
+                Some(_) => {}
+                None => kept.fill(0.0),
+            }
+            let is_whole = n_columns == LANES;
+            let mut room = vec![[0.0; LANES]; if is_whole { 0 } else { width }];
+            for (row, kept) in room.iter_mut().zip(kept.chunks_exact(n_columns)) {
+                row[..n_columns].copy_from_slice(kept);
+            }
+            let state = if is_whole { kept.as_chunks_mut().0 } else { room.as_mut_slice() };
+            let key_head = heads.key_head(head) * width;
+            for row in span.rows.clone() {
+                let x = prepared.row(row);
+                let step = DeltaRow {
+                    q: &x[key_head..][..width],
+                    k: &x[ends[0] + key_head..][..width],
+                    strength: x[ends[1] + head],
+                    decays: &x[ends[2] + head * n_decays..][..n_decays],
+                };
+                let column = head * width + first;
+                let mut y = [0.0; LANES];
+                y[..n_columns].copy_from_slice(&v.x.row(row)[v.first + column..][..n_columns]);
+                (kernels.delta_rule)(state, &mut y, &step);
+                let start = row * value_dim + column;
+                // SAFETY: a row's columns are one task's.
+                unsafe { outs.at(start..start + n_columns) }.copy_from_slice(&y[..n_columns]);
+            }
+            for (kept, row) in kept.chunks_exact_mut(n_columns).zip(&room) {
+                kept.copy_from_slice(&row[..n_columns]);
+            }
+        };
+        threads.run(batch.spans().len() * n_heads * n_blocks, &task);
     }
 }

@@ -5,6 +5,7 @@
 //! of the GGUF specification.
 
 mod activations;
+mod delta_net;
 mod families;
 mod ffns;
 mod heads;
@@ -19,11 +20,11 @@ mod windows;
 use crate::backend::{AttentionRule, KvType};
 use crate::batch::{PAGE_LEN, PageId};
 pub use crate::ffn::{Activation, BothShape, DenseShape, ExpertsShape, FfnShape, Xielu};
-pub use crate::mixer::{AttentionShape, LatentShape, MixerShape, SharedShape};
+pub use crate::mixer::{AttentionShape, DeltaNetShape, KdaShape, LatentShape, MixerShape, SharedShape};
 pub use crate::per_layer::PerLayerShape;
 use crate::rope::Rope;
 pub use crate::routing::{Gating, Groups, Routing};
-pub(crate) use families::{LATENT, PLAINEST};
+pub(crate) use families::{DELTA_NETS, FUSED_DELTA_NETS, LATENT, PLAINEST};
 
 /// Most cache groups of one model.
 pub const MAX_CACHE_GROUPS: usize = 8;
@@ -104,7 +105,7 @@ impl LayerShape {
             Some(MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. })) => {
                 Some(shape)
             }
-            Some(MixerShape::Latent(_)) | None => None,
+            Some(MixerShape::Latent(_) | MixerShape::DeltaNet(_) | MixerShape::Kda(_)) | None => None,
         }
     }
 
@@ -112,7 +113,13 @@ impl LayerShape {
     pub fn source(&self) -> Option<usize> {
         match &self.mixer {
             Some(MixerShape::Shared(shape)) => Some(shape.source),
-            Some(MixerShape::Attention(_) | MixerShape::Latent(_)) | None => None,
+            Some(
+                MixerShape::Attention(_)
+                | MixerShape::Latent(_)
+                | MixerShape::DeltaNet(_)
+                | MixerShape::Kda(_),
+            )
+            | None => None,
         }
     }
 }

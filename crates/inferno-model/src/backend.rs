@@ -27,7 +27,9 @@ pub use compound::{Branch, Experts, ExpertsAdd, GluMatmul, MatmulAdd, NormMatmul
 pub use heads::{AttendHeads, QkNorm};
 pub(crate) use heads::{norm_and_rotate, scale_queries};
 pub use memory::{Activations, DeviceMemory};
-pub use recurrent::{CausalConv, MOST_TAPS};
+pub use recurrent::{
+    CausalConv, Columns, DeltaHeads, DeltaRule, HeadOrder, MOST_HEAD_WIDTH, MOST_TAPS, UNIT_EPS,
+};
 pub use tensor::{HostTensor, Source};
 
 /// What a KV pool holds.
@@ -277,6 +279,8 @@ pub trait Backend: DeviceMemory {
     fn softcap(&mut self, x: &mut Self::Buffer, cap: f32);
     /// out = activation(depthwise causal convolution of x over the positions of each sequence + bias).
     fn causal_conv(&mut self, op: CausalConv<'_, Self::Weight, Self::Buffer, Self::KvPool>);
+    /// out = read-outs of the gated delta rule, whose matrices are continued.
+    fn delta_rule(&mut self, op: DeltaRule<'_, Self::Weight, Self::Buffer, Self::KvPool>);
 
     /// This device has a compound operation that is not its plain path.
     const HAS_COMPOUNDS: bool = false;

@@ -2,11 +2,17 @@
 //! its tensors and its forward pass.
 
 mod attention;
+mod delta_net;
+mod kda;
 mod latent;
 mod shared;
 
 pub(crate) use attention::AttentionScratch;
 pub use attention::{Attention, AttentionShape};
+use delta_net::DeltaNetScratch;
+pub use delta_net::{DeltaNet, DeltaNetShape};
+use kda::KdaScratch;
+pub use kda::{Kda, KdaShape};
 use latent::LatentScratch;
 pub use latent::{Latent, LatentShape, QueryRank};
 pub use shared::{Shared, SharedShape};
@@ -25,26 +31,36 @@ pub enum MixerShape {
     Shared(SharedShape),
     /// The same over one latent row a position.
     Latent(LatentShape),
+    /// Matrices that every row decays, corrects and reads.
+    DeltaNet(DeltaNetShape),
+    /// The same with a decay for every row of a matrix.
+    Kda(KdaShape),
 }
 
 impl MixerShape {
-    /// Query heads.
+    /// Query heads; of recurrent layers value heads.
     pub fn n_heads(&self) -> usize {
         match self {
             MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. }) => {
                 shape.n_heads
             }
             MixerShape::Latent(shape) => shape.n_heads,
+            MixerShape::DeltaNet(DeltaNetShape { heads, .. }) | MixerShape::Kda(KdaShape { heads, .. }) => {
+                heads.n_value_heads
+            }
         }
     }
 
-    /// Key heads that are stored.
+    /// Key heads that are stored; of recurrent layers key heads.
     pub fn n_kv_heads(&self) -> usize {
         match self {
             MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. }) => {
                 shape.n_kv_heads
             }
             MixerShape::Latent(_) => 1,
+            MixerShape::DeltaNet(DeltaNetShape { heads, .. }) | MixerShape::Kda(KdaShape { heads, .. }) => {
+                heads.n_key_heads
+            }
         }
     }
 
@@ -55,6 +71,9 @@ impl MixerShape {
                 shape.key_width
             }
             MixerShape::Latent(shape) => shape.nope_width + shape.rope_width,
+            MixerShape::DeltaNet(DeltaNetShape { heads, .. }) | MixerShape::Kda(KdaShape { heads, .. }) => {
+                heads.width
+            }
         }
     }
 
@@ -65,6 +84,9 @@ impl MixerShape {
                 shape.scale
             }
             MixerShape::Latent(shape) => shape.scale,
+            MixerShape::DeltaNet(DeltaNetShape { heads, .. }) | MixerShape::Kda(KdaShape { heads, .. }) => {
+                1.0 / (heads.width as f32).sqrt()
+            }
         }
     }
 }
@@ -76,12 +98,16 @@ pub enum Mixer<W> {
     Attention(Attention<W>),
     Shared(Shared<W>),
     Latent(Latent<W>),
+    DeltaNet(DeltaNet<W>),
+    Kda(Kda<W>),
 }
 
 /// Activations of all mixers of a model: one entry per set of widths.
 pub(crate) struct MixerScratch<T> {
     attention: Vec<AttentionScratch<T>>,
     latent: Vec<LatentScratch<T>>,
+    delta_net: Vec<DeltaNetScratch<T>>,
+    kda: Vec<KdaScratch<T>>,
 }
 
 impl<T> MixerScratch<T> {
@@ -91,6 +117,8 @@ impl<T> MixerScratch<T> {
     ) -> Result<Self, BackendError> {
         let mut attention: Vec<AttentionScratch<T>> = Vec::new();
         let mut latent: Vec<LatentScratch<T>> = Vec::new();
+        let mut delta_net: Vec<DeltaNetScratch<T>> = Vec::new();
+        let mut kda: Vec<KdaScratch<T>> = Vec::new();
         for shape in shapes {
             match shape {
                 MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. }) => {
@@ -103,9 +131,19 @@ impl<T> MixerScratch<T> {
                         latent.push(LatentScratch::new(&shape, backend)?);
                     }
                 }
+                MixerShape::DeltaNet(shape) => {
+                    if !delta_net.iter().any(|s| s.fits(&shape)) {
+                        delta_net.push(DeltaNetScratch::new(&shape, backend)?);
+                    }
+                }
+                MixerShape::Kda(shape) => {
+                    if !kda.iter().any(|s| s.fits(&shape)) {
+                        kda.push(KdaScratch::new(&shape, backend)?);
+                    }
+                }
             }
         }
-        Ok(MixerScratch { attention, latent })
+        Ok(MixerScratch { attention, latent, delta_net, kda })
     }
 
     fn of(&mut self, shape: &AttentionShape) -> &mut AttentionScratch<T> {
@@ -122,6 +160,8 @@ impl<W> Mixer<W> {
             MixerShape::Attention(shape) => Attention::load(part, shape).map(Mixer::Attention),
             MixerShape::Shared(shape) => Shared::load(part, shape).map(Mixer::Shared),
             MixerShape::Latent(shape) => Latent::load(part, shape).map(Mixer::Latent),
+            MixerShape::DeltaNet(shape) => DeltaNet::load(part, shape).map(Mixer::DeltaNet),
+            MixerShape::Kda(shape) => Kda::load(part, shape).map(Mixer::Kda),
         }
     }
 
@@ -143,6 +183,16 @@ impl<W> Mixer<W> {
                 let scratch = scratch.latent.iter_mut().find(|s| s.fits(&latent.shape));
                 let layer = LayerIdx { layer, group: latent.shape.group };
                 latent.forward(pass, sequences, scratch.expect("every shape has scratch"), layer);
+            }
+            Mixer::DeltaNet(delta_net) => {
+                let scratch = scratch.delta_net.iter_mut().find(|s| s.fits(&delta_net.shape));
+                let layer = LayerIdx { layer, group: delta_net.shape.group };
+                delta_net.forward(pass, sequences, scratch.expect("every shape has scratch"), layer);
+            }
+            Mixer::Kda(kda) => {
+                let scratch = scratch.kda.iter_mut().find(|s| s.fits(&kda.shape));
+                let layer = LayerIdx { layer, group: kda.shape.group };
+                kda.forward(pass, sequences, scratch.expect("every shape has scratch"), layer);
             }
         }
     }

@@ -161,13 +161,22 @@ pub fn tree_sum(mut s: [f32; STRIPES]) -> f32 {
 
 /// `1 / sqrt(mean(x²) + eps)`, the factor of an RMS norm (<https://arxiv.org/abs/1910.07467>).
 pub fn rms_scale(x: &[f32], eps: f32) -> f32 {
+    1.0 / (sum_of_squares(x) / x.len() as f32 + eps).sqrt()
+}
+
+/// `1 / sqrt(Σx² + eps)`, the factor that gives a vector length 1.
+pub fn unit_scale(x: &[f32], eps: f32) -> f32 {
+    1.0 / (sum_of_squares(x) + eps).sqrt()
+}
+
+fn sum_of_squares(x: &[f32]) -> f32 {
     let mut s = [0.0f32; STRIPES];
     for chunk in x.chunks(STRIPES) {
         for (s, &x) in s.iter_mut().zip(chunk) {
             *s = x.mul_add(x, *s);
         }
     }
-    1.0 / (tree_sum(s) / x.len() as f32 + eps).sqrt()
+    tree_sum(s)
 }
 
 /// One row of activations in 8 bits: blocks of 32 with a scale each.

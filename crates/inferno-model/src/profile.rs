@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::architecture::Activation;
 use crate::backend::{
-    Activations, AttendHeads, Attention, AttentionRule, Backend, CausalConv, DeviceMemory, DeviceSampling, Experts,
+    Activations, AttendHeads, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory, DeviceSampling, Experts,
     ExpertsAdd, GluMatmul, HostTensor, KernelTimes, KvShape, KvType, LayerIdx, MatmulAdd, NormMatmul,
 };
 use crate::batch::Batch;
@@ -265,6 +265,10 @@ impl<B: Backend> Backend for Profiled<B> {
 
     fn causal_conv(&mut self, op: CausalConv<'_, B::Weight, B::Buffer, B::KvPool>) {
         self.timed("causal_conv", |b| b.causal_conv(op));
+    }
+
+    fn delta_rule(&mut self, op: DeltaRule<'_, B::Weight, B::Buffer, B::KvPool>) {
+        self.timed("delta_rule", |b| b.delta_rule(op));
     }
 
     const HAS_COMPOUNDS: bool = B::HAS_COMPOUNDS;

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use crate::architecture::{Activation, CacheGroup};
 use crate::backend::{
-    Activations as _, Attention, AttentionRule, Backend, CausalConv, DeviceMemory, DeviceSampling, ExpertWeights,
+    Activations as _, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory, DeviceSampling, ExpertWeights,
     Experts, HostTensor, KvShape, KvType, LayerIdx,
 };
 use crate::batch::{Batch, PAGE_LEN, PageId, Span};
@@ -342,6 +342,10 @@ impl Backend for Reference {
 
     fn causal_conv(&mut self, op: CausalConv<'_, Weight, Buffer, KvPool>) {
         recurrent::causal_conv(op);
+    }
+
+    fn delta_rule(&mut self, op: DeltaRule<'_, Weight, Buffer, KvPool>) {
+        recurrent::delta_rule(op);
     }
 
     fn device_sampling(&mut self) -> Option<&mut dyn DeviceSampling<Weight, Buffer>> {

@@ -417,6 +417,12 @@ impl<'l, 'a, B: Backend> Loader<'l, 'a, B> {
         Ok(entry)
     }
 
+    /// Dimensions of the tensor `name`, if the file has it.
+    fn dims(&self, name: &str) -> Option<&'a [usize]> {
+        let file = self.tensors.file;
+        file.tensor(name).map(|entry| &entry.dims[..])
+    }
+
     fn upload(
         &mut self,
         entry: &'a TensorEntry,

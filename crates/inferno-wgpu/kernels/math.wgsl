@@ -59,6 +59,23 @@ fn tanh_(x: f32) -> f32 {
     return select(t, -t, x < 0.0);
 }
 
+// ln(1 + e^x).
+fn softplus_(x: f32) -> f32 {
+    let t = exp_(-abs(x));
+    let s = t / (2.0 + t);
+    let z = s * s;
+    var p = 0.05882353;
+    p = fma(p, z, 0.06666667);
+    p = fma(p, z, 0.07692308);
+    p = fma(p, z, 0.09090909);
+    p = fma(p, z, 0.11111111);
+    p = fma(p, z, 0.14285715);
+    p = fma(p, z, 0.2);
+    p = fma(p, z, 0.33333334);
+    p = fma(p, z, 1.0);
+    return select(x, 0.0, x < 0.0) + 2.0 * s * p;
+}
+
 // The upper half of an f32, rounded to even, and half precision, rounded to even: 16 bits each.
 fn to_bf16(x: f32) -> u32 {
     let bits = bitcast<u32>(x);

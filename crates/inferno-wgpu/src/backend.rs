@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use inferno_model::architecture::{Activation, Xielu};
 use inferno_model::backend::{
-    AttendHeads, Attention, Backend, CausalConv, DeviceMemory, DeviceSampling, Experts, ExpertsAdd, GluMatmul,
+    AttendHeads, Attention, Backend, CausalConv, DeltaRule, DeviceMemory, DeviceSampling, Experts, ExpertsAdd, GluMatmul,
     HostTensor, KernelTimes, KvShape, LayerIdx, MatmulAdd,
 };
 use inferno_model::batch::Batch;
@@ -60,6 +60,8 @@ struct Scratch {
     /// Of products head by head: inputs apart, and outputs.
     heads: Buffer,
     products: Buffer,
+    /// Rows as the delta rule takes them.
+    prepared: Buffer,
 }
 
 impl Wgpu {
@@ -360,6 +362,10 @@ impl Backend for Wgpu {
 
     fn causal_conv(&mut self, op: CausalConv<'_, Weight, Buffer, KvPool>) {
         self.convolve(op);
+    }
+
+    fn delta_rule(&mut self, op: DeltaRule<'_, Weight, Buffer, KvPool>) {
+        self.apply_delta_rule(op);
     }
 
     const HAS_COMPOUNDS: bool = true;

@@ -30,6 +30,8 @@ const MOST_EXPERTS: u32 = 4096;
 pub(crate) const GROUP: u32 = 256;
 /// Bytes that the workgroup of `attend` may keep of its queries.
 const QUERY_BYTES: usize = 8 << 10;
+/// Bytes of a state that the workgroup of `delta_rule` keeps.
+const STATE_BYTES: u32 = 16 << 10;
 /// Outputs and rows of a workgroup with cooperative matrices, and its threads.
 const MATRIX_TILE: [u32; 2] = [64, 32];
 pub(crate) const MATRIX_THREADS: u32 = 128;
@@ -85,6 +87,10 @@ pub(crate) enum Kernel {
     Softcap,
     /// Taps; with a bias?
     CausalConv(u32, bool),
+    /// Queries, keys, strengths and decays of the delta rule.
+    DeltaPrepare,
+    /// Width of a head.
+    DeltaRule(u32),
     /// What [`Halves::ByDevice`] is worth.
     CheckHalves,
     /// Reads memory from one end to the other.
@@ -388,6 +394,18 @@ impl Kernel {
                 text.element(&[file!("causal_conv"), file!("activations"), bias]);
                 ("causal_conv", 0b00_0011, if is_biased { 6 } else { 5 })
             }
+            Kernel::DeltaPrepare => {
+                text.constant("THREADS", HEAD_THREADS);
+                text.math();
+                text.files(&[file!("reduce"), file!("delta_prepare")]);
+                ("delta_prepare", 0b000_0001, 7)
+            }
+            Kernel::DeltaRule(width) => {
+                text.constant("WIDTH", width);
+                text.constant("COLUMNS", delta_columns(width));
+                text.files(&[file!("delta_rule")]);
+                ("delta_rule", 0b00011, 5)
+            }
             Kernel::CheckHalves => {
                 text.element(&[file!("check_halves")]);
                 text.math();
@@ -412,6 +430,12 @@ pub(crate) const MOST_VALUE_WIDTH: usize = 4 * ATTEND_THREADS as usize;
 /// Does a value have whole blocks, so that attention leaves its outputs quantized?
 pub(crate) fn attend_quantizes(value_width: u32) -> bool {
     value_width.is_multiple_of(BLOCK as u32)
+}
+
+/// Columns of a state that a workgroup of the delta rule keeps in its memory, which has room for 16 KB of them.
+pub(crate) fn delta_columns(width: u32) -> u32 {
+    let most = (STATE_BYTES / (4 * width)).clamp(1, 32);
+    1 << most.ilog2()
 }
 
 /// How many queries are in a small tile of `attend` and in a large one.

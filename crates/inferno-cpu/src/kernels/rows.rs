@@ -13,6 +13,11 @@ use crate::simd::{LANES, Simd};
 /// See `numerics::rms_scale`.
 #[inline(always)]
 fn rms_scale<S: Simd>(s: S, x: &[f32], eps: f32) -> f32 {
+    1.0 / (sum_of_squares(s, x) / x.len() as f32 + eps).sqrt()
+}
+
+#[inline(always)]
+pub(super) fn sum_of_squares<S: Simd>(s: S, x: &[f32]) -> f32 {
     let (vectors, rest) = x.as_chunks::<LANES>();
     let mut sums = s.zero();
     for x in vectors {
@@ -23,7 +28,7 @@ fn rms_scale<S: Simd>(s: S, x: &[f32], eps: f32) -> f32 {
     for (sum, &x) in sums.iter_mut().zip(rest) {
         *sum = x.mul_add(x, *sum);
     }
-    1.0 / (tree_sum(sums) / x.len() as f32 + eps).sqrt()
+    tree_sum(sums)
 }
 
 #[inline(always)]

@@ -8,6 +8,7 @@ use inferno_format::Gguf;
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::{Backend, KvType};
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
+use inferno_model::conformance::delta_net_layers;
 use inferno_model::model::{KvRoom, Model};
 use inferno_model::reference::Reference;
 use inferno_model::transformer::Transformer;
@@ -188,6 +189,29 @@ fn no_bit_depends_on_how_a_sequence_is_run(isa: Isa) {
     assert!(run(2, Way { chunk: 1, n_mates: 31, stride: 3 }) == alone, "one of 32 on {isa}");
 }
 
+/// As bits: in chunks shorter and longer than the tail of a convolution, on both sides of pages, and in company.
+fn no_bit_of_a_recurrent_model_depends_on_how_a_sequence_is_run(isa: Isa) {
+    for is_fused in [false, true] {
+        let file = delta_net_layers(is_fused);
+        let run = |n_threads, way| logits(&file, cpu(isa, n_threads), KvType::F32, 135, 0, way);
+        let expected = logits(&file, Reference::default(), KvType::F32, 135, 0, PLAIN);
+        for (n_threads, way) in [
+            (1, Way { chunk: 1, ..PLAIN }),
+            (2, Way { chunk: 2, stride: 5, ..PLAIN }),
+            (2, Way { chunk: 7, ..PLAIN }),
+            (3, Way { chunk: 63, stride: 3, ..PLAIN }),
+            (2, Way { chunk: 64, ..PLAIN }),
+            (4, Way { chunk: 65, stride: 13, ..PLAIN }),
+            (2, Way { chunk: 512, ..PLAIN }),
+            (2, Way { chunk: 50, n_mates: 31, stride: 7 }),
+            (2, Way { chunk: 1, n_mates: 2, stride: 3 }),
+        ] {
+            let name = if is_fused { "fused" } else { "apart" };
+            assert!(run(n_threads, way) == expected, "{name} on {isa}, {n_threads} threads: {way:?}");
+        }
+    }
+}
+
 macro_rules! levels {
     ($($module:ident: $isa:expr,)*) => { $(
         mod $module {
@@ -207,6 +231,7 @@ macro_rules! levels {
             fn computes_a_sequence_the_same_however_it_is_run() {
                 if $isa.is_available() {
                     no_bit_depends_on_how_a_sequence_is_run($isa);
+                    no_bit_of_a_recurrent_model_depends_on_how_a_sequence_is_run($isa);
                 } else {
                     xtask::testing::skip($isa.name(), &format!("this machine has no `{}`", $isa));
                 }

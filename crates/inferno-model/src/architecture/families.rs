@@ -3,7 +3,7 @@
 mod refused;
 
 use super::NormNames;
-use crate::backend::QkNorm;
+use crate::backend::{HeadOrder, QkNorm};
 use crate::ffn::Activation;
 use crate::rope::Pairing;
 use crate::routing::Gating;
@@ -63,10 +63,26 @@ pub(super) struct Family {
     pub(super) renormalizes_experts: Option<bool>,
     /// All layers with attention have one latent row a position for all heads (`attention.kv_lora_rank`).
     pub(super) latent: bool,
+    /// Latent attention rotates nothing.
+    pub(super) latent_unrotated: bool,
+    /// Layers without KV heads are Kimi delta attention, beside latent attention.
+    pub(super) has_kda: bool,
+    /// Queries have a gate of their heads' outputs beside them: `attn_q` has the rows of a head's query, then those of its gate.
+    pub(super) has_attention_gate: bool,
+    /// Layers are delta-nets but for those that attend; `None`: no layer is.
+    pub(super) delta_net: Option<DeltaNetFamily>,
     /// In files with experts, every layer has a dense network beside them.
     pub(super) experts_beside_dense: bool,
     /// Per-layer tensors that all files of the family have, where others may lack them.
     pub(super) required: &'static [&'static str],
+}
+
+/// The delta-nets of a family.
+pub(super) struct DeltaNetFamily {
+    /// The key head of a value head.
+    pub(super) order: HeadOrder,
+    /// One tensor, `ssm_ba`, projects strengths and decays.
+    pub(super) fuses_strengths: bool,
 }
 
 const PLAIN: Family = Family {
@@ -98,6 +114,10 @@ const PLAIN: Family = Family {
     sigmoid_at: &[],
     renormalizes_experts: None,
     latent: false,
+    latent_unrotated: false,
+    has_kda: false,
+    has_attention_gate: false,
+    delta_net: None,
     experts_beside_dense: false,
     required: &[],
 };
@@ -108,6 +128,10 @@ pub(crate) const PLAINEST: &str = "llama";
 /// A family with latent attention, for models that are made up.
 pub(crate) const LATENT: &str = "deepseek2";
 
+/// Families of delta-nets whose strengths and decays have a tensor each, and of those that have one for both, for models that are made up.
+pub(crate) const DELTA_NETS: &str = "qwen35";
+pub(crate) const FUSED_DELTA_NETS: &str = "qwen3next";
+
 /// Norms before the halves of a layer alone, where the second one is named as if it came after the first half.
 const NORMS_BEFORE: NormNames =
     NormNames { after_mixer: None, before_ffn: Some("post_attention_norm.weight"), ..NormNames::USUAL };
@@ -117,6 +141,9 @@ const NORMS_AFTER: NormNames = NormNames { before_mixer: None, before_ffn: None,
 
 const QK_NORM: &[&str] = &["attn_q_norm.weight", "attn_k_norm.weight"];
 
+const QK_NORM_AND_SHARED_GATE: &[&str] =
+    &["attn_q_norm.weight", "attn_k_norm.weight", "ffn_gate_inp_shexp.weight"];
+
 const NORMED_BRANCHES_AND_HEADS: &[&str] =
     &["attn_q_norm.weight", "attn_k_norm.weight", "post_attention_norm.weight", "post_ffw_norm.weight"];
 
@@ -125,6 +152,33 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { name: "llama", pairing: Pairing::Adjacent, renormalizes_experts: Some(true), ..PLAIN },
     Family { name: "qwen2", required: &["attn_q.bias", "attn_k.bias", "attn_v.bias"], ..PLAIN },
     Family { name: "qwen3", required: QK_NORM, ..PLAIN },
+    // Qwen3.5 and 3.6. Their converter reorders value heads.
+    Family {
+        name: "qwen35",
+        norms: NORMS_BEFORE,
+        has_attention_gate: true,
+        delta_net: Some(DeltaNetFamily { order: HeadOrder::Alternating, fuses_strengths: false }),
+        required: QK_NORM,
+        ..PLAIN
+    },
+    Family {
+        name: "qwen35moe",
+        norms: NORMS_BEFORE,
+        has_attention_gate: true,
+        delta_net: Some(DeltaNetFamily { order: HeadOrder::Alternating, fuses_strengths: false }),
+        renormalizes_experts: Some(true),
+        required: QK_NORM_AND_SHARED_GATE,
+        ..PLAIN
+    },
+    Family {
+        name: "qwen3next",
+        norms: NORMS_BEFORE,
+        has_attention_gate: true,
+        delta_net: Some(DeltaNetFamily { order: HeadOrder::Grouped, fuses_strengths: true }),
+        renormalizes_experts: Some(true),
+        required: QK_NORM_AND_SHARED_GATE,
+        ..PLAIN
+    },
     Family { name: "qwen3moe", renormalizes_experts: Some(true), required: QK_NORM, ..PLAIN },
     Family { name: "qwen3vlmoe", renormalizes_experts: Some(true), required: QK_NORM, ..PLAIN },
     Family {
@@ -299,6 +353,16 @@ pub(super) const FAMILIES: &[Family] = &[
         pairing: Pairing::Adjacent,
         latent: true,
         renormalizes_experts: Some(false),
+        ..PLAIN
+    },
+    Family {
+        name: "kimi-linear",
+        latent: true,
+        latent_unrotated: true,
+        has_kda: true,
+        gating: Gating::Sigmoid,
+        renormalizes_experts: Some(true),
+        required: &["exp_probs_b.bias"],
         ..PLAIN
     },
     Family {

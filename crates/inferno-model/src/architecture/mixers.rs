@@ -2,13 +2,14 @@
 
 use inferno_format::Gguf;
 
+use super::delta_net::{delta_net, recurrent_layers};
 use super::families::Family;
 use super::heads::{Heads, Widths};
 use super::keys::Keys;
 use super::latent;
 use super::rotations::{RopeShape, ropes};
 use super::windows::windows;
-use super::{AttentionShape, CacheGroup, CacheKind, MAX_CACHE_GROUPS, MixerShape, SharedShape};
+use super::{AttentionShape, CacheGroup, CacheKind, DeltaNetShape, MAX_CACHE_GROUPS, MixerShape, SharedShape};
 use crate::error::LoadError;
 use crate::rope::Rope;
 
@@ -49,9 +50,22 @@ impl Mixers {
         };
         let keys_as_values = family.keys_as_values && !(0..first_shared).any(has_values);
 
+        let delta_nets = match &family.delta_net {
+            Some(delta_net_family) => Some((recurrent_layers(keys)?, delta_net(keys, delta_net_family)?)),
+            None => None,
+        };
+
         let mut cache_groups = Vec::new();
         let mut shapes = Vec::new();
         for (i, &window) in windows.iter().enumerate() {
+            if let Some((is_recurrent, shape)) = &delta_nets
+                && is_recurrent[i]
+            {
+                let kind = CacheKind::State { width: shape.state_width() };
+                let group = group(&mut cache_groups, i, kind);
+                shapes.push(Some(MixerShape::DeltaNet(DeltaNetShape { group, ..*shape })));
+                continue;
+            }
             let (n_heads, n_kv_heads) = (heads.n_heads[i], heads.n_kv_heads[i]);
             if n_heads == 0 || n_kv_heads == 0 {
                 shapes.push(None);
@@ -81,6 +95,7 @@ impl Mixers {
                 qk_norm: family.qk_norm,
                 norms_values: family.norms_values,
                 values_are_keys,
+                has_gate: family.has_attention_gate,
                 group,
             };
             shapes.push(Some(if stores {
@@ -120,7 +135,7 @@ fn source<'a>(
 ) -> Result<(usize, &'a AttentionShape), LoadError> {
     let attention = |(i, shape): (usize, &'a Option<MixerShape>)| match shape {
         Some(MixerShape::Attention(shape)) if shape.window.is_some() == is_windowed => Some((i, shape)),
-        Some(MixerShape::Attention(_) | MixerShape::Shared(_) | MixerShape::Latent(_)) | None => None,
+        Some(_) | None => None,
     };
     storing.iter().enumerate().rev().find_map(attention).ok_or_else(|| {
         const EXPECTED: &str =

@@ -11,7 +11,7 @@ use super::{Architecture, LayerShape};
 use crate::error::LoadError;
 
 /// Bounds on what a file may claim, far above any published model: a hostile number must not size an allocation.
-const MAX_LAYERS: usize = 512;
+pub(super) const MAX_LAYERS: usize = 512;
 pub(super) const MAX_WIDTH: usize = 1 << 20;
 const MAX_VOCAB: usize = 1 << 24;
 pub(super) const MAX_CONTEXT: usize = 1 << 24;

@@ -30,6 +30,8 @@ pub struct AttentionShape {
     pub norms_values: bool,
     /// The layer has no `attn_v`: a row's values are its keys, before they are normed and rotated.
     pub values_are_keys: bool,
+    /// What a head gives is multiplied by the sigmoid of a gate, whose rows follow those of the head's query in `attn_q`.
+    pub has_gate: bool,
     /// Index into [`Architecture::cache_groups`](crate::architecture::Architecture::cache_groups).
     pub group: usize,
 }
@@ -78,6 +80,8 @@ pub struct Attention<W> {
     pub attn_norm: Option<W>,
     /// (q_dim, dim)
     pub attn_q: W,
+    /// Rows of `attn_q` or of `attn_qkv`: (out_dim, dim)
+    pub attn_q_gate: Option<W>,
     /// (k_dim, dim)
     pub attn_k: W,
     /// (v_dim, dim); `attn_k` where values are keys
@@ -112,6 +116,7 @@ pub(crate) struct AttentionScratch<T> {
     k: T,              // (n, k_dim)
     v: T,              // (n, v_dim)
     pub(super) out: T, // (n, out_dim)
+    gate: Option<T>,   // (n, out_dim)
 }
 
 impl<T> AttentionScratch<T> {
@@ -121,12 +126,13 @@ impl<T> AttentionScratch<T> {
     ) -> Result<Self, BackendError> {
         let widths = widths(shape);
         let [q, k, v, out] = widths;
+        let gate = shape.has_gate.then(|| b.buffer(out)).transpose()?;
         let (q, k, v, out) = (b.buffer(q)?, b.buffer(k)?, b.buffer(v)?, b.buffer(out)?);
-        Ok(AttentionScratch { widths, q, k, v, out })
+        Ok(AttentionScratch { widths, q, k, v, out, gate })
     }
 
     pub(super) fn fits(&self, shape: &AttentionShape) -> bool {
-        self.widths == widths(shape)
+        self.widths == widths(shape) && self.gate.is_some() == shape.has_gate
     }
 }
 
@@ -141,12 +147,27 @@ impl<W> Attention<W> {
     ) -> Result<Self, LoadError> {
         let (dim, norms) = (part.dim(), part.norms);
         let [q_dim, k_dim, v_dim, out_dim] = widths(&shape);
-        let [attn_q, attn_k, attn_v] = match part.has("attn_qkv.weight") {
-            true => part.cut("attn_qkv.weight", [q_dim, k_dim, v_dim], dim)?,
-            false => {
-                let values = if shape.values_are_keys { "attn_k.weight" } else { "attn_v.weight" };
+        let values = if shape.values_are_keys { "attn_k.weight" } else { "attn_v.weight" };
+        let (gated, rows) = ([shape.key_width, shape.value_width], [k_dim, v_dim]);
+        let (attn_q, attn_q_gate, attn_k, attn_v) = match (shape.has_gate, part.has("attn_qkv.weight")) {
+            (false, true) => {
+                let [q, k, v] = part.cut("attn_qkv.weight", [q_dim, k_dim, v_dim], dim)?;
+                (q, None, k, v)
+            }
+            (false, false) => {
                 let names = ["attn_q.weight", "attn_k.weight", values];
-                part.matrices(names, [q_dim, k_dim, v_dim], dim)?
+                let [q, k, v] = part.matrices(names, [q_dim, k_dim, v_dim], dim)?;
+                (q, None, k, v)
+            }
+            (true, true) => {
+                let ([q, gate], [k, v]) =
+                    part.cut_heads_and("attn_qkv.weight", shape.n_heads, gated, rows, dim)?;
+                (q, Some(gate), k, v)
+            }
+            (true, false) => {
+                let [q, gate] = part.cut_heads("attn_q.weight", shape.n_heads, gated, dim)?;
+                let [k, v] = part.matrices(["attn_k.weight", values], rows, dim)?;
+                (q, Some(gate), k, v)
             }
         };
         let [q_norm, k_norm] = match shape.qk_norm {
@@ -158,6 +179,7 @@ impl<W> Attention<W> {
             shape,
             attn_norm: part.norm(norms.before_mixer)?,
             attn_q,
+            attn_q_gate,
             attn_k,
             attn_v,
             attn_q_bias: part.optional("attn_q.bias", q_dim)?,
@@ -183,14 +205,25 @@ impl<W> Attention<W> {
     ) {
         let Pass { b, stream, eps } = pass;
         let eps = *eps;
-        b.norm_matmul(NormMatmul {
-            outs: &mut [&mut s.q, &mut s.k, &mut s.v],
-            weights: &[&self.attn_q, &self.attn_k, &self.attn_v],
-            normed: &mut stream.h,
-            x: &stream.x,
-            norm: self.attn_norm.as_ref(),
-            eps,
-        });
+        let (normed, x, norm) = (&mut stream.h, &stream.x, self.attn_norm.as_ref());
+        match (&mut s.gate, &self.attn_q_gate) {
+            (Some(gate), Some(attn_q_gate)) => b.norm_matmul(NormMatmul {
+                outs: &mut [&mut s.q, gate, &mut s.k, &mut s.v],
+                weights: &[&self.attn_q, attn_q_gate, &self.attn_k, &self.attn_v],
+                normed,
+                x,
+                norm,
+                eps,
+            }),
+            _ => b.norm_matmul(NormMatmul {
+                outs: &mut [&mut s.q, &mut s.k, &mut s.v],
+                weights: &[&self.attn_q, &self.attn_k, &self.attn_v],
+                normed,
+                x,
+                norm,
+                eps,
+            }),
+        }
         b.attend_heads(AttendHeads {
             out: &mut s.out,
             q: &mut s.q,
@@ -210,6 +243,9 @@ impl<W> Attention<W> {
             attention: &self.shape.of_backend(layer),
             sinks: self.attn_sinks.as_ref(),
         });
+        if let Some(gate) = &s.gate {
+            b.sigmoid_gate(&mut s.out, gate);
+        }
         let branch = stream.branch(&self.attn_output_bias, &self.post_attention_norm, eps);
         b.matmul_add(MatmulAdd { input: &s.out, weight: &self.attn_output, branch });
     }

@@ -10,7 +10,7 @@
 //! Keys and values of heads (`attn_k_b` × c, `attn_v_b` × c) are never computed, of a prompt neither: they would round
 //! otherwise, and a row's result would depend on the step that computes it.
 
-use crate::backend::{self, Backend, LayerIdx, MatmulAdd, NormMatmul};
+use crate::backend::{self, Backend, LayerIdx, MatmulAdd, NormMatmul, scale_queries};
 use crate::error::{BackendError, LoadError};
 use crate::layer::{Pass, Sequences};
 use crate::weights::Part;
@@ -30,8 +30,8 @@ pub struct LatentShape {
     pub rope_width: usize,
     /// Numbers in what a head gives.
     pub value_width: usize,
-    /// Index into [`Architecture::ropes`](crate::architecture::Architecture::ropes).
-    pub rope_idx: usize,
+    /// Index into [`Architecture::ropes`](crate::architecture::Architecture::ropes); `None`: nothing rotates.
+    pub rope_idx: Option<usize>,
     /// Scores are multiplied by this.
     pub scale: f32,
     /// Index into [`Architecture::cache_groups`](crate::architecture::Architecture::cache_groups).
@@ -196,7 +196,7 @@ impl<W> Latent<W> {
         let Pass { b, stream, eps } = pass;
         let eps = *eps;
         let LatentShape { n_heads, rope_width, rope_idx, .. } = self.shape;
-        let angles = &angles[rope_idx];
+        let angles = rope_idx.map(|idx| &angles[idx]);
         let (normed, x, norm) = (&mut stream.h, &stream.x, self.attn_norm.as_ref());
         match &self.query {
             None => b.norm_matmul(NormMatmul {
@@ -227,13 +227,13 @@ impl<W> Latent<W> {
             }
         }
         b.head_norm(&mut s.c, &self.attn_kv_a_norm, eps);
-        b.rope(&mut s.k_pe, rope_width, angles);
-        b.store_kv(kv, layer, &s.k_pe, &s.c, batch);
-        b.rope(&mut s.pe, rope_width, angles);
-        b.matmul_heads(&mut s.q, &self.attn_k_b, &s.nope, Some(&s.pe), n_heads);
-        if !angles.query_scales.is_empty() {
-            b.scale_rows(&mut s.q, &angles.query_scales);
+        if let Some(angles) = angles {
+            b.rope(&mut s.k_pe, rope_width, angles);
+            b.rope(&mut s.pe, rope_width, angles);
         }
+        b.store_kv(kv, layer, &s.k_pe, &s.c, batch);
+        b.matmul_heads(&mut s.q, &self.attn_k_b, &s.nope, Some(&s.pe), n_heads);
+        scale_queries(*b, &mut s.q, angles);
         b.attend(&mut s.latent, &s.q, kv, batch, &self.shape.of_backend(layer), None);
         b.matmul_heads(&mut s.out, &self.attn_v_b, &s.latent, None, n_heads);
         let branch = stream.branch(&None, &None, eps);

@@ -2,7 +2,7 @@
 
 use inferno_format::{DType, dequantize, quantize};
 
-use super::Loader;
+use super::{Loader, check_float};
 use super::part::Part;
 use crate::backend::{Backend, HostTensor, Source};
 use crate::error::{BackendError, LoadError};
@@ -24,14 +24,34 @@ impl<B: Backend> Part<'_, '_, '_, B> {
         widths: [usize; 2],
         cols: usize,
     ) -> Result<[B::Weight; 2], LoadError> {
+        self.cut_heads_and(name, n_heads, widths, [], cols).map(|(heads, [])| heads)
+    }
+
+    /// The same where `rows` of others follow the heads: those of each.
+    pub(crate) fn cut_heads_and<const N: usize>(
+        &mut self,
+        name: &str,
+        n_heads: usize,
+        widths: [usize; 2],
+        rows: [usize; N],
+        cols: usize,
+    ) -> Result<([B::Weight; 2], [B::Weight; N]), LoadError> {
         let name = self.full(name);
         let head: usize = widths.iter().sum();
-        let entry = self.loader.entry(&name, &[cols, n_heads * head])?;
-        let tensors = [(0, widths[0]), (widths[0], widths[1])].map(|(start, width)| {
+        let entry = self.loader.entry(&name, &[cols, n_heads * head + rows.iter().sum::<usize>()])?;
+        let mut tensors = Vec::new();
+        for (start, width) in [(0, widths[0]), (widths[0], widths[1])] {
             let parts = (0..n_heads).map(|h| (entry, h * head + start)).collect();
-            self.loader.tensor(name.clone(), [1, n_heads * width, cols], parts)
-        });
-        self.loader.upload_together(&tensors)
+            tensors.push(self.loader.tensor(name.clone(), [1, n_heads * width, cols], parts));
+        }
+        let mut start = n_heads * head;
+        for rows in rows {
+            tensors.push(self.loader.tensor(name.clone(), [1, rows, cols], vec![(entry, start)]));
+            start += rows;
+        }
+        let mut weights = self.loader.backend.upload_together(&tensors)?.into_iter();
+        let mut next = || weights.next().expect("a weight for every tensor");
+        Ok(([next(), next()], std::array::from_fn(|_| next())))
     }
 
     /// Cuts a matrix with, for each head, rows of `widths[0]` and then of `widths[1]` numbers into matrices for each head: those
@@ -54,7 +74,7 @@ impl<B: Backend> Part<'_, '_, '_, B> {
         Ok([self.loader.upload_transposed(&first)?, self.loader.backend.upload(&second)?])
     }
 
-    /// The weights of a convolution, (channels, kernel) in the file, as `kernel` vectors of `channels`.
+    /// The weights of a convolution, (channels, kernel) or (channels, 1, kernel) in the file, as `kernel` vectors of `channels`.
     pub(crate) fn taps(
         &mut self,
         name: &str,
@@ -62,12 +82,24 @@ impl<B: Backend> Part<'_, '_, '_, B> {
         channels: usize,
     ) -> Result<B::Weight, LoadError> {
         let name = self.full(name);
-        let numbers = self.loader.numbers_of(&name, &[kernel, channels])?;
+        let has_groups = self.loader.dims(&name).is_some_and(|dims| dims.len() > 2 && dims[1] == 1);
+        let dims = if has_groups { vec![kernel, 1, channels] } else { vec![kernel, channels] };
+        let numbers = self.loader.numbers_of(&name, &dims)?;
         let transposed = (0..kernel).flat_map(|tap| numbers[tap..].iter().step_by(kernel));
         let bytes: Vec<u8> = transposed.flat_map(|x| x.to_le_bytes()).collect();
         let (dtype, source) = (DType::F32, Source::Memory(&bytes));
         let tensor = HostTensor { name, dtype, n_experts: kernel, rows: 1, cols: channels, source };
         self.loader.backend.upload_vectors(&tensor)
+    }
+
+    /// A vector that the layer must have, which some files have as a column, (len, 1).
+    pub(crate) fn column(&mut self, name: &str, len: usize) -> Result<B::Weight, LoadError> {
+        let name = self.full(name);
+        let is_column = self.loader.dims(&name).is_some_and(|dims| dims.len() > 1 && dims[0] == 1);
+        let dims = if is_column { vec![1, len] } else { vec![len] };
+        let entry = self.loader.entry(&name, &dims)?;
+        check_float(entry)?;
+        self.loader.upload(entry, 1, 1, len)
     }
 
     /// Notes that a tensor holds what others of the layer hold as well, if the file has it.

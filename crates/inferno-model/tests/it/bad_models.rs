@@ -3,6 +3,7 @@
 
 mod attention;
 mod mixtures;
+mod recurrent;
 
 use inferno_format::{Array, DType, Gguf, GgufWriter, Metadata, NewTensor, Strings, Value};
 use inferno_model::architecture::Architecture;

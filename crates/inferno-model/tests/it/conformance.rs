@@ -3,10 +3,10 @@
 use inferno_format::Gguf;
 use inferno_model::architecture::{Activation, Routing};
 use inferno_model::backend::{
-    Attention, Backend, CausalConv, DeviceMemory, Experts, HostTensor, KvShape, LayerIdx, MatmulAdd,
+    Attention, Backend, CausalConv, DeltaHeads, DeltaRule, DeviceMemory, Experts, HeadOrder, HostTensor, KvShape, LayerIdx, MatmulAdd,
 };
 use inferno_model::batch::Batch;
-use inferno_model::conformance::{Precision, Promise, check, first_layers, latent_layers, mixtures};
+use inferno_model::conformance::{Precision, Promise, check, delta_net_layers, first_layers, latent_layers, mixtures};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::reference::{Buffer, KvPool, Reference, Weight};
 use inferno_model::rope::{Angles, Pairing};
@@ -22,7 +22,7 @@ fn the_reference_conforms_and_no_row_depends_on_its_batch() {
     // Layers are alike: three of the nine have all their shapes.
     models.push(first_layers(&Gguf::open(ember.as_ref()).unwrap(), 3));
     models.extend(mixtures());
-    models.push(latent_layers(true));
+    models.extend([latent_layers(true), delta_net_layers(false)]);
     check(Reference::default, BITS, &models);
 }
 
@@ -52,6 +52,7 @@ enum Fault {
     /// Small and wrong, in the company of rows that are not finite.
     Squashed,
     BiasOfConvolutionIgnored,
+    HeadOrderIgnored,
 }
 
 struct Faulty(Reference, Fault);
@@ -199,6 +200,11 @@ impl Backend for Faulty {
         self.0.causal_conv(CausalConv { bias, ..op });
     }
 
+    fn delta_rule(&mut self, op: DeltaRule<'_, Weight, Buffer, KvPool>) {
+        let order = if self.1 == Fault::HeadOrderIgnored { HeadOrder::Grouped } else { op.heads.order };
+        self.0.delta_rule(DeltaRule { heads: DeltaHeads { order, ..op.heads }, ..op });
+    }
+
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         if self.1 != Fault::SoftcapIgnored {
             self.0.softcap(x, cap);
@@ -228,6 +234,7 @@ fn every_fault_is_found() {
         Fault::HeadsSquashed,
         Fault::Squashed,
         Fault::BiasOfConvolutionIgnored,
+        Fault::HeadOrderIgnored,
     ] {
         assert!(!conforms(fault), "{fault:?} went unnoticed");
     }

@@ -2,7 +2,7 @@
 
 use inferno_format::Gguf;
 use inferno_model::conformance::{
-    Precision, Promise, check_models, check_operations, latent_layers, mixtures, uneven_layers,
+    Precision, Promise, check_models, check_operations, delta_net_layers, latent_layers, mixtures, uneven_layers,
 };
 
 use inferno_wgpu::{Gpu, Wgpu};
@@ -48,6 +48,6 @@ fn sequences_are_the_same_in_any_company() {
     let mut models: Vec<Gguf> = ["qwen3", "qwen3moe", "gemma3"].iter().chain(others).map(golden).collect();
     // Those in integers; the others are checked as operations.
     models.extend(mixtures().into_iter().skip(3));
-    models.extend([latent_layers(true), uneven_layers()]);
+    models.extend([latent_layers(true), uneven_layers(), delta_net_layers(false)]);
     check_models(|| backend().unwrap(), &models);
 }

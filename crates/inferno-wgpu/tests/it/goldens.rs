@@ -46,7 +46,7 @@ const COARSE: &[(&str, f32)] = &[("gpt-oss-mxfp4", 0.2)];
 
 /// Goldens of kinds of mixers and feed-forward networks that no model of `testdata` has. `INFERNO_GOLDENS=all` runs every
 /// golden of the data: a minute on llvmpipe.
-const OF_EVERY_KIND: &[&str] = &["deepseek3", "gemma4-e2b", "gpt-oss-mxfp4"];
+const OF_EVERY_KIND: &[&str] = &["deepseek3", "gemma4-e2b", "gpt-oss-mxfp4", "qwen35"];
 
 #[test]
 fn goldens_of_the_data_match_float64() {

@@ -224,6 +224,10 @@ pub(in crate::commands) fn filler(tensor: &NewTensor) -> Result<Vec<u8>> {
     let is_router = tensor.name.contains("ffn_gate_inp");
     let n = width * if is_router { n_rows } else { n_rows.min((FILLER / width).max(1)) };
     let dtype = tensor.dtype;
+    if tensor.name.ends_with("ssm_a") {
+        // A state decays.
+        return Ok(quantize(dtype, &vec![-1.0; n])?);
+    }
     if n_rows == 1 || tensor.name.ends_with(".scale") {
         let number = if tensor.name.ends_with(".bias") { 0.0 } else { 1.0 };
         return Ok(quantize(dtype, &vec![number; n])?);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::inferno;
 
-pub(crate) const SMALL: [&str; 12] = [
+pub(crate) const SMALL: [&str; 14] = [
     "tiny-llama",
     "tiny-mistral",
     "tiny-mixtral",
@@ -17,6 +17,8 @@ pub(crate) const SMALL: [&str; 12] = [
     "tiny-gpt-oss",
     "tiny-gemma4",
     "tiny-deepseek2",
+    "tiny-qwen35",
+    "tiny-qwen3next",
 ];
 
 pub(crate) fn synth(folder: &Path, preset: &str, dtype: &str, more: &[&str]) -> String {

@@ -30,6 +30,7 @@ pub(super) struct Preset {
     experts: Option<Experts>,
     latent: Option<Latent>,
     gemma4: Option<Gemma4>,
+    delta_net: Option<DeltaNet>,
     /// No output matrix of its own.
     pub(super) tied: bool,
     qkv_bias: bool,
@@ -64,6 +65,8 @@ struct Experts {
     width: usize,
     /// Width of the shared ones together.
     shared: usize,
+    /// The shared ones have a gate.
+    shared_gate: bool,
     /// Layers at the start that have a dense network.
     leading_dense: usize,
     /// A bias that only chooses.
@@ -79,6 +82,7 @@ const EXPERTS: Experts = Experts {
     used: 2,
     width: 512,
     shared: 0,
+    shared_gate: false,
     leading_dense: 0,
     choice_bias: false,
     biases: false,
@@ -114,6 +118,23 @@ struct Gemma4 {
     keys_as_values: bool,
 }
 
+/// Delta-nets in all layers but every n-th, which has gated attention whose heads rotate by a quarter.
+#[derive(Clone, Copy)]
+struct DeltaNet {
+    full_every: usize,
+    key_heads: usize,
+    value_heads: usize,
+    /// Of a head.
+    width: usize,
+    /// Positions that the convolution sees.
+    kernel: usize,
+    /// Strengths and decays have one matrix.
+    fused: bool,
+}
+
+const DELTA_NET: DeltaNet =
+    DeltaNet { full_every: 4, key_heads: 16, value_heads: 32, width: 128, kernel: 4, fused: false };
+
 const TINY: Preset = Preset {
     name: "",
     family: "",
@@ -132,6 +153,7 @@ const TINY: Preset = Preset {
     experts: None,
     latent: None,
     gemma4: None,
+    delta_net: None,
     tied: false,
     qkv_bias: false,
     output_bias: false,
@@ -214,6 +236,35 @@ const SMALL: &[Preset] = &[
         ..TINY
     },
     Preset {
+        name: "tiny-qwen35",
+        n_layers: 4,
+        dim: 256,
+        n_heads: 4,
+        n_kv_heads: 2,
+        head_dim: 64,
+        ffn_dim: 512,
+        vocab_size: 5120,
+        context_len: 2048,
+        delta_net: Some(DeltaNet { key_heads: 2, value_heads: 4, width: 64, ..DELTA_NET }),
+        ..named::QWEN35
+    },
+    Preset {
+        name: "tiny-qwen3next",
+        family: "qwen3next",
+        n_layers: 4,
+        dim: 256,
+        n_heads: 4,
+        n_kv_heads: 2,
+        head_dim: 64,
+        ffn_dim: 512,
+        vocab_size: 5120,
+        context_len: 2048,
+        tied: false,
+        experts: Some(Experts { count: 8, width: 256, shared: 256, shared_gate: true, ..EXPERTS }),
+        delta_net: Some(DeltaNet { key_heads: 2, value_heads: 6, width: 64, fused: true, ..DELTA_NET }),
+        ..named::QWEN35
+    },
+    Preset {
         name: "tiny-deepseek2",
         family: "deepseek2",
         latent: Some(Latent { q_rank: Some(256), kv_rank: 256, nope: 32, rope: 32, value: 64 }),
@@ -258,6 +309,10 @@ pub(super) enum Init {
     Router(usize),
     Norm,
     Bias,
+    /// Rates of decays, below zero.
+    Decay,
+    /// Weights of a convolution over as many positions.
+    Taps(usize),
     /// Llama 3's divisors of frequencies.
     Llama3 {
         factor: f32,
@@ -302,9 +357,10 @@ impl Init {
     pub(super) fn moments(self) -> (f32, f32) {
         match self {
             Init::Embedding => (0.0, 0.02),
-            Init::Projection(fan_in) | Init::Router(fan_in) => (0.0, (fan_in as f32).sqrt().recip()),
+            Init::Projection(fan_in) | Init::Router(fan_in) | Init::Taps(fan_in) => (0.0, (fan_in as f32).sqrt().recip()),
             Init::Norm => (1.0, 0.1),
             Init::Bias => (0.0, 0.1),
+            Init::Decay => (-1.0, 0.1),
             Init::Llama3 { .. } | Init::Rotates(_) => (0.0, 0.0),
         }
     }

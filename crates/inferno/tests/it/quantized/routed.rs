@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use inferno_model::architecture::Activation;
 use inferno_model::backend::{
-    Activations, Attention, Backend, CausalConv, DeviceMemory, Experts, HostTensor, KvShape, LayerIdx,
+    Activations, Attention, Backend, CausalConv, DeltaRule, DeviceMemory, Experts, HostTensor, KvShape, LayerIdx,
 };
 use inferno_model::batch::Batch;
 use inferno_model::error::{BackendError, LoadError, StepError};
@@ -219,5 +219,9 @@ impl Backend for Routed {
 
     fn causal_conv(&mut self, op: CausalConv<'_, Weight, Buffer, KvPool>) {
         self.reference.causal_conv(op);
+    }
+
+    fn delta_rule(&mut self, op: DeltaRule<'_, Weight, Buffer, KvPool>) {
+        self.reference.delta_rule(op);
     }
 }

@@ -2,7 +2,7 @@
 
 use inferno_format::{Array, Metadata, Value};
 
-use super::{Gemma4, Key, Latent, Preset};
+use super::{DeltaNet, Gemma4, Key, Latent, Preset};
 
 impl Preset {
     pub(in super::super) fn metadata(&self, vocab_size: usize) -> Metadata {
@@ -60,6 +60,18 @@ impl Preset {
         if let Some(parts) = self.gemma4 {
             self.set_gemma4(parts, &mut set);
         }
+        if let Some(DeltaNet { full_every, key_heads, value_heads, width, kernel, .. }) = self.delta_net {
+            for (key, n) in [
+                ("full_attention_interval", full_every),
+                ("ssm.conv_kernel", kernel),
+                ("ssm.state_size", width),
+                ("ssm.group_count", key_heads),
+                ("ssm.time_step_rank", value_heads),
+                ("ssm.inner_size", value_heads * width),
+            ] {
+                set(key, Value::U32(n as u32));
+            }
+        }
         for (key, value) in self.keys {
             set(
                 key,
@@ -79,6 +91,7 @@ impl Preset {
         match (self.latent, self.gemma4) {
             (Some(latent), _) => [latent.kv_rank + latent.rope, latent.kv_rank, latent.rope],
             (None, Some(parts)) => [parts.full_head_dim; 3],
+            (None, None) if self.delta_net.is_some() => [self.head_dim, self.head_dim, self.head_dim / 4],
             (None, None) => [self.head_dim; 3],
         }
     }

@@ -1,6 +1,6 @@
 //! Models that people name. The figures are those of their published `config.json`, on Hugging Face under the names given.
 
-use super::{EXPERTS, Experts, Gemma4, Key, Latent, Preset, TINY};
+use super::{DELTA_NET, EXPERTS, Experts, Gemma4, Key, Latent, Preset, TINY};
 
 const QWEN3: Preset = Preset {
     family: "qwen3",
@@ -10,6 +10,20 @@ const QWEN3: Preset = Preset {
     context_len: 40_960,
     theta: 1e6,
     qk_norm: true,
+    ..TINY
+};
+
+/// Qwen/Qwen3.5-4B and its kin, without draft layer and images.
+pub(super) const QWEN35: Preset = Preset {
+    family: "qwen35",
+    head_dim: 256,
+    vocab_size: 248_320,
+    context_len: 262_144,
+    theta: 1e7,
+    tied: true,
+    qk_norm: true,
+    ffn_norm: "post_attention_norm",
+    delta_net: Some(DELTA_NET),
     ..TINY
 };
 
@@ -121,6 +135,19 @@ pub(super) const NAMED: &[Preset] = &[
         ffn_dim: 6144,
         experts: Some(Experts { count: 128, used: 8, width: 768, ..EXPERTS }),
         ..QWEN3
+    },
+    Preset { name: "qwen3.5-4b", n_layers: 32, dim: 2560, n_heads: 16, n_kv_heads: 4, ffn_dim: 9216, ..QWEN35 },
+    Preset {
+        name: "qwen3.6-35b-a3b",
+        family: "qwen35moe",
+        n_layers: 40,
+        dim: 2048,
+        n_heads: 16,
+        n_kv_heads: 2,
+        ffn_dim: 512,
+        tied: false,
+        experts: Some(Experts { count: 256, used: 8, width: 512, shared: 512, shared_gate: true, ..EXPERTS }),
+        ..QWEN35
     },
     // meta-llama/Llama-3.2-1B and its kin.
     Preset {

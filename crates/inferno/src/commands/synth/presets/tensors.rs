@@ -1,6 +1,6 @@
 //! The tensors of a preset.
 
-use super::{Experts, Init, Latent, Preset, Weight};
+use super::{DeltaNet, Experts, Init, Latent, Preset, Weight};
 
 /// Tensors by name, collected one by one.
 struct Tensors {
@@ -55,9 +55,12 @@ impl Preset {
         for i in 0..self.n_layers {
             t.prefix = format!("blk.{i}.");
             t.norm("attn_norm", dim);
-            match self.latent {
-                Some(latent) => self.latent_attention(latent, &mut t),
-                None => self.attention(i, &mut t),
+            match (self.latent, self.delta_net) {
+                (Some(latent), _) => self.latent_attention(latent, &mut t),
+                (None, Some(parts)) if !(i + 1).is_multiple_of(parts.full_every) => {
+                    self.delta_net(parts, &mut t);
+                }
+                (None, _) => self.attention(i, &mut t),
             }
             if self.post_norms {
                 t.norm("post_attention_norm", dim);
@@ -109,10 +112,12 @@ impl Preset {
         let head_dim = self.gemma4.filter(|_| self.is_full(i)).map_or(self.head_dim, |g| g.full_head_dim);
         let (q_dim, kv_dim) = (self.n_heads * head_dim, self.kv_heads_of(i) * head_dim);
         let keys_as_values = self.gemma4.is_some_and(|parts| parts.keys_as_values) && self.is_full(i);
+        // A gate beside every query.
+        let query_rows = if self.delta_net.is_some() { 2 * q_dim } else { q_dim };
         if self.fused {
             t.project("attn_qkv", dim, q_dim + 2 * kv_dim);
         } else {
-            for (name, width) in [("attn_q", q_dim), ("attn_k", kv_dim), ("attn_v", kv_dim)] {
+            for (name, width) in [("attn_q", query_rows), ("attn_k", kv_dim), ("attn_v", kv_dim)] {
                 if name != "attn_q" && self.is_shared(i) || name == "attn_v" && keys_as_values {
                     continue;
                 }
@@ -135,6 +140,25 @@ impl Preset {
         if self.output_bias {
             t.bias("attn_output", &[dim]);
         }
+    }
+
+    fn delta_net(&self, parts: DeltaNet, t: &mut Tensors) {
+        let DeltaNet { key_heads, value_heads, width, kernel, fused, .. } = parts;
+        let (dim, value_dim) = (self.dim, value_heads * width);
+        let channels = 2 * key_heads * width + value_dim;
+        t.project("attn_qkv", dim, channels);
+        t.project("attn_gate", dim, value_dim);
+        if fused {
+            t.project("ssm_ba", dim, 2 * value_heads);
+        } else {
+            t.project("ssm_beta", dim, value_heads);
+            t.project("ssm_alpha", dim, value_heads);
+        }
+        t.put("ssm_conv1d.weight", &[kernel, channels], Init::Taps(kernel));
+        t.put("ssm_a", &[value_heads], Init::Decay);
+        t.bias("ssm_dt", &[value_heads]);
+        t.norm("ssm_norm", width);
+        t.project("ssm_out", value_dim, dim);
     }
 
     fn latent_attention(&self, latent: Latent, t: &mut Tensors) {
@@ -201,6 +225,9 @@ impl Preset {
         }
         if experts.biases {
             t.bias("ffn_gate_inp", &[count]);
+        }
+        if experts.shared_gate {
+            t.put("ffn_gate_inp_shexp.weight", &[dim, 1], Init::Router(dim));
         }
         if shared > 0 {
             t.project("ffn_gate_shexp", dim, shared);

@@ -11,6 +11,8 @@ fn named_models_have_their_number_of_parameters() {
         ("qwen3-14b", 14.77),
         ("qwen3-32b", 32.76),
         ("qwen3-30b-a3b", 30.53),
+        ("qwen3.5-4b", 4.206),
+        ("qwen3.6-35b-a3b", 34.66),
         ("llama-3.2-1b", 1.236),
         ("llama-3.2-3b", 3.213),
         ("llama-3.1-8b", 8.030),
