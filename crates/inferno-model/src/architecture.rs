@@ -24,7 +24,7 @@ pub use crate::mixer::{AttentionShape, DeltaNetShape, KdaShape, LatentShape, Mix
 pub use crate::per_layer::PerLayerShape;
 use crate::rope::Rope;
 pub use crate::routing::{Gating, Groups, Routing};
-pub(crate) use families::{DELTA_NETS, FUSED_DELTA_NETS, LATENT, PLAINEST};
+pub(crate) use families::{DELTA_NETS, FUSED_DELTA_NETS, KDA, LATENT, PLAINEST};
 
 /// Most cache groups of one model.
 pub const MAX_CACHE_GROUPS: usize = 8;

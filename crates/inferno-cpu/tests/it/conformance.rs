@@ -6,7 +6,7 @@ use inferno_cpu::{Cpu, Isa};
 use inferno_format::{DType, Gguf, dequantize};
 use inferno_model::backend::{Backend, DeviceMemory, HostTensor, Source};
 use inferno_model::conformance::{
-    Precision, Promise, check, delta_net_layers, first_layers, latent_layers, mixtures, uneven_layers,
+    Precision, Promise, check, delta_net_layers, first_layers, kda_layers, latent_layers, mixtures, uneven_layers,
 };
 
 const BITS: Promise = Promise { operations: Precision::Bits, attention: Precision::Bits };
@@ -23,7 +23,7 @@ fn models() -> Vec<Gguf> {
     // Layers are alike: three of the nine have all their shapes.
     models.push(first_layers(&Gguf::open(ember.as_ref()).unwrap(), 3));
     models.extend(mixtures());
-    models.extend([latent_layers(true), uneven_layers(), delta_net_layers(true)]);
+    models.extend([latent_layers(true), uneven_layers(), delta_net_layers(true), kda_layers()]);
     models
 }
 

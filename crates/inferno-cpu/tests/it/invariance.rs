@@ -8,7 +8,7 @@ use inferno_format::Gguf;
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::{Backend, KvType};
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
-use inferno_model::conformance::delta_net_layers;
+use inferno_model::conformance::{delta_net_layers, kda_layers};
 use inferno_model::model::{KvRoom, Model};
 use inferno_model::reference::Reference;
 use inferno_model::transformer::Transformer;
@@ -191,8 +191,7 @@ fn no_bit_depends_on_how_a_sequence_is_run(isa: Isa) {
 
 /// As bits: in chunks shorter and longer than the tail of a convolution, on both sides of pages, and in company.
 fn no_bit_of_a_recurrent_model_depends_on_how_a_sequence_is_run(isa: Isa) {
-    for is_fused in [false, true] {
-        let file = delta_net_layers(is_fused);
+    for file in [delta_net_layers(false), kda_layers()] {
         let run = |n_threads, way| logits(&file, cpu(isa, n_threads), KvType::F32, 135, 0, way);
         let expected = logits(&file, Reference::default(), KvType::F32, 135, 0, PLAIN);
         for (n_threads, way) in [
@@ -206,7 +205,7 @@ fn no_bit_of_a_recurrent_model_depends_on_how_a_sequence_is_run(isa: Isa) {
             (2, Way { chunk: 50, n_mates: 31, stride: 7 }),
             (2, Way { chunk: 1, n_mates: 2, stride: 3 }),
         ] {
-            let name = if is_fused { "fused" } else { "apart" };
+            let name = file.metadata().str("general.name").unwrap();
             assert!(run(n_threads, way) == expected, "{name} on {isa}, {n_threads} threads: {way:?}");
         }
     }

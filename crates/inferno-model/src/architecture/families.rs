@@ -132,6 +132,9 @@ pub(crate) const LATENT: &str = "deepseek2";
 pub(crate) const DELTA_NETS: &str = "qwen35";
 pub(crate) const FUSED_DELTA_NETS: &str = "qwen3next";
 
+/// A family of Kimi delta attention, for models that are made up.
+pub(crate) const KDA: &str = "kimi-linear";
+
 /// Norms before the halves of a layer alone, where the second one is named as if it came after the first half.
 const NORMS_BEFORE: NormNames =
     NormNames { after_mixer: None, before_ffn: Some("post_attention_norm.weight"), ..NormNames::USUAL };

@@ -2,7 +2,7 @@
 
 use inferno_format::{DType, Gguf, GgufWriter, Metadata, NewTensor, Value};
 
-use super::{Noise, Precision, Promise, Results, Sequence, compare};
+use super::{Noise, Precision, Promise, Results, Sequence, compare, kda_layers};
 use crate::architecture::{DELTA_NETS, FUSED_DELTA_NETS};
 use crate::backend::Backend;
 use crate::reference::Reference;
@@ -111,11 +111,10 @@ pub(super) fn models<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send
         _ => Precision::Close(1e-3),
     };
     let tokens: Vec<u32> = (0..37).map(|i| i * 7 % VOCAB_SIZE as u32).collect();
-    for is_fused in [false, true] {
-        let file = delta_net_layers(is_fused);
-        let named = |logits: Vec<Vec<f32>>| -> Results {
-            vec![(format!("delta-nets, fused: {is_fused}"), VOCAB_SIZE, logits.concat())]
-        };
+    for file in [delta_net_layers(false), delta_net_layers(true), kda_layers()] {
+        let name = file.metadata().str("general.name").expect("a name");
+        let named =
+            |logits: Vec<Vec<f32>>| -> Results { vec![(name.into(), VOCAB_SIZE, logits.concat())] };
         let expected =
             Sequence::new(&file, Reference::default(), 64).expect("a model that loads").append(&tokens);
         let found = Sequence::new(&file, new(), 64).expect("a model that loads").append(&tokens);

@@ -7,7 +7,7 @@ use half::f16;
 
 use super::*;
 use crate::architecture::{CacheGroup, Routing};
-use crate::backend::Source;
+use crate::backend::{Columns, DeltaHeads, HeadOrder, Source};
 use crate::batch::Want;
 
 /// Random blocks of `dtype` whose values are of ordinary size.
@@ -131,4 +131,134 @@ fn memory_grows_with_the_pages_that_are_used() {
     let shape = KvShape { groups, kv_type: KvType::F32 };
     let pool = Reference::default().kv_pool(&shape).unwrap();
     assert!(pool.keys[0].is_empty() && pool.values[0].is_empty());
+}
+
+/// The delta rule in f64, with heads in both orders and decays of both kinds, over two steps.
+#[test]
+fn the_delta_rule_is_its_formula() {
+    let (n_key_heads, n_value_heads, width, n_rows) = (2, 4, 9, 40);
+    let sigmoid = |x: f64| 1.0 / (1.0 + libm::exp(-x));
+    for (order, n_decays) in [(HeadOrder::Alternating, 1), (HeadOrder::Grouped, width)] {
+        let heads = DeltaHeads { n_key_heads, n_value_heads, width, order };
+        let mut random = Random(21);
+        let mut rows = |width: usize| Buffer::from_rows(width, random.numbers(n_rows * width));
+        let [q, k, v] = [heads.key_dim(), heads.key_dim(), heads.value_dim()].map(&mut rows);
+        let [beta, alpha] = [n_value_heads, n_value_heads * n_decays].map(&mut rows);
+        let rates: Vec<f32> = random.numbers(n_value_heads).iter().map(|x| -0.1 - x.abs()).collect();
+        let dt = random.numbers(n_value_heads * n_decays);
+        let vector = |x: &[f32]| {
+            let bytes = x.iter().flat_map(|x| x.to_le_bytes()).collect();
+            tensor(DType::F32, [1, 1, x.len()], bytes)
+        };
+
+        let mut b = Reference::default();
+        let groups = vec![(CacheGroup::states(vec![0], heads.state_width()), 2)];
+        let mut pool = b.kv_pool(&KvShape { groups, kv_type: KvType::F32 }).unwrap();
+        let mut found = Vec::new();
+        for rows in [0..33, 33..n_rows] {
+            let mut batch = Batch::default();
+            batch.push(&vec![0; rows.len()], rows.start, &[&[PageId(1), PageId(0)]], Want::Nothing);
+            let cut = |x: &Buffer| {
+                Buffer::from_rows(x.width, x.data[rows.start * x.width..rows.end * x.width].to_vec())
+            };
+            let [q, k, v, beta, alpha] = [&q, &k, &v, &beta, &alpha].map(cut);
+            let mut out = Buffer { width: heads.value_dim(), data: Vec::new() };
+            b.delta_rule(DeltaRule {
+                out: &mut out,
+                q: Columns { x: &q, first: 0 },
+                k: Columns { x: &k, first: 0 },
+                v: Columns { x: &v, first: 0 },
+                beta: &beta,
+                alpha: &alpha,
+                ssm_a: &vector(&rates),
+                ssm_dt: &vector(&dt),
+                heads,
+                pool: &mut pool,
+                layer: LayerIdx { layer: 0, group: 0 },
+                at: 0,
+                batch: &batch,
+            });
+            found.extend(out.data);
+        }
+
+        let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+        let unit = |x: &[f32]| {
+            let x = wide(x);
+            let norm = (x.iter().map(|x| x * x).sum::<f64>() + 1e-6).sqrt();
+            x.into_iter().map(|x| x / norm).collect::<Vec<_>>()
+        };
+        for h in 0..n_value_heads {
+            let key_head = if order == HeadOrder::Grouped { h / 2 } else { h % 2 };
+            let mut state = vec![vec![0.0; width]; width];
+            for row in 0..n_rows {
+                let key = |x: &Buffer| unit(&x.row(row)[key_head * width..][..width]);
+                let (q, k, v) = (key(&q), key(&k), wide(&v.row(row)[h * width..][..width]));
+                for (i, state) in state.iter_mut().enumerate() {
+                    let i = h * n_decays + i % n_decays;
+                    let x = f64::from(alpha.row(row)[i]) + f64::from(dt[i]);
+                    let decay = libm::exp(f64::from(rates[h]) * libm::log1p(libm::exp(x)));
+                    state.iter_mut().for_each(|s| *s *= decay);
+                }
+                let strength = sigmoid(f64::from(beta.row(row)[h]));
+                for j in 0..width {
+                    let kept: f64 = state.iter().zip(&k).map(|(s, k)| s[j] * k).sum();
+                    let delta = strength * (v[j] - kept);
+                    state.iter_mut().zip(&k).for_each(|(s, k)| s[j] += k * delta);
+                    let sum: f64 = state.iter().zip(&q).map(|(s, q)| s[j] * q).sum();
+                    let expected = sum / (width as f64).sqrt();
+                    let found = f64::from(found[(row * n_value_heads + h) * width + j]);
+                    assert!((found - expected).abs() < 2e-6, "{order:?}, row {row}: {found}, not {expected}");
+                }
+            }
+        }
+    }
+}
+
+/// A convolution of four positions, with a bias, over two steps.
+#[test]
+fn a_causal_convolution_is_its_formula() {
+    let (channels, kernel, n_rows) = (5, 4, 40);
+    let mut random = Random(22);
+    let x = random.numbers(n_rows * channels);
+    let (weight, bias) = (random.numbers(kernel * channels), random.numbers(channels));
+    let bytes = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let (taps, addend) = (
+        tensor(DType::F32, [kernel, 1, channels], bytes(&weight)),
+        tensor(DType::F32, [1, 1, channels], bytes(&bias)),
+    );
+    let mut b = Reference::default();
+    let groups = vec![(CacheGroup::states(vec![0], 2 + (kernel - 1) * channels), 2)];
+    let mut pool = b.kv_pool(&KvShape { groups, kv_type: KvType::F32 }).unwrap();
+    let mut found = Vec::new();
+    for rows in [0..2, 2..n_rows] {
+        let mut batch = Batch::default();
+        batch.push(&vec![0; rows.len()], rows.start, &[&[PageId(1), PageId(0)]], Want::Nothing);
+        let x = Buffer::from_rows(channels, x[rows.start * channels..rows.end * channels].to_vec());
+        let mut out = Buffer { width: channels, data: Vec::new() };
+        b.causal_conv(CausalConv {
+            out: &mut out,
+            x: &x,
+            weight: &taps,
+            kernel,
+            bias: Some(&addend),
+            activation: Some(Activation::Silu),
+            pool: &mut pool,
+            layer: LayerIdx { layer: 0, group: 0 },
+            at: 2,
+            batch: &batch,
+        });
+        found.extend(out.data);
+    }
+    for row in 0..n_rows {
+        for c in 0..channels {
+            let seen = (0..kernel).filter_map(|tap| Some((tap, (row + tap).checked_sub(kernel - 1)?)));
+            let products = seen.map(|(tap, from)| {
+                f64::from(weight[tap * channels + c]) * f64::from(x[from * channels + c])
+            });
+            let sum = products.sum::<f64>() + f64::from(bias[c]);
+            let expected = sum / (1.0 + libm::exp(-sum));
+            let found = f64::from(found[row * channels + c]);
+            assert!((found - expected).abs() < 1e-6, "row {row}, channel {c}: {found}, not {expected}");
+        }
+    }
 }
