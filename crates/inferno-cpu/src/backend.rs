@@ -6,8 +6,8 @@ use std::ops::Range;
 use inferno_format::dequantize;
 use inferno_model::architecture::Activation;
 use inferno_model::backend::{
-    Activations, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory, Experts, HostTensor, KvShape, KvType,
-    LayerIdx,
+    Activations, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory, Experts, HostTensor,
+    KvShape, KvType, LayerIdx,
 };
 use inferno_model::batch::Batch;
 use inferno_model::error::{BackendError, LoadError, StepError};

@@ -14,7 +14,7 @@ use crate::pool::Pool;
 use crate::simd::ROW_GROUP;
 
 /// Matrices that share an input.
-const MOST_OUTPUTS: usize = 4;
+const MOST_OUTPUTS: usize = 6;
 
 /// Panels that a group of rows meets while it is in the nearest cache.
 pub(crate) const PANELS_AT_ONCE: usize = 2 * PANELS;

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::architecture::Activation;
 use crate::backend::{
-    Activations, AttendHeads, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory, DeviceSampling, Experts,
-    ExpertsAdd, GluMatmul, HostTensor, KernelTimes, KvShape, KvType, LayerIdx, MatmulAdd, NormMatmul,
+    Activations, AttendHeads, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory,
+    DeviceSampling, Experts, ExpertsAdd, GluMatmul, HostTensor, KernelTimes, KvShape, KvType, LayerIdx,
+    MatmulAdd, NormMatmul,
 };
 use crate::batch::Batch;
 use crate::error::{BackendError, LoadError, StepError};

@@ -13,8 +13,8 @@ use std::ops::Range;
 
 use crate::architecture::{Activation, CacheGroup};
 use crate::backend::{
-    Activations as _, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory, DeviceSampling, ExpertWeights,
-    Experts, HostTensor, KvShape, KvType, LayerIdx,
+    Activations as _, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory, DeviceSampling,
+    ExpertWeights, Experts, HostTensor, KvShape, KvType, LayerIdx,
 };
 use crate::batch::{Batch, PAGE_LEN, PageId, Span};
 use crate::error::{BackendError, LoadError, StepError};

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use inferno_model::architecture::{Activation, Xielu};
 use inferno_model::backend::{
-    AttendHeads, Attention, Backend, CausalConv, DeltaRule, DeviceMemory, DeviceSampling, Experts, ExpertsAdd, GluMatmul,
-    HostTensor, KernelTimes, KvShape, LayerIdx, MatmulAdd,
+    AttendHeads, Attention, Backend, CausalConv, DeltaRule, DeviceMemory, DeviceSampling, Experts,
+    ExpertsAdd, GluMatmul, HostTensor, KernelTimes, KvShape, LayerIdx, MatmulAdd,
 };
 use inferno_model::batch::Batch;
 use inferno_model::error::{BackendError, LoadError, StepError};

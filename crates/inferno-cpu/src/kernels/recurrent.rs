@@ -19,7 +19,13 @@ pub(crate) struct DeltaRow<'a> {
 
 /// The sums of a row, tap after tap; a few hundred channels stay in the nearest cache.
 #[inline(always)]
-pub(super) fn convolve<S: Simd>(_: S, out: &mut [f32], inputs: &[&[f32]], taps: &[&[f32]], bias: Option<&[f32]>) {
+pub(super) fn convolve<S: Simd>(
+    _: S,
+    out: &mut [f32],
+    inputs: &[&[f32]],
+    taps: &[&[f32]],
+    bias: Option<&[f32]>,
+) {
     match bias {
         Some(bias) => out.copy_from_slice(bias),
         None => out.fill(0.0),
@@ -87,7 +93,8 @@ fn columns<S: Simd, const EACH: bool>(
     let first = s.splat(row.decays[0]);
     let (q, last_q) = row.q[..n].as_chunks::<STRIPES>();
     let (k, last_k) = row.k[..n].as_chunks::<STRIPES>();
-    let (decays, last_decays) = if EACH { row.decays[..n].as_chunks::<STRIPES>() } else { (&[][..], &[][..]) };
+    let (decays, last_decays) =
+        if EACH { row.decays[..n].as_chunks::<STRIPES>() } else { (&[][..], &[][..]) };
     let (states, last_states) = state.as_chunks_mut::<STRIPES>();
 
     let mut sums = [s.zero(); STRIPES];

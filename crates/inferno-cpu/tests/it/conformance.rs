@@ -6,7 +6,8 @@ use inferno_cpu::{Cpu, Isa};
 use inferno_format::{DType, Gguf, dequantize};
 use inferno_model::backend::{Backend, DeviceMemory, HostTensor, Source};
 use inferno_model::conformance::{
-    Precision, Promise, check, delta_net_layers, first_layers, kda_layers, latent_layers, mixtures, uneven_layers,
+    Precision, Promise, check, delta_net_layers, first_layers, kda_layers, latent_layers, mixtures,
+    uneven_layers,
 };
 
 const BITS: Promise = Promise { operations: Precision::Bits, attention: Precision::Bits };

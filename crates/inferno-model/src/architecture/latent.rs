@@ -71,8 +71,7 @@ fn kda(keys: &Keys<'_>, n_heads: usize) -> Result<KdaShape, LoadError> {
     if n_heads > MAX_HEADS || n_heads * width > MAX_WIDTH {
         return Err(keys.unfit(WIDTH, width, "at most 4096 heads of at most 2^20 numbers together"));
     }
-    let heads =
-        DeltaHeads { n_key_heads: n_heads, n_value_heads: n_heads, width, order: HeadOrder::Grouped };
+    let heads = DeltaHeads { n_key_heads: n_heads, n_value_heads: n_heads, width, order: HeadOrder::Grouped };
     Ok(KdaShape { heads, kernel: keys.count("ssm.conv_kernel", MOST_TAPS)?, group: 0 })
 }
 

@@ -9,7 +9,9 @@ use super::keys::Keys;
 use super::latent;
 use super::rotations::{RopeShape, ropes};
 use super::windows::windows;
-use super::{AttentionShape, CacheGroup, CacheKind, DeltaNetShape, MAX_CACHE_GROUPS, MixerShape, SharedShape};
+use super::{
+    AttentionShape, CacheGroup, CacheKind, DeltaNetShape, MAX_CACHE_GROUPS, MixerShape, SharedShape,
+};
 use crate::error::LoadError;
 use crate::rope::Rope;
 

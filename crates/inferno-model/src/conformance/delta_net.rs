@@ -113,8 +113,7 @@ pub(super) fn models<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send
     let tokens: Vec<u32> = (0..37).map(|i| i * 7 % VOCAB_SIZE as u32).collect();
     for file in [delta_net_layers(false), delta_net_layers(true), kda_layers()] {
         let name = file.metadata().str("general.name").expect("a name");
-        let named =
-            |logits: Vec<Vec<f32>>| -> Results { vec![(name.into(), VOCAB_SIZE, logits.concat())] };
+        let named = |logits: Vec<Vec<f32>>| -> Results { vec![(name.into(), VOCAB_SIZE, logits.concat())] };
         let expected =
             Sequence::new(&file, Reference::default(), 64).expect("a model that loads").append(&tokens);
         let found = Sequence::new(&file, new(), 64).expect("a model that loads").append(&tokens);

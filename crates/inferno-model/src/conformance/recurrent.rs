@@ -135,8 +135,8 @@ fn delta_rule<B: Backend, const N: usize>(
     // Queries, keys and values of a row are in one buffer, behind something else.
     let widths = [3 + 2 * heads.key_dim() + heads.value_dim(), n_value_heads, n_decays];
     let n_rows = steps.iter().flatten().sum::<usize>().max(80);
-    let numbers = widths
-        .map(|width| (0..N.max(2)).map(|_| noise.numbers(n_rows * width)).collect::<Vec<Vec<f32>>>());
+    let numbers =
+        widths.map(|width| (0..N.max(2)).map(|_| noise.numbers(n_rows * width)).collect::<Vec<Vec<f32>>>());
     let rates: Vec<u8> =
         noise.numbers(n_value_heads).iter().flat_map(|x| (-0.2 - x.abs()).to_le_bytes()).collect();
     let ssm_a = upload(b, DType::F32, [1, 1, n_value_heads], rates);

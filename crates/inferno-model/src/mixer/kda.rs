@@ -2,9 +2,7 @@
 //! queries, keys and values.
 
 use crate::architecture::Activation;
-use crate::backend::{
-    Backend, CausalConv, Columns, DeltaHeads, DeltaRule, LayerIdx, MatmulAdd, NormMatmul,
-};
+use crate::backend::{Backend, CausalConv, Columns, DeltaHeads, DeltaRule, LayerIdx, MatmulAdd, NormMatmul};
 use crate::error::{BackendError, LoadError};
 use crate::layer::{Pass, Sequences};
 use crate::weights::Part;

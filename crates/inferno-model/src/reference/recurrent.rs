@@ -48,9 +48,8 @@ pub(super) fn delta_rule(op: DeltaRule<'_, Weight, Buffer, KvPool>) {
         let states = pool.continued(layer, at..at + heads.state_width(), (batch, span));
         for row in span.rows.clone() {
             let out = &mut out.data[row * heads.value_dim()..][..heads.value_dim()];
-            let head = |x: &Columns<'_, Buffer>, h: usize| {
-                x.x.row(row)[x.first + h * width..][..width].to_vec()
-            };
+            let head =
+                |x: &Columns<'_, Buffer>, h: usize| x.x.row(row)[x.first + h * width..][..width].to_vec();
             let states = states.chunks_exact_mut(width * width);
             for (h, (state, out)) in states.zip(out.chunks_exact_mut(width)).enumerate() {
                 let key_head = heads.key_head(h);

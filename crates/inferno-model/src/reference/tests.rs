@@ -252,9 +252,8 @@ fn a_causal_convolution_is_its_formula() {
     for row in 0..n_rows {
         for c in 0..channels {
             let seen = (0..kernel).filter_map(|tap| Some((tap, (row + tap).checked_sub(kernel - 1)?)));
-            let products = seen.map(|(tap, from)| {
-                f64::from(weight[tap * channels + c]) * f64::from(x[from * channels + c])
-            });
+            let products = seen
+                .map(|(tap, from)| f64::from(weight[tap * channels + c]) * f64::from(x[from * channels + c]));
             let sum = products.sum::<f64>() + f64::from(bias[c]);
             let expected = sum / (1.0 + libm::exp(-sum));
             let found = f64::from(found[row * channels + c]);

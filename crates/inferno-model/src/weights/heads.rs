@@ -2,8 +2,8 @@
 
 use inferno_format::{DType, dequantize, quantize};
 
-use super::{Loader, check_float};
 use super::part::Part;
+use super::{Loader, check_float};
 use crate::backend::{Backend, HostTensor, Source};
 use crate::error::{BackendError, LoadError};
 

@@ -280,8 +280,8 @@ fn an_unknown_family_is_refused_with_the_known_ones() {
     for (name, message) in [
         ("lama", "architecture `lama` is not supported, expected one of: llama, qwen2, "),
         (
-            "qwen35",
-            "architecture `qwen35` is not supported: recurrent layers (delta-net, Mamba, RWKV or short convolutions) are \
+            "rwkv7",
+            "architecture `rwkv7` is not supported: recurrent layers (delta-net, Mamba, RWKV or short convolutions) are \
              not implemented, expected one of: llama, qwen2, ",
         ),
         (

@@ -3,10 +3,13 @@
 use inferno_format::Gguf;
 use inferno_model::architecture::{Activation, Routing};
 use inferno_model::backend::{
-    Attention, Backend, CausalConv, DeltaHeads, DeltaRule, DeviceMemory, Experts, HeadOrder, HostTensor, KvShape, LayerIdx, MatmulAdd,
+    Attention, Backend, CausalConv, DeltaHeads, DeltaRule, DeviceMemory, Experts, HeadOrder, HostTensor,
+    KvShape, LayerIdx, MatmulAdd,
 };
 use inferno_model::batch::Batch;
-use inferno_model::conformance::{Precision, Promise, check, delta_net_layers, first_layers, latent_layers, mixtures};
+use inferno_model::conformance::{
+    Precision, Promise, check, delta_net_layers, first_layers, latent_layers, mixtures,
+};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::reference::{Buffer, KvPool, Reference, Weight};
 use inferno_model::rope::{Angles, Pairing};

@@ -59,8 +59,7 @@ impl Wgpu {
             .uints(&[beta.stride(), alpha.stride()])
             .float(1.0 / (width as f32).sqrt())
             .float(UNIT_EPS);
-        let buffers =
-            [between, queries, keys, strengths, decays, ssm_a.vector(), ssm_dt.vector()].map(Some);
+        let buffers = [between, queries, keys, strengths, decays, ssm_a.vector(), ssm_dt.vector()].map(Some);
         let grid = Grid::Groups(n_rows * n_key_heads);
         recorder.dispatch(gpu, Kernel::DeltaPrepare, &buffers, &params, &grid);
 

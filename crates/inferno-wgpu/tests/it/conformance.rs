@@ -2,7 +2,8 @@
 
 use inferno_format::Gguf;
 use inferno_model::conformance::{
-    Precision, Promise, check_models, check_operations, delta_net_layers, latent_layers, mixtures, uneven_layers,
+    Precision, Promise, check_models, check_operations, delta_net_layers, latent_layers, mixtures,
+    uneven_layers,
 };
 
 use inferno_wgpu::{Gpu, Wgpu};

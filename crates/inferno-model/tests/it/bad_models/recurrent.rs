@@ -20,9 +20,12 @@ fn key_refused(key: &str, value: u32, message: &str) {
 
 #[test]
 fn numbers_of_a_delta_net_are_in_range_and_fit_together() {
-    for (key, most) in
-        [("ssm.group_count", 4096), ("ssm.time_step_rank", 4096), ("ssm.state_size", 512), ("ssm.conv_kernel", 16)]
-    {
+    for (key, most) in [
+        ("ssm.group_count", 4096),
+        ("ssm.time_step_rank", 4096),
+        ("ssm.state_size", 512),
+        ("ssm.conv_kernel", 16),
+    ] {
         for n in [0, 5000, u32::MAX] {
             key_refused(key, n, &format!("{n}, expected 1 to {most}"));
         }
@@ -69,7 +72,9 @@ fn recurrent_layers_may_be_listed() {
     parts.metadata.set(LIST, Value::Bool(true));
     assert_eq!(
         parts.error(),
-        format!("metadata key `{LIST}` is bool true, expected an array with one entry per layer (`block_count`)")
+        format!(
+            "metadata key `{LIST}` is bool true, expected an array with one entry per layer (`block_count`)"
+        )
     );
 }
 

@@ -357,7 +357,9 @@ impl Init {
     pub(super) fn moments(self) -> (f32, f32) {
         match self {
             Init::Embedding => (0.0, 0.02),
-            Init::Projection(fan_in) | Init::Router(fan_in) | Init::Taps(fan_in) => (0.0, (fan_in as f32).sqrt().recip()),
+            Init::Projection(fan_in) | Init::Router(fan_in) | Init::Taps(fan_in) => {
+                (0.0, (fan_in as f32).sqrt().recip())
+            }
             Init::Norm => (1.0, 0.1),
             Init::Bias => (0.0, 0.1),
             Init::Decay => (-1.0, 0.1),

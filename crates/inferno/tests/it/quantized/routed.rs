@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use inferno_model::architecture::Activation;
 use inferno_model::backend::{
-    Activations, Attention, Backend, CausalConv, DeltaRule, DeviceMemory, Experts, HostTensor, KvShape, LayerIdx,
+    Activations, Attention, Backend, CausalConv, DeltaRule, DeviceMemory, Experts, HostTensor, KvShape,
+    LayerIdx,
 };
 use inferno_model::batch::Batch;
 use inferno_model::error::{BackendError, LoadError, StepError};

@@ -136,7 +136,15 @@ pub(super) const NAMED: &[Preset] = &[
         experts: Some(Experts { count: 128, used: 8, width: 768, ..EXPERTS }),
         ..QWEN3
     },
-    Preset { name: "qwen3.5-4b", n_layers: 32, dim: 2560, n_heads: 16, n_kv_heads: 4, ffn_dim: 9216, ..QWEN35 },
+    Preset {
+        name: "qwen3.5-4b",
+        n_layers: 32,
+        dim: 2560,
+        n_heads: 16,
+        n_kv_heads: 4,
+        ffn_dim: 9216,
+        ..QWEN35
+    },
     Preset {
         name: "qwen3.6-35b-a3b",
         family: "qwen35moe",
