@@ -67,14 +67,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let key_dim = p.n_key_heads * WIDTH;
     for (var row = first_row; row < end_row; row++) {
-        let from = row * p.prepared_stride;
+        let start = row * p.prepared_stride;
         for (var i = thread; i < WIDTH; i += THREADS) {
-            q[i] = prepared[from + key_head * WIDTH + i];
-            k[i] = prepared[from + key_dim + key_head * WIDTH + i];
+            q[i] = prepared[start + key_head * WIDTH + i];
+            k[i] = prepared[start + key_dim + key_head * WIDTH + i];
             let decay = head * p.n_decays + select(0u, i, p.n_decays > 1u);
-            decays[i] = prepared[from + 2u * key_dim + p.n_value_heads + decay];
+            decays[i] = prepared[start + 2u * key_dim + p.n_value_heads + decay];
         }
-        let strength = prepared[from + 2u * key_dim + head];
+        let strength = prepared[start + 2u * key_dim + head];
         var value = 0.0;
         if is_mine {
             value = v[row * p.v_stride + p.v_first + head * WIDTH + at_column];

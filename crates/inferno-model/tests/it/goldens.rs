@@ -65,6 +65,7 @@ goldens! {
     exaone_with_stretched_rotations_matches_float64: "exaone",
     exaone_moe_with_groups_of_experts_matches_float64: "exaone-moe",
     hy_v3_matches_float64: "hy_v3",
+    kimi_linear_with_experts_matches_float64: "kimi-linear",
     mellum_with_yarn_on_full_layers_matches_float64: "mellum",
 }
 
