@@ -160,8 +160,8 @@ impl<W> Attention<W> {
                 (q, None, k, v)
             }
             (true, true) => {
-                let ([q, gate], [k, v]) =
-                    part.cut_heads_and("attn_qkv.weight", shape.n_heads, gated, rows, dim)?;
+                let rows = part.cut_heads_and_rows("attn_qkv.weight", shape.n_heads, gated, rows, dim)?;
+                let [q, gate, k, v] = rows;
                 (q, Some(gate), k, v)
             }
             (true, false) => {

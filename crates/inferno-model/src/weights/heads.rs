@@ -1,6 +1,6 @@
 //! Tensors with rows, or matrices, for each head: cut head by head, and transposed.
 
-use inferno_format::{DType, dequantize, quantize};
+use inferno_format::{DType, TensorEntry, dequantize, quantize};
 
 use super::part::Part;
 use super::{Loader, check_float};
@@ -24,34 +24,28 @@ impl<B: Backend> Part<'_, '_, '_, B> {
         widths: [usize; 2],
         cols: usize,
     ) -> Result<[B::Weight; 2], LoadError> {
-        self.cut_heads_and(name, n_heads, widths, [], cols).map(|(heads, [])| heads)
+        let name = self.full(name);
+        let entry = self.loader.entry(&name, &[cols, n_heads * (widths[0] + widths[1])])?;
+        self.loader.upload_together(&self.loader.heads(&name, entry, n_heads, widths))
     }
 
-    /// The same where `rows` of others follow the heads: those of each.
-    pub(crate) fn cut_heads_and<const N: usize>(
+    /// The same where the rows of two other matrices follow the heads.
+    pub(crate) fn cut_heads_and_rows(
         &mut self,
         name: &str,
         n_heads: usize,
         widths: [usize; 2],
-        rows: [usize; N],
+        rows: [usize; 2],
         cols: usize,
-    ) -> Result<([B::Weight; 2], [B::Weight; N]), LoadError> {
+    ) -> Result<[B::Weight; 4], LoadError> {
         let name = self.full(name);
-        let head: usize = widths.iter().sum();
-        let entry = self.loader.entry(&name, &[cols, n_heads * head + rows.iter().sum::<usize>()])?;
-        let mut tensors = Vec::new();
-        for (start, width) in [(0, widths[0]), (widths[0], widths[1])] {
-            let parts = (0..n_heads).map(|h| (entry, h * head + start)).collect();
-            tensors.push(self.loader.tensor(name.clone(), [1, n_heads * width, cols], parts));
-        }
-        let mut start = n_heads * head;
-        for rows in rows {
-            tensors.push(self.loader.tensor(name.clone(), [1, rows, cols], vec![(entry, start)]));
-            start += rows;
-        }
-        let mut weights = self.loader.backend.upload_together(&tensors)?.into_iter();
-        let mut next = || weights.next().expect("a weight for every tensor");
-        Ok(([next(), next()], std::array::from_fn(|_| next())))
+        let end = n_heads * (widths[0] + widths[1]);
+        let entry = self.loader.entry(&name, &[cols, end + rows[0] + rows[1]])?;
+        let [first, second] = self.loader.heads(&name, entry, n_heads, widths);
+        let rest = [(end, rows[0]), (end + rows[0], rows[1])]
+            .map(|(start, rows)| self.loader.tensor(name.clone(), [1, rows, cols], vec![(entry, start)]));
+        let [third, fourth] = rest;
+        self.loader.upload_together(&[first, second, third, fourth])
     }
 
     /// Cuts a matrix with, for each head, rows of `widths[0]` and then of `widths[1]` numbers into matrices for each head: those
@@ -109,7 +103,22 @@ impl<B: Backend> Part<'_, '_, '_, B> {
     }
 }
 
-impl<B: Backend> Loader<'_, '_, B> {
+impl<'a, B: Backend> Loader<'_, 'a, B> {
+    /// The rows of the first parts of all heads, and those of the second ones, in a matrix that begins with heads.
+    fn heads(
+        &self,
+        name: &str,
+        entry: &'a TensorEntry,
+        n_heads: usize,
+        widths: [usize; 2],
+    ) -> [HostTensor<'a>; 2] {
+        let head = widths[0] + widths[1];
+        [(0, widths[0]), (widths[0], widths[1])].map(|(start, width)| {
+            let parts = (0..n_heads).map(|h| (entry, h * head + start)).collect();
+            self.tensor(name.into(), [1, n_heads * width, entry.dims[0]], parts)
+        })
+    }
+
     /// Uploads (n_experts, rows, cols) as (n_experts, cols, rows).
     fn upload_transposed(&mut self, tensor: &HostTensor<'_>) -> Result<B::Weight, LoadError> {
         let HostTensor { n_experts, rows, cols, dtype, .. } = *tensor;
