@@ -1,4 +1,4 @@
-//! Who computes which part of recurrent layers: a task is a span and some of its channels, through all rows.
+//! Recurrent layers: a task is a span and some of its channels or columns, through all rows.
 
 use inferno_model::backend::{Activations as _, CausalConv, DeltaRule, MOST_TAPS};
 

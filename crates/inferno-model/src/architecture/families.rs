@@ -69,7 +69,7 @@ pub(super) struct Family {
     pub(super) has_kda: bool,
     /// Queries have a gate of their heads' outputs beside them: `attn_q` has the rows of a head's query, then those of its gate.
     pub(super) has_attention_gate: bool,
-    /// Layers are delta-nets but for those that attend; `None`: no layer is.
+    /// Layers that do not attend are delta-nets; `None`: the family has none.
     pub(super) delta_net: Option<DeltaNetFamily>,
     /// In files with experts, every layer has a dense network beside them.
     pub(super) experts_beside_dense: bool,

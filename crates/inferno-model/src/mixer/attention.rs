@@ -30,7 +30,7 @@ pub struct AttentionShape {
     pub norms_values: bool,
     /// The layer has no `attn_v`: a row's values are its keys, before they are normed and rotated.
     pub values_are_keys: bool,
-    /// What a head gives is multiplied by the sigmoid of a gate, whose rows follow those of the head's query in `attn_q`.
+    /// Outputs of heads are multiplied by the sigmoid of a gate, whose rows follow those of the head's query in `attn_q`.
     pub has_gate: bool,
     /// Index into [`Architecture::cache_groups`](crate::architecture::Architecture::cache_groups).
     pub group: usize,
