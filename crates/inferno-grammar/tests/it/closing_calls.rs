@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use inferno_engine::Grammar;
 use inferno_grammar::{CallChoice, CallRules, Reasoned, ReasoningRules, Tool};
-use inferno_text::{CallBody, CallSyntax, PieceKind, ReasoningMarks, ReplyFormat, ReplyParser, ReplyStart};
+use inferno_text::{
+    CallBody, CallSyntax, PieceKind, ReasoningMarks, ReplyFormat, ReplyParser, ReplyStart, Special,
+};
 use serde_json::{Map, Value, json};
 
 use crate::closing::draw_within;
@@ -163,6 +166,39 @@ fn forced_calls_of_every_format_end_whole_within_their_limit() {
                     nth += 20;
                 }
             }
+        }
+    }
+}
+
+/// A model that need not call is held to the syntax once it has begun a call: its first text is put in front of what is drawn.
+#[test]
+fn calls_that_a_model_begins_end_whole_within_their_limit() {
+    let tools = tools();
+    let step: usize = std::env::var("INFERNO_CALL_STEP").map_or(61, |step| step.parse().unwrap());
+    for (nth, calls) in CallSyntax::known().iter().enumerate() {
+        // Messages of Functionary begin with the name.
+        if calls.body == CallBody::Recipients {
+            continue;
+        }
+        let format = format_of(calls, false);
+        let call = calls.write(&[("now", &Map::new())]);
+        let begin = &call[..call.find("now").unwrap()];
+        let (has_controls, parallel) = (nth % 4 < 2, nth % 2 == 0);
+        let walker = walker(&format, has_controls);
+        let compile = |choice| {
+            let rules = CallRules { tools: &tools, choice, parallel, form: None };
+            walker.compiler.compile_calls(&rules, &format).unwrap().unwrap()
+        };
+        let (shortest, compiled) = (compile(CallChoice::Required).shortest(), compile(CallChoice::Auto));
+        for seed in (0..20).filter(|seed| (20 * nth + seed) % step < 3) {
+            println!("seed {seed}, controls {has_controls}, parallel {parallel}, {calls:?}");
+            let first = walker.tokenizer.encode_continuation(begin, Special::Recognise);
+            // Its tokens may be others than those of the shortest answer.
+            let most = shortest + first.len() + seed % 9;
+            let mut constraint = compiled.constrain(most);
+            first.iter().for_each(|&token| constraint.commit(token));
+            let rest = draw_within(&walker, &mut constraint, most - first.len(), seed as u64);
+            check_answer(&format, false, parallel, &format!("{begin}{rest}"));
         }
     }
 }
