@@ -3,6 +3,7 @@
 use super::stage::check;
 use super::*;
 use crate::pages::PageCounts;
+use crate::stop::StopCondition;
 
 /// A group without a window and one of states, of which a quarter may be snapshots.
 fn world(n_pages: usize, n_states: usize) -> World {
@@ -176,6 +177,53 @@ fn places_where_prompts_resume_outlive_the_ends_of_prompts() {
         run(&mut world, Request::new(text(user, 40), 5));
     }
     assert_eq!(run(&mut world, Request::new(prompt(5), 5)).1, 34);
+}
+
+/// Ends a completion after this number of tokens, which no device knows of.
+struct EndAfter(usize);
+
+impl StopCondition for EndAfter {
+    fn commit(&mut self, _: u32) {
+        self.0 -= 1;
+    }
+
+    fn finished(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// The first turn ends after `n` tokens, within a chain of steps; the prompt tokens that the second one computes beside its own.
+fn computed_after_chain(n_states: usize, n: usize) -> usize {
+    let limits = Limits { n_pages: vec![40, n_states], step_target: 100_000, ..limits(1) };
+    let groups = [Group::Pages(None), Group::States];
+    let mut world = World::with_cache(limits, &groups, |model| model.chooses = true);
+    let mut prompt = text(1, 40);
+    let expected = alone(&Request::new(prompt.clone(), n), 0).tokens;
+    let stop: Box<dyn StopCondition> = Box::new(EndAfter(n));
+    let request = Request { stop_conditions: vec![stop], ..Request::new(prompt.clone(), 200) };
+    let (_, story) = world.submit(request).expect("it fits");
+    world.run();
+    assert_eq!(story.lock().expect("no panic while it is locked")[0].tokens, expected);
+    assert!(world.core.metrics().chained_steps > 15);
+    prompt.extend(expected);
+    prompt.extend(text(2, 10));
+    let (_, n_computed) = run(&mut world, Request::new(prompt, 10));
+    n_computed - 10
+}
+
+#[test]
+fn a_chain_keeps_the_state_of_the_page_boundary_that_it_comes_past() {
+    for n in [25, 26, 30] {
+        assert_eq!(computed_after_chain(12, n), 40 + n - 64, "{n} tokens");
+    }
+}
+
+#[test]
+fn a_state_that_ran_past_the_end_of_a_completion_is_not_kept() {
+    // There is room for the state at 64 only once the one at 32 may go, and by then it has seen what comes after it.
+    for n in [24, 25, 26] {
+        assert_eq!(computed_after_chain(2, n), 40 + n - 32, "{n} tokens");
+    }
 }
 
 /// `INFERNO_SEEDS`, divided by ten, says how many.
