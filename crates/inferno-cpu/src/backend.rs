@@ -7,7 +7,7 @@ use inferno_format::dequantize;
 use inferno_model::architecture::Activation;
 use inferno_model::backend::{
     Activations, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory, Experts, HostTensor,
-    KvShape, KvType, LayerIdx,
+    KvShape, KvType, LayerIdx, SsmScan,
 };
 use inferno_model::batch::Batch;
 use inferno_model::error::{BackendError, LoadError, StepError};
@@ -23,6 +23,7 @@ use crate::matmul::Inputs;
 use crate::memory::{Arena, Shares};
 use crate::packed::{PANEL, Packed};
 use crate::pool::Pool;
+use crate::ssm::SsmScratch;
 
 /// Numbers that are not worth waking a thread for.
 pub(crate) const SERIAL: usize = 16 << 10;
@@ -38,6 +39,7 @@ pub struct Cpu {
     pub(crate) heads: [HeadScratch; 2],
     /// Rows as the delta rule takes them.
     pub(crate) recurrent: Buffer,
+    pub(crate) ssm: SsmScratch,
 }
 
 /// A tensor, packed for this level.
@@ -75,6 +77,7 @@ impl Cpu {
             experts: ExpertScratch::default(),
             heads: Default::default(),
             recurrent: Buffer::new(1),
+            ssm: SsmScratch::default(),
         })
     }
 
@@ -273,6 +276,18 @@ impl Backend for Cpu {
         self.rows(x, |kernels, x, _| (kernels.norm_in_place)(x, weight.vector(), eps));
     }
 
+    fn group_norm(&mut self, x: &mut Buffer, weight: &Weight, n_groups: usize, eps: f32) {
+        let weight = weight.vector();
+        let width = weight.len() / n_groups;
+        self.rows(x, |kernels, x, _| {
+            for x in x.chunks_exact_mut(weight.len()) {
+                for (x, weight) in x.chunks_exact_mut(width).zip(weight.chunks_exact(width)) {
+                    (kernels.norm_in_place)(x, weight, eps);
+                }
+            }
+        });
+    }
+
     fn rope(&mut self, x: &mut Buffer, head_dim: usize, angles: &Angles) {
         let width = x.width;
         self.rows(x, |kernels, x, rows| {
@@ -342,5 +357,9 @@ impl Backend for Cpu {
 
     fn delta_rule(&mut self, op: DeltaRule<'_, Weight, Buffer, KvPool>) {
         self.apply_delta_rule(op);
+    }
+
+    fn ssm_scan(&mut self, op: SsmScan<'_, Weight, Buffer, KvPool>) {
+        self.scan(op);
     }
 }

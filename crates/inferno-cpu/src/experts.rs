@@ -121,10 +121,12 @@ impl Cpu {
     /// out = the weighed sum of every row's chosen experts.
     pub(crate) fn chosen_experts(&mut self, out: &mut Buffer, experts: backend::Experts<'_, Weight, Buffer>) {
         let backend::Experts { x, router, weights, exp_probs_b, routing, activation } = experts;
-        let ExpertWeights { ffn_gate_exps: gate, ffn_up_exps: up, ffn_down_exps: down, biases, scales } =
-            weights;
+        let ExpertWeights { ffn_gate_exps, ffn_up_exps: up, ffn_down_exps: down, biases, scales } = weights;
         let vectors = [exp_probs_b, scales].map(|vector| vector.map(Weight::vector));
-        let [gate, up, down] = [&gate.packed, &up.packed, &down.packed];
+        // Without a gate, `up` itself gives the buffer that the activation is applied to.
+        let has_gate = ffn_gate_exps.is_some();
+        let gate = &ffn_gate_exps.unwrap_or(up).packed;
+        let [up, down] = [&up.packed, &down.packed];
         let Cpu { kernels, pool, experts: e, .. } = self;
         e.sort(pool, router, vectors, routing);
         let ExpertScratch { choices, places, rows, active, groups, inputs, .. } = e;
@@ -134,17 +136,19 @@ impl Cpu {
             buffer.resize(places.len());
         }
 
-        let layouts = [gate.layout, up.layout].into_iter();
-        let outs = [Shares::new(&mut e.gate.data), Shares::new(&mut e.up.data)];
+        let (weights, outs) = ([gate, up], [Shares::new(&mut e.gate.data), Shares::new(&mut e.up.data)]);
+        let n_weights = if has_gate { 2 } else { 1 };
+        let (weights, outs) = (&weights[..n_weights], &outs[..n_weights]);
+        let layouts = weights.iter().map(|weight| weight.layout);
         if x.n_rows() == 1 {
             // All experts have the same group of one row.
             inputs.prepare(kernels, pool, x, layouts);
-            products(kernels, pool, (inputs, active, |_| 0..1), &[gate, up], &outs);
+            products(kernels, pool, (inputs, active, |_| 0..1), weights, outs);
         } else {
             inputs.prepare_groups(kernels, pool, (n_groups, x.width), layouts, |group| {
                 Group::of(rows[groups[group].places.clone()].iter().map(|&row| x.row(row)))
             });
-            products(kernels, pool, (inputs, active, |active| active.groups.clone()), &[gate, up], &outs);
+            products(kernels, pool, (inputs, active, |active| active.groups.clone()), weights, outs);
         }
 
         let width = e.gate.width;
@@ -160,7 +164,11 @@ impl Cpu {
                     x.chunks_exact_mut(width).for_each(|x| (kernels.add)(x, bias));
                 }
             }
-            (kernels.glu)(gate, up, activation);
+            if has_gate {
+                (kernels.glu)(gate, up, activation);
+            } else {
+                (kernels.activate)(gate, activation);
+            }
             Group::of(gate.chunks_exact(width))
         });
         let outs = [Shares::new(&mut e.down.data)];

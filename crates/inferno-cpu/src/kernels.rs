@@ -11,6 +11,7 @@ mod kv;
 mod math;
 pub(crate) mod recurrent;
 mod rows;
+mod ssm;
 mod stream;
 pub(crate) mod tile_attention;
 #[cfg(target_arch = "x86_64")]
@@ -120,6 +121,17 @@ kernels! {
     fn decays(x: &mut [f32], dt: &[f32], rates: &[f32]) = recurrent;
     /// Sixteen columns of a value head's state, continued by a row; `out` holds the row's values first.
     fn delta_rule(state: &mut [[f32; LANES]], out: &mut [f32; LANES], row: &DeltaRow<'_>) = recurrent;
+    /// dt = softplus(dt + bias), decay = e^(dt × a)
+    fn ssm_steps(dt: &mut [f32], decay: &mut [f32], bias: &[f32], a: &[f32]) = ssm;
+    /// S = decay × S + (dt × x) B, out = S C + d × x, of a block of columns; see `Backend::ssm_scan`.
+    fn ssm_scan(
+        out: &mut [f32; LANES],
+        state: &mut [[f32; LANES]],
+        x: &[f32; LANES],
+        b: &[f32],
+        c: &[f32],
+        factors: [f32; 3],
+    ) = ssm;
     /// Reads all bytes and prefetches lines that many ahead; `seen` depends on each.
     fn stream(seen: &mut [i8; 64], bytes: &[u8], ahead: usize) = stream;
 }

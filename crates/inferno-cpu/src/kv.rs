@@ -41,8 +41,9 @@ pub struct KvPool {
 pub(crate) struct Places {
     pub(crate) kv_type: KvType,
     groups: Vec<GroupPlaces>,
-    /// The first byte of every layer.
+    /// The first byte of every layer, for each group: a layer may have keys and values in one and a state in another.
     layers: Vec<usize>,
+    n_layers: usize,
 }
 
 /// The pages of a cache group: in each of its layers the same.
@@ -79,16 +80,17 @@ pub(crate) struct HeadMut<'a> {
 
 impl KvPool {
     pub(crate) fn new(shape: &KvShape, rule: AttentionRule) -> Result<KvPool, BackendError> {
-        let mut places =
-            Places { kv_type: shape.kv_type, groups: Vec::new(), layers: vec![0; shape.n_layers()] };
+        let n_layers = shape.n_layers();
+        let layers = vec![0; shape.groups.len() * n_layers];
+        let mut places = Places { kv_type: shape.kv_type, groups: Vec::new(), layers, n_layers };
         let too_large = || BackendError {
             what: "the KV cache is larger than an address space (`--kv-memory` asks for less)".into(),
         };
         let mut end = 0usize;
-        for (group, n_pages) in &shape.groups {
+        for (i, (group, n_pages)) in shape.groups.iter().enumerate() {
             let here = GroupPlaces::new(group.kind, shape.kv_type, rule, *n_pages);
             for &layer in &group.layers {
-                places.layers[layer] = end;
+                places.layers[i * n_layers + layer] = end;
                 let bytes = here.page_bytes().checked_mul(*n_pages);
                 end = bytes.and_then(|n| end.checked_add(n)).ok_or_else(too_large)?;
             }
@@ -173,6 +175,7 @@ impl Places {
     fn page_start(&self, layer: LayerIdx, page: PageId) -> usize {
         let group = self.group(layer);
         assert!((page.0 as usize) < group.n_pages, "pages are within the pool");
-        self.layers[layer.layer] + page.0 as usize * group.page_bytes()
+        let start = self.layers[layer.group * self.n_layers + layer.layer];
+        start + page.0 as usize * group.page_bytes()
     }
 }

@@ -20,6 +20,7 @@ mod packed;
 mod pool;
 mod recurrent;
 mod simd;
+mod ssm;
 mod streaming;
 
 pub use allocator::{keep_little_memory, return_freed_memory};

@@ -98,6 +98,7 @@ impl Fake {
             context_len: CONTEXT,
             norm_eps: 0.0,
             norms: NormNames::USUAL,
+            output_norm: "output_norm.weight",
             embedding_scale: 1.0,
             residual_scale: None,
             logit_scale: None,

@@ -13,6 +13,7 @@ mod keys;
 mod latent;
 mod mixers;
 mod read;
+mod recurrent;
 mod rotations;
 mod unserved;
 mod windows;
@@ -20,7 +21,10 @@ mod windows;
 use crate::backend::{AttentionRule, KvType};
 use crate::batch::{PAGE_LEN, PageId};
 pub use crate::ffn::{Activation, BothShape, DenseShape, ExpertsShape, FfnShape, Xielu};
-pub use crate::mixer::{AttentionShape, DeltaNetShape, KdaShape, LatentShape, MixerShape, SharedShape};
+pub use crate::mixer::{
+    AttentionShape, DeltaNetShape, KdaShape, LatentShape, Mamba2Shape, MixerShape, ParallelShape,
+    SharedShape, ShortConvShape,
+};
 pub use crate::per_layer::PerLayerShape;
 use crate::rope::Rope;
 pub use crate::routing::{Gating, Groups, Routing};
@@ -44,6 +48,8 @@ pub struct Architecture {
     pub norm_eps: f32,
     /// The norms around the halves of layers.
     pub norms: NormNames,
+    /// The tensor that norms the output of the last layer.
+    pub output_norm: &'static str,
     /// Embeddings are multiplied by this.
     pub embedding_scale: f32,
     /// Factor of the output of each half of a layer, before it is added; `None`: it is added as it is.
@@ -99,14 +105,9 @@ pub struct LayerShape {
 }
 
 impl LayerShape {
-    /// The layer's attention, if its mixer is one, over keys and values of its own or of another layer.
+    /// The layer's attention, if its mixer is one or has one, over keys and values of its own or of another layer.
     pub fn attention(&self) -> Option<&AttentionShape> {
-        match &self.mixer {
-            Some(MixerShape::Attention(shape) | MixerShape::Shared(SharedShape { attention: shape, .. })) => {
-                Some(shape)
-            }
-            Some(MixerShape::Latent(_) | MixerShape::DeltaNet(_) | MixerShape::Kda(_)) | None => None,
-        }
+        self.mixer.as_ref().and_then(MixerShape::attention)
     }
 
     /// The layer before this one whose keys and values it reads; `None` if it stores its own or has none.
@@ -117,7 +118,10 @@ impl LayerShape {
                 MixerShape::Attention(_)
                 | MixerShape::Latent(_)
                 | MixerShape::DeltaNet(_)
-                | MixerShape::Kda(_),
+                | MixerShape::Kda(_)
+                | MixerShape::Mamba2(_)
+                | MixerShape::ShortConv(_)
+                | MixerShape::Parallel(_),
             )
             | None => None,
         }

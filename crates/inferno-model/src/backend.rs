@@ -19,6 +19,7 @@ mod compound;
 mod heads;
 mod memory;
 mod recurrent;
+mod ssm;
 mod tensor;
 
 pub use capability::{DeviceSampling, KernelTimes};
@@ -30,6 +31,7 @@ pub use memory::{Activations, DeviceMemory};
 pub use recurrent::{
     CausalConv, Columns, DeltaHeads, DeltaRule, HeadOrder, MOST_HEAD_WIDTH, MOST_TAPS, UNIT_EPS,
 };
+pub use ssm::{SSM_COLUMNS, SSM_SUMS, SsmScan, SsmShape};
 pub use tensor::{HostTensor, Source};
 
 /// What a KV pool holds.
@@ -173,8 +175,8 @@ impl Attention {
 /// The three stacked matrices of a layer's experts, their biases and the scales of their outputs.
 #[derive(Debug)]
 pub struct ExpertWeights<W> {
-    /// (n_experts, ffn_dim, dim)
-    pub ffn_gate_exps: W,
+    /// (n_experts, ffn_dim, dim); `None`: an expert is `down(activation(up(x)))`, and has no biases
+    pub ffn_gate_exps: Option<W>,
     /// (n_experts, ffn_dim, dim)
     pub ffn_up_exps: W,
     /// (n_experts, dim, ffn_dim)
@@ -200,7 +202,7 @@ impl<W> ExpertWeights<W> {
     /// The same, borrowed.
     pub fn as_ref(&self) -> ExpertWeights<&W> {
         let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases, scales } = self;
-        let scales = scales.as_ref();
+        let (ffn_gate_exps, scales) = (ffn_gate_exps.as_ref(), scales.as_ref());
         let biases = biases.as_ref().map(|ExpertBiases { gate, up, down }| ExpertBiases { gate, up, down });
         ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases, scales }
     }
@@ -236,6 +238,8 @@ pub trait Backend: DeviceMemory {
     fn add_bias(&mut self, x: &mut Self::Buffer, bias: &Self::Weight);
     /// The RMS norm of every head of x on its own; `weight` is (head_dim,), or as wide as a row, which is normed as one head.
     fn head_norm(&mut self, x: &mut Self::Buffer, weight: &Self::Weight, eps: f32);
+    /// The RMS norm of each of `n_groups` equal parts of a row of x on its own; `weight` is as wide as a row.
+    fn group_norm(&mut self, x: &mut Self::Buffer, weight: &Self::Weight, n_groups: usize, eps: f32);
     /// Rotates the first `angles.dims` numbers of every head of x.
     fn rope(&mut self, x: &mut Self::Buffer, head_dim: usize, angles: &Angles);
     /// Writes k (n, n_kv_heads × key_width) and v (n, n_kv_heads × value_width) of a layer to the slots of the batch's rows. In
@@ -281,6 +285,8 @@ pub trait Backend: DeviceMemory {
     fn causal_conv(&mut self, op: CausalConv<'_, Self::Weight, Self::Buffer, Self::KvPool>);
     /// out = read-outs of the gated delta rule, whose matrices are continued.
     fn delta_rule(&mut self, op: DeltaRule<'_, Self::Weight, Self::Buffer, Self::KvPool>);
+    /// out = what the states of a state-space layer give for x, B and C, row after row.
+    fn ssm_scan(&mut self, op: SsmScan<'_, Self::Weight, Self::Buffer, Self::KvPool>);
 
     /// This device has a compound operation that is not its plain path.
     const HAS_COMPOUNDS: bool = false;

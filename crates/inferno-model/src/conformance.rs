@@ -25,6 +25,7 @@ mod latent;
 mod mixtures;
 mod recurrent;
 mod shallow;
+mod ssm;
 mod uneven;
 
 use attention::{attention, rows_attend_alone_as_together};
@@ -96,6 +97,7 @@ pub fn check_operations<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + S
     rows_attend_alone_as_together(&mut new());
     latent::rows_attend_alone_as_together(&mut new());
     recurrent::chunks_continue_as_whole(&mut new());
+    ssm::chunks_continue_as_whole(&mut new());
     if B::HAS_COMPOUNDS {
         compounds(&mut new());
     }
@@ -119,7 +121,8 @@ pub fn check_models<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send>
 }
 
 /// Every activation. Inputs are within ±1: the constants of xIELU are such that both of its branches and its bound show.
-const ACTIVATIONS: [Activation; 5] = [
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::Identity,
     Activation::Silu,
     Activation::GeluTanh,
     Activation::ReluSquared,
@@ -157,6 +160,7 @@ fn operations<B: Backend>(b: &mut B) -> Results {
         experts(b, dtype, &mut all);
     }
     recurrent::recurrent(b, &mut all);
+    ssm::ssm(b, &mut all);
     for n_rows in [1, 5] {
         rows(b, n_rows, &mut all);
     }
@@ -229,6 +233,7 @@ fn rows<B: Backend>(b: &mut B, n_rows: usize, all: &mut Results) {
     in_place("add_bias", &mut |b, y| b.add_bias(y, &bias));
     in_place("head_norm", &mut |b, y| b.head_norm(y, &head_weight, 1e-6));
     in_place("row norm", &mut |b, y| b.head_norm(y, &weight, 1e-6));
+    in_place("group_norm", &mut |b, y| b.group_norm(y, &weight, 3, 1e-6));
     in_place("softcap", &mut |b, y| b.softcap(y, 0.5));
     in_place("scale", &mut |b, y| b.scale(y, 0.3));
     let factors: Vec<f32> = (0..n_rows).map(|row| 1.0 + 0.1 * row as f32).collect();

@@ -50,6 +50,8 @@ impl FfnShape {
 /// The function applied to the gate, or to what `ffn_up` gives in a network without one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
+    /// `x`: gate and up are multiplied as they are.
+    Identity,
     /// `x / (1 + exp(-x))`.
     Silu,
     /// GELU in its tanh form: `x/2 * (1 + tanh(√(2/π) * (x + 0.044715 x³)))`.
@@ -82,7 +84,7 @@ pub struct Xielu {
 pub enum Ffn<W> {
     Dense(Dense<W>),
     Experts(Experts<W>),
-    Both(Both<W>),
+    Both(Box<Both<W>>),
 }
 
 /// Activations of all feed-forward networks of a model: one entry per set of widths.
@@ -124,7 +126,7 @@ impl<W> Ffn<W> {
         match shape {
             FfnShape::Dense(shape) => Dense::load(part, shape).map(Ffn::Dense),
             FfnShape::Experts(shape) => Experts::load(part, shape).map(Ffn::Experts),
-            FfnShape::Both(shape) => Both::load(part, shape).map(Ffn::Both),
+            FfnShape::Both(shape) => Both::load(part, shape).map(|both| Ffn::Both(Box::new(both))),
         }
     }
 

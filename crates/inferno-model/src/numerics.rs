@@ -131,6 +131,7 @@ pub fn glu(gate: f32, up: f32, activation: Activation) -> f32 {
 /// The activation of a network without a gate.
 pub fn activate(x: f32, activation: Activation) -> f32 {
     match activation {
+        Activation::Identity => x,
         Activation::Silu => silu(x),
         Activation::GeluTanh => gelu_tanh(x),
         Activation::ReluSquared => {

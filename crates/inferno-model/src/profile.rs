@@ -12,7 +12,7 @@ use crate::architecture::Activation;
 use crate::backend::{
     Activations, AttendHeads, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory,
     DeviceSampling, Experts, ExpertsAdd, GluMatmul, HostTensor, KernelTimes, KvShape, KvType, LayerIdx,
-    MatmulAdd, NormMatmul,
+    MatmulAdd, NormMatmul, SsmScan,
 };
 use crate::batch::Batch;
 use crate::error::{BackendError, LoadError, StepError};
@@ -208,6 +208,10 @@ impl<B: Backend> Backend for Profiled<B> {
         self.timed("head_norm", |b| b.head_norm(x, weight, eps));
     }
 
+    fn group_norm(&mut self, x: &mut B::Buffer, weight: &B::Weight, n_groups: usize, eps: f32) {
+        self.timed("group_norm", |b| b.group_norm(x, weight, n_groups, eps));
+    }
+
     fn rope(&mut self, x: &mut B::Buffer, head_dim: usize, angles: &Angles) {
         self.timed("rope", |b| b.rope(x, head_dim, angles));
     }
@@ -270,6 +274,10 @@ impl<B: Backend> Backend for Profiled<B> {
 
     fn delta_rule(&mut self, op: DeltaRule<'_, B::Weight, B::Buffer, B::KvPool>) {
         self.timed("delta_rule", |b| b.delta_rule(op));
+    }
+
+    fn ssm_scan(&mut self, op: SsmScan<'_, B::Weight, B::Buffer, B::KvPool>) {
+        self.timed("ssm_scan", |b| b.ssm_scan(op));
     }
 
     const HAS_COMPOUNDS: bool = B::HAS_COMPOUNDS;

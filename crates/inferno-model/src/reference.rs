@@ -6,6 +6,7 @@
 
 mod attention;
 mod recurrent;
+mod ssm;
 mod tensors;
 mod tiles;
 
@@ -14,7 +15,7 @@ use std::ops::Range;
 use crate::architecture::{Activation, CacheGroup};
 use crate::backend::{
     Activations as _, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory, DeviceSampling,
-    ExpertWeights, Experts, HostTensor, KvShape, KvType, LayerIdx,
+    ExpertWeights, Experts, HostTensor, KvShape, KvType, LayerIdx, SsmScan,
 };
 use crate::batch::{Batch, PAGE_LEN, PageId, Span};
 use crate::error::{BackendError, LoadError, StepError};
@@ -212,6 +213,18 @@ impl Backend for Reference {
         }
     }
 
+    fn group_norm(&mut self, x: &mut Buffer, weight: &Weight, n_groups: usize, eps: f32) {
+        let weight = weight.vector();
+        let width = weight.len() / n_groups;
+        assert_eq!((x.width, x.width % n_groups), (weight.len(), 0), "whole groups");
+        for x in x.rows_mut() {
+            for (x, weight) in x.chunks_exact_mut(width).zip(weight.chunks_exact(width)) {
+                let scale = rms_scale(x, eps);
+                x.iter_mut().zip(weight).for_each(|(x, w)| *x = (*x * scale) * w);
+            }
+        }
+    }
+
     fn rope(&mut self, x: &mut Buffer, head_dim: usize, angles: &Angles) {
         let half = angles.dims / 2;
         for (row, x) in x.rows_mut().enumerate() {
@@ -295,7 +308,7 @@ impl Backend for Reference {
         let Experts { x, router, weights, exp_probs_b, routing, activation } = experts;
         let ExpertWeights { ffn_gate_exps, ffn_up_exps, ffn_down_exps, biases, scales } = weights;
         let [exp_probs_b, scales] = [exp_probs_b, scales].map(|vector| vector.map(Weight::vector));
-        let ffn_dim = ffn_gate_exps.rows;
+        let ffn_dim = ffn_up_exps.rows;
         let mut gate = Buffer { width: ffn_dim, data: Vec::new() };
         let mut up = gate.clone();
         let mut down = Buffer { width: x.width, data: Vec::new() };
@@ -306,14 +319,20 @@ impl Backend for Reference {
             route(router.row(row), exp_probs_b.as_deref(), routing, &mut choices);
             scale_shares(&mut choices, scales.as_deref());
             for &Choice { expert, share } in &choices {
-                self.quantize(&x, &[ffn_gate_exps, ffn_up_exps]);
-                ffn_gate_exps.product(expert, &mut gate, &x, self);
+                self.quantize(&x, &[ffn_up_exps]);
                 ffn_up_exps.product(expert, &mut up, &x, self);
-                if let Some(biases) = &biases {
-                    add(&mut gate.data, &biases.gate.vector_of(expert));
-                    add(&mut up.data, &biases.up.vector_of(expert));
+                if let Some(ffn_gate_exps) = ffn_gate_exps {
+                    self.quantize(&x, &[ffn_gate_exps]);
+                    ffn_gate_exps.product(expert, &mut gate, &x, self);
+                    if let Some(biases) = &biases {
+                        add(&mut gate.data, &biases.gate.vector_of(expert));
+                        add(&mut up.data, &biases.up.vector_of(expert));
+                    }
+                    self.glu(&mut gate, &up, activation);
+                } else {
+                    std::mem::swap(&mut gate, &mut up);
+                    self.activate(&mut gate, activation);
                 }
-                self.glu(&mut gate, &up, activation);
                 self.quantize(&gate, &[ffn_down_exps]);
                 ffn_down_exps.product(expert, &mut down, &gate, self);
                 if let Some(biases) = &biases {
@@ -346,6 +365,10 @@ impl Backend for Reference {
 
     fn delta_rule(&mut self, op: DeltaRule<'_, Weight, Buffer, KvPool>) {
         recurrent::delta_rule(op);
+    }
+
+    fn ssm_scan(&mut self, op: SsmScan<'_, Weight, Buffer, KvPool>) {
+        ssm::ssm_scan(op);
     }
 
     fn device_sampling(&mut self) -> Option<&mut dyn DeviceSampling<Weight, Buffer>> {

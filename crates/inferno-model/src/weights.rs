@@ -178,7 +178,7 @@ impl<W> Weights<W> {
         };
         let head = match share.layers.end == n_layers {
             true => {
-                let output_norm = loader.vector("output_norm.weight", dim)?;
+                let output_norm = loader.vector(loader.tensors.arch.output_norm, dim)?;
                 let output = match loader.tensors.file.tensor("output.weight") {
                     Some(_) => Some(loader.matrix("output.weight", vocab_size, dim)?),
                     None if token_embd.is_some() => None,

@@ -41,6 +41,9 @@ fn activated_one(gate: f32, up: f32) -> f32 {
         case 4u: {
             return xielu(gate) * up;
         }
+        case 5u: {
+            return gate * up;
+        }
         default: {
             return silu(gate) * up;
         }

@@ -6,6 +6,8 @@ struct Params {
     head_dim: u32,
     // Numbers from a row to the next.
     stride: u32,
+    // Numbers of the weight: of one head, or of all heads of a row.
+    n_weights: u32,
     eps: f32,
 }
 
@@ -21,12 +23,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let at = i / p.n_heads * p.stride + i % p.n_heads * p.head_dim;
+    let first = i % p.n_heads * p.head_dim % p.n_weights;
     var sum = 0.0;
     for (var i = thread; i < p.head_dim; i += THREADS) {
         sum = fma(x[at + i], x[at + i], sum);
     }
     let scale = rms_scale(sum_of_all(sum, thread), p.head_dim, p.eps);
     for (var i = thread; i < p.head_dim; i += THREADS) {
-        x[at + i] = (x[at + i] * scale) * weight[i];
+        x[at + i] = (x[at + i] * scale) * weight[first + i];
     }
 }

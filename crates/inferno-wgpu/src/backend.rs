@@ -5,7 +5,7 @@ use std::ops::Range;
 use inferno_model::architecture::{Activation, Xielu};
 use inferno_model::backend::{
     AttendHeads, Attention, Backend, CausalConv, DeltaRule, DeviceMemory, DeviceSampling, Experts,
-    ExpertsAdd, GluMatmul, HostTensor, KernelTimes, KvShape, LayerIdx, MatmulAdd,
+    ExpertsAdd, GluMatmul, HostTensor, KernelTimes, KvShape, LayerIdx, MatmulAdd, SsmScan,
 };
 use inferno_model::batch::Batch;
 use inferno_model::error::{BackendError, LoadError, StepError};
@@ -31,6 +31,7 @@ mod compound;
 mod experts;
 mod heads;
 mod recurrent;
+mod ssm;
 
 /// One model's GPU.
 pub struct Wgpu {
@@ -62,6 +63,8 @@ struct Scratch {
     products: Buffer,
     /// Rows as the delta rule takes them.
     prepared: Buffer,
+    /// Of state-space layers.
+    steps: Buffer,
 }
 
 impl Wgpu {
@@ -114,6 +117,21 @@ impl Wgpu {
             let buffers = [Some(&part.storage), Some(storage), source];
             self.recorder.dispatch(&self.gpu, kernel, &buffers, &params, &grid);
         }
+    }
+
+    /// The norm of heads, whose weight is that of one or of all.
+    fn norm_heads(&mut self, x: &mut Buffer, weight: &Weight, (n_heads, head_dim): (usize, usize), eps: f32) {
+        let to = storages!(x);
+        let params = Params::default()
+            .uint(x.n_rows)
+            .uint(n_heads)
+            .uint(head_dim)
+            .uint(x.stride())
+            .uint(weight.cols)
+            .float(eps);
+        let buffers = [Some(to), Some(weight.vector())];
+        let grid = Grid::Groups(x.n_rows * n_heads);
+        self.recorder.dispatch(&self.gpu, Kernel::HeadNorm, &buffers, &params, &grid);
     }
 
     /// Where the angles are.
@@ -251,13 +269,12 @@ impl Backend for Wgpu {
     }
 
     fn head_norm(&mut self, x: &mut Buffer, weight: &Weight, eps: f32) {
-        let to = storages!(x);
         let n_heads = x.width / weight.cols;
-        let params =
-            Params::default().uint(x.n_rows).uint(n_heads).uint(weight.cols).uint(x.stride()).float(eps);
-        let buffers = [Some(to), Some(weight.vector())];
-        let grid = Grid::Groups(x.n_rows * n_heads);
-        self.recorder.dispatch(&self.gpu, Kernel::HeadNorm, &buffers, &params, &grid);
+        self.norm_heads(x, weight, (n_heads, weight.cols), eps);
+    }
+
+    fn group_norm(&mut self, x: &mut Buffer, weight: &Weight, n_groups: usize, eps: f32) {
+        self.norm_heads(x, weight, (n_groups, x.width / n_groups), eps);
     }
 
     fn rope(&mut self, x: &mut Buffer, head_dim: usize, angles: &Angles) {
@@ -281,7 +298,7 @@ impl Backend for Wgpu {
         let Wgpu { gpu, recorder, placed, .. } = self;
         placed.place(recorder, gpu, batch, pool.groups.len());
         let (keys, values) = storages!(k, v);
-        let (storage, slots) = (&pool.layers[layer.layer], placed.slots(layer.group));
+        let (storage, slots) = (pool.layer(layer), placed.slots(layer.group));
         let KvGroup { layout, n_kv_heads, .. } = pool.groups[layer.group];
         let strides = [k.stride(), v.stride()];
         let params = Params::default().uint(k.n_rows).uint(n_kv_heads).uints(&strides).uint(slots);
@@ -366,6 +383,10 @@ impl Backend for Wgpu {
 
     fn delta_rule(&mut self, op: DeltaRule<'_, Weight, Buffer, KvPool>) {
         self.apply_delta_rule(op);
+    }
+
+    fn ssm_scan(&mut self, op: SsmScan<'_, Weight, Buffer, KvPool>) {
+        self.scan(op);
     }
 
     const HAS_COMPOUNDS: bool = true;
@@ -477,7 +498,7 @@ fn with_activation(params: Params, activation: Option<Activation>) -> Params {
         Some(Activation::ReluSquared) => (2, [0.0; 4]),
         Some(Activation::ClampedSwiglu) => (3, [0.0; 4]),
         Some(Activation::Xielu(Xielu { alpha_p, alpha_n, beta, eps })) => (4, [alpha_p, alpha_n, beta, eps]),
-        None => (5, [0.0; 4]),
+        Some(Activation::Identity) | None => (5, [0.0; 4]),
     };
     constants.into_iter().fold(params.uint(code), Params::float)
 }

@@ -91,6 +91,9 @@ pub(crate) enum Kernel {
     DeltaPrepare,
     /// Width of a head.
     DeltaRule(u32),
+    SsmSteps,
+    /// Numbers of a column of a state; columns of a workgroup.
+    SsmScan(u32, u32),
     /// What [`Halves::ByDevice`] is worth.
     CheckHalves,
     /// Reads memory from one end to the other.
@@ -406,6 +409,17 @@ impl Kernel {
                 text.files(&[file!("delta_rule")]);
                 ("delta_rule", 0b00011, 5)
             }
+            Kernel::SsmSteps => {
+                text.math();
+                text.element(&[file!("ssm_steps")]);
+                ("ssm_steps", 0b0001, 4)
+            }
+            Kernel::SsmScan(state_size, columns) => {
+                text.constant("STATE_SIZE", state_size);
+                text.constant("COLUMNS", columns);
+                text.files(&[file!("ssm_scan")]);
+                ("ssm_scan", 0b00_0011, 6)
+            }
             Kernel::CheckHalves => {
                 text.element(&[file!("check_halves")]);
                 text.math();
@@ -426,6 +440,11 @@ impl Kernel {
 /// four numbers of a value.
 pub(crate) const MOST_KEY_WIDTH: usize = QUERY_BYTES / 4;
 pub(crate) const MOST_VALUE_WIDTH: usize = 4 * ATTEND_THREADS as usize;
+
+/// Columns of a head's state that a workgroup of `ssm_scan` has, each in four threads.
+pub(crate) fn ssm_columns(head_width: usize) -> u32 {
+    head_width.next_power_of_two().clamp(16, 64) as u32
+}
 
 /// Does a value have whole blocks, so that attention leaves its outputs quantized?
 pub(crate) fn attend_quantizes(value_width: u32) -> bool {

@@ -1,7 +1,7 @@
 //! The pool of keys and values: a buffer for every layer, of pages of slots of records.
 
 use inferno_model::architecture::CacheKind;
-use inferno_model::backend::{KV_BLOCK, KvShape, KvType};
+use inferno_model::backend::{KV_BLOCK, KvShape, KvType, LayerIdx};
 use inferno_model::batch::PAGE_LEN;
 use inferno_model::error::BackendError;
 
@@ -47,8 +47,9 @@ impl KvLayout {
 #[derive(Debug)]
 pub struct KvPool {
     pub(crate) groups: Vec<KvGroup>,
-    /// By layer.
-    pub(crate) layers: Vec<Storage>,
+    /// By layer, for each group: a layer may have keys and values in one and a state in another.
+    layers: Vec<Option<Storage>>,
+    n_layers: usize,
 }
 
 /// Layout and heads of a cache group.
@@ -94,20 +95,28 @@ impl KvGroup {
 impl KvPool {
     pub(crate) fn new(gpu: &mut Gpu, shape: &KvShape) -> Result<KvPool, BackendError> {
         let mut groups = Vec::new();
-        // Of every layer: how many pages, and the bytes of one. Layers of no group are another backend's.
-        let mut layers = vec![(0, 0); shape.n_layers()];
+        let n_layers = shape.n_layers();
+        let mut layers = Vec::new();
         for (group, n_pages) in &shape.groups {
             let here = KvGroup::new(group.kind, shape.kv_type)?;
-            group.layers.iter().for_each(|&layer| layers[layer] = (*n_pages, here.page_bytes()));
+            let n_bytes = *n_pages as u64 * here.page_bytes();
+            let what = || {
+                let kept = if here.state_width > 0 { "states" } else { "keys and values" };
+                format!("{n_pages} pages of {kept} of a layer (`--kv-memory` asks for less)")
+            };
+            let first = layers.len();
+            layers.resize_with(first + n_layers, || None);
+            for &layer in &group.layers {
+                layers[first + layer] = Some(gpu.storage(n_bytes, &what)?);
+            }
             groups.push(here);
         }
-        let mut pool = KvPool { groups, layers: Vec::new() };
-        for (n_pages, page_bytes) in layers {
-            let n_bytes = n_pages as u64 * page_bytes;
-            let what =
-                || format!("{n_pages} pages of keys and values of a layer (`--kv-memory` asks for less)");
-            pool.layers.push(gpu.storage(n_bytes, &what)?);
-        }
-        Ok(pool)
+        Ok(KvPool { groups, layers, n_layers })
+    }
+
+    /// A layer's keys and values, or its states, in the pages of a group.
+    pub(crate) fn layer(&self, layer: LayerIdx) -> &Storage {
+        let storage = &self.layers[layer.group * self.n_layers + layer.layer];
+        storage.as_ref().expect("a layer of the group, which is on this device")
     }
 }

@@ -92,6 +92,9 @@ pub(super) fn glu<S: Simd>(s: S, gate: &mut [f32], up: &[f32], activation: Activ
     let mut last = [0.0; LANES];
     last[..rest.len()].copy_from_slice(rest);
     match activation {
+        Activation::Identity => {
+            for_each_vector!(s, gate, |i, x| s.mul(x, s.load(vectors.get(i).unwrap_or(&last))));
+        }
         Activation::Silu => {
             for_each_vector!(s, gate, |i, x| s
                 .mul(math::silu(s, x), s.load(vectors.get(i).unwrap_or(&last))));
@@ -121,6 +124,7 @@ pub(super) fn glu<S: Simd>(s: S, gate: &mut [f32], up: &[f32], activation: Activ
 #[inline(always)]
 pub(super) fn activate<S: Simd>(s: S, x: &mut [f32], activation: Activation) {
     match activation {
+        Activation::Identity => {}
         Activation::Silu => {
             for_each_vector!(s, x, |_i, v| math::silu(s, v));
         }

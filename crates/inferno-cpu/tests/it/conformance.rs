@@ -18,8 +18,9 @@ fn cpu(isa: Isa, n_threads: usize) -> Cpu {
 
 fn models() -> Vec<Gguf> {
     let ember = concat!(env!("CARGO_MANIFEST_DIR"), "/../inferno/models/ember/ember-q8_0.gguf");
-    let goldens = ["llama", "qwen2", "qwen3moe", "phi3", "gemma2", "gemma3", "gemma4-e2b"]
-        .map(|name| xtask::testing::testdata(&format!("goldens/{name}.gguf")));
+    let goldens =
+        ["llama", "qwen2", "qwen3moe", "phi3", "gemma2", "gemma3", "gemma4-e2b", "nemotron-h", "lfm2"]
+            .map(|name| xtask::testing::testdata(&format!("goldens/{name}.gguf")));
     let mut models: Vec<Gguf> = goldens.iter().map(|path| Gguf::open(path).unwrap()).collect();
     // Layers are alike: three of the nine have all their shapes.
     models.push(first_layers(&Gguf::open(ember.as_ref()).unwrap(), 3));

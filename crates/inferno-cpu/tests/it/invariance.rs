@@ -127,6 +127,8 @@ const GOLDENS: &[&str] = &[
     "gemma3-linear",
     "gemma4-e2b",
     "gemma4-moe",
+    "nemotron-h",
+    "lfm2",
 ];
 
 /// The reference matches the goldens (within 2e-4 of float64); a level that has its bits does too.
@@ -155,11 +157,13 @@ fn no_bit_depends_on_how_a_sequence_is_run(isa: Isa) {
     let windowed = Gguf::open(&testdata("goldens/gemma3.gguf")).unwrap();
     // Over the border of a partition (512) where the model's context allows it.
     let ember = ember();
+    let recurrent = Gguf::open(&testdata("goldens/nemotron-h.gguf")).unwrap();
     let cases = [
         (&moe, KvType::F32, 100),
         (&windowed, KvType::Bf16, 100),
         (&ember, KvType::F16, 530),
         (&ember, KvType::Q8_0, 100),
+        (&recurrent, KvType::F32, 130),
     ];
     // The scalar level rounds its multiply-adds in software where the target's baseline has none: minutes of it.
     let n_cases = if isa == Isa::Scalar { 2 } else { cases.len() };

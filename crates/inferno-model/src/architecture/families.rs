@@ -3,6 +3,7 @@
 mod refused;
 
 use super::NormNames;
+use super::recurrent::Recurrent;
 use crate::backend::{HeadOrder, QkNorm};
 use crate::ffn::Activation;
 use crate::rope::Pairing;
@@ -15,6 +16,14 @@ pub(super) struct Family {
     pub(super) pairing: Pairing,
     pub(super) activation: Activation,
     pub(super) norms: NormNames,
+    /// The tensor that norms the output of the last layer, in files without an `output_norm`.
+    pub(super) output_norm: &'static str,
+    /// The mixer of layers without attention; `None`: they have no mixer.
+    pub(super) recurrent: Option<Recurrent>,
+    /// All layers have that mixer, and attention beside it.
+    pub(super) is_recurrent_beside_attention: bool,
+    /// A layer is a mixer or a feed-forward network: the latter where `feed_forward_length` is above zero.
+    pub(super) has_halves_apart: bool,
     /// Embeddings are multiplied by √dim.
     pub(super) scaled_embedding: bool,
     /// Logits are divided by what the file calls their scale.
@@ -90,6 +99,10 @@ const PLAIN: Family = Family {
     pairing: Pairing::Halves,
     activation: Activation::Silu,
     norms: NormNames::USUAL,
+    output_norm: "output_norm.weight",
+    recurrent: None,
+    is_recurrent_beside_attention: false,
+    has_halves_apart: false,
     scaled_embedding: false,
     divides_logits: false,
     window: None,
@@ -122,6 +135,18 @@ const PLAIN: Family = Family {
     required: &[],
 };
 
+/// Nemotron-H, and Nemotron 3 with experts.
+const NEMOTRON_H: Family = Family {
+    activation: Activation::ReluSquared,
+    norms: ONE_NORM,
+    recurrent: Some(Recurrent::Mamba2),
+    has_halves_apart: true,
+    unrotated_every: Some(1),
+    has_ffn_gate: false,
+    required: &["ssm_norm.weight"],
+    ..PLAIN
+};
+
 /// The family whose layers have nothing beside what all have, for models that are made up.
 pub(crate) const PLAINEST: &str = "llama";
 
@@ -141,6 +166,14 @@ const NORMS_BEFORE: NormNames =
 
 /// Norms of the outputs of the halves alone.
 const NORMS_AFTER: NormNames = NormNames { before_mixer: None, before_ffn: None, ..NormNames::USUAL };
+
+/// One norm a layer, whichever half the layer is.
+const ONE_NORM: NormNames = NormNames {
+    before_mixer: Some("attn_norm.weight"),
+    after_mixer: None,
+    before_ffn: Some("attn_norm.weight"),
+    after_ffn: None,
+};
 
 const QK_NORM: &[&str] = &["attn_q_norm.weight", "attn_k_norm.weight"];
 
@@ -341,6 +374,52 @@ pub(super) const FAMILIES: &[Family] = &[
         ..PLAIN
     },
     Family { name: "gemma", activation: Activation::GeluTanh, scaled_embedding: true, ..PLAIN },
+    Family {
+        name: "mamba2",
+        recurrent: Some(Recurrent::Mamba2),
+        required: &["ssm_conv1d.bias", "ssm_norm.weight"],
+        ..PLAIN
+    },
+    Family { name: "nemotron_h", ..NEMOTRON_H },
+    Family {
+        name: "nemotron_h_moe",
+        gating: Gating::Sigmoid,
+        renormalizes_experts: Some(false),
+        ..NEMOTRON_H
+    },
+    Family {
+        name: "granitehybrid",
+        pairing: Pairing::Adjacent,
+        recurrent: Some(Recurrent::Mamba2),
+        divides_logits: true,
+        may_not_rotate: true,
+        renormalizes_experts: Some(true),
+        required: &["ssm_norm.weight"],
+        ..PLAIN
+    },
+    Family {
+        name: "falcon-h1",
+        norms: NormNames { after_mixer: None, before_ffn: Some("ffn_norm"), ..NormNames::USUAL },
+        recurrent: Some(Recurrent::Mamba2),
+        is_recurrent_beside_attention: true,
+        ..PLAIN
+    },
+    Family {
+        name: "lfm2",
+        output_norm: "token_embd_norm.weight",
+        recurrent: Some(Recurrent::ShortConv),
+        required: QK_NORM,
+        ..PLAIN
+    },
+    Family {
+        name: "lfm2moe",
+        output_norm: "token_embd_norm.weight",
+        recurrent: Some(Recurrent::ShortConv),
+        gating: Gating::Sigmoid,
+        renormalizes_experts: Some(true),
+        required: &["attn_q_norm.weight", "attn_k_norm.weight", "exp_probs_b.bias"],
+        ..PLAIN
+    },
     // DeepSeek V2 to V3.1, Kimi K2, GLM-4.7-Flash and GigaChat 3.
     Family {
         name: "deepseek2",

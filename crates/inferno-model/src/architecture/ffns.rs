@@ -23,6 +23,9 @@ pub(super) fn ffns(
     family: &Family,
     dim: usize,
 ) -> Result<Vec<Option<FfnShape>>, LoadError> {
+    if family.recurrent.is_some() && keys.is_zero("feed_forward_length")? {
+        return Ok(vec![None; keys.n_layers]);
+    }
     let has_gate = family.has_ffn_gate;
     let activations = match family.has_xielu {
         true => xielu(keys)?,
@@ -39,11 +42,17 @@ pub(super) fn ffns(
     let expert_widths = keys.opt_each("expert_feed_forward_length", MAX_WIDTH)?;
     // Where all layers are mixtures that have a width of their own, nothing is dense.
     let dense_widths = match &expert_widths {
-        Some(_) if is_mixture.iter().all(|&is| is) && !family.experts_beside_dense => None,
+        Some(_)
+            if is_mixture.iter().all(|&is| is)
+                && !family.experts_beside_dense
+                && !family.has_halves_apart =>
+        {
+            None
+        }
         _ => Some(keys.each("feed_forward_length", MAX_WIDTH)?),
     };
     let routing = routing(file, keys, family, n_experts)?;
-    let shared_width = shared_width(file, keys)?;
+    let (shared_width, latent_dim) = (shared_width(file, keys)?, latent_width(keys)?);
     let layer = |i: usize| {
         let activation = activations[i];
         let width = |widths: &Option<Vec<usize>>| widths.as_ref().map(|widths| widths[i]);
@@ -52,9 +61,12 @@ pub(super) fn ffns(
         if !is_mixture[i] {
             return dense_width.map(|ffn_dim| FfnShape::Dense(dense(ffn_dim)));
         }
+        if family.has_halves_apart && dense_width.is_none() {
+            return None;
+        }
         let ffn_dim = width(&expert_widths).or(width(&dense_widths)).filter(|&n| n > 0)?;
         let shared = shared_width.of(ffn_dim).map(dense);
-        let experts = ExpertsShape { n_experts, ffn_dim, activation, routing, shared };
+        let experts = ExpertsShape { n_experts, ffn_dim, activation, has_gate, latent_dim, routing, shared };
         Some(match dense_width.filter(|_| family.experts_beside_dense) {
             Some(ffn_dim) => FfnShape::Both(BothShape { dim, dense: dense(ffn_dim), experts }),
             None => FfnShape::Experts(experts),
@@ -174,6 +186,16 @@ fn shared_width(file: &Gguf, keys: &Keys<'_>) -> Result<SharedWidth, LoadError> 
     }
     let mut up = (0..keys.n_layers).filter_map(|i| file.tensor(&format!("blk.{i}.ffn_up_shexp.weight")));
     Ok(up.next().map_or(SharedWidth::None, |tensor| SharedWidth::Fixed(tensor.n_rows())))
+}
+
+/// The width that experts read and write, where that is another than the residual stream's.
+fn latent_width(keys: &Keys<'_>) -> Result<Option<usize>, LoadError> {
+    const WIDTH: &str = "moe_latent_size";
+    match keys.opt_u32(WIDTH)?.map_or(0, |width| width as usize) {
+        0 => Ok(None),
+        width if width <= MAX_WIDTH => Ok(Some(width)),
+        found => Err(LoadError::Range { key: keys.key(WIDTH), found, least: 0, most: MAX_WIDTH }),
+    }
 }
 
 /// The embeddings that each layer has of its own.

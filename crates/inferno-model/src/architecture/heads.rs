@@ -4,6 +4,9 @@ use super::keys::Keys;
 use super::read::MAX_WIDTH;
 use crate::error::LoadError;
 
+const HEADS: &str = "attention.head_count";
+const KV_HEADS: &str = "attention.head_count_kv";
+
 /// Heads of every layer, and their widths.
 pub(super) struct Heads {
     /// Per layer; a layer with zero has no attention.
@@ -23,9 +26,13 @@ pub(super) struct Widths {
 }
 
 impl Heads {
+    /// Whether the file names no heads, or zero of them in every layer.
+    pub(super) fn are_absent(keys: &Keys<'_>) -> Result<bool, LoadError> {
+        let names_none = |key: &str| keys.metadata.get(&keys.key(key)).is_none();
+        Ok(keys.is_zero(HEADS)? || keys.is_zero(KV_HEADS)? || names_none(HEADS) && names_none(KV_HEADS))
+    }
+
     pub(super) fn read(keys: &Keys<'_>, dim: usize) -> Result<Heads, LoadError> {
-        const HEADS: &str = "attention.head_count";
-        const KV_HEADS: &str = "attention.head_count_kv";
         let n_heads = keys.each(HEADS, MAX_WIDTH)?;
         let most = n_heads.iter().copied().max().unwrap_or(0);
         if most == 0 {

@@ -31,6 +31,14 @@ impl Keys<'_> {
         Ok(self.metadata.opt_u32(&full)?)
     }
 
+    /// Whether the key has a zero, or an array of nothing else.
+    pub(super) fn is_zero(&self, key: &str) -> Result<bool, LoadError> {
+        match self.entries(key, Array::integer)? {
+            Some(entries) => Ok(entries.iter().all(|&n| n == 0)),
+            None => Ok(self.opt_u32(key)? == Some(0)),
+        }
+    }
+
     /// The elements of an array with one entry per layer; `None` if the key is absent or not an array.
     pub(super) fn entries<T>(
         &self,

@@ -7,10 +7,13 @@ use super::families::Family;
 use super::heads::{Heads, Widths};
 use super::keys::Keys;
 use super::latent;
+use super::read::MAX_WIDTH;
+use super::recurrent::{Recurrence, with_group};
 use super::rotations::{RopeShape, ropes};
 use super::windows::windows;
 use super::{
-    AttentionShape, CacheGroup, CacheKind, DeltaNetShape, MAX_CACHE_GROUPS, MixerShape, SharedShape,
+    AttentionShape, CacheGroup, CacheKind, DeltaNetShape, MAX_CACHE_GROUPS, MixerShape, ParallelShape,
+    SharedShape,
 };
 use crate::error::LoadError;
 use crate::rope::Rope;
@@ -35,12 +38,28 @@ impl Mixers {
         if family.latent {
             return latent::mixers(file, keys, family, [trained_context, context_len]);
         }
+        let is_ffn = ffns_apart(keys, family)?;
+        if family.recurrent.is_some() && Heads::are_absent(keys)? {
+            return Mixers::without_attention(keys, family, dim, &is_ffn);
+        }
         let heads = Heads::read(keys, dim)?;
+        let has_attention = |i: usize| heads.n_heads[i] > 0 && heads.n_kv_heads[i] > 0;
+        if (0..keys.n_layers).any(|i| has_attention(i) && is_ffn[i]) {
+            const EXPECTED: &str =
+                "zero in every layer with heads: a layer of this family is a mixer or a feed-forward network";
+            return Err(keys.unfit_text("feed_forward_length", EXPECTED));
+        }
+        let is_recurrent = |i: usize| family.is_recurrent_beside_attention || !has_attention(i) && !is_ffn[i];
+        let needed = family.recurrent.filter(|_| (0..keys.n_layers).any(is_recurrent));
+        let recurrence = needed.map(|kind| Recurrence::read(keys, kind, dim)).transpose()?;
         let windows = windows(keys, family)?;
         let has_windows = windows.iter().any(Option::is_some);
         let key_widths = [false, true].map(|is_windowed| heads.widths(is_windowed).key);
         let shape = RopeShape { key_widths, has_windows, trained_context, context_len };
-        let ropes = ropes(file, keys, family, shape)?;
+        let ropes = match family.unrotated_every {
+            Some(1) => Vec::new(),
+            _ => ropes(file, keys, family, shape)?,
+        };
         let scale = keys.positive("attention.scale")?.or(family.scale);
         let softcap = keys.softcap("attn_logit_softcapping", family.softcaps.0)?;
         let rotates = Rotates::read(keys, family, has_windows)?;
@@ -69,8 +88,9 @@ impl Mixers {
                 continue;
             }
             let (n_heads, n_kv_heads) = (heads.n_heads[i], heads.n_kv_heads[i]);
-            if n_heads == 0 || n_kv_heads == 0 {
-                shapes.push(None);
+            if !has_attention(i) {
+                let recurrence = recurrence.filter(|_| is_recurrent(i));
+                shapes.push(recurrence.map(|recurrence| recurrence.layer(&mut cache_groups, i)));
                 continue;
             }
             let Widths { key: key_width, value: value_width } = heads.widths(window.is_some());
@@ -101,7 +121,14 @@ impl Mixers {
                 group,
             };
             shapes.push(Some(if stores {
-                MixerShape::Attention(shape(group(&mut cache_groups, i, kind)))
+                let attention = shape(group(&mut cache_groups, i, kind));
+                match recurrence.filter(|_| family.is_recurrent_beside_attention) {
+                    Some(Recurrence::Mamba2(mamba2)) => {
+                        let mamba2 = with_group(mamba2, &mut cache_groups, i);
+                        MixerShape::Parallel(ParallelShape { attention, mamba2 })
+                    }
+                    Some(Recurrence::ShortConv(_)) | None => MixerShape::Attention(attention),
+                }
             } else {
                 let (source, its) = source(keys, &shapes[..first_shared], window.is_some())?;
                 if cache_groups[its.group].kind != kind {
@@ -117,6 +144,34 @@ impl Mixers {
         }
         Ok(Mixers { shapes, ropes, cache_groups })
     }
+
+    /// Of a file whose layers have no attention.
+    fn without_attention(
+        keys: &Keys<'_>,
+        family: &Family,
+        dim: usize,
+        is_ffn: &[bool],
+    ) -> Result<Mixers, LoadError> {
+        if family.is_recurrent_beside_attention {
+            return Err(keys.unfit_text("attention.head_count", "more than zero"));
+        }
+        if is_ffn.iter().all(|&is| is) {
+            return Err(keys.unfit_text("feed_forward_length", "zero in some layer, which has a mixer"));
+        }
+        let recurrence = family.recurrent.map(|kind| Recurrence::read(keys, kind, dim)).transpose()?;
+        let mut cache_groups = Vec::new();
+        let layer = |i: usize| recurrence.filter(|_| !is_ffn[i]).map(|r| r.layer(&mut cache_groups, i));
+        let shapes = (0..keys.n_layers).map(layer).collect();
+        Ok(Mixers { shapes, ropes: Vec::new(), cache_groups })
+    }
+}
+
+/// Whether each layer is a feed-forward network alone.
+fn ffns_apart(keys: &Keys<'_>, family: &Family) -> Result<Vec<bool>, LoadError> {
+    if !family.has_halves_apart || keys.is_zero("feed_forward_length")? {
+        return Ok(vec![false; keys.n_layers]);
+    }
+    Ok(keys.each("feed_forward_length", MAX_WIDTH)?.into_iter().map(|width| width > 0).collect())
 }
 
 const SHARED: &str = "attention.shared_kv_layers";

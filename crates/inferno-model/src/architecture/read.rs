@@ -57,7 +57,10 @@ impl Architecture {
         let mixers = Mixers::read(file, &keys, family, dim, [trained_context, context_len])?;
         let ffns = ffns(file, &keys, family, dim)?;
         let layers = mixers.shapes.into_iter().zip(ffns).map(|(mixer, ffn)| LayerShape { mixer, ffn });
-        let norm_eps = keys.f32("attention.layer_norm_rms_epsilon", |x| (0.0..1.0).contains(&x))?;
+        let [norm_eps, other_eps] = ["attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"]
+            .map(|key| keys.f32(key, |x| (0.0..1.0).contains(&x)));
+        // Nemotron-H's files name it as those of LayerNorm do.
+        let norm_eps = norm_eps?.or(other_eps?);
         let embedding_scale = if family.scaled_embedding { (dim as f32).sqrt() } else { 1.0 };
         let logit_scale = keys.positive("logit_scale")?;
 
@@ -68,6 +71,10 @@ impl Architecture {
             context_len,
             norm_eps: norm_eps.ok_or_else(|| keys.missing("attention.layer_norm_rms_epsilon", "a number"))?,
             norms: family.norms,
+            output_norm: match file.tensor("output_norm.weight") {
+                Some(_) => "output_norm.weight",
+                None => family.output_norm,
+            },
             embedding_scale: keys.positive("embedding_scale")?.unwrap_or(embedding_scale),
             residual_scale: keys.positive("residual_scale")?,
             logit_scale: logit_scale.map(|scale| if family.divides_logits { 1.0 / scale } else { scale }),

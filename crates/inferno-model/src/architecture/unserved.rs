@@ -14,7 +14,6 @@ const UNSERVED: &[(&str, &str)] = &[
     ("attention.value_scale", "0 or no such key: scaled values are not implemented"),
     ("expert_chunk_feed_forward_length", "0 or no such key: chunk experts are not implemented"),
     ("expert_group_scale", "0 or no such key: scaled groups of experts are not implemented"),
-    ("moe_latent_size", "0 or no such key: experts of a latent width are not implemented"),
     ("router_logit_softcapping", "0 or no such key: softcapped routers are not implemented"),
     ("swiglu_clamp_exp", "0 or no such key: clamped experts are not implemented"),
     ("swiglu_clamp_shexp", "0 or no such key: clamped shared experts are not implemented"),

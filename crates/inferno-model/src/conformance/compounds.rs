@@ -158,7 +158,7 @@ fn experts<B: Backend>(b: &mut B, n_rows: usize) {
     const N_EXPERTS: usize = 5;
     let mut noise = Noise(70 + n_rows as u64);
     let weights = ExpertWeights {
-        ffn_gate_exps: noise.tensor(b, DType::Q8_0, [N_EXPERTS, FFN_DIM, DIM]),
+        ffn_gate_exps: Some(noise.tensor(b, DType::Q8_0, [N_EXPERTS, FFN_DIM, DIM])),
         ffn_up_exps: noise.tensor(b, DType::Q8_0, [N_EXPERTS, FFN_DIM, DIM]),
         ffn_down_exps: noise.tensor(b, DType::Q8_0, [N_EXPERTS, DIM, FFN_DIM]),
         biases: None,

@@ -18,7 +18,7 @@ fn plain<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
     let mut noise = Noise(1000 + u64::from(dtype.ggml_id()));
     let (n_rows, n_experts, dim, ffn_dim) = (3, 4, 256, 256);
     let weights = ExpertWeights {
-        ffn_gate_exps: noise.tensor(b, dtype, [n_experts, ffn_dim, dim]),
+        ffn_gate_exps: Some(noise.tensor(b, dtype, [n_experts, ffn_dim, dim])),
         ffn_up_exps: noise.tensor(b, dtype, [n_experts, ffn_dim, dim]),
         ffn_down_exps: noise.tensor(b, dtype, [n_experts, dim, ffn_dim]),
         biases: None,
@@ -42,7 +42,7 @@ fn routed<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
     let (n_experts, dim, ffn_dim) = (12, 96, 160);
     let mut noise = Noise(2000 + u64::from(dtype.ggml_id()));
     let weights = |b: &mut B, noise: &mut Noise, biases| ExpertWeights {
-        ffn_gate_exps: noise.tensor(b, dtype, [n_experts, ffn_dim, dim]),
+        ffn_gate_exps: Some(noise.tensor(b, dtype, [n_experts, ffn_dim, dim])),
         ffn_up_exps: noise.tensor(b, dtype, [n_experts, ffn_dim, dim]),
         ffn_down_exps: noise.tensor(b, dtype, [n_experts, dim, ffn_dim]),
         biases,
@@ -95,6 +95,14 @@ fn routed<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
             all.push((format!("experts {dtype} {n_rows} rows, scaled, bias {has_bias}"), dim, read(b, &out)));
         }
         plain.scales = None;
+        for activation in [Activation::ReluSquared, Activation::Silu] {
+            let (mut out, gate) = (buffer(b, dim), plain.ffn_gate_exps.take());
+            let (weights, x, router) = (plain.as_ref(), &x, &router);
+            let experts = Experts { x, router, weights, exp_probs_b: None, routing: &softmax, activation };
+            b.experts(&mut out, experts);
+            all.push((format!("experts {dtype} {n_rows} rows, no gate"), dim, read(b, &out)));
+            plain.ffn_gate_exps = gate;
+        }
     }
 }
 

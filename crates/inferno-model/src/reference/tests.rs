@@ -90,7 +90,7 @@ fn experts_are_the_weighed_sum_of_their_networks() {
 
     let mut out = Buffer { width: dim, data: Vec::new() };
     let weights = ExpertWeights {
-        ffn_gate_exps: gate,
+        ffn_gate_exps: Some(gate),
         ffn_up_exps: up,
         ffn_down_exps: down,
         biases: None,

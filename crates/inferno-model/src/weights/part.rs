@@ -2,7 +2,7 @@
 
 use inferno_format::{DType, TensorEntry};
 
-use super::{Kind, Loader, Tensors};
+use super::{Kind, Loader, Tensors, check_float};
 use crate::architecture::NormNames;
 use crate::backend::{Backend, HostTensor, Source};
 use crate::error::LoadError;
@@ -39,6 +39,13 @@ impl<B: Backend> Part<'_, '_, '_, B> {
     /// A vector that the layer must have.
     pub(crate) fn vector(&mut self, name: &str, len: usize) -> Result<B::Weight, LoadError> {
         self.loader.vector(&self.full(name), len)
+    }
+
+    /// A vector in a tensor of those dimensions, in GGUF order, that the layer must have.
+    pub(crate) fn flat(&mut self, name: &str, dims: &[usize]) -> Result<B::Weight, LoadError> {
+        let entry = self.loader.entry(&self.full(name), dims)?;
+        check_float(entry)?;
+        self.loader.upload(entry, 1, 1, dims.iter().product())
     }
 
     /// Whether the layer must have a tensor that only some families have: all layers with a part of this kind have it if one

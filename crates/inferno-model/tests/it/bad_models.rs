@@ -2,6 +2,7 @@
 //! expected and what was found. Every case starts from a golden model and changes one thing.
 
 mod attention;
+mod hybrids;
 mod mixtures;
 mod recurrent;
 

@@ -4,7 +4,7 @@ use inferno_format::Gguf;
 use inferno_model::architecture::{Activation, Routing};
 use inferno_model::backend::{
     Attention, Backend, CausalConv, DeltaHeads, DeltaRule, DeviceMemory, Experts, HeadOrder, HostTensor,
-    KvShape, LayerIdx, MatmulAdd,
+    KvShape, LayerIdx, MatmulAdd, SsmScan,
 };
 use inferno_model::batch::Batch;
 use inferno_model::conformance::{
@@ -19,8 +19,9 @@ const BITS: Promise = Promise { operations: Precision::Bits, attention: Precisio
 #[test]
 fn the_reference_conforms_and_no_row_depends_on_its_batch() {
     let ember = concat!(env!("CARGO_MANIFEST_DIR"), "/../inferno/models/ember/ember-q8_0.gguf");
-    let goldens = ["llama", "qwen2", "qwen3moe", "phi3", "gemma2", "gemma3", "gemma4-e2b"]
-        .map(|name| xtask::testing::testdata(&format!("goldens/{name}.gguf")));
+    let goldens =
+        ["llama", "qwen2", "qwen3moe", "phi3", "gemma2", "gemma3", "gemma4-e2b", "nemotron-h", "lfm2"]
+            .map(|name| xtask::testing::testdata(&format!("goldens/{name}.gguf")));
     let mut models: Vec<Gguf> = goldens.iter().map(|path| Gguf::open(path).unwrap()).collect();
     // Layers are alike: three of the nine have all their shapes.
     models.push(first_layers(&Gguf::open(ember.as_ref()).unwrap(), 3));
@@ -56,6 +57,8 @@ enum Fault {
     Squashed,
     BiasOfConvolutionIgnored,
     HeadOrderIgnored,
+    GroupsIgnored,
+    DecaysIgnored,
 }
 
 struct Faulty(Reference, Fault);
@@ -208,6 +211,17 @@ impl Backend for Faulty {
         self.0.delta_rule(DeltaRule { heads: DeltaHeads { order, ..op.heads }, ..op });
     }
 
+    fn group_norm(&mut self, x: &mut Buffer, weight: &Weight, n_groups: usize, eps: f32) {
+        self.0.group_norm(x, weight, if self.1 == Fault::GroupsIgnored { 1 } else { n_groups }, eps);
+    }
+
+    fn ssm_scan(&mut self, op: SsmScan<'_, Weight, Buffer, KvPool>) {
+        match self.1 {
+            Fault::DecaysIgnored => self.0.ssm_scan(SsmScan { a: op.d, ..op }),
+            _ => self.0.ssm_scan(op),
+        }
+    }
+
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         if self.1 != Fault::SoftcapIgnored {
             self.0.softcap(x, cap);
@@ -238,6 +252,8 @@ fn every_fault_is_found() {
         Fault::Squashed,
         Fault::BiasOfConvolutionIgnored,
         Fault::HeadOrderIgnored,
+        Fault::GroupsIgnored,
+        Fault::DecaysIgnored,
     ] {
         assert!(!conforms(fault), "{fault:?} went unnoticed");
     }

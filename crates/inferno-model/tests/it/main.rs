@@ -8,6 +8,7 @@ mod families;
 mod goldens;
 mod latent;
 mod mixtures;
+mod recurrent;
 mod run;
 mod stages;
 mod wants;

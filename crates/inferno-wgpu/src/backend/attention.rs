@@ -64,7 +64,7 @@ impl Wgpu {
             .float(attention.softcap.unwrap_or(0.0))
             .uint(window)
             .uint(n_parts);
-        let keys = &pool.layers[attention.layer.layer];
+        let keys = pool.layer(attention.layer);
         let has_sinks = sinks.is_some();
         let sums = if is_split { Sums::Parts } else { Sums::Whole { has_sinks } };
         let kernel = Kernel::Attend(layout, n_queries as u32, sums);

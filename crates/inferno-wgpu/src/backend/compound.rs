@@ -87,7 +87,7 @@ impl Wgpu {
             .uint(placed.slots(attention.layer.group))
             .float(op.eps);
         let [q_norm, k_norm] = [op.q_norm, op.k_norm].map(|norm| norm.map(Weight::vector));
-        let storage = &pool.layers[attention.layer.layer];
+        let storage = pool.layer(attention.layer);
         let buffers = [Some(storage), Some(queries), Some(keys), Some(values), q_norm, k_norm, None];
         let grid = Grid::Groups(k.n_rows * (attention.n_heads + 2 * n_kv_heads));
         recorder.dispatch(gpu, Kernel::Heads(layout, q_norm.is_some()), &buffers, &params, &grid);

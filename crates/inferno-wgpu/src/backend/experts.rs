@@ -50,13 +50,16 @@ impl Wgpu {
         recorder.dispatch(gpu, Kernel::Group(rows as u32), &buffers, &params, &Grid::Groups(1));
         let chosen = |n_each| Chosen { order, groups, n, n_groups, rows, n_each };
 
-        inputs.prepare(gpu, recorder, x, &[ffn_gate_exps, ffn_up_exps]);
-        for (y, weight) in [(&mut *gate, ffn_gate_exps), (&mut *up, ffn_up_exps)] {
+        // Without a gate, `ffn_up_exps` itself gives the buffer that the activation is applied to.
+        let first = ffn_gate_exps.unwrap_or(ffn_up_exps);
+        let second = ffn_gate_exps.map(|_| (&mut *up, ffn_up_exps));
+        inputs.prepare(gpu, recorder, x, &[first, ffn_up_exps]);
+        for (y, weight) in std::iter::once((&mut *gate, first)).chain(second) {
             y.reshape(gpu, recorder, weight.rows, n);
             inputs.multiply_chosen(gpu, recorder, (y, weight, x), &chosen(n_used));
         }
         let routed = biases.as_ref().map(|b| RoutedBiases { experts: ids, gate: b.gate, up: b.up });
-        glu(recorder, gpu, inputs, (gate, Some(up)), routed, activation);
+        glu(recorder, gpu, inputs, (gate, ffn_gate_exps.map(|_| &*up)), routed, activation);
         inputs.prepare(gpu, recorder, gate, &[ffn_down_exps]);
         down.reshape(gpu, recorder, ffn_down_exps.rows, n);
         inputs.multiply_chosen(gpu, recorder, (down, ffn_down_exps, gate), &chosen(1));

@@ -26,7 +26,7 @@ impl Wgpu {
             .uint(at)
             .uint(pool.groups[layer.group].state_words());
         let params = with_activation(params, activation);
-        let states = &pool.layers[layer.layer];
+        let states = pool.layer(layer);
         let mut buffers = vec![Some(states), Some(to), Some(from), Some(weight.vector()), None];
         buffers.extend(bias.map(|bias| Some(bias.vector())));
         let kernel = Kernel::CausalConv(kernel as u32, bias.is_some());
@@ -72,7 +72,7 @@ impl Wgpu {
             .uint(at)
             .uint(pool.groups[layer.group].state_words())
             .uints(&[out.stride(), v.x.stride(), v.first, prepared.stride()]);
-        let states = &pool.layers[layer.layer];
+        let states = pool.layer(layer);
         let buffers = [Some(states), Some(to), Some(values), Some(between), None];
         let n_blocks = width.div_ceil(delta_columns(width as u32) as usize);
         let grid = Grid::Box(batch.spans().len(), n_heads, n_blocks);

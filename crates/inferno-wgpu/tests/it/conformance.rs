@@ -46,7 +46,8 @@ fn sequences_are_the_same_in_any_company() {
     let others: &[&str] = if all { &["llama", "phi3", "gemma2", "gemma4-e2b"] } else { &[] };
     let golden =
         |name: &&str| Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap();
-    let mut models: Vec<Gguf> = ["qwen3", "qwen3moe", "gemma3"].iter().chain(others).map(golden).collect();
+    let mut models: Vec<Gguf> =
+        ["qwen3", "qwen3moe", "gemma3", "nemotron-h"].iter().chain(others).map(golden).collect();
     // Those in integers; the others are checked as operations.
     models.extend(mixtures().into_iter().skip(3));
     models.extend([latent_layers(true), uneven_layers(), delta_net_layers(false)]);

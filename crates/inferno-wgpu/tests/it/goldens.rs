@@ -39,6 +39,8 @@ goldens! {
     gemma4_with_experts_beside_dense_networks_matches_float64: "gemma4-moe",
     gemma4_with_shared_keys_and_per_layer_embeddings_matches_float64: "gemma4-e2b",
     mistral_past_its_window_matches_float64: "mistral-window",
+    nemotron_h_with_experts_matches_float64: "nemotron-h",
+    lfm2_matches_float64: "lfm2",
 }
 
 /// Tolerances of goldens that are computed with activations of 8 bits.

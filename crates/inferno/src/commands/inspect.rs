@@ -128,8 +128,10 @@ fn hyperparameters(arch: &Architecture) -> Map<String, Json> {
         put("activation", format!("{activation:?}").into());
     }
     put("attn_scale", each(arch, |l| l.mixer.map_or(0.0, |m| f64_of(m.scale()))));
-    put("rope_dims", arch.ropes[0].dims.into());
-    put("rope_pairing", format!("{:?}", arch.ropes[0].pairing).into());
+    if let Some(rope) = arch.ropes.first() {
+        put("rope_dims", rope.dims.into());
+        put("rope_pairing", format!("{:?}", rope.pairing).into());
+    }
     if let Some(window) =
         arch.cache_groups.iter().filter(|group| !is_state(group)).find_map(CacheGroup::window)
     {

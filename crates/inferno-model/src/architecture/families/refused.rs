@@ -3,22 +3,7 @@
 /// (names in `general.architecture`, description of the missing part). Source of the names: llama.cpp, `src/llama-arch.cpp`.
 const REFUSED: &[(&[&str], &str)] = &[
     (
-        &[
-            "arwkv7",
-            "falcon-h1",
-            "granitehybrid",
-            "jamba",
-            "lfm2",
-            "lfm2moe",
-            "mamba",
-            "mamba2",
-            "nemotron_h",
-            "nemotron_h_moe",
-            "plamo2",
-            "rwkv6",
-            "rwkv6qwen2",
-            "rwkv7",
-        ],
+        &["arwkv7", "jamba", "mamba", "plamo2", "rwkv6", "rwkv6qwen2", "rwkv7"],
         "recurrent layers (delta-net, Mamba, RWKV or short convolutions) are not implemented",
     ),
     (

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use inferno_model::architecture::Activation;
 use inferno_model::backend::{
     Activations, Attention, Backend, CausalConv, DeltaRule, DeviceMemory, Experts, HostTensor, KvShape,
-    LayerIdx,
+    LayerIdx, SsmScan,
 };
 use inferno_model::batch::Batch;
 use inferno_model::error::{BackendError, LoadError, StepError};
@@ -174,6 +174,10 @@ impl Backend for Routed {
         self.reference.head_norm(x, weight, eps);
     }
 
+    fn group_norm(&mut self, x: &mut Buffer, weight: &Weight, n_groups: usize, eps: f32) {
+        self.reference.group_norm(x, weight, n_groups, eps);
+    }
+
     fn rope(&mut self, x: &mut Buffer, head_dim: usize, angles: &Angles) {
         self.reference.rope(x, head_dim, angles);
     }
@@ -224,5 +228,9 @@ impl Backend for Routed {
 
     fn delta_rule(&mut self, op: DeltaRule<'_, Weight, Buffer, KvPool>) {
         self.reference.delta_rule(op);
+    }
+
+    fn ssm_scan(&mut self, op: SsmScan<'_, Weight, Buffer, KvPool>) {
+        self.reference.ssm_scan(op);
     }
 }
