@@ -1,6 +1,7 @@
 //! Recurrent layers: a task is a span and some of its channels or columns, through all rows.
 
 use inferno_model::backend::{Activations as _, CausalConv, DeltaRule, MOST_TAPS};
+use inferno_model::batch::Span;
 
 use crate::backend::{Buffer, Cpu, SERIAL, Weight, each_rows};
 use crate::kernels::recurrent::DeltaRow;
@@ -10,6 +11,9 @@ use crate::simd::LANES;
 
 /// Channels of a convolution in a task.
 const CHANNELS: usize = 256;
+
+/// Heads for every thread from which on a task has all columns of a head.
+const TASKS_PER_THREAD: usize = 8;
 
 impl Cpu {
     /// See `Backend::causal_conv`.
@@ -74,7 +78,7 @@ impl Cpu {
 }
 
 impl Cpu {
-    /// See `Backend::delta_rule`. A task is a span, a value head and sixteen columns of its state, through all rows.
+    /// See `Backend::delta_rule`. A task is a span, a value head and sixteen columns of its state or more, through all rows.
     ///
     /// A matrix is stored as blocks of [`LANES`] columns, the last of which may have fewer.
     pub(crate) fn apply_delta_rule(&mut self, op: DeltaRule<'_, Weight, Buffer, KvPool>) {
@@ -110,9 +114,7 @@ impl Cpu {
         let states = Shares::new(bytemuck::cast_slice_mut::<u8, f32>(bytes));
         let outs = Shares::new(&mut out.data);
         let (prepared, n_blocks, n_decays) = (&*prepared, width.div_ceil(LANES), alpha.width / n_heads);
-        let task = |i: usize| {
-            let (span, i) = (&batch.spans()[i / (n_heads * n_blocks)], i % (n_heads * n_blocks));
-            let (head, first) = (i / n_blocks, i % n_blocks * LANES);
+        let columns = |span: &Span, head: usize, first: usize| {
             let n_columns = LANES.min(width - first);
             let (before, after) = batch.states(span, layer.group);
             let numbers = |page| {
@@ -157,6 +159,14 @@ impl Cpu {
                 kept.copy_from_slice(&row[..n_columns]);
             }
         };
-        threads.run(batch.spans().len() * n_heads * n_blocks, &task);
+        // Where there are many heads, a task has all columns of one.
+        let n_spans = batch.spans().len();
+        let n_parts = if n_spans * n_heads >= TASKS_PER_THREAD * threads.n_threads() { 1 } else { n_blocks };
+        threads.run(n_spans * n_heads * n_parts, &|i| {
+            let (span, head, part) = (i / (n_heads * n_parts), i / n_parts % n_heads, i % n_parts);
+            for block in (part..n_blocks).step_by(n_parts) {
+                columns(&batch.spans()[span], head, block * LANES);
+            }
+        });
     }
 }

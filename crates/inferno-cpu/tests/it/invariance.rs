@@ -196,8 +196,8 @@ fn no_bit_depends_on_how_a_sequence_is_run(isa: Isa) {
 /// As bits: in chunks shorter and longer than the tail of a convolution, on both sides of pages, and in company.
 fn no_bit_of_a_recurrent_model_depends_on_how_a_sequence_is_run(isa: Isa) {
     for file in [delta_net_layers(false), kda_layers()] {
-        let run = |n_threads, way| logits(&file, cpu(isa, n_threads), KvType::F32, 135, 0, way);
-        let expected = logits(&file, Reference::default(), KvType::F32, 135, 0, PLAIN);
+        let run = |n_threads, way| logits(&file, cpu(isa, n_threads), KvType::F32, 70, 0, way);
+        let expected = logits(&file, Reference::default(), KvType::F32, 70, 0, PLAIN);
         for (n_threads, way) in [
             (1, Way { chunk: 1, ..PLAIN }),
             (2, Way { chunk: 2, stride: 5, ..PLAIN }),
