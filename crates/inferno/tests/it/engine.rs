@@ -358,7 +358,9 @@ fn a_model_whose_layers_share_keys_and_values_gives_every_request_the_bits_it_ge
 
 #[test]
 fn models_with_recurrent_layers_give_every_request_the_bits_it_gets_alone() {
-    check(&Case::new(golden("kimi-linear"), false), &RUNS[..2]);
+    for name in ["kimi-linear", "nemotron-h", "lfm2"] {
+        check(&Case::new(golden(name), false), &RUNS[..2]);
+    }
 }
 
 /// A conversation of ten turns whose prompts have the system prompt of another one, each turn compared with an engine that keeps
@@ -404,7 +406,7 @@ fn turns(file: Gguf) -> Vec<[usize; 2]> {
 
 #[test]
 fn a_conversation_with_recurrent_layers_computes_the_new_tokens_of_each_turn() {
-    let mut files = vec![golden("kimi-linear")];
+    let mut files = vec![golden("kimi-linear"), golden("nemotron-h"), golden("lfm2")];
     if let Some(path) = data("goldens/qwen35.gguf") {
         files.push(Gguf::open(&path).unwrap());
     }
