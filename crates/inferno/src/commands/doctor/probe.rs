@@ -100,8 +100,10 @@ impl Probe {
         while self.rows < most_rows && 2.0 * self.rows as f64 * self.row <= most.as_secs_f64() {
             self.rows = (2 * self.rows).min(most_rows);
         }
-        // The first step of another size makes room for it.
-        Ok(self.prompt()?.map(|_| ()))
+        // The first step of another size makes room for it; longer ones take less per row.
+        let Some(row) = self.prompt()? else { return Ok(None) };
+        self.row = self.row.min(row);
+        Ok(Some(()))
     }
 
     /// Share of this cut that is small enough for prompt steps of [`ENOUGH_ROWS`] within [`MOST`]; `None` if this cut is.
@@ -123,9 +125,9 @@ impl Probe {
         Ok(Some(()))
     }
 
-    /// Measures prompt steps once; steps longer than [`MOST`] are not measured again. `None` if Ctrl-C was pressed.
+    /// Measures prompt steps once; those that take half of [`LONGEST`] are not measured again. `None` if Ctrl-C was pressed.
     pub(super) fn measure_prompts(&mut self) -> Result<Option<()>> {
-        let is_long = self.rows as f64 * self.row > MOST.as_secs_f64();
+        let is_long = 2.0 * self.rows as f64 * self.row > LONGEST.as_secs_f64();
         if is_long && !self.samples[1].0.is_empty() {
             return Ok(Some(()));
         }
