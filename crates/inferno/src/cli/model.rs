@@ -45,8 +45,12 @@ impl ModelFile {
 /// Refuses what is a prompt rather than a model.
 fn model_argument(text: &str) -> Result<PathBuf, &'static str> {
     let is_text = text.trim().is_empty() || text.contains(char::is_whitespace) && !text.contains("://");
-    match is_text && !Path::new(text).exists() {
-        true => Err("expected a model: `inferno run \"PROMPT\"` answers a prompt"),
-        false => Ok(text.into()),
+    match text {
+        _ if Path::new(text).exists() => Ok(text.into()),
+        "serve" => {
+            Err("expected a model, not a command: the flags of `inferno bench serve` stand behind `serve`")
+        }
+        _ if is_text => Err("expected a model: `inferno run \"PROMPT\"` answers a prompt"),
+        _ => Ok(text.into()),
     }
 }

@@ -335,8 +335,8 @@ fn commands_of_other_programs_get_a_hint() {
         (&["download", "qwen3"][..], "inferno pull"),
         (&["delete", "qwen3"], "inferno rm"),
         (&["rnu", "Hello"], "did you mean `run`?"),
-        (&["chat", "qwen3:0.6b"], "`-m qwen3:0.6b`"),
-        (&["serve", "x.gguf"], "`-m x.gguf`"),
+        (&["logits", "--tokens", "1", "qwen3:0.6b"], "`-m qwen3:0.6b`"),
+        (&["chat", "Tell me a story"], "`inferno run \"PROMPT\"`"),
     ] {
         let ran = inferno(args);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
