@@ -22,7 +22,7 @@ const MOST: Duration = Duration::from_millis(600);
 /// Rows of a step whose time per row is about that of a step of 512 rows. GPUs take much longer per row in shorter steps.
 const ENOUGH_ROWS: usize = 128;
 /// Limit of the time of such a step on a device that is slow even with the smallest cut.
-const LONGEST: Duration = Duration::from_secs(4);
+const LONGEST: Duration = Duration::from_secs(8);
 const SEED: u64 = 1;
 
 /// Seconds that the work of a cut takes.
@@ -115,7 +115,17 @@ impl Probe {
     /// Lengthens the prompt steps of the smallest cut to [`ENOUGH_ROWS`], or to what [`LONGEST`] allows. `None` if Ctrl-C was
     /// pressed.
     pub(super) fn take_enough_rows(&mut self) -> Result<Option<()>> {
-        self.grow(ENOUGH_ROWS.min(self.most_rows), LONGEST)
+        let most_rows = ENOUGH_ROWS.min(self.most_rows);
+        loop {
+            // Longer steps take less per row: each one tells whether the next one fits.
+            let rows = self.rows;
+            if self.grow(most_rows.min(2 * rows), LONGEST)?.is_none() {
+                return Ok(None);
+            }
+            if self.rows == rows || self.rows == most_rows {
+                return Ok(Some(()));
+            }
+        }
     }
 
     /// Measures decoding once. `None` if Ctrl-C was pressed.
