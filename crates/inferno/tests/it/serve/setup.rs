@@ -243,7 +243,8 @@ fn pages_are_shown_for_every_cache_group() {
     let (_, body) = served.get("/server_info");
     let json: serde_json::Value = serde_json::from_str(&body[body.find('{').unwrap()..]).unwrap();
     // 3 pages of the window for every 128 pages, and 16 for the rows of a step.
-    let groups = serde_json::json!([{ "window": 8, "pages": 28 }, { "window": null, "pages": 512 }]);
+    let group = |window: Option<usize>, pages: usize| serde_json::json!({ "kind": "pages", "window": window, "pages": pages });
+    let groups = [group(Some(8), 28), group(None, 512)];
     assert_eq!(json["kv_pool"], serde_json::json!({ "pages": 512, "positions": 16_384, "groups": groups }));
     assert_eq!(json["context_length"], 8192);
     let (_, metrics) = served.get("/metrics");
