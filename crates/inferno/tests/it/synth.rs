@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::inferno;
 
-pub(crate) const SMALL: [&str; 14] = [
+pub(crate) const SMALL: [&str; 19] = [
     "tiny-llama",
     "tiny-mistral",
     "tiny-mixtral",
@@ -19,6 +19,11 @@ pub(crate) const SMALL: [&str; 14] = [
     "tiny-deepseek2",
     "tiny-qwen35",
     "tiny-qwen3next",
+    "tiny-mamba2",
+    "tiny-granite4",
+    "tiny-nemotron3",
+    "tiny-falcon-h1",
+    "tiny-lfm2",
 ];
 
 pub(crate) fn synth(folder: &Path, preset: &str, dtype: &str, more: &[&str]) -> String {

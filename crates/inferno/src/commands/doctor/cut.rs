@@ -43,7 +43,14 @@ impl Cut {
         let wanted = all as f64 * budget as f64 / total as f64;
         let n = (wanted.ceil() as usize).clamp(1, eligible);
         // In the middle of equal parts: quantizations and kinds of layers that alternate are met in proportion.
-        let layers = (0..n).map(|i| (2 * i + 1) * eligible / (2 * n)).collect();
+        let mut layers: Vec<usize> = (0..n).map(|i| (2 * i + 1) * eligible / (2 * n)).collect();
+        // Where layers are one half, some layer must have a mixer.
+        let mixes = |layer: usize| arch.layers[layer].mixer.is_some();
+        if !layers.iter().any(|&layer| mixes(layer))
+            && let Some(layer) = (0..eligible).rev().find(|&layer| layer <= layers[0] && mixes(layer))
+        {
+            layers[0] = layer;
+        }
         let n_tokens = (arch.vocab_size * n / all).max(FEWEST_TOKENS).min(arch.vocab_size);
         Cut { layers, experts: fewer_experts(arch, wanted), n_tokens }
     }

@@ -1,12 +1,15 @@
 //! The shapes that `synth` knows: models that people name, in true size (`named.rs`, `published.rs`), and a small one per family whose rows are
 //! whole blocks of every type.
 
+mod hybrid;
 mod keys;
 mod named;
 mod published;
 mod tensors;
 
 use std::ops::Range;
+
+use hybrid::Hybrid;
 
 /// A model without its weights and its vocabulary.
 #[derive(Clone, Copy)]
@@ -31,6 +34,7 @@ pub(super) struct Preset {
     latent: Option<Latent>,
     gemma4: Option<Gemma4>,
     delta_net: Option<DeltaNet>,
+    hybrid: Option<Hybrid>,
     /// No output matrix of its own.
     pub(super) tied: bool,
     qkv_bias: bool,
@@ -154,6 +158,7 @@ const TINY: Preset = Preset {
     latent: None,
     gemma4: None,
     delta_net: None,
+    hybrid: None,
     tied: false,
     qkv_bias: false,
     output_bias: false,
@@ -283,7 +288,7 @@ const SMALL: &[Preset] = &[
 
 /// Every preset.
 pub(super) fn all() -> impl Iterator<Item = &'static Preset> {
-    named::NAMED.iter().chain(published::PUBLISHED).chain(SMALL)
+    named::NAMED.iter().chain(published::PUBLISHED).chain(hybrid::HYBRIDS).chain(SMALL)
 }
 
 /// The preset of that name.

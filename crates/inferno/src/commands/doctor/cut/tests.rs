@@ -24,8 +24,16 @@ fn a_cut_is_a_model_in_the_proportions_of_the_whole() {
 
 #[test]
 fn cuts_of_every_kind_of_model_can_be_loaded() {
-    for name in ["tiny-llama", "tiny-qwen3moe", "tiny-gpt-oss", "tiny-gemma4", "tiny-deepseek2", "tiny-phi3"]
-    {
+    for name in [
+        "tiny-llama",
+        "tiny-qwen3moe",
+        "tiny-gpt-oss",
+        "tiny-gemma4",
+        "tiny-deepseek2",
+        "tiny-phi3",
+        "tiny-nemotron3",
+        "tiny-lfm2",
+    ] {
         let (file, arch) = whole(name);
         let n_bytes: u64 = file.tensors().iter().map(|t| t.n_bytes).sum();
         for part in [1, 3, 20] {

@@ -72,6 +72,9 @@ impl Preset {
                 set(key, Value::U32(n as u32));
             }
         }
+        if let Some(hybrid) = self.hybrid {
+            self.set_hybrid(hybrid, &mut set);
+        }
         for (key, value) in self.keys {
             set(
                 key,

@@ -3,19 +3,19 @@
 use super::{DeltaNet, Experts, Init, Latent, Preset, Weight};
 
 /// Tensors by name, collected one by one.
-struct Tensors {
+pub(super) struct Tensors {
     all: Vec<Weight>,
     /// `blk.N.`, in a layer.
     prefix: String,
 }
 
 impl Tensors {
-    fn put(&mut self, name: &str, dims: &[usize], init: Init) {
+    pub(super) fn put(&mut self, name: &str, dims: &[usize], init: Init) {
         self.all.push(Weight { name: format!("{}{name}", self.prefix), dims: dims.into(), init });
     }
 
     /// A matrix from rows of `from` to `to` numbers.
-    fn project(&mut self, name: &str, from: usize, to: usize) {
+    pub(super) fn project(&mut self, name: &str, from: usize, to: usize) {
         self.put(&format!("{name}.weight"), &[from, to], Init::Projection(from));
     }
 
@@ -28,7 +28,7 @@ impl Tensors {
         self.put(&format!("{name}.weight"), &[width], Init::Norm);
     }
 
-    fn bias(&mut self, name: &str, dims: &[usize]) {
+    pub(super) fn bias(&mut self, name: &str, dims: &[usize]) {
         self.put(&format!("{name}.bias"), dims, Init::Bias);
     }
 }
@@ -55,6 +55,10 @@ impl Preset {
         for i in 0..self.n_layers {
             t.prefix = format!("blk.{i}.");
             t.norm("attn_norm", dim);
+            if let Some(hybrid) = self.hybrid {
+                self.hybrid_layer(hybrid, i, &mut t);
+                continue;
+            }
             match (self.latent, self.delta_net) {
                 (Some(latent), _) => self.latent_attention(latent, &mut t),
                 (None, Some(parts)) if !(i + 1).is_multiple_of(parts.full_every) => {
@@ -78,7 +82,7 @@ impl Preset {
             }
         }
         t.prefix.clear();
-        t.norm("output_norm", dim);
+        t.norm(if self.family == "lfm2" { "token_embd_norm" } else { "output_norm" }, dim);
         if !self.tied {
             t.project("output", dim, vocab_size);
         }
@@ -107,7 +111,7 @@ impl Preset {
         self.gemma4.is_some_and(|parts| i >= self.n_layers - parts.shared_layers)
     }
 
-    fn attention(&self, i: usize, t: &mut Tensors) {
+    pub(super) fn attention(&self, i: usize, t: &mut Tensors) {
         let dim = self.dim;
         let head_dim = self.gemma4.filter(|_| self.is_full(i)).map_or(self.head_dim, |g| g.full_head_dim);
         let (q_dim, kv_dim) = (self.n_heads * head_dim, self.kv_heads_of(i) * head_dim);
@@ -179,7 +183,7 @@ impl Preset {
         t.project("attn_output", n * value, dim);
     }
 
-    fn ffn(&self, i: usize, t: &mut Tensors) {
+    pub(super) fn ffn(&self, i: usize, t: &mut Tensors) {
         let (dim, width) = (self.dim, self.ffn_dim_of(i));
         match self.experts {
             Some(experts) if i >= experts.leading_dense && self.gemma4.is_some() => {
@@ -202,7 +206,9 @@ impl Preset {
         if self.fused {
             t.project("ffn_up", self.dim, 2 * width);
         } else {
-            t.project("ffn_gate", self.dim, width);
+            if !self.is_ungated() {
+                t.project("ffn_gate", self.dim, width);
+            }
             t.project("ffn_up", self.dim, width);
         }
         t.project("ffn_down", width, self.dim);
@@ -218,6 +224,9 @@ impl Preset {
         for (name, from, to) in
             [("ffn_gate_exps", dim, width), ("ffn_up_exps", dim, width), ("ffn_down_exps", width, dim)]
         {
+            if name == "ffn_gate_exps" && self.is_ungated() {
+                continue;
+            }
             t.project_each(name, from, to, count);
             if experts.biases {
                 t.bias(name, &[to, count]);
@@ -230,7 +239,9 @@ impl Preset {
             t.put("ffn_gate_inp_shexp.weight", &[dim, 1], Init::Router(dim));
         }
         if shared > 0 {
-            t.project("ffn_gate_shexp", dim, shared);
+            if !self.is_ungated() {
+                t.project("ffn_gate_shexp", dim, shared);
+            }
             t.project("ffn_up_shexp", dim, shared);
             t.project("ffn_down_shexp", shared, dim);
         }
