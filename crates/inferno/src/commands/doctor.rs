@@ -169,10 +169,10 @@ impl Doctor<'_> {
                 listed.push((candidate, room, speed));
             }
         }
-        // The largest that fit are the best; the fastest of them stay too.
+        // The largest that fit are the best, and the smallest are the fastest: an even choice from the one end to the other.
         listed.sort_by_key(|(candidate, ..)| std::cmp::Reverse(candidate.file_bytes));
-        let n = listed.len();
-        let is_kept = |i: usize| i < LISTED - LISTED / 3 || i + LISTED / 3 >= n;
+        let last = listed.len().saturating_sub(1).max(1);
+        let is_kept = |i: usize| i == 0 || i * (LISTED - 1) / last > (i - 1) * (LISTED - 1) / last;
         let rows: Vec<Row> = listed
             .iter()
             .enumerate()
