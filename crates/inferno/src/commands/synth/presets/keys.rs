@@ -71,6 +71,13 @@ impl Preset {
             ] {
                 set(key, Value::U32(n as u32));
             }
+            if self.family != "qwen3next" {
+                // Pairs that rotate by time, height, width and nothing: of text all by time.
+                let pairs = (rotated / 2) as i32;
+                let third = (pairs + 2) / 3;
+                let sections = vec![third, third, pairs - 2 * third, 0];
+                set("rope.dimension_sections", Value::Array(Array::I32(sections)));
+            }
         }
         if let Some(hybrid) = self.hybrid {
             self.set_hybrid(hybrid, &mut set);
