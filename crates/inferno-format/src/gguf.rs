@@ -104,7 +104,7 @@ impl Gguf {
     /// Reads the header in the first bytes of a file of `len` bytes, which may be one of a split model.
     ///
     /// # Errors
-    /// It is no header, or `bytes` end before it does.
+    /// `bytes` are no header, or end before the header does.
     pub fn check_header(bytes: Vec<u8>, len: u64) -> Result<(), FormatError> {
         let source = Source::Header { bytes, len };
         let header = header::read(&source)?;

@@ -22,6 +22,7 @@ mod experts;
 mod goldens;
 mod kda;
 mod latent;
+mod made_up;
 mod mixtures;
 mod recurrent;
 mod shallow;

@@ -1,11 +1,10 @@
 //! Models of delta-nets and gated attention.
 
-use inferno_format::{DType, Gguf, GgufWriter, Metadata, NewTensor, Value};
+use inferno_format::{DType, Gguf, Metadata, NewTensor, Value};
 
-use super::{Noise, Precision, Promise, Results, Sequence, compare, kda_layers};
+use super::{Noise, Promise, kda_layers, made_up};
 use crate::architecture::{DELTA_NETS, FUSED_DELTA_NETS};
 use crate::backend::Backend;
-use crate::reference::Reference;
 
 const DIM: usize = 32;
 const N_HEADS: usize = 3;
@@ -87,18 +86,7 @@ pub fn delta_net_layers(is_fused: bool) -> Gguf {
         put("ffn_up.weight", &[DIM, FFN_DIM]);
         put("ffn_down.weight", &[FFN_DIM, DIM]);
     }
-    let mut noise = Noise(29);
-    let mut writer = GgufWriter::new(Vec::new(), &metadata, &tensors).expect("a small header");
-    for tensor in &tensors {
-        let n = tensor.dims.iter().product();
-        let bytes = match tensor.name.ends_with("ssm_a") {
-            // A state decays.
-            true => noise.numbers(n).iter().flat_map(|x| (-0.1 - x.abs()).to_le_bytes()).collect(),
-            false => noise.bytes(tensor.dtype, n),
-        };
-        writer.append(&tensor.name, &bytes).expect("the tensor has its size");
-    }
-    Gguf::from_bytes(writer.finish().expect("all tensors are there")).expect("a file that was just written")
+    made_up::file(&metadata, &tensors, Noise(29))
 }
 
 /// Such models on a backend and on the reference: near logits, as bits if that is the promise.
@@ -106,17 +94,8 @@ pub(super) fn models<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send
     new: impl Fn() -> B,
     promise: Promise,
 ) {
-    let precision = match (promise.operations, promise.attention) {
-        (Precision::Bits, Precision::Bits) => Precision::Bits,
-        _ => Precision::Close(1e-3),
-    };
-    let tokens: Vec<u32> = (0..37).map(|i| i * 7 % VOCAB_SIZE as u32).collect();
     for file in [delta_net_layers(false), delta_net_layers(true), kda_layers()] {
         let name = file.metadata().str("general.name").expect("a name");
-        let named = |logits: Vec<Vec<f32>>| -> Results { vec![(name.into(), VOCAB_SIZE, logits.concat())] };
-        let expected =
-            Sequence::new(&file, Reference::default(), 64).expect("a model that loads").append(&tokens);
-        let found = Sequence::new(&file, new(), 64).expect("a model that loads").append(&tokens);
-        compare(&named(found), &named(expected), precision);
+        made_up::compare_model((name, &file, VOCAB_SIZE), new(), promise);
     }
 }

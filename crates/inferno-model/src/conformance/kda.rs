@@ -1,8 +1,8 @@
 //! A model of Kimi delta attention and latent attention.
 
-use inferno_format::{Array, DType, Gguf, GgufWriter, Metadata, NewTensor, Value};
+use inferno_format::{Array, DType, Gguf, Metadata, NewTensor, Value};
 
-use super::Noise;
+use super::{Noise, made_up};
 use crate::architecture::KDA;
 
 const DIM: usize = 32;
@@ -83,16 +83,5 @@ pub fn kda_layers() -> Gguf {
         put("ffn_up.weight", &[DIM, FFN_DIM]);
         put("ffn_down.weight", &[FFN_DIM, DIM]);
     }
-    let mut noise = Noise(37);
-    let mut writer = GgufWriter::new(Vec::new(), &metadata, &tensors).expect("a small header");
-    for tensor in &tensors {
-        let n = tensor.dims.iter().product();
-        let bytes = match tensor.name.ends_with("ssm_a") {
-            // A state decays.
-            true => noise.numbers(n).iter().flat_map(|x| (-0.1 - x.abs()).to_le_bytes()).collect(),
-            false => noise.bytes(tensor.dtype, n),
-        };
-        writer.append(&tensor.name, &bytes).expect("the tensor has its size");
-    }
-    Gguf::from_bytes(writer.finish().expect("all tensors are there")).expect("a file that was just written")
+    made_up::file(&metadata, &tensors, Noise(37))
 }

@@ -1,12 +1,11 @@
 //! Latent attention: its products head by head, attention over latent rows, and a model of it.
 
-use inferno_format::{DType, Gguf, GgufWriter, Metadata, NewTensor, Value};
+use inferno_format::{DType, Gguf, Metadata, NewTensor, Value};
 
-use super::{Noise, Precision, Promise, Results, Sequence, buffer, compare, read, upload_rows};
+use super::{Noise, Precision, Promise, Results, buffer, compare, made_up, read, upload_rows};
 use crate::architecture::{CacheGroup, LATENT};
 use crate::backend::{Attention, Backend, KvShape, KvType, LayerIdx};
 use crate::batch::{Batch, PAGE_LEN, PageId, Want};
-use crate::reference::Reference;
 
 /// Query heads, numbers of the value, and those that the key has beside it: ragged, and as DeepSeek has them.
 const SHAPES: [[usize; 3]; 3] = [[3, 18, 6], [5, 80, 16], [9, 512, 64]];
@@ -199,13 +198,7 @@ pub fn latent_layers(compresses_queries: bool) -> Gguf {
         put("ffn_up", &[DIM, FFN_DIM]);
         put("ffn_down", &[FFN_DIM, DIM]);
     }
-    let mut noise = Noise(23);
-    let mut writer = GgufWriter::new(Vec::new(), &metadata, &tensors).expect("a small header");
-    for tensor in &tensors {
-        let bytes = noise.bytes(tensor.dtype, tensor.dims.iter().product());
-        writer.append(&tensor.name, &bytes).expect("the tensor has its size");
-    }
-    Gguf::from_bytes(writer.finish().expect("all tensors are there")).expect("a file that was just written")
+    made_up::file(&metadata, &tensors, Noise(23))
 }
 
 /// Models with latent attention on a backend and on the reference: near logits, as bits if that is the promise.
@@ -213,23 +206,9 @@ pub(super) fn models<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send
     new: impl Fn() -> B,
     promise: Promise,
 ) {
-    let precision = match (promise.operations, promise.attention) {
-        (Precision::Bits, Precision::Bits) => Precision::Bits,
-        _ => Precision::Close(1e-3),
-    };
-    let tokens: Vec<u32> = (0..37).map(|i| i * 7 % VOCAB_SIZE as u32).collect();
     for compresses_queries in [false, true] {
         let file = latent_layers(compresses_queries);
-        let logits = |logits: Vec<Vec<f32>>| -> Results {
-            vec![(
-                format!("latent attention, queries compressed: {compresses_queries}"),
-                VOCAB_SIZE,
-                logits.concat(),
-            )]
-        };
-        let expected =
-            Sequence::new(&file, Reference::default(), 64).expect("a model that loads").append(&tokens);
-        let found = Sequence::new(&file, new(), 64).expect("a model that loads").append(&tokens);
-        compare(&logits(found), &logits(expected), precision);
+        let name = format!("latent attention, queries compressed: {compresses_queries}");
+        made_up::compare_model((&name, &file, VOCAB_SIZE), new(), promise);
     }
 }

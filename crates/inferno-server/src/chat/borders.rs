@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(borders(&messages[..2], &prompt, &tokens), [7]);
         let parts = json!([{ "type": "text", "text": "Hi" }]);
         assert_eq!(borders(&[json!({ "role": "user", "content": parts })], &prompt, &tokens), [1]);
-        assert_eq!(borders(&messages[..1], &prompt, &tokens), [0_usize; 0], "nobody asks");
+        assert_eq!(borders(&messages[..1], &prompt, &tokens), [0_usize; 0], "no user message");
         let plain = rendered(&[Err("Say Hi. User: Hi")]);
         assert_eq!(borders(&messages, &plain, &[5, 6]), [0_usize; 0], "without control tokens");
     }

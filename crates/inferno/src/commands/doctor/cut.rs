@@ -143,8 +143,8 @@ impl Cut {
         metadata
     }
 
-    /// For each layer of the cut: is it recurrent? `None` if no layer of the model is. Files may have it as an interval, which is
-    /// that of other layers than those of a cut.
+    /// For each layer of the cut: is it recurrent? `None` if no layer of the model is. Files may have an interval instead, which
+    /// does not fit the layers of a cut.
     fn recurrent_layers(&self, whole: &Gguf) -> Option<Vec<bool>> {
         let mut is_recurrent = vec![false; self.layers.len()];
         for (layer, rest) in
