@@ -1,7 +1,7 @@
 //! What all requests share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use inferno_reply::{CallSeed, mark_tokens};
 use inferno_text::{ChatRenderer, ReplyFormat, Tokenizer};
 
 use crate::drain::Drain;
+use crate::early_changes::EarlyChanges;
 use crate::error::ApiError;
 use crate::keys::Keyring;
 use crate::listener::Traffic;
@@ -85,9 +86,64 @@ impl Card {
     pub(crate) fn id(&self) -> &str {
         &self.names[0]
     }
+}
+
+/// The model that is served, under its own names and those that clients have given it.
+#[derive(Debug)]
+pub(crate) struct Served {
+    card: Card,
+    copies: Mutex<Vec<String>>,
+}
+
+/// Names that clients may give to the model.
+const COPIES: usize = 64;
+
+impl Served {
+    fn new(card: Card) -> Served {
+        Served { card, copies: Mutex::default() }
+    }
 
     pub(crate) fn is_called(&self, name: &str) -> bool {
-        name == "default" || self.names.iter().any(|known| known == name)
+        name == "default"
+            || self.card.names.iter().any(|known| known == name)
+            || self.copies().iter().any(|known| known == name)
+    }
+
+    /// Names beside the first.
+    pub(crate) fn aliases(&self) -> Vec<String> {
+        self.card.names[1..].iter().chain(self.copies().iter()).cloned().collect()
+    }
+
+    /// Gives the model another name until the server ends; false if it has [`COPIES`] already.
+    pub(crate) fn copy(&self, name: &str) -> bool {
+        if self.is_called(name) {
+            return true;
+        }
+        let mut copies = self.copies();
+        let fits = copies.len() < COPIES;
+        if fits {
+            copies.push(name.to_owned());
+        }
+        fits
+    }
+
+    /// Takes a name away that [`copy`](Self::copy) gave; false if it is none.
+    pub(crate) fn forget(&self, name: &str) -> bool {
+        let mut copies = self.copies();
+        let place = copies.iter().position(|known| known == name);
+        place.map(|place| copies.remove(place)).is_some()
+    }
+
+    fn copies(&self) -> MutexGuard<'_, Vec<String>> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::ops::Deref for Served {
+    type Target = Card;
+
+    fn deref(&self) -> &Card {
+        &self.card
     }
 }
 
@@ -113,13 +169,14 @@ pub(crate) struct App {
     pub(crate) engine: Handle,
     pub(crate) text: Arc<Text>,
     pub(crate) replies: Replies,
-    pub(crate) card: Card,
+    pub(crate) card: Served,
     pub(crate) settings: Arc<Settings>,
     pub(crate) keyring: Keyring,
     pub(crate) metrics: Metrics,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) registry: Registry,
     pub(crate) places: Arc<Places>,
+    pub(crate) early_changes: EarlyChanges,
     pub(crate) drain: Arc<Drain>,
     /// Memory for bodies and answers.
     pub(crate) room: Arc<Room>,
@@ -131,6 +188,10 @@ pub(crate) struct App {
     pub(crate) compiler: Arc<OnceLock<Compiler>>,
     /// The answer of `/tokenizer_info`, once somebody has asked for it.
     pub(crate) tokenizer_info: OnceLock<Bytes>,
+    /// Whether a model is being downloaded.
+    pub(crate) is_pulling: Arc<AtomicBool>,
+    /// Whether the log tells that a line of system prompts is taken off.
+    pub(crate) has_told_nonce: AtomicBool,
     /// A step has not moved for too long.
     pub(crate) stalled: AtomicBool,
     pub(crate) started: Instant,
@@ -162,18 +223,21 @@ impl App {
                 context_len: parts.engine.shape().context_len.min(parts.engine.shape().longest),
             }),
             engine: parts.engine,
-            card: parts.card,
+            card: Served::new(parts.card),
             keyring: Keyring::new(&settings),
             metrics: Metrics::default(),
             traffic,
             registry: Registry::default(),
             places: Arc::default(),
+            early_changes: EarlyChanges::default(),
             drain,
             room: Room::new(settings.bodies_bytes),
             workers: Workers::new("reading", n_processors.clamp(2, 4), settings.return_memory),
             renders: Workers::new("template", RENDERS, settings.return_memory),
             compiler: Arc::default(),
             tokenizer_info: OnceLock::new(),
+            is_pulling: Arc::default(),
+            has_told_nonce: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             started: Instant::now(),
             created: since_1970.as_secs(),

@@ -30,8 +30,8 @@ mod tools;
 
 pub use form::for_template;
 pub(crate) use thinking::Thinking;
-pub(crate) use tools::Tools;
 pub use tools::read_tools;
+pub(crate) use tools::{SchemaPath, Tools};
 
 /// What a template is given.
 #[derive(Debug)]

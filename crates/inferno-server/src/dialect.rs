@@ -7,22 +7,27 @@ use std::io::Write;
 
 use axum::body::Body;
 use axum::response::Response;
+use hyper::header::HeaderName;
 use inferno_engine::TokenLogprob;
 use inferno_reply::{Delta, Ending};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::app::App;
+use crate::echo::Echo;
 use crate::error::{ApiError, Unshaped};
 use crate::generation::Generation;
 use crate::places::Place;
 
 mod chat;
 mod completion;
+mod messages;
+pub(crate) mod ollama;
 mod openai;
 
 pub(crate) use chat::ChatDialect;
 pub(crate) use completion::CompletionDialect;
+pub(crate) use messages::MessagesDialect;
 pub(crate) use openai::error_body;
 
 /// Writes one answer, as a stream or in one piece.
@@ -34,6 +39,14 @@ pub(crate) use openai::error_body;
 pub(crate) trait Dialect: Send + Sync {
     /// Id of the answer.
     fn id(&self) -> &str;
+
+    /// Content type of its streams.
+    fn content_type(&self) -> &'static str {
+        "text/event-stream; charset=utf-8"
+    }
+
+    /// Takes the prompts that completions start with, where a request asks for it.
+    fn set_echo(&mut self, _echo: Vec<Echo>) {}
 
     /// Writes the events before all parts. The status line is out: what fails now is an event.
     fn begin(&mut self, answer: &Generation, out: &mut Vec<u8>);
@@ -97,17 +110,15 @@ pub(crate) trait Reads<A>: Dialect + Sized + 'static {
 pub(crate) type Shape = fn(&ApiError) -> Value;
 
 /// Shapes of errors at paths, and below them, whose dialect has another than OpenAI's.
-const SHAPES: &[(&str, Shape)] = &[];
+const SHAPES: &[(&str, Shape)] =
+    &[(MessagesDialect::ROUTE, MessagesDialect::error), ("/api", ollama::error_body)];
 
 /// The shape of errors at `path`: those of its handler, and of what stands before it (a wrong key or method, a full
 /// queue, a path below that does not exist). `None` for OpenAI's.
 pub(crate) fn shape_of(path: &str) -> Option<Shape> {
-    let all = SHAPES.iter();
-    #[cfg(test)]
-    let all = all.chain(crate::tests::dialects::SHAPES);
     let is_at =
         |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    all.clone().find(|(root, _)| is_at(root)).map(|(_, shape)| *shape)
+    SHAPES.iter().find(|(root, _)| is_at(root)).map(|(_, shape)| *shape)
 }
 
 /// `response` with the body in `shape`, if it is an error that has OpenAI's for want of a dialect.
@@ -135,6 +146,19 @@ pub(crate) struct Whole {
     pub(crate) delta: Delta,
     pub(crate) ending: Ending,
     pub(crate) prompt_logprobs: Vec<TokenLogprob>,
+}
+
+/// A header beside `x-request-id` in which clients of `path` look for the request's id.
+pub(crate) fn request_id_of(path: &str) -> Option<HeaderName> {
+    path.starts_with(MessagesDialect::ROUTE).then(|| HeaderName::from_static("request-id"))
+}
+
+/// Writes an event with a name.
+pub(crate) fn named_event(name: &str, value: &impl Serialize, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'\n');
+    event(value, out);
 }
 
 /// Writes an event without a name.

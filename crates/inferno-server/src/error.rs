@@ -128,6 +128,12 @@ impl ApiError {
         ApiError { retry_after: Some(Duration::from_secs(retry_after)), ..error }
     }
 
+    /// 501: others have it, and this server does not.
+    pub(crate) fn not_implemented(code: &'static str, message: impl Into<String>) -> ApiError {
+        let error = ApiError::new(StatusCode::NOT_IMPLEMENTED, "not_supported_error", Some(code), message);
+        ApiError { should_retry: Some(false), ..error }
+    }
+
     /// 503: the server ends.
     pub(crate) fn shutting_down() -> ApiError {
         ApiError::unavailable("shutting_down", "the server is shutting down", 5)

@@ -190,6 +190,7 @@ impl Generation {
             Event::Started { choice_idx: 0, n_cached, miss } => {
                 self.begun.get_or_insert_with(Instant::now);
                 self.prompts[prompt_idx].cached = Some((n_cached, miss));
+                self.warn_of_early_change(prompt_idx, miss);
                 updates.push(Update::Prompt(PromptNews::Progress { prompt_idx, n_done: n_cached }));
             }
             Event::Started { .. } => {}
@@ -243,6 +244,20 @@ impl Generation {
                     Err(error) => Update::Failed(error),
                 });
             }
+        }
+    }
+
+    /// Warns of prompts whose early part differs in every request.
+    fn warn_of_early_change(&self, prompt_idx: usize, miss: Miss) {
+        let (Caller { name, tenant, .. }, tokens) = (&self.caller, &self.prompts[prompt_idx].tokens);
+        if let Some(at) = self.app.early_changes.note(*tenant, tokens, miss) {
+            tracing::warn!(
+                key = &**name,
+                token = at,
+                prompt_tokens = tokens.len(),
+                "several prompts in a row differ at this token and go on alike: something early in them changes with \
+                 every request, such as a time or an id, and the prefix cache ends there; move it to the end of the prompt"
+            );
         }
     }
 

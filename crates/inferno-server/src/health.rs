@@ -44,7 +44,7 @@ pub(crate) async fn server_info(State(app): State<Arc<App>>) -> Response {
     ok(&json!({
         "version": env!("CARGO_PKG_VERSION"),
         "model": card.id(),
-        "aliases": card.names[1..],
+        "aliases": card.aliases(),
         "system_fingerprint": card.fingerprint,
         "context_length": app.text.context_len,
         "vocab_size": shape.vocab_size,

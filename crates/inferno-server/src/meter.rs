@@ -37,6 +37,7 @@ pub(crate) async fn meter(State(app): State<Arc<App>>, mut request: Request, nex
     let route = request.extensions().get::<MatchedPath>().map_or("other", |path| path.as_str()).to_owned();
     let method = request.method().clone();
     let shape = dialect::shape_of(request.uri().path());
+    let other_name = dialect::request_id_of(request.uri().path());
     app.metrics.enter();
     let _leaver = Leaver(&app);
     let mut response = match caught(next.run(request)).await {
@@ -48,6 +49,9 @@ pub(crate) async fn meter(State(app): State<Arc<App>>, mut request: Request, nex
     };
     response = dialect::shaped(room::counted(&app.room, response), shape);
     if let Ok(value) = HeaderValue::from_str(&id) {
+        if let Some(name) = other_name {
+            response.headers_mut().insert(name, value.clone());
+        }
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let status = response.status().as_u16();

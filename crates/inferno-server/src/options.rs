@@ -26,6 +26,8 @@ pub(crate) struct Options {
     pub(crate) max_tokens: Option<usize>,
     /// As many as fit the context: `max_tokens` was -1.
     pub(crate) is_unlimited: bool,
+    /// Whether an answer ends where the context does, if that comes before `max_tokens`; else such a limit is an error.
+    pub(crate) ends_with_context: bool,
     pub(crate) sampling: Sampling,
     /// Not yet looked at any text: every choice has clones.
     pub(crate) stops: StopStrings,
@@ -124,6 +126,7 @@ impl Options {
             n: n as u32,
             max_tokens,
             is_unlimited,
+            ends_with_context: false,
             sampling,
             stops: StopStrings::new(Arc::clone(&stop_strings), stop_text),
             stop_strings,
@@ -224,7 +227,7 @@ fn stream(fields: &mut Fields) -> Result<Option<StreamOptions>, ApiError> {
 /// Is that a name of the model?
 pub(crate) fn check_model(
     asked: Option<&str>,
-    card: &crate::app::Card,
+    card: &crate::app::Served,
     settings: &Settings,
 ) -> Result<(), ApiError> {
     match asked {

@@ -8,14 +8,15 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
 use hyper::{Method, Uri};
+use serde_json::{Map, Value};
 use tower::util::option_layer;
 
 use crate::access::AccessLine;
 use crate::app::App;
-use crate::body::Unread;
+use crate::body::{Reading, Unread};
 use crate::chat::{self, Chat};
-use crate::completion::check_scores;
-use crate::dialect::{ChatDialect, CompletionDialect, Dialect, Reads};
+use crate::completion::{Completion, check_scores};
+use crate::dialect::{ChatDialect, CompletionDialect, Dialect, MessagesDialect, Reads};
 use crate::error::ApiError;
 use crate::generation::{Generation, Job};
 use crate::keys::{Caller, Keyring};
@@ -24,7 +25,8 @@ use crate::options::{Options, check_model};
 use crate::registry::{Known, Registry};
 use crate::workers::Cancel;
 use crate::{
-    admin, body, grammar, guard, health, log, metrics, models, page, stream, tokenizer_info, tokens, whole,
+    admin, body, grammar, guard, health, log, metrics, models, ollama, page, stream, tokenizer_info, tokens,
+    whole,
 };
 
 /// All routes, with everything that stands before them.
@@ -34,17 +36,22 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/chat/completions", post(converse::<ChatDialect>))
         .route("/v1/completions", post(completions))
         .route("/completions", post(completions))
+        .route("/v1/messages", post(converse::<MessagesDialect>))
+        .merge(ollama::generating())
         .layer(from_fn_with_state(Arc::clone(app), guard::room));
     let work = generating
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/apply-template", post(tokens::apply_template))
+        .route("/v1/messages/count_tokens", post(tokens::count))
+        .merge(ollama::asking())
         .layer(from_fn_with_state(Arc::clone(app), guard::open));
     #[cfg(test)]
     let work = work.merge(crate::tests::dialects::routes()).merge(crate::tests::page::routes());
     Router::new()
         .merge(work)
         .merge(page::routes())
+        .merge(ollama::looking())
         .route("/tokenizer_info", get(tokenizer_info::page))
         .route("/v1/models", get(models::list))
         .route("/models", get(models::list))
@@ -101,7 +108,20 @@ async fn conversation<D: Reads<Chat>>(
     line: Arc<AccessLine>,
     unread: Unread,
 ) -> Result<Response, ApiError> {
-    let (object, reading) = body::object(&app, unread).await?;
+    let read = body::object(&app, unread).await?;
+    conversed::<D>(app, caller, line, read).await
+}
+
+/// A body that is read.
+type ReadBody = (Map<String, Value>, Reading);
+
+/// Answers the chat that a body asks for in the dialect `D`.
+pub(crate) async fn conversed<D: Reads<Chat>>(
+    app: Arc<App>,
+    caller: Caller,
+    line: Arc<AccessLine>,
+    (object, reading): ReadBody,
+) -> Result<Response, ApiError> {
     let (Chat { conversation, mut options }, dialect) = D::read(object, &app)?;
     let pass = admit(&app, &caller, &options, 1)?;
     let structure = options.structure.take();
@@ -115,12 +135,13 @@ async fn conversation<D: Reads<Chat>>(
     if app.settings.log_text {
         log::text(&line.request_id, "messages", &conversation.messages_shown());
     }
-    let room = room(&app, &tokens, options.max_tokens)?;
+    let room = room(&app, &tokens, options.max_tokens.filter(|_| !options.ends_with_context))?;
     let prompt_logprobs = options.prompt_logprobs;
     if let Some(top) = prompt_logprobs {
         check_scores(&options, ("prompt_logprobs", tokens.len()), top)?;
     }
-    let job = Job { max_tokens: options.max_tokens.unwrap_or(room), tokens, prompt_logprobs, borders };
+    let max_tokens = options.max_tokens.map_or(room, |most| most.min(room));
+    let job = Job { max_tokens, tokens, prompt_logprobs, borders };
     check_fits(&options, &job)?;
     let ask = Ask { route: D::ROUTE, dialect: Box::new(dialect), line, pass };
     ask.answer(&app, caller, vec![job], options).await
@@ -132,8 +153,18 @@ async fn completions(
     Extension(Id(line)): Extension<Id>,
     unread: Unread,
 ) -> Result<Response, ApiError> {
-    let (object, reading) = body::object(&app, unread).await?;
-    let (mut completion, dialect) = CompletionDialect::read(object, &app)?;
+    let read = body::object(&app, unread).await?;
+    completed::<CompletionDialect>(app, caller, line, read).await
+}
+
+/// Answers the completion that a body asks for in the dialect `D`.
+pub(crate) async fn completed<D: Reads<Completion>>(
+    app: Arc<App>,
+    caller: Caller,
+    line: Arc<AccessLine>,
+    (object, reading): ReadBody,
+) -> Result<Response, ApiError> {
+    let (mut completion, mut dialect) = D::read(object, &app)?;
     let pass = admit(&app, &caller, &completion.options, completion.prompts.len())?;
     let structure = completion.options.structure.take();
     completion.options.grammar =
@@ -166,13 +197,15 @@ async fn completions(
     }
     let mut jobs = Vec::with_capacity(prompts.len());
     for tokens in prompts {
-        let max_tokens = completion.max_tokens(room(&app, &tokens, completion.options.max_tokens)?);
+        let options = &completion.options;
+        let room = room(&app, &tokens, options.max_tokens.filter(|_| !options.ends_with_context))?;
+        let max_tokens = completion.max_tokens(room).min(room);
         let job = Job { tokens, max_tokens, prompt_logprobs, borders: Vec::new() };
         check_fits(&completion.options, &job)?;
         jobs.push(job);
     }
-    let dialect = Box::new(dialect.with_echo(echo));
-    let ask = Ask { route: CompletionDialect::ROUTE, dialect, line, pass };
+    dialect.set_echo(echo);
+    let ask = Ask { route: D::ROUTE, dialect: Box::new(dialect), line, pass };
     ask.answer(&app, caller, jobs, completion.options).await
 }
 

@@ -1,10 +1,12 @@
 //! What an operator can set. Every limit has its default here and a flag of the same name in the program.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use inferno_engine::Samplers;
 
 use crate::keys::{Key, KeyLimits};
+use crate::library::Library;
 
 /// Limits and rules of a server.
 #[derive(Debug, Clone)]
@@ -23,8 +25,12 @@ pub struct Settings {
     pub page: bool,
     /// Any model name is taken for the one there is.
     pub any_model: bool,
+    /// System prompts of Messages keep the line that differs in every request (`x-anthropic-billing-header`).
+    pub keeps_billing_header: bool,
     /// Also give metrics the names that vLLM has for them.
     pub vllm_metrics: bool,
+    /// Models that Ollama's clients may download and remove; `None`: they may not.
+    pub library: Option<Arc<dyn Library>>,
     /// How a request is sampled that does not say.
     pub defaults: Defaults,
     /// The engine may guess what comes next; it changes speed only.
@@ -166,7 +172,9 @@ impl Default for Settings {
             cors_origins: Vec::new(),
             page: true,
             any_model: false,
+            keeps_billing_header: false,
             vllm_metrics: false,
+            library: None,
             defaults: Defaults::default(),
             speculate: true,
             header_bytes: 32 << 10,

@@ -32,6 +32,7 @@ pub(crate) async fn respond(generation: Generation, dialect: Box<dyn Dialect>) -
     let (pieces, body) = mpsc::channel(PIECES);
     let mut failed = Vec::new();
     dialect.fail(&ApiError::internal("the server failed on this request"), &mut failed);
+    let content_type = dialect.content_type();
     let writer = Writer {
         dialect,
         drain: generation.app().drain.clone(),
@@ -47,7 +48,7 @@ pub(crate) async fn respond(generation: Generation, dialect: Box<dyn Dialect>) -
         }
     });
     match opened.await {
-        Ok(Ok(())) => Ok(event_stream(body)),
+        Ok(Ok(())) => Ok(event_stream(body, content_type)),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(ApiError::internal("the server failed on this request")),
     }
@@ -171,10 +172,11 @@ impl Writer {
     }
 }
 
-fn event_stream(pieces: mpsc::Receiver<Bytes>) -> Response {
+/// A response of pieces that come when they come.
+pub(crate) fn event_stream(pieces: mpsc::Receiver<Bytes>, content_type: &'static str) -> Response {
     let mut response = Response::new(Body::new(Pieces(pieces)));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Proxies of nginx's kind would wait for more.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));

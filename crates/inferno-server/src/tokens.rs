@@ -1,4 +1,5 @@
-//! `POST /tokenize`, `/detokenize` and `/apply-template`, in llama.cpp's words and in vLLM's.
+//! `POST /tokenize`, `/detokenize` and `/apply-template`, in llama.cpp's words and in vLLM's, and
+//! `/v1/messages/count_tokens` in Anthropic's.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::app::App;
 use crate::body::{self, Reading, Unread};
 use crate::chat::{self, Conversation};
 use crate::completion::encode;
+use crate::dialect::MessagesDialect;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::listing::{Listing, Part, Shape};
@@ -110,6 +112,15 @@ pub(crate) async fn detokenize(State(app): State<Arc<App>>, unread: Unread) -> R
         Part::Fixed("\"}".into()),
     ];
     Ok(Listing::response(tokenizer, tokens, parts, reading.share))
+}
+
+/// `/v1/messages/count_tokens`: tokens of the prompt that a request of Messages becomes.
+pub(crate) async fn count(State(app): State<Arc<App>>, unread: Unread) -> Result<Response, ApiError> {
+    let (object, reading) = body::object(&app, unread).await?;
+    let conversation = MessagesDialect::counted(object, &app)?;
+    check_size("messages", conversation.size(), app.settings.tokenize_bytes)?;
+    let (_, prompt) = chat::prompt(conversation, &app, &reading, usize::MAX).await?;
+    Ok(ok(&json!({ "input_tokens": prompt.tokens.len() })))
 }
 
 pub(crate) async fn apply_template(

@@ -18,8 +18,15 @@ pub(crate) struct Tools {
     pub(crate) choice: CallChoice,
     /// Whether there may be several calls.
     pub(crate) parallel: bool,
-    /// Whether they came as `functions`, OpenAI's older field.
-    pub(crate) are_bare: bool,
+    /// Place of their schemas in the request, which errors name.
+    pub(crate) schemas: SchemaPath,
+}
+
+/// Place of the tools' schemas in a request: `list[i]member`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SchemaPath {
+    pub(crate) list: &'static str,
+    pub(crate) member: &'static str,
 }
 
 impl Tools {
@@ -27,10 +34,8 @@ impl Tools {
     pub(crate) fn parameters_of(&self, tool: &Tool) -> String {
         let is_it = |shown: &Value| shown["function"]["name"] == tool.name.as_str();
         let i = self.shown.iter().position(is_it).unwrap_or_default();
-        match self.are_bare {
-            true => format!("functions[{i}].parameters"),
-            false => format!("tools[{i}].function.parameters"),
-        }
+        let SchemaPath { list, member } = self.schemas;
+        format!("{list}[{i}]{member}")
     }
 }
 
@@ -114,7 +119,9 @@ pub(super) fn read(fields: &mut Fields, settings: &Settings) -> Result<Option<To
             all
         }
     };
-    Ok(Some(Tools { shown, callable, choice: call_choice, parallel, are_bare }))
+    let member = if are_bare { ".parameters" } else { ".function.parameters" };
+    let schemas = SchemaPath { list: name, member };
+    Ok(Some(Tools { shown, callable, choice: call_choice, parallel, schemas }))
 }
 
 /// The tools of a file, in the form of a request's `tools`: as a template shows them, and as grammars know them.

@@ -45,11 +45,6 @@ struct TextChoice<'a> {
 }
 
 impl CompletionDialect {
-    /// The dialect for completions that start with their prompts.
-    pub(crate) fn with_echo(self, echo: Vec<Echo>) -> CompletionDialect {
-        CompletionDialect { echo, ..self }
-    }
-
     /// The next tokens of a choice's prompt, if log-probabilities are wanted.
     fn scored(
         &mut self,
@@ -93,6 +88,10 @@ impl CompletionDialect {
 impl Dialect for CompletionDialect {
     fn id(&self) -> &str {
         &self.envelope.label.id
+    }
+
+    fn set_echo(&mut self, echo: Vec<Echo>) {
+        self.echo = echo;
     }
 
     /// Every choice appears once, in order: clients that count on it add new ones to the end of a list.

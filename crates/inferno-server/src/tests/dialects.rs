@@ -12,21 +12,14 @@ use super::harness::Server;
 use super::start;
 use crate::Settings;
 use crate::app::App;
-use crate::dialect::{Reads, Shape};
 use crate::routes::converse;
 
-mod messages;
 mod responses;
 
 /// Routes of the dialects here.
 pub(crate) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/test/responses", post(converse::<responses::Responses>))
-        .route("/test/messages", post(converse::<messages::Messages>))
+    Router::new().route("/test/responses", post(converse::<responses::Responses>))
 }
-
-/// Shapes of errors at their paths.
-pub(crate) const SHAPES: &[(&str, Shape)] = &[("/test/messages", <messages::Messages as Reads<_>>::error)];
 
 /// Writes an event with a name.
 fn named(name: &str, value: &Value, out: &mut Vec<u8>) {
@@ -34,7 +27,7 @@ fn named(name: &str, value: &Value, out: &mut Vec<u8>) {
 }
 
 /// An answer of all kinds of parts.
-const ANSWER: &str = "<think>\nIt may rain.\n</think>\n\nLet me see.\n<tool_call>\n{\"name\": \"get_weather\", \"arguments\": \
+pub(super) const ANSWER: &str = "<think>\nIt may rain.\n</think>\n\nLet me see.\n<tool_call>\n{\"name\": \"get_weather\", \"arguments\": \
                       {\"city\": \"Oslo\"}}\n</tool_call>\n<tool_call>\n{\"name\": \"get_time\", \"arguments\": {}}\n</tool_call>";
 
 fn tools() -> Value {
@@ -233,7 +226,7 @@ fn reasoning_that_is_not_wanted_is_left_out_and_counted() {
 }
 
 /// Names and values of events.
-fn events(text: &str) -> Vec<(String, Value)> {
+pub(super) fn events(text: &str) -> Vec<(String, Value)> {
     let event = |event: &str| {
         let (name, data) = event.split_once('\n')?;
         let data = serde_json::from_str(data.strip_prefix("data: ")?).unwrap();
@@ -243,7 +236,7 @@ fn events(text: &str) -> Vec<(String, Value)> {
 }
 
 /// Names of events, repeated ones once.
-fn names(events: &[(String, Value)]) -> Vec<&str> {
+pub(super) fn names(events: &[(String, Value)]) -> Vec<&str> {
     let mut names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
     names.dedup();
     names
@@ -288,47 +281,6 @@ fn responses_need_nothing_more() {
 }
 
 #[test]
-fn messages_need_nothing_more() {
-    let server = start(Settings::default());
-    server.say(ANSWER);
-    // A call of any other tool would not be let through.
-    let tool = |name: &str| json!({ "name": name, "input_schema": { "type": "object" } });
-    let tools = json!([tool("get_weather"), tool("get_time")]);
-    let body = json!({ "messages": [{ "role": "user", "content": "Rain?" }], "max_tokens": 200, "tools": tools,
-                       "temperature": 0, "stream": true });
-    let events = events(&server.post("/test/messages", &body).text());
-    let names = names(&events);
-    assert_eq!(names[..2], ["message_start", "content_block_start"]);
-    assert_eq!(names[names.len() - 3..], ["content_block_stop", "message_delta", "message_stop"]);
-    let blocks: Vec<&Value> = events
-        .iter()
-        .map(|(_, event)| event)
-        .filter(|event| event["type"] == "content_block_start")
-        .collect();
-    let kinds: Vec<&str> = blocks.iter().map(|b| b["content_block"]["type"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["thinking", "text", "tool_use", "tool_use"]);
-    assert!(blocks.iter().enumerate().all(|(i, block)| block["index"] == i));
-    let deltas = |kind: &str, member: &str| -> String {
-        let deltas = events.iter().map(|(_, event)| &event["delta"]).filter(|delta| delta["type"] == kind);
-        deltas.map(|delta| delta[member].as_str().unwrap()).collect()
-    };
-    assert_eq!(deltas("thinking_delta", "thinking"), "It may rain.");
-    assert_eq!(events.iter().filter(|(_, event)| event["delta"]["type"] == "signature_delta").count(), 1);
-    assert!(deltas("input_json_delta", "partial_json").starts_with("{\"city\": \"Oslo\"}"));
-    let (_, end) = &events[events.len() - 2];
-    assert_eq!(end["delta"]["stop_reason"], "tool_use");
-    assert!(end["usage"]["output_tokens"].as_u64().unwrap() > 20);
-    let mut body = body.clone();
-    body["stream"] = false.into();
-    let whole = server.post("/test/messages", &body).json();
-    assert_eq!(whole["content"][2]["input"], json!({ "city": "Oslo" }));
-    // Errors have the shape of the dialect, and the status that they have in all.
-    body["messages"] = json!([]);
-    let error = server.post("/test/messages", &body);
-    assert_eq!((error.status, &error.json()["error"]["type"]), (400, &json!("invalid_request_error")));
-}
-
-#[test]
 fn errors_before_a_handler_have_the_shape_of_their_dialect() {
     use super::harness::{Reply, post};
     let key = crate::keys::tests::named("sk-a", "a", crate::Role::User);
@@ -349,19 +301,19 @@ fn errors_before_a_handler_have_the_shape_of_their_dialect() {
             (401, "authentication_error", get(path, "")),
             (404, "not_found_error", get(&format!("{path}/batches"), bearer)),
             (405, "invalid_request_error", get(path, bearer)),
-            (403, "invalid_request_error", get(path, &format!("{bearer}Origin: http://evil.example\r\n"))),
+            (403, "permission_error", get(path, &format!("{bearer}Origin: http://evil.example\r\n"))),
             (
                 421,
                 "invalid_request_error",
                 server.raw(format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")),
             ),
-            (413, "invalid_request_error", send(path, "", &large)),
+            (413, "request_too_large", send(path, "", &large)),
             (415, "invalid_request_error", send(path, "Content-Encoding: gzip\r\n", "{}")),
             (400, "invalid_request_error", send(path, "", "{\"a\"")),
             (400, "invalid_request_error", send(path, "", "{}")),
         ]
     };
-    for (status, kind, reply) in replies("/test/messages") {
+    for (status, kind, reply) in replies("/v1/messages") {
         assert_eq!(reply.status, status, "{}", reply.text());
         let body = reply.json();
         assert_eq!(
@@ -376,7 +328,7 @@ fn errors_before_a_handler_have_the_shape_of_their_dialect() {
             assert_eq!(reply.error().0, status, "{path}: {}", reply.text());
         }
     }
-    assert_eq!(get("/test/messagesx", bearer).error().0, 404);
+    assert_eq!(get("/v1/messagesx", bearer).error().0, 404);
 }
 
 #[test]

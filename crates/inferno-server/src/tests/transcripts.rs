@@ -9,27 +9,43 @@ use crate::Settings;
 
 /// The answer's bytes with placeholders for what differs from run to run.
 fn normal(text: &str) -> String {
-    let lines = text.split("\n\n").filter(|line| !line.is_empty()).map(|event| {
-        let (prefix, data) = match event.strip_prefix("data: ") {
-            Some(data) => ("data: ", data),
-            None => ("", event),
-        };
-        let Ok(mut value) = serde_json::from_str::<Value>(data) else { return event.to_owned() };
-        for (name, placeholder) in [("id", "ID"), ("created", "T")] {
-            if let Some(found) = value.get_mut(name) {
-                *found = placeholder.into();
+    let lines: Vec<String> = text.lines().map(normal_line).collect();
+    format!("{}\n", lines.join("\n").trim_end())
+}
+
+fn normal_line(line: &str) -> String {
+    let (prefix, data) = match line.strip_prefix("data: ") {
+        Some(data) => ("data: ", data),
+        None => ("", line),
+    };
+    let Ok(mut value) = serde_json::from_str::<Value>(data) else { return line.to_owned() };
+    replace(&mut value);
+    if let Some(timings) = value.get_mut("timings").and_then(Value::as_object_mut) {
+        for (name, found) in timings.iter_mut() {
+            if !(name.ends_with("_n") || name.starts_with("draft")) {
+                *found = "X".into();
             }
         }
-        if let Some(timings) = value.get_mut("timings").and_then(Value::as_object_mut) {
-            for (name, found) in timings.iter_mut() {
-                if !(name.ends_with("_n") || name.starts_with("draft")) {
-                    *found = "X".into();
+    }
+    format!("{prefix}{value}")
+}
+
+/// Puts placeholders for ids and times.
+fn replace(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, found) in members.iter_mut() {
+                match name.as_str() {
+                    "id" => *found = "ID".into(),
+                    "created" | "created_at" => *found = "T".into(),
+                    name if name.ends_with("_duration") => *found = "X".into(),
+                    _ => replace(found),
                 }
             }
         }
-        format!("{prefix}{value}")
-    });
-    lines.collect::<Vec<_>>().join("\n\n") + "\n"
+        Value::Array(items) => items.iter_mut().for_each(replace),
+        _ => {}
+    }
 }
 
 #[track_caller]
@@ -82,4 +98,28 @@ fn plain_answers_keep_their_bytes() {
     let mut streamed = scored.clone();
     streamed["stream"] = true.into();
     check(&server, "completion_scored_stream.txt", "/v1/completions", &streamed);
+}
+
+#[test]
+fn other_dialects_keep_their_bytes() {
+    let server = start(Settings::default());
+    *server.faults.delay.lock().unwrap() = Duration::from_millis(20);
+    let user = json!([{ "role": "user", "content": "Tell me a story." }]);
+    let message = json!({ "messages": user, "max_tokens": 3, "temperature": 0 });
+    let options = json!({ "num_predict": 3, "temperature": 0 });
+    let chat = json!({ "messages": user, "options": options });
+    let text = json!({ "prompt": "Once upon", "raw": true, "options": options });
+    for (kind, path, body, is_stream) in [
+        ("messages", "/v1/messages", &message, false),
+        ("ollama_chat", "/api/chat", &chat, true),
+        ("ollama_generate", "/api/generate", &text, true),
+    ] {
+        for (form, streams) in [("whole", false), ("stream", true)] {
+            let mut body = body.clone();
+            if streams != is_stream {
+                body["stream"] = streams.into();
+            }
+            check(&server, &format!("{kind}_{form}.txt"), path, &body);
+        }
+    }
 }

@@ -26,13 +26,14 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) model: ModelFile,
 
-    /// Address or name to listen on; 0.0.0.0 and :: are all addresses of this machine
-    #[arg(long, value_name = "ADDRESS", env = "INFERNO_HOST", hide_env = true, default_value = "127.0.0.1")]
-    pub(crate) host: String,
+    /// Address or name to listen on; 0.0.0.0 and :: are all addresses of this machine. Default: 127.0.0.1; without `--host` and
+    /// `--port` the address in the variable `OLLAMA_HOST`, if it is set
+    #[arg(long, value_name = "ADDRESS", env = "INFERNO_HOST", hide_env = true)]
+    pub(crate) host: Option<String>,
 
-    /// Port to listen on; 0: any that is free
-    #[arg(long, value_name = "PORT", env = "INFERNO_PORT", hide_env = true, default_value = "8080", short)]
-    pub(crate) port: u16,
+    /// Port to listen on; 0: any that is free. Default: 8080
+    #[arg(long, value_name = "PORT", env = "INFERNO_PORT", hide_env = true, short)]
+    pub(crate) port: Option<u16>,
 
     /// Names of the model; the first is the one that `/v1/models` lists. Default: the name after `-m`, or the file's name. `default` always works
     #[arg(long, value_name = "NAME,..", env = "INFERNO_ALIAS", hide_env = true, value_delimiter = ',')]
@@ -41,6 +42,11 @@ pub(crate) struct Serve {
     /// Accept any model name in requests
     #[arg(long, env = "INFERNO_ANY_MODEL", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) any_model: bool,
+
+    /// Keep the line `x-anthropic-billing-header` at the top of system prompts in `/v1/messages`. It differs in every request,
+    /// so that prompts miss the prefix cache; by default it is taken off
+    #[arg(long, env = "INFERNO_KEEP_BILLING_HEADER", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) keep_billing_header: bool,
 
     /// No chat page: `/` is a line of text for browsers too
     #[arg(long, env = "INFERNO_NO_PAGE", hide_env = true, value_parser = FalseyValueParser::new())]

@@ -10,7 +10,8 @@ mod show;
 
 use std::time::SystemTime;
 
-use inferno_hub::{CachedModel, Catalog, CatalogModel};
+use anyhow::Result;
+use inferno_hub::{CachedModel, Catalog, CatalogModel, Hub, ModelName};
 use serde_json::{Value, json};
 
 pub(super) use list::list;
@@ -20,6 +21,14 @@ pub(super) use ps::ps;
 pub(super) use pull::pull;
 pub(super) use remove::remove;
 pub(super) use show::show;
+
+/// The model of the cache that a name means.
+///
+/// # Errors
+/// There is none, or there are several.
+pub(super) fn in_cache(hub: &Hub, name: &ModelName) -> Result<Vec<CachedModel>> {
+    remove::found(hub, name, false)
+}
 
 /// The model of the catalog that a repository is one of.
 fn in_catalog(repo: &str) -> Option<&'static CatalogModel> {

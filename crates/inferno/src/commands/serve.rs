@@ -1,6 +1,5 @@
 //! `inferno serve`: a model over HTTP.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -18,12 +17,15 @@ use crate::sampling::FromFile;
 use crate::template::{self, Found};
 use crate::{cli, exit};
 
+mod address;
 mod card;
+mod library;
 mod projector;
 mod settings;
 mod signals;
 mod start;
 
+use address::Listen;
 use signals::Signals;
 
 /// Time for the last log line to be written.
@@ -44,7 +46,8 @@ pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
     settings::start_log(args)?;
     start::warn_of_unknown_variables();
     signals::warn_of_open_file(&args.access);
-    let addresses = addresses(&args.host, args.port)?;
+    let listen = Listen::read(args)?;
+    let addresses = listen.addresses()?;
     let needs_key = settings.keys.iter().any(|key| key.role != Role::Scrape);
     if !needs_key && addresses.iter().any(|address| !address.ip().is_loopback()) {
         tracing::warn!("anyone who can reach this address may use it: `--api-key-file` asks for keys");
@@ -53,9 +56,7 @@ pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
     let inside = runtime.enter();
     let signals = Signals::listen();
     // The address comes first: if it cannot be had, there is no use in loading.
-    let mut server = Server::bind_all(&addresses, settings).with_context(|| {
-        format!("cannot listen on {} port {} (`--port` chooses another one)", args.host, args.port)
-    })?;
+    let mut server = Server::bind_all(&addresses, settings).with_context(|| listen.refused())?;
     let (engine, parts, defaults) = load(args)?;
     server.set_defaults(defaults);
     let announcement = start::announcement(server.address(), &parts, (needs_key, !args.no_page));
@@ -81,21 +82,6 @@ pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
     };
     log::flush(LAST_LINE);
     Ok(code)
-}
-
-/// Addresses of a name, those of IPv4 first, as every client has it.
-fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let found = (bare, port).to_socket_addrs().with_context(|| {
-        format!(
-            "cannot listen on `{}`, expected an address or a name of this machine (`--host`)",
-            host.escape_debug()
-        )
-    })?;
-    let mut addresses: Vec<SocketAddr> = found.collect();
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    addresses.dedup();
-    Ok(addresses)
 }
 
 fn runtime() -> Result<Runtime> {

@@ -30,7 +30,7 @@ pub(crate) fn remove(args: &cli::Remove) -> Result<()> {
 }
 
 /// The models that a name means.
-fn found(hub: &Hub, name: &ModelName, is_all: bool) -> Result<Vec<CachedModel>> {
+pub(super) fn found(hub: &Hub, name: &ModelName, is_all: bool) -> Result<Vec<CachedModel>> {
     if let ModelName::File(path) = name {
         bail!("`{}` is a file of yours: `rm` removes models from the cache", path.display());
     }

@@ -2,11 +2,13 @@
 
 use std::num::NonZero;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use inferno_server::log::{self, Format, Level};
 use inferno_server::{Key, KeyLimits, Role, Settings, check_keys, read_keys};
 
+use super::library::Models;
 use crate::cli::{self, LogFormat, LogLevel, ReasoningFormat};
 
 pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
@@ -23,6 +25,8 @@ pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
         cors_origins: access.cors_origin.clone(),
         page: !args.no_page,
         any_model: args.any_model,
+        keeps_billing_header: args.keep_billing_header,
+        library: Some(Arc::new(Models { is_offline: args.model.offline })),
         vllm_metrics: args.logs.metrics_compat.is_some(),
         defaults: args.defaults.wishes().resolve(),
         speculate: !args.engine.no_speculation,

@@ -1,0 +1,132 @@
+//! Addresses to listen on: those of the flags, or else of Ollama's variable.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::cli;
+
+/// Ollama's variable. Its meaning for a server is the address to listen on.
+const OLLAMA: &str = "OLLAMA_HOST";
+/// The port of Ollama, where its variable names none.
+const OLLAMA_PORT: u16 = 11434;
+const HOST: &str = "127.0.0.1";
+const PORT: u16 = 8080;
+
+/// A host and a port to listen on.
+#[derive(Debug)]
+pub(super) struct Listen {
+    host: String,
+    port: u16,
+    is_ollama: bool,
+}
+
+impl Listen {
+    /// Reads the flags; where neither `--host` nor `--port` is given, `OLLAMA_HOST`.
+    ///
+    /// # Errors
+    /// `OLLAMA_HOST` is used and is no address.
+    pub(super) fn read(args: &cli::Serve) -> Result<Listen> {
+        if args.host.is_none() && args.port.is_none() {
+            let value = std::env::var_os(OLLAMA).unwrap_or_default();
+            if let Some((host, port)) = ollama(&value.to_string_lossy())? {
+                tracing::info!(
+                    host,
+                    port,
+                    "listening where `{OLLAMA}` says: `--host` or `--port` overrides it"
+                );
+                return Ok(Listen { host, port, is_ollama: true });
+            }
+        }
+        let host = args.host.clone().unwrap_or_else(|| HOST.to_owned());
+        Ok(Listen { host, port: args.port.unwrap_or(PORT), is_ollama: false })
+    }
+
+    /// Addresses of the host, those of IPv4 first, as every client has it.
+    ///
+    /// # Errors
+    /// The host has no address.
+    pub(super) fn addresses(&self) -> Result<Vec<SocketAddr>> {
+        let bare = self.host.trim_start_matches('[').trim_end_matches(']');
+        let found = (bare, self.port).to_socket_addrs().with_context(|| {
+            let (host, flag) = (self.host.escape_debug(), if self.is_ollama { OLLAMA } else { "--host" });
+            format!("cannot listen on `{host}`, expected an address or a name of this machine (`{flag}`)")
+        })?;
+        let mut addresses: Vec<SocketAddr> = found.collect();
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        addresses.dedup();
+        Ok(addresses)
+    }
+
+    /// Description of the failure to listen.
+    pub(super) fn refused(&self) -> String {
+        let (Listen { host, port, .. }, from) = (self, if self.is_ollama { " of `OLLAMA_HOST`" } else { "" });
+        format!("cannot listen on {host} port {port}{from} (`--port` chooses another one)")
+    }
+}
+
+/// The host and the port in a value of `OLLAMA_HOST`, as Ollama reads it: `host`, `host:port` or a URL; a port alone stands
+/// for all addresses of the machine. `None` if it is empty.
+fn ollama(value: &str) -> Result<Option<(String, u16)>> {
+    let text = value.trim().trim_matches(['"', '\'']).trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |reason: &str| {
+        let shown = text.escape_debug();
+        anyhow!(
+            "`{OLLAMA}` is `{shown}`, {reason}: expected an address like 127.0.0.1:{OLLAMA_PORT}, or `--host` and `--port`"
+        )
+    };
+    let (default, rest) = match text.split_once("://") {
+        None => (OLLAMA_PORT, text),
+        Some(("http", rest)) => (80, rest),
+        Some(("https", rest)) => (443, rest),
+        Some(_) => bail!(wrong("a URL of another scheme than http")),
+    };
+    let rest = rest.split('/').next().unwrap_or_default();
+    let (host, port) = match rest.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+        Some((host, port)) => (host, port.strip_prefix(':')),
+        // More than one colon is an address of IPv6 without brackets.
+        None if rest.matches(':').count() > 1 => (rest, None),
+        None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
+    };
+    let port = match port {
+        None => default,
+        Some(port) => port.parse().map_err(|_| wrong("whose port is no number from 0 to 65535"))?,
+    };
+    let host = if host.is_empty() { "0.0.0.0" } else { host };
+    Ok(Some((host.to_owned(), port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_ollama_host_is_read_as_ollama_does() {
+        for (value, expected) in [
+            ("0.0.0.0", ("0.0.0.0", 11434)),
+            ("127.0.0.1:8081", ("127.0.0.1", 8081)),
+            (" \"localhost:0\" ", ("localhost", 0)),
+            (":8081", ("0.0.0.0", 8081)),
+            ("http://127.0.0.1", ("127.0.0.1", 80)),
+            ("http://127.0.0.1:11434/", ("127.0.0.1", 11434)),
+            ("https://example.com/path", ("example.com", 443)),
+            ("[::1]:8081", ("::1", 8081)),
+            ("[::]", ("::", 11434)),
+            ("::1", ("::1", 11434)),
+        ] {
+            let (host, port) = ollama(value).unwrap().unwrap();
+            assert_eq!((host.as_str(), port), expected, "{value}");
+        }
+        for empty in ["", " ", "\"\""] {
+            assert_eq!(ollama(empty).unwrap(), None);
+        }
+        for (wrong, words) in [("localhost:x", "port"), ("localhost:70000", "port"), ("ftp://host", "scheme")]
+        {
+            let error = ollama(wrong).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains(wrong) && error.contains("--host"), "{error}");
+        }
+    }
+}
