@@ -13,6 +13,7 @@ use crate::overrides::Overrides;
 
 mod answer;
 mod bench_serve;
+mod conformance;
 mod doctor;
 mod model;
 mod models;
@@ -22,6 +23,7 @@ mod serve;
 
 pub(crate) use answer::{Answering, Chat, Run, Seed, max_tokens, seed};
 pub(crate) use bench_serve::{BenchServe, EngineKnobs, Rate};
+pub(crate) use conformance::Conformance;
 pub(crate) use doctor::Doctor;
 pub(crate) use model::{ModelArgument, ModelFile};
 pub(crate) use models::{List, Paths, Ps, Pull, Remove, Show};
@@ -114,6 +116,13 @@ pub(crate) enum Command {
     /// after about two seconds, then a line for each forecast. Of a repository (OWNER/REPOSITORY) nothing but the list of its
     /// files and the header of one of them is read.
     Doctor(Doctor),
+    /// Check a server against the rules that clients of its APIs rely on
+    ///
+    /// Asks any server at URL, this program's or another's, for short answers, in each API that it offers: OpenAI's chat
+    /// completions, completions and Responses, Anthropic's Messages, Ollama's API, and routes of llama-server and vLLM. Each check
+    /// has a name and the rule's source, and a failure is printed with a `curl` line that shows it. An API that the server does not
+    /// have is a row, and no failure. The exit code is 1 if a check fails and 2 if no server answers.
+    Conformance(Conformance),
     /// Write a model of true shape with random weights, for benchmarks and tests
     Synth(Synth),
     /// Print a script that completes this command line in a shell

@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod completions;
+mod conformance;
 mod doctor;
 mod inspect;
 mod logits;
@@ -41,6 +42,7 @@ pub(crate) fn execute(command: Command) -> Result<ExitCode> {
         Command::Logits(args) => logits::logits(&args)?,
         Command::Bench(args) => return bench::bench(&args),
         Command::Doctor(args) => return doctor::doctor(&args),
+        Command::Conformance(args) => return conformance::conformance(&args),
         Command::Synth(args) => return synth::synth(&args),
         Command::Completions { shell } => print(completions::script(shell).as_bytes())?,
         Command::Man { folder } => man::man(&folder)?,

@@ -16,9 +16,12 @@ pub(crate) const CODES: [(u8, &str); 7] = [
     (0, "success; for `serve`: every answer was finished or told that it is over"),
     (
         1,
-        "a file, the machine, the network or an answer failed, and stderr says how; for `chat` on a pipe: a turn was not answered",
+        "a file, the machine, the network or an answer failed, and stderr says how; for `chat` on a pipe: a turn was not answered; for `conformance`: a check failed",
     ),
-    (USAGE, "the command line, an environment variable or the configuration file is wrong"),
+    (
+        USAGE,
+        "the command line, an environment variable or the configuration file is wrong; for `conformance`: no server answers",
+    ),
     (BROKEN, "`serve`: the engine is broken, start the program again"),
     (HANGUP, "`serve` on a terminal: a second SIGHUP before all answers were finished"),
     (INTERRUPTED, "Ctrl-C; for `serve`: the second one"),

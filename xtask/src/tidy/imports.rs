@@ -5,7 +5,7 @@ use super::{File, Finding};
 
 /// Which crates a crate builds upon; it may import those, and whatever those may import.
 /// The drawing is in ARCHITECTURE.md, section 2.
-const BUILDS_UPON: [(&str, &[&str]); 13] = [
+const BUILDS_UPON: [(&str, &[&str]); 14] = [
     ("inferno-format", &[]),
     ("inferno-text", &["inferno-format"]),
     ("inferno-model", &["inferno-format"]),
@@ -17,7 +17,18 @@ const BUILDS_UPON: [(&str, &[&str]); 13] = [
     ("inferno-reply", &["inferno-engine", "inferno-text"]),
     ("inferno-server", &["inferno-grammar", "inferno-reply"]),
     ("inferno-hub", &[]),
-    ("inferno-llm", &["inferno-server", "inferno-hub", "inferno-cpu", "inferno-wgpu", "inferno-cuda"]),
+    ("inferno-conformance", &[]),
+    (
+        "inferno-llm",
+        &[
+            "inferno-server",
+            "inferno-hub",
+            "inferno-conformance",
+            "inferno-cpu",
+            "inferno-wgpu",
+            "inferno-cuda",
+        ],
+    ),
     // The tests of every crate may import it, so it imports none.
     ("xtask", &[]),
 ];

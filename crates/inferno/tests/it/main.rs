@@ -5,6 +5,7 @@ mod bench;
 mod bench_serve;
 mod chat;
 mod chat_terminal;
+mod conformance;
 mod engine;
 mod gpu;
 mod hostile;

@@ -1,0 +1,50 @@
+//! A report as JSON.
+
+use serde_json::{Value, json as object};
+
+use super::{Report, Row, curl};
+
+/// The report as one JSON object; `url` is the server's address.
+///
+/// Failures have `request` (with its body, if that is text) and `response`; keys are in neither.
+pub fn json(report: &Report, url: &str, has_key: bool) -> Value {
+    let rows: Vec<Value> = report.rows.iter().map(|row| check(row, url, has_key)).collect();
+    object!({
+        "url": url,
+        "model": report.model,
+        "server": report.server,
+        "seconds": report.took.as_secs_f64(),
+        "summary": {
+            "passed": report.count("passed"),
+            "failed": report.count("failed"),
+            "not_offered": report.count("not offered"),
+            "skipped": report.count("skipped"),
+        },
+        "checks": rows,
+    })
+}
+
+fn check(row: &Row, url: &str, has_key: bool) -> Value {
+    let mut value = object!({
+        "name": row.name,
+        "dialect": row.dialect.name(),
+        "outcome": row.outcome.name().replace(' ', "_"),
+        "why": row.outcome.why(),
+        "loses": row.loses,
+        "source": row.source,
+        "seconds": row.took.as_secs_f64(),
+    });
+    if let Some(request) = &row.request {
+        let body = request.body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned());
+        value["request"] = object!({
+            "method": request.method,
+            "path": request.path,
+            "body": body,
+            "curl": curl(url, request, has_key),
+        });
+    }
+    if let Some(answer) = &row.answer {
+        value["response"] = object!({ "status": answer.status, "part": row.excerpt(20_000) });
+    }
+    value
+}
