@@ -260,6 +260,16 @@ pub(crate) struct Synth {
     #[arg(long, value_name = "N")]
     pub(crate) layers: Option<usize>,
 
+    /// Number of first layers that nearly suffice: the same model with `--layers` of this number drafts for this one (`--draft`)
+    ///
+    /// What each later layer adds is multiplied by `--draft-difference`.
+    #[arg(long, value_name = "N", conflicts_with = "layers")]
+    pub(crate) draft_layers: Option<usize>,
+
+    /// Factor of what layers after `--draft-layers` add: the smaller, the more often both models choose the same token
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.1, requires = "draft_layers")]
+    pub(crate) draft_difference: f32,
+
     /// Type of the matrices; norms and biases are F32
     ///
     /// f32, f16, bf16, q8_0, q4_0, q4_k, q6_k, or llama.cpp's mixture q4_k_m: Q4_K, with Q6_K for the output

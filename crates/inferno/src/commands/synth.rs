@@ -38,6 +38,16 @@ pub(crate) struct Recipe<'a> {
     pub(crate) encoding: Encoding,
     pub(crate) vocab_from: Option<&'a Path>,
     pub(crate) seed: u64,
+    pub(crate) faint: Option<Faint>,
+}
+
+/// Layers that hardly change what a model says, so that the model without them drafts for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Faint {
+    /// The first of them; all that follow are faint too.
+    pub(crate) first: usize,
+    /// Factor of what they add to the residual stream.
+    pub(crate) scale: f32,
 }
 
 pub(crate) fn synth(args: &cli::Synth) -> Result<ExitCode> {
@@ -47,8 +57,9 @@ pub(crate) fn synth(args: &cli::Synth) -> Result<ExitCode> {
         encoding: args.dtype,
         vocab_from: args.vocab_from.as_deref(),
         seed: args.seed,
+        faint: args.draft_layers.map(|first| Faint { first, scale: args.draft_difference }),
     };
-    recipe.preset()?;
+    recipe.check()?;
     ensure!(args.dtype.can_be_written(), "cannot write {}, the types are {}", args.dtype, Encoding::known());
     match std::fs::symlink_metadata(&args.out) {
         Ok(there) if !there.is_file() => bail!("`{}` exists and is no regular file", args.out.display()),
@@ -78,6 +89,37 @@ impl Recipe<'_> {
         Ok(preset.cut(n))
     }
 
+    fn check(&self) -> Result<()> {
+        let preset = self.preset()?;
+        let Some(Faint { first, scale }) = self.faint else { return Ok(()) };
+        let most = preset.n_layers - 1;
+        ensure!(
+            (1..=most).contains(&first),
+            "of `{}` 1 to {most} layers draft (`--draft-layers`)",
+            preset.name
+        );
+        ensure!(
+            scale.is_finite() && scale >= 0.0,
+            "`--draft-difference` is a factor of 0 or more, not {scale}"
+        );
+        ensure!(
+            preset.outputs().is_some(),
+            "layers of `{}` scale the residual stream: `--draft-layers` takes another preset",
+            preset.name
+        );
+        Ok(())
+    }
+
+    /// The factor of a tensor's numbers.
+    fn scale(&self, preset: &Preset, name: &str) -> f32 {
+        let (Some(faint), Some(outputs)) = (self.faint, preset.outputs()) else { return 1.0 };
+        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
+        let is_faint = layer.is_some_and(|(layer, name)| {
+            layer.parse::<usize>().is_ok_and(|layer| layer >= faint.first) && outputs.contains(&name)
+        });
+        if is_faint { faint.scale } else { 1.0 }
+    }
+
     /// Writes the file, or nothing: until it is whole it has a name that nobody else uses. Gives the number of
     /// tensors; an error if Ctrl-C was pressed.
     pub(crate) fn write_to(&self, out: &Path) -> Result<usize> {
@@ -95,7 +137,7 @@ impl Recipe<'_> {
             .into_iter()
             .map(|w| {
                 let dtype = self.encoding.of(&w, &preset);
-                (w, dtype)
+                (Weight { scale: self.scale(&preset, &w.name), ..w }, dtype)
             })
             .collect();
 
@@ -183,14 +225,21 @@ fn encode(w: &Weight, how: How, dtype: DType, range: std::ops::Range<usize>) -> 
     // No floats are encoded as MXFP4.
     let as_blocks = w.init.is_matrix() && (how.blocks || dtype == DType::MXFP4);
     let (mean, deviation) = w.init.moments();
+    let (mean, deviation) = (mean * w.scale, deviation * w.scale);
     let blocks = Blocks { dtype, mean, deviation, key: presets::key(how.seed, &w.name) };
+    let numbers = |range, n| {
+        let mut numbers = w.init.numbers(how.seed, &w.name, range, n);
+        numbers.iter_mut().for_each(|x| *x *= w.scale);
+        numbers
+    };
+    let numbers = &numbers;
     let n: usize = w.dims.iter().product();
     std::thread::scope(|scope| {
         let workers = range.clone().step_by(part).map(|from| {
             let to = range.end.min(from + part);
             scope.spawn(move || match as_blocks {
                 true => blocks.bytes(from / dtype.block_len()..to / dtype.block_len()),
-                false => Ok(quantize(dtype, &w.init.numbers(how.seed, &w.name, from..to, n))?),
+                false => Ok(quantize(dtype, &numbers(from..to, n))?),
             })
         });
         let workers: Vec<_> = workers.collect();

@@ -241,6 +241,7 @@ impl Row {
                 encoding: step.encoding,
                 vocab_from: None,
                 seed: args.seed,
+                faint: None,
             }
             .write_to(&path)?;
         }

@@ -302,6 +302,8 @@ pub(super) struct Weight {
     /// GGUF order, row length first.
     pub(super) dims: Vec<usize>,
     pub(super) init: Init,
+    /// Factor of all numbers.
+    pub(super) scale: f32,
 }
 
 /// How a tensor's numbers are distributed.

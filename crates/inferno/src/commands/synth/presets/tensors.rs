@@ -11,7 +11,7 @@ pub(super) struct Tensors {
 
 impl Tensors {
     pub(super) fn put(&mut self, name: &str, dims: &[usize], init: Init) {
-        self.all.push(Weight { name: format!("{}{name}", self.prefix), dims: dims.into(), init });
+        self.all.push(Weight { name: format!("{}{name}", self.prefix), dims: dims.into(), init, scale: 1.0 });
     }
 
     /// A matrix from rows of `from` to `to` numbers.
@@ -87,6 +87,26 @@ impl Preset {
             t.project("output", dim, vocab_size);
         }
         t.all
+    }
+
+    /// Names of tensors of a layer that what it adds to the residual stream is proportional to; `None` where it does more than add.
+    pub(in super::super) fn outputs(&self) -> Option<&'static [&'static str]> {
+        if self.gemma4.is_some() {
+            return None;
+        }
+        Some(match self.post_norms {
+            true => &["post_attention_norm.weight", "post_ffw_norm.weight"],
+            false => &[
+                "attn_output.weight",
+                "attn_output.bias",
+                "ssm_out.weight",
+                "shortconv.out_proj.weight",
+                "ffn_down.weight",
+                "ffn_down_exps.weight",
+                "ffn_down_exps.bias",
+                "ffn_down_shexp.weight",
+            ],
+        })
     }
 
     /// Whether layer `i` sees everything in a model of two kinds of layers.
