@@ -331,8 +331,8 @@ impl KvCache {
     /// Releases all of a sequence's pages; the nodes of `path` have the first of them.
     pub(crate) fn release(&mut self, path: &[NodeId], tables: &mut [Table]) {
         for (group, table) in tables.iter_mut().enumerate() {
-            if let Some(live) = table.live.take() {
-                self.groups[group].pages.release(live);
+            for page in table.live.take().into_iter().chain(table.spare.take()) {
+                self.groups[group].pages.release(page);
             }
             for (i, page) in table.pages.drain(..).enumerate().rev() {
                 self.release_page(group, path.get(table.first_page + i), page, Worth::Resume);

@@ -8,6 +8,7 @@ mod foresee;
 mod health;
 mod live;
 mod mask_threads;
+mod propose;
 mod snapshot;
 
 use std::collections::HashMap;
@@ -96,10 +97,15 @@ pub struct Broken {
 }
 
 impl Core {
-    pub(crate) fn new(model: Box<dyn Model>, limits: Limits, clock: Clock) -> Core {
+    pub(crate) fn new(mut model: Box<dyn Model>, limits: Limits, clock: Clock) -> Core {
         let groups = &model.architecture().cache_groups;
         assert!(groups.len() <= MAX_GROUPS, "a model has few cache groups");
+        let draft_tokens = limits.draft_tokens;
         let scheduler = Scheduler::new(limits, groups);
+        let drafts = match model.drafting() {
+            Some(_) => Drafts::with_model(draft_tokens),
+            None => Drafts::default(),
+        };
         Core {
             model,
             clock,
@@ -107,7 +113,7 @@ impl Core {
             live: HashMap::default(),
             requests: HashMap::default(),
             n_sequences: 0,
-            drafts: Drafts::default(),
+            drafts,
             n_mask_threads: 0,
             mask_threads: None,
             scratch: Scratch::default(),
@@ -161,7 +167,6 @@ impl Core {
             pages: group_pages.into_iter().sum(),
             group_pages,
             cache: cache.counts(),
-            can_draft: !self.scheduler.has_states(),
             ..self.metrics
         }
     }
@@ -181,8 +186,8 @@ impl Core {
         let is_constrained = !request.grammars.is_empty();
         let mut grammars = request.grammars.into_iter();
         let vocab_size = self.model.architecture().vocab_size;
-        // Mirostat's state goes from token to token, and that of a recurrent layer cannot take back a draft that was wrong.
-        let speculates = request.speculate && sampling.mirostat().is_none() && !self.scheduler.has_states();
+        // Mirostat's state goes from token to token.
+        let speculates = request.speculate && sampling.mirostat().is_none();
         for choice_idx in 0..n {
             let usage = Usage { n_prompt: prompt.len(), ..Usage::default() };
             if poison {
@@ -260,13 +265,17 @@ impl Core {
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         let cost = self.scheduler.budget().cost().map(|(base, per_row)| StepCost { base, per_row });
-        self.drafts.next = cost.map(|cost| (cost, self.scheduler.counts().running));
+        self.drafts.start_step(cost.map(|cost| (cost, self.scheduler.counts().running)));
         self.scheduler.plan(start, &mut self.drafts, &mut scratch.plan);
         let started = scratch.plan.started.iter();
         let lost: Vec<_> =
             started.filter_map(|&seq| self.start(seq, start).err().map(|why| (seq, why))).collect();
         let mut result = Ok(());
         if !scratch.plan.spans.is_empty() {
+            self.propose(&mut scratch.plan);
+            for span in scratch.plan.spans.iter().filter(|span| span.drafts.is_empty()) {
+                self.scheduler.settle_spares(span.id, true);
+            }
             let n = self.chain_len(&scratch.plan, &mut scratch.chained);
             self.fill(&mut scratch);
             self.lend_constraints(&scratch.plan);

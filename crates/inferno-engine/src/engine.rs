@@ -49,6 +49,7 @@ impl Config {
             prefix_cache: true,
             max_snapshots: None,
             snapshot_every: 4096,
+            draft_tokens: None,
         };
         Config { limits, max_waiting: 1024, max_waiting_tokens: 4 << 20, self_test: false, n_mask_threads: 0 }
     }

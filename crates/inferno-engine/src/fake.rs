@@ -80,6 +80,8 @@ pub(crate) struct Fake {
     pub(crate) step_time: u64,
     /// Does it choose tokens as a device does?
     pub(crate) chooses: bool,
+    /// As a draft model it prefers the token of the other model in this many of 100 rows.
+    pub(crate) agreement: u64,
     chain: Vec<Option<u32>>,
 }
 
@@ -113,8 +115,8 @@ impl Fake {
         let pool = n_pages.iter().map(|n| vec![POISON; n * PAGE_LEN]).collect();
         let pool = Pool(Arc::new(Mutex::new(pool)));
         let (output, chain) = Default::default();
-        let (n_steps, fault, step_time, chooses) = (0, Fault::None, 100, false);
-        Fake { arch, pool, output, clock, n_steps, fault, step_time, chooses, chain }
+        let (n_steps, fault, step_time, chooses, agreement) = (0, Fault::None, 100, false, 100);
+        Fake { arch, pool, output, clock, n_steps, fault, step_time, chooses, agreement, chain }
     }
 
     fn is_states(&self, group: usize) -> bool {
@@ -212,7 +214,13 @@ impl Model for Fake {
             }
         }
         drop(pool);
-        self.output.fill(batch, VOCAB, |row, out| logits(hashes[row], batch.tokens()[row], out));
+        let agreement = self.agreement;
+        self.output.fill(batch, VOCAB, |row, out| {
+            logits(hashes[row], batch.tokens()[row], out);
+            if hashes[row] / 7 % 100 >= agreement {
+                out.rotate_right(1);
+            }
+        });
         Ok(&self.output)
     }
 

@@ -28,7 +28,7 @@ pub use cache::{CacheCounts, Stop as Miss};
 pub use core::{Broken, SequenceState, Shape, Sink, Snapshot, logits_hash, words as panic_words};
 pub use engine::{Config, Engine, Handle, Pulse, Ticket};
 pub use group::{KvGroup, longest_sequence, pages_of_sequence, pool_len};
-pub use metrics::{FinishCounts, Histogram, Metrics, ROW_BUCKETS, TIME_BUCKETS};
+pub use metrics::{DraftModelCounts, FinishCounts, Histogram, Metrics, ROW_BUCKETS, TIME_BUCKETS};
 pub use pages::PageCounts;
 pub use request::{Event, Finish, Micros, Refusal, Request, RequestId, SeqId, Usage};
 pub use sampler::{

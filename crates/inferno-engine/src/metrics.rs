@@ -98,6 +98,23 @@ pub struct FinishCounts {
     pub failed: u64,
 }
 
+/// The work of a draft model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DraftModelCounts {
+    /// Tokens of it that were verified.
+    pub proposed: u64,
+    /// Of them, tokens that were right.
+    pub accepted: u64,
+    /// Its steps.
+    pub steps: u64,
+    /// Rows that it computed of tokens that the model had computed before: prompts, and tokens without proposals.
+    pub rows_behind: u64,
+    /// Microseconds that it took.
+    pub time: Micros,
+    /// Calls that failed. After three of them it proposes nothing.
+    pub failures: u64,
+}
+
 /// Counters since the start, and what is now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metrics {
@@ -121,12 +138,14 @@ pub struct Metrics {
     pub completion_tokens: u64,
     /// Of them, tokens that a grammar left no choice about.
     pub forced_tokens: u64,
-    /// Whether tokens may be guessed: not in a model with recurrent layers, whose state cannot take back a wrong one.
-    pub can_draft: bool,
     /// Guesses that were verified, and those that were right.
     pub drafted_tokens: u64,
     /// See above.
     pub accepted_tokens: u64,
+    /// Microseconds that drafts have saved, about: less than 0 if they took longer than what they saved.
+    pub saved_by_drafts: i64,
+    /// The draft model's part in the above; zeros without one.
+    pub draft_model: DraftModelCounts,
     /// Choices that ended.
     pub finished: FinishCounts,
     /// Times that a step failed and was taken up again.
@@ -177,9 +196,10 @@ impl Default for Metrics {
             prompt_tokens: 0,
             completion_tokens: 0,
             forced_tokens: 0,
-            can_draft: true,
             drafted_tokens: 0,
             accepted_tokens: 0,
+            saved_by_drafts: 0,
+            draft_model: DraftModelCounts::default(),
             finished: FinishCounts::default(),
             restarts: 0,
             step_time: time,

@@ -46,6 +46,9 @@ pub(crate) struct Table {
     /// In a group of states: the page of all later positions, which steps update in place. `pages` are snapshots then, the
     /// last of which it goes on from.
     pub(crate) live: Option<PageId>,
+    /// In a group of states, during a step with rows that may turn out wrong: the page that gets the state after them, while the one
+    /// before them stays.
+    pub(crate) spare: Option<PageId>,
     /// Pages kept for the sequence beyond those it has; 0 unless it is pinned.
     pub(crate) n_reserved: usize,
 }
@@ -68,7 +71,7 @@ impl Table {
 
     /// Pages that it holds.
     pub(crate) fn held(&self) -> impl Iterator<Item = PageId> {
-        self.pages.iter().copied().chain(self.live)
+        self.pages.iter().copied().chain(self.live).chain(self.spare)
     }
 
     /// The live state becomes page number `number`, and `next` the live state.

@@ -254,6 +254,8 @@ pub struct Usage {
     pub n_drafted: usize,
     /// See above.
     pub n_accepted: usize,
+    /// Microseconds that drafts have saved, about: less than 0 if they took longer than what they saved.
+    pub saved_by_drafts: i64,
     /// How often it lost its pages to others.
     pub n_preemptions: u32,
     /// Time from submission to its first place in a step, or to its end if it had none.

@@ -56,6 +56,9 @@ pub struct Limits {
     pub max_snapshots: Option<usize>,
     /// Tokens of a prompt from one such snapshot to the next, beside those at its borders.
     pub snapshot_every: usize,
+    /// Tokens that a draft model proposes for a sequence in a step; `None`: as many as make tokens come fastest, by what was
+    /// measured.
+    pub draft_tokens: Option<usize>,
 }
 
 /// How many are where, and what has happened.
@@ -199,6 +202,7 @@ impl Scheduler {
             tokens,
             max_len,
             n_computed: 0,
+            n_seen: 0,
             tables: vec![Table::default(); self.cache.n_groups()],
             path: Vec::new(),
             salt,
@@ -230,10 +234,13 @@ impl Scheduler {
     }
 
     /// A sequence's part of a step is done: it has `n_computed` positions more, and these tokens. The step computed rows after
-    /// them, too, if it `is_ahead`: so are the states of recurrent layers then, and the sequence ends.
+    /// them, too, if it `is_ahead`: so are the states of recurrent layers then. The sequence goes on from the states before the step,
+    /// if they were kept, and computes these positions once more with its next rows. Else it ends.
     pub(crate) fn commit(&mut self, id: SeqId, n_computed: usize, tokens: &[u32], is_ahead: bool) {
+        let takes_back = self.settle_spares(id, is_ahead);
         let s = self.sequences.get_mut(&id).expect("a sequence that was planned");
-        s.n_computed += n_computed;
+        s.n_seen = s.n_computed + n_computed;
+        s.n_computed += if takes_back { 0 } else { n_computed };
         if s.n_computed >= s.alone_until {
             s.alone_until = 0;
         }
@@ -302,6 +309,7 @@ impl Scheduler {
         }
         s.path.clear();
         s.n_computed = 0;
+        s.n_seen = 0;
         s.is_pinned = false;
         s.is_running = false;
         self.running.retain(|other| *other != id);
@@ -350,6 +358,7 @@ impl Scheduler {
             assert!(s.tokens.len() <= s.max_len);
             assert!(s.decodes_from < s.tokens.len());
             for (group, table) in s.tables.iter().enumerate() {
+                assert_eq!(table.spare, None, "of a step that is over");
                 if !s.is_running {
                     assert_eq!(*table, Table::default(), "a waiting sequence has no pages");
                     continue;

@@ -1,6 +1,7 @@
 //! The whole engine on a fake model: every accepted request ends once, with the tokens it would have got alone.
 
 mod chains;
+mod drafts;
 mod ends;
 mod forced;
 mod isolation;
@@ -19,6 +20,7 @@ use crate::request::{Event, Finish, Micros, Refusal, Request, RequestId, Usage};
 use crate::sampler::{Chooser, Chosen, History, SampleError, TokenMask};
 use crate::scheduler::Limits;
 use ends::Ends;
+use inferno_model::drafted::Drafted;
 use inferno_model::model::Model;
 
 /// An engine with a clock that moves with its steps.
@@ -27,6 +29,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<AtomicU64>,
     shape: Shape,
     pool: Pool,
+    /// A draft model's pool, and the cache group by whose pages it is filled.
+    draft_pool: Option<(usize, Pool)>,
     n_requests: u64,
 }
 
@@ -56,6 +60,7 @@ pub(crate) fn limits(n_pages: usize) -> Limits {
         prefix_cache: true,
         max_snapshots: None,
         snapshot_every: 4096,
+        draft_tokens: None,
     }
 }
 
@@ -74,12 +79,42 @@ impl World {
         let clock = Arc::new(AtomicU64::new(0));
         let mut model = Fake::with_cache(groups, &limits.n_pages, Arc::clone(&clock));
         change(&mut model);
-        let shape = Shape::of(model.architecture(), &limits.n_pages);
         let pool = model.pool.clone();
+        World::of(Box::new(model), limits, clock, (pool, None))
+    }
+
+    /// The same with a draft model.
+    pub(crate) fn with_draft(
+        limits: Limits,
+        groups: &[Group],
+        change: impl FnOnce(&mut Fake),
+        change_draft: impl FnOnce(&mut Fake),
+    ) -> World {
+        let clock = Arc::new(AtomicU64::new(0));
+        let mut model = Fake::with_cache(groups, &limits.n_pages, Arc::clone(&clock));
+        change(&mut model);
+        let pool = model.pool.clone();
+        let group =
+            groups.iter().position(|group| *group == Group::Pages(None)).expect("a group of all pages");
+        let mut draft = Fake::new(limits.n_pages[group], Arc::clone(&clock));
+        draft.step_time = 10;
+        change_draft(&mut draft);
+        let pools = (pool, Some((group, draft.pool.clone())));
+        let drafted = Drafted::new(Box::new(model), Box::new(draft), limits.n_pages[group]);
+        World::of(Box::new(drafted.expect("they are a pair")), limits, clock, pools)
+    }
+
+    fn of(
+        model: Box<dyn Model>,
+        limits: Limits,
+        clock: Arc<AtomicU64>,
+        (pool, draft_pool): (Pool, Option<(usize, Pool)>),
+    ) -> World {
+        let shape = Shape::of(model.architecture(), &limits.n_pages);
         let now = Arc::clone(&clock);
-        let mut core = Core::new(Box::new(model), limits, Arc::new(move || now.load(Ordering::Relaxed)));
+        let mut core = Core::new(model, limits, Arc::new(move || now.load(Ordering::Relaxed)));
         core.self_test();
-        World { core, clock, shape, pool, n_requests: 0 }
+        World { core, clock, shape, pool, draft_pool, n_requests: 0 }
     }
 
     pub(crate) fn submit(&mut self, request: Request) -> Result<(RequestId, Story), Refusal> {
@@ -115,6 +150,9 @@ impl World {
         scheduler.check();
         for group in 0..scheduler.limits().n_pages.len() {
             self.pool.poison(group, scheduler.cache().free_pages(group));
+            if let Some((_, pool)) = self.draft_pool.as_ref().filter(|(of, _)| *of == group) {
+                pool.poison(0, scheduler.cache().free_pages(group));
+            }
         }
     }
 }

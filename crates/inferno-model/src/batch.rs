@@ -96,6 +96,8 @@ pub struct Batch {
 struct Table {
     first_page: usize,
     pages: Range<usize>,
+    /// The page that gets the state after the rows, where it is none of the table.
+    state_after: Option<PageId>,
 }
 
 impl Batch {
@@ -135,6 +137,16 @@ impl Batch {
         assert_eq!(tokens.len(), wants.len(), "one want per row");
         self.push_span(tokens, start, tables);
         self.wants.extend_from_slice(wants);
+    }
+
+    /// Has `page` get the state after the rows of the sequence that was added last, in cache group `group`. The state before them stays
+    /// as it is: if some of the rows turn out wrong, the sequence goes on from there.
+    ///
+    /// # Panics
+    /// The batch is empty.
+    pub fn set_state_after(&mut self, group: usize, page: PageId) {
+        let span = self.spans.last().expect("a sequence was added");
+        self.tables[span.first_table + group].state_after = Some(page);
     }
 
     /// Removes the sequences whose last row wants no sample.
@@ -180,6 +192,7 @@ impl Batch {
             self.tables.push(Table {
                 first_page: table.first_page,
                 pages: self.pages.len()..self.pages.len() + table.pages.len(),
+                state_after: None,
             });
             self.pages.extend_from_slice(table.pages);
         }
@@ -214,7 +227,7 @@ impl Batch {
 
     /// The pages of `span` in cache group `group`.
     pub fn page_table(&self, span: &Span, group: usize) -> PageTable<'_> {
-        let Table { first_page, pages } = &self.tables[span.first_table + group];
+        let Table { first_page, pages, .. } = &self.tables[span.first_table + group];
         PageTable { first_page: *first_page, pages: &self.pages[pages.clone()] }
     }
 
@@ -223,7 +236,9 @@ impl Batch {
     pub fn states(&self, span: &Span, group: usize) -> (Option<PageId>, PageId) {
         let table = self.page_table(span, group);
         let page = |position: usize| table.pages[position / PAGE_LEN - table.first_page];
-        (span.start.checked_sub(1).map(page), page(span.start + span.rows.len() - 1))
+        let after = self.tables[span.first_table + group].state_after;
+        let after = after.unwrap_or_else(|| page(span.start + span.rows.len() - 1));
+        (span.start.checked_sub(1).map(page), after)
     }
 
     /// Where position `position` of `span` lives in cache group `group`.

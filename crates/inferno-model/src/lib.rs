@@ -11,6 +11,7 @@ pub mod architecture;
 pub mod backend;
 pub mod batch;
 pub mod conformance;
+pub mod drafted;
 pub mod error;
 pub mod ffn;
 pub mod heartbeat;

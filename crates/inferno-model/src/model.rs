@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::architecture::Architecture;
 use crate::backend::KvType;
-use crate::batch::Batch;
+use crate::batch::{Batch, PageTable};
 use crate::error::StepError;
 use crate::heartbeat::Heartbeat;
 use crate::output::Output;
+use crate::sample::SampleSpec;
 
 /// A model as its callers see it: batches in, what their rows wanted out.
 pub trait Model: Send {
@@ -25,6 +26,10 @@ pub trait Model: Send {
     }
     /// Steps in a row without the host; `None` where each step's tokens come to it first.
     fn chaining(&mut self) -> Option<&mut dyn Chaining> {
+        None
+    }
+    /// The draft model beside this one, which proposes tokens for speculative decoding; `None` without one.
+    fn drafting(&mut self) -> Option<&mut dyn Drafting> {
         None
     }
     /// It beats once per layer and once before what the rows want, so that who watches can tell a long step from one that
@@ -45,6 +50,48 @@ pub trait Chaining {
     /// [suits](crate::sample::SampleSpec::suits_devices); its page table covers `n` positions from the row on. Sequences
     /// whose rows want logits or nothing are in the first step only, and [`Model::output`] has their logits afterwards.
     fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError>;
+}
+
+/// A model with a draft model beside it, such as [`Drafted`](crate::drafted::Drafted). Proposals change speed and nothing
+/// else: [`Model::step`] verifies them as rows of their sequence.
+pub trait Drafting {
+    /// The cache group of the model by whose pages the draft model stores its own keys and values.
+    fn group(&self) -> usize;
+    /// Proposes tokens for sequences, all in the same steps of the draft model.
+    ///
+    /// # Errors
+    /// The draft model failed. The model itself goes on without proposals.
+    ///
+    /// # Panics
+    /// A page table is shorter than [`Lead::pages`] says.
+    fn draft(&mut self, leads: &[Lead<'_>]) -> Result<&Proposals, StepError>;
+}
+
+/// A sequence that a draft model proposes tokens for.
+#[derive(Debug, Clone, Copy)]
+pub struct Lead<'a> {
+    /// All tokens of the sequence. The model computes the last one in its next step.
+    pub tokens: &'a [u32],
+    /// Position of the first row of that step: of the last token, or before it where the model computes rows once more.
+    pub n_computed: usize,
+    /// Pages of the sequence in [`Drafting::group`], from position 0 on: for all tokens and `n - 1` positions more.
+    pub pages: PageTable<'a>,
+    /// How the model's tokens are sampled. Proposals are sampled with the same random numbers at the same positions, which
+    /// agree most often.
+    pub spec: SampleSpec,
+    /// Number of tokens to propose, at most.
+    pub n: usize,
+}
+
+/// Proposed tokens of one call of [`Drafting::draft`], and the work that it was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proposals {
+    /// By lead: up to [`Lead::n`] tokens. None where the draft model is still behind the sequence.
+    pub tokens: Vec<Vec<u32>>,
+    /// Steps of the draft model.
+    pub n_steps: usize,
+    /// Rows of tokens that the model had computed before and the draft model had not.
+    pub n_behind: usize,
 }
 
 /// How much room a model gets for keys and values.

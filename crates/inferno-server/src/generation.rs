@@ -89,6 +89,8 @@ pub(crate) struct Totals {
     pub(crate) n_reasoning: usize,
     pub(crate) n_drafted: usize,
     pub(crate) n_accepted: usize,
+    /// Microseconds.
+    pub(crate) saved_by_drafts: i64,
     pub(crate) queued: Duration,
     pub(crate) prefill: Duration,
     pub(crate) decode: Duration,
@@ -333,6 +335,7 @@ impl Generation {
         for usage in self.prompts.iter().filter_map(|p| p.usage) {
             totals.n_drafted += usage.n_drafted;
             totals.n_accepted += usage.n_accepted;
+            totals.saved_by_drafts += usage.saved_by_drafts;
             totals.queued = totals.queued.max(usage.queued);
             totals.prefill = totals.prefill.max(usage.prefill);
             totals.decode = totals.decode.max(usage.decode);

@@ -94,7 +94,7 @@ struct CompletionDetails {
     rejected_prediction_tokens: usize,
 }
 
-/// llama.cpp's names, and the time in the queue.
+/// llama.cpp's names, the time in the queue, and the time that drafts have saved.
 #[derive(Debug, Serialize)]
 pub(crate) struct Timings {
     queue_ms: f64,
@@ -109,6 +109,9 @@ pub(crate) struct Timings {
     predicted_per_second: f64,
     draft_n: usize,
     draft_n_accepted: usize,
+    /// Estimated from the times of steps; below 0 if they cost more than they saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draft_saved_ms: Option<f64>,
 }
 
 /// Why no more of the prompt was cached. It tells of the caller's own prompt only.
@@ -172,6 +175,7 @@ impl Timings {
             predicted_per_second: rate(n_decoded, predicted_ms),
             draft_n: totals.n_drafted,
             draft_n_accepted: totals.n_accepted,
+            draft_saved_ms: (totals.n_drafted > 0).then(|| totals.saved_by_drafts as f64 / 1e3),
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) use answer::{Answering, Chat, Run, Seed, max_tokens, seed};
 pub(crate) use bench_serve::{BenchServe, EngineKnobs, Rate};
 pub(crate) use conformance::Conformance;
 pub(crate) use doctor::Doctor;
-pub(crate) use model::{ModelArgument, ModelFile};
+pub(crate) use model::{DraftModel, ModelArgument, ModelFile};
 pub(crate) use models::{List, Paths, Ps, Pull, Remove, Show};
 pub(crate) use reasoning::Reasoning;
 pub(crate) use sampling::Sampling;

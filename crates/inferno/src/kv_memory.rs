@@ -95,6 +95,15 @@ pub(crate) struct KvSpace {
     pub(crate) most: Option<MostMemory>,
 }
 
+/// Keys and values of a draft model, by the pages of a cache group of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DraftPages {
+    /// The cache group.
+    pub(crate) group: usize,
+    /// Bytes that they add to a page.
+    pub(crate) bytes: u64,
+}
+
 /// Limits of `--kv-memory`: bytes that a machine has beside the weights of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MostMemory {
@@ -107,6 +116,13 @@ pub(crate) struct MostMemory {
 impl KvSpace {
     fn told(bytes: u64) -> KvSpace {
         KvSpace { bytes, layer_bytes: u64::MAX, why: "as told", most: None }
+    }
+
+    /// The space that is left beside another model's weights of `n_bytes`; at least an eighth.
+    pub(crate) fn beside(self, n_bytes: u64) -> KvSpace {
+        let less = |n: u64| n.saturating_sub(n_bytes).max(n / 8);
+        let most = self.most.map(|most| MostMemory { total: less(most.total), free: less(most.free) });
+        KvSpace { bytes: less(self.bytes), most, ..self }
     }
 
     /// Of the processor's memory, if the system says how much there is. The weights take `tensor_bytes` of it.
@@ -132,7 +148,19 @@ impl KvMemory {
         space: Option<KvSpace>,
         max_rows: usize,
     ) -> Result<KvPlan> {
-        let division = Division::new(arch, kv_type, max_rows, self.sequences.get());
+        self.plan_with(arch, kv_type, space, max_rows, None)
+    }
+
+    /// As [`KvMemory::plan`], with room for the keys and values of a draft model.
+    pub(crate) fn plan_with(
+        &self,
+        arch: &Architecture,
+        kv_type: KvType,
+        space: Option<KvSpace>,
+        max_rows: usize,
+        draft: Option<DraftPages>,
+    ) -> Result<KvPlan> {
+        let division = Division::new(arch, kv_type, max_rows, self.sequences.get()).with_draft(draft);
         let wanted = (self.sequences.get() as u64).saturating_mul(division.whole());
         let fits = |space: KvSpace| (division.fitting(&space), space.why);
         let (n_pages, why) = match (self.kv_memory, space.map(fits)) {

@@ -5,6 +5,7 @@ mod answer;
 mod cli;
 mod commands;
 mod config_file;
+mod draft;
 #[cfg(feature = "ember")]
 mod ember;
 mod exit;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use inferno_engine::{Breakers, Config, Engine, Limits, Request, Sampling};
+use inferno_engine::{Breakers, Config, Engine, Limits, Request, Sampling, Usage};
 use inferno_model::sample::SampleSpec;
 use inferno_reply::{CallSeed, ReplyRules, TextRules, mark_tokens};
 use inferno_server::Defaults;
@@ -17,7 +17,9 @@ use inferno_text::{ChatRenderer, ControlTokens, ReplyStart, StopStrings, StopTex
 use crate::answer::{Answer, Ending, Stop, Thinking, View, stream};
 use crate::cli::{Answering, ModelFile, Seed};
 use crate::commands::{MAX_PROMPT_BYTES, note};
+use crate::draft::{self, Draft};
 use crate::form::Form;
+use crate::hub::CtrlC;
 use crate::kv_memory::pages_for_one;
 use crate::load::{self, Opened};
 use crate::sampling::FromFile;
@@ -92,6 +94,7 @@ impl<'a> Session<'a> {
             ));
             arch = opened.architecture(Some(most))?;
         }
+        let draft = Draft::open(&args.draft, &args.model, &args.compute, CtrlC::Stops, (&opened, &arch))?;
         let context_len = arch.context_len;
         let (n_pages, max_snapshots) = pages_for_one(&arch, target.kv_type(&opened), CHUNK);
         let runs_on = target.runs_on(&opened);
@@ -106,6 +109,7 @@ impl<'a> Session<'a> {
                 Ok((tokenizer, prepared))
             });
             let model = opened.model(arch, n_pages.clone(), target, None);
+            let model = model.and_then(|model| draft::beside(draft, model, &n_pages));
             (text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), model)
         });
         let ((tokenizer, prepared), model) = (text?, model?);
@@ -114,7 +118,9 @@ impl<'a> Session<'a> {
             note(&format!("warning: {warning}"));
         }
         let config = Config::new(n_pages);
-        let limits = Limits { max_sequences: 1, max_rows: CHUNK, max_snapshots, ..config.limits };
+        let draft_tokens = args.draft.draft_tokens.map(usize::from);
+        let limits =
+            Limits { max_sequences: 1, max_rows: CHUNK, max_snapshots, draft_tokens, ..config.limits };
         let engine =
             Engine::start(model, Config { limits, n_mask_threads: runs_on.n_mask_threads(), ..config });
         let load_time = started.elapsed();
@@ -223,6 +229,13 @@ impl<'a> Session<'a> {
             note(&format!("stopped: the context of {} positions is full", self.context_len));
         }
         if self.args.verbose {
+            let Usage { n_drafted, n_accepted, saved_by_drafts, .. } = answer.usage;
+            if n_drafted > 0 {
+                let saved = saved_by_drafts as f64 / 1e3;
+                note(&format!(
+                    "drafts: {n_accepted} of {n_drafted} tokens accepted, about {saved:.0} ms saved"
+                ));
+            }
             let hash =
                 answer.usage.logits_hash.map_or(String::new(), |hash| format!(", logits hash {hash:016x}"));
             note(&format!("stopped: {}{hash}", answer.stop));

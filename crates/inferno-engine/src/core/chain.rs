@@ -31,8 +31,10 @@ impl Core {
     pub(super) fn chain_len(&mut self, plan: &Plan, chained: &mut Vec<PlanSpan>) -> usize {
         chained.clear();
         let is_guessed = |span: &PlanSpan| !span.drafts.is_empty() && !self.drafts.are_forced(span.id);
+        // Rows that recurrent layers compute once more.
+        let is_long = |span: &PlanSpan| span.rows.len() > 1 && self.live[&span.id].suits_devices();
         let has_others = plan.n_prompt_rows > 0
-            || plan.spans.iter().any(is_guessed)
+            || plan.spans.iter().any(|span| is_guessed(span) || is_long(span))
             || self.scheduler.counts().waiting > 0;
         if has_others || self.model.chaining().is_none() {
             return 1;

@@ -7,7 +7,7 @@ use inferno_model::batch::{PageTable, Want};
 use super::chain::MOST_STEPS;
 use super::health::words;
 use super::{Core, MAX_GROUPS, Scratch};
-use crate::draft::MAX_FORCED_DRAFT;
+use crate::draft::{MAX_FORCED_DRAFT, Source};
 use crate::forecast::Ending;
 use crate::request::{Event, Finish, Micros};
 use crate::scheduler::PlanSpan;
@@ -59,6 +59,11 @@ impl Core {
                 }
             }
             batch.push_each(tokens, span.rows.start, &tables[..n_groups], wants);
+            for (group, table) in sequence.tables.iter().enumerate() {
+                if let Some(page) = table.spare {
+                    batch.set_state_after(group, page);
+                }
+            }
         }
     }
 
@@ -127,18 +132,25 @@ impl Core {
         // Steps of a chain after the last token, or drafts that were not taken.
         let n_ran = chain_idx.map_or(span.drafts.len(), |_| chain.len() / chained.len() - 1);
         let is_ahead = n_further < n_ran;
-        let may_be = !is_ahead || finish.is_some() || !self.scheduler.has_states();
+        let may_be = !is_ahead || finish.is_some() || self.scheduler.can_take_back(span.id);
         assert!(may_be, "a sequence with states goes on from the last row that was computed");
         let is_prefill = span.rows.start < sequence.n_prompt;
         self.scheduler.commit(span.id, n_computed, tokens, is_ahead);
         if !span.drafts.is_empty() && !self.drafts.are_forced(span.id) {
             let (n_drafted, n_accepted) = (span.drafts.len(), n_further);
             let len = self.scheduler.get(span.id).map_or(0, |s| s.tokens.len());
+            let saved = self.drafts.saved(span.id, n_drafted, n_accepted);
             self.drafts.learn(span.id, n_drafted, n_accepted, len);
             live.usage.n_drafted += n_drafted;
             live.usage.n_accepted += n_accepted;
+            live.usage.saved_by_drafts += saved;
             self.metrics.drafted_tokens += n_drafted as u64;
             self.metrics.accepted_tokens += n_accepted as u64;
+            self.metrics.saved_by_drafts += saved;
+            if self.drafts.source(span.id) == Source::Model {
+                self.metrics.draft_model.proposed += n_drafted as u64;
+                self.metrics.draft_model.accepted += n_accepted as u64;
+            }
         }
         if let Some(constraint) = &mut live.constraint {
             constraint.take_spent(|spent| self.metrics.add_grammar_time(spent.all, &spent.masks));

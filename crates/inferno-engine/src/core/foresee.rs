@@ -3,6 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
+use inferno_model::model::Lead;
+use inferno_model::sample::SampleSpec;
 
 use super::Core;
 use crate::forecast::{Job, Places, Speed, Turn};
@@ -21,9 +23,28 @@ impl Core {
         let n_rows = PAGE_LEN.min(self.model.architecture().context_len);
         let one = self.time_step(&pages, 1);
         let many = self.time_step(&pages, n_rows);
+        self.measure_draft_model(&pages);
         self.scheduler.give_pages_back(&pages);
         if let (Some(one), Some(many)) = (one, many) {
             self.experience.speed = Speed::measured(one, many, n_rows);
+        }
+    }
+
+    /// Measures what a step of the draft model takes, if there is one: the second time, as the first may have had to get memory.
+    fn measure_draft_model(&mut self, pages: &[PageId]) {
+        for is_warm in [false, true] {
+            let before = (self.clock)();
+            let Some(drafting) = self.model.drafting() else { return };
+            let page = &pages[drafting.group()..][..1];
+            let lead =
+                Lead { tokens: &[0], n_computed: 0, pages: page.into(), spec: SampleSpec::GREEDY, n: 4 };
+            let steps = catch_unwind(AssertUnwindSafe(|| drafting.draft(&[lead]).map(|p| p.n_steps)));
+            let took = (self.clock)() - before;
+            match steps {
+                Ok(Ok(n_steps)) if is_warm => self.drafts.observe_model(took, n_steps),
+                Ok(Ok(_)) => {}
+                _ => return self.drafts.fail_model(),
+            }
         }
     }
 

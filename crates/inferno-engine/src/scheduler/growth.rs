@@ -2,6 +2,7 @@
 
 use inferno_model::batch::{PAGE_LEN, PageId};
 
+use super::states::MOST_ONCE_MORE;
 use super::{Plan, PlanSpan, Scheduler};
 use crate::cache::Worth;
 use crate::forecast::Pool;
@@ -12,7 +13,8 @@ impl Scheduler {
     /// Pages of a group that a sequence holds at the same time, at most, while its positions `start..end` are computed. No
     /// more than there are: see [`Scheduler::most_rows`].
     pub(super) fn most_pages(&self, group: usize, start: usize, end: usize) -> usize {
-        let most_rows = self.limits.max_rows.max(self.limits.max_logits + 1).max(PAGE_LEN);
+        let once_more = if self.has_states { MOST_ONCE_MORE } else { 0 };
+        let most_rows = self.limits.max_rows.max(self.limits.max_logits + 1 + once_more).max(PAGE_LEN);
         self.cache.kind(group).most_pages(start, end, most_rows).min(self.cache.n_pages(group))
     }
 

@@ -48,8 +48,10 @@ pub(super) struct StepRoom {
 
 /// Guesses what comes after a sequence's tokens.
 pub(crate) trait Drafter {
-    /// Appends up to `max` guesses to `out`.
+    /// Appends up to `max` guesses to `out`, or places for them, to be filled by [`Plan::set_drafts`].
     fn draft(&mut self, id: SeqId, tokens: &[u32], max: usize, out: &mut Vec<u32>);
+    /// Whether the guesses that it has just given are right for certain.
+    fn are_certain(&self, id: SeqId) -> bool;
 }
 
 impl Scheduler {
@@ -116,20 +118,22 @@ impl Scheduler {
             n = n.min(most).min(self.most_rows(start));
             n = self.rows_to_snapshot(s, n);
         } else if n > 1 {
-            // Its decode row in any case, those of forced tokens as there is room.
-            let most = (1 + room.rows).min(self.limits.max_rows);
+            // Its own rows in any case, those of forced tokens as there is room.
+            let n_own = s.n_own_rows();
+            let most = (n_own + room.rows).min(self.limits.max_rows.max(n_own));
             plan.was_cut |= most < n;
-            n = n.min(most).min(room.forced.saturating_add(1)).min(self.most_rows(start));
+            n = n.min(most).min(room.forced.saturating_add(n_own)).min(self.most_rows(start));
             n = self.rows_to_snapshot(s, n);
         }
         if n == 0 || !self.grow(id, start + n, plan) {
             return;
         }
         if is_decoding {
+            let n_forced = n.saturating_sub(self.sequences[&id].n_own_rows());
             plan.n_decoding += 1;
-            plan.n_forced_rows += n - 1;
-            room.rows = room.rows.saturating_sub(n - 1);
-            room.forced -= n - 1;
+            plan.n_forced_rows += n_forced;
+            room.rows = room.rows.saturating_sub(n_forced);
+            room.forced -= n_forced;
         } else {
             room.rows -= n;
             plan.n_prompt_rows += n;
@@ -147,7 +151,8 @@ impl Scheduler {
         for i in 0..plan.spans.len() {
             let PlanSpan { id, rows, .. } = plan.spans[i].clone();
             let s = &self.sequences[&id];
-            if rows.len() != 1 || rows.end != s.tokens.len() || !s.is_decoding() {
+            let has_forced = rows.len() > s.n_own_rows();
+            if has_forced || rows.end != s.tokens.len() || !s.is_decoding() {
                 continue;
             }
             let is_constrained = s.is_constrained;
@@ -160,7 +165,10 @@ impl Scheduler {
             if most > 0 {
                 drafter.draft(id, &s.tokens, most, &mut plan.drafts);
             }
-            let wanted = (plan.drafts.len() - start).min(most);
+            let mut wanted = (plan.drafts.len() - start).min(most);
+            if wanted > 0 && self.has_states() && !drafter.are_certain(id) && !self.take_spares(id) {
+                wanted = 0;
+            }
             let n = self.reach_spare(id, rows.end + wanted) - rows.end;
             plan.drafts.truncate(start + n);
             plan.spans[i].drafts = start..start + n;
@@ -174,6 +182,15 @@ impl Scheduler {
 }
 
 impl Plan {
+    /// Makes `drafts` the first guesses of span `i`, no more than there are places, and gives up the other places.
+    pub(crate) fn set_drafts(&mut self, i: usize, drafts: &[u32]) {
+        let places = &mut self.spans[i].drafts;
+        let n = drafts.len().min(places.len());
+        self.n_rows -= places.len() - n;
+        places.end = places.start + n;
+        self.drafts[places.clone()].copy_from_slice(&drafts[..n]);
+    }
+
     pub(super) fn has(&self, id: SeqId) -> bool {
         self.spans.iter().any(|span| span.id == id)
     }

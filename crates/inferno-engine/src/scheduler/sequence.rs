@@ -21,6 +21,9 @@ pub(crate) struct Sequence {
     pub(crate) max_len: usize,
     /// Positions with keys and values.
     pub(crate) n_computed: usize,
+    /// Positions that were computed, some of which recurrent layers have to compute once more: see
+    /// [`Scheduler::commit`](super::Scheduler::commit).
+    pub(super) n_seen: usize,
     /// Position of the first decode row: of the last token that was sampled, or of the prompt's last one. Forced tokens may
     /// follow it.
     pub(super) decodes_from: usize,
@@ -74,6 +77,11 @@ impl Sequence {
     pub(super) fn tokens_in_common(&self, other: &Sequence, limit: usize) -> usize {
         let pairs = other.tokens[..limit].iter().zip(&self.tokens);
         pairs.take_while(|(a, b)| a == b).count()
+    }
+
+    /// Rows of its next decode step that are there in any case: those to be computed once more, and the decode row.
+    pub(super) fn n_own_rows(&self) -> usize {
+        self.n_seen.saturating_sub(self.n_computed) + 1
     }
 
     /// Whether all is computed that it can have.

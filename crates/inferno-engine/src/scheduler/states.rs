@@ -8,6 +8,9 @@
 //!
 //! A step ends where a snapshot is wanted. The page with the state becomes the snapshot, and the state goes on in another page, so
 //! nothing is copied. A snapshot is never a reason to take pages from sequences: without room the state just goes on.
+//!
+//! Rows that may turn out wrong (drafts) leave the state before them as it is, and write the state after them to a spare page. If all
+//! were right, that is the state now; else the right ones are computed once more with the next rows.
 
 use inferno_model::batch::PAGE_LEN;
 
@@ -17,6 +20,8 @@ use crate::request::SeqId;
 
 /// Waiting sequences that are compared with one that starts, at most.
 const MOST_COMPARED: usize = 64;
+/// Rows of a sequence that a step with drafts computes before them, at most.
+pub(super) const MOST_ONCE_MORE: usize = 8;
 
 impl Scheduler {
     /// Whether the model has states that snapshots are kept of.
@@ -55,12 +60,52 @@ impl Scheduler {
         self.limits.snapshot_every.next_multiple_of(PAGE_LEN).max(PAGE_LEN)
     }
 
-    /// Drafts that may follow the decode row of a sequence: they end where its state is kept.
+    /// Drafts that may follow the last token of a sequence: they end where its state is kept. None where many rows have to be
+    /// computed once more: without drafts the state gets past them.
     pub(super) fn drafts_to_snapshot(&self, s: &Sequence) -> usize {
-        match self.keeps_states() {
-            true => PAGE_LEN - 1 - s.n_computed % PAGE_LEN,
-            false => usize::MAX,
+        let n_rows = s.tokens.len() - s.n_computed;
+        match (self.has_states, self.keeps_states()) {
+            (true, _) if n_rows > MOST_ONCE_MORE => 0,
+            (_, true) => (PAGE_LEN - s.n_computed % PAGE_LEN).saturating_sub(n_rows),
+            (_, false) => usize::MAX,
         }
+    }
+
+    /// Takes a page per group of states for the states after rows that may turn out wrong; whether there was a free one in each.
+    pub(super) fn take_spares(&mut self, id: SeqId) -> bool {
+        let is_free = |group: usize| self.cache.page_counts(group).free > 0 && self.has_spare(group);
+        if !self.state_groups().all(is_free) {
+            return false;
+        }
+        for group in self.state_groups() {
+            let page = self.cache.take(group);
+            self.sequences.get_mut(&id).expect("a sequence that runs").tables[group].spare = page;
+        }
+        true
+    }
+
+    /// After a step: the states are those before it if it `is_ahead` of what was right, and these were kept, which is the result.
+    /// Else they are those after it. Before a step `is_ahead` gives up the spare pages.
+    pub(crate) fn settle_spares(&mut self, id: SeqId, is_ahead: bool) -> bool {
+        let Scheduler { cache, sequences, .. } = self;
+        let s = sequences.get_mut(&id).expect("a sequence that was planned");
+        let mut takes_back = false;
+        for (group, table) in s.tables.iter_mut().enumerate() {
+            let Some(spare) = table.spare.take() else { continue };
+            takes_back = is_ahead;
+            let left = match is_ahead {
+                true => Some(spare),
+                false => table.live.replace(spare),
+            };
+            left.into_iter().for_each(|page| cache.give_back(group, page));
+        }
+        takes_back
+    }
+
+    /// Whether the rows of a planned step may turn out wrong: of a sequence without states any may, as nothing is lost.
+    pub(crate) fn can_take_back(&self, id: SeqId) -> bool {
+        let s = &self.sequences[&id];
+        !self.has_states || s.tables.iter().any(|table| table.spare.is_some())
     }
 
     /// Keeps the state of a sequence that has come to a page boundary, if it is wanted there and there is room.

@@ -128,8 +128,11 @@ struct Met {
     state_hits: u64,
     state_preemptions: u64,
     chained_states: u64,
+    state_drafts: u64,
     evicted_pages: u64,
     accepted_tokens: u64,
+    /// Of a draft model.
+    accepted_proposals: u64,
     forced_tokens: u64,
     chained_steps: u64,
     met_conditions: u64,
@@ -146,8 +149,10 @@ impl Met {
         self.state_hits += other.state_hits;
         self.state_preemptions += other.state_preemptions;
         self.chained_states += other.chained_states;
+        self.state_drafts += other.state_drafts;
         self.evicted_pages += other.evicted_pages;
         self.accepted_tokens += other.accepted_tokens;
+        self.accepted_proposals += other.accepted_proposals;
         self.forced_tokens += other.forced_tokens;
         self.chained_steps += other.chained_steps;
         self.met_conditions += other.met_conditions;
@@ -184,7 +189,19 @@ fn simulate(seed: u64) -> Met {
         limits.max_snapshots = Some(random.below(n_pages));
         limits.snapshot_every = 1 + random.below(200);
     }
-    let mut world = World::with_cache(limits, &groups, |model| model.chooses = chooses);
+    let can_draft = groups.contains(&Group::Pages(None));
+    let change = |model: &mut Fake| model.chooses = chooses;
+    let drafts = can_draft && random.one_in(3);
+    if drafts && random.one_in(2) {
+        limits.draft_tokens = Some(1 + random.below(8));
+    }
+    let mut world = match drafts {
+        true => World::with_draft(limits, &groups, change, |draft| {
+            (draft.agreement, draft.chooses) = (random.below(101) as u64, random.one_in(2));
+            draft.step_time = random.below(60) as u64;
+        }),
+        false => World::with_cache(limits, &groups, change),
+    };
     if random.one_in(10) {
         world.core = world.core.with_mask_threads(1 + random.below(3));
     }
@@ -249,7 +266,7 @@ fn simulate(seed: u64) -> Met {
     }
     let metrics = world.core.metrics();
     assert_eq!(metrics.restarts, 0, "seed {seed}: a row saw what it must not");
-    assert!(!has_states || metrics.drafted_tokens == 0, "seed {seed}: a state cannot take a draft back");
+    assert_eq!(metrics.draft_model.failures, 0, "seed {seed}: the draft model saw what it must not");
     world.core.clear_cache();
     let n_pages = &world.core.scheduler().limits().n_pages;
     for (pages, &free) in world.core.metrics().group_pages.iter().zip(n_pages) {
@@ -264,9 +281,11 @@ fn simulate(seed: u64) -> Met {
         state_hits: if has_states { hits } else { 0 },
         state_preemptions: if has_states { preemptions } else { 0 },
         chained_states: if has_states { metrics.chained_steps } else { 0 },
+        state_drafts: if has_states { metrics.accepted_tokens } else { 0 },
         hit_tokens: hits,
         evicted_pages: metrics.cache.evicted_pages,
         accepted_tokens: metrics.accepted_tokens,
+        accepted_proposals: metrics.draft_model.accepted,
         forced_tokens: metrics.forced_tokens,
         chained_steps: metrics.chained_steps,
         met_conditions: metrics.finished.stop_condition,
@@ -311,9 +330,9 @@ fn every_request_gets_what_it_would_get_alone() {
     });
     if n >= 1000 {
         let Met { preemptions, hit_tokens, evicted_pages, accepted_tokens, chained_steps, .. } = met;
-        let Met { forced_tokens, met_conditions, complete_grammars, cut_short, .. } = met;
+        let Met { accepted_proposals, forced_tokens, met_conditions, complete_grammars, cut_short, .. } = met;
         let Met { windowed_hits, windowed_preemptions, .. } = met;
-        let Met { state_hits, state_preemptions, chained_states, .. } = met;
+        let Met { state_hits, state_preemptions, chained_states, state_drafts, .. } = met;
         let least = [
             preemptions,
             hit_tokens,
@@ -322,8 +341,10 @@ fn every_request_gets_what_it_would_get_alone() {
             state_hits,
             state_preemptions,
             chained_states,
+            state_drafts,
             evicted_pages,
             accepted_tokens,
+            accepted_proposals,
             forced_tokens,
             chained_steps,
             met_conditions,

@@ -36,6 +36,27 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) 
         ),
         ("inferno_drafted_tokens_total", "Draft tokens proposed and verified.", engine.drafted_tokens),
         ("inferno_accepted_tokens_total", "Draft tokens accepted.", engine.accepted_tokens),
+        (
+            "inferno_draft_model_tokens_total",
+            "Draft tokens proposed by the draft model and verified.",
+            engine.draft_model.proposed,
+        ),
+        (
+            "inferno_draft_model_accepted_tokens_total",
+            "Draft tokens of the draft model accepted.",
+            engine.draft_model.accepted,
+        ),
+        ("inferno_draft_model_steps_total", "Steps of the draft model.", engine.draft_model.steps),
+        (
+            "inferno_draft_model_prefill_tokens_total",
+            "Tokens computed by the draft model that it had not proposed, as those of prompts.",
+            engine.draft_model.rows_behind,
+        ),
+        (
+            "inferno_draft_model_failures_total",
+            "Failures of the draft model; after three of them it is not used.",
+            engine.draft_model.failures,
+        ),
         ("inferno_steps_total", "Engine steps, each one forward pass over a batch.", engine.steps),
         (
             "inferno_chained_steps_total",
@@ -50,8 +71,11 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) 
     ] {
         page.one(name, "counter", help, &[], n);
     }
-    let help = "1 if draft tokens may be proposed; 0 for a model with recurrent layers, whose state cannot take one back.";
-    page.one("inferno_can_draft", "gauge", help, &[], u8::from(engine.can_draft));
+    let help = "Time spent in the draft model, in seconds.";
+    let seconds = engine.draft_model.time as f64 / 1e6;
+    page.one("inferno_draft_model_seconds_total", "counter", help, &[], seconds);
+    let help = "Time that drafts have saved, estimated from the times of steps, in seconds; below 0 if they cost more than they saved.";
+    gauge("inferno_draft_saved_seconds", help, engine.saved_by_drafts as f64 / 1e6, page);
     page.head("inferno_finished_total", "counter", "Sequences that ended, by reason.");
     let finished = engine.finished;
     for (reason, n) in [

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
-use super::{ModelArgument, ModelFile, Reasoning, Sampling};
+use super::{DraftModel, ModelArgument, ModelFile, Reasoning, Sampling};
 use crate::habits::Habits;
 use crate::load::Compute;
 use crate::overrides::Overrides;
@@ -56,6 +56,9 @@ pub(crate) struct Chat {
 pub(crate) struct Answering {
     #[command(flatten)]
     pub(crate) model: ModelFile,
+
+    #[command(flatten)]
+    pub(crate) draft: DraftModel,
 
     /// System message put before the prompt
     #[arg(long, alias = "system-prompt", value_name = "TEXT")]

@@ -1,5 +1,6 @@
 //! The model a command works on.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -31,6 +32,26 @@ pub(crate) struct ModelArgument {
     /// Model, in place of `-m`
     #[arg(value_name = "MODEL", conflicts_with = "model", value_parser = model_argument)]
     pub(crate) named: Option<PathBuf>,
+}
+
+/// The model that drafts for another one.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct DraftModel {
+    /// Draft model for speculative decoding, as for `--model`: a small one with the same vocabulary. It proposes tokens where that makes
+    /// answers faster; the answers are the same
+    #[arg(long, value_name = "MODEL", env = "INFERNO_DRAFT", hide_env = true, alias = "model-draft")]
+    pub(crate) draft: Option<PathBuf>,
+
+    /// Number of tokens that the draft model proposes in a step. Default: as many as make answers fastest, none where they would not
+    #[arg(
+        long,
+        value_name = "N",
+        env = "INFERNO_DRAFT_TOKENS",
+        hide_env = true,
+        hide_short_help = true,
+        requires = "draft"
+    )]
+    pub(crate) draft_tokens: Option<NonZero<usize>>,
 }
 
 impl ModelFile {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
-use super::{ModelArgument, ModelFile, Reasoning, Sampling};
+use super::{DraftModel, ModelArgument, ModelFile, Reasoning, Sampling};
 use crate::habits::Habits;
 use crate::kv_memory::size;
 use crate::load::Compute;
@@ -25,6 +25,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(crate) model: ModelFile,
+
+    #[command(flatten)]
+    pub(crate) draft: DraftModel,
 
     /// Address or name to listen on; 0.0.0.0 and :: are all addresses of this machine. Default: 127.0.0.1; without `--host` and
     /// `--port` the address in the variable `OLLAMA_HOST`, if it is set

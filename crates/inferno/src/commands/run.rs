@@ -96,6 +96,12 @@ fn to_json(session: &Session, answer: &Answer) -> Json {
             "predicted_per_second": per_second(n_decoded, usage.decode).filter(|_| n_decoded > 0),
         },
     });
+    if usage.n_drafted > 0 {
+        let timings = &mut object["timings"];
+        timings["draft_n"] = usage.n_drafted.into();
+        timings["draft_n_accepted"] = usage.n_accepted.into();
+        timings["draft_saved_ms"] = (usage.saved_by_drafts as f64 / 1e3).into();
+    }
     if !answer.reasoning.is_empty() {
         object["reasoning"] = answer.reasoning.as_str().into();
         object["usage"]["completion_tokens_details"] = json!({ "reasoning_tokens": answer.n_reasoning });

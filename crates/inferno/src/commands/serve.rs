@@ -10,6 +10,7 @@ use inferno_text::Tokenizer;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::commands::{note, print};
+use crate::draft::{self, Draft};
 use crate::hub::CtrlC;
 use crate::kv_memory::KvMemory;
 use crate::load::{self, Opened};
@@ -117,11 +118,16 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
     args.overrides.apply(&mut opened.file, args.context())?;
     let arch = opened.architecture(args.context().map(|n| n as usize))?;
     let target = args.compute.target()?;
+    let draft = Draft::open(&args.draft, &args.model, &args.compute, CtrlC::LeftAlone, (&opened, &arch))?;
+    ensure!(
+        draft.is_none() || !args.engine.no_speculation,
+        "`--draft` has no effect with `--no-speculation`: leave one of them out"
+    );
     let runs_on = target.runs_on(&opened);
     let (cli_engine, context_len) = (&args.engine, arch.context_len);
     let memory = KvMemory { sequences: cli_engine.sequences, kv_memory: cli_engine.kv_memory };
-    let plan =
-        memory.plan(&arch, runs_on.kv_type, target.kv_space(&opened, &arch), cli_engine.budget.get())?;
+    let (space, pages) = draft::room(draft.as_ref(), target.kv_space(&opened, &arch));
+    let plan = memory.plan_with(&arch, runs_on.kv_type, space, cli_engine.budget.get(), pages)?;
     let mut level = format!("{} {}", runs_on.level, runs_on.kv_type.name());
     if args.overrides.are_given() {
         level += &format!(" {:?}", args.overrides);
@@ -132,6 +138,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
     let (text, model) = std::thread::scope(|scope| {
         let text = scope.spawn(|| text(args, &opened));
         let model = opened.model(arch, plan.n_pages.clone(), target, None);
+        let model = model.and_then(|model| draft::beside(draft, model, &plan.n_pages));
         (text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), model)
     });
     let ((tokenizer, template), model) = (text?, model?);
@@ -155,6 +162,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
         step_target: Micros::from(cli_engine.step_target.get()) * 1000,
         prefix_cache: !cli_engine.no_prefix_cache,
         max_snapshots: plan.max_snapshots(),
+        draft_tokens: args.draft.draft_tokens.map(usize::from),
         ..Config::new(plan.n_pages).limits
     };
     let config = Config {

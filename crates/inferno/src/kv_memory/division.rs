@@ -5,7 +5,7 @@ use inferno_model::architecture::{Architecture, CacheGroup, CacheKind};
 use inferno_model::backend::KvType;
 use inferno_model::batch::PAGE_LEN;
 
-use super::KvSpace;
+use super::{DraftPages, KvSpace};
 
 /// Tokens of the conversations that the division is made for: with shorter ones the groups with a window are full first,
 /// with longer ones the others. Per conversation of a model with windows of 512 they need 18 pages and 128.
@@ -79,6 +79,15 @@ impl Division {
         Division { groups: arch.cache_groups.iter().map(share).collect(), n_sequences: n_sequences as u64 }
     }
 
+    /// The same with the keys and values of a draft model.
+    pub(super) fn with_draft(mut self, draft: Option<DraftPages>) -> Division {
+        if let Some(DraftPages { group, bytes }) = draft {
+            let page_bytes = &mut self.groups[group].page_bytes;
+            *page_bytes = page_bytes.saturating_add(bytes);
+        }
+        self
+    }
+
     fn most_of(&self, number: impl Fn(&Share) -> u64) -> u64 {
         self.groups.iter().map(number).max().unwrap_or(0)
     }
@@ -98,7 +107,12 @@ impl Division {
 
     /// Pages of every group for one sequence with `n` pages in the group where it needs the most.
     fn pages_for_one(&self, n: u64) -> Pages {
-        self.with_states(n, 1, SNAPSHOTS_FOR_ONE, |share| share.whole.min(n))
+        let mut pages = self.with_states(n, 1, SNAPSHOTS_FOR_ONE, |share| share.whole.min(n));
+        // A state more while a step verifies drafts.
+        let states =
+            self.groups.iter().zip(&mut pages.n_pages).filter(|(share, n)| share.is_state && **n > 0);
+        states.for_each(|(_, n)| *n += 1);
+        pages
     }
 
     /// As many pages as `pages` says where they have keys and values, and states of `live` sequences with up to `most` snapshots;
@@ -272,11 +286,11 @@ mod tests {
     #[test]
     fn one_sequence_has_a_state_and_a_few_snapshots() {
         let (n_pages, snapshots) = pages_for_one(&recurrent(32_768), KvType::F16, 512);
-        assert_eq!((n_pages, snapshots), (vec![1024, 4], Some(3)));
-        assert_eq!(pages_for_one(&recurrent(64), KvType::F16, 512), (vec![2, 2], Some(1)));
+        assert_eq!((n_pages, snapshots), (vec![1024, 5], Some(3)));
+        assert_eq!(pages_for_one(&recurrent(64), KvType::F16, 512), (vec![2, 3], Some(1)));
         let states = CacheGroup::states((0..40).collect(), 1 << 19);
         let mamba = Architecture { cache_groups: vec![states], ..arch(32_768) };
-        assert_eq!(pages_for_one(&mamba, KvType::F16, 512), (vec![2], Some(1)));
+        assert_eq!(pages_for_one(&mamba, KvType::F16, 512), (vec![3], Some(1)));
         let division = Division::new(&mamba, KvType::F16, 512, 32);
         assert_eq!(division.whole(), 1);
         assert_eq!((pages(&division, 32), division.pages(32).states.unwrap().live), (vec![42], 32));

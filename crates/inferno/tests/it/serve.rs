@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 mod curl;
+mod drafts;
 #[cfg(target_os = "linux")]
 mod limits;
 mod logs;
