@@ -110,6 +110,7 @@ impl Fake {
             ropes: Vec::new(),
             cache_groups: groups.iter().map(|group| group.cache_group()).collect(),
             n_draft_layers: 0,
+            draft_block: None,
             required: &[],
         };
         let pool = n_pages.iter().map(|n| vec![POISON; n * PAGE_LEN]).collect();

@@ -6,6 +6,7 @@
 
 mod activations;
 mod delta_net;
+mod draft_block;
 mod families;
 mod ffns;
 mod heads;
@@ -28,6 +29,7 @@ pub use crate::mixer::{
 pub use crate::per_layer::PerLayerShape;
 use crate::rope::Rope;
 pub use crate::routing::{Gating, Groups, Routing};
+pub use draft_block::{DraftBlockShape, NoDraftBlock};
 pub(crate) use families::{DELTA_NETS, FUSED_DELTA_NETS, KDA, LATENT, PLAINEST};
 
 /// Most cache groups of one model.
@@ -66,8 +68,11 @@ pub struct Architecture {
     pub ropes: Vec<Rope>,
     /// Groups of layers that share a cache shape; [`AttentionShape::group`] indexes it.
     pub cache_groups: Vec<CacheGroup>,
-    /// Draft layers for multi-token prediction that the file has after `layers`: their tensors are not loaded.
+    /// Draft layers for multi-token prediction that the file has after `layers`: their tensors are not loaded, except for those of
+    /// `draft_block`.
     pub n_draft_layers: usize,
+    /// The first of the draft layers, where the model drafts with it: see [`Architecture::with_draft_block`].
+    pub draft_block: Option<DraftBlockShape>,
     /// Per-layer tensors (without `blk.N.`) that this family has beside those that all have.
     pub required: &'static [&'static str],
 }

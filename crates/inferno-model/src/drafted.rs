@@ -8,8 +8,12 @@
 //! The draft model stores its keys and values by the pages of the model: pages that are shared, cached, preempted or freed need
 //! no further bookkeeping, as [`Coverage`] knows which positions of a page the draft model has. Where it lacks some, as after
 //! a prompt or after steps without proposals, it computes them when it is asked next.
+//!
+//! A draft layer of the model's own (multi-token prediction) takes the draft model's place in the same way: its row at position `p` has
+//! token `p + 1`, and the model's hidden row `p`, which is kept by slot.
 
 mod coverage;
+mod own_layer;
 
 use std::sync::Arc;
 
@@ -20,6 +24,8 @@ use crate::heartbeat::Heartbeat;
 use crate::model::{Chaining, Drafting, Lead, Model, Proposals};
 use crate::output::{Output, RowOutput};
 use coverage::Coverage;
+use own_layer::HiddenRows;
+pub use own_layer::hidden_page_bytes;
 
 /// Rows of a call that the draft model computes of sequences that it is behind, at most: a long prompt is spread over several steps,
 /// so that the other sequences of these steps do not wait.
@@ -46,18 +52,29 @@ pub enum DraftError {
         /// Of the draft model.
         family: &'static str,
     },
+    /// The model is to draft for itself, and its draft layer is not there.
+    #[error("the draft layer is loaded only where one device has all layers of the model")]
+    NoLayer,
 }
 
 /// A model and its draft model. Its steps are the model's own, to the bit.
 pub struct Drafted {
     model: Box<dyn Model>,
-    draft: Box<dyn Model>,
+    proposer: Proposer,
     group: usize,
     coverage: Coverage,
     /// Whether the draft model's last step ended well, so that `coverage` holds.
     is_sound: bool,
     proposals: Proposals,
     s: Scratch,
+}
+
+/// The source of proposals.
+enum Proposer {
+    /// Another model.
+    Model(Box<dyn Model>),
+    /// The model's draft layer.
+    OwnLayer(HiddenRows),
 }
 
 /// Reused from call to call.
@@ -72,8 +89,9 @@ struct Scratch {
 /// A lead in a step of the draft model.
 struct DraftSpan {
     lead: usize,
-    /// Its last row in the batch.
+    /// Its last row in the batch, and among the rows of the batch that want something.
     row: usize,
+    wanted: usize,
     /// Tokens to propose.
     n: usize,
 }
@@ -105,32 +123,47 @@ impl Drafted {
         if let Some(heartbeat) = model.heartbeat() {
             draft.beat(heartbeat);
         }
-        Ok(Drafted {
-            model,
-            draft,
-            group,
-            coverage: Coverage::new(n_pages),
-            is_sound: true,
-            proposals: Proposals::default(),
-            s: Scratch::default(),
-        })
+        let coverage = Coverage::new(n_pages, group, 0);
+        Ok(Drafted::with(model, Proposer::Model(draft), group, coverage))
+    }
+
+    /// `model`, which drafts for itself and whose pool has `n_pages` pages in the
+    /// [group](crate::architecture::DraftBlockShape::group) of its draft layer.
+    ///
+    /// # Errors
+    /// The draft layer is not loaded.
+    pub fn with_own_layer(mut model: Box<dyn Model>, n_pages: usize) -> Result<Drafted, DraftError> {
+        let arch = model.architecture();
+        let (dim, block) = (arch.dim, arch.draft_block.as_ref().ok_or(DraftError::NoLayer)?);
+        let group = block.group;
+        if model.draft_block().is_none() {
+            return Err(DraftError::NoLayer);
+        }
+        let proposer = Proposer::OwnLayer(HiddenRows::new(n_pages, dim, group));
+        Ok(Drafted::with(model, proposer, group, Coverage::new(n_pages, group, 1)))
+    }
+
+    fn with(model: Box<dyn Model>, proposer: Proposer, group: usize, coverage: Coverage) -> Drafted {
+        let (proposals, s) = Default::default();
+        Drafted { model, proposer, group, coverage, is_sound: true, proposals, s }
     }
 
     /// The first step of the draft model: rows of each sequence up to its last token, as far as it may be behind. `s.spans` are
     /// those that propose a token.
     fn plan_first(&mut self, leads: &[Lead<'_>], vocab_size: usize) {
-        let Drafted { draft, coverage, proposals, s, .. } = self;
-        let (arch, n_groups) = (draft.architecture(), draft.architecture().cache_groups.len());
-        let mut left = MOST_BEHIND;
+        let Drafted { model, proposer, coverage, proposals, s, .. } = self;
+        let (context_len, n_groups) = proposer.room(model.architecture());
+        let shift = coverage.shift();
+        let (mut left, mut n_wanted) = (MOST_BEHIND, 0);
         s.batch.clear();
         s.spans.clear();
         s.pages.clear();
         for (i, lead) in leads.iter().enumerate() {
             assert_eq!(lead.pages.first_page, 0, "pages for every position");
             let last = lead.tokens.len() - 1;
-            let n = lead.n.min(arch.context_len.saturating_sub(last));
-            let start = coverage.first_gap(lead.pages, lead.n_computed);
-            let n_behind = last - start;
+            let n = lead.n.min(context_len.saturating_sub(last));
+            let start = coverage.first_gap(lead.pages, lead.n_computed.saturating_sub(shift)) + shift;
+            let Some(n_behind) = last.checked_sub(start) else { continue };
             let n_behind = if n_behind <= ALWAYS_BEHIND { n_behind } else { n_behind.min(left) };
             let is_there = start + n_behind == last;
             let rows = start..start + n_behind + usize::from(is_there);
@@ -140,7 +173,8 @@ impl Drafted {
             {
                 continue;
             }
-            let pages = lead.pages.range(rows.start / PAGE_LEN..rows.end.div_ceil(PAGE_LEN));
+            let positions = rows.start - shift..rows.end - shift;
+            let pages = lead.pages.range(positions.start / PAGE_LEN..positions.end.div_ceil(PAGE_LEN));
             // Sequences that share a page are not behind on it in the same step.
             if pages.iter().any(|page| s.pages.contains(page)) {
                 continue;
@@ -149,21 +183,25 @@ impl Drafted {
             left = left.saturating_sub(n_behind);
             proposals.n_behind += n_behind;
             let want = if is_there { Want::Sample(lead.spec) } else { Want::Nothing };
-            s.batch.push(&lead.tokens[rows.clone()], rows.start, &vec![lead.pages; n_groups], want);
-            let row = s.batch.n_rows() - 1;
-            s.spans.push(DraftSpan { lead: i, row, n: if is_there { n } else { 0 } });
+            s.batch.push(&lead.tokens[rows], positions.start, &vec![lead.pages; n_groups], want);
+            let (row, n) = (s.batch.n_rows() - 1, if is_there { n } else { 0 });
+            s.spans.push(DraftSpan { lead: i, row, wanted: n_wanted, n });
+            n_wanted += usize::from(is_there);
         }
     }
 
     /// Steps of the draft model until every lead has its proposals.
     fn run(&mut self, leads: &[Lead<'_>], vocab_size: usize) -> Result<(), StepError> {
         self.plan_first(leads, vocab_size);
-        let Drafted { draft, coverage, proposals, s, .. } = self;
+        let Drafted { model, proposer, coverage, proposals, s, .. } = self;
         let Scratch { batch, spans, .. } = s;
         if batch.n_rows() == 0 {
             return Ok(());
         }
-        let output = draft.step(batch)?;
+        let output = match proposer {
+            Proposer::Model(draft) => draft.step(batch)?,
+            Proposer::OwnLayer(hidden) => hidden.step_from_model(&mut **model, batch)?,
+        };
         proposals.n_steps += 1;
         coverage.add(batch, |span| leads[spans[span].lead].n_computed);
         spans.retain(|span| {
@@ -179,28 +217,33 @@ impl Drafted {
 
     /// The next step, or several in a row where the device samples, for the sequences that lack proposals.
     fn go_on(&mut self, leads: &[Lead<'_>], vocab_size: usize) -> Result<(), StepError> {
-        let Drafted { draft, coverage, proposals, s, .. } = self;
+        let Drafted { model, proposer, coverage, proposals, s, .. } = self;
         let Scratch { batch, spans, .. } = s;
-        let n_groups = draft.architecture().cache_groups.len();
+        let (_, n_groups) = proposer.room(model.architecture());
         batch.clear();
         for span in spans.iter() {
             let (lead, proposed) = (&leads[span.lead], &proposals.tokens[span.lead]);
             let token = *proposed.last().expect("the first step proposed one");
-            let position = lead.tokens.len() - 1 + proposed.len();
+            let position = lead.tokens.len() - 1 + proposed.len() - coverage.shift();
             batch.push(&[token], position, &vec![lead.pages; n_groups], Want::Sample(lead.spec));
         }
         let suits = spans.iter().all(|span| leads[span.lead].spec.suits_devices());
         let n_left = spans.iter().map(|span| span.n - proposals.tokens[span.lead].len()).min();
-        let tokens: Vec<Option<u32>> = match (draft.chaining(), n_left) {
-            (Some(chaining), Some(n @ 2..)) if suits => chaining.chain(batch, n)?.to_vec(),
-            _ => {
-                let output = draft.step(batch)?;
-                (0..spans.len()).map(|row| sampled(output, row)).collect()
+        let n_spans = spans.len();
+        let all = |output: &Output| (0..n_spans).map(|row| sampled(output, row)).collect();
+        let tokens: Vec<Option<u32>> = match proposer {
+            Proposer::Model(draft) => match (draft.chaining(), n_left) {
+                (Some(chaining), Some(n @ 2..)) if suits => chaining.chain(batch, n)?.to_vec(),
+                _ => all(draft.step(batch)?),
+            },
+            Proposer::OwnLayer(hidden) => {
+                let before = spans.iter().map(|span| span.wanted);
+                all(hidden.step_from_layer(&mut **model, batch, before)?)
             }
         };
-        let n_spans = spans.len();
         proposals.n_steps += tokens.len() / n_spans;
         for (i, span) in spans.iter_mut().enumerate() {
+            span.wanted = i;
             let (lead, proposed) = (&leads[span.lead], &mut proposals.tokens[span.lead]);
             for &token in tokens[i..].iter().step_by(n_spans) {
                 let last = *proposed.last().expect("the first step proposed one");
@@ -219,6 +262,26 @@ impl Drafted {
     }
 }
 
+impl Proposer {
+    /// Positions of a sequence, at most, and page tables of a span.
+    fn room(&self, model: &Architecture) -> (usize, usize) {
+        match self {
+            Proposer::Model(draft) => {
+                (draft.architecture().context_len, draft.architecture().cache_groups.len())
+            }
+            Proposer::OwnLayer(_) => (model.context_len, 1),
+        }
+    }
+
+    /// Tokens that it knows.
+    fn vocab_size(&self, model: &Architecture) -> usize {
+        match self {
+            Proposer::Model(draft) => draft.architecture().vocab_size.min(model.vocab_size),
+            Proposer::OwnLayer(_) => model.vocab_size,
+        }
+    }
+}
+
 /// The token that was sampled for a row, if it wanted one and there is one.
 fn sampled(output: &Output, row: usize) -> Option<u32> {
     match output.get(row) {
@@ -233,7 +296,7 @@ impl Drafting for Drafted {
     }
 
     fn draft(&mut self, leads: &[Lead<'_>]) -> Result<&Proposals, StepError> {
-        let vocab_size = self.draft.architecture().vocab_size.min(self.model.architecture().vocab_size);
+        let vocab_size = self.proposer.vocab_size(self.model.architecture());
         if !std::mem::replace(&mut self.is_sound, false) {
             self.coverage.forget();
         }
@@ -253,8 +316,12 @@ impl Model for Drafted {
     }
 
     fn step(&mut self, batch: &Batch) -> Result<&Output, StepError> {
-        self.coverage.cut(batch, self.group, 1);
-        self.model.step(batch)
+        self.coverage.cut(batch, 1);
+        self.model.step(batch)?;
+        if let Proposer::OwnLayer(hidden) = &mut self.proposer {
+            hidden.keep(&mut *self.model, batch)?;
+        }
+        Ok(self.model.output())
     }
 
     fn output(&self) -> &Output {
@@ -266,7 +333,9 @@ impl Model for Drafted {
     }
 
     fn chaining(&mut self) -> Option<&mut dyn Chaining> {
-        if self.model.chaining().is_some() { Some(self) } else { None }
+        // Hidden rows of a chain's steps do not come to the host.
+        let can_chain = matches!(self.proposer, Proposer::Model(_)) && self.model.chaining().is_some();
+        if can_chain { Some(self) } else { None }
     }
 
     fn drafting(&mut self) -> Option<&mut dyn Drafting> {
@@ -278,14 +347,16 @@ impl Model for Drafted {
     }
 
     fn beat(&mut self, heartbeat: Arc<Heartbeat>) {
-        self.draft.beat(Arc::clone(&heartbeat));
+        if let Proposer::Model(draft) = &mut self.proposer {
+            draft.beat(Arc::clone(&heartbeat));
+        }
         self.model.beat(heartbeat);
     }
 }
 
 impl Chaining for Drafted {
     fn chain(&mut self, batch: &Batch, n: usize) -> Result<&[Option<u32>], StepError> {
-        self.coverage.cut(batch, self.group, n);
+        self.coverage.cut(batch, n);
         let Some(chaining) = self.model.chaining() else {
             return Err(StepError { what: "the model cannot chain steps".into() });
         };

@@ -32,6 +32,10 @@ pub trait Model: Send {
     fn drafting(&mut self) -> Option<&mut dyn Drafting> {
         None
     }
+    /// The layer with which the model drafts for itself, if it is [loaded](crate::architecture::Architecture::draft_block).
+    fn draft_block(&mut self) -> Option<&mut dyn DraftBlock> {
+        None
+    }
     /// It beats once per layer and once before what the rows want, so that who watches can tell a long step from one that
     /// hangs; `None` if it has none. With a device that records first and computes at the end, all beats come before that.
     fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
@@ -67,6 +71,26 @@ pub trait Drafting {
     fn draft(&mut self, leads: &[Lead<'_>]) -> Result<&Proposals, StepError>;
 }
 
+/// A layer that predicts the token after the next one, from hidden rows of its model and the tokens that follow them (multi-token
+/// prediction). [`Drafted`](crate::drafted::Drafted) drafts with it.
+pub trait DraftBlock {
+    /// Copies the hidden rows of the model's last step, after the output norm, to `out`: (n_rows, dim). Nothing else may have been
+    /// computed since.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn hidden(&mut self, out: &mut Vec<f32>) -> Result<(), StepError>;
+    /// Computes a batch, whose spans have one page table. The row at position `p` has the token at position `p + 1` of its sequence, and
+    /// in `hidden` (n_rows, dim) the hidden row of position `p`; its logits are those of position `p + 2`'s token. `out` gets the
+    /// layer's own hidden rows for the rows that want something, (rows of the output, dim): each stands for the model's at the
+    /// next position.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn draft_step(&mut self, batch: &Batch, hidden: &[f32], out: &mut Vec<f32>)
+    -> Result<&Output, StepError>;
+}
+
 /// A sequence that a draft model proposes tokens for.
 #[derive(Debug, Clone, Copy)]
 pub struct Lead<'a> {
@@ -76,7 +100,7 @@ pub struct Lead<'a> {
     pub n_computed: usize,
     /// Pages of the sequence in [`Drafting::group`], from position 0 on: for all tokens and `n - 1` positions more.
     pub pages: PageTable<'a>,
-    /// How the model's tokens are sampled. Proposals are sampled with the same random numbers at the same positions, which
+    /// Sampling of the model's tokens. Proposals are sampled with the same random numbers at the same positions, which
     /// agree most often.
     pub spec: SampleSpec,
     /// Number of tokens to propose, at most.

@@ -8,7 +8,7 @@ use crate::architecture::Architecture;
 use crate::batch::Batch;
 use crate::error::{LoadError, StepError};
 use crate::heartbeat::Heartbeat;
-use crate::model::{Chaining, Model};
+use crate::model::{Chaining, DraftBlock, Model};
 use crate::output::Output;
 
 /// Loads the model, on a device that is opened anew.
@@ -23,6 +23,7 @@ pub struct Revived {
     load: Loading,
     chooses: bool,
     chains: bool,
+    drafts: bool,
     chain: Vec<Option<u32>>,
     /// Of a model that is gone.
     nothing: Output,
@@ -31,10 +32,10 @@ pub struct Revived {
 impl Revived {
     /// `model`, in whose place there is what `load` gives after every step that fails.
     pub fn new(mut model: Box<dyn Model>, load: Loading) -> Revived {
-        let chains = model.chaining().is_some();
+        let (chains, drafts) = (model.chaining().is_some(), model.draft_block().is_some());
         let (arch, heartbeat, chooses) = (model.architecture().clone(), model.heartbeat(), model.chooses());
         let (chain, nothing) = Default::default();
-        Revived { model: Some(model), arch, heartbeat, load, chooses, chains, chain, nothing }
+        Revived { model: Some(model), arch, heartbeat, load, chooses, chains, drafts, chain, nothing }
     }
 
     fn revive(&mut self) -> Result<&mut Box<dyn Model>, StepError> {
@@ -96,6 +97,10 @@ impl Model for Revived {
         if self.chains { Some(self) } else { None }
     }
 
+    fn draft_block(&mut self) -> Option<&mut dyn DraftBlock> {
+        if self.drafts { Some(self) } else { None }
+    }
+
     fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
         self.heartbeat.clone()
     }
@@ -122,6 +127,30 @@ impl Chaining for Revived {
             }
         }
         Ok(&self.chain)
+    }
+}
+
+impl Revived {
+    /// The draft layer of the model while it is there. A device that fails here fails the model's next step too, which tells the
+    /// caller that all pages are lost: until then the model stays.
+    fn block(&mut self) -> Result<&mut dyn DraftBlock, StepError> {
+        let block = self.model.as_mut().and_then(|model| model.draft_block());
+        block.ok_or_else(|| StepError { what: "the device is lost, and the draft layer with it".into() })
+    }
+}
+
+impl DraftBlock for Revived {
+    fn hidden(&mut self, out: &mut Vec<f32>) -> Result<(), StepError> {
+        self.block()?.hidden(out)
+    }
+
+    fn draft_step(
+        &mut self,
+        batch: &Batch,
+        hidden: &[f32],
+        out: &mut Vec<f32>,
+    ) -> Result<&Output, StepError> {
+        self.block()?.draft_step(batch, hidden, out)
     }
 }
 

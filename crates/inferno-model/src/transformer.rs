@@ -1,6 +1,7 @@
 //! The forward pass, once for every family: what is not in a file is not computed.
 
 mod chain;
+mod draft_block;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,13 +16,14 @@ use crate::ffn::FfnScratch;
 use crate::heartbeat::Heartbeat;
 use crate::layer::{Pass, Sequences, Stream};
 use crate::mixer::MixerScratch;
-use crate::model::{Chaining, KvRoom, Model};
+use crate::model::{Chaining, DraftBlock, KvRoom, Model};
 use crate::output::Output;
 use crate::per_layer::PerLayerScratch;
 use crate::rope::Angles;
 use crate::stage::{FfnStage, Stage};
 use crate::weights::{Share, Tensors, Weights};
 use chain::{Chain, sampling};
+use draft_block::Drafting;
 
 /// The layers of a decoder on one backend: all of them, or those of a stage.
 pub struct Transformer<B: Backend> {
@@ -38,6 +40,8 @@ pub struct Transformer<B: Backend> {
     rows: Vec<f32>,
     output: Output,
     chain: Chain,
+    /// The model drafts for itself.
+    draft: Option<Drafting<B>>,
     /// The backend samples.
     chooses: bool,
     heartbeat: Arc<Heartbeat>,
@@ -94,6 +98,7 @@ impl<B: Backend> Transformer<B> {
         };
         let groups = arch.cache_groups.iter().map(here).zip(room.n_pages.iter().copied()).collect();
         let kv = backend.kv_pool(&KvShape { groups, kv_type: room.kv_type })?;
+        let draft = Drafting::new(&arch, weights.draft_block.is_some(), &mut backend, room)?;
         let layers = &arch.layers[share.layers.clone()];
         let s = Scratch {
             stream: Stream::new(&arch, &mut backend)?,
@@ -120,6 +125,7 @@ impl<B: Backend> Transformer<B> {
             rows,
             output,
             chain,
+            draft,
             chooses,
             heartbeat,
         })
@@ -142,12 +148,16 @@ impl<B: Backend> Transformer<B> {
         assert!(ends.max() <= Some(self.arch.context_len), "positions are within the context");
     }
 
-    /// Runs the layers, from tokens or hidden rows to the residual stream after the last one.
-    fn run(&mut self, batch: &Batch, input: Input<'_>) -> Result<(), StepError> {
-        let Transformer { arch: a, backend: b, weights: w, kv, s, angles, elsewhere, rows, .. } = self;
-        for (angles, rope) in angles.iter_mut().zip(&a.ropes) {
+    fn fill_angles(&mut self, batch: &Batch) {
+        for (angles, rope) in self.angles.iter_mut().zip(&self.arch.ropes) {
             angles.fill(rope, batch.positions());
         }
+    }
+
+    /// Runs the layers, from tokens or hidden rows to the residual stream after the last one.
+    fn run(&mut self, batch: &Batch, input: Input<'_>) -> Result<(), StepError> {
+        self.fill_angles(batch);
+        let Transformer { arch: a, backend: b, weights: w, kv, s, angles, elsewhere, rows, .. } = self;
         let (x, table) = (&mut s.stream.x, || w.token_embd.as_ref().expect("the first stage embeds"));
         match input {
             Input::Tokens => b.embed(x, table(), batch.tokens(), a.embedding_scale),
@@ -179,31 +189,44 @@ impl<B: Backend> Transformer<B> {
         let Transformer { arch: a, backend: b, weights: w, s, output, chain, heartbeat, .. } = self;
         heartbeat.beat();
         output.start(batch, a.vocab_size);
-        if output.rows().is_empty() {
-            return b.finish();
-        }
-        b.take_rows(&mut s.stream.y, &s.stream.x, output.rows());
-        b.rms_norm(&mut s.stream.h, &s.stream.y, &w.head().output_norm, a.norm_eps);
-        logits(b, a, w, s);
-        if let Some(sampling) = b.device_sampling() {
-            let picks = output.pick(batch.positions());
-            if !picks.is_empty() {
-                sampling.choose(&mut s.chosen, 0, picks.len(), &s.logits, picks);
-                b.read(&s.chosen, &mut chain.numbers)?;
-                output.picked(&chain.numbers);
-            }
-        }
-        if output.needs_logits() {
-            b.read(&s.logits, &mut output.logits)?;
-        }
-        output.choose(batch.positions());
-        Ok(())
+        results(b, a, (&w.head().output_norm, w.output()), s, (output, &mut chain.numbers), batch)
     }
 }
 
-/// s.logits, of the rows in s.stream.h.
-fn logits<B: Backend>(b: &mut B, a: &Architecture, w: &Weights<B::Weight>, s: &mut Scratch<B::Buffer>) {
-    b.matmul(&mut [&mut s.logits], &[w.output()], &s.stream.h);
+/// From the residual stream to what the rows of `output` want, by way of an output head: a norm and a matrix. `numbers` is scratch for
+/// tokens of a device. `s.stream.h` (rows of the output, dim) has the normed rows afterwards.
+fn results<B: Backend>(
+    b: &mut B,
+    a: &Architecture,
+    (norm, matrix): (&B::Weight, &B::Weight),
+    s: &mut Scratch<B::Buffer>,
+    (output, numbers): (&mut Output, &mut Vec<f32>),
+    batch: &Batch,
+) -> Result<(), StepError> {
+    if output.rows().is_empty() {
+        return b.finish();
+    }
+    b.take_rows(&mut s.stream.y, &s.stream.x, output.rows());
+    b.rms_norm(&mut s.stream.h, &s.stream.y, norm, a.norm_eps);
+    logits(b, a, matrix, s);
+    if let Some(sampling) = b.device_sampling() {
+        let picks = output.pick(batch.positions());
+        if !picks.is_empty() {
+            sampling.choose(&mut s.chosen, 0, picks.len(), &s.logits, picks);
+            b.read(&s.chosen, numbers)?;
+            output.picked(numbers);
+        }
+    }
+    if output.needs_logits() {
+        b.read(&s.logits, &mut output.logits)?;
+    }
+    output.choose(batch.positions());
+    Ok(())
+}
+
+/// s.logits, of the rows in s.stream.h, by an output matrix.
+fn logits<B: Backend>(b: &mut B, a: &Architecture, matrix: &B::Weight, s: &mut Scratch<B::Buffer>) {
+    b.matmul(&mut [&mut s.logits], &[matrix], &s.stream.h);
     if let Some(scale) = a.logit_scale {
         b.scale(&mut s.logits, scale);
     }
@@ -262,6 +285,10 @@ where
         // The host looks up per-layer embeddings by tokens.
         let Weights { token_embd, per_layer, .. } = &self.weights;
         if self.chooses && token_embd.is_some() && per_layer.is_none() { Some(self) } else { None }
+    }
+
+    fn draft_block(&mut self) -> Option<&mut dyn DraftBlock> {
+        if self.draft.is_some() { Some(self) } else { None }
     }
 
     fn output(&self) -> &Output {

@@ -3,6 +3,7 @@
 //! Fused tensors (`attn_qkv`, gate and up in one `ffn_up`) are cut by rows here; nobody else knows of them.
 
 mod bytes;
+mod draft_block;
 mod heads;
 mod host;
 mod part;
@@ -22,6 +23,7 @@ use crate::layer::Layer;
 use crate::mixer::Mixer;
 use crate::per_layer::{PerLayerEmbeddings, PerLayerInput};
 pub use bytes::WeightBytes;
+pub use draft_block::DraftBlock;
 pub(crate) use host::HostTable;
 pub(crate) use part::Part;
 
@@ -36,6 +38,8 @@ pub struct Weights<W> {
     pub layers: Vec<Layer<W>>,
     /// The output head, in the last stage.
     pub head: Option<Head<W>>,
+    /// The draft layer, where the model has [one](Architecture::draft_block) and a single stage.
+    pub draft_block: Option<DraftBlock<W>>,
 }
 
 /// The tensors after the last layer.
@@ -194,7 +198,9 @@ impl<W> Weights<W> {
         };
         let layer = |i| loader.layer(i, !share.without_ffn.contains(&i));
         let layers = share.layers.clone().map(layer).collect::<Result<_, _>>()?;
-        Ok(Weights { token_embd, per_layer, layers, head })
+        let drafts = loader.tensors.arch.draft_block.as_ref().filter(|_| share.layers == (0..n_layers));
+        let draft_block = drafts.map(|shape| loader.draft_block(shape.layer_idx)).transpose()?;
+        Ok(Weights { token_embd, per_layer, layers, head, draft_block })
     }
 }
 
@@ -241,7 +247,7 @@ struct Loader<'l, 'a, B> {
 impl<'l, 'a, B: Backend> Loader<'l, 'a, B> {
     fn layer(&mut self, i: usize, with_ffn: bool) -> Result<Layer<B::Weight>, LoadError> {
         let norms = self.tensors.arch.norms;
-        let mixer = match self.tensors.arch.layers[i].mixer {
+        let mixer = match self.tensors.arch.loaded_layer(i).and_then(|layer| layer.mixer) {
             Some(shape) => {
                 let kind = Kind::Mixer(discriminant(&shape));
                 Some(Mixer::load(&mut Part { loader: self, layer: i, kind, norms }, shape)?)
@@ -305,7 +311,9 @@ impl<'l, 'a, B: Backend> Loader<'l, 'a, B> {
     }
 
     fn ffn(&mut self, i: usize) -> Result<Option<Ffn<B::Weight>>, LoadError> {
-        let Some(shape) = self.tensors.arch.layers[i].ffn else { return Ok(None) };
+        let Some(shape) = self.tensors.arch.loaded_layer(i).and_then(|layer| layer.ffn) else {
+            return Ok(None);
+        };
         let (kind, norms) = (Kind::Ffn(discriminant(&shape)), self.tensors.arch.norms);
         Ffn::load(&mut Part { loader: self, layer: i, kind, norms }, shape).map(Some)
     }

@@ -263,11 +263,17 @@ pub(crate) struct Synth {
     /// Number of first layers that nearly suffice: the same model with `--layers` of this number drafts for this one (`--draft`)
     ///
     /// What each later layer adds is multiplied by `--draft-difference`.
-    #[arg(long, value_name = "N", conflicts_with = "layers")]
+    #[arg(long, value_name = "N", conflicts_with = "layers", group = "drafting")]
     pub(crate) draft_layers: Option<usize>,
 
-    /// Factor of what layers after `--draft-layers` add: the smaller, the more often both models choose the same token
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.1, requires = "draft_layers")]
+    /// Add a draft layer for multi-token prediction, which drafts for the model (`--draft mtp`)
+    ///
+    /// It is the last layer with full attention once more; what each other layer adds is multiplied by `--draft-difference`.
+    #[arg(long, group = "drafting")]
+    pub(crate) mtp: bool,
+
+    /// Factor of what the layers add that do not draft: the smaller, the more often drafts are right
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.1, requires = "drafting")]
     pub(crate) draft_difference: f32,
 
     /// Type of the matrices; norms and biases are F32

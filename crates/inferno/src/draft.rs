@@ -1,8 +1,9 @@
-//! A draft model beside the model: `--draft`.
+//! Sources of drafts beside a model's text: a smaller model, or a draft layer in the model's file (`--draft`).
 
 use anyhow::{Context, Result, bail, ensure};
-use inferno_model::architecture::Architecture;
-use inferno_model::drafted::{Drafted, group_of};
+use inferno_model::architecture::{Architecture, CacheGroup};
+use inferno_model::backend::KvType;
+use inferno_model::drafted::{Drafted, group_of, hidden_page_bytes};
 use inferno_model::model::Model;
 
 use crate::cli::{DraftModel, ModelFile};
@@ -10,8 +11,16 @@ use crate::hub::CtrlC;
 use crate::kv_memory::{DraftPages, KvSpace};
 use crate::load::{self, Compute, Opened, Target};
 
-/// A draft model that goes with a model, before its weights are loaded.
-pub(crate) struct Draft {
+/// The source of a model's drafts, before its weights are loaded.
+pub(crate) enum Draft {
+    /// Another model.
+    Model(Box<Pair>),
+    /// The draft layer of the model's own file.
+    OwnLayer,
+}
+
+/// A draft model that goes with a model.
+pub(crate) struct Pair {
     opened: Opened,
     arch: Architecture,
     target: Target,
@@ -19,27 +28,27 @@ pub(crate) struct Draft {
     group: usize,
 }
 
-/// The value of `--draft` that means a model's own draft layers.
-const OWN_LAYERS: &str = "mtp";
+/// The value of `--draft` that means the model's own draft layer.
+const OWN_LAYER: &str = "mtp";
 
 impl Draft {
-    /// Opens the draft model for a model; `None` if none is asked for. `file` says where models may come from.
+    /// Opens the draft model for a model; `None` if none is asked for. `file` says where models may come from. If the model is to draft
+    /// by a layer of its own, that becomes a part of `arch`.
     ///
     /// # Errors
-    /// There is no such model, or the two do not go together.
+    /// There is no such model or layer, or the two do not go together.
     pub(crate) fn open(
         asked: &DraftModel,
         file: &ModelFile,
         compute: &Compute,
         ctrl_c: CtrlC,
-        (model, arch): (&Opened, &Architecture),
+        (model, arch): (&Opened, &mut Architecture),
     ) -> Result<Option<Draft>> {
         let Some(name) = &asked.draft else { return Ok(None) };
-        if name.as_os_str() == OWN_LAYERS && !name.exists() {
-            bail!(
-                "`--draft {OWN_LAYERS}` is not supported: the draft layers of a file are not computed yet. Name a small model with the \
-                 same vocabulary"
-            );
+        if name.as_os_str() == OWN_LAYER && !name.exists() {
+            let cannot = || format!("`{}` cannot draft for itself (`--draft {OWN_LAYER}`)", model.name);
+            *arch = arch.clone().with_draft_block().with_context(cannot)?;
+            return Ok(Some(Draft::OwnLayer));
         }
         let opened = load::open_with(&ModelFile { model: Some(name.clone()), ..file.clone() }, ctrl_c)?;
         let own = opened.architecture(None)?;
@@ -48,34 +57,67 @@ impl Draft {
         let group = group_of(arch, &draft_arch).with_context(pair)?;
         have_one_vocabulary(model, &opened).with_context(pair)?;
         let target = compute.target()?;
-        Ok(Some(Draft { opened, arch: draft_arch, target, group }))
+        Ok(Some(Draft::Model(Box::new(Pair { opened, arch: draft_arch, target, group }))))
     }
 
-    fn pages(&self) -> DraftPages {
-        let kv_type = self.target.kv_type(&self.opened);
-        let bytes: usize = self.arch.cache_groups.iter().map(|group| group.page_bytes(kv_type)).sum();
-        DraftPages { group: self.group, bytes: bytes as u64 }
+    /// Its part of the pages of a model with keys and values of `kv_type`.
+    fn pages(&self, arch: &Architecture, kv_type: KvType) -> Option<DraftPages> {
+        match self {
+            Draft::Model(pair) => {
+                let kv_type = pair.target.kv_type(&pair.opened);
+                let groups = pair.arch.cache_groups.iter();
+                let bytes = groups.map(|group| group.page_bytes(kv_type)).sum::<usize>() as u64;
+                Some(DraftPages { group: pair.group, bytes })
+            }
+            Draft::OwnLayer => arch.draft_block.as_ref().map(|block| {
+                let layer = CacheGroup { layers: vec![block.layer_idx], kind: block.kind };
+                let bytes = layer.page_bytes(kv_type) + hidden_page_bytes(arch.dim);
+                DraftPages { group: block.group, bytes: bytes as u64 }
+            }),
+        }
     }
 }
 
-/// Memory for keys and values where a draft model takes a part of it.
-pub(crate) fn room(draft: Option<&Draft>, space: Option<KvSpace>) -> (Option<KvSpace>, Option<DraftPages>) {
+/// Memory for keys and values of `kv_type` where what drafts takes a part of it.
+pub(crate) fn room(
+    draft: Option<&Draft>,
+    arch: &Architecture,
+    kv_type: KvType,
+    space: Option<KvSpace>,
+) -> (Option<KvSpace>, Option<DraftPages>) {
     let Some(draft) = draft else { return (space, None) };
-    let weight_bytes = draft.opened.tensor_bytes(&draft.arch);
-    (space.map(|space| space.beside(weight_bytes)), Some(draft.pages()))
+    let space = match draft {
+        Draft::Model(pair) => {
+            let weight_bytes = pair.opened.tensor_bytes(&pair.arch);
+            space.map(|space| space.beside(weight_bytes))
+        }
+        Draft::OwnLayer => space,
+    };
+    (space, draft.pages(arch, kv_type))
 }
 
-/// Loads the draft model beside `model`, whose pool has `n_pages` pages in each cache group. Without one this is the model.
+/// Loads what drafts for `model`, whose pool has `n_pages` pages in each cache group. Without a draft this is the model.
 pub(crate) fn beside(
     draft: Option<Draft>,
     model: Box<dyn Model>,
     n_pages: &[usize],
 ) -> Result<Box<dyn Model>> {
-    let Some(Draft { opened, arch, target, group }) = draft else { return Ok(model) };
-    let n_pages = n_pages[group];
-    let n_groups = arch.cache_groups.len();
-    let draft = opened.model(arch, vec![n_pages; n_groups], target, None)?;
-    Ok(Box::new(Drafted::new(model, draft, n_pages)?))
+    match draft {
+        None => Ok(model),
+        Some(Draft::Model(pair)) => {
+            let Pair { opened, arch, target, group } = *pair;
+            let n_pages = n_pages[group];
+            let n_groups = arch.cache_groups.len();
+            let draft = opened.model(arch, vec![n_pages; n_groups], target, None)?;
+            Ok(Box::new(Drafted::new(model, draft, n_pages)?))
+        }
+        Some(Draft::OwnLayer) => {
+            let group = model.architecture().draft_block.as_ref().map_or(0, |block| block.group);
+            let drafted = Drafted::with_own_layer(model, n_pages[group]);
+            let why = "`--draft mtp` does not go with a model on several devices (`--gpu-layers`, `--tensor-split`)";
+            Ok(Box::new(drafted.context(why)?))
+        }
+    }
 }
 
 /// Checks that tokens mean the same to both. Either may have more of them at the end, which files are filled up with.

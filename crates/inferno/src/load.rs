@@ -102,12 +102,12 @@ impl Opened {
         self.path.is_none()
     }
 
-    /// Bytes of the tensors that loading reads: those of draft layers are left out.
+    /// Bytes of the tensors that loading reads: those of draft layers that do not draft are left out.
     pub(crate) fn tensor_bytes(&self, arch: &Architecture) -> u64 {
         let is_read = |name: &str| {
             let layer =
                 name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-            layer.is_none_or(|layer| layer < arch.layers.len())
+            layer.is_none_or(|layer| arch.loaded_layer(layer).is_some())
         };
         self.file.tensors().iter().filter(|t| is_read(&t.name)).map(|t| t.n_bytes).sum()
     }

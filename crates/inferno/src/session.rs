@@ -94,7 +94,7 @@ impl<'a> Session<'a> {
             ));
             arch = opened.architecture(Some(most))?;
         }
-        let draft = Draft::open(&args.draft, &args.model, &args.compute, CtrlC::Stops, (&opened, &arch))?;
+        let draft = Draft::open(&args.draft, &args.model, &args.compute, CtrlC::Stops, (&opened, &mut arch))?;
         let context_len = arch.context_len;
         let (n_pages, max_snapshots) = pages_for_one(&arch, target.kv_type(&opened), CHUNK);
         let runs_on = target.runs_on(&opened);

@@ -1,4 +1,4 @@
-//! How likely drafts of a sequence are right, and the number of them that pays.
+//! The likelihood that drafts of a sequence are right, and the number of them that pays.
 
 use super::MAX_DRAFT;
 
@@ -11,10 +11,10 @@ const AFRESH: f64 = 0.3;
 const TRIAL: usize = 8;
 const TRIAL_STEP: usize = 3;
 
-/// What is known of a sequence's drafts from one source.
+/// Knowledge of a sequence's drafts from one source.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trust {
-    /// How likely a draft is right if those before it are.
+    /// Likelihood that a draft is right if those before it are.
     pub(super) accepted: f64,
     /// No drafts until the sequence has this number of tokens.
     pub(super) resume_at: usize,

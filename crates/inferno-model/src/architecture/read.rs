@@ -84,6 +84,7 @@ impl Architecture {
             ropes: mixers.ropes,
             cache_groups: mixers.cache_groups,
             n_draft_layers: keys.n_draft_layers,
+            draft_block: None,
             required: family.required,
         })
     }

@@ -47,7 +47,7 @@ impl<B: Backend> Chaining for Transformer<B> {
                 b.take_rows(&mut s.stream.y, &s.stream.x, rows);
                 b.rms_norm(&mut s.stream.h, &s.stream.y, norm, a.norm_eps);
             }
-            logits(b, a, w, s);
+            logits(b, a, w.output(), s);
             picks.clear();
             kept.clear();
             for (at, &row) in rows.iter().enumerate() {

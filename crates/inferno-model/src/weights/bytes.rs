@@ -16,7 +16,7 @@ pub struct WeightBytes {
 }
 
 impl WeightBytes {
-    /// The weights of `file`. Left out are draft layers, and tensors that have the numbers of others once more.
+    /// The weights of `file`. Left out are draft layers that are not loaded, and tensors that have the numbers of others once more.
     pub fn of(arch: &Architecture, file: &Gguf) -> WeightBytes {
         let mut sum = WeightBytes::default();
         for tensor in file.tensors() {
@@ -31,7 +31,7 @@ impl WeightBytes {
 fn of_tensor(arch: &Architecture, file: &Gguf, tensor: &TensorEntry) -> WeightBytes {
     let as_stored = WeightBytes { all: tensor.n_bytes, widened: 0 };
     let Some((layer, name)) = layer_of(&tensor.name) else { return as_stored };
-    let Some(shape) = arch.layers.get(layer) else { return WeightBytes::default() };
+    let Some(shape) = arch.loaded_layer(layer) else { return WeightBytes::default() };
     let Some(MixerShape::Latent(LatentShape { n_heads, rank, nope_width, value_width, .. })) = shape.mixer
     else {
         return as_stored;

@@ -19,7 +19,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    fn of(name: &str) -> Parts {
+    pub(crate) fn of(name: &str) -> Parts {
         Parts::of_file(&Gguf::open(&xtask::testing::testdata(&format!("goldens/{name}.gguf"))).unwrap())
     }
 

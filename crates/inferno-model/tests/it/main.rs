@@ -4,6 +4,7 @@
 mod bad_models;
 mod conformance;
 mod damage;
+mod drafts;
 mod families;
 mod goldens;
 mod latent;

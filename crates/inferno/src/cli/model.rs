@@ -37,8 +37,8 @@ pub(crate) struct ModelArgument {
 /// The model that drafts for another one.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct DraftModel {
-    /// Draft model for speculative decoding, as for `--model`: a small one with the same vocabulary. It proposes tokens where that makes
-    /// answers faster; the answers are the same
+    /// Draft model for speculative decoding, as for `--model`: a small one with the same vocabulary, or `mtp` for the draft layer
+    /// (multi-token prediction) in the model's own file. It proposes tokens where that makes answers faster; the answers are the same
     #[arg(long, value_name = "MODEL", env = "INFERNO_DRAFT", hide_env = true, alias = "model-draft")]
     pub(crate) draft: Option<PathBuf>,
 

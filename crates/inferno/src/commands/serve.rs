@@ -116,9 +116,9 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
     let began = Instant::now();
     let mut opened = load::open_with(&args.model, CtrlC::LeftAlone)?;
     args.overrides.apply(&mut opened.file, args.context())?;
-    let arch = opened.architecture(args.context().map(|n| n as usize))?;
+    let mut arch = opened.architecture(args.context().map(|n| n as usize))?;
     let target = args.compute.target()?;
-    let draft = Draft::open(&args.draft, &args.model, &args.compute, CtrlC::LeftAlone, (&opened, &arch))?;
+    let draft = Draft::open(&args.draft, &args.model, &args.compute, CtrlC::LeftAlone, (&opened, &mut arch))?;
     ensure!(
         draft.is_none() || !args.engine.no_speculation,
         "`--draft` has no effect with `--no-speculation`: leave one of them out"
@@ -126,7 +126,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
     let runs_on = target.runs_on(&opened);
     let (cli_engine, context_len) = (&args.engine, arch.context_len);
     let memory = KvMemory { sequences: cli_engine.sequences, kv_memory: cli_engine.kv_memory };
-    let (space, pages) = draft::room(draft.as_ref(), target.kv_space(&opened, &arch));
+    let (space, pages) = draft::room(draft.as_ref(), &arch, runs_on.kv_type, target.kv_space(&opened, &arch));
     let plan = memory.plan_with(&arch, runs_on.kv_type, space, cli_engine.budget.get(), pages)?;
     let mut level = format!("{} {}", runs_on.level, runs_on.kv_type.name());
     if args.overrides.are_given() {

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use blocks::Blocks;
 pub(super) use encoding::q4_k_m;
 use inferno_format::{Array, DType, Gguf, GgufWriter, Metadata, NewTensor, Strings, Value, quantize};
-use presets::{Preset, Weight};
+use presets::{Init, Preset, Weight};
 
 use crate::cli::{self, Encoding, ModelFile};
 use crate::commands::note;
@@ -38,16 +38,24 @@ pub(crate) struct Recipe<'a> {
     pub(crate) encoding: Encoding,
     pub(crate) vocab_from: Option<&'a Path>,
     pub(crate) seed: u64,
-    pub(crate) faint: Option<Faint>,
+    pub(crate) drafting: Option<Drafting>,
 }
 
-/// Layers that hardly change what a model says, so that the model without them drafts for it.
+/// A model for which a part of it can draft, as its other layers hardly change what it says.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Faint {
-    /// The first of them; all that follow are faint too.
-    pub(crate) first: usize,
-    /// Factor of what they add to the residual stream.
-    pub(crate) scale: f32,
+pub(crate) struct Drafting {
+    pub(crate) by: Drafter,
+    /// Factor of what the other layers add to the residual stream.
+    pub(crate) difference: f32,
+}
+
+/// The part of a model that drafts for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drafter {
+    /// Its first layers, as a model of their own.
+    FirstLayers(usize),
+    /// A draft layer in the same file, which is the last layer with full attention once more.
+    OwnLayer,
 }
 
 pub(crate) fn synth(args: &cli::Synth) -> Result<ExitCode> {
@@ -57,7 +65,12 @@ pub(crate) fn synth(args: &cli::Synth) -> Result<ExitCode> {
         encoding: args.dtype,
         vocab_from: args.vocab_from.as_deref(),
         seed: args.seed,
-        faint: args.draft_layers.map(|first| Faint { first, scale: args.draft_difference }),
+        drafting: match (args.draft_layers, args.mtp) {
+            (Some(n), _) => Some(Drafter::FirstLayers(n)),
+            (None, true) => Some(Drafter::OwnLayer),
+            (None, false) => None,
+        }
+        .map(|by| Drafting { by, difference: args.draft_difference }),
     };
     recipe.check()?;
     ensure!(args.dtype.can_be_written(), "cannot write {}, the types are {}", args.dtype, Encoding::known());
@@ -91,33 +104,60 @@ impl Recipe<'_> {
 
     fn check(&self) -> Result<()> {
         let preset = self.preset()?;
-        let Some(Faint { first, scale }) = self.faint else { return Ok(()) };
-        let most = preset.n_layers - 1;
+        let Some(Drafting { by, difference }) = self.drafting else { return Ok(()) };
         ensure!(
-            (1..=most).contains(&first),
-            "of `{}` 1 to {most} layers draft (`--draft-layers`)",
-            preset.name
-        );
-        ensure!(
-            scale.is_finite() && scale >= 0.0,
-            "`--draft-difference` is a factor of 0 or more, not {scale}"
+            difference.is_finite() && difference >= 0.0,
+            "`--draft-difference` is a factor of 0 or more, not {difference}"
         );
         ensure!(
             preset.outputs().is_some(),
-            "layers of `{}` scale the residual stream: `--draft-layers` takes another preset",
+            "layers of `{}` scale the residual stream: `--draft-layers` and `--mtp` take another preset",
             preset.name
         );
+        let most = preset.n_layers - 1;
+        match by {
+            Drafter::FirstLayers(n) => {
+                let range = 1..=most;
+                ensure!(
+                    range.contains(&n),
+                    "of `{}` 1 to {most} layers draft (`--draft-layers`)",
+                    preset.name
+                );
+            }
+            Drafter::OwnLayer => ensure!(
+                preset.draft_like().is_some(),
+                "no layer of `{}` is plain attention to all positions: `--mtp` takes another preset",
+                preset.name
+            ),
+        }
         Ok(())
     }
 
     /// The factor of a tensor's numbers.
     fn scale(&self, preset: &Preset, name: &str) -> f32 {
-        let (Some(faint), Some(outputs)) = (self.faint, preset.outputs()) else { return 1.0 };
-        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
-        let is_faint = layer.is_some_and(|(layer, name)| {
-            layer.parse::<usize>().is_ok_and(|layer| layer >= faint.first) && outputs.contains(&name)
-        });
-        if is_faint { faint.scale } else { 1.0 }
+        let (Some(drafting), Some(outputs)) = (self.drafting, preset.outputs()) else { return 1.0 };
+        let Some((layer, name)) = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) else {
+            return 1.0;
+        };
+        let Some(layer) = layer.parse::<usize>().ok().filter(|_| outputs.contains(&name)) else { return 1.0 };
+        let drafts = match drafting.by {
+            Drafter::FirstLayers(n) => 0..n,
+            Drafter::OwnLayer => preset.draft_like().map_or(0..0, |like| like..like + 1),
+        };
+        match layer {
+            _ if drafts.contains(&layer) => 1.0,
+            // There the residual stream is an embedding and little else.
+            _ if layer < drafts.start => drafting.difference * Init::Embedding.moments().1,
+            _ => drafting.difference,
+        }
+    }
+
+    /// The tensors of the draft layer, if it is asked for.
+    fn draft_layer(&self, preset: &Preset) -> Vec<Weight> {
+        match self.drafting {
+            Some(Drafting { by: Drafter::OwnLayer, .. }) => preset.draft_layer(),
+            _ => Vec::new(),
+        }
     }
 
     /// Writes the file, or nothing: until it is whole it has a name that nobody else uses. Gives the number of
@@ -127,6 +167,10 @@ impl Recipe<'_> {
         let vocabulary = vocabulary(&preset, self.vocab_from)?;
         let vocab_size = vocabulary.opt_strings(TOKENS)?.map_or(0, Strings::len);
         let mut metadata = preset.metadata(vocab_size);
+        let draft_layer = self.draft_layer(&preset);
+        if !draft_layer.is_empty() {
+            preset.add_draft_layer(&mut metadata);
+        }
         let cut = self.n_layers.map(|n| format!(" cut to {n} layers")).unwrap_or_default();
         let name = format!("{}{cut} with random weights, seed {}", preset.name, self.seed);
         metadata.set("general.name", Value::String(name));
@@ -135,9 +179,14 @@ impl Recipe<'_> {
         let weights: Vec<(Weight, DType)> = preset
             .weights(vocab_size)
             .into_iter()
+            .map(|mut w| {
+                w.scale = self.scale(&preset, &w.name);
+                w
+            })
+            .chain(draft_layer)
             .map(|w| {
                 let dtype = self.encoding.of(&w, &preset);
-                (Weight { scale: self.scale(&preset, &w.name), ..w }, dtype)
+                (w, dtype)
             })
             .collect();
 
@@ -223,12 +272,12 @@ fn encode(w: &Weight, how: How, dtype: DType, range: std::ops::Range<usize>) -> 
     let rows = range.len() / w.dims[0];
     let part = rows.div_ceil(n_threads) * w.dims[0];
     // No floats are encoded as MXFP4.
-    let as_blocks = w.init.is_matrix() && (how.blocks || dtype == DType::MXFP4);
+    let as_blocks = w.init.is_random_matrix() && (how.blocks || dtype == DType::MXFP4);
     let (mean, deviation) = w.init.moments();
     let (mean, deviation) = (mean * w.scale, deviation * w.scale);
-    let blocks = Blocks { dtype, mean, deviation, key: presets::key(how.seed, &w.name) };
+    let blocks = Blocks { dtype, mean, deviation, key: presets::key(how.seed, w.like()) };
     let numbers = |range, n| {
-        let mut numbers = w.init.numbers(how.seed, &w.name, range, n);
+        let mut numbers = w.init.numbers(how.seed, w.like(), range, n);
         numbers.iter_mut().for_each(|x| *x *= w.scale);
         numbers
     };

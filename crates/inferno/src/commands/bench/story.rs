@@ -241,7 +241,7 @@ impl Row {
                 encoding: step.encoding,
                 vocab_from: None,
                 seed: args.seed,
-                faint: None,
+                drafting: None,
             }
             .write_to(&path)?;
         }

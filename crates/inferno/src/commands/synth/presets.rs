@@ -1,6 +1,7 @@
 //! The shapes that `synth` knows: models that people name, in true size (`named.rs`, `published.rs`), and a small one per family whose rows are
 //! whole blocks of every type.
 
+mod draft_layer;
 mod hybrid;
 mod keys;
 mod named;
@@ -304,6 +305,8 @@ pub(super) struct Weight {
     pub(super) init: Init,
     /// Factor of all numbers.
     pub(super) scale: f32,
+    /// The tensor whose random numbers it has; `None`: its own.
+    like: Option<String>,
 }
 
 /// How a tensor's numbers are distributed.
@@ -316,6 +319,10 @@ pub(super) enum Init {
     Router(usize),
     Norm,
     Bias,
+    /// 1 in every place.
+    Ones,
+    /// On the left the identity of this size, on the right zeros.
+    Left(usize),
     /// Rates of decays, below zero.
     Decay,
     /// Weights of a convolution over as many positions.
@@ -327,6 +334,13 @@ pub(super) enum Init {
     },
     /// The first numbers are 1, the others so large that their dimensions do not rotate.
     Rotates(usize),
+}
+
+impl Weight {
+    /// Name of the tensor whose random numbers it has.
+    pub(super) fn like(&self) -> &str {
+        self.like.as_deref().unwrap_or(&self.name)
+    }
 }
 
 impl Preset {
@@ -357,6 +371,11 @@ impl Preset {
 impl Init {
     /// Stored in the type asked for; the others stay F32.
     pub(super) fn is_matrix(self) -> bool {
+        matches!(self, Init::Embedding | Init::Projection(_) | Init::Left(_))
+    }
+
+    /// Whether random blocks can take the place of its numbers.
+    pub(super) fn is_random_matrix(self) -> bool {
         matches!(self, Init::Embedding | Init::Projection(_))
     }
 
@@ -370,7 +389,7 @@ impl Init {
             Init::Norm => (1.0, 0.1),
             Init::Bias => (0.0, 0.1),
             Init::Decay => (-1.0, 0.1),
-            Init::Llama3 { .. } | Init::Rotates(_) => (0.0, 0.0),
+            Init::Llama3 { .. } | Init::Rotates(_) | Init::Ones | Init::Left(_) => (0.0, 0.0),
         }
     }
 
@@ -378,6 +397,10 @@ impl Init {
     pub(super) fn numbers(self, seed: u64, name: &str, range: Range<usize>, n: usize) -> Vec<f32> {
         match self {
             Init::Llama3 { factor, theta } => range.map(|i| llama3(i, n, factor, theta)).collect(),
+            Init::Ones => vec![1.0; range.len()],
+            Init::Left(size) => {
+                range.map(|i| if i / (2 * size) == i % (2 * size) { 1.0 } else { 0.0 }).collect()
+            }
             Init::Rotates(most) => range.map(|i| if i < most { 1.0 } else { 1e30 }).collect(),
             _ => {
                 let (mean, deviation) = self.moments();

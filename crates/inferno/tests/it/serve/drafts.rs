@@ -55,12 +55,34 @@ fn answers_are_the_same_with_a_draft_model_and_metrics_and_timings_tell_what_it_
     assert_eq!(value("inferno_draft_model_failures_total"), 0.0);
 }
 
+/// The draft layer has no row for the first token, which counts the less the more tokens there are.
+const PROMPT: &str = "Once upon a time there was a small town by the sea, and in it lived an old man who had two sons and a dog. Every \
+                      day the sons went out to the sea, and the dog waited for them at the gate of the town.";
+
+#[test]
+fn a_file_with_a_draft_layer_drafts_for_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    for preset in ["tiny-qwen35", "tiny-deepseek2"] {
+        let model = synth(folder.path(), preset, "q8_0", &["--mtp", "--draft-difference", "0.02"]);
+        let run = |more: &[&str]| {
+            let args =
+                ["run", "-m", &model, "--json", "--min-tokens", "60", "-n", "60", "--temperature", "0"];
+            serde_json::from_str::<Value>(&inferno(&[&args[..], more, &[PROMPT]].concat()).ok()).unwrap()
+        };
+        let (expected, found) = (run(&[]), run(&["--draft", "mtp", "--draft-tokens", "3"]));
+        assert_eq!(found["text"], expected["text"], "{preset}");
+        let (drafted, accepted) = (&found["timings"]["draft_n"], &found["timings"]["draft_n_accepted"]);
+        let share = accepted.as_f64().unwrap() / drafted.as_f64().unwrap();
+        assert!(share > 0.4, "{accepted} of {drafted} drafts of {preset} were right");
+    }
+}
+
 #[test]
 fn what_cannot_draft_for_a_model_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let [model, _] = pair(folder.path());
     let error = |draft: &str| inferno(&["run", "-m", &model, "--draft", draft, "Hi"]).error();
-    assert!(error("mtp").contains("not supported"), "{}", error("mtp"));
+    assert!(error("mtp").contains("no draft layers"), "{}", error("mtp"));
     let kimi = crate::golden("kimi-linear");
     assert!(error(&kimi).contains("recurrent layers"), "{}", error(&kimi));
     let qwen = crate::golden("qwen3");

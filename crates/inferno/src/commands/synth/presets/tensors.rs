@@ -4,14 +4,15 @@ use super::{DeltaNet, Experts, Init, Latent, Preset, Weight};
 
 /// Tensors by name, collected one by one.
 pub(super) struct Tensors {
-    all: Vec<Weight>,
+    pub(super) all: Vec<Weight>,
     /// `blk.N.`, in a layer.
-    prefix: String,
+    pub(super) prefix: String,
 }
 
 impl Tensors {
     pub(super) fn put(&mut self, name: &str, dims: &[usize], init: Init) {
-        self.all.push(Weight { name: format!("{}{name}", self.prefix), dims: dims.into(), init, scale: 1.0 });
+        let name = format!("{}{name}", self.prefix);
+        self.all.push(Weight { name, dims: dims.into(), init, scale: 1.0, like: None });
     }
 
     /// A matrix from rows of `from` to `to` numbers.
@@ -54,32 +55,7 @@ impl Preset {
         }
         for i in 0..self.n_layers {
             t.prefix = format!("blk.{i}.");
-            t.norm("attn_norm", dim);
-            if let Some(hybrid) = self.hybrid {
-                self.hybrid_layer(hybrid, i, &mut t);
-                continue;
-            }
-            match (self.latent, self.delta_net) {
-                (Some(latent), _) => self.latent_attention(latent, &mut t),
-                (None, Some(parts)) if !(i + 1).is_multiple_of(parts.full_every) => {
-                    self.delta_net(parts, &mut t);
-                }
-                (None, _) => self.attention(i, &mut t),
-            }
-            if self.post_norms {
-                t.norm("post_attention_norm", dim);
-                t.norm("post_ffw_norm", dim);
-            }
-            t.norm(self.ffn_norm, dim);
-            self.ffn(i, &mut t);
-            if let Some(parts) = self.gemma4 {
-                t.norm("layer_output_scale", 1);
-                if parts.per_layer > 0 {
-                    t.project("inp_gate", dim, parts.per_layer);
-                    t.project("proj", parts.per_layer, dim);
-                    t.norm("post_norm", dim);
-                }
-            }
+            self.layer(i, &mut t);
         }
         t.prefix.clear();
         t.norm(if self.family == "lfm2" { "token_embd_norm" } else { "output_norm" }, dim);
@@ -87,6 +63,37 @@ impl Preset {
             t.project("output", dim, vocab_size);
         }
         t.all
+    }
+
+    /// The tensors of layer `i`, which `t` has the prefix of.
+    pub(super) fn layer(&self, i: usize, t: &mut Tensors) {
+        let dim = self.dim;
+        t.norm("attn_norm", dim);
+        if let Some(hybrid) = self.hybrid {
+            self.hybrid_layer(hybrid, i, t);
+            return;
+        }
+        match (self.latent, self.delta_net) {
+            (Some(latent), _) => self.latent_attention(latent, t),
+            (None, Some(parts)) if !(i + 1).is_multiple_of(parts.full_every) => {
+                self.delta_net(parts, t);
+            }
+            (None, _) => self.attention(i, t),
+        }
+        if self.post_norms {
+            t.norm("post_attention_norm", dim);
+            t.norm("post_ffw_norm", dim);
+        }
+        t.norm(self.ffn_norm, dim);
+        self.ffn(i, t);
+        if let Some(parts) = self.gemma4 {
+            t.norm("layer_output_scale", 1);
+            if parts.per_layer > 0 {
+                t.project("inp_gate", dim, parts.per_layer);
+                t.project("proj", parts.per_layer, dim);
+                t.norm("post_norm", dim);
+            }
+        }
     }
 
     /// Names of tensors of a layer that what it adds to the residual stream is proportional to; `None` where it does more than add.
