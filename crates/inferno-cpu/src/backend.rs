@@ -9,7 +9,7 @@ use inferno_model::backend::{
     Activations, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory, Experts, HostTensor,
     KvShape, KvType, LayerIdx, SsmScan,
 };
-use inferno_model::batch::Batch;
+use inferno_model::batch::{Batch, PageId};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::rope::Angles;
 
@@ -195,6 +195,32 @@ impl DeviceMemory for Cpu {
 
     fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
         KvPool::new(shape, self.attention_rule(shape.kv_type))
+    }
+
+    fn page_bytes(&self, pool: &KvPool, group: usize) -> usize {
+        pool.page_bytes(group)
+    }
+
+    fn read_page(
+        &mut self,
+        pool: &KvPool,
+        group: usize,
+        page: PageId,
+        out: &mut [u8],
+    ) -> Result<(), StepError> {
+        pool.read_page(group, page, out);
+        Ok(())
+    }
+
+    fn write_page(
+        &mut self,
+        pool: &mut KvPool,
+        group: usize,
+        page: PageId,
+        bytes: &[u8],
+    ) -> Result<(), StepError> {
+        pool.write_page(group, page, bytes);
+        Ok(())
     }
 
     fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {

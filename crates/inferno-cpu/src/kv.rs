@@ -61,6 +61,8 @@ pub(crate) struct GroupPlaces {
     /// Of a recurrent layer's state, in a page.
     state_bytes: usize,
     n_pages: usize,
+    /// The first byte of each of its layers.
+    starts: Vec<usize>,
 }
 
 /// One head's keys and values in a page.
@@ -88,9 +90,10 @@ impl KvPool {
         };
         let mut end = 0usize;
         for (i, (group, n_pages)) in shape.groups.iter().enumerate() {
-            let here = GroupPlaces::new(group.kind, shape.kv_type, rule, *n_pages);
+            let mut here = GroupPlaces::new(group.kind, shape.kv_type, rule, *n_pages);
             for &layer in &group.layers {
                 places.layers[i * n_layers + layer] = end;
+                here.starts.push(end);
                 let bytes = here.page_bytes().checked_mul(*n_pages);
                 end = bytes.and_then(|n| end.checked_add(n)).ok_or_else(too_large)?;
             }
@@ -112,6 +115,34 @@ impl KvPool {
         let [keys, values] = self.places.head_range(layer, page, head);
         let bytes = self.bytes.bytes();
         Head { kv_type: self.places.kv_type, keys: &bytes[keys], values: &bytes[values] }
+    }
+
+    /// Bytes of a page of a group, over its layers.
+    pub(crate) fn page_bytes(&self, group: usize) -> usize {
+        let group = &self.places.groups[group];
+        group.starts.len() * group.page_bytes()
+    }
+
+    /// Copies a page of a group to `out`, layer after layer.
+    pub(crate) fn read_page(&self, group: usize, page: PageId, out: &mut [u8]) {
+        assert_eq!(out.len(), self.page_bytes(group), "the bytes of a page");
+        let mut out = out;
+        for range in self.places.page_ranges(group, page) {
+            let (part, rest) = out.split_at_mut(range.len());
+            part.copy_from_slice(&self.bytes.bytes()[range]);
+            out = rest;
+        }
+    }
+
+    /// Makes a page of a group what it was when `bytes` were read.
+    pub(crate) fn write_page(&mut self, group: usize, page: PageId, bytes: &[u8]) {
+        assert_eq!(bytes.len(), self.page_bytes(group), "the bytes of a page");
+        let mut bytes = bytes;
+        for range in self.places.page_ranges(group, page) {
+            let (part, rest) = bytes.split_at(range.len());
+            self.bytes.bytes_mut()[range].copy_from_slice(part);
+            bytes = rest;
+        }
     }
 
     /// The bytes, and where what lies in them.
@@ -143,6 +174,7 @@ impl GroupPlaces {
             value_bytes: (value_bytes * PAGE_LEN).next_multiple_of(64),
             state_bytes: (size_of::<f32>() * kind.state_width()).next_multiple_of(64),
             n_pages,
+            starts: Vec::new(),
         }
     }
 
@@ -170,6 +202,15 @@ impl Places {
     pub(crate) fn state_range(&self, layer: LayerIdx, page: PageId) -> Range<usize> {
         let start = self.page_start(layer, page);
         start..start + self.group(layer).state_bytes
+    }
+
+    /// Where a page of a group lies, in each of its layers.
+    fn page_ranges(&self, group: usize, page: PageId) -> impl Iterator<Item = Range<usize>> {
+        let group = &self.groups[group];
+        assert!((page.0 as usize) < group.n_pages, "pages are within the pool");
+        let n = group.page_bytes();
+        let at = page.0 as usize * n;
+        group.starts.iter().map(move |start| start + at..start + at + n)
     }
 
     fn page_start(&self, layer: LayerIdx, page: PageId) -> usize {

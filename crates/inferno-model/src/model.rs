@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::architecture::Architecture;
 use crate::backend::KvType;
-use crate::batch::{Batch, PageTable};
+use crate::batch::{Batch, PageId, PageTable};
 use crate::error::StepError;
 use crate::heartbeat::Heartbeat;
 use crate::output::Output;
@@ -34,6 +34,10 @@ pub trait Model: Send {
     }
     /// The layer with which the model drafts for itself, if it is [loaded](crate::architecture::Architecture::draft_block).
     fn draft_block(&mut self) -> Option<&mut dyn DraftBlock> {
+        None
+    }
+    /// The KV pool's pages as bytes; `None` where they cannot be copied.
+    fn page_bytes(&mut self) -> Option<&mut dyn PageBytes> {
         None
     }
     /// It beats once per layer and once before what the rows want, so that who watches can tell a long step from one that
@@ -116,6 +120,23 @@ pub struct Proposals {
     pub n_steps: usize,
     /// Rows of tokens that the model had computed before and the draft model had not.
     pub n_behind: usize,
+}
+
+/// Pages of a KV pool as bytes, to be kept elsewhere and put back between steps. The layout is the device's own: bytes mean the
+/// same to the same model on the same kind of device with the same [`KvType`], and to nothing else.
+pub trait PageBytes {
+    /// Bytes of a page in cache group `group`, over all its layers.
+    fn n_bytes(&self, group: usize) -> usize;
+    /// Copies a page to `out`, which has as many bytes.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn read(&mut self, group: usize, page: PageId, out: &mut [u8]) -> Result<(), StepError>;
+    /// Makes a page what it was when these bytes were read, whichever page that was.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn write(&mut self, group: usize, page: PageId, bytes: &[u8]) -> Result<(), StepError>;
 }
 
 /// How much room a model gets for keys and values.

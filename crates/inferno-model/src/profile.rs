@@ -14,7 +14,7 @@ use crate::backend::{
     DeviceSampling, Experts, ExpertsAdd, GluMatmul, HostTensor, KernelTimes, KvShape, KvType, LayerIdx,
     MatmulAdd, NormMatmul, SsmScan,
 };
-use crate::batch::Batch;
+use crate::batch::{Batch, PageId};
 use crate::error::{BackendError, LoadError, StepError};
 use crate::rope::Angles;
 
@@ -142,6 +142,30 @@ impl<B: Backend> DeviceMemory for Profiled<B> {
 
     fn kv_pool(&mut self, shape: &KvShape) -> Result<B::KvPool, BackendError> {
         self.inner.kv_pool(shape)
+    }
+
+    fn page_bytes(&self, pool: &B::KvPool, group: usize) -> usize {
+        self.inner.page_bytes(pool, group)
+    }
+
+    fn read_page(
+        &mut self,
+        pool: &B::KvPool,
+        group: usize,
+        page: PageId,
+        out: &mut [u8],
+    ) -> Result<(), StepError> {
+        self.timed("read_page", |b| b.read_page(pool, group, page, out))
+    }
+
+    fn write_page(
+        &mut self,
+        pool: &mut B::KvPool,
+        group: usize,
+        page: PageId,
+        bytes: &[u8],
+    ) -> Result<(), StepError> {
+        self.timed("write_page", |b| b.write_page(pool, group, page, bytes))
     }
 
     fn write(&mut self, x: &mut B::Buffer, numbers: &[f32]) {

@@ -12,7 +12,7 @@ mod tiles;
 
 use std::ops::Range;
 
-use crate::architecture::{Activation, CacheGroup};
+use crate::architecture::{Activation, CacheGroup, CacheKind};
 use crate::backend::{
     Activations as _, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory, DeviceSampling,
     ExpertWeights, Experts, HostTensor, KvShape, KvType, LayerIdx, SsmScan,
@@ -116,6 +116,54 @@ impl DeviceMemory for Reference {
             kv_type: shape.kv_type,
             rule: self.attention_rule(shape.kv_type),
         })
+    }
+
+    fn page_bytes(&self, pool: &KvPool, group: usize) -> usize {
+        let (CacheGroup { layers, kind }, _) = &pool.groups[group];
+        layers.len() * page_widths(*kind).iter().sum::<usize>() * size_of::<f32>()
+    }
+
+    fn read_page(
+        &mut self,
+        pool: &KvPool,
+        group: usize,
+        page: PageId,
+        out: &mut [u8],
+    ) -> Result<(), StepError> {
+        let (CacheGroup { layers, kind }, _) = &pool.groups[group];
+        let mut out = out.as_chunks_mut::<4>().0.iter_mut();
+        for &layer in layers {
+            let all = [&pool.keys[layer], &pool.values[layer], &pool.states[layer]];
+            for (x, width) in all.into_iter().zip(page_widths(*kind)) {
+                for i in page.0 as usize * width..(page.0 as usize + 1) * width {
+                    // A page that was never written is zero.
+                    let number = x.get(i).copied().unwrap_or(0.0);
+                    *out.next().expect("a page's bytes") = number.to_le_bytes();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_page(
+        &mut self,
+        pool: &mut KvPool,
+        group: usize,
+        page: PageId,
+        bytes: &[u8],
+    ) -> Result<(), StepError> {
+        let (CacheGroup { layers, kind }, _) = pool.groups[group].clone();
+        let mut bytes = bytes.as_chunks::<4>().0.iter();
+        for layer in layers {
+            pool.reach(layer, group, page);
+            let all = [&mut pool.keys[layer], &mut pool.values[layer], &mut pool.states[layer]];
+            for (x, width) in all.into_iter().zip(page_widths(kind)) {
+                for number in &mut x[page.0 as usize * width..][..width] {
+                    *number = f32::from_le_bytes(*bytes.next().expect("a page's bytes"));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
@@ -395,6 +443,12 @@ impl DeviceSampling<Weight, Buffer> for Reference {
         let tokens: Vec<u32> = chosen.data[rows].iter().map(|&token| token as u32).collect();
         self.embed(out, table, &tokens, scale);
     }
+}
+
+/// Numbers of a layer in a page: of its keys, of its values and of its state.
+fn page_widths(kind: CacheKind) -> [usize; 3] {
+    let [n_kv_heads, key_width, value_width] = kind.heads();
+    [PAGE_LEN * n_kv_heads * key_width, PAGE_LEN * n_kv_heads * value_width, kind.state_width()]
 }
 
 impl KvPool {

@@ -5,10 +5,10 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use crate::architecture::Architecture;
-use crate::batch::Batch;
+use crate::batch::{Batch, PageId};
 use crate::error::{LoadError, StepError};
 use crate::heartbeat::Heartbeat;
-use crate::model::{Chaining, DraftBlock, Model};
+use crate::model::{Chaining, DraftBlock, Model, PageBytes};
 use crate::output::Output;
 
 /// Loads the model, on a device that is opened anew.
@@ -24,6 +24,8 @@ pub struct Revived {
     chooses: bool,
     chains: bool,
     drafts: bool,
+    /// Bytes of a page by cache group, where pages can be copied.
+    page_bytes: Option<Vec<usize>>,
     chain: Vec<Option<u32>>,
     /// Of a model that is gone.
     nothing: Output,
@@ -34,8 +36,10 @@ impl Revived {
     pub fn new(mut model: Box<dyn Model>, load: Loading) -> Revived {
         let (chains, drafts) = (model.chaining().is_some(), model.draft_block().is_some());
         let (arch, heartbeat, chooses) = (model.architecture().clone(), model.heartbeat(), model.chooses());
+        let groups = 0..arch.cache_groups.len();
+        let page_bytes = model.page_bytes().map(|pages| groups.map(|group| pages.n_bytes(group)).collect());
         let (chain, nothing) = Default::default();
-        Revived { model: Some(model), arch, heartbeat, load, chooses, chains, drafts, chain, nothing }
+        Revived { model: Some(model), arch, heartbeat, load, chooses, chains, drafts, page_bytes, chain, nothing }
     }
 
     fn revive(&mut self) -> Result<&mut Box<dyn Model>, StepError> {
@@ -101,6 +105,10 @@ impl Model for Revived {
         if self.drafts { Some(self) } else { None }
     }
 
+    fn page_bytes(&mut self) -> Option<&mut dyn PageBytes> {
+        if self.page_bytes.is_some() { Some(self) } else { None }
+    }
+
     fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
         self.heartbeat.clone()
     }
@@ -151,6 +159,29 @@ impl DraftBlock for Revived {
         out: &mut Vec<f32>,
     ) -> Result<&Output, StepError> {
         self.block()?.draft_step(batch, hidden, out)
+    }
+}
+
+impl Revived {
+    /// The pages of the model while it is there. A device that fails here fails the next step too, which tells the caller that
+    /// all pages are lost: until then the model stays.
+    fn pages(&mut self) -> Result<&mut dyn PageBytes, StepError> {
+        let pages = self.model.as_mut().and_then(|model| model.page_bytes());
+        pages.ok_or_else(|| StepError { what: "the device is lost, and its pages with it".into() })
+    }
+}
+
+impl PageBytes for Revived {
+    fn n_bytes(&self, group: usize) -> usize {
+        self.page_bytes.as_ref().map_or(0, |n_bytes| n_bytes[group])
+    }
+
+    fn read(&mut self, group: usize, page: PageId, out: &mut [u8]) -> Result<(), StepError> {
+        self.pages()?.read(group, page, out)
+    }
+
+    fn write(&mut self, group: usize, page: PageId, bytes: &[u8]) -> Result<(), StepError> {
+        self.pages()?.write(group, page, bytes)
     }
 }
 

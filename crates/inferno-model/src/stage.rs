@@ -1,12 +1,13 @@
 //! Stages: a model cut by layers, each part on a device of its own. Hidden rows cross from stage to stage by way of the host.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::architecture::Architecture;
-use crate::batch::Batch;
+use crate::batch::{Batch, PageId};
 use crate::error::StepError;
 use crate::heartbeat::Heartbeat;
-use crate::model::Model;
+use crate::model::{Model, PageBytes};
 use crate::output::Output;
 
 /// Some layers of a model on one device. A stage with all of them is the model; else its [`Model::step`] and what else needs
@@ -41,6 +42,8 @@ pub struct Pipeline {
     last: Box<dyn Stage>,
     /// Rows that a stage reads, and rows that it writes.
     rows: [Vec<f32>; 2],
+    /// Bytes of a page by stage and cache group, where all stages can copy theirs.
+    page_bytes: Option<Vec<Vec<usize>>>,
 }
 
 impl Pipeline {
@@ -49,14 +52,47 @@ impl Pipeline {
     /// # Panics
     /// There is no stage.
     pub fn of(mut stages: Vec<Box<dyn Stage>>) -> Box<dyn Model> {
-        let last = stages.pop().expect("a model has a stage");
+        let mut last = stages.pop().expect("a model has a stage");
         if stages.is_empty() {
             return last;
         }
         if let Some(heartbeat) = last.heartbeat() {
             stages.iter_mut().for_each(|stage| stage.beat(Arc::clone(&heartbeat)));
         }
-        Box::new(Pipeline { stages, last, rows: Default::default() })
+        let groups = 0..last.architecture().cache_groups.len();
+        let page_bytes = stages.iter_mut().chain([&mut last]).map(|stage| {
+            let pages = stage.page_bytes()?;
+            Some(groups.clone().map(|group| pages.n_bytes(group)).collect())
+        });
+        let page_bytes = page_bytes.collect();
+        Box::new(Pipeline { stages, last, rows: Default::default(), page_bytes })
+    }
+
+    /// Every stage's pages, and where they are in those of the model.
+    fn pages(&mut self, group: usize) -> impl Iterator<Item = (&mut dyn PageBytes, Range<usize>)> {
+        let Pipeline { stages, last, page_bytes, .. } = self;
+        let mut end = 0;
+        let stages = stages.iter_mut().chain([last]).zip(page_bytes.iter().flatten());
+        stages.filter_map(move |(stage, n_bytes)| {
+            let start = end;
+            end += n_bytes[group];
+            Some((stage.page_bytes()?, start..end))
+        })
+    }
+}
+
+/// A page is its parts on the stages, end to end.
+impl PageBytes for Pipeline {
+    fn n_bytes(&self, group: usize) -> usize {
+        self.page_bytes.iter().flatten().map(|n_bytes| n_bytes[group]).sum()
+    }
+
+    fn read(&mut self, group: usize, page: PageId, out: &mut [u8]) -> Result<(), StepError> {
+        self.pages(group).try_for_each(|(pages, part)| pages.read(group, page, &mut out[part]))
+    }
+
+    fn write(&mut self, group: usize, page: PageId, bytes: &[u8]) -> Result<(), StepError> {
+        self.pages(group).try_for_each(|(pages, part)| pages.write(group, page, &bytes[part]))
     }
 }
 
@@ -80,6 +116,10 @@ impl Model for Pipeline {
 
     fn chooses(&self) -> bool {
         self.last.chooses()
+    }
+
+    fn page_bytes(&mut self) -> Option<&mut dyn PageBytes> {
+        if self.page_bytes.is_some() { Some(self) } else { None }
     }
 
     fn heartbeat(&self) -> Option<Arc<Heartbeat>> {

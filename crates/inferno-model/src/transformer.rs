@@ -10,13 +10,13 @@ use inferno_format::Gguf;
 
 use crate::architecture::{Architecture, CacheGroup};
 use crate::backend::{Backend, KvShape};
-use crate::batch::{Batch, Want};
+use crate::batch::{Batch, PageId, Want};
 use crate::error::{LoadError, StepError};
 use crate::ffn::FfnScratch;
 use crate::heartbeat::Heartbeat;
 use crate::layer::{Pass, Sequences, Stream};
 use crate::mixer::MixerScratch;
-use crate::model::{Chaining, DraftBlock, KvRoom, Model};
+use crate::model::{Chaining, DraftBlock, KvRoom, Model, PageBytes};
 use crate::output::Output;
 use crate::per_layer::PerLayerScratch;
 use crate::rope::Angles;
@@ -291,6 +291,10 @@ where
         if self.draft.is_some() { Some(self) } else { None }
     }
 
+    fn page_bytes(&mut self) -> Option<&mut dyn PageBytes> {
+        Some(self)
+    }
+
     fn output(&self) -> &Output {
         &self.output
     }
@@ -301,5 +305,19 @@ where
 
     fn beat(&mut self, heartbeat: Arc<Heartbeat>) {
         self.heartbeat = heartbeat;
+    }
+}
+
+impl<B: Backend> PageBytes for Transformer<B> {
+    fn n_bytes(&self, group: usize) -> usize {
+        self.backend.page_bytes(&self.kv, group)
+    }
+
+    fn read(&mut self, group: usize, page: PageId, out: &mut [u8]) -> Result<(), StepError> {
+        self.backend.read_page(&self.kv, group, page, out)
+    }
+
+    fn write(&mut self, group: usize, page: PageId, bytes: &[u8]) -> Result<(), StepError> {
+        self.backend.write_page(&mut self.kv, group, page, bytes)
     }
 }

@@ -7,7 +7,7 @@ use inferno_model::backend::{
     AttendHeads, Attention, Backend, CausalConv, DeltaRule, DeviceMemory, DeviceSampling, Experts,
     ExpertsAdd, GluMatmul, HostTensor, KernelTimes, KvShape, LayerIdx, MatmulAdd, SsmScan,
 };
-use inferno_model::batch::Batch;
+use inferno_model::batch::{Batch, PageId};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::rope::{Angles, Pairing};
 use inferno_model::sample::{Pick, SampleSpec, as_share};
@@ -174,6 +174,40 @@ impl DeviceMemory for Wgpu {
 
     fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
         KvPool::new(&mut self.gpu, shape)
+    }
+
+    fn page_bytes(&self, pool: &KvPool, group: usize) -> usize {
+        pool.page_bytes(group)
+    }
+
+    fn read_page(
+        &mut self,
+        pool: &KvPool,
+        group: usize,
+        page: PageId,
+        out: &mut [u8],
+    ) -> Result<(), StepError> {
+        let parts: Vec<_> = pool.page_parts(group, page).collect();
+        self.recorder.read_parts(&mut self.gpu, &parts, |bytes| out.copy_from_slice(bytes))
+    }
+
+    fn write_page(
+        &mut self,
+        pool: &mut KvPool,
+        group: usize,
+        page: PageId,
+        bytes: &[u8],
+    ) -> Result<(), StepError> {
+        assert_eq!(bytes.len(), pool.page_bytes(group), "the bytes of a page");
+        // What was recorded before sees what was there before.
+        self.recorder.submit(&self.gpu);
+        let mut bytes = bytes;
+        for (storage, at, n) in pool.page_parts(group, page) {
+            let (part, rest) = bytes.split_at(n as usize);
+            self.gpu.queue.write_buffer(&storage.buffer, at, part);
+            bytes = rest;
+        }
+        self.gpu.failure.get().map_or(Ok(()), |what| Err(StepError { what }))
     }
 
     fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {

@@ -2,7 +2,7 @@
 
 use inferno_model::architecture::CacheKind;
 use inferno_model::backend::{KV_BLOCK, KvShape, KvType, LayerIdx};
-use inferno_model::batch::PAGE_LEN;
+use inferno_model::batch::{PAGE_LEN, PageId};
 use inferno_model::error::BackendError;
 
 use crate::device::{Gpu, Storage};
@@ -112,6 +112,21 @@ impl KvPool {
             groups.push(here);
         }
         Ok(KvPool { groups, layers, n_layers })
+    }
+
+    /// Bytes of a page of a group, over its layers.
+    pub(crate) fn page_bytes(&self, group: usize) -> usize {
+        self.storages(group).count() * self.groups[group].page_bytes() as usize
+    }
+
+    /// Where a page of a group lies: for each of its layers the buffer, the first byte and the number of bytes.
+    pub(crate) fn page_parts(&self, group: usize, page: PageId) -> impl Iterator<Item = (&Storage, u64, u64)> {
+        let n = self.groups[group].page_bytes();
+        self.storages(group).map(move |storage| (storage, u64::from(page.0) * n, n))
+    }
+
+    fn storages(&self, group: usize) -> impl Iterator<Item = &Storage> {
+        self.layers[group * self.n_layers..][..self.n_layers].iter().flatten()
     }
 
     /// A layer's keys and values, or its states, in the pages of a group.

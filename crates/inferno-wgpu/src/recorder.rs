@@ -266,6 +266,17 @@ impl Recorder {
         (at, n): (u64, u64),
         take: impl FnOnce(&[u8]),
     ) -> Result<(), StepError> {
+        self.read_parts(gpu, &[(storage, at, n)], take)
+    }
+
+    /// Does everything recorded, then calls `take` with parts of buffers end to end: from a byte on, as many as are said.
+    pub(crate) fn read_parts(
+        &mut self,
+        gpu: &mut Gpu,
+        parts: &[(&Storage, u64, u64)],
+        take: impl FnOnce(&[u8]),
+    ) -> Result<(), StepError> {
+        let n: u64 = parts.iter().map(|(.., n)| n).sum();
         let size = n.max(4);
         if self.readback.as_ref().is_none_or(|b| b.size() < size) {
             self.readback = Some(gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -276,9 +287,11 @@ impl Recorder {
             }));
         }
         let readback = self.readback.as_ref().expect("just made");
-        if n > 0 {
+        let mut end = 0;
+        for &(storage, at, n) in parts.iter().filter(|(.., n)| *n > 0) {
             let commands = self.commands.get_or_insert_with(|| Commands::new(&gpu.device));
-            commands.encoder().copy_buffer_to_buffer(&storage.buffer, at, readback, 0, n);
+            commands.encoder().copy_buffer_to_buffer(&storage.buffer, at, readback, end, n);
+            end += n;
         }
         let readback = readback.clone();
         self.finish(gpu)?;

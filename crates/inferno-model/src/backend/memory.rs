@@ -1,6 +1,7 @@
 //! Memory of a device: how tensors, activations, keys and values get there, and how results come back.
 
 use super::{AttentionRule, HostTensor, KvShape, KvType};
+use crate::batch::PageId;
 use crate::error::{BackendError, LoadError, StepError};
 
 /// A device's memory: weights, activations and KV pools of one model.
@@ -30,6 +31,25 @@ pub trait DeviceMemory {
     }
     /// Room for keys and values.
     fn kv_pool(&mut self, shape: &KvShape) -> Result<Self::KvPool, BackendError>;
+    /// Bytes of a page in cache group `group`, over the layers that the pool has of it.
+    fn page_bytes(&self, pool: &Self::KvPool, group: usize) -> usize;
+    /// Waits for everything asked so far and copies a page to `out`, which has [`page_bytes`](Self::page_bytes): one layer after
+    /// the other, in the pool's own layout.
+    fn read_page(
+        &mut self,
+        pool: &Self::KvPool,
+        group: usize,
+        page: PageId,
+        out: &mut [u8],
+    ) -> Result<(), StepError>;
+    /// Makes a page what it was when these bytes were read.
+    fn write_page(
+        &mut self,
+        pool: &mut Self::KvPool,
+        group: usize,
+        page: PageId,
+        bytes: &[u8],
+    ) -> Result<(), StepError>;
 
     /// x (n, width) = these numbers, row after row.
     fn write(&mut self, x: &mut Self::Buffer, numbers: &[f32]);

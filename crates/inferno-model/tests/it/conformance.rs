@@ -6,7 +6,7 @@ use inferno_model::backend::{
     Attention, Backend, CausalConv, DeltaHeads, DeltaRule, DeviceMemory, Experts, HeadOrder, HostTensor,
     KvShape, LayerIdx, MatmulAdd, SsmScan,
 };
-use inferno_model::batch::Batch;
+use inferno_model::batch::{Batch, PageId};
 use inferno_model::conformance::{
     Precision, Promise, check, delta_net_layers, first_layers, latent_layers, mixtures,
 };
@@ -78,6 +78,30 @@ impl DeviceMemory for Faulty {
 
     fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
         self.0.kv_pool(shape)
+    }
+
+    fn page_bytes(&self, pool: &KvPool, group: usize) -> usize {
+        self.0.page_bytes(pool, group)
+    }
+
+    fn read_page(
+        &mut self,
+        pool: &KvPool,
+        group: usize,
+        page: PageId,
+        out: &mut [u8],
+    ) -> Result<(), StepError> {
+        self.0.read_page(pool, group, page, out)
+    }
+
+    fn write_page(
+        &mut self,
+        pool: &mut KvPool,
+        group: usize,
+        page: PageId,
+        bytes: &[u8],
+    ) -> Result<(), StepError> {
+        self.0.write_page(pool, group, page, bytes)
     }
 
     fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {

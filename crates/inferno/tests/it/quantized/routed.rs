@@ -7,7 +7,7 @@ use inferno_model::backend::{
     Activations, Attention, Backend, CausalConv, DeltaRule, DeviceMemory, Experts, HostTensor, KvShape,
     LayerIdx, SsmScan,
 };
-use inferno_model::batch::Batch;
+use inferno_model::batch::{Batch, PageId};
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::reference::{Buffer, KvPool, Reference, Weight};
 use inferno_model::rope::Angles;
@@ -78,6 +78,30 @@ impl DeviceMemory for Routed {
 
     fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
         self.reference.kv_pool(shape)
+    }
+
+    fn page_bytes(&self, pool: &KvPool, group: usize) -> usize {
+        self.reference.page_bytes(pool, group)
+    }
+
+    fn read_page(
+        &mut self,
+        pool: &KvPool,
+        group: usize,
+        page: PageId,
+        out: &mut [u8],
+    ) -> Result<(), StepError> {
+        self.reference.read_page(pool, group, page, out)
+    }
+
+    fn write_page(
+        &mut self,
+        pool: &mut KvPool,
+        group: usize,
+        page: PageId,
+        bytes: &[u8],
+    ) -> Result<(), StepError> {
+        self.reference.write_page(pool, group, page, bytes)
     }
 
     fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
