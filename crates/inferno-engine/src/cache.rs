@@ -20,6 +20,8 @@
 //!   at or before. There are at most `max_snapshots` of them, held or not. A state that a sequence went past goes at once
 //!   unless prompts resume there; where they did, or where they part, it outlives as many later ones as there may be.
 
+mod away;
+mod paste;
 mod tree;
 
 use std::ops::Range;
@@ -30,9 +32,10 @@ use inferno_model::batch::PageId;
 use crate::group::Kind;
 use crate::pages::{PageCounts, Pages, Table};
 use crate::request::SeqId;
-pub(crate) use tree::NodeId;
-use tree::Tree;
-pub(crate) use tree::Worth;
+pub(crate) use away::Move;
+pub(crate) use paste::Pasted;
+pub(crate) use tree::{CopiedNode, CopiedPage, NodeId, Slot, Worth};
+use tree::{Fate, Tree};
 
 /// All pages of all cache groups, and the tree over the full ones.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub(crate) struct KvCache {
     counts: CacheCounts,
     /// States of each group in the tree, at most.
     max_snapshots: usize,
+    /// Pages to copy before the next step, in order.
+    moves: Vec<Move>,
 }
 
 #[derive(Debug)]
@@ -59,6 +64,12 @@ pub struct CacheCounts {
     pub hit_tokens: u64,
     /// Pages that made room for others.
     pub evicted_pages: u64,
+    /// Of them, pages that are kept outside the pool.
+    pub pages_out: u64,
+    /// Pages that came back into the pool.
+    pub pages_back: u64,
+    /// Bytes of the pages outside the pool now.
+    pub away_bytes: u64,
 }
 
 /// A longest prefix.
@@ -97,7 +108,8 @@ impl KvCache {
         let group = |(kind, n_pages)| Group { kind, pages: Pages::new(n_pages) };
         let groups: Vec<Group> = groups.into_iter().map(group).collect();
         let tree = Tree::new(groups.iter().map(|group| group.kind));
-        KvCache { groups, tree, counts: CacheCounts::default(), max_snapshots: usize::MAX }
+        let (counts, moves) = Default::default();
+        KvCache { groups, tree, counts, max_snapshots: usize::MAX, moves }
     }
 
     /// Keeps up to `n` snapshots of the states of recurrent layers.
@@ -123,7 +135,7 @@ impl KvCache {
     }
 
     pub(crate) fn counts(&self) -> CacheCounts {
-        self.counts
+        CacheCounts { away_bytes: self.tree.away_bytes(), ..self.counts }
     }
 
     /// Pages of a group that could be had now.
@@ -135,7 +147,7 @@ impl KvCache {
     /// A page of a group for one holder; the cached one that goes first makes room if none is free.
     pub(crate) fn take(&mut self, group: usize) -> Option<PageId> {
         if self.page_counts(group).free == 0 {
-            let n = self.evict(group)?;
+            let n = self.evict(group, Fate::Kept)?;
             self.counts.evicted_pages += n as u64;
         }
         self.groups[group].pages.take()
@@ -146,25 +158,38 @@ impl KvCache {
         if self.tree.n_pages(group) < self.max_snapshots {
             return true;
         }
-        let Some(n) = self.evict(group) else { return false };
+        let Some(n) = self.evict(group, Fate::Kept) else { return false };
         self.counts.evicted_pages += n as u64;
         true
     }
 
     /// Makes room in a group; returns how many pages of all groups went. `None` if every page has a holder.
-    fn evict(&mut self, group: usize) -> Option<usize> {
-        let KvCache { groups, tree, .. } = self;
+    fn evict(&mut self, group: usize, fate: Fate) -> Option<usize> {
+        let KvCache { groups, tree, moves, counts, .. } = self;
         let (n_pages, mut n) = (groups[group].pages.len(), 0);
-        let went = tree.evict(group, n_pages, |group, page| {
+        let went = tree.evict(group, n_pages, fate, |group, page, slot| {
             groups[group].pages.leave_cache(page);
             n += 1;
+            if let Some(slot) = slot {
+                moves.push(Move::Out { group, page, slot });
+                counts.pages_out += 1;
+            }
         });
+        while let Some(slot) = tree.drop_away(false) {
+            moves.push(Move::Forget(slot));
+        }
         went.then_some(n)
     }
 
     /// The longest prefix of `tokens` in whole pages, and of at most `limit` tokens, at which all groups can resume.
     pub(crate) fn find(&self, salt: u64, tokens: &[u32], limit: usize) -> Match {
-        self.tree.find(salt, tokens, limit)
+        if !self.tree.has_none_away() {
+            let found = self.tree.find(salt, tokens, limit, true);
+            if self.can_bring(&found.path) {
+                return found;
+            }
+        }
+        self.tree.find(salt, tokens, limit, false)
     }
 
     /// Nodes of a path whose pages in a group it takes to resume at its end.
@@ -172,13 +197,13 @@ impl KvCache {
         self.groups[group].kind.first_page(path.len() * PAGE_LEN)..path.len()
     }
 
-    /// Pages of a path, of those needed to resume at its end, and of these the ones without a holder: holding those makes them
-    /// unavailable.
+    /// Pages of a path in the pool, of those needed to resume at its end, and of these the ones without a holder: holding those
+    /// makes them unavailable.
     pub(crate) fn n_needed(&self, group: usize, path: &[NodeId]) -> (usize, usize) {
-        let nodes = &path[self.needed(group, path)];
-        let pages = nodes.iter().filter_map(|&node| self.tree.page(node, group));
-        let n_unheld = pages.filter(|&page| !self.groups[group].pages.is_held(page)).count();
-        (nodes.len(), n_unheld)
+        let nodes = path[self.needed(group, path)].iter();
+        nodes.filter_map(|&node| self.tree.page(node, group)).fold((0, 0), |(n, n_unheld), page| {
+            (n + 1, n_unheld + usize::from(!self.groups[group].pages.is_held(page)))
+        })
     }
 
     /// Counts a lookup whose result is used.
@@ -187,8 +212,10 @@ impl KvCache {
         self.counts.hit_tokens += n_hit as u64;
     }
 
-    /// Holds the pages that it takes to resume at the end of a path, in every group.
+    /// Holds the pages that it takes to resume at the end of a path, in every group. Those outside the pool come back: there is
+    /// room for them.
     pub(crate) fn hold(&mut self, path: &[NodeId], tables: &mut [Table]) {
+        self.bring(path);
         for (group, table) in tables.iter_mut().enumerate() {
             let needed = self.needed(group, path);
             table.first_page = needed.start;
@@ -306,6 +333,7 @@ impl KvCache {
                 if !is_states || self.make_room(group) {
                     self.groups[group].pages.enter_cache(*page);
                     self.tree.set_page(node, group, *page, tenant);
+                    self.forget(node, group);
                 }
                 false
             }
@@ -366,13 +394,16 @@ impl KvCache {
         self.groups[group].pages.release(page);
     }
 
-    /// Evicts all pages without a holder; returns how many.
+    /// Evicts all pages without a holder, and forgets those outside the pool; returns how many the pool had.
     pub(crate) fn clear(&mut self) -> usize {
         let mut n = 0;
         for group in 0..self.groups.len() {
-            while let Some(more) = self.evict(group) {
+            while let Some(more) = self.evict(group, Fate::Dropped) {
                 n += more;
             }
+        }
+        while let Some(slot) = self.tree.drop_away(true) {
+            self.moves.push(Move::Forget(slot));
         }
         n
     }

@@ -1,11 +1,13 @@
 //! The engine without its thread: requests in, steps, events out.
 
 mod admission;
+mod away;
 mod chain;
 mod constraint;
 mod deliver;
 mod foresee;
 mod health;
+mod keep;
 mod live;
 mod mask_threads;
 mod propose;
@@ -30,6 +32,7 @@ use crate::sampler::{Chooser, History, TokenLogprob};
 use crate::scheduler::{Arrival, Limits, Plan, PlanSpan, Scheduler};
 pub use admission::Shape;
 pub(crate) use admission::check;
+use away::Store;
 use constraint::Constraint;
 pub use health::{logits_hash, words};
 use health::{prompt_hash, self_test, tell};
@@ -62,6 +65,8 @@ pub(crate) struct Core {
     n_mask_threads: usize,
     mask_threads: Option<MaskThreads>,
     scratch: Scratch,
+    /// Pages that have left the KV pool.
+    store: Store,
     metrics: Metrics,
     experience: Experience,
     /// Prompts that made a step fail, and until when they are refused.
@@ -99,9 +104,14 @@ pub struct Broken {
 impl Core {
     pub(crate) fn new(mut model: Box<dyn Model>, limits: Limits, clock: Clock) -> Core {
         let groups = &model.architecture().cache_groups;
-        assert!(groups.len() <= MAX_GROUPS, "a model has few cache groups");
-        let draft_tokens = limits.draft_tokens;
-        let scheduler = Scheduler::new(limits, groups);
+        let n_groups = groups.len();
+        assert!(n_groups <= MAX_GROUPS, "a model has few cache groups");
+        let (draft_tokens, max_away_bytes) = (limits.draft_tokens, limits.max_away_bytes);
+        let mut scheduler = Scheduler::new(limits, groups);
+        if let Some(pages) = model.page_bytes().filter(|_| max_away_bytes > 0) {
+            let page_bytes = (0..n_groups).map(|group| pages.n_bytes(group) as u64).collect();
+            scheduler.cache_mut().keep_away(page_bytes, max_away_bytes);
+        }
         let drafts = match model.drafting() {
             Some(_) => Drafts::with_model(draft_tokens),
             None => Drafts::default(),
@@ -117,6 +127,7 @@ impl Core {
             n_mask_threads: 0,
             mask_threads: None,
             scratch: Scratch::default(),
+            store: Store::default(),
             metrics: Metrics::default(),
             experience: Experience::default(),
             poisonous: HashMap::default(),
@@ -139,7 +150,8 @@ impl Core {
     pub(crate) fn self_test(&mut self) {
         self.is_tested = true;
         if let Some(pages) = self.scheduler.take_pages_alone() {
-            self.healthy = self_test(&mut *self.model, &pages).ok();
+            // What was in these pages may have to go elsewhere.
+            self.healthy = self.move_pages().ok().and_then(|()| self_test(&mut *self.model, &pages).ok());
             self.scheduler.give_pages_back(&pages);
         }
     }
@@ -280,13 +292,17 @@ impl Core {
             self.fill(&mut scratch);
             self.lend_constraints(&scratch.plan);
             let before = (self.clock)();
+            let moved = self.move_pages();
             let (Core { model, .. }, Scratch { batch, chain, .. }) = (&mut *self, &mut scratch);
             // A step that panics leaves nothing behind that counts: see `restart`.
-            let output = catch_unwind(AssertUnwindSafe(|| match model.chaining() {
-                Some(chaining) if n > 1 => {
-                    chaining.chain(batch, n).map(|tokens| chain.extend_from_slice(tokens))
+            let output = catch_unwind(AssertUnwindSafe(|| {
+                moved?;
+                match model.chaining() {
+                    Some(chaining) if n > 1 => {
+                        chaining.chain(batch, n).map(|tokens| chain.extend_from_slice(tokens))
+                    }
+                    _ => model.step(batch).map(|_| ()),
                 }
-                _ => model.step(batch).map(|_| ()),
             }));
             let after = (self.clock)();
             self.take_back_constraints();
@@ -316,6 +332,11 @@ impl Core {
                 Ok(Err(error)) => result = self.restart(&scratch.plan, &error.to_string()),
                 Err(panic) => result = self.restart(&scratch.plan, &words(&*panic)),
             }
+        }
+        if result.is_ok()
+            && let Err(error) = self.move_pages()
+        {
+            result = self.restart(&scratch.plan, &error.to_string());
         }
         self.scratch = scratch;
         lost.into_iter().for_each(|(seq, why)| self.finish(seq, Finish::Failed(why)));
@@ -399,6 +420,8 @@ impl Core {
         self.metrics.restarts += 1;
         let blamed = self.scheduler.alone(plan);
         self.scheduler.restart(plan);
+        self.scheduler.cache_mut().moves().clear();
+        self.store.clear();
         if let Some(id) = blamed {
             let now = (self.clock)();
             self.poisonous.retain(|_, until| *until > now);

@@ -3,12 +3,14 @@
 mod handle;
 mod pulse;
 
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use inferno_model::model::Model;
 
+use crate::cache_file::{CacheFileError, CacheFileSummary, CacheIdentity};
 use crate::core::{Broken, Core, Shape};
 use crate::group::KvGroup;
 use crate::mailbox::{Letter, Mailbox, Post, Wait};
@@ -50,6 +52,7 @@ impl Config {
             max_snapshots: None,
             snapshot_every: 4096,
             draft_tokens: None,
+            max_away_bytes: 0,
         };
         Config { limits, max_waiting: 1024, max_waiting_tokens: 4 << 20, self_test: false, n_mask_threads: 0 }
     }
@@ -65,8 +68,44 @@ const FORETELL: Micros = 50_000;
 #[derive(Debug)]
 pub struct Engine {
     handle: Handle,
-    thread: Option<JoinHandle<Result<Box<dyn Model>, Broken>>>,
+    thread: Option<JoinHandle<Result<Core, Broken>>>,
 }
+
+/// An engine that has ended, with its model and its prefix cache.
+pub struct Stopped {
+    core: Core,
+}
+
+impl Stopped {
+    /// The model, which another engine may run.
+    pub fn into_model(self) -> Box<dyn Model> {
+        self.core.into_model()
+    }
+
+    /// Writes the prefix cache, as much as `max_bytes` suffice for, for [`Engine::start_with_cache`] with the same identity.
+    /// `salt_key` is what [salts](crate::Request::salt) depend on, which comes back with it.
+    ///
+    /// # Errors
+    /// `out` takes no more, the device failed, or there is no prefix cache.
+    pub fn save_cache(
+        &mut self,
+        out: &mut dyn Write,
+        identity: &CacheIdentity,
+        salt_key: [u8; 16],
+        max_bytes: u64,
+    ) -> Result<CacheFileSummary, CacheFileError> {
+        self.core.save_cache(out, identity, salt_key, max_bytes)
+    }
+}
+
+impl std::fmt::Debug for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stopped")
+    }
+}
+
+/// A file with a prefix cache, and its identity.
+type CacheFile = (Box<dyn Read + Send>, Vec<(&'static str, u64)>);
 
 impl Engine {
     /// Starts a thread that owns `model`, whose KV pool has as many pages in each cache group as the limits say.
@@ -74,6 +113,31 @@ impl Engine {
     /// # Panics
     /// There is no thread to be had.
     pub fn start(model: Box<dyn Model>, config: Config) -> Engine {
+        Engine::launch(model, config, None).0
+    }
+
+    /// As [`start`](Engine::start), with the prefix cache that [`Stopped::save_cache`] has written to `file`: prompts find it as
+    /// if it had never left memory. The result says how much of it there is, or why nothing of it could be used; the engine runs
+    /// either way.
+    ///
+    /// # Panics
+    /// There is no thread to be had.
+    pub fn start_with_cache(
+        model: Box<dyn Model>,
+        config: Config,
+        file: Box<dyn Read + Send>,
+        identity: &CacheIdentity,
+    ) -> (Engine, Result<CacheFileSummary, CacheFileError>) {
+        let (engine, restored) = Engine::launch(model, config, Some((file, identity.to_vec())));
+        (engine, restored.unwrap_or(Err(CacheFileError::NoCache)))
+    }
+
+    /// Starts the thread; what came of the cache file, if there was one.
+    fn launch(
+        model: Box<dyn Model>,
+        config: Config,
+        file: Option<CacheFile>,
+    ) -> (Engine, Option<Result<CacheFileSummary, CacheFileError>>) {
         let arch = model.architecture();
         let shape = Shape::of(arch, &config.limits.n_pages);
         let groups = arch.cache_groups.iter().zip(&config.limits.n_pages);
@@ -96,19 +160,22 @@ impl Engine {
             max_waiting_tokens: config.max_waiting_tokens,
         };
         let thread = std::thread::Builder::new().name("engine".into());
-        let (sender, is_ready) = std::sync::mpsc::sync_channel::<()>(1);
+        let (sender, is_ready) = std::sync::mpsc::sync_channel(1);
         let thread = thread.spawn(move || {
             if config.self_test {
                 let _step = vitals.step();
                 core.measure();
             }
+            let restored = file.map(|(mut file, identity)| core.restore_cache(&mut *file, &identity));
             mailbox.foretell(core.forecast(RequestId(0)));
-            drop(sender);
+            // The starter waits for it.
+            let _ = sender.send(restored);
             run(core, &mailbox, &vitals)
         });
-        // Its end is the message.
-        let _ = is_ready.recv();
-        Engine { handle, thread: Some(thread.expect("the system has a thread for the engine")) }
+        let thread = thread.expect("the system has a thread for the engine");
+        // A thread that panicked sends nothing.
+        let restored = is_ready.recv().unwrap_or_default();
+        (Engine { handle, thread: Some(thread) }, restored)
     }
 
     /// A way to it.
@@ -120,12 +187,22 @@ impl Engine {
     ///
     /// # Errors
     /// It had ended before, as the model broke.
-    pub fn stop(mut self) -> Result<Box<dyn Model>, Broken> {
-        // The thread does not panic: steps and sequences are caught.
-        self.end().unwrap_or_else(|| Err(Broken { cause: "the engine's thread panicked".into() }))
+    pub fn stop(self) -> Result<Box<dyn Model>, Broken> {
+        self.halt().map(Stopped::into_model)
     }
 
-    fn end(&mut self) -> Option<Result<Box<dyn Model>, Broken>> {
+    /// Ends all requests and the thread, and hands over what it had.
+    ///
+    /// # Errors
+    /// It had ended before, as the model broke.
+    pub fn halt(mut self) -> Result<Stopped, Broken> {
+        // The thread does not panic: steps and sequences are caught.
+        let ended =
+            self.end().unwrap_or_else(|| Err(Broken { cause: "the engine's thread panicked".into() }));
+        ended.map(|core| Stopped { core })
+    }
+
+    fn end(&mut self) -> Option<Result<Core, Broken>> {
         self.handle.mailbox.stop();
         self.thread.take().and_then(|thread| thread.join().ok())
     }
@@ -143,7 +220,7 @@ fn micros_since(began: Instant) -> Micros {
 }
 
 /// The thread: letters, then a step, as long as there is something to do.
-fn run(mut core: Core, mailbox: &Mailbox, vitals: &Vitals) -> Result<Box<dyn Model>, Broken> {
+fn run(mut core: Core, mailbox: &Mailbox, vitals: &Vitals) -> Result<Core, Broken> {
     let _closer = Closer(mailbox);
     let mut letters = Vec::new();
     let (mut last, mut foretold) = (RequestId(0), 0);
@@ -190,7 +267,7 @@ fn run(mut core: Core, mailbox: &Mailbox, vitals: &Vitals) -> Result<Box<dyn Mod
         }
     }
     core.fail_all("the engine has stopped");
-    result.map(|()| core.into_model())
+    result.map(|()| core)
 }
 
 /// If the thread panics, which is a bug: nobody waits for it for ever, as all that it has is dropped.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use inferno_model::architecture::{Architecture, CacheGroup, CacheKind, NormNames};
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, PageTable, Span, Want};
 use inferno_model::error::StepError;
-use inferno_model::model::{Chaining, Model};
+use inferno_model::model::{Chaining, Model, PageBytes};
 use inferno_model::output::{Output, RowOutput};
 
 pub(crate) const VOCAB: usize = 6;
@@ -225,6 +225,10 @@ impl Model for Fake {
         Ok(&self.output)
     }
 
+    fn page_bytes(&mut self) -> Option<&mut dyn PageBytes> {
+        Some(self)
+    }
+
     fn output(&self) -> &Output {
         &self.output
     }
@@ -235,6 +239,42 @@ impl Model for Fake {
 
     fn chaining(&mut self) -> Option<&mut dyn Chaining> {
         if self.chooses { Some(self) } else { None }
+    }
+}
+
+/// Bytes of a position's keys and values.
+const ENTRY_BYTES: usize = 12;
+/// Bytes of a page.
+pub(crate) const PAGE_BYTES: usize = PAGE_LEN * ENTRY_BYTES;
+
+impl PageBytes for Fake {
+    fn placement(&self) -> String {
+        "fake".into()
+    }
+
+    fn n_bytes(&self, _: usize) -> usize {
+        PAGE_BYTES
+    }
+
+    fn read(&mut self, group: usize, page: PageId, out: &mut [u8]) -> Result<(), StepError> {
+        let pool = self.pool.0.lock().unwrap_or_else(|e| e.into_inner());
+        let entries = &pool[group][page.0 as usize * PAGE_LEN..][..PAGE_LEN];
+        for (entry, out) in entries.iter().zip(out.as_chunks_mut::<ENTRY_BYTES>().0) {
+            out[..8].copy_from_slice(&entry.hash.to_le_bytes());
+            out[8..].copy_from_slice(&entry.token.to_le_bytes());
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, group: usize, page: PageId, bytes: &[u8]) -> Result<(), StepError> {
+        let mut pool = self.pool.0.lock().unwrap_or_else(|e| e.into_inner());
+        let entries = &mut pool[group][page.0 as usize * PAGE_LEN..][..PAGE_LEN];
+        for (entry, bytes) in entries.iter_mut().zip(bytes.as_chunks::<ENTRY_BYTES>().0) {
+            let (hash, token) = bytes.split_first_chunk().expect("twelve bytes");
+            let token = token.first_chunk().expect("four bytes");
+            *entry = Entry { hash: u64::from_le_bytes(*hash), token: u32::from_le_bytes(*token) };
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod budget;
 mod cache;
+mod cache_file;
 mod core;
 mod draft;
 mod engine;
@@ -25,8 +26,9 @@ mod stop;
 mod tests;
 
 pub use cache::{CacheCounts, Stop as Miss};
+pub use cache_file::{CacheFileError, CacheFileSummary, CacheIdentity};
 pub use core::{Broken, SequenceState, Shape, Sink, Snapshot, logits_hash, words as panic_words};
-pub use engine::{Config, Engine, Handle, Pulse, Ticket};
+pub use engine::{Config, Engine, Handle, Pulse, Stopped, Ticket};
 pub use group::{KvGroup, longest_sequence, pages_of_sequence, pool_len};
 pub use metrics::{DraftModelCounts, FinishCounts, Histogram, Metrics, ROW_BUCKETS, TIME_BUCKETS};
 pub use pages::PageCounts;

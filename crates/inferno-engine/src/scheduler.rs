@@ -59,6 +59,9 @@ pub struct Limits {
     /// Tokens that a draft model proposes for a sequence in a step; `None`: as many as make tokens come fastest, by what was
     /// measured.
     pub draft_tokens: Option<usize>,
+    /// Memory for cached pages and snapshots that make room for others in the pool: they come back when a prompt asks for them.
+    /// In bytes; 0: they are dropped.
+    pub max_away_bytes: u64,
 }
 
 /// How many are where, and what has happened.
@@ -131,6 +134,11 @@ impl Scheduler {
 
     pub(crate) fn cache(&self) -> &KvCache {
         &self.cache
+    }
+
+    /// The cache, to put into it what comes from elsewhere.
+    pub(crate) fn cache_mut(&mut self) -> &mut KvCache {
+        &mut self.cache
     }
 
     pub(crate) fn counts(&self) -> ScheduleCounts {

@@ -1,10 +1,12 @@
 //! The whole engine on a fake model: every accepted request ends once, with the tokens it would have got alone.
 
+mod away;
 mod chains;
 mod drafts;
 mod ends;
 mod forced;
 mod isolation;
+mod kept;
 mod simulation;
 mod stage;
 mod states;
@@ -48,6 +50,9 @@ pub(crate) struct Told {
 /// What has been told of a request, by choice.
 pub(crate) type Story = Arc<Mutex<Vec<Told>>>;
 
+/// The identity of cache files in these tests.
+pub(crate) const IDENTITY: [(&str, u64); 2] = [("build", 1), ("model", 2)];
+
 pub(crate) fn limits(n_pages: usize) -> Limits {
     Limits {
         n_pages: vec![n_pages],
@@ -61,6 +66,7 @@ pub(crate) fn limits(n_pages: usize) -> Limits {
         max_snapshots: None,
         snapshot_every: 4096,
         draft_tokens: None,
+        max_away_bytes: 0,
     }
 }
 
@@ -126,6 +132,18 @@ impl World {
         let sink = move |event| told.lock().expect("no panic while it is locked").iter_mut().tell(event);
         self.core.submit(id, request, self.now(), Arc::new(sink));
         Ok((id, story))
+    }
+
+    /// `next`, another world of the same kind, takes over with what this one has cached, by way of a file; returns the tokens of
+    /// its prefixes.
+    pub(crate) fn restart(&mut self, mut next: World) -> usize {
+        let mut file = Vec::new();
+        self.core.save_cache(&mut file, &IDENTITY, [0; 16], u64::MAX).expect("pages can be copied");
+        let restored = next.core.restore_cache(&mut file.as_slice(), &IDENTITY).expect("it was just written");
+        next.core.scheduler().check();
+        next.n_requests = self.n_requests;
+        *self = next;
+        restored.n_tokens
     }
 
     fn now(&self) -> Micros {

@@ -24,6 +24,7 @@ mod kda;
 mod latent;
 mod made_up;
 mod mixtures;
+mod pages;
 mod recurrent;
 mod shallow;
 mod ssm;
@@ -99,6 +100,7 @@ pub fn check_operations<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + S
     latent::rows_attend_alone_as_together(&mut new());
     recurrent::chunks_continue_as_whole(&mut new());
     ssm::chunks_continue_as_whole(&mut new());
+    pages::pages_are_the_same_elsewhere(&new);
     if B::HAS_COMPOUNDS {
         compounds(&mut new());
     }

@@ -14,6 +14,7 @@
 
 mod coverage;
 mod own_layer;
+mod pages;
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::architecture::{Architecture, CacheKind};
 use crate::batch::{Batch, PAGE_LEN, PageId, Want};
 use crate::error::StepError;
 use crate::heartbeat::Heartbeat;
-use crate::model::{Chaining, Drafting, Lead, Model, Proposals};
+use crate::model::{Chaining, Drafting, Lead, Model, PageBytes, Proposals};
 use crate::output::{Output, RowOutput};
 use coverage::Coverage;
 use own_layer::HiddenRows;
@@ -63,6 +64,8 @@ pub struct Drafted {
     proposer: Proposer,
     group: usize,
     coverage: Coverage,
+    /// Placement of the model's pages and bytes of each by cache group, where they can be copied.
+    page_bytes: Option<(String, Vec<usize>)>,
     /// Whether the draft model's last step ended well, so that `coverage` holds.
     is_sound: bool,
     proposals: Proposals,
@@ -143,9 +146,14 @@ impl Drafted {
         Ok(Drafted::with(model, proposer, group, Coverage::new(n_pages, group, 1)))
     }
 
-    fn with(model: Box<dyn Model>, proposer: Proposer, group: usize, coverage: Coverage) -> Drafted {
+    fn with(mut model: Box<dyn Model>, proposer: Proposer, group: usize, coverage: Coverage) -> Drafted {
         let (proposals, s) = Default::default();
-        Drafted { model, proposer, group, coverage, is_sound: true, proposals, s }
+        let groups = 0..model.architecture().cache_groups.len();
+        let page_bytes = model.page_bytes().map(|pages| {
+            let n_bytes = groups.map(|group| pages.n_bytes(group)).collect();
+            (pages.placement(), n_bytes)
+        });
+        Drafted { model, proposer, group, coverage, page_bytes, is_sound: true, proposals, s }
     }
 
     /// The first step of the draft model: rows of each sequence up to its last token, as far as it may be behind. `s.spans` are
@@ -340,6 +348,10 @@ impl Model for Drafted {
 
     fn drafting(&mut self) -> Option<&mut dyn Drafting> {
         Some(self)
+    }
+
+    fn page_bytes(&mut self) -> Option<&mut dyn PageBytes> {
+        if self.page_bytes.is_some() { Some(self) } else { None }
     }
 
     fn heartbeat(&self) -> Option<Arc<Heartbeat>> {

@@ -125,6 +125,8 @@ pub struct Proposals {
 /// Pages of a KV pool as bytes, to be kept elsewhere and put back between steps. The layout is the device's own: bytes mean the
 /// same to the same model on the same kind of device with the same [`KvType`], and to nothing else.
 pub trait PageBytes {
+    /// The layers of the model and the kinds of devices that they are on: another text stands for another layout.
+    fn placement(&self) -> String;
     /// Bytes of a page in cache group `group`, over all its layers.
     fn n_bytes(&self, group: usize) -> usize;
     /// Copies a page to `out`, which has as many bytes.

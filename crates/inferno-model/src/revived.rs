@@ -24,8 +24,8 @@ pub struct Revived {
     chooses: bool,
     chains: bool,
     drafts: bool,
-    /// Bytes of a page by cache group, where pages can be copied.
-    page_bytes: Option<Vec<usize>>,
+    /// Placement of the pages and bytes of each by cache group, where they can be copied.
+    page_bytes: Option<(String, Vec<usize>)>,
     chain: Vec<Option<u32>>,
     /// Of a model that is gone.
     nothing: Output,
@@ -37,9 +37,23 @@ impl Revived {
         let (chains, drafts) = (model.chaining().is_some(), model.draft_block().is_some());
         let (arch, heartbeat, chooses) = (model.architecture().clone(), model.heartbeat(), model.chooses());
         let groups = 0..arch.cache_groups.len();
-        let page_bytes = model.page_bytes().map(|pages| groups.map(|group| pages.n_bytes(group)).collect());
+        let page_bytes = model.page_bytes().map(|pages| {
+            let n_bytes = groups.map(|group| pages.n_bytes(group)).collect();
+            (pages.placement(), n_bytes)
+        });
         let (chain, nothing) = Default::default();
-        Revived { model: Some(model), arch, heartbeat, load, chooses, chains, drafts, page_bytes, chain, nothing }
+        Revived {
+            model: Some(model),
+            arch,
+            heartbeat,
+            load,
+            chooses,
+            chains,
+            drafts,
+            page_bytes,
+            chain,
+            nothing,
+        }
     }
 
     fn revive(&mut self) -> Result<&mut Box<dyn Model>, StepError> {
@@ -172,8 +186,12 @@ impl Revived {
 }
 
 impl PageBytes for Revived {
+    fn placement(&self) -> String {
+        self.page_bytes.as_ref().map(|(placement, _)| placement.clone()).unwrap_or_default()
+    }
+
     fn n_bytes(&self, group: usize) -> usize {
-        self.page_bytes.as_ref().map_or(0, |n_bytes| n_bytes[group])
+        self.page_bytes.as_ref().map_or(0, |(_, n_bytes)| n_bytes[group])
     }
 
     fn read(&mut self, group: usize, page: PageId, out: &mut [u8]) -> Result<(), StepError> {

@@ -42,8 +42,8 @@ pub struct Pipeline {
     last: Box<dyn Stage>,
     /// Rows that a stage reads, and rows that it writes.
     rows: [Vec<f32>; 2],
-    /// Bytes of a page by stage and cache group, where all stages can copy theirs.
-    page_bytes: Option<Vec<Vec<usize>>>,
+    /// By stage the placement of pages, and the bytes of each by cache group, where all stages can copy theirs.
+    page_bytes: Option<Vec<(String, Vec<usize>)>>,
 }
 
 impl Pipeline {
@@ -62,7 +62,7 @@ impl Pipeline {
         let groups = 0..last.architecture().cache_groups.len();
         let page_bytes = stages.iter_mut().chain([&mut last]).map(|stage| {
             let pages = stage.page_bytes()?;
-            Some(groups.clone().map(|group| pages.n_bytes(group)).collect())
+            Some((pages.placement(), groups.clone().map(|group| pages.n_bytes(group)).collect()))
         });
         let page_bytes = page_bytes.collect();
         Box::new(Pipeline { stages, last, rows: Default::default(), page_bytes })
@@ -73,7 +73,7 @@ impl Pipeline {
         let Pipeline { stages, last, page_bytes, .. } = self;
         let mut end = 0;
         let stages = stages.iter_mut().chain([last]).zip(page_bytes.iter().flatten());
-        stages.filter_map(move |(stage, n_bytes)| {
+        stages.filter_map(move |(stage, (_, n_bytes))| {
             let start = end;
             end += n_bytes[group];
             Some((stage.page_bytes()?, start..end))
@@ -83,8 +83,13 @@ impl Pipeline {
 
 /// A page is its parts on the stages, end to end.
 impl PageBytes for Pipeline {
+    fn placement(&self) -> String {
+        let each = self.page_bytes.iter().flatten().map(|(placement, _)| placement.as_str());
+        each.collect::<Vec<&str>>().join(", ")
+    }
+
     fn n_bytes(&self, group: usize) -> usize {
-        self.page_bytes.iter().flatten().map(|n_bytes| n_bytes[group]).sum()
+        self.page_bytes.iter().flatten().map(|(_, n_bytes)| n_bytes[group]).sum()
     }
 
     fn read(&mut self, group: usize, page: PageId, out: &mut [u8]) -> Result<(), StepError> {

@@ -309,6 +309,10 @@ where
 }
 
 impl<B: Backend> PageBytes for Transformer<B> {
+    fn placement(&self) -> String {
+        format!("{} {:?}", std::any::type_name::<B>(), self.share)
+    }
+
     fn n_bytes(&self, group: usize) -> usize {
         self.backend.page_bytes(&self.kv, group)
     }

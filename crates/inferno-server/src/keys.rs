@@ -7,8 +7,8 @@ mod ring;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use ring::KeyChanges;
 pub(crate) use ring::{Caller, Keyring, Pass};
+pub use ring::{KeyChanges, random_key};
 
 /// An API key and its owner.
 #[derive(Clone, PartialEq, Eq)]

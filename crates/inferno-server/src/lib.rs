@@ -70,7 +70,7 @@ mod workers;
 pub use app::{Card, Parts, Template};
 pub use chat::{for_template, read_tools};
 pub use drain::Ended;
-pub use keys::{Key, KeyChanges, KeyError, KeyLimits, Role, check_keys, read_keys};
+pub use keys::{Key, KeyChanges, KeyError, KeyLimits, Role, check_keys, random_key, read_keys};
 pub use library::Library;
 pub use server::{Control, Server, Serving};
 pub use settings::{Defaults, Settings};

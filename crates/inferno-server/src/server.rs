@@ -83,6 +83,12 @@ impl Server {
         self.settings = Arc::new(settings);
     }
 
+    /// Sets the [key of salts](Settings::salt_key), for a prefix cache that outlives the process; before [`open`](Self::open).
+    pub fn set_salt_key(&mut self, key: [u8; 16]) {
+        let settings = Settings { salt_key: Some(key), ..Settings::clone(&self.settings) };
+        self.settings = Arc::new(settings);
+    }
+
     /// Opens the door to a model: from here on requests are answered.
     pub fn open(self, parts: Parts) -> Serving {
         if parts.template.renderer().is_some_and(|renderer| renderer.profile().reply.needs_system_text) {

@@ -17,6 +17,9 @@ pub struct Settings {
     pub key_limits: KeyLimits,
     /// All keys share one prefix cache. It lets one learn from the time an answer takes what others have asked.
     pub share_cache: bool,
+    /// Key of the hashes that keep prefixes of different owners apart: with the same one, and the same keys, another process finds
+    /// what this one has cached. `None` is another key every time.
+    pub salt_key: Option<[u8; 16]>,
     /// Names under which the server may be called beside `localhost` and addresses; `*` is any.
     pub allowed_hosts: Vec<String>,
     /// Web pages that may ask; `*` is any.
@@ -168,6 +171,7 @@ impl Default for Settings {
             keys: Vec::new(),
             key_limits: KeyLimits::default(),
             share_cache: false,
+            salt_key: None,
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
             page: true,

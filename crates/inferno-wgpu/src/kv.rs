@@ -120,7 +120,11 @@ impl KvPool {
     }
 
     /// Where a page of a group lies: for each of its layers the buffer, the first byte and the number of bytes.
-    pub(crate) fn page_parts(&self, group: usize, page: PageId) -> impl Iterator<Item = (&Storage, u64, u64)> {
+    pub(crate) fn page_parts(
+        &self,
+        group: usize,
+        page: PageId,
+    ) -> impl Iterator<Item = (&Storage, u64, u64)> {
         let n = self.groups[group].page_bytes();
         self.storages(group).map(move |storage| (storage, u64::from(page.0) * n, n))
     }

@@ -1,5 +1,7 @@
 //! The nodes, and the order in which their pages go.
 
+mod away;
+mod copy;
 mod shelf;
 
 use std::collections::HashMap;
@@ -11,6 +13,9 @@ use inferno_model::batch::{PAGE_LEN, PageId};
 use super::{Match, Stop};
 use crate::group::Kind;
 use crate::request::SeqId;
+use away::Away;
+pub(crate) use away::Slot;
+pub(crate) use copy::{CopiedNode, CopiedPage};
 use shelf::Shelf;
 
 /// A node of the tree; ids are used again.
@@ -44,7 +49,17 @@ pub(super) struct Tree {
     edges: HashMap<(NodeId, Tokens), NodeId, RandomState>,
     /// By cache group.
     shelves: Vec<Shelf>,
+    away: Away,
     now: u64,
+}
+
+/// Where a page goes that is evicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Nowhere.
+    Dropped,
+    /// Out of the pool, if there is a place for it.
+    Kept,
 }
 
 #[derive(Debug)]
@@ -70,11 +85,13 @@ impl Tree {
             roots: HashMap::default(),
             edges: HashMap::default(),
             shelves: groups.map(Shelf::new).collect(),
+            away: Away::default(),
             now: 0,
         }
     }
 
-    pub(super) fn find(&self, salt: u64, tokens: &[u32], limit: usize) -> Match {
+    /// The longest prefix at which all groups can resume, with pages in the pool or, if it says so, outside of it.
+    pub(super) fn find(&self, salt: u64, tokens: &[u32], limit: usize, with_away: bool) -> Match {
         let Some(root) = self.existing_root(salt) else {
             let stop = if limit < PAGE_LEN { Stop::Whole } else { Stop::Empty };
             return Match { path: Vec::new(), stop, n_known: 0 };
@@ -93,8 +110,9 @@ impl Tree {
             };
             path.push(child);
             let (mut resumes, mut lacks_state, mut goes_on) = (true, false, true);
-            for (shelf, run) in self.shelves.iter().zip(&mut runs) {
-                *run = if shelf.page(child).is_some() { *run + 1 } else { 0 };
+            for ((group, shelf), run) in self.shelves.iter().enumerate().zip(&mut runs) {
+                let has_page = shelf.page(child).is_some() || with_away && self.away.has_page(child, group);
+                *run = if has_page { *run + 1 } else { 0 };
                 let has_all = shelf.kind.first_page(path.len() * PAGE_LEN) + *run >= path.len();
                 match shelf.kind.is_states() {
                     true => lacks_state |= !has_all,
@@ -281,21 +299,29 @@ impl Tree {
     }
 
     /// Evicts the page of a group that goes first, and the pages that are of no use without it; each is told to `leave`
-    /// with its group. False if every page has a holder.
+    /// with its group and its place outside the pool, if it gets one. False if every page has a holder.
     pub(super) fn evict(
         &mut self,
         group: usize,
         n_pages: usize,
-        mut leave: impl FnMut(usize, PageId),
+        fate: Fate,
+        mut leave: impl FnMut(usize, PageId, Option<Slot>),
     ) -> bool {
         let Some(node) = self.shelves[group].first_to_go(n_pages) else { return false };
         let parent = self.nodes[node.0 as usize].parent.expect("a root has no page");
         let all = self.shelves[group].kind.keeps_all();
         for (i, shelf) in self.shelves.iter_mut().enumerate() {
-            if (all || i == group)
-                && let Some(page) = shelf.remove(node, parent)
-            {
-                leave(i, page);
+            if all || i == group {
+                // A window that sequences went past is not worth a copy.
+                let is_worth = |worth: Worth| worth == Worth::Resume || shelf.kind.is_states();
+                let resumed = shelf.left(node).filter(|(_, worth, _)| is_worth(*worth));
+                if let Some(page) = shelf.remove(node, parent) {
+                    let slot = match (fate, resumed) {
+                        (Fate::Kept, Some((tenant, ..))) => self.away.put(node, i, tenant),
+                        _ => None,
+                    };
+                    leave(i, page, slot);
+                }
             }
         }
         if all && self.owner(node).is_none() {
@@ -310,7 +336,7 @@ impl Tree {
     /// Removes a node without children, pages and owner, then its parents if they are left without these.
     fn remove_if_empty(&mut self, id: NodeId) {
         let node = &self.nodes[id.0 as usize];
-        let has_page = self.shelves.iter().any(|shelf| shelf.page(id).is_some());
+        let has_page = self.shelves.iter().any(|shelf| shelf.page(id).is_some()) || self.away.has(id);
         if !node.children.is_empty() || node.owner.is_some() || node.n_ends > 0 || has_page {
             return;
         }
@@ -327,6 +353,34 @@ impl Tree {
                 self.roots.remove(&node.salt);
             }
         }
+    }
+
+    /// Keeps up to `max_bytes` of pages that are evicted outside the pool; a page of each cache group has as many bytes as
+    /// `page_bytes` says.
+    pub(super) fn keep_away(&mut self, page_bytes: Vec<u64>, max_bytes: u64) {
+        self.away = Away::new(page_bytes, max_bytes);
+    }
+
+    /// Whether no page is kept outside the pool.
+    pub(super) fn has_none_away(&self) -> bool {
+        self.away.is_empty()
+    }
+
+    /// Bytes of the pages outside the pool.
+    pub(super) fn away_bytes(&self) -> u64 {
+        self.away.n_bytes()
+    }
+
+    /// Gives up a node's page of a group outside the pool; where it is, and its tenant. The node has another one, or gets it.
+    pub(super) fn take_away(&mut self, node: NodeId, group: usize) -> Option<(Slot, u32)> {
+        self.away.remove(node, group)
+    }
+
+    /// Gives up the page outside the pool that goes first where there are too many, or in any case if `all` go.
+    pub(super) fn drop_away(&mut self, all: bool) -> Option<Slot> {
+        let (node, slot) = if all { self.away.first() } else { self.away.over() }?;
+        self.remove_if_empty(node);
+        Some(slot)
     }
 
     pub(super) fn n_nodes(&self) -> usize {
@@ -347,14 +401,15 @@ impl Tree {
             let id = NodeId(i as u32);
             let n_pages = self.shelves.iter().filter(|shelf| shelf.page(id).is_some()).count();
             if unused.contains(&id) {
-                assert_eq!(n_pages, 0);
+                assert!(n_pages == 0 && !self.away.has(id));
                 continue;
             }
             match node.parent {
                 Some(parent) => {
                     assert_eq!(self.child(parent, &node.tokens), Some(id));
                     assert!(self.nodes[parent.0 as usize].children.contains(&id));
-                    let is_empty = node.children.is_empty() && node.owner.is_none() && n_pages == 0;
+                    let has_page = n_pages > 0 || self.away.has(id);
+                    let is_empty = node.children.is_empty() && node.owner.is_none() && !has_page;
                     assert!(!is_empty || node.n_ends > 0, "an empty node goes");
                 }
                 None => assert_eq!(self.existing_root(node.salt), Some(id)),
@@ -367,6 +422,7 @@ impl Tree {
             let children = |id: NodeId| self.nodes[id.0 as usize].children.as_slice();
             shelf.check(children, |page| is_held(group, page), &unused);
         }
+        self.away.check(|node, group| self.shelves[group].page(node).is_some());
         assert_eq!(self.edges.len() + self.roots.len() + self.unused.len(), self.nodes.len());
     }
 }

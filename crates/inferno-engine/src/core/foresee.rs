@@ -20,6 +20,10 @@ impl Core {
     pub(crate) fn measure(&mut self) {
         self.self_test();
         let Some(pages) = self.scheduler.take_pages_alone() else { return };
+        if self.move_pages().is_err() {
+            // The first step will fail too.
+            return self.scheduler.give_pages_back(&pages);
+        }
         let n_rows = PAGE_LEN.min(self.model.architecture().context_len);
         let one = self.time_step(&pages, 1);
         let many = self.time_step(&pages, n_rows);

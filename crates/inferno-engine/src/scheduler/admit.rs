@@ -106,7 +106,9 @@ impl Scheduler {
             if available < self.n_reserved[group] + needed + headroom {
                 return Err(Denied::NoRoom);
             }
-            *reserved = if is_pinned { needed } else { 0 };
+            // Those that come back from outside the pool are its own at once.
+            let n_back = self.cache.n_missing(group, &found.path);
+            *reserved = if is_pinned { needed - n_back } else { 0 };
         }
         self.n_admitted += 1;
         self.queue.remove(&self.sequences[&id].waiting());

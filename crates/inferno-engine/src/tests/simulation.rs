@@ -3,7 +3,7 @@
 use inferno_model::sample::SampleSpec;
 
 use super::*;
-use crate::fake::CONTEXT;
+use crate::fake::{CONTEXT, PAGE_BYTES};
 use crate::pages::PageCounts;
 use crate::sampler::tests::add_any_samplers;
 use crate::sampler::{Distribution, Logprobs};
@@ -138,6 +138,10 @@ struct Met {
     met_conditions: u64,
     complete_grammars: u64,
     cut_short: u64,
+    /// Tokens cached by engines that took over from others.
+    restored_tokens: u64,
+    /// Pages that had left the pool and came back.
+    pages_back: u64,
 }
 
 impl Met {
@@ -158,6 +162,8 @@ impl Met {
         self.met_conditions += other.met_conditions;
         self.complete_grammars += other.complete_grammars;
         self.cut_short += other.cut_short;
+        self.restored_tokens += other.restored_tokens;
+        self.pages_back += other.pages_back;
     }
 }
 
@@ -189,19 +195,26 @@ fn simulate(seed: u64) -> Met {
         limits.max_snapshots = Some(random.below(n_pages));
         limits.snapshot_every = 1 + random.below(200);
     }
-    let can_draft = groups.contains(&Group::Pages(None));
-    let change = |model: &mut Fake| model.chooses = chooses;
-    let drafts = can_draft && random.one_in(3);
+    if random.one_in(3) {
+        limits.max_away_bytes = random.below(40 * PAGE_BYTES) as u64;
+    }
+    let drafts = groups.contains(&Group::Pages(None)) && random.one_in(3);
     if drafts && random.one_in(2) {
         limits.draft_tokens = Some(1 + random.below(8));
     }
-    let mut world = match drafts {
-        true => World::with_draft(limits, &groups, change, |draft| {
-            (draft.agreement, draft.chooses) = (random.below(101) as u64, random.one_in(2));
-            draft.step_time = random.below(60) as u64;
-        }),
-        false => World::with_cache(limits, &groups, change),
+    let (agreement, draft_chooses) = (random.below(101) as u64, random.one_in(2));
+    let draft_step_time = random.below(60) as u64;
+    let build = || {
+        let change = |model: &mut Fake| model.chooses = chooses;
+        match drafts {
+            true => World::with_draft(limits.clone(), &groups, change, |draft| {
+                (draft.agreement, draft.chooses) = (agreement, draft_chooses);
+                draft.step_time = draft_step_time;
+            }),
+            false => World::with_cache(limits.clone(), &groups, change),
+        }
     };
+    let mut world = build();
     if random.one_in(10) {
         world.core = world.core.with_mask_threads(1 + random.below(3));
     }
@@ -210,6 +223,7 @@ fn simulate(seed: u64) -> Met {
     let mut stories = Vec::new();
     let mut n_rows = 0u64;
     let mut n_steps = 0u64;
+    let (mut n_restarts, mut n_restored) = (0, 0);
     while stories.len() < n_requests || !world.core.is_idle() {
         if stories.len() < n_requests && random.one_in(4) {
             let mut new = request(&mut random, longest);
@@ -230,6 +244,12 @@ fn simulate(seed: u64) -> Met {
             let id = *id;
             world.core.cancel(id);
             world.core.scheduler().check();
+        }
+        let has_cache = world.core.scheduler().limits().prefix_cache;
+        if n_restarts < 2 && has_cache && world.core.is_idle() && random.one_in(4) {
+            assert_eq!(world.core.metrics().restarts, 0, "seed {seed}: a row saw what it must not");
+            n_restarts += 1;
+            n_restored += world.restart(build());
         }
         world.step();
         n_steps += 1;
@@ -291,6 +311,8 @@ fn simulate(seed: u64) -> Met {
         met_conditions: metrics.finished.stop_condition,
         complete_grammars: metrics.finished.grammar,
         cut_short: metrics.finished.cancelled + metrics.finished.deadline,
+        restored_tokens: n_restored as u64,
+        pages_back: metrics.cache.pages_back,
     }
 }
 
@@ -333,6 +355,7 @@ fn every_request_gets_what_it_would_get_alone() {
         let Met { accepted_proposals, forced_tokens, met_conditions, complete_grammars, cut_short, .. } = met;
         let Met { windowed_hits, windowed_preemptions, .. } = met;
         let Met { state_hits, state_preemptions, chained_states, state_drafts, .. } = met;
+        let Met { restored_tokens, pages_back, .. } = met;
         let least = [
             preemptions,
             hit_tokens,
@@ -350,6 +373,8 @@ fn every_request_gets_what_it_would_get_alone() {
             met_conditions,
             complete_grammars,
             cut_short,
+            restored_tokens,
+            pages_back,
         ];
         let least = least.into_iter().min().expect("some numbers");
         assert!(least > n / 100, "the worlds are too quiet: {met:?}");

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::batch::{Batch, PAGE_LEN, PageTable, Slot, Want};
+use crate::batch::{Batch, PAGE_LEN, PageId, PageTable, Slot, Want};
 
 /// By page of the model: the number of positions, counted from the page's first one, whose keys and values the draft model has.
 ///
@@ -107,6 +107,11 @@ impl Coverage {
         self.pages[page] = self.pages[page].min(offset);
     }
 
+    /// Forgets a page, which has other content now.
+    pub(super) fn forget_page(&mut self, page: PageId) {
+        self.pages[page.0 as usize] = 0;
+    }
+
     /// Forgets everything: a step of the draft model failed.
     pub(super) fn forget(&mut self) {
         self.pages.fill(0);
@@ -123,7 +128,6 @@ fn place(slot: Slot) -> (usize, u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::PageId;
     use crate::sample::SampleSpec;
 
     const PAGES: [PageId; 2] = [PageId(3), PageId(1)];

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::batch::{Batch, PAGE_LEN};
+use crate::batch::{Batch, PAGE_LEN, PageId};
 use crate::error::StepError;
 use crate::model::{DraftBlock, Model};
 use crate::output::Output;
@@ -39,6 +39,22 @@ impl HiddenRows {
             kept.iter_mut().zip(row).for_each(|(kept, &x)| *kept = f16::from_f32(x).to_bits());
         }
         Ok(())
+    }
+
+    /// Copies the rows of a page to `out`, which has [`hidden_page_bytes`].
+    pub(super) fn read_page(&self, page: PageId, out: &mut [u8]) {
+        let n = PAGE_LEN * self.dim;
+        let rows = &self.of_model[page.0 as usize * n..][..n];
+        rows.iter().zip(out.as_chunks_mut::<2>().0).for_each(|(&row, out)| *out = row.to_le_bytes());
+    }
+
+    /// Replaces the rows of a page by those that were read.
+    pub(super) fn write_page(&mut self, page: PageId, bytes: &[u8]) {
+        let n = PAGE_LEN * self.dim;
+        let rows = &mut self.of_model[page.0 as usize * n..][..n];
+        rows.iter_mut()
+            .zip(bytes.as_chunks::<2>().0)
+            .for_each(|(row, &bytes)| *row = u16::from_le_bytes(bytes));
     }
 
     /// A step of the draft layer after rows that the model has computed.

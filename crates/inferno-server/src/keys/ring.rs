@@ -1,7 +1,7 @@
 //! Requests' keys: whose they are, what their owners have had lately, and whose cache is whose.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ pub(crate) struct Caller {
     pub(crate) role: Role,
     /// The engine shares fairly among tenants. 0 is everybody without a key.
     pub(crate) tenant: u32,
+    /// The same for the same owner with the same [`Settings::salt_key`]; 0 is everybody without a key.
+    owner: u64,
     limits: KeyLimits,
 }
 
@@ -33,7 +35,7 @@ pub(crate) struct Keyring {
     owners: Mutex<HashMap<Owner, u32>>,
     /// One per tenant.
     accounts: Mutex<HashMap<u32, Account>>,
-    hasher: RandomState,
+    salt_key: [u8; 16],
 }
 
 /// The keys that count now.
@@ -86,7 +88,7 @@ impl Keyring {
             default_limits: settings.key_limits,
             owners: Mutex::default(),
             accounts: Mutex::default(),
-            hasher: RandomState::new(),
+            salt_key: settings.salt_key.unwrap_or_else(random_key),
         };
         keyring.replace(settings.keys.clone());
         keyring
@@ -109,14 +111,15 @@ impl Keyring {
     fn caller_of(&self, key: &Key) -> Caller {
         let owner = match key.is_named {
             true => Owner::Name(key.name.clone()),
-            false => Owner::Secret(self.hasher.hash_one(&key.secret)),
+            false => Owner::Secret(self.hash(&key.secret)),
         };
+        let owner_hash = self.hash(&owner);
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         // 0 is everybody without a key.
         let next = owners.len() as u32 + 1;
         let tenant = *owners.entry(owner).or_insert(next);
         let limits = key.limits.unwrap_or(self.default_limits);
-        Caller { name: key.name.as_str().into(), role: key.role, tenant, limits }
+        Caller { name: key.name.as_str().into(), role: key.role, tenant, owner: owner_hash, limits }
     }
 
     fn ring(&self) -> Arc<Ring> {
@@ -161,7 +164,8 @@ impl Keyring {
         match (found, given) {
             (Some(caller), _) => Ok(caller.clone()),
             (None, _) if !self.is_needed() => {
-                Ok(Caller { name: "anyone".into(), role: Role::User, tenant: 0, limits: self.default_limits })
+                let (name, limits) = ("anyone".into(), self.default_limits);
+                Ok(Caller { name, role: Role::User, tenant: 0, owner: 0, limits })
             }
             (None, None) => Err(ApiError::unauthorized(
                 "an API key is needed: `Authorization: Bearer KEY`, or `x-api-key: KEY`",
@@ -203,16 +207,32 @@ impl Keyring {
 
     /// Whose cached pages a request may use: those of its own key and its own salt, and nobody can guess the number.
     pub(crate) fn salt(&self, caller: &Caller, cache_salt: Option<&str>, settings: &Settings) -> u64 {
-        let tenant = if settings.share_cache { 0 } else { caller.tenant };
-        match (tenant, cache_salt) {
+        let owner = if settings.share_cache { 0 } else { caller.owner };
+        match (owner, cache_salt) {
             (0, None) => 0,
-            whose => self.hasher.hash_one(whose),
+            whose => self.hash(whose),
         }
+    }
+
+    fn hash(&self, of: impl Hash) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.salt_key.hash(&mut hasher);
+        of.hash(&mut hasher);
+        hasher.finish()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, Account>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A key for [`Settings::salt_key`] that is another one every time.
+pub fn random_key() -> [u8; 16] {
+    let mut key = [0; 16];
+    for part in key.as_chunks_mut::<8>().0 {
+        *part = RandomState::new().build_hasher().finish().to_le_bytes();
+    }
+    key
 }
 
 impl Account {

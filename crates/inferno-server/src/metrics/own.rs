@@ -180,9 +180,21 @@ fn cache(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) {
             "Cached KV pages evicted to make room.",
             cache.evicted_pages,
         ),
+        (
+            "inferno_prefix_cache_pages_out_total",
+            "Evicted KV pages that were kept in memory beside the KV pool (--cache-ram).",
+            cache.pages_out,
+        ),
+        (
+            "inferno_prefix_cache_pages_back_total",
+            "KV pages that came back into the KV pool as a prompt asked for them.",
+            cache.pages_back,
+        ),
     ] {
         page.one(name, "counter", help, &[], n);
     }
+    let help = "Bytes of the KV pages in memory beside the KV pool (--cache-ram).";
+    page.one("inferno_prefix_cache_away_bytes", "gauge", help, &[], cache.away_bytes);
 }
 
 fn load(n: &AtomicU64) -> u64 {

@@ -171,6 +171,43 @@ pub(crate) struct Engine {
     #[arg(long, hide_short_help = true, env = "INFERNO_NO_PREFIX_CACHE", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_prefix_cache: bool,
 
+    /// Memory for cached prefixes that make room for others in the KV cache, like 8GiB: they come back when a prompt asks for
+    /// them. Of use where the KV cache is on a GPU. Default: none, they are dropped
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "SIZE",
+        env = "INFERNO_CACHE_RAM",
+        hide_env = true,
+        value_parser = size,
+        conflicts_with = "no_prefix_cache"
+    )]
+    pub(crate) cache_ram: Option<u64>,
+
+    /// File that the prefix cache is written to when the server stops, and read from when it starts again: prompts that were
+    /// known are answered as from memory. A file of another model, build or device is ignored
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "FILE",
+        env = "INFERNO_CACHE_FILE",
+        hide_env = true,
+        conflicts_with = "no_prefix_cache"
+    )]
+    pub(crate) cache_file: Option<PathBuf>,
+
+    /// Size of the cache file, at most: prefixes that are worth least are left out
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "SIZE",
+        env = "INFERNO_CACHE_FILE_SIZE",
+        hide_env = true,
+        default_value = "4GiB",
+        value_parser = size
+    )]
+    pub(crate) cache_file_size: u64,
+
     /// Disable speculative decoding
     #[arg(long, env = "INFERNO_NO_SPECULATION", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_speculation: bool,

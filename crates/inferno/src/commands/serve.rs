@@ -19,6 +19,7 @@ use crate::template::{self, Found};
 use crate::{cli, exit};
 
 mod address;
+mod cache_file;
 mod card;
 mod library;
 mod projector;
@@ -27,6 +28,7 @@ mod signals;
 mod start;
 
 use address::Listen;
+use cache_file::CacheFile;
 use signals::Signals;
 
 /// Time for the last log line to be written.
@@ -58,8 +60,11 @@ pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
     let signals = Signals::listen();
     // The address comes first: if it cannot be had, there is no use in loading.
     let mut server = Server::bind_all(&addresses, settings).with_context(|| listen.refused())?;
-    let (engine, parts, defaults) = load(args)?;
+    let (engine, parts, defaults, cache_file) = load(args)?;
     server.set_defaults(defaults);
+    if let Some(file) = &cache_file {
+        server.set_salt_key(file.salt_key());
+    }
     let announcement = start::announcement(server.address(), &parts, (needs_key, !args.no_page));
     let serving = server.open(parts);
     signals.serving(serving.control(), args);
@@ -70,17 +75,24 @@ pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
         log::flush(LAST_LINE);
         std::process::exit(code);
     }
-    drop(inside);
-    // Streams that are still there have been told that it is over.
-    runtime.shutdown_timeout(Duration::from_millis(200));
-    let code = match (ended, engine.stop()) {
-        (Ended::Drained, _) => ExitCode::SUCCESS,
+    let stopped = engine.halt();
+    let code = match (ended, stopped) {
+        (Ended::Drained, stopped) => {
+            // A second signal ends the program in the middle of it, and leaves the file as it was.
+            if let (Some(file), Ok(mut stopped)) = (cache_file, stopped) {
+                file.save(&mut stopped);
+            }
+            ExitCode::SUCCESS
+        }
         (Ended::EngineStopped, Ok(_)) => ExitCode::from(exit::BROKEN),
         (Ended::EngineStopped, Err(broken)) => {
             note(&format!("error: {broken}"));
             ExitCode::from(exit::BROKEN)
         }
     };
+    drop(inside);
+    // Streams that are still there have been told that it is over.
+    runtime.shutdown_timeout(Duration::from_millis(200));
     log::flush(LAST_LINE);
     Ok(code)
 }
@@ -112,7 +124,7 @@ fn defaults(args: &cli::Serve, opened: &Opened) -> Defaults {
 }
 
 /// Loads the weights on all threads, while one makes the vocabulary ready.
-fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
+fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults, Option<CacheFile>)> {
     let began = Instant::now();
     let mut opened = load::open_with(&args.model, CtrlC::LeftAlone)?;
     args.overrides.apply(&mut opened.file, args.context())?;
@@ -133,6 +145,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
         level += &format!(" {:?}", args.overrides);
     }
     let card = card::card(args, &opened, &arch, &level)?;
+    let cache_file = CacheFile::of(args, &opened, &level, context_len)?;
     start::loading(&opened);
     projector::warn(opened.path());
     let (text, model) = std::thread::scope(|scope| {
@@ -163,6 +176,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
         prefix_cache: !cli_engine.no_prefix_cache,
         max_snapshots: plan.max_snapshots(),
         draft_tokens: args.draft.draft_tokens.map(usize::from),
+        max_away_bytes: cli_engine.cache_ram.unwrap_or(0),
         ..Config::new(plan.n_pages).limits
     };
     let config = Config {
@@ -173,9 +187,12 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults)> {
         self_test: true,
         n_mask_threads: runs_on.n_mask_threads(),
     };
-    let engine = Engine::start(model, config);
+    let engine = match &cache_file {
+        Some(file) => file.start(model, config),
+        None => Engine::start(model, config),
+    };
     let parts = Parts { engine: engine.handle(), tokenizer, template, card };
-    Ok((engine, parts, defaults))
+    Ok((engine, parts, defaults, cache_file))
 }
 
 fn text(args: &cli::Serve, opened: &Opened) -> Result<(Tokenizer, Found)> {

@@ -108,6 +108,12 @@ impl Case {
     }
 
     fn engine(&self, limits: Limits, n_mask_threads: usize) -> Engine {
+        let config = Config::new(limits.n_pages.clone());
+        let limits = Limits { draft_tokens: (self.draft != Draft::Text).then_some(3), ..limits };
+        Engine::start(self.model(&limits), Config { limits, n_mask_threads, ..config })
+    }
+
+    fn model(&self, limits: &Limits) -> Box<dyn Model> {
         let arch = Architecture::read(&self.file, None).unwrap();
         let arch = if self.draft == Draft::OwnLayer { arch.with_draft_block().unwrap() } else { arch };
         let room = KvRoom { n_pages: limits.n_pages.clone(), kv_type: KvType::F16 };
@@ -118,17 +124,14 @@ impl Case {
             let cpu = Cpu::new(Isa::best(), N_THREADS).unwrap();
             Box::new(Transformer::load(&self.file, arch, cpu, &room).unwrap())
         };
-        let model = match self.draft {
+        match self.draft {
             Draft::Text => model,
             Draft::Model(name) => beside(model, &golden(name), &limits.n_pages),
             Draft::OwnLayer => {
                 let group = model.architecture().draft_block.as_ref().unwrap().group;
                 Box::new(Drafted::with_own_layer(model, limits.n_pages[group]).unwrap())
             }
-        };
-        let config = Config::new(limits.n_pages.clone());
-        let limits = Limits { draft_tokens: (self.draft != Draft::Text).then_some(3), ..limits };
-        Engine::start(model, Config { limits, n_mask_threads, ..config })
+        }
     }
 
     /// Prompts of many lengths; some begin alike, some say things twice, so that guesses are right now and then.
@@ -279,14 +282,24 @@ const RUNS: [(usize, bool, usize); 4] = [(16, true, 2), (2048, true, 40), (2048,
 fn check(case: &Case, runs: &[(usize, bool, usize)]) {
     let expected = alone(case);
     let worst = case.context_len.min(300).div_ceil(PAGE_LEN);
-    let (mut met, mut n_forced, mut n_proposed) = ((0, 0, 0), 0, 0);
+    let (mut met, mut n_forced, mut n_back, mut n_proposed) = ((0, 0, 0), 0, 0, 0);
     for &(max_rows, speculate, n_longest) in runs {
         let n_pages = n_longest * worst;
         let limits = Config::new(case.pages(n_pages)).limits;
-        let limits = Limits { max_rows, min_rows: 16, max_sequences: 24, step_target: 3_000, ..limits };
+        // Where pages are few, they come and go.
+        let max_away_bytes = if n_longest == 2 { 8 << 20 } else { 0 };
+        let limits = Limits {
+            max_rows,
+            min_rows: 16,
+            max_sequences: 24,
+            step_target: 3_000,
+            max_away_bytes,
+            ..limits
+        };
         let metrics = together(case, (limits, usize::from(max_rows == 48)), speculate, &expected);
         met.0 += metrics.sequences.preemptions;
         met.1 += metrics.cache.hit_tokens;
+        n_back += metrics.cache.pages_back;
         met.2 += metrics.accepted_tokens;
         n_forced += metrics.forced_tokens;
         n_proposed += metrics.draft_model.proposed;
@@ -299,6 +312,7 @@ fn check(case: &Case, runs: &[(usize, bool, usize)]) {
         met.0 > 0 && met.1 > 0 && are_guesses_right,
         "preemptions, cached tokens and right guesses: {met:?}"
     );
+    assert!(n_back > 0, "no page came back into the pool");
 }
 
 fn ember() -> Gguf {
@@ -479,5 +493,57 @@ fn a_conversation_with_recurrent_layers_computes_the_new_tokens_of_each_turn() {
         for (turn, [n_computed, n_new]) in turns(file).into_iter().enumerate() {
             assert!(n_computed < n_new + PAGE_LEN, "turn {turn} of {name}: {n_computed} tokens computed");
         }
+    }
+}
+
+/// Requests on an engine, then on one that takes over its cache by way of a file: the bits are the same, and all that could be
+/// cached was.
+fn restart(case: &Case) {
+    const IDENTITY: [(&str, u64); 1] = [("test", 1)];
+    let limits = Config::new(case.pages(200)).limits;
+    let prompts = case.requests().into_iter().map(|request| request.prompt);
+    let prompts: Vec<Vec<u32>> = prompts.filter(|prompt| prompt.len() > 70).take(4).collect();
+    let requests = || {
+        prompts.iter().cloned().map(|prompt| {
+            let logprobs = Some(Logprobs { top: 2, of: Distribution::Raw });
+            let sampling = Sampling { logprobs, ..Sampling::default() };
+            Request { sampling, ..Request::new(prompt, 8) }
+        })
+    };
+    let run = |engine: &Engine| -> (Vec<Completion>, u64) {
+        let before = engine.handle().metrics().cache.hit_tokens;
+        let each = requests().map(|request| {
+            let ticket = engine.handle().submit(request).unwrap();
+            completions(&ticket.events, 1, |_| {}).remove(0).0
+        });
+        (each.collect(), engine.handle().metrics().cache.hit_tokens - before)
+    };
+    let first = case.engine(limits.clone(), 0);
+    let (expected, _) = run(&first);
+    let (again, n_hit) = run(&first);
+    assert!(again == expected && n_hit >= 4 * 64, "{n_hit} tokens");
+    let mut file = Vec::new();
+    first.halt().unwrap().save_cache(&mut file, &IDENTITY, [7; 16], u64::MAX).unwrap();
+    let config = Config { limits: limits.clone(), ..Config::new(case.pages(200)) };
+    let file = Box::new(std::io::Cursor::new(file));
+    let (second, read) = Engine::start_with_cache(case.model(&limits), config, file, &IDENTITY);
+    assert!(read.unwrap().n_tokens >= 4 * 64);
+    let found = run(&second);
+    assert!(found == (expected, n_hit), "completions differ on the engine that took over");
+}
+
+#[test]
+fn an_engine_that_takes_over_a_cache_gives_the_same_bits() {
+    for name in ["qwen3", "gemma3", "kimi-linear", "nemotron-h", "lfm2"] {
+        restart(&Case::new(golden(name), false));
+    }
+    restart(&Case::new(latent_layers(true), false));
+}
+
+#[test]
+fn an_engine_on_a_gpu_that_takes_over_a_cache_gives_the_same_bits() {
+    match Gpu::open(&Choice::Best) {
+        Ok(_) => restart(&Case::new(golden("lfm2"), true)),
+        Err(e) => skip("wgpu", &e.to_string()),
     }
 }

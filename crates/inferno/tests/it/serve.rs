@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 mod curl;
 mod drafts;
+#[cfg(unix)]
+mod kept;
 #[cfg(target_os = "linux")]
 mod limits;
 mod logs;

@@ -54,6 +54,12 @@ impl Shelf {
         self.kept[node.0 as usize].page
     }
 
+    /// Tenant and worth of a page without a holder, and when its last holder left.
+    pub(super) fn left(&self, node: NodeId) -> Option<(u32, Worth, u64)> {
+        let Kept { tenant, left, .. } = self.kept[node.0 as usize];
+        left.map(|(worth, _, at)| (tenant, worth, at))
+    }
+
     /// A page that is held.
     pub(super) fn put(&mut self, node: NodeId, parent: NodeId, page: PageId, tenant: u32) {
         let kept = &mut self.kept[node.0 as usize];

@@ -39,7 +39,7 @@ pub(super) fn card(args: &cli::Serve, opened: &Opened, arch: &Architecture, leve
 const SAMPLE: usize = 4096;
 
 /// The same for the same build, weights and level: FNV-1a (64 bits) over them. Of each tensor its first bytes stand for all.
-fn fingerprint(opened: &Opened, level: &str) -> Result<String> {
+pub(super) fn fingerprint(opened: &Opened, level: &str) -> Result<String> {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut add = |bytes: &[u8]| {
         hash = bytes.iter().fold(hash, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));

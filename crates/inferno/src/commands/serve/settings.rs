@@ -21,6 +21,7 @@ pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
             tokens: access.key_tokens_per_minute.map(NonZero::get),
         },
         share_cache: access.share_cache,
+        salt_key: None,
         allowed_hosts: access.allowed_host.clone(),
         cors_origins: access.cors_origin.clone(),
         page: !args.no_page,
