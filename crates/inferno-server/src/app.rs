@@ -18,6 +18,7 @@ use crate::listener::Traffic;
 use crate::metrics::Metrics;
 use crate::places::Places;
 use crate::registry::Registry;
+use crate::responses::Store;
 use crate::room::Room;
 use crate::settings::Settings;
 use crate::workers::Workers;
@@ -114,6 +115,11 @@ impl Served {
         self.card.names[1..].iter().chain(self.copies().iter()).cloned().collect()
     }
 
+    /// Names that [`copy`](Self::copy) gave.
+    pub(crate) fn copied(&self) -> Vec<String> {
+        self.copies().clone()
+    }
+
     /// Gives the model another name until the server ends; false if it has [`COPIES`] already.
     pub(crate) fn copy(&self, name: &str) -> bool {
         if self.is_called(name) {
@@ -186,6 +192,8 @@ pub(crate) struct App {
     pub(crate) renders: Workers,
     /// Compiles grammars; made when the first one is asked for.
     pub(crate) compiler: Arc<OnceLock<Compiler>>,
+    /// Responses that later requests may name.
+    pub(crate) responses: Store,
     /// The answer of `/tokenizer_info`, once somebody has asked for it.
     pub(crate) tokenizer_info: OnceLock<Bytes>,
     /// Whether a model is being downloaded.
@@ -235,6 +243,7 @@ impl App {
             workers: Workers::new("reading", n_processors.clamp(2, 4), settings.return_memory),
             renders: Workers::new("template", RENDERS, settings.return_memory),
             compiler: Arc::default(),
+            responses: Store::new(settings.responses, settings.responses_bytes),
             tokenizer_info: OnceLock::new(),
             is_pulling: Arc::default(),
             has_told_nonce: AtomicBool::new(false),

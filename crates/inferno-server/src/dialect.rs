@@ -24,11 +24,13 @@ mod completion;
 mod messages;
 pub(crate) mod ollama;
 mod openai;
+mod responses;
 
 pub(crate) use chat::ChatDialect;
 pub(crate) use completion::CompletionDialect;
 pub(crate) use messages::MessagesDialect;
 pub(crate) use openai::error_body;
+pub(crate) use responses::{Conversation, ResponsesDialect, failed, failure};
 
 /// Writes one answer, as a stream or in one piece.
 ///

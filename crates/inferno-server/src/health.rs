@@ -58,6 +58,7 @@ pub(crate) async fn server_info(State(app): State<Arc<App>>) -> Response {
             "n": settings.n,
             "prompts": settings.prompts,
             "messages": settings.messages,
+            "responses": settings.responses,
             "stop_strings": settings.stops,
             "logit_bias": settings.logit_bias,
             "json_depth": settings.json_depth,

@@ -51,6 +51,7 @@ mod page;
 mod places;
 mod registry;
 mod reply_rules;
+mod responses;
 mod room;
 mod routes;
 mod server;

@@ -109,9 +109,9 @@ async fn version() -> Response {
     ok(&json!({ "version": API_VERSION, "server": concat!("inferno ", env!("CARGO_PKG_VERSION")) }))
 }
 
-/// The model under all of its names.
+/// The model under its name and those that clients gave it.
 async fn tags(State(app): State<Arc<App>>) -> Response {
-    let names = std::iter::once(app.card.id().to_owned()).chain(app.card.aliases());
+    let names = std::iter::once(app.card.id().to_owned()).chain(app.card.copied());
     let models = names.map(|name| {
         let mut model = card(&app, &name);
         model["modified_at"] = rfc3339(Duration::from_secs(app.created)).into();

@@ -50,6 +50,11 @@ impl Room {
 }
 
 impl Share {
+    /// Makes this larger by `n_bytes`, if there is room for them.
+    pub(crate) fn grow(&mut self, n_bytes: usize) -> Result<(), ApiError> {
+        self.resize(self.n_bytes.saturating_add(n_bytes))
+    }
+
     /// Makes this a share of `n_bytes`, if there is room for more.
     pub(crate) fn resize(&mut self, n_bytes: usize) -> Result<(), ApiError> {
         if let Some(less) = self.n_bytes.checked_sub(n_bytes) {

@@ -25,8 +25,8 @@ use crate::options::{Options, check_model};
 use crate::registry::{Known, Registry};
 use crate::workers::Cancel;
 use crate::{
-    admin, body, grammar, guard, health, log, metrics, models, ollama, page, stream, tokenizer_info, tokens,
-    whole,
+    admin, body, grammar, guard, health, log, metrics, models, ollama, page, responses, stream,
+    tokenizer_info, tokens, whole,
 };
 
 /// All routes, with everything that stands before them.
@@ -38,6 +38,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/completions", post(completions))
         .route("/v1/messages", post(converse::<MessagesDialect>))
         .merge(ollama::generating())
+        .route("/v1/responses", post(responses::create))
+        .route("/responses", post(responses::create))
         .layer(from_fn_with_state(Arc::clone(app), guard::room));
     let work = generating
         .route("/tokenize", post(tokens::tokenize))
@@ -45,9 +47,10 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/apply-template", post(tokens::apply_template))
         .route("/v1/messages/count_tokens", post(tokens::count))
         .merge(ollama::asking())
+        .route("/v1/responses/input_tokens", post(responses::input_tokens))
         .layer(from_fn_with_state(Arc::clone(app), guard::open));
     #[cfg(test)]
-    let work = work.merge(crate::tests::dialects::routes()).merge(crate::tests::page::routes());
+    let work = work.merge(crate::tests::page::routes());
     Router::new()
         .merge(work)
         .merge(page::routes())
@@ -56,6 +59,9 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v1/models", get(models::list))
         .route("/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
+        .route("/v1/responses/{id}", get(responses::retrieve).delete(responses::delete))
+        .route("/v1/responses/{id}/input_items", get(responses::input_items))
+        .route("/v1/responses/{id}/cancel", post(responses::cancel))
         .route("/health", get(health::health))
         .route("/healthz", get(health::health))
         .route("/live", get(health::live))
@@ -122,20 +128,33 @@ pub(crate) async fn conversed<D: Reads<Chat>>(
     line: Arc<AccessLine>,
     (object, reading): ReadBody,
 ) -> Result<Response, ApiError> {
-    let (Chat { conversation, mut options }, dialect) = D::read(object, &app)?;
-    let pass = admit(&app, &caller, &options, 1)?;
+    let (chat, dialect) = D::read(object, &app)?;
+    let pass = admit(&app, &caller, &chat.options, 1)?;
+    let (job, options) = ready(&app, chat, &reading, &line).await?;
+    drop(reading);
+    let ask = Ask { route: D::ROUTE, dialect: Box::new(dialect), line, pass };
+    ask.answer(&app, caller, vec![job], options).await
+}
+
+/// The prompt of a chat, and its options with the grammar and the rules of its answer.
+pub(crate) async fn ready(
+    app: &Arc<App>,
+    chat: Chat,
+    reading: &Reading,
+    line: &AccessLine,
+) -> Result<(Job, Options), ApiError> {
+    let Chat { conversation, mut options } = chat;
     let structure = options.structure.take();
     options.grammar =
-        grammar::compile(&app, &reading, structure, conversation.tools.as_ref(), &options).await?;
-    let (conversation, prompt) = chat::prompt(conversation, &app, &reading, app.most_tokens()).await?;
+        grammar::compile(app, reading, structure, conversation.tools.as_ref(), &options).await?;
+    let (conversation, prompt) = chat::prompt(conversation, app, reading, app.most_tokens()).await?;
     options.reply = conversation.reply(&prompt.tail, &app.text.template);
-    options.reasoning = conversation.reasoning(&options, &app);
+    options.reasoning = conversation.reasoning(&options, app);
     let chat::Prompt { tokens, borders, .. } = prompt;
-    drop(reading);
     if app.settings.log_text {
         log::text(&line.request_id, "messages", &conversation.messages_shown());
     }
-    let room = room(&app, &tokens, options.max_tokens.filter(|_| !options.ends_with_context))?;
+    let room = room(app, &tokens, options.max_tokens.filter(|_| !options.ends_with_context))?;
     let prompt_logprobs = options.prompt_logprobs;
     if let Some(top) = prompt_logprobs {
         check_scores(&options, ("prompt_logprobs", tokens.len()), top)?;
@@ -143,8 +162,7 @@ pub(crate) async fn conversed<D: Reads<Chat>>(
     let max_tokens = options.max_tokens.map_or(room, |most| most.min(room));
     let job = Job { max_tokens, tokens, prompt_logprobs, borders };
     check_fits(&options, &job)?;
-    let ask = Ask { route: D::ROUTE, dialect: Box::new(dialect), line, pass };
-    ask.answer(&app, caller, vec![job], options).await
+    Ok((job, options))
 }
 
 async fn completions(
@@ -211,7 +229,7 @@ pub(crate) async fn completed<D: Reads<Completion>>(
 
 /// Checks the model's name, the key's limits and the room in the queue before a prompt is made, which takes time that a full
 /// server does not have.
-fn admit(
+pub(crate) fn admit(
     app: &Arc<App>,
     caller: &Caller,
     options: &Options,
@@ -241,21 +259,37 @@ fn check_fits(options: &Options, job: &Job) -> Result<(), ApiError> {
 }
 
 /// How a request is to be answered.
-struct Ask {
-    route: &'static str,
-    dialect: Box<dyn Dialect>,
-    line: Arc<AccessLine>,
-    pass: crate::keys::Pass,
+pub(crate) struct Ask {
+    pub(crate) route: &'static str,
+    pub(crate) dialect: Box<dyn Dialect>,
+    pub(crate) line: Arc<AccessLine>,
+    pub(crate) pass: crate::keys::Pass,
 }
 
 impl Ask {
-    async fn answer(
+    pub(crate) async fn answer(
         self,
         app: &Arc<App>,
         caller: Caller,
         jobs: Vec<Job>,
         options: Options,
     ) -> Result<Response, ApiError> {
+        let is_stream = options.stream.is_some();
+        let (generation, dialect) = self.begin(app, caller, jobs, options)?;
+        match is_stream {
+            true => stream::respond(generation, dialect).await,
+            false => whole::respond(generation, dialect).await,
+        }
+    }
+
+    /// Hands the jobs to the engine.
+    pub(crate) fn begin(
+        self,
+        app: &Arc<App>,
+        caller: Caller,
+        jobs: Vec<Job>,
+        options: Options,
+    ) -> Result<(Generation, Box<dyn Dialect>), ApiError> {
         let Ask { route, dialect, line, pass } = self;
         let known = Known {
             request_id: Arc::clone(&line.request_id),
@@ -267,11 +301,7 @@ impl Ask {
             engine_ids: Vec::new(),
         };
         let entry = Registry::enter(app, known);
-        let is_stream = options.stream.is_some();
         let generation = Generation::submit(app, caller, (entry, pass, line), jobs, options)?;
-        match is_stream {
-            true => stream::respond(generation, dialect).await,
-            false => whole::respond(generation, dialect).await,
-        }
+        Ok((generation, dialect))
     }
 }

@@ -130,6 +130,23 @@ impl Control {
         self.app.keyring.replace(keys)
     }
 
+    /// Writes the responses of `/v1/responses` that are kept, and returns their number; those of keys without a name are left
+    /// out.
+    ///
+    /// # Errors
+    /// `out` takes no more.
+    pub fn save_responses(&self, out: &mut impl io::Write) -> io::Result<usize> {
+        self.app.responses.save(&self.app.keyring, out)
+    }
+
+    /// Keeps the responses that [`save_responses`](Self::save_responses) has written, and returns their number.
+    ///
+    /// # Errors
+    /// `input` cannot be read, or has something else; the error names the line.
+    pub fn load_responses(&self, input: impl io::BufRead) -> io::Result<usize> {
+        self.app.responses.load(&self.app.keyring, input)
+    }
+
     /// Ends all requests with an error: a drain that goes on is over.
     pub fn cut_off(&self) {
         self.drain.begin();

@@ -89,6 +89,10 @@ pub struct Settings {
     pub template_variable_bytes: usize,
     /// Tools of a chat.
     pub tools: usize,
+    /// Responses of `/v1/responses` that are kept for later requests; 0 keeps none.
+    pub responses: usize,
+    /// Bytes of them all, and of their conversations.
+    pub responses_bytes: usize,
     /// Whether models reason that can do without, where a request does not say; `None` is as their template has it.
     pub thinking: Option<bool>,
     /// Tokens of reasoning at most, where a request does not say.
@@ -205,6 +209,8 @@ impl Default for Settings {
             template_variables: 16,
             template_variable_bytes: 16 << 10,
             tools: 128,
+            responses: 1024,
+            responses_bytes: 64 << 20,
             thinking: None,
             thinking_budget: None,
             splits_reasoning: true,

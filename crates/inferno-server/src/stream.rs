@@ -24,7 +24,7 @@ use crate::meter::caught;
 use crate::places::Place;
 
 /// Pieces of a body that hyper has not asked for yet.
-const PIECES: usize = 4;
+pub(crate) const PIECES: usize = 4;
 
 /// Starts a stream, or says why there is none.
 pub(crate) async fn respond(generation: Generation, dialect: Box<dyn Dialect>) -> Result<Response, ApiError> {
@@ -172,7 +172,7 @@ impl Writer {
     }
 }
 
-/// A response of pieces that come when they come.
+/// The response whose body is `pieces`.
 pub(crate) fn event_stream(pieces: mpsc::Receiver<Bytes>, content_type: &'static str) -> Response {
     let mut response = Response::new(Body::new(Pieces(pieces)));
     let headers = response.headers_mut();

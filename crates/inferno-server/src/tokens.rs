@@ -87,7 +87,7 @@ async fn text_tokens(app: &App, fields: &mut Fields, reading: &Reading) -> Resul
     reading.run(app, size, work).await
 }
 
-fn check_size(param: &str, n_bytes: usize, most: usize) -> Result<(), ApiError> {
+pub(crate) fn check_size(param: &str, n_bytes: usize, most: usize) -> Result<(), ApiError> {
     if n_bytes <= most {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::error::ApiError;
 
 mod table;
-use table::{CHATS, COMPLETIONS, GENERATION, PROMPT};
+use table::{CHATS, COMPLETIONS, GENERATION, PROMPT, RESPONSES};
 
 /// A value with which a parameter asks for nothing. null always is one.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,14 @@ pub(crate) fn check_chat(rest: &Map<String, Value>) -> Result<(), ApiError> {
 /// See [`check_chat`].
 pub(crate) fn check_completion(rest: &Map<String, Value>) -> Result<(), ApiError> {
     check(rest, &[COMPLETIONS, PROMPT, GENERATION])
+}
+
+/// Refuses what a response lacks beside a chat, whose fields it has otherwise.
+///
+/// # Errors
+/// See [`check_chat`].
+pub(crate) fn check_response(rest: &Map<String, Value>) -> Result<(), ApiError> {
+    check(rest, &[RESPONSES])
 }
 
 /// The same for a prompt that is made and not answered: only what would change the prompt counts.

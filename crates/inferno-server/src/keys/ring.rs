@@ -122,6 +122,27 @@ impl Keyring {
         Caller { name: key.name.as_str().into(), role: key.role, tenant, owner: owner_hash, limits }
     }
 
+    /// The name by which another process knows a tenant: `Some(None)` is everybody without a key, `None` the owner of a key
+    /// without a name.
+    pub(crate) fn owner_name(&self, tenant: u32) -> Option<Option<String>> {
+        if tenant == 0 {
+            return Some(None);
+        }
+        let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.iter().find_map(|(owner, of)| match owner {
+            Owner::Name(name) if *of == tenant => Some(Some(name.clone())),
+            _ => None,
+        })
+    }
+
+    /// The tenant of that name.
+    pub(crate) fn tenant_of(&self, name: Option<&str>) -> u32 {
+        let Some(name) = name else { return 0 };
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = owners.len() as u32 + 1;
+        *owners.entry(Owner::Name(name.to_owned())).or_insert(next)
+    }
+
     fn ring(&self) -> Arc<Ring> {
         Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }

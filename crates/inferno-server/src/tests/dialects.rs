@@ -1,30 +1,12 @@
-//! Tool calls and reasoning in answers, and what dialects to come ask of the layers below: their shapes are written here, on
-//! nothing but [`Dialect`](crate::dialect::Dialect).
+//! Tool calls and reasoning in answers, in all dialects of OpenAI's.
 
-use std::io::Write;
-use std::sync::Arc;
-
-use axum::Router;
-use axum::routing::post;
 use serde_json::{Value, json};
 
 use super::harness::Server;
 use super::start;
 use crate::Settings;
-use crate::app::App;
-use crate::routes::converse;
 
 mod responses;
-
-/// Routes of the dialects here.
-pub(crate) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/test/responses", post(converse::<responses::Responses>))
-}
-
-/// Writes an event with a name.
-fn named(name: &str, value: &Value, out: &mut Vec<u8>) {
-    write!(out, "event: {name}\ndata: {value}\n\n").unwrap();
-}
 
 /// An answer of all kinds of parts.
 pub(super) const ANSWER: &str = "<think>\nIt may rain.\n</think>\n\nLet me see.\n<tool_call>\n{\"name\": \"get_weather\", \"arguments\": \
@@ -243,44 +225,6 @@ pub(super) fn names(events: &[(String, Value)]) -> Vec<&str> {
 }
 
 #[test]
-fn responses_need_nothing_more() {
-    let server = start(Settings::default());
-    server.say(ANSWER);
-    let body = json!({ "input": "Rain?", "tools": tools(), "temperature": 0, "stream": true });
-    let events = events(&server.post("/test/responses", &body).text());
-    let item = |delta: &'static str, done: &'static str| {
-        ["response.output_item.added", delta, done, "response.output_item.done"]
-    };
-    let call = item("response.function_call_arguments.delta", "response.function_call_arguments.done");
-    let mut expected = vec!["response.created", "response.in_progress"];
-    expected.extend(item("response.reasoning_text.delta", "response.reasoning_text.done"));
-    expected.extend([
-        "response.output_item.added",
-        "response.content_part.added",
-        "response.output_text.delta",
-    ]);
-    expected.extend(["response.output_text.done", "response.content_part.done", "response.output_item.done"]);
-    expected.extend(call);
-    expected.extend(call);
-    expected.push("response.completed");
-    assert_eq!(names(&events), expected);
-    for (i, (name, event)) in events.iter().enumerate() {
-        assert_eq!((event["sequence_number"].as_u64(), &event["type"]), (Some(i as u64), &json!(name)));
-    }
-    let response = &events.last().unwrap().1["response"];
-    assert!(response["usage"]["output_tokens_details"]["reasoning_tokens"].as_u64().unwrap() > 3);
-    let arguments = response["output"][2]["arguments"].as_str().unwrap();
-    assert_eq!(serde_json::from_str::<Value>(arguments).unwrap(), json!({ "city": "Oslo" }));
-    // The same in one piece.
-    let mut body = body.clone();
-    body["stream"] = false.into();
-    let whole = server.post("/test/responses", &body).json();
-    assert_eq!(whole["output"][1]["content"], response["output"][1]["content"]);
-    body["max_output_tokens"] = 3.into();
-    assert_eq!(server.post("/test/responses", &body).json()["status"], "incomplete");
-}
-
-#[test]
 fn errors_before_a_handler_have_the_shape_of_their_dialect() {
     use super::harness::{Reply, post};
     let key = crate::keys::tests::named("sk-a", "a", crate::Role::User);
@@ -323,7 +267,7 @@ fn errors_before_a_handler_have_the_shape_of_their_dialect() {
         );
         assert!(body["error"]["message"].is_string() && body["error"].get("code").is_none(), "{body}");
     }
-    for path in ["/v1/chat/completions", "/test/responses", "/v1/completions"] {
+    for path in ["/v1/chat/completions", "/v1/responses", "/v1/completions"] {
         for (status, _, reply) in replies(path) {
             assert_eq!(reply.error().0, status, "{path}: {}", reply.text());
         }

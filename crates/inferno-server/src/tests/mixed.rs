@@ -18,20 +18,21 @@ struct Case {
 }
 
 /// Dialects that have a prompt of chats, and then those that take one as it is.
-const N_CHATS: usize = 4;
+const N_CHATS: usize = 5;
 
 /// A request of each dialect, about `topic`.
 fn cases(topic: usize) -> Vec<Case> {
     let text = format!("Tell me {topic} stories");
     let user = json!([{ "role": "user", "content": text }]);
-    let plain = json!({ "temperature": 0, "max_tokens": 5, "ignore_eos": true, "stream": true });
-    let options = json!({ "temperature": 0, "num_predict": 5, "ignore_eos": true });
+    let plain = json!({ "temperature": 0, "max_tokens": 3, "ignore_eos": true, "stream": true });
+    let options = json!({ "temperature": 0, "num_predict": 3, "ignore_eos": true });
     let with = |name: &str, value: &Value| {
         let mut body = plain.clone();
         body[name] = value.clone();
         body
     };
     let case = |path, body, places| Case { path, body, places };
+    let response = json!({ "input": text, "temperature": 0, "max_output_tokens": 3, "ignore_eos": true, "stream": true });
     let raw = json!({ "prompt": text, "raw": true, "options": options });
     vec![
         case(
@@ -39,6 +40,7 @@ fn cases(topic: usize) -> Vec<Case> {
             with("messages", &user),
             &["/choices/0/delta/content", "/choices/0/delta/reasoning_content"],
         ),
+        case("/v1/responses", response, &["/delta"]),
         case("/v1/messages", with("messages", &user), &["/delta/text", "/delta/thinking"]),
         case(
             "/api/chat",
@@ -141,17 +143,25 @@ fn hostile_requests_are_refused_in_the_shape_of_their_dialect() {
         };
         let form = match path {
             "/v1/messages" => "output_format",
+            "/v1/responses" => "text",
             _ if is_ollama => "format",
             _ => "response_format",
         };
         let format = match path {
             _ if is_ollama => schema.clone(),
             "/v1/messages" => format!("{{\"type\":\"json_schema\",\"schema\":{schema}}}"),
+            "/v1/responses" => {
+                format!("{{\"format\":{{\"type\":\"json_schema\",\"name\":\"x\",\"schema\":{schema}}}}}")
+            }
             _ => {
                 format!("{{\"type\":\"json_schema\",\"json_schema\":{{\"name\":\"x\",\"schema\":{schema}}}}}")
             }
         };
-        let long = if is_ollama { "num_predict" } else { "max_tokens" };
+        let long = match path {
+            "/v1/responses" => "max_output_tokens",
+            _ if is_ollama => "num_predict",
+            _ => "max_tokens",
+        };
         let bodies = [
             String::new(),
             "null".to_owned(),

@@ -14,6 +14,7 @@ const IDS: &str = "use `return_token_ids`";
 const SCORES: &str = "the names here are `logprobs` and `top_logprobs`";
 const STOP: &str = "the name here is `stop`";
 const INTERNALS: &str = "it is not told here: leave it out";
+const CHAT_HAS_IT: &str = "a response does not tell it: use `/v1/chat/completions`";
 const CHAT_ONLY: &str = "a completion has no chat template: use `/v1/chat/completions`";
 
 /// No value but null asks for nothing.
@@ -62,6 +63,22 @@ pub(super) const COMPLETIONS: &[Row] = &[
     (&["tool_choice", "function_call"], &[Text("none"), Text("auto")], CHAT_ONLY),
     (&["add_generation_prompt"], &[True], CHAT_ONLY),
     (&["continue_final_message"], OFF, CHAT_ONLY),
+];
+
+/// Parameters of chats that responses have under another name or not at all, and those of OpenAI's that they lack.
+pub(super) const RESPONSES: &[Row] = &[
+    (&["messages"], NO_ITEMS, "the name here is `input`"),
+    (&["max_tokens", "max_completion_tokens", "n_predict"], NEVER, "the name here is `max_output_tokens`"),
+    (&["response_format"], NEVER, "the name here is `text.format`"),
+    (&["reasoning_effort"], NEVER, "the name here is `reasoning.effort`"),
+    (&["functions", "function_call"], NO_ITEMS, "the names here are `tools` and `tool_choice`"),
+    (&["logprobs"], OFF, "write \"message.output_text.logprobs\" into `include`"),
+    (&["n", "n_cmpl"], &[Number(1.0)], "a response is one answer: send several requests"),
+    (&["prompt"], NO_TEXT, "prompts by id are not kept here: write the text into `input`"),
+    (&["conversation"], NO_TEXT, "use `previous_response_id`"),
+    (&["context_management"], NO_ITEMS, "nothing is compacted here: use `truncation`"),
+    (&["prompt_logprobs"], NEVER, CHAT_HAS_IT),
+    (&["echo", "return_token_ids", "return_progress", "timings_per_token"], OFF, CHAT_HAS_IT),
 ];
 
 /// Parameters that would change an answer to any prompt.

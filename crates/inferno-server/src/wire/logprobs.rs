@@ -4,6 +4,7 @@ use inferno_engine::TokenLogprob;
 use inferno_reply::Shown;
 use inferno_text::Tokenizer;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::echo::Echo;
 use crate::generation::Generation;
@@ -102,6 +103,11 @@ impl ChatLogprobs {
             })
         });
         ChatLogprobs { content: content.collect(), refusal: None }
+    }
+
+    /// The tokens one by one.
+    pub(crate) fn into_values(self) -> impl Iterator<Item = Value> {
+        self.content.into_iter().map(|token| serde_json::to_value(token).expect("what is answered is JSON"))
     }
 }
 

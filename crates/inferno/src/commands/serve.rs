@@ -23,12 +23,14 @@ mod cache_file;
 mod card;
 mod library;
 mod projector;
+mod responses_file;
 mod settings;
 mod signals;
 mod start;
 
 use address::Listen;
 use cache_file::CacheFile;
+use responses_file::ResponsesFile;
 use signals::Signals;
 
 /// Time for the last log line to be written.
@@ -67,10 +69,15 @@ pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
     }
     let announcement = start::announcement(server.address(), &parts, (needs_key, !args.no_page));
     let serving = server.open(parts);
+    let responses = args.limits.responses_file.as_deref();
+    let responses = responses.map(|path| ResponsesFile::open(path, serving.control())).transpose()?;
     signals.serving(serving.control(), args);
     // Nobody may read it: it serves all the same.
     let _ = print(announcement.as_bytes());
     let ended = runtime.block_on(serving.until(signals.ended()));
+    if let Some(Err(error)) = responses.map(|file| file.write()) {
+        tracing::error!("{error:#}");
+    }
     if let Some(code) = signals.cut_off() {
         log::flush(LAST_LINE);
         std::process::exit(code);

@@ -1,6 +1,7 @@
 //! Limits of a request, a connection and the server.
 
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -231,6 +232,31 @@ pub(crate) struct Limits {
         default_value = "128"
     )]
     pub(crate) max_tools: NonZero<usize>,
+
+    /// Responses of `/v1/responses` to keep for later requests; 0 keeps none
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_MAX_RESPONSES",
+        hide_env = true,
+        default_value = "1024"
+    )]
+    pub(crate) max_responses: usize,
+
+    /// Memory for kept responses and their conversations
+    #[arg(long, hide_short_help = true, value_name = "SIZE", env = "INFERNO_RESPONSES_BYTES", hide_env = true, default_value = "64MiB", value_parser = size)]
+    pub(crate) responses_bytes: u64,
+
+    /// File for kept responses: read at the start, written at the end. Those of keys without a name are left out
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "FILE",
+        env = "INFERNO_RESPONSES_FILE",
+        hide_env = true
+    )]
+    pub(crate) responses_file: Option<PathBuf>,
 
     /// Seconds without progress in a step after which `/health` is 503
     #[arg(long, hide_short_help = true, value_name = "SECONDS", env = "INFERNO_STALL_TIME", hide_env = true, default_value = "5", value_parser = seconds)]

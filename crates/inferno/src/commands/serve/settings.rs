@@ -55,6 +55,8 @@ pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
         template_variables: limits.max_template_variables.get(),
         template_variable_bytes: limits.max_template_bytes as usize,
         tools: limits.max_tools.get(),
+        responses: limits.max_responses,
+        responses_bytes: limits.responses_bytes as usize,
         thinking: args.reasoning.thinks(),
         thinking_budget: args.reasoning.budget(),
         splits_reasoning: args.reasoning_format != ReasoningFormat::None,

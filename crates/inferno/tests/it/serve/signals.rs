@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{Served, listening, serve, serve_at, unread, wait_until};
+use crate::inferno;
 
 /// Work for some seconds.
 fn busy(served: &Served) -> Vec<std::net::TcpStream> {
@@ -259,4 +260,28 @@ fn lines_for_a_full_disk_are_counted() {
         metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
     };
     wait_until(|| dropped() >= 5);
+}
+
+#[test]
+fn responses_of_a_file_are_there_when_it_is_started_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("responses.jsonl");
+    let flags = ["--responses-file", path.to_str().unwrap()];
+    let body_of = |answer: &str| answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+    let mut served = serve(&flags);
+    let body = "{\"input\": \"Hi\", \"max_output_tokens\": 2}";
+    let n = body.len();
+    let (status, answer) = served.ask(&format!(
+        "POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nContent-Length: {n}\r\nConnection: close\r\n\r\n{body}"
+    ));
+    assert_eq!(status, 200, "{answer}");
+    let response: serde_json::Value = serde_json::from_str(&body_of(&answer)).unwrap();
+    served.signal("TERM");
+    assert_eq!(served.ended().code(), Some(0));
+    let again = serve(&flags);
+    let (status, found) = again.get(&format!("/v1/responses/{}", response["id"].as_str().unwrap()));
+    assert_eq!((status, body_of(&found)), (200, body_of(&answer)));
+    std::fs::write(&path, "no response\n").unwrap();
+    let error = inferno(&["serve", "--port", "0", flags[0], flags[1]]).error();
+    assert!(error.contains("--responses-file") && error.contains("line 1"), "{error}");
 }
