@@ -19,7 +19,9 @@ TOOL = {
 
 
 def asked(**options):
-    return {"model": MODEL, "max_tokens": 200, "messages": STORY, "temperature": 0, **options}
+    # The client has no `temperature` of its own any more.
+    extra = {"temperature": 0, **options.pop("extra_body", {})}
+    return {"model": MODEL, "max_tokens": 200, "messages": STORY, "extra_body": extra, **options}
 
 
 def create(**options):

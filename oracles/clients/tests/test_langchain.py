@@ -119,3 +119,14 @@ def test_too_long_a_prompt_is_an_overflow_of_the_context():
 def test_an_unknown_model_is_not_found():
     with pytest.raises(openai.NotFoundError):
         ChatOpenAI(base_url=URL + "/v1", api_key="none", model="gpt-5", max_retries=0).invoke("Hi")
+
+
+@pytest.mark.parametrize("responses", [False, True])
+def test_both_apis_give_the_same_text(responses):
+    def ask(is_stream):
+        chat = model(temperature=0, max_tokens=24, use_responses_api=responses)
+        parts = chat.stream(STORY) if is_stream else [chat.invoke(STORY)]
+        return "".join(part.text for part in parts)
+
+    [first] = {ask(False), ask(True)}
+    assert first == model(temperature=0, max_tokens=24).invoke(STORY).text

@@ -68,6 +68,9 @@ def test_the_model_is_listed_and_described():
     shown = client.show(model.model)
     assert "completion" in shown.capabilities and shown.modelinfo["general.architecture"]
     assert client.pull(MODEL).status == "success"
+    client.copy(MODEL, "another")
+    assert client.show("another").details == client.show(MODEL).details
+    client.delete("another")
     assert client.generate(MODEL, keep_alive="5m").done_reason == "load"
 
 
@@ -79,7 +82,7 @@ def test_the_model_is_listed_and_described():
         (lambda: chat(options={"temperature": 3}), 400, "temperature"),
         (lambda: next(iter(chat(stream=True, options={"temperature": 3}))), 400, "temperature"),
         (lambda: client.embed(MODEL, "Hi"), 501, "embeddings"),
-        (lambda: client.copy(MODEL, "other"), 501, "--alias"),
+        (lambda: client.copy("llama3", "other"), 404, "llama3"),
     ],
 )
 def test_an_error_says_why(call, status, words):
