@@ -284,6 +284,8 @@ impl Core {
             started.filter_map(|&seq| self.start(seq, start).err().map(|why| (seq, why))).collect();
         let mut result = Ok(());
         if !scratch.plan.spans.is_empty() {
+            // Before the draft model is asked: what it has of a page ends when the page gets other content.
+            let moved = self.move_pages();
             self.propose(&mut scratch.plan);
             for span in scratch.plan.spans.iter().filter(|span| span.drafts.is_empty()) {
                 self.scheduler.settle_spares(span.id, true);
@@ -292,7 +294,7 @@ impl Core {
             self.fill(&mut scratch);
             self.lend_constraints(&scratch.plan);
             let before = (self.clock)();
-            let moved = self.move_pages();
+            let moved = moved.and_then(|()| self.move_pages());
             let (Core { model, .. }, Scratch { batch, chain, .. }) = (&mut *self, &mut scratch);
             // A step that panics leaves nothing behind that counts: see `restart`.
             let output = catch_unwind(AssertUnwindSafe(|| {
