@@ -34,7 +34,9 @@ use crate::pages::{PageCounts, Pages, Table};
 use crate::request::SeqId;
 pub(crate) use away::Move;
 pub(crate) use paste::Pasted;
-pub(crate) use tree::{CopiedNode, CopiedPage, NodeId, Slot, Worth};
+#[cfg(test)]
+pub(crate) use tree::slots_for_tests;
+pub(crate) use tree::{CopiedNode, CopiedPage, NodeId, Place, Room, Slot, Worth};
 use tree::{Fate, Tree};
 
 /// All pages of all cache groups, and the tree over the full ones.
@@ -47,6 +49,8 @@ pub(crate) struct KvCache {
     max_snapshots: usize,
     /// Pages to copy before the next step, in order.
     moves: Vec<Move>,
+    /// Times that pages came from disk, or were lost.
+    n_arrived: u64,
 }
 
 #[derive(Debug)]
@@ -68,8 +72,10 @@ pub struct CacheCounts {
     pub pages_out: u64,
     /// Pages that came back into the pool.
     pub pages_back: u64,
-    /// Bytes of the pages outside the pool now.
+    /// Bytes of the pages outside the pool now, in memory.
     pub away_bytes: u64,
+    /// Bytes of those on disk.
+    pub disk_bytes: u64,
 }
 
 /// A longest prefix.
@@ -109,7 +115,7 @@ impl KvCache {
         let groups: Vec<Group> = groups.into_iter().map(group).collect();
         let tree = Tree::new(groups.iter().map(|group| group.kind));
         let (counts, moves) = Default::default();
-        KvCache { groups, tree, counts, max_snapshots: usize::MAX, moves }
+        KvCache { groups, tree, counts, max_snapshots: usize::MAX, moves, n_arrived: 0 }
     }
 
     /// Keeps up to `n` snapshots of the states of recurrent layers.
@@ -135,7 +141,8 @@ impl KvCache {
     }
 
     pub(crate) fn counts(&self) -> CacheCounts {
-        CacheCounts { away_bytes: self.tree.away_bytes(), ..self.counts }
+        let [away_bytes, disk_bytes] = self.tree.away().n_bytes();
+        CacheCounts { away_bytes, disk_bytes, ..self.counts }
     }
 
     /// Pages of a group that could be had now.
@@ -175,19 +182,26 @@ impl KvCache {
                 counts.pages_out += 1;
             }
         });
-        while let Some(slot) = tree.drop_away(false) {
-            moves.push(Move::Forget(slot));
-        }
+        self.settle_away();
         went.then_some(n)
     }
 
     /// The longest prefix of `tokens` in whole pages, and of at most `limit` tokens, at which all groups can resume.
     pub(crate) fn find(&self, salt: u64, tokens: &[u32], limit: usize) -> Match {
-        if !self.tree.has_none_away() {
+        if !self.tree.away().is_empty() {
             let found = self.tree.find(salt, tokens, limit, true);
             if self.can_bring(&found.path) {
                 return found;
             }
+            // As much of it as comes at once.
+            let n = self.n_in_transit(&found.path);
+            let part = self.tree.find(salt, tokens, n * PAGE_LEN, true);
+            let without = self.tree.find(salt, tokens, limit, false);
+            if part.path.len() > without.path.len() && self.can_bring(&part.path) {
+                let stop = if part.stop == Stop::Whole { Stop::NothingFollows } else { part.stop };
+                return Match { path: part.path, stop, n_known: found.n_known };
+            }
+            return without;
         }
         self.tree.find(salt, tokens, limit, false)
     }
@@ -402,7 +416,9 @@ impl KvCache {
                 n += more;
             }
         }
-        while let Some(slot) = self.tree.drop_away(true) {
+        // A sequence that waits for some of them looks again.
+        self.n_arrived += 1;
+        while let Some(slot) = self.tree.pop_away() {
             self.moves.push(Move::Forget(slot));
         }
         n

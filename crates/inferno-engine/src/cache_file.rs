@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use inferno_model::batch::{PAGE_LEN, PageId};
 use inferno_model::error::StepError;
 
-use crate::cache::{CopiedNode, CopiedPage, Worth};
+use crate::cache::{CopiedNode, CopiedPage, Place, Worth};
 use crate::group::Kind;
 
 const MAGIC: [u8; 8] = *b"INFCACHE";
@@ -166,7 +166,7 @@ impl Layout {
         out: &mut dyn Write,
         salt_key: [u8; 16],
         nodes: &[CopiedNode],
-        mut read_page: impl FnMut(usize, PageId, &mut [u8]) -> Result<(), StepError>,
+        mut read_page: impl FnMut(usize, Place, &mut [u8]) -> Result<(), StepError>,
     ) -> Result<u64, CacheFileError> {
         let header = self.header(salt_key, nodes.len() as u64);
         out.write_all(&header)?;
@@ -182,13 +182,13 @@ impl Layout {
             put(&mut record, node.salt.to_le_bytes());
             node.tokens.iter().for_each(|token| put(&mut record, token.to_le_bytes()));
             for (group, page) in node.pages.iter().enumerate() {
-                let Some(CopiedPage { page, tenant, worth, left }) = *page else { continue };
+                let Some(CopiedPage { place, tenant, worth, left }) = *page else { continue };
                 put(&mut record, tenant.to_le_bytes());
                 record.push(u8::from(worth == Worth::Resume));
                 put(&mut record, left.to_le_bytes());
                 let start = record.len();
                 record.resize(start + self.groups[group].1, 0);
-                read_page(group, page, &mut record[start..])?;
+                read_page(group, place, &mut record[start..])?;
             }
             let sum = checksum(number + 1, &record);
             put(&mut record, sum.to_le_bytes());
@@ -247,7 +247,7 @@ impl Layout {
                 let tenant = fields.u32().ok_or_else(damaged)?;
                 let worth = if fields.u8() == Some(1) { Worth::Resume } else { Worth::Passed };
                 let left = fields.u64().ok_or_else(damaged)?;
-                pages.push(Some(CopiedPage { page: PageId(0), tenant, worth, left }));
+                pages.push(Some(CopiedPage { place: Place::Pool(PageId(0)), tenant, worth, left }));
                 bytes.push(Some(fields.bytes(*n_bytes).ok_or_else(damaged)?));
             }
             let parent = (parent != ROOT).then_some(parent as usize);

@@ -5,6 +5,7 @@ mod away;
 mod chain;
 mod constraint;
 mod deliver;
+pub(crate) mod disk;
 mod foresee;
 mod health;
 mod keep;
@@ -23,6 +24,7 @@ use inferno_model::architecture::MAX_CACHE_GROUPS;
 use inferno_model::batch::{Batch, PageId, Want};
 use inferno_model::model::Model;
 
+use crate::cache::{Move, Room};
 use crate::draft::{Drafts, StepCost};
 use crate::forecast::{Ending, Experience};
 use crate::metrics::Metrics;
@@ -34,6 +36,7 @@ pub use admission::Shape;
 pub(crate) use admission::check;
 use away::Store;
 use constraint::Constraint;
+pub use disk::DiskCache;
 pub use health::{logits_hash, words};
 use health::{prompt_hash, self_test, tell};
 use live::Live;
@@ -106,11 +109,11 @@ impl Core {
         let groups = &model.architecture().cache_groups;
         let n_groups = groups.len();
         assert!(n_groups <= MAX_GROUPS, "a model has few cache groups");
-        let (draft_tokens, max_away_bytes) = (limits.draft_tokens, limits.max_away_bytes);
+        let (draft_tokens, memory) = (limits.draft_tokens, limits.max_away_bytes);
         let mut scheduler = Scheduler::new(limits, groups);
-        if let Some(pages) = model.page_bytes().filter(|_| max_away_bytes > 0) {
+        if let Some(pages) = model.page_bytes().filter(|_| memory > 0) {
             let page_bytes = (0..n_groups).map(|group| pages.n_bytes(group) as u64).collect();
-            scheduler.cache_mut().keep_away(page_bytes, max_away_bytes);
+            scheduler.cache_mut().keep_away(Room { page_bytes, memory, disk: 0, transit: 0 });
         }
         let drafts = match model.drafting() {
             Some(_) => Drafts::with_model(draft_tokens),
@@ -275,6 +278,7 @@ impl Core {
         for seq in self.scheduler.expired(start) {
             self.finish(seq, Finish::Deadline);
         }
+        self.hear_disk(None);
         let mut scratch = std::mem::take(&mut self.scratch);
         let cost = self.scheduler.budget().cost().map(|(base, per_row)| StepCost { base, per_row });
         self.drafts.start_step(cost.map(|cost| (cost, self.scheduler.counts().running)));
@@ -334,6 +338,9 @@ impl Core {
                 Ok(Err(error)) => result = self.restart(&scratch.plan, &error.to_string()),
                 Err(panic) => result = self.restart(&scratch.plan, &words(&*panic)),
             }
+        }
+        if scratch.plan.spans.is_empty() {
+            self.hear_disk((!self.scheduler.is_idle()).then_some(away::WAIT));
         }
         if result.is_ok()
             && let Err(error) = self.move_pages()
@@ -422,7 +429,7 @@ impl Core {
         self.metrics.restarts += 1;
         let blamed = self.scheduler.alone(plan);
         self.scheduler.restart(plan);
-        self.scheduler.cache_mut().moves().clear();
+        self.scheduler.cache_mut().moves().retain(|one| matches!(one, Move::Forget(_)));
         self.store.clear();
         if let Some(id) = blamed {
             let now = (self.clock)();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use inferno_model::model::Model;
 
 use crate::cache_file::{CacheFileError, CacheFileSummary, CacheIdentity};
-use crate::core::{Broken, Core, Shape};
+use crate::core::{Broken, Core, DiskCache, Shape};
 use crate::group::KvGroup;
 use crate::mailbox::{Letter, Mailbox, Post, Wait};
 use crate::request::{Micros, RequestId};
@@ -35,6 +35,8 @@ pub struct Config {
     /// Threads that compute the masks of grammars while the model computes a step; 0 leaves that to the engine's thread,
     /// between steps. They pay where the model leaves processors idle: on a GPU, or with fewer threads than there are cores.
     pub n_mask_threads: usize,
+    /// Where pages go that neither the pool nor memory beside it has room for; `None`: nowhere.
+    pub disk: Option<DiskCache>,
 }
 
 impl Config {
@@ -54,7 +56,14 @@ impl Config {
             draft_tokens: None,
             max_away_bytes: 0,
         };
-        Config { limits, max_waiting: 1024, max_waiting_tokens: 4 << 20, self_test: false, n_mask_threads: 0 }
+        Config {
+            limits,
+            max_waiting: 1024,
+            max_waiting_tokens: 4 << 20,
+            self_test: false,
+            n_mask_threads: 0,
+            disk: None,
+        }
     }
 }
 
@@ -148,6 +157,9 @@ impl Engine {
         let max_sequences = config.limits.max_sequences;
         let core = Core::new(model, config.limits, clock);
         let mut core = core.with_mask_threads(config.n_mask_threads);
+        if let Some(disk) = &config.disk {
+            core = core.with_disk(disk);
+        }
         let mailbox = Arc::new(Mailbox::default());
         let handle = Handle {
             mailbox: Arc::clone(&mailbox),

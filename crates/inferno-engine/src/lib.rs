@@ -27,7 +27,7 @@ mod tests;
 
 pub use cache::{CacheCounts, Stop as Miss};
 pub use cache_file::{CacheFileError, CacheFileSummary, CacheIdentity};
-pub use core::{Broken, SequenceState, Shape, Sink, Snapshot, logits_hash, words as panic_words};
+pub use core::{Broken, DiskCache, SequenceState, Shape, Sink, Snapshot, logits_hash, words as panic_words};
 pub use engine::{Config, Engine, Handle, Pulse, Stopped, Ticket};
 pub use group::{KvGroup, longest_sequence, pages_of_sequence, pool_len};
 pub use metrics::{DraftModelCounts, FinishCounts, Histogram, Metrics, ROW_BUCKETS, TIME_BUCKETS};

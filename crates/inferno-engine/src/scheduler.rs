@@ -224,6 +224,7 @@ impl Scheduler {
             alone_until: 0,
             is_pinned: false,
             waits_for: None,
+            waits_for_disk: None,
             is_running: false,
             admitted: 0,
             first_match: None,

@@ -2,6 +2,7 @@
 
 mod away;
 mod chains;
+mod disk;
 mod drafts;
 mod ends;
 mod forced;

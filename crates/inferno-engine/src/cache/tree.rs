@@ -14,8 +14,11 @@ use super::{Match, Stop};
 use crate::group::Kind;
 use crate::request::SeqId;
 use away::Away;
-pub(crate) use away::Slot;
-pub(crate) use copy::{CopiedNode, CopiedPage};
+#[cfg(test)]
+pub(crate) use away::slots_for_tests;
+pub(crate) use away::{Room, Slot};
+pub(super) use away::{Step, Tier};
+pub(crate) use copy::{CopiedNode, CopiedPage, Place};
 use shelf::Shelf;
 
 /// A node of the tree; ids are used again.
@@ -355,32 +358,49 @@ impl Tree {
         }
     }
 
-    /// Keeps up to `max_bytes` of pages that are evicted outside the pool; a page of each cache group has as many bytes as
-    /// `page_bytes` says.
-    pub(super) fn keep_away(&mut self, page_bytes: Vec<u64>, max_bytes: u64) {
-        self.away = Away::new(page_bytes, max_bytes);
+    /// Keeps pages that are evicted outside the pool.
+    pub(super) fn keep_away(&mut self, room: Room) {
+        self.away.set_room(room);
     }
 
-    /// Whether no page is kept outside the pool.
-    pub(super) fn has_none_away(&self) -> bool {
-        self.away.is_empty()
+    /// The pages outside the pool.
+    pub(super) fn away(&self) -> &Away {
+        &self.away
     }
 
-    /// Bytes of the pages outside the pool.
-    pub(super) fn away_bytes(&self) -> u64 {
-        self.away.n_bytes()
+    /// The same, to change where they are. A node that is left without a use goes with [`Tree::settle_away`].
+    pub(super) fn away_mut(&mut self) -> &mut Away {
+        &mut self.away
     }
 
-    /// Gives up a node's page of a group outside the pool; where it is, and its tenant. The node has another one, or gets it.
-    pub(super) fn take_away(&mut self, node: NodeId, group: usize) -> Option<(Slot, u32)> {
-        self.away.remove(node, group)
+    /// Makes room outside the pool, a page at a time.
+    pub(super) fn settle_away(&mut self) -> Option<Step> {
+        let step = self.away.settle()?;
+        if let Step::Forget(node, _) = step {
+            self.remove_if_empty(node);
+        }
+        Some(step)
     }
 
-    /// Gives up the page outside the pool that goes first where there are too many, or in any case if `all` go.
-    pub(super) fn drop_away(&mut self, all: bool) -> Option<Slot> {
-        let (node, slot) = if all { self.away.first() } else { self.away.over() }?;
+    /// Gives up any page outside the pool.
+    pub(super) fn pop_away(&mut self) -> Option<Slot> {
+        let (node, slot) = self.away.pop()?;
         self.remove_if_empty(node);
         Some(slot)
+    }
+
+    /// A page outside the pool is lost.
+    pub(super) fn lose_away(&mut self, slot: Slot) {
+        if let Some(node) = self.away.lose(slot) {
+            self.remove_if_empty(node);
+        }
+    }
+
+    /// All pages on disk are lost.
+    pub(super) fn lose_disk(&mut self) {
+        while let Some(node) = self.away.pop_disk() {
+            self.remove_if_empty(node);
+        }
     }
 
     pub(super) fn n_nodes(&self) -> usize {

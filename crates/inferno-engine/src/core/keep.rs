@@ -5,11 +5,11 @@ use std::io::{Read, Write};
 use inferno_model::batch::PAGE_LEN;
 
 use super::Core;
-use crate::cache::Pasted;
+use crate::cache::{Pasted, Place};
 use crate::cache_file::{CacheFileError, CacheFileSummary, CacheIdentity, Layout, checksum};
 
 impl Core {
-    /// Writes what is cached without a holder: what is worth most, in up to about `max_bytes`.
+    /// Writes what is cached without a holder, in the pool and in memory beside it: what is worth most, in up to about `max_bytes`.
     pub(crate) fn save_cache(
         &mut self,
         out: &mut dyn Write,
@@ -19,30 +19,35 @@ impl Core {
     ) -> Result<CacheFileSummary, CacheFileError> {
         self.move_pages()?;
         let layout = self.layout(identity)?;
-        let nodes = self.scheduler.cache().copy(&layout.page_bytes(), max_bytes);
-        let pages = self.model.page_bytes().ok_or(CacheFileError::NoPages)?;
-        let n_bytes =
-            layout.write(out, salt_key, &nodes, |group, page, bytes| pages.read(group, page, bytes))?;
+        let Core { model, scheduler, store, .. } = self;
+        let nodes = scheduler.cache().copy(&layout.page_bytes(), max_bytes);
+        let pages = model.page_bytes().ok_or(CacheFileError::NoPages)?;
+        let n_bytes = layout.write(out, salt_key, &nodes, |group, place, bytes| match place {
+            Place::Pool(page) => pages.read(group, page, bytes),
+            Place::Beside(slot) => store.copy(slot, bytes),
+        })?;
         let n_nodes = nodes.iter().filter(|node| node.pages.iter().any(Option::is_some)).count();
         Ok(CacheFileSummary { n_tokens: n_nodes * PAGE_LEN, n_bytes, salt_key })
     }
 
-    /// Caches what was written, as far as there are free pages. Nothing is cached of a file with a fault.
+    /// Caches what was written, as far as there are free pages and memory beside the pool. Nothing is cached of a file with a fault.
     pub(crate) fn restore_cache(
         &mut self,
         input: &mut dyn Read,
         identity: &CacheIdentity,
     ) -> Result<CacheFileSummary, CacheFileError> {
         let layout = self.layout(identity)?;
-        let Core { model, scheduler, .. } = self;
+        let Core { model, scheduler, store, .. } = self;
         let cache = scheduler.cache_mut();
         let pages = model.page_bytes().ok_or(CacheFileError::NoPages)?;
         let mut pasted = Pasted::default();
         let read = layout.read(input, |node, bytes| {
             let Some(places) = cache.paste(node, &mut pasted) else { return Ok(false) };
             for (group, (place, bytes)) in places.into_iter().zip(bytes).enumerate() {
-                if let (Some(page), Some(bytes)) = (place, bytes) {
-                    pages.write(group, page, bytes)?;
+                match (place, bytes) {
+                    (Some(Place::Pool(page)), Some(bytes)) => pages.write(group, page, bytes)?,
+                    (Some(Place::Beside(slot)), Some(bytes)) => store.put(slot, bytes),
+                    (None, _) | (_, None) => {}
                 }
             }
             Ok(true)

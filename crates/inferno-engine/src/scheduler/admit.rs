@@ -33,11 +33,13 @@ impl Scheduler {
     ) {
         let mut n_pending = 0;
         while room.rows > 0 && n_pending < MAX_PENDING {
-            let Self { queue, sequences, deficits, limits, .. } = self;
+            let Self { queue, sequences, deficits, limits, cache, .. } = self;
+            let n_arrived = cache.n_arrived();
             let can_go = |id: SeqId| {
-                !sequences[&id].waits_for.is_some_and(|(other, n)| {
-                    sequences.get(&other).is_some_and(|other| other.is_running && other.path.len() < n)
-                })
+                sequences[&id].waits_for_disk != Some(n_arrived)
+                    && !sequences[&id].waits_for.is_some_and(|(other, n)| {
+                        sequences.get(&other).is_some_and(|other| other.is_running && other.path.len() < n)
+                    })
             };
             let Some(next) = queue.next(now, limits.aging, deficits, &can_go) else { return };
             if ahead_of.is_some_and(|id| !next.goes_before(&sequences[&id].waiting(), now, limits.aging)) {
@@ -92,6 +94,11 @@ impl Scheduler {
             self.sequences.get_mut(&id).expect("just found").waits_for = Some((owner, n));
             return Err(Denied::Pending);
         }
+        if self.cache.fetch(&found.path) {
+            let n_arrived = self.cache.n_arrived();
+            self.sequences.get_mut(&id).expect("just found").waits_for_disk = Some(n_arrived);
+            return Err(Denied::Pending);
+        }
         let is_pinned = s.n_preemptions >= MAX_PREEMPTIONS;
         let (n_tokens, max_len, tenant, salt) = (s.tokens.len(), s.max_len, s.tenant, s.salt);
         let start = found.path.len() * PAGE_LEN;
@@ -125,6 +132,7 @@ impl Scheduler {
         }
         s.path = found.path;
         s.waits_for = None;
+        s.waits_for_disk = None;
         s.is_running = true;
         s.is_pinned = is_pinned;
         s.admitted = self.n_admitted;

@@ -47,6 +47,8 @@ pub(crate) struct Sequence {
     pub(super) is_pinned: bool,
     /// It waits until that sequence has so many nodes.
     pub(super) waits_for: Option<(SeqId, usize)>,
+    /// While it waits for pages from disk: [`n_arrived`](crate::cache::KvCache::n_arrived) when it last looked.
+    pub(super) waits_for_disk: Option<u64>,
     pub(super) is_running: bool,
     /// When it was last admitted, as a count.
     pub(super) admitted: u64,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cache_file::CacheFileError;
+use crate::fake::PAGE_BYTES;
 use crate::pages::PageCounts;
 
 /// Cache groups of every kind together.
@@ -170,4 +171,43 @@ fn prompts_are_found_under_their_salt_alone_and_its_key_comes_back() {
     let read = second.core.restore_cache(&mut file.as_slice(), &IDENTITY).expect("a file without a fault");
     assert_eq!((read.salt_key, read.n_tokens), (KEY, 2 * 128));
     assert_eq!([0, 9, 7, 8].map(|salt| n_cached(&mut second, salt)), [0, 0, 128, 128]);
+}
+
+#[test]
+fn what_is_in_memory_beside_the_pool_goes_to_the_file_and_back() {
+    let n_pages = [8, 8, 8];
+    let limits = |n_away: usize| Limits {
+        n_pages: n_pages.into(),
+        max_away_bytes: (n_away * PAGE_BYTES) as u64,
+        ..limits(1)
+    };
+    let mut before = World::with_cache(limits(200), &GROUPS, |_| {});
+    // No two begin alike.
+    let prompt = |user: u32| -> Vec<u32> {
+        (0..150).map(|i| ((user >> (i % 4)) + i * i + i / 3 * user) % VOCAB as u32).collect()
+    };
+    for user in 1..9 {
+        assert_eq!(run(&mut before, prompt(user)), 150);
+    }
+    let file = file(&mut before, u64::MAX);
+    let restored = |n_away| {
+        let mut world = World::with_cache(limits(n_away), &GROUPS, |_| {});
+        let read = world.core.restore_cache(&mut file.as_slice(), &IDENTITY).expect("it was just written");
+        world.core.scheduler().check();
+        (world, read.n_tokens)
+    };
+    let (mut all, n_tokens) = restored(200);
+    assert!(n_tokens >= 8 * 128, "{n_tokens}");
+    for user in 1..9 {
+        assert_eq!(run(&mut all, prompt(user)), 22, "user {user}");
+    }
+    // With less memory the latest are there.
+    let (mut some, n_tokens) = restored(20);
+    assert!(n_tokens < 8 * 128 && n_tokens > 2 * 128, "{n_tokens}");
+    assert_eq!(run(&mut some, prompt(8)), 22);
+    assert_eq!(run(&mut some, prompt(7)), 22);
+    assert_eq!(run(&mut some, prompt(1)), 150);
+    let (mut none, _) = restored(0);
+    assert_eq!(run(&mut none, prompt(8)), 22);
+    assert_eq!(run(&mut none, prompt(4)), 150);
 }

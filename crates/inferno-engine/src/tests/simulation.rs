@@ -3,6 +3,7 @@
 use inferno_model::sample::SampleSpec;
 
 use super::*;
+use crate::core::disk::tests::{Fault, Flawed};
 use crate::fake::{CONTEXT, PAGE_BYTES};
 use crate::pages::PageCounts;
 use crate::sampler::tests::add_any_samplers;
@@ -116,6 +117,45 @@ fn windows(random: &mut Random) -> Vec<Option<usize>> {
     windows
 }
 
+/// A disk that is slow, small, full at times, and forgetful.
+#[derive(Debug, Clone, Copy)]
+struct Disk {
+    n_pages: usize,
+    transit: usize,
+    /// Jobs that are done each time that the engine asks, at most.
+    speed: usize,
+    /// Operations of which one fails.
+    fails: usize,
+    seed: u64,
+}
+
+impl Disk {
+    fn of(random: &mut Random) -> Disk {
+        Disk {
+            n_pages: random.below(60),
+            transit: random.below(20),
+            speed: 1 + random.below(5),
+            fails: if random.one_in(2) { 1 + random.below(30) } else { usize::MAX },
+            seed: random.below(1 << 30) as u64,
+        }
+    }
+
+    fn add_to(&self, world: &mut World) {
+        let (mut random, fails) = (Random(self.seed), self.fails);
+        let fault = move || match random.below(fails) {
+            0 if random.one_in(2) => Fault::Error,
+            0 => Fault::Damage,
+            _ => Fault::Nothing,
+        };
+        let (mut random, speed) = (Random(self.seed + 1), self.speed);
+        let medium = Flawed { inside: std::io::Cursor::new(Vec::new()), fault };
+        let bytes = |n: usize| (n * PAGE_BYTES) as u64;
+        let disk =
+            crate::core::disk::Disk::by_hand(medium, bytes(self.n_pages), move || random.below(speed + 1));
+        world.core.set_disk(disk, bytes(self.n_pages), bytes(self.transit));
+    }
+}
+
 /// What was met on the way, so that a test that meets nothing is noticed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Met {
@@ -142,6 +182,8 @@ struct Met {
     restored_tokens: u64,
     /// Pages that had left the pool and came back.
     pages_back: u64,
+    /// The same in worlds with a disk.
+    pages_read: u64,
 }
 
 impl Met {
@@ -164,6 +206,7 @@ impl Met {
         self.cut_short += other.cut_short;
         self.restored_tokens += other.restored_tokens;
         self.pages_back += other.pages_back;
+        self.pages_read += other.pages_read;
     }
 }
 
@@ -198,6 +241,7 @@ fn simulate(seed: u64) -> Met {
     if random.one_in(3) {
         limits.max_away_bytes = random.below(40 * PAGE_BYTES) as u64;
     }
+    let disk = random.one_in(3).then(|| Disk::of(&mut random));
     let drafts = groups.contains(&Group::Pages(None)) && random.one_in(3);
     if drafts && random.one_in(2) {
         limits.draft_tokens = Some(1 + random.below(8));
@@ -206,13 +250,17 @@ fn simulate(seed: u64) -> Met {
     let draft_step_time = random.below(60) as u64;
     let build = || {
         let change = |model: &mut Fake| model.chooses = chooses;
-        match drafts {
+        let mut world = match drafts {
             true => World::with_draft(limits.clone(), &groups, change, |draft| {
                 (draft.agreement, draft.chooses) = (agreement, draft_chooses);
                 draft.step_time = draft_step_time;
             }),
             false => World::with_cache(limits.clone(), &groups, change),
+        };
+        if let Some(disk) = &disk {
+            disk.add_to(&mut world);
         }
+        world
     };
     let mut world = build();
     if random.one_in(10) {
@@ -253,8 +301,9 @@ fn simulate(seed: u64) -> Met {
         }
         world.step();
         n_steps += 1;
-        // Every sequence is computed three times at worst, and a step computes a row at least.
-        assert!(n_steps <= 200 + 4 * n_rows, "seed {seed}: somebody starves");
+        // Every sequence is computed three times at worst, and a step computes a row at least, or waits for the disk.
+        let slow = if disk.is_some() { 12 } else { 4 };
+        assert!(n_steps <= 200 + slow * n_rows, "seed {seed}: somebody starves");
     }
     for (_, story, (request, ends), cut_short) in stories {
         let story = story.lock().expect("no panic while it is locked").clone();
@@ -313,6 +362,7 @@ fn simulate(seed: u64) -> Met {
         cut_short: metrics.finished.cancelled + metrics.finished.deadline,
         restored_tokens: n_restored as u64,
         pages_back: metrics.cache.pages_back,
+        pages_read: if disk.is_some() { metrics.cache.pages_back } else { 0 },
     }
 }
 
@@ -355,7 +405,7 @@ fn every_request_gets_what_it_would_get_alone() {
         let Met { accepted_proposals, forced_tokens, met_conditions, complete_grammars, cut_short, .. } = met;
         let Met { windowed_hits, windowed_preemptions, .. } = met;
         let Met { state_hits, state_preemptions, chained_states, state_drafts, .. } = met;
-        let Met { restored_tokens, pages_back, .. } = met;
+        let Met { restored_tokens, pages_back, pages_read, .. } = met;
         let least = [
             preemptions,
             hit_tokens,
@@ -375,6 +425,7 @@ fn every_request_gets_what_it_would_get_alone() {
             cut_short,
             restored_tokens,
             pages_back,
+            pages_read,
         ];
         let least = least.into_iter().min().expect("some numbers");
         assert!(least > n / 100, "the worlds are too quiet: {met:?}");

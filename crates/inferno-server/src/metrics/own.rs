@@ -182,7 +182,7 @@ fn cache(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) {
         ),
         (
             "inferno_prefix_cache_pages_out_total",
-            "Evicted KV pages that were kept in memory beside the KV pool (--cache-ram).",
+            "Evicted KV pages that were kept outside the KV pool (--cache-ram, --cache-disk).",
             cache.pages_out,
         ),
         (
@@ -195,6 +195,8 @@ fn cache(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) {
     }
     let help = "Bytes of the KV pages in memory beside the KV pool (--cache-ram).";
     page.one("inferno_prefix_cache_away_bytes", "gauge", help, &[], cache.away_bytes);
+    let help = "Bytes of the KV pages on disk (--cache-disk).";
+    page.one("inferno_prefix_cache_disk_bytes", "gauge", help, &[], cache.disk_bytes);
 }
 
 fn load(n: &AtomicU64) -> u64 {

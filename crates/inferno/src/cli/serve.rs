@@ -184,6 +184,19 @@ pub(crate) struct Engine {
     )]
     pub(crate) cache_ram: Option<u64>,
 
+    /// Directory on a fast disk for cached prefixes that neither the KV cache nor `--cache-ram` has room for, with a size like
+    /// /var/cache/inferno:100GiB; default size: 16 GiB. Nothing stays there when the server ends
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "DIR[:SIZE]",
+        env = "INFERNO_CACHE_DISK",
+        hide_env = true,
+        value_parser = CacheDisk::parse,
+        conflicts_with = "no_prefix_cache"
+    )]
+    pub(crate) cache_disk: Option<CacheDisk>,
+
     /// File that the prefix cache is written to when the server stops, and read from when it starts again: prompts that were
     /// known are answered as from memory. A file of another model, build or device is ignored
     #[arg(
@@ -211,6 +224,29 @@ pub(crate) struct Engine {
     /// Disable speculative decoding
     #[arg(long, env = "INFERNO_NO_SPECULATION", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_speculation: bool,
+}
+
+/// A directory for cached prefixes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CacheDisk {
+    pub(crate) directory: PathBuf,
+    pub(crate) max_bytes: u64,
+}
+
+impl CacheDisk {
+    /// A directory, with a size after the last colon if that is one.
+    fn parse(text: &str) -> Result<CacheDisk, String> {
+        let (directory, max_bytes) = match text.rsplit_once(':') {
+            Some((directory, after)) if after.starts_with(|c: char| c.is_ascii_digit()) => {
+                (directory, size(after)?)
+            }
+            _ => (text, 16 << 30),
+        };
+        match directory.is_empty() {
+            true => Err("expected a directory, like /var/cache/inferno:100GiB".into()),
+            false => Ok(CacheDisk { directory: directory.into(), max_bytes }),
+        }
+    }
 }
 
 /// What is told of it.
@@ -292,4 +328,21 @@ pub(crate) enum LogLevel {
 pub(crate) enum MetricsCompat {
     /// vLLM's
     Vllm,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_may_have_a_size() {
+        let parse = |text| CacheDisk::parse(text).map(|disk| (disk.directory, disk.max_bytes));
+        assert_eq!(parse("/var/cache"), Ok(("/var/cache".into(), 16 << 30)));
+        assert_eq!(parse("/var/cache:100GiB"), Ok(("/var/cache".into(), 100 << 30)));
+        assert_eq!(parse(r"C:\cache:1g"), Ok((r"C:\cache".into(), 1 << 30)));
+        assert_eq!(parse(r"C:\cache"), Ok((r"C:\cache".into(), 16 << 30)));
+        for bad in ["", ":1GiB", "/var/cache:0", "/var/cache:1 apple"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use inferno_engine::{Config, Engine, Limits, Micros};
+use inferno_engine::{Config, DiskCache, Engine, Limits, Micros};
 use inferno_server::{Defaults, Ended, Parts, Role, Server, Template, log};
 use inferno_text::Tokenizer;
 use tokio::runtime::{Builder, Runtime};
@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::commands::{note, print};
 use crate::draft::{self, Draft};
 use crate::hub::CtrlC;
-use crate::kv_memory::KvMemory;
+use crate::kv_memory::{self, KvMemory, shown};
 use crate::load::{self, Opened};
 use crate::sampling::FromFile;
 use crate::template::{self, Found};
@@ -41,6 +41,9 @@ const LAST_LINE: Duration = Duration::from_millis(200);
 const PROCESSORS_PER_HTTP_THREAD: usize = 8;
 /// Threads beside them for what blocks, such as looks into the engine.
 const BLOCKING_THREADS: usize = 4;
+
+/// Memory for cached prefixes that were read from disk and are not in the KV cache yet, at least.
+const TRANSIT_BYTES: u64 = 1 << 30;
 
 /// Description of a server without a template.
 const WITHOUT: &str = "`/v1/completions` works, `/v1/chat/completions` does not";
@@ -153,6 +156,8 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults, Option<CacheFile>
     }
     let card = card::card(args, &opened, &arch, &level)?;
     let cache_file = CacheFile::of(args, &opened, &level, context_len)?;
+    let cache_ram = cache_ram(cli_engine.cache_ram, kv_memory::total())?;
+    let disk = cli_engine.cache_disk.as_ref().map(|disk| disk_cache(disk, cache_ram)).transpose()?;
     start::loading(&opened);
     projector::warn(opened.path());
     let (text, model) = std::thread::scope(|scope| {
@@ -183,7 +188,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults, Option<CacheFile>
         prefix_cache: !cli_engine.no_prefix_cache,
         max_snapshots: plan.max_snapshots(),
         draft_tokens: args.draft.draft_tokens.map(usize::from),
-        max_away_bytes: cli_engine.cache_ram.unwrap_or(0),
+        max_away_bytes: cache_ram,
         ..Config::new(plan.n_pages).limits
     };
     let config = Config {
@@ -193,6 +198,7 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults, Option<CacheFile>
         // Estimates of waits are right from the first request on.
         self_test: true,
         n_mask_threads: runs_on.n_mask_threads(),
+        disk,
     };
     let engine = match &cache_file {
         Some(file) => file.start(model, config),
@@ -200,6 +206,35 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults, Option<CacheFile>
     };
     let parts = Parts { engine: engine.handle(), tokenizer, template, card };
     Ok((engine, parts, defaults, cache_file))
+}
+
+/// Bytes of `--cache-ram`, which are no more than the `total` of the machine.
+fn cache_ram(wanted: Option<u64>, total: Option<u64>) -> Result<u64> {
+    let wanted = wanted.unwrap_or(0);
+    if let Some(total) = total {
+        ensure!(
+            wanted <= total,
+            "`--cache-ram` of {} is more than the memory of this machine, {}: it comes beside the weights and the KV cache",
+            shown(wanted),
+            shown(total)
+        );
+    }
+    Ok(wanted)
+}
+
+/// The file of `--cache-disk`.
+fn disk_cache(disk: &cli::CacheDisk, ram_bytes: u64) -> Result<DiskCache> {
+    let cli::CacheDisk { directory, max_bytes } = disk;
+    let transit_bytes = ram_bytes.max(TRANSIT_BYTES);
+    let report = |what: &str| tracing::warn!("--cache-disk: {what}");
+    let cache = DiskCache::open(directory, *max_bytes, transit_bytes, report).with_context(|| {
+        format!(
+            "cannot create a file in `{}` (`--cache-disk`), which has to be a directory that can be written to",
+            directory.display()
+        )
+    })?;
+    tracing::info!(directory = %directory.display(), size = shown(*max_bytes), "evicted prefixes go to disk");
+    Ok(cache)
 }
 
 fn text(args: &cli::Serve, opened: &Opened) -> Result<(Tokenizer, Found)> {

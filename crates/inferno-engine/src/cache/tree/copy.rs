@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use inferno_model::batch::PageId;
 
-use super::{NodeId, Tokens, Tree, Worth};
+use super::{NodeId, Slot, Tokens, Tree, Worth};
 
 /// Bytes that a node counts for, beside its pages.
 const NODE_BYTES: u64 = 256;
@@ -23,10 +23,19 @@ pub(crate) struct CopiedNode {
     pub(crate) pages: Vec<Option<CopiedPage>>,
 }
 
+/// Where the bytes of a page are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A page of the pool.
+    Pool(PageId),
+    /// Memory beside the pool.
+    Beside(Slot),
+}
+
 /// A page of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CopiedPage {
-    pub(crate) page: PageId,
+    pub(crate) place: Place,
     pub(crate) tenant: u32,
     pub(crate) worth: Worth,
     /// When its last holder left, as a count.
@@ -34,16 +43,18 @@ pub(crate) struct CopiedPage {
 }
 
 impl Tree {
-    /// The nodes with pages worth most, parents first, as many as `max_bytes` suffice for if a page of each cache
+    /// The nodes with pages worth most, in the pool and in memory beside it, parents first, as many as `max_bytes` suffice for if a page of each cache
     /// group has as many bytes as `page_bytes` says. Pages that are of no use without one that is left out are left out too.
     pub(in crate::cache) fn copy(&self, page_bytes: &[u64], max_bytes: u64) -> Vec<CopiedNode> {
-        let mut pages: Vec<(Worth, u64, usize, NodeId)> = Vec::new();
+        let mut pages: Vec<(Worth, u64, usize, NodeId)> = self.away.in_memory().collect();
+        // They had left before any that is in the pool.
+        let n_away = self.away.now();
         let mut below: Vec<NodeId> = self.roots.values().copied().collect();
         while let Some(node) = below.pop() {
             below.extend(&self.nodes[node.0 as usize].children);
             let left = |(group, shelf): (usize, &super::Shelf)| Some((group, shelf.left(node)?));
             let left = self.shelves.iter().enumerate().filter_map(left);
-            pages.extend(left.map(|(group, (_, worth, at))| (worth, at, group, node)));
+            pages.extend(left.map(|(group, (_, worth, at))| (worth, n_away + at, group, node)));
         }
         pages.sort_unstable_by(|a, b| b.cmp(a));
         let mut copied: Vec<CopiedNode> = Vec::new();
@@ -63,9 +74,10 @@ impl Tree {
                 places.insert(node, copied.len());
                 copied.push(CopiedNode { parent, salt, tokens, n_resumed, pages });
             }
-            let page = self.page(node, group).expect("a page that was left");
-            let (tenant, ..) = self.shelves[group].left(node).expect("as above");
-            copied[places[&node]].pages[group] = Some(CopiedPage { page, tenant, worth, left });
+            let in_pool = || Some((Place::Pool(self.page(node, group)?), self.shelves[group].left(node)?.0));
+            let beside = || self.away.slot(node, group).map(|(slot, tenant)| (Place::Beside(slot), tenant));
+            let (place, tenant) = in_pool().or_else(beside).expect("a page that was left");
+            copied[places[&node]].pages[group] = Some(CopiedPage { place, tenant, worth, left });
         }
         self.drop_useless(&mut copied);
         copied

@@ -292,6 +292,7 @@ fn config(knobs: &EngineKnobs, n_pages: Vec<usize>, n_sequences: usize, prefix_c
         max_waiting_tokens: usize::MAX,
         self_test: true,
         n_mask_threads: 0,
+        disk: None,
     }
 }
 

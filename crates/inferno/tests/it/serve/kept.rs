@@ -1,7 +1,8 @@
-//! The prefix cache over restarts (`--cache-file`).
+//! The prefix cache over restarts (`--cache-file`), and prefixes on disk (`--cache-disk`).
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,7 +15,11 @@ fn with_file(file: &Path) -> Served {
 
 /// A prompt's answer, and the tokens of it that came from the cache.
 fn ask(served: &Served) -> (String, u64) {
-    let words: Vec<String> = (0..120).map(|i| format!("dragon {i}")).collect();
+    ask_of(served, "dragon")
+}
+
+fn ask_of(served: &Served, animal: &str) -> (String, u64) {
+    let words: Vec<String> = (0..120).map(|i| format!("{animal} {i}")).collect();
     let prompt = words.join(", ");
     let body = format!("{{\"prompt\": \"{prompt}\", \"max_tokens\": 8, \"temperature\": 0}}");
     let length = body.len();
@@ -88,4 +93,33 @@ fn a_server_that_is_killed_while_it_writes_leaves_a_whole_file() {
     }
     stop(with_file(&file));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn prompts_that_made_room_for_others_come_back_from_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = format!("{}:1GiB", directory.path().display());
+    let served = serve(&["--sequences", "1", "--kv-memory", "4MiB", "--cache-disk", &disk]);
+    served.says("evicted prefixes go to disk");
+    let animals = ["dragon", "horse", "owl"];
+    let first = animals.map(|animal| ask_of(&served, animal).0);
+    for (animal, first) in animals.into_iter().zip(first) {
+        let (again, n_cached) = ask_of(&served, animal);
+        assert!(again == first && n_cached > 200, "{animal}: {n_cached} tokens");
+    }
+    let (_, metrics) = served.get("/metrics");
+    let n_back = metrics.lines().find_map(|line| line.strip_prefix("inferno_prefix_cache_pages_back_total "));
+    assert!(n_back.unwrap().parse::<u64>().unwrap() > 0, "{n_back:?}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "the file has no name");
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inferno"));
+    let output = command.args(["serve", "--port", "0", "--cache-disk"]).arg(&missing).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot create a file in") && said.contains("--cache-disk"), "{said}");
 }
