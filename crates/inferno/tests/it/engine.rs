@@ -1,5 +1,7 @@
 //! The engine on real models: what a request gets does not depend on who else is there.
 
+mod long;
+
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
@@ -9,7 +11,7 @@ use std::time::Duration;
 use inferno_cpu::{Cpu, Isa};
 use inferno_engine::{Breakers, Distribution, Grammar, Logprobs, Samplers, Sampling};
 use inferno_engine::{Config, Engine, Event, Finish, Limits, Metrics, Request};
-use inferno_format::Gguf;
+use inferno_format::{Gguf, Value};
 use inferno_grammar::{Compiled, Compiler, CompilerLimits, GrammarSource};
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
