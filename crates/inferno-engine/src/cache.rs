@@ -459,4 +459,5 @@ impl KvCache {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

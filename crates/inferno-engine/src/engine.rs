@@ -292,4 +292,5 @@ impl Drop for Closer<'_> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -9,6 +9,7 @@ mod places;
 mod speed;
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
 
 pub(crate) use lengths::{Ending, Lengths};

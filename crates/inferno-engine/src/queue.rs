@@ -245,4 +245,5 @@ impl Class {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -17,6 +17,7 @@ mod history;
 mod mask;
 mod params;
 #[cfg(test)]
+#[cfg(not(loom))]
 pub(crate) mod tests;
 
 pub use chain::{Chain, SamplerKind, Samplers};

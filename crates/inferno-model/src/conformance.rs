@@ -69,10 +69,11 @@ pub fn check<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send>(
     models: &[Gguf],
 ) {
     check_operations(&new, promise);
+    check_made_up(&new, promise);
     check_models(&new, models);
 }
 
-/// The checks of operations and of small models made here, which [`check`] begins with.
+/// The checks of operations, which [`check`] begins with.
 pub fn check_operations<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send>(
     new: impl Fn() -> B,
     promise: Promise,
@@ -92,10 +93,6 @@ pub fn check_operations<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + S
         AttentionRule::Floats => compare(&found, &ATTENTION, promise.attention),
         AttentionRule::Bf16Tiles => compare(&found, &attention(&mut reference), promise.attention),
     }
-    layers_may_differ(&new, promise);
-    mixtures_are_right(&new, promise);
-    latent::models(&new, promise);
-    delta_net::models(&new, promise);
     rows_attend_alone_as_together(&mut new());
     latent::rows_attend_alone_as_together(&mut new());
     recurrent::chunks_continue_as_whole(&mut new());
@@ -107,6 +104,17 @@ pub fn check_operations<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + S
     if new().device_sampling().is_some() {
         choices(&mut new());
     }
+}
+
+/// Small models made here against the reference, as [`check`] does.
+pub fn check_made_up<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send>(
+    new: impl Fn() -> B,
+    promise: Promise,
+) {
+    layers_may_differ(&new, promise);
+    mixtures_are_right(&new, promise);
+    latent::models(&new, promise);
+    delta_net::models(&new, promise);
 }
 
 /// Batch invariance on each of `models`, which [`check`] ends with.
@@ -276,13 +284,14 @@ where
     let mut noise = Noise(5);
     let mut tokens = || (0..LEN).map(|_| (noise.next() % vocab_size) as u32).collect::<Vec<u32>>();
     let (ours, mates) = (tokens(), (0..N_MATES).map(|_| tokens()).collect::<Vec<_>>());
-    // Sequence i has pages far apart and in descending order; sequence 0 is ours.
+    // Table i has pages far apart and in descending order.
     let pages = |i: usize| (0..n_pages).rev().map(|p| PageId((p * 32 + i) as u32)).collect::<Vec<_>>();
+    let room = KvRoom { n_pages: vec![n_pages * 32; n_groups], kv_type };
+    let mut model = Transformer::load(file, arch, new(), &room).expect("a model that loads");
+    // Every run has other pages, in which there is nothing or what a mate left.
+    let mut n_runs = 0;
 
-    let run = |name: &str, chunk: usize, n_mates: usize, place: usize| -> Results {
-        let room = KvRoom { n_pages: vec![n_pages * 32; n_groups], kv_type };
-        let arch = Architecture::read(file, None).expect("a model that loads");
-        let mut model = Transformer::load(file, arch, new(), &room).expect("a model that loads");
+    let mut run = |name: &str, chunk: usize, n_mates: usize, place: usize| -> Results {
         let mut logits = Vec::new();
         for start in (0..LEN).step_by(chunk) {
             let end = LEN.min(start + chunk);
@@ -292,11 +301,11 @@ where
                 if i == place {
                     first_row = batch.n_rows();
                     let wants = vec![Want::Logits; end - start];
-                    let table = pages(0);
+                    let table = pages(n_runs);
                     batch.push_each(&ours[start..end], start, &vec![table.as_slice(); n_groups], &wants);
                 } else {
                     let mate = if i < place { i } else { i - 1 };
-                    let table = pages(mate + 1);
+                    let table = pages((n_runs + 1 + mate) % (N_MATES + 1));
                     let tables = vec![table.as_slice(); n_groups];
                     batch.push(&mates[mate][start..end], start, &tables, Want::Nothing);
                 }
@@ -304,6 +313,7 @@ where
             let output = model.step(&batch).expect("a step");
             (0..end - start).for_each(|i| logits.extend(output.logits(first_row + i).expect("wanted")));
         }
+        n_runs += 1;
         let name = format!("{} {name}", file.metadata().str("general.name").unwrap_or("model"));
         vec![(name, vocab_size as usize, logits)]
     };

@@ -2,8 +2,8 @@
 
 use inferno_format::Gguf;
 use inferno_model::conformance::{
-    Precision, Promise, check_models, check_operations, delta_net_layers, latent_layers, mixtures,
-    uneven_layers,
+    Precision, Promise, check_made_up, check_models, check_operations, delta_net_layers, latent_layers,
+    mixtures, uneven_layers,
 };
 
 use inferno_wgpu::{Gpu, Wgpu};
@@ -34,6 +34,7 @@ fn tensors_in_parts_and_other_variants_are_near_the_reference() {
 fn operations_are_near_the_reference() {
     if backend().is_some() {
         check_operations(|| backend().unwrap(), CLOSE);
+        check_made_up(|| backend().unwrap(), CLOSE);
     }
 }
 
