@@ -104,6 +104,29 @@ fn streams_of_all_dialects_have_the_text_that_they_have_alone() {
     server.wait_until(Server::is_idle);
 }
 
+#[test]
+fn events_of_any_number_of_tokens_make_the_same_text() {
+    let server = start(Settings::default());
+    let (thought, said) = ("Hm, \u{fc}?", "Wind \u{2013} and \u{1f409} rain.");
+    let script = format!("<think>\n{thought}\n</think>\n\n{said}");
+    // Tokens that come while an event is written are told together: the pauses between them decide how they are cut.
+    for pause in [0, 1, 4].map(std::time::Duration::from_millis) {
+        *server.faults.delay.lock().unwrap() = pause;
+        for (i, mut case) in cases(1).into_iter().enumerate() {
+            let options =
+                if case.path.starts_with("/api/") { &mut case.body["options"] } else { &mut case.body };
+            let options = options.as_object_mut().unwrap();
+            options.remove("ignore_eos");
+            for most in ["max_tokens", "max_output_tokens", "num_predict"] {
+                options.entry(most).and_modify(|n| *n = 60.into());
+            }
+            server.say(&script);
+            let expected = if i < N_CHATS { format!("{thought}{said}") } else { script.clone() };
+            assert_eq!(text(&server, &case), expected, "{} {pause:?}", case.path);
+        }
+    }
+}
+
 /// Checks that an error has the shape of the dialect at `path`.
 fn check_shape(path: &str, error: &Value) {
     let is_right = match path {
