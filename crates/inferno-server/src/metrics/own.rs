@@ -193,9 +193,9 @@ fn cache(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) {
     ] {
         page.one(name, "counter", help, &[], n);
     }
-    let help = "Bytes of the KV pages in memory beside the KV pool (--cache-ram).";
+    let help = "Size of the KV pages in memory beside the KV pool (--cache-ram) in bytes.";
     page.one("inferno_prefix_cache_away_bytes", "gauge", help, &[], cache.away_bytes);
-    let help = "Bytes of the KV pages on disk (--cache-disk).";
+    let help = "Size of the KV pages on disk (--cache-disk) in bytes.";
     page.one("inferno_prefix_cache_disk_bytes", "gauge", help, &[], cache.disk_bytes);
 }
 
