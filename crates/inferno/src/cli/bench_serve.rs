@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::{ModelArgument, ModelFile, number};
+use super::{DraftModel, ModelArgument, ModelFile, number};
 use crate::kv_memory::KvMemory;
 use crate::load::Compute;
 
@@ -17,6 +17,9 @@ pub(crate) struct BenchServe {
 
     #[command(flatten)]
     pub(crate) model: ModelFile,
+
+    #[command(flatten)]
+    pub(crate) draft: DraftModel,
 
     /// Requests to repeat: Azure's CSV (TIMESTAMP,ContextTokens,GeneratedTokens) or Mooncake's JSON lines (timestamp,
     /// input_length, output_length, hash_ids); default: made-up chats with shared system prompts

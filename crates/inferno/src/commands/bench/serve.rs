@@ -20,6 +20,8 @@ use serde_json::{Value as Json, json};
 use super::machine::Machine;
 use crate::cli::{self, EngineKnobs, Rate};
 use crate::commands::{note, print};
+use crate::draft::{self, Draft};
+use crate::hub::CtrlC;
 use crate::kv_memory::KvPlan;
 use crate::{interrupt, load};
 use drive::{Load, Run, drive};
@@ -71,7 +73,8 @@ pub(super) fn serve(args: &cli::BenchServe) -> Result<ExitCode> {
 fn open(args: &cli::BenchServe) -> Result<Option<()>> {
     let n_requests = args.requests.get();
     let opened = load::open(&args.model)?;
-    let arch = opened.architecture(None)?;
+    let mut arch = opened.architecture(None)?;
+    let draft = Draft::open(&args.draft, &args.model, &args.compute, CtrlC::Stops, (&opened, &mut arch))?;
     let context_len = arch.context_len;
     let schema = args.json_schema.as_ref().map(|path| Schema::read(path, opened.tokenizer()?)).transpose()?;
     let arrivals = match (&args.trace, &schema) {
@@ -82,8 +85,9 @@ fn open(args: &cli::BenchServe) -> Result<Option<()>> {
     let mut workload = Workload::new(arrivals, args.length_scale, context_len);
     let target = args.compute.target()?;
     let runs_on = target.runs_on(&opened);
-    let kv =
-        args.kv.plan(&arch, runs_on.kv_type, target.kv_space(&opened, &arch), args.engine.budget.get())?;
+    let space = target.kv_space(&opened, &arch);
+    let (space, pages) = draft::room(draft.as_ref(), &arch, runs_on.kv_type, space);
+    let kv = args.kv.plan_with(&arch, runs_on.kv_type, space, args.engine.budget.get(), pages)?;
     workload.fit(kv.longest / PAGE_LEN);
     ensure!(
         !workload.arrivals.is_empty(),
@@ -94,6 +98,7 @@ fn open(args: &cli::BenchServe) -> Result<Option<()>> {
     note(&kv.to_string());
     let machine = Machine::found();
     let model = opened.model(arch.clone(), kv.n_pages.clone(), target, None)?;
+    let model = draft::beside(draft, model, &kv.n_pages)?;
     interrupt::listen()?;
     let n_mask_threads = runs_on.n_mask_threads();
     let mut bench = Bench { args, kv, model: Some(model), schema, free: None, n_mask_threads };
@@ -175,6 +180,7 @@ impl Bench<'_> {
         let mut config =
             config(&self.args.engine, self.kv.n_pages.clone(), n_sequences, variant.prefix_cache);
         config.limits.max_snapshots = self.kv.max_snapshots();
+        config.limits.draft_tokens = self.args.draft.draft_tokens.map(usize::from);
         let load = Load {
             workload: match (&self.free, variant.answers) {
                 (Some(free), Answers::SameLengths) => free,
@@ -228,6 +234,7 @@ impl Bench<'_> {
         let mut json = settings(self.args, runs_on);
         json["sequences"] = self.args.kv.sequences.get().into();
         json["kv_tokens"] = self.kv.positions.into();
+        json["draft"] = self.args.draft.draft.as_ref().map(|draft| draft.display().to_string()).into();
         json["length_scale"] = self.args.length_scale.into();
         json["trace"] = self.args.trace.as_ref().map(|path| path.display().to_string()).into();
         json["rate_is_measured"] = self.args.rate.is_none().into();

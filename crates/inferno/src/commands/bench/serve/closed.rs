@@ -23,6 +23,10 @@ const N_WARM_UP: usize = 4;
 /// Prompts of one token, so that the engine's steps are those of `inferno bench --decode T --sequences N`: at every
 /// position one row for each. Guesses are off. `None` if Ctrl-C was pressed.
 pub(super) fn closed(args: &cli::BenchServe, n_sequences: usize) -> Result<Option<()>> {
+    ensure!(
+        args.draft.draft.is_none(),
+        "`--closed` has the same steps without an engine beside it: leave `--draft` out"
+    );
     let opened = load::open(&args.model)?;
     let arch = opened.architecture(None)?;
     let n_tokens = args.closed_tokens.get();
