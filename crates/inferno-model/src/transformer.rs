@@ -1,6 +1,7 @@
 //! The forward pass, once for every family: what is not in a file is not computed.
 
 mod chain;
+mod coarse;
 mod draft_block;
 
 use std::ops::Range;
@@ -44,6 +45,8 @@ pub struct Transformer<B: Backend> {
     draft: Option<Drafting<B>>,
     /// The backend samples.
     chooses: bool,
+    /// Its logits are those of drafts.
+    only_drafts: bool,
     heartbeat: Arc<Heartbeat>,
 }
 
@@ -127,6 +130,7 @@ impl<B: Backend> Transformer<B> {
             chain,
             draft,
             chooses,
+            only_drafts: tensors.only_drafts(),
             heartbeat,
         })
     }
@@ -186,19 +190,29 @@ impl<B: Backend> Transformer<B> {
 
     /// From the residual stream to what the rows of `batch` want.
     fn head(&mut self, batch: &Batch) -> Result<(), StepError> {
-        let Transformer { arch: a, backend: b, weights: w, s, output, chain, heartbeat, .. } = self;
+        let Transformer { arch: a, backend: b, weights: w, s, output, chain, only_drafts, heartbeat, .. } =
+            self;
         heartbeat.beat();
         output.start(batch, a.vocab_size);
-        results(b, a, (&w.head().output_norm, w.output()), s, (output, &mut chain.numbers), batch)
+        let coarse = w.head().coarse_output.as_ref().filter(|_| *only_drafts);
+        let head = OutputHead { norm: &w.head().output_norm, matrix: w.output(), coarse };
+        results(b, a, &head, s, (output, &mut chain.numbers), batch)
     }
 }
 
-/// From the residual stream to what the rows of `output` want, by way of an output head: a norm and a matrix. `numbers` is scratch for
-/// tokens of a device. `s.stream.h` (rows of the output, dim) has the normed rows afterwards.
+/// The tensors of an output head.
+struct OutputHead<'a, W> {
+    norm: &'a W,
+    matrix: &'a W,
+    /// The matrix in fewer bits, for drafts.
+    coarse: Option<&'a W>,
+}
+
+/// From the residual stream to what the rows of `output` want. `numbers` is scratch for tokens of a device. `s.stream.h` (rows of the output, dim) has the normed rows afterwards.
 fn results<B: Backend>(
     b: &mut B,
     a: &Architecture,
-    (norm, matrix): (&B::Weight, &B::Weight),
+    head: &OutputHead<'_, B::Weight>,
     s: &mut Scratch<B::Buffer>,
     (output, numbers): (&mut Output, &mut Vec<f32>),
     batch: &Batch,
@@ -207,8 +221,8 @@ fn results<B: Backend>(
         return b.finish();
     }
     b.take_rows(&mut s.stream.y, &s.stream.x, output.rows());
-    b.rms_norm(&mut s.stream.h, &s.stream.y, norm, a.norm_eps);
-    logits(b, a, matrix, s);
+    b.rms_norm(&mut s.stream.h, &s.stream.y, head.norm, a.norm_eps);
+    logits(b, a, head.coarse.unwrap_or(head.matrix), s);
     if let Some(sampling) = b.device_sampling() {
         let picks = output.pick(batch.positions());
         if !picks.is_empty() {
@@ -219,6 +233,9 @@ fn results<B: Backend>(
     }
     if output.needs_logits() {
         b.read(&s.logits, &mut output.logits)?;
+        if head.coarse.is_some() {
+            coarse::sharpen(b, a, head.matrix, s, &mut output.logits)?;
+        }
     }
     output.choose(batch.positions());
     Ok(())

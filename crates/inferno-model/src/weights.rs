@@ -3,9 +3,11 @@
 //! Fused tensors (`attn_qkv`, gate and up in one `ffn_up`) are cut by rows here; nobody else knows of them.
 
 mod bytes;
+mod coarse;
 mod draft_block;
 mod heads;
 mod host;
+mod numbers;
 mod part;
 
 use std::collections::{HashMap, HashSet};
@@ -25,6 +27,8 @@ use crate::per_layer::{PerLayerEmbeddings, PerLayerInput};
 pub use bytes::WeightBytes;
 pub use draft_block::DraftBlock;
 pub(crate) use host::HostTable;
+use numbers::numbers;
+pub(crate) use numbers::rope_factors;
 pub(crate) use part::Part;
 
 /// The tensors of one stage of a model, in a backend's layout.
@@ -49,6 +53,8 @@ pub struct Head<W> {
     pub output_norm: W,
     /// (vocab_size, dim); `None` where the stage's `token_embd` serves.
     pub output: Option<W>,
+    /// The same in fewer bits, for drafts.
+    pub coarse_output: Option<W>,
 }
 
 /// The part of a model in one stage.
@@ -68,6 +74,8 @@ pub struct Tensors<'a> {
     /// Names of tensors, without `blk.N.`, that any layer with a half of that kind has.
     in_layers: HashSet<(Kind, &'a str)>,
     used: HashSet<String>,
+    /// The model only drafts for another one.
+    only_drafts: bool,
     /// Tables on the host, which all stages share.
     tables: HashMap<&'static str, Arc<HostTable>>,
 }
@@ -113,7 +121,17 @@ impl<'a> Tensors<'a> {
             in_layers.extend(mixer.as_ref().map(|shape| (Kind::Mixer(discriminant(shape)), name)));
             in_layers.extend(ffn.as_ref().map(|shape| (Kind::Ffn(discriminant(shape)), name)));
         }
-        Tensors { file, arch, in_layers, used: HashSet::new(), tables: HashMap::new() }
+        Tensors { file, arch, in_layers, used: HashSet::new(), only_drafts: false, tables: HashMap::new() }
+    }
+
+    /// The tensors of a model that only drafts for another one: where the host samples, its logits are by a
+    /// [coarse output matrix](Head::coarse_output).
+    pub fn of_draft_model(self) -> Self {
+        Tensors { only_drafts: true, ..self }
+    }
+
+    pub(crate) fn only_drafts(&self) -> bool {
+        self.only_drafts
     }
 
     /// The architecture that the tensors are checked against.
@@ -188,7 +206,9 @@ impl<W> Weights<W> {
                     None if token_embd.is_some() => None,
                     None => Some(loader.matrix("token_embd.weight", vocab_size, dim)?),
                 };
-                Some(Head { output_norm, output })
+                let drafts = loader.tensors.only_drafts || loader.tensors.arch.draft_block.is_some();
+                let coarse_output = if drafts { loader.coarse_output()? } else { None };
+                Some(Head { output_norm, output, coarse_output })
             }
             false => None,
         };
@@ -212,30 +232,6 @@ impl<W> Ffn<W> {
         backend: &mut B,
     ) -> Result<Option<Ffn<W>>, LoadError> {
         Loader { tensors, backend }.ffn(i)
-    }
-}
-
-/// The factors that divide RoPE frequencies, if the file has them: `n` positive numbers.
-pub(crate) fn rope_factors(file: &Gguf, name: &str, n: usize) -> Result<Option<Vec<f32>>, LoadError> {
-    let Some(entry) = file.tensor(name) else { return Ok(None) };
-    check_shape(entry, &[n])?;
-    numbers(file, entry, |x| x.is_finite() && x > 0.0, "finite numbers above zero").map(Some)
-}
-
-/// The floats of a tensor, if all of them fit.
-fn numbers(
-    file: &Gguf,
-    entry: &TensorEntry,
-    fits: impl Fn(f32) -> bool,
-    expected: &'static str,
-) -> Result<Vec<f32>, LoadError> {
-    check_float(entry)?;
-    let mut numbers = vec![0.0; entry.n_elements()];
-    let bytes = file.read(entry)?;
-    inferno_format::dequantize(entry.dtype, &bytes, &mut numbers).expect("floats of the length just checked");
-    match numbers.iter().all(|&x| fits(x)) {
-        true => Ok(numbers),
-        false => Err(LoadError::Values { name: entry.name.clone(), expected }),
     }
 }
 

@@ -50,7 +50,8 @@ impl Draft {
             *arch = arch.clone().with_draft_block().with_context(cannot)?;
             return Ok(Some(Draft::OwnLayer));
         }
-        let opened = load::open_with(&ModelFile { model: Some(name.clone()), ..file.clone() }, ctrl_c)?;
+        let mut opened = load::open_with(&ModelFile { model: Some(name.clone()), ..file.clone() }, ctrl_c)?;
+        opened.only_drafts = true;
         let own = opened.architecture(None)?;
         let draft_arch = opened.architecture(Some(own.context_len.min(arch.context_len)))?;
         let pair = || format!("`{}` cannot draft for `{}` (`--draft`)", opened.name, model.name);

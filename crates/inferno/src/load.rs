@@ -45,6 +45,8 @@ pub(crate) struct Opened {
     pub(crate) names: Vec<String>,
     /// `None` for the model inside the program.
     path: Option<PathBuf>,
+    /// The model drafts for another one and does nothing else.
+    pub(crate) only_drafts: bool,
 }
 
 /// Opens a model: a file, one that is known by a name and downloaded if it is not in the cache, or the one inside the program.
@@ -70,6 +72,7 @@ pub(crate) fn open_file(path: &Path) -> Result<Opened> {
         file: Gguf::open(path).map_err(|e| advice::with_advice(path, e))?,
         names: Vec::new(),
         path: Some(path.to_owned()),
+        only_drafts: false,
     })
 }
 
@@ -82,7 +85,13 @@ fn open_again(path: Option<&Path>) -> Result<Opened> {
 #[cfg(feature = "ember")]
 fn built_in() -> Result<Opened> {
     let name = crate::ember::NAME.into();
-    Ok(Opened { name, file: crate::ember::open()?, names: vec!["ember".into()], path: None })
+    Ok(Opened {
+        name,
+        file: crate::ember::open()?,
+        names: vec!["ember".into()],
+        path: None,
+        only_drafts: false,
+    })
 }
 
 #[cfg(not(feature = "ember"))]
@@ -94,7 +103,7 @@ impl Opened {
     /// A model that only this process has: if its device is lost, it cannot be loaded again.
     pub(crate) fn without_path(name: String, file: Gguf) -> Opened {
         let path = Some(PathBuf::from("a model made for a measurement"));
-        Opened { name, file, names: Vec::new(), path }
+        Opened { name, file, names: Vec::new(), path, only_drafts: false }
     }
 
     /// Whether it is the model inside the program.

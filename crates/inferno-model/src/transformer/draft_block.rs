@@ -6,7 +6,7 @@
 //!
 //! Hidden row `p` is the model's own after its output norm, or the draft layer's after its norm.
 
-use super::{Scratch, Transformer, results};
+use super::{OutputHead, Scratch, Transformer, results};
 use crate::architecture::{Architecture, CacheGroup};
 use crate::backend::{Backend, Branch, KvShape, MatmulAdd, NormMatmul};
 use crate::batch::Batch;
@@ -84,7 +84,9 @@ impl<B: Backend> DraftBlock for Transformer<B> {
         let matrix = block.shared_head_head.as_ref().unwrap_or_else(|| w.output());
         let output = &mut draft.output;
         output.start(batch, a.vocab_size);
-        results(b, a, (norm, matrix), s, (output, &mut chain.numbers), batch)?;
+        let coarse = w.head().coarse_output.as_ref().filter(|_| block.shared_head_head.is_none());
+        let head = OutputHead { norm, matrix, coarse };
+        results(b, a, &head, s, (output, &mut chain.numbers), batch)?;
         out.clear();
         if !output.rows().is_empty() {
             b.read(&s.stream.h, out)?;

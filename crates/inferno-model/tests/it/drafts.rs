@@ -7,8 +7,9 @@ use inferno_model::batch::{Batch, PageId, Want};
 use inferno_model::drafted::{DraftError, Drafted};
 use inferno_model::model::{KvRoom, Model};
 use inferno_model::reference::Reference;
+use inferno_model::sample::argmax;
 use inferno_model::transformer::Transformer;
-use inferno_model::weights::WeightBytes;
+use inferno_model::weights::{Share, Tensors, WeightBytes};
 
 use crate::bad_models::Parts;
 
@@ -138,4 +139,29 @@ fn a_draft_layer_is_loaded_where_it_is_asked_for() {
     let without = Parts::of("qwen3").file();
     let refusal = Architecture::read(&without, None).unwrap().with_draft_block().unwrap_err();
     assert!(refusal.to_string().contains("`qwen3.nextn_predict_layers`"), "{refusal}");
+}
+
+/// A draft model looks at its output matrix in fewer bits, and at the rows of the best tokens as they are.
+#[test]
+fn a_draft_model_has_the_logits_of_its_best_tokens() {
+    let file = Parts::of("qwen3").file();
+    let arch = Architecture::read(&file, Some(64)).unwrap();
+    let room = KvRoom { n_pages: vec![2], kv_type: KvType::F32 };
+    let steps = |tensors: Tensors<'_>| {
+        let (mut tensors, share) = (tensors, Share::whole(&arch));
+        let mut model = Transformer::load_share(&mut tensors, share, Reference::default(), &room).unwrap();
+        let tokens: Vec<u32> = (0..64).map(|i| i * 37 % arch.vocab_size as u32).collect();
+        let mut batch = Batch::default();
+        batch.push_each(&tokens, 0, &[&[PageId(0), PageId(1)][..]], &[Want::Logits; 64]);
+        let output = model.step(&batch).unwrap();
+        (0..64).map(|row| output.logits(row).unwrap().to_vec()).collect::<Vec<_>>()
+    };
+    let exact = steps(Tensors::new(&file, &arch));
+    let drafts = steps(Tensors::new(&file, &arch).of_draft_model());
+    assert_ne!(exact, drafts);
+    for (exact, drafted) in exact.iter().zip(&drafts) {
+        let best = argmax(exact);
+        assert_eq!(argmax(drafted), best);
+        assert!((drafted[best as usize] - exact[best as usize]).abs() < 1e-4);
+    }
 }

@@ -59,6 +59,9 @@ impl Opening for Processor {
         profile: Option<Profile>,
     ) -> Result<Box<dyn Model>, LoadError> {
         let mut stages = Stages::new(&opened.file, arch, room, profile);
+        if opened.only_drafts {
+            stages.tensors = stages.tensors.of_draft_model();
+        }
         stages.push(Share::whole(arch), Cpu::new(self.isa, self.n_threads)?, None)?;
         stages.finish()
     }
