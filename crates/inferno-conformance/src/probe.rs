@@ -1,6 +1,6 @@
 //! A check at work: requests to the server, and the ways in which a check ends.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -71,6 +71,7 @@ pub(crate) struct Probe<'a> {
     pub(crate) has_key: bool,
     remembered: RefCell<HashMap<Request, Result<Rc<Answer>, Broken>>>,
     last: RefCell<Option<Shown>>,
+    late: Cell<usize>,
 }
 
 impl<'a> Probe<'a> {
@@ -87,6 +88,7 @@ impl<'a> Probe<'a> {
             has_key,
             remembered: RefCell::default(),
             last: RefCell::default(),
+            late: Cell::default(),
         }
     }
 
@@ -94,7 +96,7 @@ impl<'a> Probe<'a> {
     pub(crate) fn ask(&self, request: Request) -> Result<Rc<Answer>, Stop> {
         let known = self.remembered.borrow().get(&request).cloned();
         let answer = known.unwrap_or_else(|| {
-            let answer = self.transport.send(&request).map(Rc::new);
+            let answer = self.send(&request);
             self.remembered.borrow_mut().insert(request.clone(), answer.clone());
             answer
         });
@@ -104,9 +106,24 @@ impl<'a> Probe<'a> {
 
     /// The answer to a request that is sent now.
     pub(crate) fn ask_again(&self, request: Request) -> Result<Rc<Answer>, Stop> {
-        let answer = self.transport.send(&request).map(Rc::new);
+        let answer = self.send(&request);
         *self.last.borrow_mut() = Some((request, answer.as_ref().ok().cloned()));
         Ok(answer?)
+    }
+
+    fn send(&self, request: &Request) -> Result<Rc<Answer>, Broken> {
+        let answer = self.transport.send(request);
+        let is_late = match &answer {
+            Ok(answer) => answer.end == End::TimedOut,
+            Err(broken) => matches!(broken, Broken::TimedOut(_)),
+        };
+        self.late.set(if is_late { self.late.get() + 1 } else { 0 });
+        answer.map(Rc::new)
+    }
+
+    /// Requests in a row, up to the last, whose time was over.
+    pub(crate) fn n_late(&self) -> usize {
+        self.late.get()
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Rc<Answer>, Stop> {

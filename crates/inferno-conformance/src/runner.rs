@@ -10,6 +10,9 @@ use crate::exchange::{Broken, Request, Transport};
 use crate::probe::{Probe, Stop, cut};
 use crate::report::{Outcome, Report, Row};
 
+/// Requests in a row whose time is over, after which the server counts as one that hangs.
+const MOST_LATE: usize = 4;
+
 /// Choice of checks, and values that they need.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -80,6 +83,10 @@ pub fn run(
             }
         };
         let row = match absent {
+            _ if probe.n_late() >= MOST_LATE => {
+                let why = format!("{MOST_LATE} requests in a row did not end in time (`--timeout`)");
+                Row::new(&check, Outcome::Skipped(why))
+            }
             Some(why) => Row { is_dialect_absent: true, ..Row::new(&check, Outcome::NotOffered(why)) },
             None => row(&check, &probe),
         };

@@ -7,7 +7,7 @@ const MOST_BYTES: usize = 4096;
 
 /// The request as a `curl` line to the server at `base`. A key is the variable `API_KEY`; a long body is left out.
 pub fn curl(base: &str, request: &Request, has_key: bool) -> String {
-    let mut line = format!("curl -sSN {}", quoted(&format!("{base}{}", request.path)));
+    let mut line = format!("curl -sSNi {}", quoted(&format!("{base}{}", request.path)));
     if request.method == "DELETE" {
         line += " -X DELETE";
     }
@@ -24,6 +24,10 @@ pub fn curl(base: &str, request: &Request, has_key: bool) -> String {
     if let Some(body) = &request.body {
         match std::str::from_utf8(body) {
             Ok(text) if text.len() <= MOST_BYTES => line += &format!(" --data-binary {}", quoted(text)),
+            Err(_) if body.len() <= MOST_BYTES / 4 => {
+                let bytes: String = body.iter().map(|b| format!("\\x{b:02x}")).collect();
+                line += &format!(" --data-binary $'{bytes}'");
+            }
             _ => line += &format!(" --data-binary @body  # {} bytes, in the JSON report", body.len()),
         }
     }

@@ -73,6 +73,16 @@ fn no_server_hangs_or_crashes_the_tool() {
 }
 
 #[test]
+fn a_server_that_hangs_is_asked_a_few_times() {
+    let start = Instant::now();
+    let stub = stub(|_| std::thread::sleep(Duration::from_secs(5)));
+    let server = Http::new(&stub, None, Duration::from_millis(100)).unwrap();
+    let report = run(&server, &Settings::default(), |_| {}).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(report.count("failed") > 0 && report.count("skipped") > 100, "{}", report.summary());
+}
+
+#[test]
 fn exit_codes_tell_failures_from_absent_servers() {
     // Nothing listens there: the port was free a moment ago.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -93,7 +103,7 @@ fn exit_codes_tell_failures_from_absent_servers() {
     let ran = inferno(&args);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(ran.stdout.contains("FAIL  chat.answer.shape"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("curl -sSN") && ran.stdout.contains("$API_KEY"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("curl -sSNi") && ran.stdout.contains("$API_KEY"), "{}", ran.stdout);
     assert!(!ran.stdout.contains('\u{1b}'), "a server's control characters reach the terminal");
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     assert_eq!(report["summary"]["failed"], report["checks"].as_array().unwrap().len());

@@ -122,7 +122,11 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
     fault("ollama.stream.lines", |asked, answer| {
         if asked.is_recorded_ollama() {
-            lines(answer, |_, _, v| remove(v, "created_at"));
+            lines(answer, |i, n, v| {
+                if i + 1 < n {
+                    remove(v, "created_at");
+                }
+            });
         }
     }),
     fault("ollama.stream.done_last", |asked, answer| {
