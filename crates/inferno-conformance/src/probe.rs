@@ -72,6 +72,7 @@ pub(crate) struct Probe<'a> {
     remembered: RefCell<HashMap<Request, Result<Rc<Answer>, Broken>>>,
     last: RefCell<Option<Shown>>,
     late: Cell<usize>,
+    is_lost: Cell<bool>,
 }
 
 impl<'a> Probe<'a> {
@@ -89,6 +90,7 @@ impl<'a> Probe<'a> {
             remembered: RefCell::default(),
             last: RefCell::default(),
             late: Cell::default(),
+            is_lost: Cell::default(),
         }
     }
 
@@ -117,6 +119,7 @@ impl<'a> Probe<'a> {
             Ok(answer) => answer.end == End::TimedOut,
             Err(broken) => matches!(broken, Broken::TimedOut(_)),
         };
+        self.is_lost.set(matches!(answer, Err(Broken::Unreachable(_))));
         self.late.set(if is_late { self.late.get() + 1 } else { 0 });
         answer.map(Rc::new)
     }
@@ -124,6 +127,11 @@ impl<'a> Probe<'a> {
     /// Requests in a row, up to the last, whose time was over.
     pub(crate) fn n_late(&self) -> usize {
         self.late.get()
+    }
+
+    /// The last request found no server.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost.get()
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Rc<Answer>, Stop> {
@@ -189,6 +197,11 @@ impl Answer {
     pub(crate) fn json(&self) -> Result<Value, Stop> {
         self.complete()?;
         serde_json::from_slice(&self.body).map_err(|e| Stop::failed(format!("the body is no JSON: {e}")))
+    }
+
+    /// The body of a success.
+    pub(crate) fn answered(&self) -> Result<Value, Stop> {
+        self.ok()?.json()
     }
 
     /// A success whose body has a shape, see [`shape`].

@@ -90,16 +90,13 @@ pub fn run(
             Some(why) => Row { is_dialect_absent: true, ..Row::new(&check, Outcome::NotOffered(why)) },
             None => row(&check, &probe),
         };
+        if probe.is_lost()
+            && let Err(Broken::Unreachable(why)) = transport.send(&Request::get("/v1/models"))
+        {
+            return Err(Unreachable(format!("the server went away in `{}`: {why}", check.name)));
+        }
         watch(&row);
         rows.push(row);
-    }
-    // A server that went away in the middle failed the checks before it did; they are told with the error.
-    if !rows.is_empty()
-        && let Err(Broken::Unreachable(why)) = transport.send(&Request::get("/v1/models"))
-    {
-        let last = rows.iter().rfind(|row| matches!(row.outcome, Outcome::Passed | Outcome::Skipped(_)));
-        let last = last.map_or_else(|| "the first check".to_owned(), |row| format!("`{}`", row.name));
-        return Err(Unreachable(format!("the server went away after {last}: {why}")));
     }
     Ok(Report { model, server, rows, took: start.elapsed() })
 }

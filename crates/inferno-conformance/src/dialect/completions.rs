@@ -130,7 +130,7 @@ fn many(probe: &Probe<'_>) -> Verdict {
         )?);
     }
     let answer = probe.post(PATH, &base_with(probe, &json!({ "prompt": prompts, "max_tokens": 8 })))?;
-    let body = answer.shaped("Completion")?;
+    let body = answer.answered()?;
     let choices = body["choices"].as_array().cloned().unwrap_or_default();
     demand!(choices.len() == 2, "2 prompts have {} choices", choices.len());
     for (i, alone) in alone.iter().enumerate() {
@@ -143,7 +143,7 @@ fn many(probe: &Probe<'_>) -> Verdict {
 
 fn tokens(probe: &Probe<'_>) -> Verdict {
     let body = probe.post(PATH, &base_with(probe, &json!({ "prompt": [10, 11, 12], "max_tokens": 1 })))?;
-    let body = body.shaped("Completion")?;
+    let body = body.answered()?;
     let n = &body["usage"]["prompt_tokens"];
     // A start token may be put in front.
     demand!(n.as_u64().is_some_and(|n| n == 3 || n == 4), "a prompt of 3 tokens counts {n}");
@@ -226,7 +226,7 @@ fn scores(choice: &Value) -> Result<Option<String>, Stop> {
 
 fn logprobs(probe: &Probe<'_>) -> Verdict {
     let body = probe.post(PATH, &base_with(probe, &json!({ "logprobs": 2, "max_tokens": 8 })))?;
-    let body = body.shaped("Completion")?;
+    let body = body.answered()?;
     let choice = &body["choices"][0];
     let text = choice["text"].as_str().unwrap_or_default();
     if let Some(joined) = scores(choice)? {
@@ -239,7 +239,7 @@ fn logprobs(probe: &Probe<'_>) -> Verdict {
 
 fn echo(probe: &Probe<'_>) -> Verdict {
     let request = base_with(probe, &json!({ "echo": true, "logprobs": 1, "max_tokens": 1 }));
-    let body = probe.post(PATH, &request)?.shaped("Completion")?;
+    let body = probe.post(PATH, &request)?.answered()?;
     let choice = &body["choices"][0];
     let text = choice["text"].as_str().unwrap_or_default();
     demand!(text.starts_with(PROMPT), "`echo` is true, and the text is {text:?}");
@@ -267,8 +267,7 @@ fn stop(probe: &Probe<'_>) -> Verdict {
 }
 
 fn n(probe: &Probe<'_>) -> Verdict {
-    let body =
-        probe.post(PATH, &base_with(probe, &json!({ "n": 2, "max_tokens": 8 })))?.shaped("Completion")?;
+    let body = probe.post(PATH, &base_with(probe, &json!({ "n": 2, "max_tokens": 8 })))?.answered()?;
     let choices = body["choices"].as_array().cloned().unwrap_or_default();
     let indices: Vec<Option<u64>> = choices.iter().map(|choice| choice["index"].as_u64()).collect();
     demand!(indices == [Some(0), Some(1)], "`n` is 2, and the indices of the choices are {indices:?}");

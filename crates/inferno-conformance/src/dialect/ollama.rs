@@ -322,7 +322,7 @@ fn round_trip(probe: &Probe<'_>) -> Verdict {
         { "role": "tool", "tool_name": "get_weather", "content": "clear, 21 degrees" }
     ]);
     let options = json!({ "temperature": 0, "num_predict": 8 });
-    ask(probe, &with_tools(&json!({ "messages": messages, "options": options })))?.shaped("OllamaChat")?;
+    ask(probe, &with_tools(&json!({ "messages": messages, "options": options })))?.answered()?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{PATH, content, deltas, finish_reasons, reasoning, story, story_with, text};
 use crate::dialect::rules::{same_under_load, stop_within};
 use crate::exchange::Request;
-use crate::probe::{Probe, Stop, Verdict, demand};
+use crate::probe::{Probe, Stop, Verdict, demand, fits};
 
 /// Content of the story, a stop sequence within it, and the text before.
 fn stopped(probe: &Probe<'_>) -> Result<(String, String), Stop> {
@@ -74,12 +74,13 @@ fn are_scores(scores: &[&Value], text: &str, n_best: usize) -> Verdict {
 
 pub(super) fn logprobs(probe: &Probe<'_>) -> Verdict {
     let request = story_with(probe, &json!({ "logprobs": true, "top_logprobs": 2 }));
-    let body = probe.post(PATH, &request)?.shaped("ChatCompletion")?;
+    let body = probe.post(PATH, &request)?.answered()?;
     let choice = &body["choices"][0];
     if !reasoning(&choice["message"]).is_empty() {
         return Err(Stop::skipped("the answer is reasoning, whose scores no rule has"));
     }
     let scores: Vec<&Value> = choice["logprobs"]["content"].as_array().into_iter().flatten().collect();
+    fits("ChoiceLogprobs", &choice["logprobs"])?;
     are_scores(&scores, content(&choice["message"]), 2)
 }
 
@@ -97,9 +98,7 @@ pub(super) fn logprobs_stream(probe: &Probe<'_>) -> Verdict {
 }
 
 pub(super) fn n(probe: &Probe<'_>) -> Verdict {
-    let body = probe
-        .post(PATH, &story_with(probe, &json!({ "n": 2, "max_tokens": 8 })))?
-        .shaped("ChatCompletion")?;
+    let body = probe.post(PATH, &story_with(probe, &json!({ "n": 2, "max_tokens": 8 })))?.answered()?;
     let indices: Vec<Option<u64>> =
         body["choices"].as_array().into_iter().flatten().map(|choice| choice["index"].as_u64()).collect();
     demand!(indices == [Some(0), Some(1)], "`n` is 2, and the indices of the choices are {indices:?}");

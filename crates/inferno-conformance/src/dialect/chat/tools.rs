@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{PATH, deltas, finish_reasons, story_with};
 use crate::dialect::rules::{ASK_WEATHER, WEATHER, is_city, weather};
 use crate::exchange::Answer;
-use crate::probe::{Probe, Stop, Verdict, demand};
+use crate::probe::{Probe, Stop, Verdict, demand, fits};
 
 fn request(probe: &Probe<'_>, more: &Value) -> Value {
     let function = json!({ "name": "get_weather", "description": WEATHER, "parameters": weather() });
@@ -21,13 +21,14 @@ fn request(probe: &Probe<'_>, more: &Value) -> Value {
 
 /// The call of an answer, each of whose calls is right, and the reason why it ended.
 fn call(answer: &Answer) -> Result<(Value, String), Stop> {
-    let body = answer.shaped("ChatCompletion")?;
+    let body = answer.answered()?;
     let choice = &body["choices"][0];
     let calls = choice["message"]["tool_calls"].as_array().filter(|calls| !calls.is_empty());
     let Some(calls) = calls else {
         return Err(Stop::failed("the message has no `tool_calls`").at(choice));
     };
     for call in calls {
+        fits("ToolCall", call)?;
         demand!(
             call["function"]["name"] == "get_weather",
             "the call is of {}, which is no tool",
@@ -63,7 +64,7 @@ pub(super) fn named(probe: &Probe<'_>) -> Verdict {
 
 pub(super) fn none(probe: &Probe<'_>) -> Verdict {
     let more = json!({ "tool_choice": "none", "max_tokens": 32 });
-    let body = probe.post(PATH, &request(probe, &more))?.shaped("ChatCompletion")?;
+    let body = probe.post(PATH, &request(probe, &more))?.answered()?;
     let calls = &body["choices"][0]["message"]["tool_calls"];
     let has_none = calls.is_null() || calls.as_array().is_some_and(Vec::is_empty);
     demand!(has_none, "`tool_choice` is none, and the message has a call");
@@ -72,7 +73,7 @@ pub(super) fn none(probe: &Probe<'_>) -> Verdict {
 
 pub(super) fn auto(probe: &Probe<'_>) -> Verdict {
     let answer = probe.post(PATH, &request(probe, &json!({ "tool_choice": "auto", "max_tokens": 128 })))?;
-    let body = answer.shaped("ChatCompletion")?;
+    let body = answer.answered()?;
     if body["choices"][0]["message"]["tool_calls"].as_array().is_none_or(Vec::is_empty) {
         return Err(Stop::skipped("the model called no tool"));
     }
@@ -142,7 +143,7 @@ pub(super) fn round_trip(probe: &Probe<'_>) -> Verdict {
         { "role": "tool", "tool_call_id": call["id"], "content": "{\"sky\": \"clear\", \"celsius\": 21}" }
     ]);
     let more = json!({ "messages": messages, "max_tokens": 16 });
-    probe.post(PATH, &request(probe, &more))?.shaped("ChatCompletion")?;
+    probe.post(PATH, &request(probe, &more))?.answered()?;
     Ok(())
 }
 
@@ -154,16 +155,14 @@ pub(super) fn parallel_results(probe: &Probe<'_>) -> Verdict {
         { "role": "tool", "tool_call_id": "call_a", "content": "clear" },
         { "role": "tool", "tool_call_id": "call_b", "content": "rain" }
     ]);
-    probe
-        .post(PATH, &request(probe, &json!({ "messages": messages, "max_tokens": 16 })))?
-        .shaped("ChatCompletion")?;
+    probe.post(PATH, &request(probe, &json!({ "messages": messages, "max_tokens": 16 })))?.answered()?;
     Ok(())
 }
 
 pub(super) fn parallel_ids(probe: &Probe<'_>) -> Verdict {
     let messages = json!([{ "role": "user", "content": "What is the weather in Paris and in Rome? Call the tool for both at once." }]);
     let more = json!({ "messages": messages, "tool_choice": "required", "parallel_tool_calls": true });
-    let body = probe.post(PATH, &request(probe, &more))?.shaped("ChatCompletion")?;
+    let body = probe.post(PATH, &request(probe, &more))?.answered()?;
     let calls = body["choices"][0]["message"]["tool_calls"].as_array().cloned().unwrap_or_default();
     if calls.len() < 2 {
         return Err(Stop::skipped(format!("the model made {} call", calls.len())));

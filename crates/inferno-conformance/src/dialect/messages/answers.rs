@@ -69,7 +69,7 @@ pub(super) fn beta(probe: &Probe<'_>) -> Verdict {
     let request = request(&format!("{PATH}?beta=true"), &story(probe));
     let answer =
         probe.ask(request.with("anthropic-beta", "claude-code-20250219,interleaved-thinking-2025-05-14"))?;
-    answer.shaped("Message")?;
+    answer.answered()?;
     Ok(())
 }
 
@@ -85,7 +85,7 @@ pub(super) fn thinking_history(probe: &Probe<'_>) -> Verdict {
         { "role": "assistant", "content": [thinking, { "type": "text", "text": "Once there was a dragon." }] },
         { "role": "user", "content": "Go on." }
     ]);
-    post(probe, &story_with(probe, &json!({ "messages": messages, "max_tokens": 8 })))?.shaped("Message")?;
+    post(probe, &story_with(probe, &json!({ "messages": messages, "max_tokens": 8 })))?.answered()?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use super::streams::{in_order, recorded};
 use super::{post, story_with};
 use crate::dialect::rules::{ASK_WEATHER, WEATHER, is_city, merged, weather};
 use crate::exchange::Answer;
-use crate::probe::{Probe, Stop, Verdict, demand};
+use crate::probe::{Probe, Stop, Verdict, demand, fits};
 
 fn request(probe: &Probe<'_>, more: &Value) -> Value {
     let base = json!({
@@ -23,11 +23,12 @@ fn forced(probe: &Probe<'_>, more: &Value) -> Value {
 
 /// The block of a call.
 fn call(answer: &Answer) -> Result<Value, Stop> {
-    let body = answer.shaped("Message")?;
+    let body = answer.answered()?;
     let blocks = body["content"].as_array().cloned().unwrap_or_default();
     let Some(call) = blocks.into_iter().find(|block| block["type"] == "tool_use") else {
         return Err(Stop::failed("no block is of type `tool_use`"));
     };
+    fits("ContentBlock", &call)?;
     demand!(call["name"] == "get_weather", "the call is of {}, which is no tool", call["name"]);
     is_city(&call["input"])?;
     let reason = &body["stop_reason"];
@@ -83,7 +84,7 @@ pub(super) fn round_trip(probe: &Probe<'_>) -> Verdict {
         { "role": "assistant", "content": answer.json()?["content"] },
         { "role": "user", "content": [result(&call["id"], &json!("clear, 21 degrees"))] }
     ]);
-    post(probe, &request(probe, &json!({ "messages": messages, "max_tokens": 16 })))?.shaped("Message")?;
+    post(probe, &request(probe, &json!({ "messages": messages, "max_tokens": 16 })))?.answered()?;
     Ok(())
 }
 
@@ -99,6 +100,6 @@ pub(super) fn parallel_results(probe: &Probe<'_>) -> Verdict {
         { "role": "assistant", "content": [call("toolu_a", "Paris"), call("toolu_b", "Rome")] },
         { "role": "user", "content": results }
     ]);
-    post(probe, &request(probe, &json!({ "messages": messages, "max_tokens": 16 })))?.shaped("Message")?;
+    post(probe, &request(probe, &json!({ "messages": messages, "max_tokens": 16 })))?.answered()?;
     Ok(())
 }

@@ -36,7 +36,7 @@ pub(super) fn previous(probe: &Probe<'_>) -> Verdict {
 pub(super) fn get(probe: &Probe<'_>) -> Verdict {
     let (id, body) = kept(probe)?;
     let answer = probe.get(&format!("{PATH}/{id}"))?;
-    let found = answer.offered()?.shaped("Response")?;
+    let found = answer.offered()?.answered()?;
     demand!(found["id"] == body["id"], "the id is {}, expected {}", found["id"], body["id"]);
     demand!(
         found["output"] == body["output"],

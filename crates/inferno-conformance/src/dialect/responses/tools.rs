@@ -6,7 +6,7 @@ use super::streams::{in_order, recorded};
 use super::{PATH, story_with};
 use crate::dialect::rules::{ASK_WEATHER, WEATHER, is_city, merged, weather};
 use crate::exchange::Answer;
-use crate::probe::{Probe, Stop, Verdict, demand};
+use crate::probe::{Probe, Stop, Verdict, demand, fits};
 
 fn tool() -> Value {
     json!({ "type": "function", "name": "get_weather", "description": WEATHER, "parameters": weather(), "strict": true })
@@ -22,6 +22,7 @@ fn call_of(response: &Value) -> Result<Value, Stop> {
     let Some(call) = items.into_iter().find(|item| item["type"] == "function_call") else {
         return Err(Stop::failed("`output` has no item of type `function_call`").at(&response["output"]));
     };
+    fits("OutputItem", &call)?;
     demand!(call["name"] == "get_weather", "the call is of {}, which is no tool", call["name"]);
     let text = call["arguments"].as_str().unwrap_or_default();
     let arguments: Value = serde_json::from_str(text)
@@ -31,7 +32,7 @@ fn call_of(response: &Value) -> Result<Value, Stop> {
 }
 
 fn call(answer: &Answer) -> Result<Value, Stop> {
-    call_of(&answer.shaped("Response")?)
+    call_of(&answer.answered()?)
 }
 
 fn required() -> Value {
@@ -88,13 +89,13 @@ pub(super) fn round_trip(probe: &Probe<'_>) -> Verdict {
         json!({ "type": "function_call_output", "call_id": call["call_id"], "output": "clear, 21 degrees" }),
     );
     let more = json!({ "input": input, "max_output_tokens": 16 });
-    probe.post(PATH, &request(probe, &more))?.shaped("Response")?;
+    probe.post(PATH, &request(probe, &more))?.answered()?;
     Ok(())
 }
 
 pub(super) fn unknown(probe: &Probe<'_>) -> Verdict {
     let custom = json!({ "type": "custom", "name": "apply_patch", "description": "A patch", "format": { "type": "text" } });
     let more = json!({ "tools": [tool(), { "type": "web_search" }, custom], "max_output_tokens": 16 });
-    probe.post(PATH, &request(probe, &more))?.shaped("Response")?;
+    probe.post(PATH, &request(probe, &more))?.answered()?;
     Ok(())
 }

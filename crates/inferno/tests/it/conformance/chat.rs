@@ -17,7 +17,7 @@ impl Asked {
     }
 
     /// The plain request for a story.
-    fn is_story(&self) -> bool {
+    pub(super) fn is_story(&self) -> bool {
         self.is_chat() && self.body.as_object().is_some_and(|body| body.len() == 4) && self.is_plain()
     }
 

@@ -111,7 +111,7 @@ pub(super) const FAULTS: &[Fault] = &[
         }
     }),
     fault("ollama.chat.equals_chat", |asked, answer| {
-        if asked.is("/v1/chat/completions") {
+        if asked.is_story() {
             body(answer, |v| append(&mut v["choices"][0]["message"]["content"], "!"));
         }
     }),
