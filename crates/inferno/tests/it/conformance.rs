@@ -15,8 +15,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use inferno_conformance::{
-    Answer, Broken, Check, Dialect, Http, Outcome, Recording, Replay, Request, Row, Settings, Transport,
-    checks, run,
+    Answer, Broken, Check, Http, Outcome, Recording, Replay, Request, Row, Settings, Transport, checks, run,
 };
 use serde_json::Value;
 
@@ -46,8 +45,6 @@ const fn fault(check: &'static str, edit: fn(&Asked, &mut Answer)) -> Fault {
     Fault { check, edit, also: &[] }
 }
 
-/// A dialect that the server may lack as a whole.
-const MAY_BE_ABSENT: Dialect = Dialect::Responses;
 /// Checks of routes that the server does not have yet.
 const NO_ROUTE: [&str; 6] = [
     "native.props",
@@ -57,6 +54,9 @@ const NO_ROUTE: [&str; 6] = [
     "native.lora_adapters",
     "native.load",
 ];
+
+/// Features that the server, or its built-in model, does not have.
+const NOT_OFFERED: [&str; 1] = ["ollama.embed"];
 
 #[test]
 fn this_server_passes_and_each_check_finds_its_fault() {
@@ -93,10 +93,7 @@ fn this_server_passes_and_each_check_finds_its_fault() {
         ollama::FAULTS,
         native::FAULTS,
     ];
-    let absent: HashSet<&str> =
-        report.rows.iter().filter(|row| row.is_dialect_absent).map(|row| row.name).collect();
-    let all: Vec<Check> =
-        settings.checks().into_iter().filter(|check| !absent.contains(check.name)).collect();
+    let all = settings.checks();
     let is_chosen = |fault: &&Fault| all.iter().any(|check| check.name == fault.check);
     let faults: Vec<&Fault> = tables.into_iter().flatten().filter(is_chosen).collect();
     let requests = requests(&replay, &settings);
@@ -107,9 +104,6 @@ fn this_server_passes_and_each_check_finds_its_fault() {
     let without: Vec<&str> = all.iter().filter(has_none).map(|check| check.name).collect();
     assert!(without.is_empty(), "no fault for {}", without.join(", "));
 }
-
-/// Features that the server, or its built-in model, does not have.
-const NOT_OFFERED: [&str; 1] = ["ollama.embed"];
 
 /// Notes which requests are sent.
 struct Tracked<'a> {
