@@ -282,6 +282,9 @@ fn responses_of_a_file_are_there_when_it_is_started_again() {
     let (status, found) = again.get(&format!("/v1/responses/{}", response["id"].as_str().unwrap()));
     assert_eq!((status, body_of(&found)), (200, body_of(&answer)));
     std::fs::write(&path, "no response\n").unwrap();
-    let error = inferno(&["serve", "--port", "0", flags[0], flags[1]]).error();
+    // After the lines of the log about the model.
+    let ran = inferno(&["serve", "--port", "0", flags[0], flags[1]]);
+    let error = ran.stderr.lines().last().unwrap();
+    assert_eq!((ran.code, error.starts_with("error: ")), (Some(1), true), "{}", ran.stderr);
     assert!(error.contains("--responses-file") && error.contains("line 1"), "{error}");
 }
