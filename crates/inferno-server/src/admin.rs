@@ -50,7 +50,7 @@ pub(crate) async fn requests(State(app): State<Arc<App>>) -> Result<Response, Ap
 }
 
 /// What the engine holds. It answers between two steps; one that hangs is not waited for.
-async fn snapshot(app: &App) -> Result<Snapshot, ApiError> {
+pub(crate) async fn snapshot(app: &App) -> Result<Snapshot, ApiError> {
     let engine = app.engine.clone();
     let snapshot = tokio::task::spawn_blocking(move || engine.snapshot());
     match tokio::time::timeout(app.settings.stall, snapshot).await {

@@ -69,6 +69,8 @@ pub struct Card {
     pub context_train: usize,
     /// Parameters.
     pub n_params: u64,
+    /// Name of its file, without folders.
+    pub file: String,
     /// Bytes of the file.
     pub n_bytes: u64,
     /// Numbers of a hidden state.

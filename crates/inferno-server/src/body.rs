@@ -118,6 +118,16 @@ pub(crate) async fn object(app: &App, unread: Unread) -> Result<(Map<String, Val
     Ok((object, reading))
 }
 
+/// The JSON value that is a request's body, for routes that do not take an object.
+pub(crate) async fn value(app: &App, unread: Unread) -> Result<(Value, Reading), ApiError> {
+    let Unread { headers, body, line } = unread;
+    let mut reading = Reading { line, share: app.room.share() };
+    let bytes = read(app, &headers, body, &mut reading.share).await?;
+    let settings = app.settings.clone();
+    let value = reading.run(app, bytes.len(), move |_| crate::json::value(&bytes, &settings)).await?;
+    Ok((value, reading))
+}
+
 async fn read(app: &App, headers: &HeaderMap, mut body: Body, share: &mut Share) -> Result<Bytes, ApiError> {
     let settings = &app.settings;
     let most = settings.body_bytes;

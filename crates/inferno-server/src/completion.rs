@@ -1,5 +1,7 @@
 //! `POST /v1/completions`: texts or tokens to go on from.
 
+use std::sync::Arc;
+
 use inferno_engine::{Distribution, Logprobs};
 use inferno_text::{Bounds, Special, Stopped, Tokenizer};
 use serde_json::{Map, Value};
@@ -9,6 +11,7 @@ use crate::body;
 use crate::echo::Echo;
 use crate::error::ApiError;
 use crate::fields::{self, Fields, expected_at};
+use crate::infill::Gap;
 use crate::options::{self, Options};
 use crate::unsupported;
 use crate::workers::Cancel;
@@ -28,6 +31,17 @@ pub(crate) struct Completion {
 pub(crate) enum Prompt {
     Text(String),
     Tokens(Vec<u32>),
+    /// Texts and tokens in turn, as llama.cpp takes them.
+    Mixed(Vec<Piece>),
+    /// Text around a gap.
+    Gap(Arc<Gap>),
+}
+
+/// A part of a prompt.
+#[derive(Debug, Clone)]
+pub(crate) enum Piece {
+    Text(String),
+    Token(u32),
 }
 
 impl Completion {
@@ -36,6 +50,8 @@ impl Completion {
         let shown = |prompt: &Prompt| match prompt {
             Prompt::Text(text) => text.as_str().into(),
             Prompt::Tokens(tokens) => tokens.as_slice().into(),
+            Prompt::Mixed(pieces) => pieces.iter().map(Piece::shown).collect(),
+            Prompt::Gap(gap) => gap.shown(),
         };
         self.prompts.iter().map(shown).collect::<Vec<serde_json::Value>>().into()
     }
@@ -50,7 +66,17 @@ const DEFAULT_MAX_TOKENS: usize = 16;
 
 impl Completion {
     pub(crate) fn read(body: Map<String, Value>, app: &App) -> Result<Completion, ApiError> {
-        let mut fields = Fields::new(body);
+        Completion::from_fields(Fields::new(body), app, |fields, takes_empty| {
+            prompts(fields, app.settings.prompts, app.text.tokenizer.vocab_size(), takes_empty)
+        })
+    }
+
+    /// The same with prompts that `prompts` reads, which is told whether a text may be empty.
+    pub(crate) fn from_fields(
+        mut fields: Fields,
+        app: &App,
+        prompts: impl FnOnce(&mut Fields, bool) -> Result<Vec<Prompt>, ApiError>,
+    ) -> Result<Completion, ApiError> {
         let settings = &app.settings;
         let tokenizer = &app.text.tokenizer;
         let mut options = Options::read(&mut fields, settings, tokenizer)?;
@@ -65,7 +91,7 @@ impl Completion {
         let add_special = fields.boolean("add_special_tokens")?.unwrap_or(true);
         // An empty text is the start token alone, where the model wants one.
         let takes_empty = add_special && tokenizer.add_bos();
-        let prompts = prompts(&mut fields, settings.prompts, tokenizer.vocab_size(), takes_empty)?;
+        let prompts = prompts(&mut fields, takes_empty)?;
         let n = prompts.len() * options.n as usize;
         if n > settings.prompts.max(settings.n) {
             let most = settings.prompts.max(settings.n);
@@ -85,6 +111,8 @@ impl Completion {
         let size = |prompt: &Prompt| match prompt {
             Prompt::Text(text) => text.len(),
             Prompt::Tokens(_) => 0,
+            Prompt::Mixed(pieces) => pieces.iter().map(Piece::size).sum(),
+            Prompt::Gap(gap) => gap.size(),
         };
         self.prompts.iter().map(size).sum()
     }
@@ -110,6 +138,16 @@ impl Completion {
                 }
             }
             Prompt::Tokens(tokens) => Ok(tokens.clone()),
+            Prompt::Mixed(pieces) => {
+                let how = (Special::Recognise, bounds);
+                let tokens = mixed(tokenizer, pieces, self.add_special, how)
+                    .map_err(|stopped| ApiError::stopped(stopped, "prompt", most_tokens))?;
+                match tokens.len() > most_tokens {
+                    true => Err(ApiError::context(tokens.len(), None, most_tokens)),
+                    false => Ok(tokens),
+                }
+            }
+            Prompt::Gap(gap) => gap.tokens(tokenizer, (most_tokens, self.options.max_tokens), cancel),
         };
         self.prompts.iter().map(tokens).collect()
     }
@@ -165,6 +203,42 @@ pub(crate) fn encode(
         ids.insert(0, bos);
     }
     Ok(ids)
+}
+
+/// The tokens of pieces; a BOS in front if the first is a text and the model wants one.
+pub(crate) fn mixed(
+    tokenizer: &Tokenizer,
+    pieces: &[Piece],
+    add_bos: bool,
+    (special, bounds): (Special, Bounds<'_>),
+) -> Result<Vec<u32>, Stopped> {
+    let mut ids = Vec::new();
+    for (i, piece) in pieces.iter().enumerate() {
+        match piece {
+            Piece::Token(id) => ids.push(*id),
+            Piece::Text(text) => ids.extend(encode(tokenizer, text, add_bos && i == 0, (special, bounds))?),
+        }
+        if ids.len() > bounds.tokens {
+            return Err(Stopped::TooMany { at_least: ids.len() });
+        }
+    }
+    Ok(ids)
+}
+
+impl Piece {
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Piece::Text(text) => text.len(),
+            Piece::Token(_) => 0,
+        }
+    }
+
+    pub(crate) fn shown(&self) -> Value {
+        match self {
+            Piece::Text(text) => text.as_str().into(),
+            Piece::Token(id) => (*id).into(),
+        }
+    }
 }
 
 /// A number of the best tokens; true is as good as 1, as llama.cpp has it.

@@ -22,6 +22,7 @@ use crate::places::Place;
 mod chat;
 mod completion;
 mod messages;
+pub(crate) mod native;
 pub(crate) mod ollama;
 mod openai;
 mod responses;
@@ -112,8 +113,17 @@ pub(crate) trait Reads<A>: Dialect + Sized + 'static {
 pub(crate) type Shape = fn(&ApiError) -> Value;
 
 /// Shapes of errors at paths, and below them, whose dialect has another than OpenAI's.
-const SHAPES: &[(&str, Shape)] =
-    &[(MessagesDialect::ROUTE, MessagesDialect::error), ("/api", ollama::error_body)];
+const SHAPES: &[(&str, Shape)] = &[
+    (MessagesDialect::ROUTE, MessagesDialect::error),
+    ("/api", ollama::error_body),
+    ("/completion", native::error_body),
+    ("/infill", native::error_body),
+    ("/props", native::error_body),
+    ("/slots", native::error_body),
+    ("/lora-adapters", native::error_body),
+    ("/v1/stream", native::error_body),
+    ("/v1/streams", native::error_body),
+];
 
 /// The shape of errors at `path`: those of its handler, and of what stands before it (a wrong key or method, a full
 /// queue, a path below that does not exist). `None` for OpenAI's.

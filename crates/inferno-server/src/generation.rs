@@ -1,6 +1,7 @@
 //! A request in the engine: handed in, watched, and given up when nobody waits for it any more.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use inferno_engine::{Event, Grammar, Miss, Request, RequestId, Usage};
@@ -68,6 +69,8 @@ struct Choice {
     reply: Reply,
     /// Whether its grammar closed it early; `None` without a grammar.
     closing: Option<Closing>,
+    /// Whether a limit of its lines ended it; `None` without any.
+    line_limit: Option<Arc<AtomicBool>>,
 }
 
 struct PromptState {
@@ -144,10 +147,17 @@ impl Generation {
             let rules =
                 ReplyRules { call_seed: self.call_seed.of_choice(choice_idx as u64), ..rules.clone() };
             let (reply, stop) = Reply::new(&rules, &job.tokens);
+            let (stop, line_limit) = match options.lines {
+                Some(lines) => {
+                    let (stop, line_limit) = lines.beside(stop, &self.app.text.tokenizer);
+                    (Some(stop), Some(line_limit))
+                }
+                None => (stop, None),
+            };
             stop_conditions.extend(stop);
             let (grammar, closing) = options.constrain(job.max_tokens).unzip();
             grammars.extend(grammar);
-            self.choices.push(Choice { reply, closing });
+            self.choices.push(Choice { reply, closing, line_limit });
         }
         let tokens = job.tokens.clone();
         let request = Request {
@@ -222,10 +232,14 @@ impl Generation {
             Event::Finished { choice_idx, finish, usage } => {
                 let choice = number(choice_idx);
                 let mut delta = Delta::default();
-                let Choice { reply, closing } = &mut self.choices[choice];
+                let Choice { reply, closing, line_limit } = &mut self.choices[choice];
                 let closed_early = closing.as_ref().is_some_and(Closing::was_needed);
                 let ending = reply.finish(finish, &mut delta).map_err(ApiError::ended);
-                let ending = ending.map(|ending| Ending { closed_early, ..ending });
+                let is_line_limit = line_limit.as_ref().is_some_and(|limit| limit.load(Ordering::Acquire));
+                let ending = ending.map(|ending| match is_line_limit && ending.stop.is_none() {
+                    true => Ending { closed_early, reason: FinishReason::Length, ..ending },
+                    false => Ending { closed_early, ..ending },
+                });
                 let prompt = &mut self.prompts[prompt_idx];
                 if choice_idx == 0 {
                     prompt.usage = Some(usage);
@@ -345,6 +359,26 @@ impl Generation {
 }
 
 impl Generation {
+    /// What a choice has taken so far, with its prompt as if it were alone.
+    pub(crate) fn totals_of(&self, choice: usize) -> Totals {
+        if self.choices.len() == 1 {
+            return self.totals_so_far();
+        }
+        let prompt = &self.prompts[choice / self.n];
+        let usage = prompt.usage.unwrap_or_default();
+        Totals {
+            n_prompt: prompt.tokens.len(),
+            n_cached: prompt.cached.map_or(0, |cached| cached.0),
+            n_completion: self.choices[choice].reply.n_tokens(),
+            n_drafted: usage.n_drafted,
+            n_accepted: usage.n_accepted,
+            queued: usage.queued,
+            prefill: usage.prefill,
+            decode: usage.decode,
+            ..Totals::default()
+        }
+    }
+
     /// The totals so far; times are the server's own until the engine reports them.
     pub(crate) fn totals_so_far(&self) -> Totals {
         let totals = self.totals();

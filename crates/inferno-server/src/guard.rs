@@ -21,7 +21,8 @@ use crate::page;
 use crate::settings::Settings;
 
 /// Routes that need no key: whoever starts and stops servers has none.
-const OPEN: [&str; 7] = ["/health", "/healthz", "/live", "/livez", "/ready", "/readyz", "/ping"];
+const OPEN: [&str; 8] =
+    ["/health", "/v1/health", "/healthz", "/live", "/livez", "/ready", "/readyz", "/ping"];
 /// Routes for operators.
 const ADMIN: [&str; 6] = ["/admin/", "/v1/loads", "/server_info", "/api/pull", "/api/copy", "/api/delete"];
 /// The route for scrape keys.

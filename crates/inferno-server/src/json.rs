@@ -34,11 +34,22 @@ pub(crate) fn object(bytes: &[u8], settings: &Settings) -> Result<(Map<String, V
     match bounded(bytes, &mut left, limits) {
         Ok(Value::Object(map)) => Ok((map, limits.nodes - left)),
         Ok(_) => Err(ApiError::bad_request("the body is JSON but no object, expected `{…}`")),
-        Err(e) => Err(ApiError {
-            code: Some("invalid_json"),
-            ..ApiError::bad_request(format!("the body is not JSON as it is taken here: {e}"))
-        }),
+        Err(e) => Err(malformed(&e)),
     }
+}
+
+/// The value in `bytes`.
+///
+/// # Errors
+/// It is no JSON, or too deep, or has too many parts.
+pub(crate) fn value(bytes: &[u8], settings: &Settings) -> Result<Value, ApiError> {
+    let limits = Limits::of(settings);
+    bounded(bytes, &mut { limits.nodes }, limits).map_err(|e| malformed(&e))
+}
+
+fn malformed(error: &serde_json::Error) -> ApiError {
+    let message = format!("the body is not JSON as it is taken here: {error}");
+    ApiError { code: Some("invalid_json"), ..ApiError::bad_request(message) }
 }
 
 /// Any value, of at most `left` values and keys; what it has is taken from that.

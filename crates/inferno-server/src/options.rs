@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inferno_engine::{Grammar, Sampling};
+use inferno_engine::{Grammar, Samplers, Sampling};
 use inferno_grammar::{Closing, Compiled, Reasoned, ReasoningRules};
 use inferno_text::{ReplyStart, StopStrings, StopText, Tokenizer};
 use serde_json::Value;
 
 use crate::error::{ApiError, shown};
 use crate::fields::{Fields, agreed, expected_at, integer};
+use crate::lines::LineLimits;
 use crate::settings::Settings;
 use crate::structure::{self, Structure};
 
@@ -29,6 +30,10 @@ pub(crate) struct Options {
     /// Whether an answer ends where the context does, if that comes before `max_tokens`; else such a limit is an error.
     pub(crate) ends_with_context: bool,
     pub(crate) sampling: Sampling,
+    /// Samplers of `sampling` as they were asked for.
+    pub(crate) samplers: Samplers,
+    /// Limits that end an answer at a line.
+    pub(crate) lines: Option<LineLimits>,
     /// Not yet looked at any text: every choice has clones.
     pub(crate) stops: StopStrings,
     /// The strings that `stops` searches for.
@@ -87,7 +92,7 @@ impl Options {
         tokenizer: &Tokenizer,
     ) -> Result<Options, ApiError> {
         let (max_tokens, is_unlimited) = max_tokens(fields)?;
-        let sampling = sampling::read(fields, settings, tokenizer)?;
+        let (sampling, samplers) = sampling::read(fields, settings, tokenizer)?;
         if let Some(max_tokens) = max_tokens
             && sampling.min_tokens > max_tokens
         {
@@ -128,6 +133,8 @@ impl Options {
             is_unlimited,
             ends_with_context: false,
             sampling,
+            samplers,
+            lines: None,
             stops: StopStrings::new(Arc::clone(&stop_strings), stop_text),
             stop_strings,
             keep_stop,

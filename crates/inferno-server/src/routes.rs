@@ -25,8 +25,8 @@ use crate::options::{Options, check_model};
 use crate::registry::{Known, Registry};
 use crate::workers::Cancel;
 use crate::{
-    admin, body, grammar, guard, health, log, metrics, models, ollama, page, responses, stream,
-    tokenizer_info, tokens, whole,
+    admin, body, grammar, guard, health, llama_server, log, metrics, models, ollama, page, responses, stream,
+    tokenizer_info, tokens, vllm, whole,
 };
 
 /// All routes, with everything that stands before them.
@@ -35,19 +35,23 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v1/chat/completions", post(converse::<ChatDialect>))
         .route("/chat/completions", post(converse::<ChatDialect>))
         .route("/v1/completions", post(completions))
-        .route("/completions", post(completions))
         .route("/v1/messages", post(converse::<MessagesDialect>))
         .merge(ollama::generating())
         .route("/v1/responses", post(responses::create))
         .route("/responses", post(responses::create))
+        .merge(llama_server::generating())
+        .merge(vllm::generating())
         .layer(from_fn_with_state(Arc::clone(app), guard::room));
     let work = generating
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/apply-template", post(tokens::apply_template))
         .route("/v1/messages/count_tokens", post(tokens::count))
+        .route("/v1/chat/completions/input_tokens", post(tokens::count_chat))
+        .route("/chat/completions/input_tokens", post(tokens::count_chat))
         .merge(ollama::asking())
         .route("/v1/responses/input_tokens", post(responses::input_tokens))
+        .merge(llama_server::asking())
         .layer(from_fn_with_state(Arc::clone(app), guard::open));
     #[cfg(test)]
     let work = work.merge(crate::tests::page::routes());
@@ -55,6 +59,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .merge(work)
         .merge(page::routes())
         .merge(ollama::looking())
+        .merge(vllm::looking())
         .route("/tokenizer_info", get(tokenizer_info::page))
         .route("/v1/models", get(models::list))
         .route("/models", get(models::list))
@@ -63,10 +68,10 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v1/responses/{id}/input_items", get(responses::input_items))
         .route("/v1/responses/{id}/cancel", post(responses::cancel))
         .route("/health", get(health::health))
+        .route("/v1/health", get(health::health))
         .route("/healthz", get(health::health))
         .route("/live", get(health::live))
         .route("/livez", get(health::live))
-        .route("/ping", get(health::live))
         .route("/ready", get(health::ready))
         .route("/readyz", get(health::ready))
         .route("/version", get(health::version))

@@ -15,6 +15,7 @@ mod http;
 mod large;
 mod messages;
 mod mixed;
+mod native;
 mod ollama;
 mod operators;
 pub(crate) mod page;

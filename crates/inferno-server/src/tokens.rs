@@ -123,6 +123,16 @@ pub(crate) async fn count(State(app): State<Arc<App>>, unread: Unread) -> Result
     Ok(ok(&json!({ "input_tokens": prompt.tokens.len() })))
 }
 
+/// `/v1/chat/completions/input_tokens`: tokens of the prompt that a chat becomes, as llama-server tells them.
+pub(crate) async fn count_chat(State(app): State<Arc<App>>, unread: Unread) -> Result<Response, ApiError> {
+    let (mut fields, reading) = read(&app, unread).await?;
+    let conversation = Conversation::read(&mut fields, &app.settings, &app.text)?;
+    unsupported::check_prompt(&fields.into_rest())?;
+    check_size("messages", conversation.size(), app.settings.tokenize_bytes)?;
+    let (_, prompt) = chat::prompt(conversation, &app, &reading, usize::MAX).await?;
+    Ok(ok(&json!({ "object": "response.input_tokens", "input_tokens": prompt.tokens.len() })))
+}
+
 pub(crate) async fn apply_template(
     State(app): State<Arc<App>>,
     unread: Unread,

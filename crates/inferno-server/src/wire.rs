@@ -13,7 +13,7 @@ use crate::generation::{Generation, Totals};
 
 mod logprobs;
 mod prompt_logprobs;
-pub(crate) use logprobs::{ChatLogprobs, Names, TextLogprobs};
+pub(crate) use logprobs::{ChatLogprobs, LEAST_LOGPROB, Names, TextLogprobs};
 pub(crate) use prompt_logprobs::PromptLogprobs;
 
 /// What stands in every object of an answer.

@@ -43,4 +43,4 @@ pub use template::{
     TemplateError, TemplateProfile, TemplateTokens, message, template_source, text_part,
 };
 pub use tokenizer::Tokenizer;
-pub use vocab::TokenKind;
+pub use vocab::{FillTokens, TokenKind};

@@ -8,7 +8,7 @@ use crate::error::{TokenizerError, printable};
 use crate::special::{Part, Special, SpecialTokens};
 use crate::split::{self, GEMMA4};
 use crate::spm::Spm;
-use crate::vocab::{Spelling, TokenKind, Vocab};
+use crate::vocab::{FillTokens, Spelling, TokenKind, Vocab};
 
 /// Turns text into token ids and back, as the model's file says. Cheap to share; nothing about it changes.
 #[derive(Debug)]
@@ -218,6 +218,11 @@ impl Tokenizer {
     /// All tokens at which generation is over, ascending: the end of a text, a turn or a call.
     pub fn end_of_generation(&self) -> &[u32] {
         &self.vocab.ends
+    }
+
+    /// Tokens for completion between a prefix and a suffix.
+    pub fn fill_tokens(&self) -> FillTokens {
+        self.vocab.fill
     }
 
     /// Tokens that the file says are never to be generated, in its order.

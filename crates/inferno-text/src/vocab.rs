@@ -1,6 +1,7 @@
 //! The tokens of a file: their texts, kinds and bytes, and which ids have a part to play.
 
 mod ends;
+mod fill;
 
 use std::collections::HashMap;
 
@@ -9,6 +10,8 @@ use inferno_format::{Array, Metadata, MetadataError, Strings, Value};
 
 use crate::error::TokenizerError;
 use crate::text_map::Texts;
+
+pub use fill::FillTokens;
 
 /// What a token is, as the file says (`tokenizer.ggml.token_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,6 +77,8 @@ pub(crate) struct Vocab {
     pub(crate) ends: Vec<u32>,
     /// Ids that are never generated, in the file's order.
     pub(crate) suppressed: Vec<u32>,
+    /// Tokens around a gap.
+    pub(crate) fill: FillTokens,
 }
 
 impl Vocab {
@@ -92,6 +97,7 @@ impl Vocab {
             pieces,
             kinds,
             ends: Vec::new(),
+            fill: FillTokens::default(),
         };
         Ok(vocab)
     }

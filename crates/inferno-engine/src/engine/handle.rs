@@ -148,6 +148,11 @@ impl Handle {
         &self.kv_groups
     }
 
+    /// Sequences that run at once, at most.
+    pub fn max_sequences(&self) -> usize {
+        self.max_sequences
+    }
+
     /// What limits requests.
     pub fn shape(&self) -> Shape {
         self.shape

@@ -40,14 +40,14 @@ pub(super) fn asked(fields: &Fields) -> Vec<SamplerKind> {
     NAMES.iter().filter(is_asked).map(|(kind, _)| *kind).collect()
 }
 
-/// Reads the samplers, and adds them to `sampling`, whose other parameters are read; the request has parameters of those in
-/// `asked`.
+/// Reads the samplers, adds them to `sampling`, whose other parameters are read; the request has parameters of those in
+/// `asked`. Returns the samplers as they are asked for.
 pub(super) fn read(
     fields: &mut Fields,
     defaults: &Defaults,
     tokenizer: &Tokenizer,
     (asked, sampling): (&[SamplerKind], &mut Sampling),
-) -> Result<(), ApiError> {
+) -> Result<Samplers, ApiError> {
     let own = &defaults.samplers;
     let sigma = [
         ("top_n_sigma", fields.number("top_n_sigma", -1.0..=100.0)?),
@@ -95,7 +95,7 @@ pub(super) fn read(
     }
     samplers.add_to(sampling, Arc::new(breakers));
     sampling.bad_words = bad_words(fields, tokenizer)?;
-    Ok(())
+    Ok(samplers)
 }
 
 /// The operator's order, and the samplers that it leaves out and the request asks for, in their place.

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use inferno_engine::Sampling;
+use inferno_engine::{Samplers, Sampling};
 use inferno_model::sample::SampleSpec;
 use inferno_text::Tokenizer;
 use serde_json::Value;
@@ -19,7 +19,7 @@ pub(super) fn read(
     fields: &mut Fields,
     settings: &Settings,
     tokenizer: &Tokenizer,
-) -> Result<Sampling, ApiError> {
+) -> Result<(Sampling, Samplers), ApiError> {
     let vocab_size = tokenizer.vocab_size();
     let defaults = &settings.defaults;
     let asked = samplers::asked(fields);
@@ -61,12 +61,12 @@ pub(super) fn read(
         logprob_tokens: logprob_tokens(fields, vocab_size)?,
         ..Sampling::default()
     };
-    samplers::read(fields, defaults, tokenizer, (&asked, &mut sampling))?;
+    let samplers = samplers::read(fields, defaults, tokenizer, (&asked, &mut sampling))?;
     if leaves_nothing(&sampling) {
         let message = "of `allowed_token_ids` no token is left: `logit_bias`, `min_tokens` and `ignore_eos` exclude all";
         return Err(ApiError::invalid("allowed_token_ids", message));
     }
-    Ok(sampling)
+    Ok((sampling, samplers))
 }
 
 /// Tokens whose log-probabilities are told in place of those of the best, as many as vLLM takes.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use inferno_engine::{Config, Engine};
-use inferno_format::Gguf;
+use inferno_format::{Gguf, Metadata};
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
 use inferno_model::batch::{Batch, PAGE_LEN};
@@ -126,6 +126,15 @@ pub(super) fn start(settings: Settings) -> Server {
 
 /// The same, with another engine: its pages are `config.limits.n_pages`.
 pub(super) fn start_with(settings: Settings, change: impl FnOnce(&mut Config)) -> Server {
+    start_as(settings, change, |_| {})
+}
+
+/// The same, with a vocabulary that the file does not have.
+pub(super) fn start_as(
+    settings: Settings,
+    change: impl FnOnce(&mut Config),
+    retell: impl FnOnce(&mut Metadata),
+) -> Server {
     let arch = Architecture::read(&EMBER, None).unwrap();
     let mut config = Config::new(vec![8 * arch.context_len.div_ceil(PAGE_LEN)]);
     change(&mut config);
@@ -137,7 +146,9 @@ pub(super) fn start_with(settings: Settings, change: impl FnOnce(&mut Config)) -
         Box::new(Faulty { model: Box::new(model), faults: Arc::clone(&faults), scripted: None }),
         config,
     );
-    let tokenizer = Tokenizer::from_metadata(EMBER.metadata()).unwrap();
+    let mut metadata = EMBER.metadata().clone();
+    retell(&mut metadata);
+    let tokenizer = Tokenizer::from_metadata(&metadata).unwrap();
     let source = template_source(EMBER.metadata()).unwrap().unwrap();
     let template = ChatTemplate::new(source, Arc::new(tokenizer.template_tokens())).unwrap();
     let parts = Parts {
@@ -148,6 +159,7 @@ pub(super) fn start_with(settings: Settings, change: impl FnOnce(&mut Config)) -
             names: vec!["ember".into(), "alias".into()],
             context_train: 2048,
             n_params: 8_394_624,
+            file: "ember-q8_0.gguf".into(),
             n_bytes: 9_106_176,
             dim: 256,
             dtype: "Q8_0".into(),

@@ -40,7 +40,7 @@ pub(crate) struct TextLogprobs {
 }
 
 /// JSON has no infinity: OpenAI writes this.
-pub(super) const LEAST_LOGPROB: f32 = -9999.0;
+pub(crate) const LEAST_LOGPROB: f32 = -9999.0;
 
 /// Names of tokens in log-probabilities.
 #[derive(Debug, Clone, Copy)]

@@ -3,6 +3,7 @@
 
 use inferno_format::Metadata;
 
+use super::fill::{self, FillTokens};
 use super::{TokenKind, Vocab};
 
 /// Tokens that end a turn or a text, in the families there are.
@@ -31,48 +32,8 @@ const ENDS: &[&str] = &[
     "[e~[",
 ];
 
-/// Fill-in-the-middle tokens after which nothing of use comes.
-const FILL_ENDS: &[&str] = &[
-    "<|fim_pad|>",
-    "<fim-pad>",
-    "<fim_pad>",
-    "<PAD>",
-    "[PAD]",
-    "<|fim_repo|>",
-    "<|repo_name|>",
-    "<fim-repo>",
-    "<REPO>",
-    "<reponame>",
-    "<|file_sep|>",
-];
-
-/// Other fill-in-the-middle tokens. They end nothing, but are control tokens, whatever the file says.
-const FILL: &[&str] = &[
-    "<|fim_prefix|>",
-    "<fim-prefix>",
-    "<fim_prefix>",
-    "<｜fim▁begin｜>",
-    "<PRE>",
-    "▁<PRE>",
-    "<|code_prefix|>",
-    "<|prefix|>",
-    "<|fim_suffix|>",
-    "<fim-suffix>",
-    "<fim_suffix>",
-    "<｜fim▁hole｜>",
-    "<SUF>",
-    "▁<SUF>",
-    "<|code_suffix|>",
-    "<|suffix|>",
-    "<|fim_middle|>",
-    "<fim-middle>",
-    "<fim_middle>",
-    "<｜fim▁end｜>",
-    "<MID>",
-    "▁<MID>",
-    "<|code_middle|>",
-    "<|middle|>",
-];
+/// Padding of fill-in-the-middle.
+const PADS: &[&str] = &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"];
 
 /// Of the above, what is also HTML. Vocabularies have HTML's tags as tokens (Gemma's, of the kind user-defined), so
 /// these go by what the file says of them.
@@ -90,12 +51,14 @@ impl Vocab {
             let id = m.opt_u32(&format!("tokenizer.ggml.{key}_token_id")).ok().flatten();
             ends.extend(id.filter(|&id| (id as usize) < self.len()));
         }
+        self.fill = FillTokens::of_metadata(m, self.len());
         let mut named = [None; 4]; // <|end|>, <|return|>, a call, <|flush|>
         for id in self.ids() {
             let marked = self.texts.get(id).filter(|t| t.first().is_some_and(|b| FIRST_BYTES.contains(b)));
             let Some(text) = marked.and_then(|t| std::str::from_utf8(t).ok()) else { continue };
-            let is_end = ENDS.contains(&text) || FILL_ENDS.contains(&text);
-            if !is_end && !FILL.contains(&text) || self.kind(id) == Some(TokenKind::Normal) && is_word(text) {
+            // After a token of padding, of a repository or of a file nothing of use comes.
+            let is_end = ENDS.contains(&text) || PADS.contains(&text) || fill::starts_file(text);
+            if !is_end && !fill::is_part(text) || self.kind(id) == Some(TokenKind::Normal) && is_word(text) {
                 continue;
             }
             let is_named = ends.contains(&id) || self.kind(id) == Some(TokenKind::Control);
@@ -106,6 +69,7 @@ impl Vocab {
             if is_end {
                 ends.push(id);
             }
+            self.fill.note(text, id);
             match text {
                 "<|end|>" => named[0] = Some(id),
                 "<|return|>" => named[1] = Some(id),
@@ -132,7 +96,7 @@ mod tests {
 
     #[test]
     fn every_name_starts_with_a_byte_that_is_looked_for() {
-        for name in [ENDS, FILL_ENDS, FILL].concat() {
+        for name in [ENDS, PADS].into_iter().flatten().copied().chain(fill::names()) {
             assert!(FIRST_BYTES.contains(&name.as_bytes()[0]), "{name}");
         }
     }

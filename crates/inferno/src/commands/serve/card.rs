@@ -21,11 +21,14 @@ pub(super) fn card(args: &cli::Serve, opened: &Opened, arch: &Architecture, leve
     let own = metadata.opt_str("general.name").ok().flatten().map(str::to_owned);
     names.extend(own.filter(|name| !name.is_empty() && !names.contains(name)));
     let (n_params, dtype) = opened.size();
+    let file = opened.path().and_then(|path| path.file_name());
+    let file = file.map_or_else(|| format!("{}.gguf", names[0]), |name| name.to_string_lossy().into_owned());
     let family = metadata.opt_str("general.architecture").ok().flatten().unwrap_or_default();
     Ok(Card {
         names,
         context_train: opened.architecture(None)?.context_len,
         n_params,
+        file,
         n_bytes: opened.file.file_bytes(),
         dim: arch.dim,
         dtype: dtype.to_owned(),
