@@ -1,6 +1,7 @@
 //! A log line a request, written when it is over: who asked for what, what came of it, and how long it took.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub(crate) struct AccessLine {
     /// Health checks and the like are logged for debugging only.
     is_quiet: bool,
     start: Instant,
+    /// The answer is a stream, which may go on without its client.
+    is_stream: AtomicBool,
     rest: Mutex<Rest>,
 }
 
@@ -82,6 +85,7 @@ impl AccessLine {
             path: shown(path),
             is_quiet: QUIET.contains(&path),
             start: Instant::now(),
+            is_stream: AtomicBool::new(false),
             rest: Mutex::default(),
         }
     }
@@ -89,6 +93,14 @@ impl AccessLine {
     /// Time since the request's head was read.
     pub(crate) fn elapsed(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    pub(crate) fn set_stream(&self) {
+        self.is_stream.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        self.is_stream.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_key(&self, name: &Arc<str>) {

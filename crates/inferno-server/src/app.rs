@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::places::Places;
 use crate::registry::Registry;
 use crate::responses::Store;
+use crate::resume::Streams;
 use crate::room::Room;
 use crate::settings::Settings;
 use crate::workers::Workers;
@@ -186,6 +187,8 @@ pub(crate) struct App {
     pub(crate) places: Arc<Places>,
     pub(crate) early_changes: EarlyChanges,
     pub(crate) drain: Arc<Drain>,
+    /// Streams that outlive their connections.
+    pub(crate) streams: Streams,
     /// Memory for bodies and answers.
     pub(crate) room: Arc<Room>,
     /// Read large requests.
@@ -241,6 +244,7 @@ impl App {
             places: Arc::default(),
             early_changes: EarlyChanges::default(),
             drain,
+            streams: Streams::default(),
             room: Room::new(settings.bodies_bytes),
             workers: Workers::new("reading", n_processors.clamp(2, 4), settings.return_memory),
             renders: Workers::new("template", RENDERS, settings.return_memory),

@@ -79,6 +79,26 @@ const TAIL: usize = 256;
 /// Bytes of text per token, at most.
 const LONGEST_TOKEN: usize = 1024;
 
+impl Prompt {
+    /// Cuts the prompt as `options` ask for it, and notes it there; the context has `most_tokens` for it and its answer.
+    ///
+    /// # Errors
+    /// 400: a longer prompt is wanted than there is room for.
+    pub(crate) fn cut(&mut self, options: &mut Options, most_tokens: usize) -> Result<(), ApiError> {
+        let Some(truncation) = options.truncation else { return Ok(()) };
+        let most = truncation.most(most_tokens.saturating_sub(options.max_tokens.unwrap_or(1)).max(1))?;
+        let Some((n_cut, note)) = truncation.cut(&mut self.tokens, most) else { return Ok(()) };
+        options.notes.push(note);
+        let n_tokens = self.tokens.len();
+        let moved = self.borders.iter().filter_map(|border| border.checked_sub(n_cut));
+        self.borders = moved.filter(|&border| border > 0 && border < n_tokens).collect();
+        if truncation.cuts_end() {
+            self.tail.clear();
+        }
+        Ok(())
+    }
+}
+
 impl Chat {
     pub(crate) fn read(body: Map<String, Value>, app: &App) -> Result<Chat, ApiError> {
         let mut fields = Fields::new(body);

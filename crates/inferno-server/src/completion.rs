@@ -152,6 +152,25 @@ impl Completion {
         self.prompts.iter().map(tokens).collect()
     }
 
+    /// Cuts `prompts`, which are tokens of this request's, as it asks for it; the context has `most_tokens` for each and its
+    /// answer.
+    ///
+    /// # Errors
+    /// 400: longer prompts are wanted than there is room for.
+    pub(crate) fn cut(&mut self, prompts: &mut [Vec<u32>], most_tokens: usize) -> Result<(), ApiError> {
+        let Some(truncation) = self.options.truncation else { return Ok(()) };
+        let wanted =
+            self.options.max_tokens.unwrap_or(if self.options.is_unlimited { 1 } else { DEFAULT_MAX_TOKENS });
+        let most = truncation.most(most_tokens.saturating_sub(wanted).max(1))?;
+        for (prompt, tokens) in self.prompts.iter_mut().zip(prompts) {
+            if let Some((_, note)) = truncation.cut(tokens, most) {
+                self.options.notes.push(note);
+                *prompt = Prompt::Tokens(tokens.clone());
+            }
+        }
+        Ok(())
+    }
+
     /// The echoed prompts; empty without `echo`.
     pub(crate) fn echoes(&self, tokenizer: &Tokenizer, tokens: &[Vec<u32>]) -> Vec<Echo> {
         let all = self.prompts.iter().zip(tokens).filter(|_| self.echo);

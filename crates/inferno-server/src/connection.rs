@@ -33,6 +33,8 @@ use crate::settings::Settings;
 pub(crate) struct Door {
     /// Browsers get the chat page before there is a model.
     has_page: bool,
+    /// See [`Settings::root_path`].
+    root_path: String,
     router: std::sync::OnceLock<Router>,
     opened: Notify,
 }
@@ -42,8 +44,8 @@ pub(crate) struct Door {
 const LOADING: Duration = Duration::from_secs(1);
 
 impl Door {
-    pub(crate) fn new(has_page: bool) -> Door {
-        Door { has_page, ..Door::default() }
+    pub(crate) fn new(settings: &Settings) -> Door {
+        Door { has_page: settings.page, root_path: settings.root_path.clone(), ..Door::default() }
     }
 
     pub(crate) fn open(&self, router: Router) {
@@ -60,6 +62,9 @@ impl Door {
     }
 
     async fn answer(&self, mut request: Request) -> Response {
+        if let Some(uri) = without_root(request.uri(), &self.root_path) {
+            *request.uri_mut() = uri;
+        }
         if let Some(uri) = without_slash(request.uri()) {
             *request.uri_mut() = uri;
         }
@@ -97,6 +102,20 @@ fn without_slash(uri: &Uri) -> Option<Uri> {
     if path.is_empty() || path.len() == uri.path().len() {
         return None;
     }
+    with_path(uri, path)
+}
+
+/// The same without `root` at the path's start, if it is there.
+fn without_root(uri: &Uri, root: &str) -> Option<Uri> {
+    let rest = uri.path().strip_prefix(root).filter(|_| !root.is_empty())?;
+    match rest {
+        "" => with_path(uri, "/"),
+        rest if rest.starts_with('/') => with_path(uri, rest),
+        _ => None,
+    }
+}
+
+fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
     let with_query = match uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
@@ -251,7 +270,7 @@ mod tests {
     #[test]
     fn browsers_have_the_page_before_there_is_a_model() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let door = Door::new(true);
+        let door = Door::new(&Settings::default());
         let ask = |method: &str, path: &str| {
             let request = Request::builder().method(method).uri(path).header("accept", "text/html");
             runtime.block_on(door.answer(request.body(Body::empty()).unwrap())).status().as_u16()

@@ -27,6 +27,7 @@ impl Fields {
 
     /// Takes a member; null is as good as none.
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        self.see(name, Seen::Other);
         self.map.swap_remove(name).filter(|value| !value.is_null())
     }
 
@@ -37,11 +38,13 @@ impl Fields {
 
     /// Looks at a member.
     pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
+        self.see(name, Seen::Other);
         self.map.get(name).filter(|value| !value.is_null())
     }
 
     /// A number in `range`.
     pub(crate) fn number(&mut self, name: &str, range: RangeInclusive<f32>) -> Result<Option<f32>, ApiError> {
+        self.see(name, Seen::Number(*range.start(), *range.end()));
         let Some(value) = self.take(name) else { return Ok(None) };
         let (from, to) = (f64::from(*range.start()), f64::from(*range.end()));
         match value.as_f64().filter(|x| (from..=to).contains(x)) {
@@ -60,6 +63,7 @@ impl Fields {
         name: &str,
         range: RangeInclusive<i64>,
     ) -> Result<Option<i64>, ApiError> {
+        self.see(name, Seen::Integer(*range.start(), *range.end()));
         let Some(value) = self.take(name) else { return Ok(None) };
         match integer(&value).filter(|x| range.contains(x)) {
             Some(x) => Ok(Some(x)),
@@ -80,6 +84,7 @@ impl Fields {
 
     /// True or false.
     pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, ApiError> {
+        self.see(name, Seen::Boolean);
         match self.take(name) {
             None => Ok(None),
             Some(Value::Bool(x)) => Ok(Some(x)),
@@ -89,6 +94,7 @@ impl Fields {
 
     /// A text of at most so many bytes.
     pub(crate) fn string(&mut self, name: &str, most: usize) -> Result<Option<String>, ApiError> {
+        self.see(name, Seen::Text);
         match self.take(name) {
             None => Ok(None),
             Some(Value::String(text)) if text.len() <= most => Ok(Some(text)),
@@ -98,6 +104,7 @@ impl Fields {
 
     /// An object.
     pub(crate) fn object(&mut self, name: &str) -> Result<Option<Fields>, ApiError> {
+        self.see(name, Seen::Object);
         match self.take(name) {
             None => Ok(None),
             Some(Value::Object(map)) => Ok(Some(Fields { map, path: format!("{}.", self.name(name)) })),
@@ -112,6 +119,7 @@ impl Fields {
         most: usize,
         vocab_size: usize,
     ) -> Result<Option<Vec<u32>>, ApiError> {
+        self.see(name, Seen::Tokens);
         let Some(value) = self.take(name) else { return Ok(None) };
         let Value::Array(items) = &value else {
             return Err(self.expected(name, &value, "an array of token ids"));
@@ -131,6 +139,53 @@ impl Fields {
     pub(crate) fn into_rest(self) -> Map<String, Value> {
         self.map
     }
+}
+
+/// The type a member was taken as: a test compares it with the API's description.
+#[cfg_attr(not(test), allow(dead_code, reason = "for a test alone"))]
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Seen {
+    /// From, to.
+    Number(f32, f32),
+    /// From, to.
+    Integer(i64, i64),
+    Boolean,
+    Text,
+    Object,
+    Tokens,
+    Other,
+}
+
+impl Fields {
+    #[cfg(not(test))]
+    #[inline]
+    fn see(&self, _name: &str, _seen: Seen) {}
+
+    /// Notes a member of the body itself.
+    #[cfg(test)]
+    fn see(&self, name: &str, seen: Seen) {
+        if self.path.is_empty() {
+            SEEN.with_borrow_mut(|all| {
+                let before = all.entry(name.to_owned()).or_insert(seen);
+                if *before == Seen::Other {
+                    *before = seen;
+                }
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    static SEEN: std::cell::RefCell<std::collections::BTreeMap<String, Seen>> = const { std::cell::RefCell::new(std::collections::BTreeMap::new()) };
+}
+
+/// The members of bodies that `read` takes on this thread, and what it returns.
+#[cfg(test)]
+pub(crate) fn recorded<T>(read: impl FnOnce() -> T) -> (std::collections::BTreeMap<String, Seen>, T) {
+    SEEN.take();
+    let returned = read();
+    (SEEN.take(), returned)
 }
 
 /// The value of a parameter that has several names; null is as good as none.

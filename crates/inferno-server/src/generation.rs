@@ -309,9 +309,10 @@ impl Generation {
         &self.options
     }
 
-    /// Keywords of the schema that are not enforced.
+    /// Parts of the request that are not followed: keywords of a schema, and tokens of prompts.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        self.options.grammar.as_deref().map(Compiled::unenforced).unwrap_or_default().to_vec()
+        let keywords = self.options.grammar.as_deref().map(Compiled::unenforced).unwrap_or_default();
+        [keywords, &*self.options.notes].concat()
     }
 
     pub(crate) fn app(&self) -> &Arc<App> {
@@ -359,7 +360,7 @@ impl Generation {
 }
 
 impl Generation {
-    /// What a choice has taken so far, with its prompt as if it were alone.
+    /// Totals of one choice so far, its prompt counted whole.
     pub(crate) fn totals_of(&self, choice: usize) -> Totals {
         if self.choices.len() == 1 {
             return self.totals_so_far();
@@ -372,6 +373,7 @@ impl Generation {
             n_completion: self.choices[choice].reply.n_tokens(),
             n_drafted: usage.n_drafted,
             n_accepted: usage.n_accepted,
+            saved_by_drafts: usage.saved_by_drafts,
             queued: usage.queued,
             prefill: usage.prefill,
             decode: usage.decode,

@@ -104,7 +104,7 @@ impl Gap {
         Ok(Gap { marks, prefix, suffix, prompt, extra: extra(fields)?, left_out: OnceLock::new() })
     }
 
-    /// What was left out of the prompt, in words; `None` if nothing was.
+    /// Parts left out of the prompt, in words; `None` if all of it fits.
     pub(crate) fn left_out(&self) -> Option<&str> {
         self.left_out.get().map(String::as_str)
     }

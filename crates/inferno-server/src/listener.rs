@@ -89,7 +89,7 @@ struct Connection {
 
 impl Acceptor {
     pub(crate) fn new(settings: Arc<Settings>, drain: Arc<Drain>) -> Acceptor {
-        let (door, traffic) = (Arc::new(Door::new(settings.page)), Arc::default());
+        let (door, traffic) = (Arc::new(Door::new(&settings)), Arc::default());
         let n_places = descriptors::places(settings.connections);
         if n_places + descriptors::RESERVED < settings.connections {
             tracing::warn!(

@@ -13,6 +13,7 @@ use crate::fields::{Fields, agreed, expected_at, integer};
 use crate::lines::LineLimits;
 use crate::settings::Settings;
 use crate::structure::{self, Structure};
+use crate::truncation::Truncation;
 
 mod samplers;
 mod sampling;
@@ -32,6 +33,10 @@ pub(crate) struct Options {
     pub(crate) sampling: Sampling,
     /// Samplers of `sampling` as they were asked for.
     pub(crate) samplers: Samplers,
+    /// Truncation of prompts; `None`: a prompt that is too long is an error.
+    pub(crate) truncation: Option<Truncation>,
+    /// Notes on the prompt for the answer's `warnings`.
+    pub(crate) notes: Vec<String>,
     /// Limits that end an answer at a line.
     pub(crate) lines: Option<LineLimits>,
     /// Not yet looked at any text: every choice has clones.
@@ -134,6 +139,8 @@ impl Options {
             ends_with_context: false,
             sampling,
             samplers,
+            truncation: Truncation::read(fields)?,
+            notes: Vec::new(),
             lines: None,
             stops: StopStrings::new(Arc::clone(&stop_strings), stop_text),
             stop_strings,

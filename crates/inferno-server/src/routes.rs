@@ -25,8 +25,8 @@ use crate::options::{Options, check_model};
 use crate::registry::{Known, Registry};
 use crate::workers::Cancel;
 use crate::{
-    admin, body, grammar, guard, health, llama_server, log, metrics, models, ollama, page, responses, stream,
-    tokenizer_info, tokens, vllm, whole,
+    admin, body, grammar, guard, health, llama_server, log, metrics, models, ollama, openapi, page,
+    responses, resume, stream, tokenizer_info, tokens, vllm, whole,
 };
 
 /// All routes, with everything that stands before them.
@@ -41,6 +41,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/responses", post(responses::create))
         .merge(llama_server::generating())
         .merge(vllm::generating())
+        .layer(from_fn_with_state(Arc::clone(app), resume::keep))
         .layer(from_fn_with_state(Arc::clone(app), guard::room));
     let work = generating
         .route("/tokenize", post(tokens::tokenize))
@@ -60,6 +61,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .merge(page::routes())
         .merge(ollama::looking())
         .merge(vllm::looking())
+        .merge(resume::routes())
         .route("/tokenizer_info", get(tokenizer_info::page))
         .route("/v1/models", get(models::list))
         .route("/models", get(models::list))
@@ -76,6 +78,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/readyz", get(health::ready))
         .route("/version", get(health::version))
         .route("/metrics", get(metrics::page))
+        .route("/openapi.json", get(openapi::page))
         .route("/server_info", get(health::server_info))
         .route("/v1/loads", get(health::loads))
         .route("/admin/requests", get(admin::requests))
@@ -152,7 +155,9 @@ pub(crate) async fn ready(
     let structure = options.structure.take();
     options.grammar =
         grammar::compile(app, reading, structure, conversation.tools.as_ref(), &options).await?;
-    let (conversation, prompt) = chat::prompt(conversation, app, reading, app.most_tokens()).await?;
+    let most = if options.truncation.is_some() { usize::MAX } else { app.most_tokens() };
+    let (conversation, mut prompt) = chat::prompt(conversation, app, reading, most).await?;
+    prompt.cut(&mut options, app.most_tokens())?;
     options.reply = conversation.reply(&prompt.tail, &app.text.template);
     options.reasoning = conversation.reasoning(&options, app);
     let chat::Prompt { tokens, borders, .. } = prompt;
@@ -195,7 +200,11 @@ pub(crate) async fn completed<D: Reads<Completion>>(
     let text = Arc::clone(&app.text);
     let (size, most_tokens) = (completion.size(), app.most_tokens());
     let work = move |cancel: &Cancel| {
-        let prompts = completion.tokens(&text.tokenizer, most_tokens, cancel)?;
+        let mut completion = completion;
+        // A prompt that is cut may be of any length before.
+        let most = if completion.options.truncation.is_some() { usize::MAX } else { most_tokens };
+        let mut prompts = completion.tokens(&text.tokenizer, most, cancel)?;
+        completion.cut(&mut prompts, most_tokens)?;
         let echo = completion.echoes(&text.tokenizer, &prompts);
         Ok((completion, prompts, echo))
     };
@@ -280,6 +289,9 @@ impl Ask {
         options: Options,
     ) -> Result<Response, ApiError> {
         let is_stream = options.stream.is_some();
+        if is_stream {
+            self.line.set_stream();
+        }
         let (generation, dialect) = self.begin(app, caller, jobs, options)?;
         match is_stream {
             true => stream::respond(generation, dialect).await,

@@ -24,6 +24,8 @@ pub struct Settings {
     pub allowed_hosts: Vec<String>,
     /// Web pages that may ask; `*` is any.
     pub cors_origins: Vec<String>,
+    /// Prefix of paths behind a proxy that does not take it off, like `/llm`; empty is none. Paths without it work too.
+    pub root_path: String,
     /// `/` is a chat page for browsers.
     pub page: bool,
     /// Any model name is taken for the one there is.
@@ -104,6 +106,12 @@ pub struct Settings {
     pub hold: Duration,
     /// Between signs of life on a stream that has nothing to say.
     pub keep_alive: Duration,
+    /// Streams with an `X-Conversation-Id` that are kept after their end; 0 keeps none, and ends them with their connection.
+    pub kept_streams: usize,
+    /// Bytes of such a stream, of which the first are dropped beyond.
+    pub kept_stream_bytes: usize,
+    /// Time that such a stream is kept after its end.
+    pub kept_stream_time: Duration,
     /// Events that may wait for a slow reader; if it then takes nothing for `write_time`, its request is cancelled.
     pub pending_events: usize,
     /// A request is given up after this time.
@@ -178,6 +186,7 @@ impl Default for Settings {
             salt_key: None,
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
+            root_path: String::new(),
             page: true,
             any_model: false,
             keeps_billing_header: false,
@@ -216,6 +225,9 @@ impl Default for Settings {
             splits_reasoning: true,
             hold: seconds(5),
             keep_alive: seconds(5),
+            kept_streams: 64,
+            kept_stream_bytes: 4 << 20,
+            kept_stream_time: seconds(300),
             pending_events: 256,
             deadline: None,
             drain: seconds(30),

@@ -21,10 +21,14 @@ mod operators;
 pub(crate) mod page;
 mod parameters;
 mod raw;
+mod resume;
 mod samplers;
 mod scores;
 mod stops;
 mod token_routes;
 mod transcripts;
+mod truncation;
 
-use harness::{Server, start};
+use harness::Server;
+pub(crate) use harness::app;
+pub(crate) use harness::start;

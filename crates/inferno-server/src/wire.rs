@@ -68,7 +68,7 @@ pub(crate) struct More {
     pub(crate) prefix_cache: Option<PrefixCache>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prompt_progress: Option<PromptProgress>,
-    /// Keywords of a schema that are not enforced, by name and place.
+    /// Keywords of a schema that are not enforced, by name and place, and tokens that were cut off a prompt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) warnings: Vec<String>,
 }

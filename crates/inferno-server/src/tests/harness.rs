@@ -23,6 +23,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
+use crate::app::App;
 use crate::{Card, Ended, Parts, Settings, Template};
 
 /// Three of Ember's nine layers: its vocabulary and template, and text enough, in a third of the time.
@@ -112,7 +113,7 @@ impl Model for Faulty {
 }
 
 /// A server on a port of its own.
-pub(super) struct Server {
+pub(crate) struct Server {
     pub(super) address: SocketAddr,
     pub(super) faults: Arc<Faults>,
     stop: Arc<Notify>,
@@ -120,7 +121,7 @@ pub(super) struct Server {
     engine: Option<Engine>,
 }
 
-pub(super) fn start(settings: Settings) -> Server {
+pub(crate) fn start(settings: Settings) -> Server {
     start_with(settings, |_| {})
 }
 
@@ -135,6 +136,30 @@ pub(super) fn start_as(
     change: impl FnOnce(&mut Config),
     retell: impl FnOnce(&mut Metadata),
 ) -> Server {
+    let (engine, parts, faults) = made(change, retell);
+    let stop = Arc::<Notify>::default();
+    let told = Arc::clone(&stop);
+    let (sender, address) = std::sync::mpsc::channel();
+    let ended = std::thread::spawn(move || {
+        let runtime = Runtime::new().unwrap();
+        let _inside = runtime.enter();
+        let server = crate::Server::bind(([127, 0, 0, 1], 0).into(), settings).unwrap();
+        sender.send(server.address()).unwrap();
+        let ended = runtime.block_on(server.open(parts).until(told.notified()));
+        runtime.shutdown_timeout(Duration::from_millis(200));
+        ended
+    });
+    let address = address.recv().unwrap();
+    let server = Server { address, faults, stop, ended: Some(ended), engine: Some(engine) };
+    server.wait_until(|server| server.get("/ready").status == 200);
+    server
+}
+
+/// A model in an engine, and what a server is made of.
+fn made(
+    change: impl FnOnce(&mut Config),
+    retell: impl FnOnce(&mut Metadata),
+) -> (Engine, Parts, Arc<Faults>) {
     let arch = Architecture::read(&EMBER, None).unwrap();
     let mut config = Config::new(vec![8 * arch.context_len.div_ceil(PAGE_LEN)]);
     change(&mut config);
@@ -168,28 +193,20 @@ pub(super) fn start_as(
             template: EMBER.metadata().opt_str("tokenizer.chat_template").unwrap().map(str::to_owned),
         },
     };
-    let stop = Arc::<Notify>::default();
-    let told = Arc::clone(&stop);
-    let (sender, address) = std::sync::mpsc::channel();
-    let ended = std::thread::spawn(move || {
-        let runtime = Runtime::new().unwrap();
-        let _inside = runtime.enter();
-        let server = crate::Server::bind(([127, 0, 0, 1], 0).into(), settings).unwrap();
-        sender.send(server.address()).unwrap();
-        let ended = runtime.block_on(server.open(parts).until(told.notified()));
-        runtime.shutdown_timeout(Duration::from_millis(200));
-        ended
-    });
-    let address = address.recv().unwrap();
-    let server = Server { address, faults, stop, ended: Some(ended), engine: Some(engine) };
-    server.wait_until(|server| server.get("/ready").status == 200);
-    server
+    (engine, parts, faults)
+}
+
+/// State shared by all requests, without a server around it. It computes nothing when the engine is dropped.
+pub(crate) fn app() -> (Engine, Arc<App>) {
+    let (engine, parts, _) = made(|_| {}, |_| {});
+    let app = App::new(parts, Arc::default(), Arc::default(), Arc::default());
+    (engine, Arc::new(app))
 }
 
 /// An answer.
 #[derive(Debug, Clone)]
-pub(super) struct Reply {
-    pub(super) status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     /// Names in lower case.
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
@@ -205,7 +222,7 @@ impl Reply {
     }
 
     #[track_caller]
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
     }
 
@@ -254,7 +271,7 @@ impl Server {
         read_reply(&mut BufReader::new(stream)).unwrap()
     }
 
-    pub(super) fn get(&self, path: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str) -> Reply {
         self.raw(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
     }
 

@@ -50,6 +50,7 @@ fn cases(topic: usize) -> Vec<Case> {
         case("/api/generate", json!({ "prompt": text, "options": options }), &["/response", "/thinking"]),
         case("/v1/completions", with("prompt", &json!(text)), &["/choices/0/text"]),
         case("/api/generate", raw, &["/response"]),
+        case("/completion", with("prompt", &json!(text)), &["/content"]),
     ]
 }
 
@@ -136,6 +137,10 @@ fn check_shape(path: &str, error: &Value) {
                 && error["error"]["message"].is_string()
         }
         path if path.starts_with("/api/") => error["error"].is_string(),
+        "/completion" => {
+            let error = &error["error"];
+            error["code"].is_u64() && error["type"].is_string() && error["message"].is_string()
+        }
         _ => {
             let members = ["message", "type", "param", "code"];
             let error = error["error"].as_object();

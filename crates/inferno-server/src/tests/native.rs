@@ -346,11 +346,12 @@ fn clients_find_out_about_the_server() {
     server.wait_until(|server| busy(server) == 0 && server.is_idle());
 }
 
-/// A server whose vocabulary can fill gaps: prefix, suffix and middle are tokens 0, 1 and 2.
-fn filling(more: &'static [(&'static str, u32)]) -> Server {
+/// A server whose vocabulary can fill gaps: prefix, suffix and middle are tokens 0, 1 and 2. Sequences have room for `n_pages`
+/// pages of 32 tokens.
+fn filling(n_pages: usize, more: &'static [(&'static str, u32)]) -> Server {
     start_as(
         Settings::default(),
-        |_| {},
+        |config| config.limits.n_pages = vec![n_pages],
         move |metadata| {
             for (key, id) in [("fim_pre", 0), ("fim_suf", 1), ("fim_mid", 2)].iter().chain(more) {
                 metadata.set(format!("tokenizer.ggml.{key}_token_id"), Entry::U32(*id));
@@ -389,7 +390,7 @@ fn a_gap_is_filled_with_the_tokens_of_the_vocabulary() {
         assert_eq!((&answer["prompt"], &answer["content"]), (&same["prompt"], &same["content"]));
         assert!(answer.get("warnings").is_none(), "{answer}");
     };
-    let server = filling(&[]);
+    let server = filling(64, &[]);
     let (prefix, suffix) = (tokens("int main() {"), tokens("}"));
     check(&server, json!({}), &[json!(0), prefix.clone(), json!(1), suffix.clone(), json!(2)]);
     let line = [json!(0), prefix.clone(), tokens(" int n"), json!(1), suffix.clone(), json!(2)];
@@ -409,7 +410,7 @@ fn a_gap_is_filled_with_the_tokens_of_the_vocabulary() {
         json!({ "input_extra": extra }),
         &[&snippets[..], &[json!(0), prefix.clone(), json!(1), suffix.clone(), json!(2)]].concat(),
     );
-    let server = filling(&[("fim_rep", 3), ("fim_sep", 4)]);
+    let server = filling(64, &[("fim_rep", 3), ("fim_sep", 4)]);
     let repository = [
         json!(3),
         tokens("myproject\n"),
@@ -447,31 +448,35 @@ fn a_gap_is_filled_with_the_tokens_of_the_vocabulary() {
 
 #[test]
 fn a_gap_that_does_not_fit_is_cut_and_the_answer_says_so() {
-    let server = filling(&[]);
+    let server = filling(4, &[]);
     let words = |n: usize| "word ".repeat(n);
+    let room = server.get("/props").json()["default_generation_settings"]["n_ctx"].as_u64().unwrap();
+    assert_eq!(room, 128);
     let fill = |prefix: usize, suffix: usize, extra: &[usize]| {
         let extra: Vec<Value> = extra.iter().map(|n| json!({ "text": words(*n) })).collect();
-        let body = json!({ "input_prefix": words(prefix), "input_suffix": words(suffix), "input_extra": extra, "n_predict": 8, "temperature": 0 });
+        let body = json!({
+            "input_prefix": words(prefix), "input_suffix": words(suffix), "input_extra": extra, "n_predict": 2, "temperature": 0,
+        });
         let reply = server.post("/infill", &body);
         assert_eq!(reply.status, 200, "{}", reply.text());
         let answer = reply.json();
         let warning = answer["warnings"][0].as_str().unwrap_or_default().to_owned();
         (answer["tokens_evaluated"].as_u64().unwrap(), warning)
     };
-    let (n, warning) = fill(10, 10, &[1500, 20, 20]);
-    assert!(warning.is_empty() && n > 1500, "{n}: {warning}");
-    let (n, warning) = fill(10, 10, &[3000, 20, 20]);
-    assert!(n < 200 && warning.contains("1 files at the start of `input_extra`"), "{n}: {warning}");
-    let (n, warning) = fill(4000, 4000, &[5]);
-    assert_eq!(n, 2040);
+    let (n, warning) = fill(4, 4, &[10, 2]);
+    assert!(warning.is_empty() && n < room, "{n}: {warning}");
+    let (n, warning) = fill(4, 4, &[400, 2]);
+    assert!(n < 80 && warning.contains("1 files at the start of `input_extra`"), "{n}: {warning}");
+    let (n, warning) = fill(400, 400, &[5]);
+    assert_eq!(n, room - 2);
     for part in ["`input_prefix`", "`input_suffix`", "`input_extra`"] {
         assert!(warning.contains(part), "{warning}");
     }
-    let (n, warning) = fill(4000, 10, &[]);
+    let (n, warning) = fill(400, 2, &[]);
     assert!(
-        n == 2040 && warning.contains("`input_prefix`") && !warning.contains("`input_suffix`"),
+        n == room - 2 && warning.contains("`input_prefix`") && !warning.contains("`input_suffix`"),
         "{warning}"
     );
-    let body = json!({ "input_prefix": "", "input_suffix": "", "prompt": words(3000), "n_predict": 8 });
+    let body = json!({ "input_prefix": "", "input_suffix": "", "prompt": words(300), "n_predict": 2 });
     assert_eq!(error(&server.post("/infill", &body)).1, "exceed_context_size_error");
 }

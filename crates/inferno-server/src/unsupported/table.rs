@@ -6,7 +6,8 @@ use super::{Is, Row};
 const GRAMMAR: &str = "use `response_format`, `structured_outputs` or `grammar`";
 const SAMPLER: &str = "this sampler is not there yet: leave it out";
 const LENGTH: &str = "the name here is `max_completion_tokens` or `max_tokens`";
-const CUT: &str = "nothing is cut here: shorten the prompt";
+const CUT: &str =
+    "use `truncate_prompt_tokens` of `/v1/chat/completions` or `/v1/completions`, or shorten the prompt";
 const MEDIA: &str = "the model reads text only";
 const BESIDE: &str = "write its members beside the others, not in an object of their own";
 const ADAPTER: &str = "adapters are not there";
@@ -122,9 +123,13 @@ pub(super) const GENERATION: &[Row] = &[
     (&["stop_tokens", "eos_token_id", "custom_eos_token_ids"], NO_ITEMS, "the name here is `stop_token_ids`"),
     (&["ban_eos_token"], OFF, "the name here is `ignore_eos`"),
     (&["no_stop_trim"], OFF, "the name here is `include_stop_str_in_output`"),
-    (&["t_max_predict_ms", "t_max_prompt_ms"], &[AtMost(0.0)], "use `deadline_ms`"),
+    (&["t_max_predict_ms", "t_max_prompt_ms"], &[AtMost(0.0)], "use `deadline_ms`, or `/completion`"),
     (&["max_time"], NEVER, "use `deadline_ms`, in milliseconds"),
-    (&["n_indent", "n_discard"], &[Number(0.0)], "a context is never shifted, and lines are not looked at"),
+    (
+        &["n_indent", "n_discard"],
+        &[Number(0.0)],
+        "a context is never shifted, and lines are looked at in `/completion` and `/infill` alone",
+    ),
     (&["num_ctx", "n_ctx", "max_context_length"], NEVER, "the context is the server's (`--context`)"),
     // Reasoning.
     (&["reasoning_control"], OFF, "the names here are `enable_thinking` and `reasoning_budget`"),
@@ -138,7 +143,11 @@ pub(super) const GENERATION: &[Row] = &[
     (&["decoder_input_details"], OFF, "use `/v1/completions` with `echo` and `logprobs`"),
     (&["n_probs", "top_n_tokens", "top_logprobs_num"], &[Number(0.0)], SCORES),
     (&["return_logprob"], OFF, SCORES),
-    (&["post_sampling_probs"], OFF, "log-probabilities are the model's own, before anything"),
+    (
+        &["post_sampling_probs"],
+        OFF,
+        "log-probabilities are the model's own, before anything: use `/completion`",
+    ),
     (&["return_tokens", "return_prompt_token_ids"], OFF, IDS),
     (&["detokenize"], &[True], IDS),
     (&["return_prompt_text", "return_full_text"], OFF, "use `/v1/completions` with `echo`"),
@@ -156,10 +165,10 @@ pub(super) const GENERATION: &[Row] = &[
     (
         &["suffix"],
         NO_TEXT,
-        "completion between two texts is not there: write the model's own format into `prompt`",
+        "use `/infill` for a completion between two texts, or write the model's own format into `prompt`",
     ),
-    (&["input_prefix", "input_suffix"], NO_TEXT, "write the model's own format into `prompt`"),
-    (&["input_extra"], NO_ITEMS, "write the model's own format into `prompt`"),
+    (&["input_prefix", "input_suffix"], NO_TEXT, "use `/infill`"),
+    (&["input_extra"], NO_ITEMS, "use `/infill`"),
     (&["lora", "lora_request", "lora_path"], NONE_AT_ALL, ADAPTER),
     (&["adapter", "adapters", "adapter_id"], NONE_AT_ALL, ADAPTER),
     (

@@ -55,6 +55,10 @@ pub(crate) struct Serve {
     #[arg(long, env = "INFERNO_NO_PAGE", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_page: bool,
 
+    /// Prefix of all paths behind a proxy that does not take it off, like `/llm`; paths without it work too
+    #[arg(long, value_name = "PATH", env = "INFERNO_ROOT_PATH", hide_env = true, value_parser = root_path)]
+    pub(crate) root_path: Option<String>,
+
     /// Chat template in place of the model's: a file with Jinja, `chatml`, or `none` for no chats
     #[arg(long, value_name = "FILE", env = "INFERNO_CHAT_TEMPLATE", hide_env = true)]
     pub(crate) chat_template: Option<Choice>,
@@ -101,6 +105,16 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(crate) compute: Compute,
+}
+
+/// A path that begins with a slash, without one at its end.
+fn root_path(text: &str) -> Result<String, String> {
+    let path = text.trim_end_matches('/');
+    let is_plain = |c: char| c.is_ascii_graphic() && !"?#%\"<>\\^`{|}".contains(c);
+    match path.is_empty() || path.starts_with('/') && path.chars().all(is_plain) {
+        true => Ok(path.to_owned()),
+        false => Err("expected a path that begins with a slash, like /llm".to_owned()),
+    }
 }
 
 impl Serve {

@@ -39,6 +39,7 @@ const FOREIGN: [(&[&str], &str); 7] = [
     (
         &[
             "n",
+            "truncate_prompt_tokens",
             "n_cmpl",
             "logprobs",
             "top_logprobs",

@@ -21,7 +21,7 @@ const RESPONSE_FIELDS: usize = 64;
 /// llama-server's number for a seed of the server's own choice.
 const RANDOM_SEED: u64 = u32::MAX as u64;
 
-/// What a request asks for in this dialect alone.
+/// Parameters of this dialect alone.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     /// Probabilities of this many tokens; 0 is none.
@@ -38,7 +38,7 @@ pub(crate) struct Asked {
     pub(super) lines: Option<LineLimits>,
     /// For the settings that are shown.
     pub(super) grammar: Option<String>,
-    /// See above.
+    /// For the settings that are shown.
     pub(super) breakers: Option<Vec<String>>,
     /// A sampler that is left out.
     has_infill_sampler: bool,

@@ -27,8 +27,9 @@ const KEPT: [&str; 14] = [
 ];
 
 /// Parameters of chats for which an answer here has no place.
-const FOREIGN: [&str; 8] = [
+const FOREIGN: [&str; 9] = [
     "n",
+    "truncate_prompt_tokens",
     "n_cmpl",
     "functions",
     "function_call",

@@ -28,6 +28,26 @@ pub(crate) struct Limits {
     #[arg(long, hide_short_help = true, value_name = "SECONDS", env = "INFERNO_KEEP_ALIVE", hide_env = true, default_value = "5", value_parser = seconds)]
     pub(crate) keep_alive: Duration,
 
+    /// Ended streams of requests with `X-Conversation-Id` that can still be taken up (`GET /v1/stream`). Such streams go on
+    /// without their client; 0 ends them with their connection
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "N",
+        env = "INFERNO_KEPT_STREAMS",
+        hide_env = true,
+        default_value = "64"
+    )]
+    pub(crate) kept_streams: usize,
+
+    /// Bytes of such a stream that can be taken up again, the last ones
+    #[arg(long, hide_short_help = true, value_name = "SIZE", env = "INFERNO_KEPT_STREAM_BYTES", hide_env = true, default_value = "4MiB", value_parser = size)]
+    pub(crate) kept_stream_bytes: u64,
+
+    /// Seconds that such a stream is kept after its end
+    #[arg(long, hide_short_help = true, value_name = "SECONDS", env = "INFERNO_KEPT_STREAM_TIME", hide_env = true, default_value = "300", value_parser = seconds)]
+    pub(crate) kept_stream_time: Duration,
+
     /// Open connections; those without a request are closed to make room for new ones
     #[arg(long, value_name = "N", env = "INFERNO_CONNECTIONS", hide_env = true, default_value = "1024")]
     pub(crate) connections: NonZero<usize>,
