@@ -93,6 +93,7 @@ const STEPS: &[(&str, Way)] = &[
             &["decode 2", "streaming read"],
         ),
     ),
+    ("inferno conformance http://127.0.0.1:8080", Left("it takes seconds: `conformance.rs` runs it")),
     (
         "inferno bench serve model.gguf --compare",
         Run(
