@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The draft model stores its keys and values by the pages of the model: pages that are shared, cached, preempted or freed need
-//! no further bookkeeping, as [`Coverage`] knows which positions of a page the draft model has. Where it lacks some, as after
+//! no further bookkeeping, as `coverage.rs` knows which positions of a page the draft model has. Where it lacks some, as after
 //! a prompt or after steps without proposals, it computes them when it is asked next.
 //!
 //! A draft layer of the model's own (multi-token prediction) takes the draft model's place in the same way: its row at position `p` has
