@@ -13,6 +13,46 @@ pub(crate) struct Budget {
     rows: usize,
     /// Sums over past steps, each worth less than the next: of 1, rows, rows², time, and rows × time.
     moments: [f64; 5],
+    row_times: RowTimes,
+}
+
+/// Times of steps that only decode, by their number of rows. Kernels take rows in groups: one row more may take no longer, or half
+/// as long again, which no line tells.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RowTimes {
+    times: [Option<RowTime>; MOST_TIMED_ROWS + 1],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RowTime {
+    /// Microseconds.
+    time: f64,
+    /// Steps since it was measured.
+    age: u32,
+}
+
+/// Rows up to which steps are timed by their number.
+const MOST_TIMED_ROWS: usize = 16;
+/// Steps after which a time is forgotten.
+const OLD: u32 = 256;
+/// Weight of the last measurement in a time, if it took longer than before, and else: what takes longer may have been interrupted.
+pub(crate) const NEWEST: [f64; 2] = [0.1, 0.5];
+
+impl RowTimes {
+    pub(crate) fn observe(&mut self, n_rows: usize, took: Micros) {
+        self.times.iter_mut().flatten().for_each(|one| one.age += 1);
+        let Some(one) = self.times.get_mut(n_rows) else { return };
+        let took = took as f64;
+        let before = one.filter(|one| one.age <= OLD).map_or(took, |one| one.time);
+        let newest = NEWEST[usize::from(took < before)];
+        *one = Some(RowTime { time: before + newest * (took - before), age: 0 });
+    }
+
+    /// The nearest number of rows, up to `n_rows`, of which a step was measured of late, and its microseconds.
+    pub(crate) fn nearest(&self, n_rows: usize) -> Option<(usize, f64)> {
+        let mut up_to = self.times.iter().take(n_rows + 1).enumerate().rev();
+        up_to.find_map(|(n, one)| Some((n, (*one).filter(|one| one.age <= OLD)?.time)))
+    }
 }
 
 /// A step in which nobody decodes may take so many times as long.
@@ -25,7 +65,7 @@ impl Budget {
     pub(crate) fn new(min_rows: usize, max_rows: usize, target: Micros) -> Budget {
         // The first steps tell; until then a step is rather short.
         let rows = (max_rows / 8).clamp(min_rows.min(max_rows), max_rows);
-        Budget { min_rows, max_rows, target, rows, moments: [0.0; 5] }
+        Budget { min_rows, max_rows, target, rows, moments: [0.0; 5], row_times: RowTimes::default() }
     }
 
     /// Prompt rows for a step in which so many decode. Where nobody waits for a token a step may be longer, but not so long
@@ -45,7 +85,11 @@ impl Budget {
         for (sum, x) in self.moments.iter_mut().zip([1.0, n, n * n, t, n * t]) {
             *sum = *sum * DECAY + x;
         }
-        if plan.n_decoding == 0 || plan.n_prompt_rows + plan.n_forced_rows == 0 {
+        if plan.n_decoding == 0 {
+            return;
+        }
+        if plan.n_prompt_rows + plan.n_forced_rows == 0 {
+            self.row_times.observe(plan.n_rows, took);
             return;
         }
         let least = self.min_rows.min(self.max_rows);
@@ -73,6 +117,11 @@ impl Budget {
         })
     }
 
+    /// Times of steps that only decode.
+    pub(crate) fn row_times(&self) -> RowTimes {
+        self.row_times
+    }
+
     /// What a step takes without rows, and per row: a line through past steps. `None` before they tell.
     pub(crate) fn cost(&self) -> Option<(f64, f64)> {
         let [n, x, xx, t, xt] = self.moments;
@@ -88,6 +137,29 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_of_rows_fall_quickly_rise_slowly_and_are_forgotten() {
+        let mut times = RowTimes::default();
+        assert_eq!(times.nearest(8), None);
+        times.observe(4, 1_000);
+        assert_eq!(
+            (times.nearest(3), times.nearest(4), times.nearest(8)),
+            (None, Some((4, 1_000.0)), Some((4, 1_000.0)))
+        );
+        times.observe(4, 2_000);
+        assert_eq!(times.nearest(4), Some((4, 1_100.0)));
+        times.observe(4, 100);
+        assert_eq!(times.nearest(4), Some((4, 600.0)));
+        // Other numbers of rows, and more than are timed.
+        (0..OLD).for_each(|_| times.observe(MOST_TIMED_ROWS + 1, 5));
+        assert_eq!(times.nearest(100), Some((4, 600.0)));
+        times.observe(1, 50);
+        assert_eq!(times.nearest(100), Some((1, 50.0)));
+        // After a long time the first one counts whole.
+        times.observe(4, 700);
+        assert_eq!(times.nearest(100), Some((4, 700.0)));
+    }
 
     /// Steps of a model that takes 1 ms and 100 µs a row.
     fn steps(budget: &mut Budget, n: usize, n_decoding: usize) {

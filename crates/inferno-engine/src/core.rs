@@ -280,7 +280,9 @@ impl Core {
         }
         self.hear_disk(None);
         let mut scratch = std::mem::take(&mut self.scratch);
-        let cost = self.scheduler.budget().cost().map(|(base, per_row)| StepCost { base, per_row });
+        let budget = self.scheduler.budget();
+        let measured = budget.row_times();
+        let cost = budget.cost().map(|(base, per_row)| StepCost { base, per_row, measured });
         self.drafts.start_step(cost.map(|cost| (cost, self.scheduler.counts().running)));
         self.scheduler.plan(start, &mut self.drafts, &mut scratch.plan);
         let started = scratch.plan.started.iter();

@@ -11,9 +11,10 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
+use crate::budget::{NEWEST, RowTimes};
 use crate::request::{Micros, SeqId};
 use crate::scheduler::Drafter;
-use trust::{Trust, best_number, gain};
+use trust::{Costs, Trust, best_number, gain};
 
 /// Drafts of a sequence in a step, at most.
 const MAX_DRAFT: usize = 8;
@@ -21,22 +22,22 @@ const MAX_DRAFT: usize = 8;
 pub(crate) const MAX_FORCED_DRAFT: usize = 32;
 /// Time of a draft model's step as a share of the model's, until one was measured.
 const FIRST_SHARE: f64 = 0.125;
-/// Weight of the last measurement in the time of a draft model's step, if it took longer than before, and else: what takes longer may
-/// have been interrupted.
-const NEWEST: [f64; 2] = [0.1, 0.5];
 /// Failures of a draft model after which it is asked no more.
 const MOST_FAILURES: u64 = 3;
 
-/// The cost of a step: a time in any case, and a time per row.
+/// The cost of a step: a time in any case, and a time per row, as far as steps of that number of rows were not measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StepCost {
     pub(crate) base: f64,
     pub(crate) per_row: f64,
+    pub(crate) measured: RowTimes,
 }
 
 impl StepCost {
-    fn of(self, n_rows: f64) -> f64 {
-        self.base + self.per_row * n_rows
+    /// Microseconds of a step of `n_rows`: as measured, or from the nearest smaller number that was, by the time per row.
+    fn of(&self, n_rows: usize) -> f64 {
+        let (n, time) = self.measured.nearest(n_rows).unwrap_or((0, self.base));
+        time + self.per_row * (n_rows - n) as f64
     }
 }
 
@@ -176,10 +177,11 @@ impl Drafts {
     /// Microseconds that the sequence's drafts in this step have saved, about: those that as many tokens would have taken without,
     /// less what the drafts took.
     pub(crate) fn saved(&self, id: SeqId, n_drafted: usize, n_accepted: usize) -> i64 {
-        let Some((cost, n_decoding)) = self.next else { return 0 };
-        let n = n_decoding.max(1) as f64;
-        let each = cost.per_row + self.cost_of(self.source(id), cost.of(n));
-        (n_accepted as f64 * cost.of(n) / n - n_drafted as f64 * each) as i64
+        let Some((cost, n_decoding)) = &self.next else { return 0 };
+        let n = (*n_decoding).max(1);
+        let step = cost.of(n);
+        let added = cost.of(n + n_drafted) - step + n_drafted as f64 * self.cost_of(self.source(id), step);
+        (n_accepted as f64 * step / n as f64 - added) as i64
     }
 
     /// Microseconds that it takes to propose a token, where a step of the model takes `step`.
@@ -192,13 +194,14 @@ impl Drafts {
         }
     }
 
-    /// The time of the next step without drafts, the number of sequences in it, and the time that a draft adds; `None` if past
-    /// steps tell nothing.
-    fn costs(&self, source: Source) -> Option<(f64, usize, f64)> {
-        let (cost, n_decoding) = self.next?;
-        let n = n_decoding.max(1);
-        let step = cost.of(n as f64);
-        Some((step, n, cost.per_row + self.cost_of(source, step)))
+    /// Costs of the next step and of drafts in it; `None` if past steps tell nothing.
+    fn costs(&self, source: Source) -> Option<Costs> {
+        let (cost, n_decoding) = self.next.as_ref()?;
+        let n_sequences = (*n_decoding).max(1);
+        let step = cost.of(n_sequences);
+        let each = self.cost_of(source, step);
+        let added = |n: usize| (cost.of(n_sequences + n) - step).max(0.0) + n as f64 * each;
+        Some(Costs { step, n_sequences, added: std::array::from_fn(added) })
     }
 
     /// Drafts from the text, up to `max`, to `out`. Returns the factor by which they are expected to speed the step up.
@@ -214,14 +217,14 @@ impl Drafts {
             return 1.0;
         }
         let costs = self.costs(Source::Text);
-        let n = best_number(&trust, max, costs);
+        let n = best_number(&trust, max, costs.as_ref());
         if n == 0 {
             self.pause(id, Source::Text, tokens.len());
             return 1.0;
         }
         let start = out.len();
         lookup::draft(tokens, n, out);
-        gain(&trust, out.len() - start, costs)
+        gain(&trust, out.len() - start, costs.as_ref())
     }
 
     fn pause(&mut self, id: SeqId, source: Source, len: usize) {
@@ -262,11 +265,11 @@ impl Drafter for Drafts {
             return;
         }
         let costs = self.costs(Source::Model);
-        let pays = best_number(&model, max, costs);
-        let n = pays.max(model.n_to_try(max, costs));
+        let pays = best_number(&model, max, costs.as_ref());
+        let n = pays.max(model.n_to_try(max, costs.as_ref()));
         if n == 0 {
             self.pause(id, Source::Model, tokens.len());
-        } else if out.len() == start || gain(&model, n, costs) > text_gain {
+        } else if out.len() == start || gain(&model, n, costs.as_ref()) > text_gain {
             out.truncate(start);
             // The draft model's tokens take their place once the step is planned.
             out.resize(start + n, 0);

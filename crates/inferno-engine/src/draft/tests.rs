@@ -24,14 +24,14 @@ fn guesses_stop_where_they_do_not_pay_and_go_on_where_they_do() {
     let mut drafts = Drafts::default();
     drafts.add(ID);
     // One sequence, and rows that cost next to nothing.
-    drafts.start_step(Some((StepCost { base: 100.0, per_row: 1.0 }, 1)));
+    drafts.start_step(Some((StepCost { base: 100.0, per_row: 1.0, measured: RowTimes::default() }, 1)));
     assert_eq!(n(&mut drafts, &tokens), 8);
     // Many sequences: every row costs what a token brings.
-    drafts.start_step(Some((StepCost { base: 10.0, per_row: 10.0 }, 32)));
+    drafts.start_step(Some((StepCost { base: 10.0, per_row: 10.0, measured: RowTimes::default() }, 32)));
     assert_eq!(n(&mut drafts, &tokens), 0);
     drafts.remove(ID);
     drafts.add(ID);
-    drafts.start_step(Some((StepCost { base: 100.0, per_row: 1.0 }, 1)));
+    drafts.start_step(Some((StepCost { base: 100.0, per_row: 1.0, measured: RowTimes::default() }, 1)));
     drafts.learn(ID, 8, 0, tokens.len());
     assert_eq!(n(&mut drafts, &tokens), 0, "it pauses after guesses that were all wrong");
 }
@@ -45,7 +45,7 @@ fn with_model(share: f64) -> Drafts {
 }
 
 fn start(drafts: &mut Drafts) {
-    drafts.start_step(Some((StepCost { base: 9_900.0, per_row: 100.0 }, 1)));
+    drafts.start_step(Some((StepCost { base: 9_900.0, per_row: 100.0, measured: RowTimes::default() }, 1)));
 }
 
 #[test]
@@ -147,4 +147,18 @@ fn the_time_saved_is_that_of_the_steps_that_were_not_needed() {
     // Five drafts at a row and a step of the draft model each; four steps less.
     assert_eq!(drafts.saved(ID, 5, 4), 4 * 10_000 - 5 * (100 + 1_000));
     assert!(drafts.saved(ID, 5, 0) < 0);
+}
+
+#[test]
+fn a_number_of_rows_that_takes_much_longer_is_avoided() {
+    // Rows in groups of four, as kernels take them.
+    let mut measured = RowTimes::default();
+    (1..=4).for_each(|n| measured.observe(n, 10_000));
+    (5..=8).for_each(|n| measured.observe(n, 18_000));
+    let mut drafts = with_model(0.05);
+    drafts.start_step(Some((StepCost { base: 9_000.0, per_row: 1_000.0, measured }, 1)));
+    assert_eq!(n(&mut drafts, &plain(50)), 3);
+    // Two drafts beside two sequences.
+    drafts.start_step(Some((StepCost { base: 9_000.0, per_row: 1_000.0, measured }, 2)));
+    assert_eq!(n(&mut drafts, &plain(50)), 2);
 }

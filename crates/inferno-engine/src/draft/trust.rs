@@ -11,6 +11,16 @@ const AFRESH: f64 = 0.3;
 const TRIAL: usize = 8;
 const TRIAL_STEP: usize = 3;
 
+/// Times of the next step, in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Costs {
+    /// Without drafts.
+    pub(super) step: f64,
+    pub(super) n_sequences: usize,
+    /// By the number of drafts: the time that they add.
+    pub(super) added: [f64; MAX_DRAFT + 1],
+}
+
 /// Knowledge of a sequence's drafts from one source.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trust {
@@ -54,7 +64,7 @@ impl Trust {
 
     /// Drafts of a step, up to `max`, that are to be tried, whether or not they seem to pay: as long as they would if most were right,
     /// or once in a long time, as their cost may have changed.
-    pub(super) fn n_to_try(&self, max: usize, costs: Option<(f64, usize, f64)>) -> usize {
+    pub(super) fn n_to_try(&self, max: usize, costs: Option<&Costs>) -> usize {
         if self.n_to_try == 0 {
             return 0;
         }
@@ -88,9 +98,8 @@ impl Trust {
     }
 }
 
-/// The number of drafts, up to `max`, with which tokens come fastest. `costs` are the time of a step without drafts, the
-/// sequences in it, and the time that a draft adds.
-pub(super) fn best_number(trust: &Trust, max: usize, costs: Option<(f64, usize, f64)>) -> usize {
+/// The number of drafts, up to `max`, with which tokens come fastest.
+pub(super) fn best_number(trust: &Trust, max: usize, costs: Option<&Costs>) -> usize {
     if costs.is_none() {
         return max.min(MAX_DRAFT / 2);
     }
@@ -99,9 +108,9 @@ pub(super) fn best_number(trust: &Trust, max: usize, costs: Option<(f64, usize, 
 }
 
 /// The factor by which `n` drafts speed the step up: with them it has more tokens, and takes longer.
-pub(super) fn gain(trust: &Trust, n: usize, costs: Option<(f64, usize, f64)>) -> f64 {
+pub(super) fn gain(trust: &Trust, n: usize, costs: Option<&Costs>) -> f64 {
     let right: f64 =
         std::iter::successors(Some(trust.accepted), |chance| Some(chance * trust.accepted)).take(n).sum();
-    let Some((step, n_sequences, each)) = costs else { return 1.0 + right };
-    (1.0 + right / n_sequences as f64) / (1.0 + n as f64 * each / step.max(1e-9))
+    let Some(Costs { step, n_sequences, added }) = costs else { return 1.0 + right };
+    (1.0 + right / *n_sequences as f64) / (1.0 + added[n.min(MAX_DRAFT)] / step.max(1e-9))
 }
