@@ -5,6 +5,8 @@ use super::MAX_DRAFT;
 /// After drafts that did not pay, the number of tokens without; doubled every time.
 const FIRST_PAUSE: usize = 8;
 const LONGEST_PAUSE: usize = 256;
+/// Drafts of a step before past steps tell their cost: with the row that they follow they fill a group of four, as kernels take rows.
+const FIRST_DRAFTS: usize = 3;
 /// Likelihood of a draft after a pause, at least.
 const AFRESH: f64 = 0.3;
 /// Drafts of a model that are tried after a pause, whether or not they seem to pay, and those of one step.
@@ -101,7 +103,7 @@ impl Trust {
 /// The number of drafts, up to `max`, with which tokens come fastest.
 pub(super) fn best_number(trust: &Trust, max: usize, costs: Option<&Costs>) -> usize {
     if costs.is_none() {
-        return max.min(MAX_DRAFT / 2);
+        return max.min(FIRST_DRAFTS);
     }
     let numbers = (0..=max.min(MAX_DRAFT)).map(|n| (n, gain(trust, n, costs)));
     numbers.fold((0, 1.0), |best, new| if new.1 > best.1 { new } else { best }).0

@@ -47,7 +47,8 @@ fn a_pair_that_agrees_on_four_of_five_tokens_is_1_7_times_as_fast() {
     assert!(without * 10 >= with * 17, "{with} µs with drafts, {without} without");
     let metrics = world.core.metrics();
     let model = metrics.draft_model;
-    assert!(model.accepted * 2 > model.proposed, "{model:?}");
+    // Drafts are cheap here, so that up to eight are proposed.
+    assert!(model.accepted * 5 > model.proposed * 2, "{model:?}");
     let saved = metrics.saved_by_drafts as f64 / (without - with) as f64;
     assert!(
         (0.6..1.6).contains(&saved),
