@@ -198,7 +198,7 @@ impl Engine {
     /// Ends all requests and the thread, and hands the model back, which another engine may run then.
     ///
     /// # Errors
-    /// It had ended before, as the model broke.
+    /// The engine had ended before, as the model broke.
     pub fn stop(self) -> Result<Box<dyn Model>, Broken> {
         self.halt().map(Stopped::into_model)
     }
@@ -206,7 +206,7 @@ impl Engine {
     /// Ends all requests and the thread, and hands over what it had.
     ///
     /// # Errors
-    /// It had ended before, as the model broke.
+    /// The engine had ended before, as the model broke.
     pub fn halt(mut self) -> Result<Stopped, Broken> {
         // The thread does not panic: steps and sequences are caught.
         let ended =

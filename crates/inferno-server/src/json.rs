@@ -41,7 +41,7 @@ pub(crate) fn object(bytes: &[u8], settings: &Settings) -> Result<(Map<String, V
 /// The value in `bytes`.
 ///
 /// # Errors
-/// It is no JSON, or too deep, or has too many parts.
+/// The bytes are no JSON, or the value is too deep or has too many parts.
 pub(crate) fn value(bytes: &[u8], settings: &Settings) -> Result<Value, ApiError> {
     let limits = Limits::of(settings);
     bounded(bytes, &mut { limits.nodes }, limits).map_err(|e| malformed(&e))

@@ -20,13 +20,13 @@ use crate::infill::Marks;
 use crate::keys::{Caller, Role};
 use crate::meter::Id;
 use crate::query;
-use crate::routes::completed;
+use crate::routes::{complete, completed};
 use crate::wire::ok;
 
 /// Routes that answer from the model.
 pub(crate) fn generating() -> Router<Arc<App>> {
     Router::new()
-        .route(Plain::PATH, post(completion))
+        .route(Plain::PATH, post(complete::<NativeDialect<Plain>>))
         .route("/completions", post(completions))
         .route(Infills::PATH, post(infill))
 }
@@ -38,16 +38,6 @@ pub(crate) fn asking() -> Router<Arc<App>> {
         .route("/slots", get(slots))
         .route("/slots/{id}", post(slot_action))
         .route("/lora-adapters", get(adapters).post(set_adapters))
-}
-
-async fn completion(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    Extension(Id(line)): Extension<Id>,
-    unread: Unread,
-) -> Result<Response, ApiError> {
-    let read = body::object(&app, unread).await?;
-    completed::<NativeDialect<Plain>>(app, caller, line, read).await
 }
 
 /// `/completions` is a path of OpenAI's here, whose requests name a model, and of llama-server's own there, whose need none.

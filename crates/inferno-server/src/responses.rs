@@ -22,7 +22,7 @@ use crate::meter::Id;
 use crate::options::{Options, check_model};
 use crate::routes::{Ask, admit, ready};
 use crate::wire::{json_bytes, ok};
-use crate::{chat, tokens};
+use crate::{chat, query, tokens};
 
 mod background;
 mod event_log;
@@ -162,8 +162,8 @@ pub(crate) async fn retrieve(
     id: Name,
 ) -> Result<Response, ApiError> {
     let Path(id) = id.map_err(|_| ApiError::bad_path())?;
-    if listing::parameter(&uri, "stream") == Some("true") {
-        let from = match listing::parameter(&uri, "starting_after").map(str::parse::<usize>) {
+    if query::parameter(&uri, "stream").as_deref() == Some("true") {
+        let from = match query::parameter(&uri, "starting_after").map(|text| text.parse::<usize>()) {
             None => 0,
             Some(Ok(last)) => last.saturating_add(1),
             Some(Err(_)) => {

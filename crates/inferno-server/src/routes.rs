@@ -34,7 +34,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     let generating = Router::new()
         .route("/v1/chat/completions", post(converse::<ChatDialect>))
         .route("/chat/completions", post(converse::<ChatDialect>))
-        .route("/v1/completions", post(completions))
+        .route("/v1/completions", post(complete::<CompletionDialect>))
         .route("/v1/messages", post(converse::<MessagesDialect>))
         .merge(ollama::generating())
         .route("/v1/responses", post(responses::create))
@@ -175,14 +175,15 @@ pub(crate) async fn ready(
     Ok((job, options))
 }
 
-async fn completions(
+/// Answers a completion in the dialect `D`.
+pub(crate) async fn complete<D: Reads<Completion>>(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Extension(Id(line)): Extension<Id>,
     unread: Unread,
 ) -> Result<Response, ApiError> {
     let read = body::object(&app, unread).await?;
-    completed::<CompletionDialect>(app, caller, line, read).await
+    completed::<D>(app, caller, line, read).await
 }
 
 /// Answers the completion that a body asks for in the dialect `D`.

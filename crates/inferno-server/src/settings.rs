@@ -17,8 +17,8 @@ pub struct Settings {
     pub key_limits: KeyLimits,
     /// All keys share one prefix cache. It lets one learn from the time an answer takes what others have asked.
     pub share_cache: bool,
-    /// Key of the hashes that keep prefixes of different owners apart: with the same one, and the same keys, another process finds
-    /// what this one has cached. `None` is another key every time.
+    /// Key of the hashes that keep prefixes of different owners apart: another process with the same salt key and API keys finds
+    /// the prefixes that this process has cached. `None`: a random key for each process.
     pub salt_key: Option<[u8; 16]>,
     /// Names under which the server may be called beside `localhost` and addresses; `*` is any.
     pub allowed_hosts: Vec<String>,

@@ -262,13 +262,13 @@ pub(crate) struct Synth {
 
     /// Number of first layers that nearly suffice: the same model with `--layers` of this number drafts for this one (`--draft`)
     ///
-    /// What each later layer adds is multiplied by `--draft-difference`.
+    /// The output of each later layer is multiplied by `--draft-difference`.
     #[arg(long, value_name = "N", conflicts_with = "layers", group = "drafting")]
     pub(crate) draft_layers: Option<usize>,
 
     /// Add a draft layer for multi-token prediction, which drafts for the model (`--draft mtp`)
     ///
-    /// It is the last layer with full attention once more; what each other layer adds is multiplied by `--draft-difference`.
+    /// A copy of the last layer with full attention; the output of each other layer is multiplied by `--draft-difference`.
     #[arg(long, group = "drafting")]
     pub(crate) mtp: bool,
 

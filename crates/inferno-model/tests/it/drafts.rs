@@ -16,8 +16,8 @@ use crate::bad_models::Parts;
 const DIM: usize = 64;
 const PAGES: [PageId; 1] = [PageId(0)];
 
-/// The golden model with a draft layer, which is its last layer once more. `eh_proj` takes the half of its input that `is_left` says as
-/// it is, and nothing of the other.
+/// The golden model with a draft layer, which is its last layer once more. `eh_proj` copies the left or the right
+/// half of its input, as `is_left` says, and ignores the other half.
 fn with_draft_layer(is_left: bool) -> Parts {
     let mut parts = Parts::of("qwen3");
     let n_layers = parts.metadata.opt_u32("qwen3.block_count").unwrap().unwrap();

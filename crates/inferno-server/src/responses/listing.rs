@@ -6,33 +6,34 @@ use hyper::Uri;
 use serde_json::{Value, json};
 
 use crate::error::{ApiError, shown};
+use crate::query;
 
 /// Items of a page without `limit`, and at most.
 const DEFAULT_LIMIT: usize = 20;
 const MOST: usize = 100;
 
 /// The page that the query of `uri` asks for: `limit` items (20), the latest first unless `order` is `asc`, behind the item
-/// whose id is `after`.
+/// with the id `after`.
 ///
 /// # Errors
 /// 400: a parameter has a value that is not allowed.
 pub(super) fn page(items: &[Arc<Value>], uri: &Uri) -> Result<Value, ApiError> {
-    let limit = match parameter(uri, "limit") {
+    let limit = match query::parameter(uri, "limit") {
         None => DEFAULT_LIMIT,
         Some(text) => match text.parse::<usize>().ok().filter(|n| (1..=MOST).contains(n)) {
             Some(limit) => limit,
-            None => return Err(expected("limit", text, &format!("an integer from 1 to {MOST}"))),
+            None => return Err(expected("limit", &text, &format!("an integer from 1 to {MOST}"))),
         },
     };
     let mut items: Vec<Value> = items.iter().map(|item| listed(item)).collect();
-    match parameter(uri, "order") {
+    match query::parameter(uri, "order").as_deref() {
         None | Some("desc") => items.reverse(),
         Some("asc") => {}
         Some(other) => return Err(expected("order", other, "`asc` or `desc`")),
     }
-    if let Some(after) = parameter(uri, "after") {
-        let Some(place) = items.iter().position(|item| item["id"] == after) else {
-            return Err(expected("after", after, "the id of one of the items"));
+    if let Some(after) = query::parameter(uri, "after") {
+        let Some(place) = items.iter().position(|item| item["id"] == *after) else {
+            return Err(expected("after", &after, "the id of one of the items"));
         };
         items.drain(..=place);
     }
@@ -46,12 +47,6 @@ pub(super) fn page(items: &[Arc<Value>], uri: &Uri) -> Result<Value, ApiError> {
         "has_more": has_more,
         "data": items,
     }))
-}
-
-/// A parameter of the query, as it is written there.
-pub(super) fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
-    let mut pairs = uri.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.find(|pair| pair.0 == name).map(|pair| pair.1)
 }
 
 /// The item with all members that lists have.

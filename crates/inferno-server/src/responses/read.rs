@@ -223,7 +223,7 @@ fn with_id(item: Arc<Value>, app: &App) -> Arc<Value> {
 }
 
 /// Checks that the conversation is no larger than a request could be that has it all: references and earlier responses make
-/// it large with few bytes.
+/// a large one of few bytes.
 fn check_size(items: &[Arc<Value>], app: &App) -> Result<(), ApiError> {
     let (n, most) = (items.len(), app.settings.messages);
     if n > most {

@@ -54,7 +54,7 @@ impl<M: Medium> Cells<M> {
     /// Takes a page, whose cell is free then; `None` if it is not there.
     ///
     /// # Errors
-    /// It cannot be read, or is not what was written.
+    /// The file cannot be read, or the page's checksum is wrong.
     pub(super) fn read(&mut self, slot: Slot) -> io::Result<Option<Vec<u8>>> {
         let Some(cell) = self.used.get(&slot).copied() else { return Ok(None) };
         self.forget(slot);

@@ -17,7 +17,7 @@ impl ResponsesFile {
     /// Reads the file into the server. One that is not there is made at the end.
     ///
     /// # Errors
-    /// It cannot be read, or has something else.
+    /// The file cannot be read, or holds something else than kept responses.
     pub(super) fn open(path: &Path, control: Control) -> Result<ResponsesFile> {
         match File::open(path) {
             Ok(file) => {
