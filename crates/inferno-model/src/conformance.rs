@@ -20,6 +20,7 @@ mod compounds;
 mod delta_net;
 mod experts;
 mod goldens;
+mod groups;
 mod kda;
 mod latent;
 mod made_up;
@@ -36,6 +37,7 @@ use compounds::compounds;
 pub use delta_net::delta_net_layers;
 use experts::experts;
 pub use goldens::{GOLDEN_TOLERANCE, Oracle, Sequence, check_golden, compare_golden};
+pub use groups::{Group, Model as MadeUpModel};
 pub use kda::kda_layers;
 pub use latent::latent_layers;
 pub use mixtures::mixtures;
@@ -78,21 +80,11 @@ pub fn check_operations<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + S
     new: impl Fn() -> B,
     promise: Promise,
 ) {
-    // Computed once for all the backends that a process checks.
-    static OPERATIONS: LazyLock<Results> = LazyLock::new(|| operations(&mut Reference::default()));
-    static ATTENTION: LazyLock<Results> = LazyLock::new(|| attention(&mut Reference::default()));
-    compare(&operations(&mut new()), &OPERATIONS, promise.operations);
     let mut backend = new();
-    let rule = backend.attention_rule(KvType::Bf16);
-    let mut reference = Reference::with_bf16_rule(rule);
-    for kv_type in KvType::ALL {
-        assert_eq!(backend.attention_rule(kv_type), reference.attention_rule(kv_type), "{kv_type:?}");
+    for group in Group::of_operations() {
+        compare(&group.results(&mut backend), &group.expected(), promise.operations);
     }
-    let found = attention(&mut backend);
-    match rule {
-        AttentionRule::Floats => compare(&found, &ATTENTION, promise.attention),
-        AttentionRule::Bf16Tiles => compare(&found, &attention(&mut reference), promise.attention),
-    }
+    attention_conforms(&new, promise);
     rows_attend_alone_as_together(&mut new());
     latent::rows_attend_alone_as_together(&mut new());
     recurrent::chunks_continue_as_whole(&mut new());
@@ -103,6 +95,23 @@ pub fn check_operations<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + S
     }
     if new().device_sampling().is_some() {
         choices(&mut new());
+    }
+}
+
+/// Attention to keys and values of every type, against the reference by the rule that the backend has for it.
+fn attention_conforms<B: Backend>(new: &impl Fn() -> B, promise: Promise) {
+    // Computed once for all the backends that a process checks.
+    static ATTENTION: LazyLock<Results> = LazyLock::new(|| attention(&mut Reference::default()));
+    let mut backend = new();
+    let rule = backend.attention_rule(KvType::Bf16);
+    let mut reference = Reference::with_bf16_rule(rule);
+    for kv_type in KvType::ALL {
+        assert_eq!(backend.attention_rule(kv_type), reference.attention_rule(kv_type), "{kv_type:?}");
+    }
+    let found = attention(&mut backend);
+    match rule {
+        AttentionRule::Floats => compare(&found, &ATTENTION, promise.attention),
+        AttentionRule::Bf16Tiles => compare(&found, &attention(&mut reference), promise.attention),
     }
 }
 
@@ -160,22 +169,6 @@ fn compare(found: &[Named], expected: &[Named], precision: Precision) {
             }
         }
     }
-}
-
-/// Every operation but attention, by name.
-fn operations<B: Backend>(b: &mut B) -> Results {
-    let mut all = Results::new();
-    for &dtype in DType::ALL.iter().filter(|t| t.can_dequantize()) {
-        matmul(b, dtype, &mut all);
-        latent::matmul_heads(b, dtype, &mut all);
-        experts(b, dtype, &mut all);
-    }
-    recurrent::recurrent(b, &mut all);
-    ssm::ssm(b, &mut all);
-    for n_rows in [1, 5] {
-        rows(b, n_rows, &mut all);
-    }
-    all
 }
 
 fn matmul<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {

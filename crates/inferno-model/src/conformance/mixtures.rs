@@ -1,4 +1,4 @@
-//! Small models with every kind of mixture of experts: routing, shared experts, biases, leading dense layers.
+//! Small models with every kind of mixture of experts: routing, shared experts, biases, leading dense layers; and one with none.
 
 use inferno_format::{DType, Gguf, GgufWriter, Metadata, NewTensor, Value};
 
@@ -12,7 +12,7 @@ const HEADS: (usize, usize, usize) = (4, 2, 8);
 const FFN_DIM: usize = 96;
 const EXPERT_DIM: usize = 64;
 const N_EXPERTS: usize = 8;
-const VOCAB_SIZE: usize = 40;
+pub(super) const VOCAB_SIZE: usize = 40;
 
 /// A model that is being made up.
 struct MadeUp {
@@ -23,15 +23,15 @@ struct MadeUp {
 }
 
 impl MadeUp {
-    /// Embedding, attention and norms of `n_layers` layers.
-    fn new(name: &str, n_layers: usize, dtype: DType) -> MadeUp {
+    /// Embedding, attention in type `attention`, and norms of `n_layers` layers.
+    fn new(name: &str, n_layers: usize, dtype: DType, attention: DType) -> MadeUp {
         let mut model = MadeUp { metadata: Metadata::default(), tensors: Vec::new(), dtype };
         model.metadata.set("general.architecture", Value::String(PLAINEST.into()));
         model.metadata.set("general.name", Value::String(format!("{name} in {dtype}")));
         let (n_heads, n_kv_heads, width) = HEADS;
         for (key, n) in [
             ("block_count", n_layers),
-            ("context_length", 64),
+            ("context_length", 512),
             ("embedding_length", DIM),
             ("vocab_size", VOCAB_SIZE),
             ("attention.head_count", n_heads),
@@ -48,15 +48,15 @@ impl MadeUp {
         model.put("token_embd.weight", DType::F32, &[DIM, VOCAB_SIZE]);
         model.put("output_norm.weight", DType::F32, &[DIM]);
         for i in 0..n_layers {
-            let floats = |model: &mut MadeUp, name: &str, dims: &[usize]| {
-                model.put(&format!("blk.{i}.{name}.weight"), DType::F32, dims);
+            let mut put = |name: &str, dtype, dims: &[usize]| {
+                model.put(&format!("blk.{i}.{name}.weight"), dtype, dims);
             };
-            floats(&mut model, "attn_norm", &[DIM]);
-            floats(&mut model, "attn_q", &[DIM, n_heads * width]);
-            floats(&mut model, "attn_k", &[DIM, n_kv_heads * width]);
-            floats(&mut model, "attn_v", &[DIM, n_kv_heads * width]);
-            floats(&mut model, "attn_output", &[n_heads * width, DIM]);
-            floats(&mut model, "ffn_norm", &[DIM]);
+            put("attn_norm", DType::F32, &[DIM]);
+            put("attn_q", attention, &[DIM, n_heads * width]);
+            put("attn_k", attention, &[DIM, n_kv_heads * width]);
+            put("attn_v", attention, &[DIM, n_kv_heads * width]);
+            put("attn_output", attention, &[n_heads * width, DIM]);
+            put("ffn_norm", DType::F32, &[DIM]);
         }
         model
     }
@@ -105,9 +105,16 @@ impl MadeUp {
     }
 }
 
+/// Dense layers, all matrices in one type.
+pub(super) fn dense(dtype: DType) -> Gguf {
+    let mut model = MadeUp::new("dense layers", 2, dtype, dtype);
+    (0..2).for_each(|i| model.put_network(i, "", dtype, FFN_DIM));
+    model.write()
+}
+
 /// Sigmoid routing with a bias and groups, a shared expert, a dense layer before the mixtures.
-fn grouped(dtype: DType) -> Gguf {
-    let mut model = MadeUp::new("grouped experts", 3, dtype);
+pub(super) fn grouped(dtype: DType) -> Gguf {
+    let mut model = MadeUp::new("grouped experts", 3, dtype, DType::F32);
     for (key, n) in [
         ("leading_dense_block_count", 1),
         ("expert_gating_func", 2),
@@ -130,7 +137,7 @@ fn grouped(dtype: DType) -> Gguf {
 
 /// A shared expert with a gate; gate and up of the experts in one tensor.
 fn gated(dtype: DType) -> Gguf {
-    let mut model = MadeUp::new("gated experts", 3, dtype);
+    let mut model = MadeUp::new("gated experts", 3, dtype, DType::F32);
     model.set("expert_shared_feed_forward_length", Value::U32(FFN_DIM as u32));
     for i in 0..3 {
         model.put_experts(i, true);
@@ -142,7 +149,7 @@ fn gated(dtype: DType) -> Gguf {
 
 /// Biases of the router and of the experts, and softmax routing without renormalization.
 fn biased(dtype: DType) -> Gguf {
-    let mut model = MadeUp::new("biased experts", 3, dtype);
+    let mut model = MadeUp::new("biased experts", 3, dtype, DType::F32);
     model.set("expert_weights_norm", Value::Bool(false));
     for i in 0..3 {
         model.put_experts(i, false);
