@@ -22,7 +22,7 @@ mod recurrent;
 mod ssm;
 mod tensor;
 
-pub use capability::{DeviceSampling, KernelTimes};
+pub use capability::{DeviceSampling, KernelTime, KernelTimes};
 pub(crate) use compound::add_bias;
 pub use compound::{Branch, Experts, ExpertsAdd, GluMatmul, MatmulAdd, NormMatmul};
 pub use heads::{AttendHeads, QkNorm};

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use crate::architecture::Activation;
 use crate::backend::{
     Activations, AttendHeads, Attention, AttentionRule, Backend, CausalConv, DeltaRule, DeviceMemory,
-    DeviceSampling, Experts, ExpertsAdd, GluMatmul, HostTensor, KernelTimes, KvShape, KvType, LayerIdx,
-    MatmulAdd, NormMatmul, SsmScan,
+    DeviceSampling, Experts, ExpertsAdd, GluMatmul, HostTensor, KernelTime, KernelTimes, KvShape, KvType,
+    LayerIdx, MatmulAdd, NormMatmul, SsmScan,
 };
 use crate::batch::{Batch, PageId};
 use crate::error::{BackendError, LoadError, StepError};
@@ -34,7 +34,9 @@ pub struct OpTime {
     pub op: Op,
     /// How often.
     pub n_calls: u64,
-    /// How long.
+    /// How many of these calls were measured.
+    pub n_timed: u64,
+    /// How long: of all calls, estimated where only some were measured.
     pub time: Duration,
     /// Multiplications and additions, where the shape tells.
     pub flop: f64,
@@ -56,16 +58,22 @@ impl Profile {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, op: Op, time: Duration, flop: f64) {
+    fn note(&self, call: OpTime) {
         let mut times = self.times();
-        match times.iter_mut().find(|t| t.op == op) {
-            Some(t) => {
-                t.n_calls += 1;
-                t.time += time;
-                t.flop += flop;
-            }
-            None => times.push(OpTime { op, n_calls: 1, time, flop }),
+        match times.iter_mut().find(|t| t.op == call.op) {
+            Some(t) => t.add(&call),
+            None => times.push(call),
         }
+    }
+}
+
+impl OpTime {
+    /// Adds calls of the same operation.
+    pub fn add(&mut self, other: &OpTime) {
+        self.n_calls += other.n_calls;
+        self.n_timed += other.n_timed;
+        self.time += other.time;
+        self.flop += other.flop;
     }
 }
 
@@ -90,8 +98,9 @@ impl<B: Backend> Profiled<B> {
         if !self.has_kernel_times {
             return;
         }
-        for (name, time) in self.inner.time_kernels().into_iter().flat_map(KernelTimes::take) {
-            self.profile.note(Op { name, shape: None }, time, 0.0);
+        for kernel in self.inner.time_kernels().into_iter().flat_map(KernelTimes::take) {
+            let KernelTime { name, n_calls, n_timed, time } = kernel;
+            self.profile.note(OpTime { op: Op { name, shape: None }, n_calls, n_timed, time, flop: 0.0 });
         }
     }
 
@@ -109,7 +118,8 @@ impl<B: Backend> Profiled<B> {
         let start = Instant::now();
         let result = run(&mut self.inner);
         if !self.has_kernel_times {
-            self.profile.note(Op { name, shape }, start.elapsed(), flop);
+            let op = Op { name, shape };
+            self.profile.note(OpTime { op, n_calls: 1, n_timed: 1, time: start.elapsed(), flop });
         }
         result
     }

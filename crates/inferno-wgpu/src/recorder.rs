@@ -203,11 +203,11 @@ impl Recorder {
         pass.set_bind_group(0, &*group, &[]);
         pass.set_immediates(0, params.bytes());
         if let Some(stopwatch) = &mut self.stopwatch {
-            stopwatch.start(pass);
+            stopwatch.start(pass, pipeline.name);
         }
         pass.dispatch_workgroups(size[0], size[1], size[2]);
         if let Some(stopwatch) = &mut self.stopwatch {
-            stopwatch.note(pass, pipeline.name);
+            stopwatch.end(pass);
         }
         commands.n_dispatches += 1;
         if commands.n_dispatches >= AT_ONCE {

@@ -19,6 +19,19 @@ pub trait DeviceSampling<W, B> {
 
 /// Times of a device's kernels, measured by the device itself.
 pub trait KernelTimes {
-    /// Kernels and times since the last call, as far as results have been read.
-    fn take(&mut self) -> Vec<(&'static str, Duration)>;
+    /// Kernels since the last call, as far as results have been read; each name once.
+    fn take(&mut self) -> Vec<KernelTime>;
+}
+
+/// What all calls of a kernel took.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KernelTime {
+    /// The kernel.
+    pub name: &'static str,
+    /// Number of calls.
+    pub n_calls: u64,
+    /// Number of calls whose time was measured: a sample, if reading the clock costs more than the calls it is read around.
+    pub n_timed: u64,
+    /// Time of all calls, estimated from those that were measured.
+    pub time: Duration,
 }

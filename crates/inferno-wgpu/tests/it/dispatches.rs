@@ -1,5 +1,7 @@
 //! The number of dispatches of a layer.
 
+use std::time::Instant;
+
 use inferno_format::Gguf;
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::{Backend, KvType};
@@ -68,4 +70,35 @@ fn experts_are_added_to_the_residual_stream_where_they_are_summed() {
 fn norms_after_a_half_layer_are_two_dispatches_more() {
     let Some((each, _)) = dispatches(&golden("gemma3"), 1) else { return };
     assert_eq!(each.iter().map(|(_, n)| n).sum::<u64>(), 13, "{each:?}");
+}
+
+/// Kernels of many steps, of which some are timed, and the time of the steps by the host's clock.
+#[test]
+fn the_parts_of_a_profile_add_up_to_its_steps() {
+    let Some(mut b) = backend() else { return };
+    if b.time_kernels().is_none() {
+        return xtask::testing::skip("dispatches", "the device has no clock");
+    }
+    const N_STEPS: usize = 12;
+    let (file, profile) = (ember(), Profile::default());
+    let arch = Architecture::read(&file, None).unwrap();
+    let n_groups = arch.cache_groups.len();
+    let room = KvRoom { n_pages: vec![2; n_groups], kv_type: KvType::F16 };
+    let mut model = Transformer::load(&file, arch, Profiled::new(b, profile.clone()), &room).unwrap();
+    let mut start = Instant::now();
+    for position in 0..=N_STEPS {
+        let mut batch = Batch::default();
+        batch.push(&[1], position, &vec![&[PageId(0), PageId(1)][..]; n_groups], Want::Logits);
+        model.step(&batch).unwrap();
+        // The first one compiles.
+        if position == 0 {
+            profile.take();
+            start = Instant::now();
+        }
+    }
+    let whole = start.elapsed().as_secs_f64();
+    let times = profile.take();
+    let parts: f64 = times.iter().map(|time| time.time.as_secs_f64()).sum();
+    assert!((0.3..1.2).contains(&(parts / whole)), "{parts} of {whole}: {times:?}");
+    assert!(times.iter().all(|time| (1..=time.n_calls).contains(&time.n_timed)), "{times:?}");
 }

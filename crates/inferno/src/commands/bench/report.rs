@@ -47,11 +47,7 @@ impl Measured {
         self.logits_hashes.push(sample.logits_hash);
         for time in profile {
             match self.profile.iter_mut().find(|t| t.op == time.op) {
-                Some(sum) => {
-                    sum.n_calls += time.n_calls;
-                    sum.time += time.time;
-                    sum.flop += time.flop;
-                }
+                Some(sum) => sum.add(&time),
                 None => self.profile.push(time),
             }
         }
@@ -123,6 +119,16 @@ impl Measured {
             line(&op_name(t), &t.n_calls.to_string(), seconds, &rate);
         }
         line("between operations", "", rest, "");
+        let sum = |count: fn(&OpTime) -> u64| self.profile.iter().map(count).sum::<u64>();
+        let (n_timed, n_calls) = (sum(|t| t.n_timed), sum(|t| t.n_calls));
+        if n_timed < n_calls {
+            let steps = match self.work {
+                Work::Prompt { .. } => String::new(),
+                Work::Decode { n_steps, .. } => format!(" in {} steps", n_steps * self.seconds.0.len()),
+            };
+            let _ =
+                writeln!(out, "  {n_timed} of {n_calls} kernels{steps} were timed and stand for the others");
+        }
         out
     }
 }
@@ -138,6 +144,7 @@ fn op_json(t: &OpTime) -> Json {
     json!({
         "operation": op_name(t),
         "calls": t.n_calls,
+        "timed": t.n_timed,
         "seconds": t.time.as_secs_f64(),
         "gflop_per_s": (t.flop > 0.0).then(|| t.flop / t.time.as_secs_f64() / 1e9),
     })
