@@ -34,9 +34,9 @@ pub struct OpTime {
     pub op: Op,
     /// How often.
     pub n_calls: u64,
-    /// How many of these calls were measured.
+    /// Number of calls whose time was measured.
     pub n_timed: u64,
-    /// How long: of all calls, estimated where only some were measured.
+    /// Time of all calls, estimated where only some were measured.
     pub time: Duration,
     /// Multiplications and additions, where the shape tells.
     pub flop: f64,

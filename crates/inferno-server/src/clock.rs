@@ -3,12 +3,12 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Time since 1970, now.
-pub(crate) fn since_1970() -> Duration {
+pub fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// A time since 1970 in UTC, to the microsecond (RFC 3339).
-pub(crate) fn rfc3339(time: Duration) -> String {
+pub fn rfc3339(time: Duration) -> String {
     let seconds = time.as_secs();
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Years begin in March here, so that a leap day is the last of its year; 719,468 days lie between March of the year 0

@@ -78,6 +78,7 @@ mod workers;
 
 pub use app::{Card, Parts, Template};
 pub use chat::{for_template, read_tools};
+pub use clock::{rfc3339, since_1970};
 pub use drain::Ended;
 pub use keys::{Key, KeyChanges, KeyError, KeyLimits, Role, check_keys, random_key, read_keys};
 pub use library::Library;

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::kernels::MATRIX_THREADS;
 use crate::memory::free_bytes;
 use crate::recorder::MOST_BUFFERS;
+use crate::tuning::file::{TuningFile, fnv};
 use inferno_model::error::BackendError;
 use wgpu::{AdapterInfo, Backends, CooperativeScalarType, DeviceType, DownlevelFlags, Features, Limits};
 
@@ -170,13 +172,7 @@ impl Found {
 
     /// `Vulkan`, `Metal` or `DX12`, and the driver.
     pub fn driver(&self) -> String {
-        let api = match self.info.backend {
-            wgpu::Backend::Vulkan => "Vulkan",
-            wgpu::Backend::Metal => "Metal",
-            wgpu::Backend::Dx12 => "DX12",
-            _ => "other",
-        };
-        format!("{api} {} {}", self.info.driver, self.info.driver_info).trim_end().to_owned()
+        driver(&self.info)
     }
 
     /// The largest buffer that a kernel sees at once, in bytes.
@@ -225,6 +221,16 @@ impl Found {
     }
 }
 
+fn driver(info: &AdapterInfo) -> String {
+    let api = match info.backend {
+        wgpu::Backend::Vulkan => "Vulkan",
+        wgpu::Backend::Metal => "Metal",
+        wgpu::Backend::Dx12 => "DX12",
+        _ => "other",
+    };
+    format!("{api} {} {}", info.driver, info.driver_info).trim_end().to_owned()
+}
+
 fn binding_bytes(limits: &Limits) -> u64 {
     limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
 }
@@ -268,6 +274,10 @@ pub struct Gpu {
     n_bytes: u64,
     /// Where drivers keep what they made of kernels, if they take it from us.
     pub(crate) pipelines: Option<PipelineFile>,
+    /// Dispatches of kernels so far.
+    pub(crate) n_dispatches: Arc<AtomicU64>,
+    /// Variants of kernels that were the fastest at an earlier start.
+    pub(crate) tuned: Option<TuningFile>,
 }
 
 /// What a driver made of kernels, kept on disk for the next start.
@@ -280,12 +290,18 @@ pub(crate) struct PipelineFile {
 impl PipelineFile {
     /// Writes it, all or nothing. A disk that takes nothing is no harm but to the next start.
     pub(crate) fn save(&self) {
-        let Some(data) = self.cache.get_data() else { return };
-        let partial = self.path.with_extension(std::process::id().to_string());
-        let written = std::fs::write(&partial, data).and_then(|()| std::fs::rename(&partial, &self.path));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&partial);
+        if let Some(data) = self.cache.get_data() {
+            replace(&self.path, &data);
         }
+    }
+}
+
+/// Replaces a file of a cache, all or nothing.
+pub(crate) fn replace(path: &Path, data: &[u8]) {
+    let partial = path.with_extension(std::process::id().to_string());
+    let written = std::fs::write(&partial, data).and_then(|()| std::fs::rename(&partial, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&partial);
     }
 }
 
@@ -378,7 +394,25 @@ impl Gpu {
             n_buffers: 0,
             n_bytes: 0,
             pipelines: None,
+            n_dispatches: Arc::default(),
+            tuned: None,
         })
+    }
+
+    /// Another hold on the device, for another backend on it. Kernels of the two are compiled apart.
+    pub fn share(&self) -> Gpu {
+        Gpu {
+            device: self.device.clone(),
+            queue: self.queue.clone(),
+            failure: self.failure.clone(),
+            info: self.info.clone(),
+            pipelines: None,
+            n_dispatches: Arc::default(),
+            tuned: None,
+            n_buffers: 0,
+            n_bytes: 0,
+            ..*self
+        }
     }
 
     /// Keeps what the driver makes of kernels in a file of `folder`, and takes what is there from earlier starts.
@@ -399,6 +433,19 @@ impl Gpu {
         self.pipelines = Some(PipelineFile { cache, path });
     }
 
+    /// Keeps which variants of kernels are the fastest in a file of `folder`, and takes what is there from earlier starts with the
+    /// same device, driver and kernels. Gives the reason why a file that is there is not used.
+    pub fn keep_tuning(&mut self, folder: &Path) -> Option<String> {
+        if let Err(e) = std::fs::create_dir_all(folder) {
+            return Some(format!("`{}` cannot be made: {e}", folder.display()));
+        }
+        let AdapterInfo { name, vendor, device, .. } = &self.info;
+        let key = fnv(&format!("{name} {vendor:x} {device:x} {}", self.driver()));
+        let (file, ignored) = TuningFile::open(folder.join(format!("tuning-{key:016x}")));
+        self.tuned = Some(file);
+        ignored
+    }
+
     /// Ends the device as if it was lost: for tests of what comes then.
     pub fn lose(&self) -> impl Fn() + Send + use<> {
         let device = self.device.clone();
@@ -408,6 +455,16 @@ impl Gpu {
     /// As its driver calls it.
     pub fn name(&self) -> &str {
         &self.info.name
+    }
+
+    /// `Vulkan`, `Metal` or `DX12`, and the driver.
+    pub fn driver(&self) -> String {
+        driver(&self.info)
+    }
+
+    /// A counter of the dispatches of kernels on it.
+    pub fn dispatches(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.n_dispatches)
     }
 
     /// The fewest threads that it runs in step.

@@ -38,9 +38,6 @@ pub(crate) const MATRIX_THREADS: u32 = 128;
 /// Threads of `attend`.
 const ATTEND_THREADS: u32 = 128;
 
-/// Vectors that a thread of `stream` reads.
-pub(crate) const STREAM_VECTORS: u32 = 16;
-
 /// One pipeline each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
@@ -96,8 +93,6 @@ pub(crate) enum Kernel {
     SsmScan(u32, u32),
     /// What [`Halves::ByDevice`] is worth.
     CheckHalves,
-    /// Reads memory from one end to the other.
-    Stream,
 }
 
 /// Where the sums of attention go.
@@ -424,12 +419,6 @@ impl Kernel {
                 text.element(&[file!("check_halves")]);
                 text.math();
                 ("check_halves", 0b1, 1)
-            }
-            Kernel::Stream => {
-                text.constant("GROUP", GROUP);
-                text.constant("VECTORS", STREAM_VECTORS);
-                text.files(&[file!("stream")]);
-                ("stream", 0b1_0000, 5)
             }
         };
         Source { name, wgsl: text.wgsl, written, n_buffers }

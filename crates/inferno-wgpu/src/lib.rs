@@ -17,7 +17,7 @@
 //! batch.rs      what attention has to know of a batch
 //! kv.rs         the pool of keys and values
 //! stopwatch.rs  how long kernels take
-//! streaming.rs  how fast the device reads its memory
+//! limits.rs     what the device allows: dispatches, reads of memory, products of matrices
 //! backend.rs    the operations; compound.rs: those that are fewer dispatches together
 //! ```
 //!
@@ -34,18 +34,26 @@ pub mod device;
 mod kernels;
 mod kv;
 mod layout;
+mod limits;
 mod matmul;
 mod matrix;
 mod memory;
 mod pipelines;
 mod recorder;
 mod stopwatch;
-mod streaming;
 mod tuning;
 
 pub use backend::Wgpu;
 pub use device::{AdapterError, Choice, Found, Gpu, adapters};
-pub use streaming::StreamingRead;
+pub use limits::timed::DispatchTime;
+pub use limits::{Limits, MatrixRate, StreamingRead};
+
+use inferno_model::conformance::{Precision, Promise};
+
+/// Largest differences from the reference. Products are integers and `fma` chains as in the reference, added up in another order.
+/// Scores of the checks are up to 20, and what they differ by in the last place weighs e times as much.
+pub const PROMISE: Promise =
+    Promise { operations: Precision::Close(4e-6), attention: Precision::Close(2e-5) };
 
 #[cfg(test)]
 mod tests {

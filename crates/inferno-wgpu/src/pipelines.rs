@@ -48,6 +48,11 @@ impl Pipelines {
         self.pipelines.len()
     }
 
+    /// The text that a kernel is made of.
+    pub(crate) fn text(&self, kernel: Kernel) -> String {
+        kernel.source(self.halves).wgsl
+    }
+
     /// Makes one that a driver may refuse: whether it did not.
     pub(crate) fn try_get(&mut self, gpu: &Gpu, kernel: Kernel) -> bool {
         let filters =
@@ -91,7 +96,10 @@ impl Pipelines {
 }
 
 /// With every check in debug builds, so that tests would find a read or a write past an end.
-fn module(device: &wgpu::Device, descriptor: wgpu::ShaderModuleDescriptor<'_>) -> wgpu::ShaderModule {
+pub(crate) fn module(
+    device: &wgpu::Device,
+    descriptor: wgpu::ShaderModuleDescriptor<'_>,
+) -> wgpu::ShaderModule {
     if cfg!(debug_assertions) {
         return device.create_shader_module(descriptor);
     }

@@ -1,6 +1,7 @@
 //! A step's dispatches, recorded until somebody reads a result, and what the host uploads for them.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use inferno_model::error::{BackendError, StepError};
 
@@ -210,6 +211,7 @@ impl Recorder {
             stopwatch.end(pass);
         }
         commands.n_dispatches += 1;
+        gpu.n_dispatches.fetch_add(1, Ordering::Relaxed);
         if commands.n_dispatches >= AT_ONCE {
             self.submit(gpu);
         }

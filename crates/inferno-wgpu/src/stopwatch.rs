@@ -23,7 +23,7 @@ pub(crate) struct Stopwatch {
     /// Of a reading, in nanoseconds.
     unit: f64,
     sampler: Sampler,
-    /// What was between the pairs of readings of this step.
+    /// The kernels between the pairs of readings of this step.
     timed: Vec<Timed>,
     /// The second reading of the last pair is not recorded yet.
     is_open: bool,

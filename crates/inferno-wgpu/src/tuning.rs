@@ -2,7 +2,8 @@
 //! product's kernel is the fastest on it.
 //!
 //! All variants of a kernel add in the same order, so that whichever is chosen, the bits are the same. A device is measured
-//! when it first multiplies with a layout; a variant whose bits differ there, or that its driver refuses, is out.
+//! when it first multiplies with a layout; a variant whose bits differ there, or that its driver refuses, is out. What is chosen
+//! is kept in a file, so that the next start measures nothing ([`file`]).
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use crate::layout::{BLOCK, Integers, Layout, PANEL, Scales};
 use crate::matrix::slice_blocks;
 use crate::pipelines::Pipelines;
 use crate::recorder::{Grid, Params, Recorder, VECTOR};
+use file::fnv;
 use half::f16;
 use inferno_model::error::{BackendError, StepError};
 
@@ -30,6 +32,10 @@ const MANY_ROWS: usize = 256;
 const N_FEW: usize = 32;
 const N_MANY: usize = 4;
 const N_TIMES: usize = 3;
+/// Time that all measurements of a start take, about. What comes later takes the first variant, until another start has the time.
+const BUDGET: Duration = Duration::from_secs(2);
+
+pub(crate) mod file;
 
 /// Lets the device widen half precision, if it knows all numbers of it.
 pub(crate) fn choose_halves(gpu: &mut Gpu, recorder: &mut Recorder) -> Result<(), BackendError> {
@@ -65,31 +71,67 @@ fn widens_rightly(gpu: &mut Gpu, recorder: &mut Recorder, halves: Halves) -> Res
 }
 
 /// The variants in use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tuning {
     few: HashMap<Layout, Few>,
     /// For small tiles, or large ones.
     many: HashMap<(Layout, Tile), Many>,
+    /// The rest of [`BUDGET`].
+    budget: Duration,
+    /// Trials that were measured.
+    n_measured: usize,
+    /// A processor that acts as a GPU is measured too: for tests.
+    measures_processors: bool,
     /// Others than the first ones instead of the fastest: for tests.
     pub(crate) takes_others: bool,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning {
+            few: HashMap::new(),
+            many: HashMap::new(),
+            budget: BUDGET,
+            n_measured: 0,
+            measures_processors: false,
+            takes_others: false,
+        }
+    }
 }
 
 impl Tuning {
     /// For few rows.
     pub(crate) fn few(&mut self, gpu: &mut Gpu, pipelines: &mut Pipelines, layout: Layout) -> Few {
-        *self.few.entry(layout).or_insert_with(|| {
-            if self.takes_others {
-                return Few { threads: 128, dot: dots(layout)[dots(layout).len() - 1] };
-            }
-            if gpu.is_processor() {
-                return FEW;
-            }
-            let shape = |few| (Kernel::MatmulFew(layout, 1, few, 1), Grid::Groups(OUTPUTS / PANEL), N_FEW);
-            // Threads first, then how they multiply: fewer kernels to make than all of both.
-            let few = fastest(gpu, pipelines, layout, 1, few_variants(gpu), shape);
-            let dots = dots(layout).iter().map(|&dot| Few { dot, ..few }).collect();
-            fastest(gpu, pipelines, layout, 1, dots, shape)
-        })
+        if let Some(&few) = self.few.get(&layout) {
+            return few;
+        }
+        let few = self.choose_few(gpu, pipelines, layout);
+        self.few.insert(layout, few);
+        few
+    }
+
+    fn choose_few(&mut self, gpu: &mut Gpu, pipelines: &mut Pipelines, layout: Layout) -> Few {
+        if self.takes_others {
+            return Few { threads: 128, dot: dots(layout)[dots(layout).len() - 1] };
+        }
+        if gpu.is_processor() && !self.measures_processors {
+            return FEW;
+        }
+        let kernel = |few| Kernel::MatmulFew(layout, 1, few, 1);
+        let with_dots = |few: Few| dots(layout).iter().map(move |&dot| Few { dot, ..few });
+        let all: Vec<Few> = few_variants(gpu).into_iter().flat_map(with_dots).collect();
+        let kept = Kept::new(format!("few {layout:?}"), &all, pipelines, kernel);
+        if let Some(few) = kept.choice(gpu, &all) {
+            return few;
+        }
+        // Threads first, then how they multiply: fewer kernels to make than all of both.
+        let shape = |few| (kernel(few), Grid::Groups(OUTPUTS / PANEL), N_FEW);
+        let threads = self.fastest(gpu, pipelines, (layout, 1), few_variants(gpu), shape);
+        let few = self.fastest(gpu, pipelines, (layout, 1), with_dots(threads.variant).collect(), shape);
+        if threads.is_whole && few.is_whole {
+            kept.keep(gpu, few.variant);
+        }
+        few.variant
     }
 
     /// For so many, which are more than few.
@@ -104,18 +146,93 @@ impl Tuning {
             ..=SOME_ROWS => (Tile::Small, SOME_ROWS),
             _ => (Tile::Large, MANY_ROWS),
         };
-        *self.many.entry((layout, tile)).or_insert_with(|| {
-            let variants = many_variants(gpu, layout, tile);
-            if self.takes_others {
-                return *variants.last().expect("one that certainly runs");
-            }
-            if gpu.is_processor() {
-                return variants[0];
-            }
-            fastest(gpu, pipelines, layout, n_rows, variants, |many| {
-                (Kernel::MatmulMany(layout, many, 1), many.grid(OUTPUTS, n_rows), N_MANY)
-            })
-        })
+        if let Some(&many) = self.many.get(&(layout, tile)) {
+            return many;
+        }
+        let many = self.choose_many(gpu, pipelines, (layout, tile), n_rows);
+        self.many.insert((layout, tile), many);
+        many
+    }
+
+    fn choose_many(
+        &mut self,
+        gpu: &mut Gpu,
+        pipelines: &mut Pipelines,
+        (layout, tile): (Layout, Tile),
+        n_rows: usize,
+    ) -> Many {
+        let all = many_variants(gpu, layout, tile);
+        if self.takes_others {
+            return *all.last().expect("one that certainly runs");
+        }
+        if gpu.is_processor() && !self.measures_processors {
+            return all[0];
+        }
+        let kernel = |many| Kernel::MatmulMany(layout, many, 1);
+        let kept = Kept::new(format!("many {layout:?} {tile:?}"), &all, pipelines, kernel);
+        if let Some(many) = kept.choice(gpu, &all) {
+            return many;
+        }
+        let shape = |many: Many| (kernel(many), many.grid(OUTPUTS, n_rows), N_MANY);
+        let many = self.fastest(gpu, pipelines, (layout, n_rows), all, shape);
+        if many.is_whole {
+            kept.keep(gpu, many.variant);
+        }
+        many.variant
+    }
+
+    /// Measures variants, as long as the budget lasts.
+    fn fastest<V: Copy>(
+        &mut self,
+        gpu: &mut Gpu,
+        pipelines: &mut Pipelines,
+        (layout, n_rows): (Layout, usize),
+        variants: Vec<V>,
+        shape: impl Fn(V) -> (Kernel, Grid, usize),
+    ) -> Chosen<V> {
+        let first = Chosen { variant: variants[0], is_whole: false };
+        if variants.len() == 1 {
+            return Chosen { is_whole: true, ..first };
+        }
+        if self.budget.is_zero() {
+            return first;
+        }
+        self.n_measured += 1;
+        let start = Instant::now();
+        let chosen = fastest(gpu, pipelines, (layout, n_rows), variants, shape, start + self.budget);
+        self.budget = self.budget.saturating_sub(start.elapsed());
+        chosen
+    }
+}
+
+/// The fastest variant of those that were measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Chosen<V> {
+    variant: V,
+    /// Whether all were measured.
+    is_whole: bool,
+}
+
+/// A choice as the file has it: by a trial's name and the text of its kernels, so that another build's are none of it.
+struct Kept {
+    key: String,
+}
+
+impl Kept {
+    fn new<V: Copy>(name: String, all: &[V], pipelines: &Pipelines, kernel: impl Fn(V) -> Kernel) -> Kept {
+        let texts: String = all.iter().map(|&variant| pipelines.text(kernel(variant))).collect();
+        Kept { key: format!("{:016x} {name}", fnv(&texts)) }
+    }
+
+    fn choice<V: Copy + std::fmt::Debug>(&self, gpu: &Gpu, all: &[V]) -> Option<V> {
+        let name = gpu.tuned.as_ref()?.get(&self.key)?;
+        all.iter().find(|variant| format!("{variant:?}") == name).copied()
+    }
+
+    fn keep(self, gpu: &mut Gpu, variant: impl std::fmt::Debug) {
+        if let Some(file) = &mut gpu.tuned {
+            file.set(self.key, format!("{variant:?}"));
+        }
     }
 }
 
@@ -142,20 +259,26 @@ pub(crate) fn dots(layout: Layout) -> &'static [Dot] {
     }
 }
 
+/// The fastest variant of those that are measured until `deadline`; the first one is always among them.
 fn fastest<V: Copy>(
     gpu: &mut Gpu,
     pipelines: &mut Pipelines,
-    layout: Layout,
-    n_rows: usize,
+    (layout, n_rows): (Layout, usize),
     variants: Vec<V>,
     shape: impl Fn(V) -> (Kernel, Grid, usize),
-) -> V {
-    let first = variants[0];
+    deadline: Instant,
+) -> Chosen<V> {
+    let first = Chosen { variant: variants[0], is_whole: false };
     // Without memory for this there will be none for anything.
     let Ok(trial) = Trial::new(gpu, layout, OUTPUTS, n_rows) else { return first };
     let mut best: Option<(V, Duration)> = None;
     let mut expected = None;
+    let mut is_whole = true;
     for variant in variants {
+        if expected.is_some() && Instant::now() >= deadline {
+            is_whole = false;
+            break;
+        }
         let (kernel, grid, n) = shape(variant);
         if !pipelines.try_get(gpu, kernel) {
             continue;
@@ -170,7 +293,7 @@ fn fastest<V: Copy>(
         }
     }
     trial.end(gpu);
-    best.map_or(first, |(variant, _)| variant)
+    best.map_or(first, |(variant, _)| Chosen { variant, is_whole })
 }
 
 /// A product that kernels are tried with.

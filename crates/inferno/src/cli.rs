@@ -336,21 +336,34 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 
-    /// Print one JSON object with every sample
+    /// Print one JSON object with every sample; with `--report` write it beside FILE
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Also print the time of each operation; reading the clock around each costs a little
+    /// Also print the time of each operation. A GPU reads its clock around some of them, which stand for the others
     #[arg(long)]
     pub(crate) profile: bool,
 
-    /// MiB of memory to read as the limit. Default: 640, or four times the largest cache if that is more
+    /// MiB of memory to read as the limit. Default: 640, or four times the largest cache if that is more; on a GPU 2048, or an
+    /// eighth of its free memory if that is less
     #[arg(long, value_name = "N")]
     pub(crate) stream_mib: Option<NonZero<usize>>,
 
     /// Measure when told: a line on stdin is one repeat, answered by one line of JSON; the end of stdin ends it
     #[arg(long, conflicts_with_all = ["repeats", "json", "profile"])]
     pub(crate) paced: bool,
+
+    /// Measure instead what is usual, on generated models of the shapes of Qwen3 0.6B and 8B, beside what the device allows: print
+    /// the table as Markdown and write it to FILE, which can be sent to others. `-m` names another model. Work that takes
+    /// too long on this machine is left out, and named
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        default_missing_value = "inferno-report.md",
+        conflicts_with_all = ["prompt", "decode", "depth", "sequences", "profile", "stream_mib", "paced", "repeats", "story"]
+    )]
+    pub(crate) report: Option<PathBuf>,
 
     /// Measure instead, one after the other, what KV cache, SIMD, threads, matrix units, quantization and batching are worth,
     /// on generated models. Takes minutes

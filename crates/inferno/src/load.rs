@@ -8,12 +8,14 @@ mod stages;
 #[cfg(any(feature = "wgpu", target_os = "macos"))]
 mod wgpu;
 
-pub(crate) use backends::{DeviceRead, devices};
+pub(crate) use backends::{Checked, DeviceLimits, DeviceRead, devices};
 pub(crate) use flags::{BackendChoice, Compute, GpuLayers, KvChoice, Units};
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result, bail, ensure};
 use inferno_cpu::{Isa, StreamingRead};
@@ -298,6 +300,11 @@ impl Target {
             return None;
         }
         Some(context_that_fits(arch, self.kv_type(opened), max_rows, &self.kv_space(opened, arch)?))
+    }
+
+    /// Counters of the dispatches on each device; none for the processor.
+    pub(crate) fn dispatches(&self) -> Vec<Arc<AtomicU64>> {
+        self.opening.dispatches()
     }
 
     pub(crate) fn runs_on(&self, opened: &Opened) -> RunsOn {

@@ -23,7 +23,7 @@ pub trait KernelTimes {
     fn take(&mut self) -> Vec<KernelTime>;
 }
 
-/// What all calls of a kernel took.
+/// Time of all calls of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct KernelTime {
     /// The kernel.

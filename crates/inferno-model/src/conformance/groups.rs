@@ -150,7 +150,7 @@ impl Group {
         Ok(())
     }
 
-    /// What a backend computes in this group of operations.
+    /// Results of a backend in this group of operations.
     ///
     /// # Panics
     /// The group is none of [`Group::of_operations`].

@@ -47,7 +47,6 @@ fn all() -> Vec<Kernel> {
         Kernel::SsmScan(1, 16),
         Kernel::SsmScan(1023, 32),
         Kernel::CheckHalves,
-        Kernel::Stream,
         Kernel::Choose,
         Kernel::ChooseFromAll,
         Kernel::Group(1),

@@ -1,4 +1,4 @@
-//! Which dispatches are timed, and what their times say of all.
+//! A sample of dispatches that are timed, and estimates for all.
 //!
 //! A device that reads its clock waits for what runs, so that a reading between all dispatches of a token makes it take nearly
 //! twice as long (on an H200 501 tokens a second became 297: 5.5 µs for each of 254 readings). A kernel is therefore timed the

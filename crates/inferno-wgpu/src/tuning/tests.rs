@@ -61,8 +61,12 @@ fn the_fastest_is_one_of_them() {
     let layout = Layout::of(DType::Q6_K).unwrap();
     let variants = many_variants(&gpu, layout, Tile::Small);
     let shape = |many: Many| (Kernel::MatmulMany(layout, many, 1), many.grid(OUTPUTS, SOME_ROWS), 1);
-    let found = fastest(&mut gpu, &mut Pipelines::default(), layout, SOME_ROWS, variants.clone(), shape);
-    assert!(variants.contains(&found));
+    let (mut pipelines, later) = (Pipelines::default(), Instant::now() + Duration::from_secs(3600));
+    let found = fastest(&mut gpu, &mut pipelines, (layout, SOME_ROWS), variants.clone(), shape, later);
+    assert!(variants.contains(&found.variant) && found.is_whole);
+    let found =
+        fastest(&mut gpu, &mut pipelines, (layout, SOME_ROWS), variants.clone(), shape, Instant::now());
+    assert_eq!(found, Chosen { variant: variants[0], is_whole: false }, "the time is over");
     assert!(gpu.failure.get().is_none());
 }
 
@@ -71,4 +75,24 @@ fn numbers_in_half_precision_are_widened_rightly_bit_by_bit() {
     let Some(mut gpu) = gpu() else { return };
     let mut recorder = Recorder::new(Recorder::first_uploads(&mut gpu).unwrap());
     assert!(widens_rightly(&mut gpu, &mut recorder, Halves::ByBits).unwrap());
+}
+
+#[test]
+fn a_second_start_measures_nothing() {
+    let Some(gpu) = gpu() else { return };
+    let folder = std::env::temp_dir().join(format!("inferno-tuned-{}", std::process::id()));
+    let layout = Layout::of(DType::Q8_0).unwrap();
+    let start = |budget: Duration| {
+        let mut gpu = gpu.share();
+        assert_eq!(gpu.keep_tuning(&folder), None);
+        let mut tuning = Tuning { measures_processors: true, budget, ..Tuning::default() };
+        let mut pipelines = Pipelines::default();
+        (tuning.few(&mut gpu, &mut pipelines, layout), tuning.n_measured)
+    };
+    // Without time for it, what certainly runs is taken, and nothing is kept.
+    assert_eq!(start(Duration::ZERO), (FEW, 0));
+    let (few, n_measured) = start(Duration::from_secs(3600));
+    assert_eq!(n_measured, 2, "threads, and how they multiply");
+    assert_eq!(start(Duration::from_secs(3600)), (few, 0));
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -2,17 +2,13 @@
 
 use inferno_format::Gguf;
 use inferno_model::conformance::{
-    Precision, Promise, check_made_up, check_models, check_operations, delta_net_layers, latent_layers,
-    mixtures, uneven_layers,
+    Group, check_made_up, check_models, check_operations, delta_net_layers, latent_layers, mixtures,
+    uneven_layers,
 };
 
-use inferno_wgpu::{Gpu, Wgpu};
+use inferno_wgpu::{Gpu, PROMISE, Wgpu};
 
 use crate::{backend, choice};
-
-/// Products are integers and `fma` chains as in the reference, added up in another order. Scores are up to 20 here, and what
-/// they differ by in the last place weighs e times as much.
-const CLOSE: Promise = Promise { operations: Precision::Close(4e-6), attention: Precision::Close(2e-5) };
 
 #[test]
 fn tensors_in_parts_and_other_variants_are_near_the_reference() {
@@ -27,14 +23,14 @@ fn tensors_in_parts_and_other_variants_are_near_the_reference() {
         backend.take_other_variants();
         backend
     };
-    check_operations(cut, CLOSE);
+    check_operations(cut, PROMISE);
 }
 
 #[test]
 fn operations_are_near_the_reference() {
     if backend().is_some() {
-        check_operations(|| backend().unwrap(), CLOSE);
-        check_made_up(|| backend().unwrap(), CLOSE);
+        check_operations(|| backend().unwrap(), PROMISE);
+        check_made_up(|| backend().unwrap(), PROMISE);
     }
 }
 
@@ -53,4 +49,18 @@ fn sequences_are_the_same_in_any_company() {
     models.extend(mixtures().into_iter().skip(3));
     models.extend([latent_layers(true), uneven_layers(), delta_net_layers(false)]);
     check_models(|| backend().unwrap(), &models);
+}
+
+#[test]
+fn groups_of_the_checks_say_what_they_found() {
+    if backend().is_none() {
+        return;
+    }
+    let gpu = Gpu::open(&choice()).unwrap();
+    let new = || Wgpu::new(gpu.share()).unwrap();
+    let of_models =
+        Group::all().into_iter().filter(|group| ["models", "1 to 512 rows"].contains(&group.kind()));
+    for group in of_models {
+        assert_eq!(group.check(new, PROMISE), Ok(()), "{group:?}");
+    }
 }

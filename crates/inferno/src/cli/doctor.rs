@@ -12,6 +12,12 @@ pub(crate) struct Doctor {
     #[arg(value_name = "MODEL")]
     pub(crate) models: Vec<String>,
 
+    /// Compare what this machine's devices compute with the definition of every operation, and with two small models: each
+    /// instruction set of the processor and each GPU, or the ones that `--isa`, `--backend` and `--device` name. A difference is
+    /// named with its operation and shape, and the exit code is 1
+    #[arg(long, conflicts_with_all = ["models", "kv"])]
+    pub(crate) check: bool,
+
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

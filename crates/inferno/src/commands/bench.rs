@@ -9,6 +9,7 @@ mod serve;
 mod stats;
 mod story;
 mod stream;
+mod survey;
 
 use std::io::BufRead;
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ use crate::commands::inspect::each;
 use crate::commands::{note, print};
 use crate::{cli, interrupt, load};
 
-/// MiB that a streaming read has at least.
+/// MiB that a streaming read of the processor has at least.
 const STREAM_MIB: usize = 640;
 
 pub(crate) fn bench(args: &cli::Bench) -> Result<ExitCode> {
@@ -41,6 +42,9 @@ pub(crate) fn bench(args: &cli::Bench) -> Result<ExitCode> {
     }
     if args.story {
         return story::story(args);
+    }
+    if let Some(path) = &args.report {
+        return survey::survey(args, path);
     }
     let opened = load::open(&args.model)?;
     let arch = opened.architecture(None)?;
@@ -73,13 +77,13 @@ impl Session {
         let machine = Machine::found();
         let profile = Profile::default();
         let (model, runs_on) = load(args, opened, arch.clone(), plan.n_pages(&arch, 0), &profile)?;
-        let n_bytes = match args.stream_mib {
-            Some(mib) => mib.get() << 20,
-            None => (STREAM_MIB << 20).max(4 * machine.cache.unwrap_or(0)),
-        };
-        let stream = match args.compute.device_read(n_bytes)? {
+        let asked = args.stream_mib.map(|mib| mib.get() << 20);
+        let stream = match args.compute.device_read(asked)? {
             Some(read) => Limit::Gpu(read),
-            None => Limit::Processor(Box::new(args.compute.streaming_read(n_bytes)?)),
+            None => {
+                let n_bytes = asked.unwrap_or((STREAM_MIB << 20).max(4 * machine.cache.unwrap_or(0)));
+                Limit::Processor(Box::new(args.compute.streaming_read(n_bytes)?))
+            }
         };
         let measure = |item: &Item| {
             Measured::new(item.work, bytes::per_step(&opened.file, &arch, runs_on.kv_type, item.work))

@@ -3,6 +3,7 @@
 //! A forecast loads a cut of the model ([`cut`]) to the device that the model would have, measures it ([`probe`]) and
 //! extrapolates ([`forecast`]). Without a model, two cuts of usual shapes stand for all.
 
+mod check;
 mod cut;
 mod forecast;
 mod known;
@@ -22,9 +23,11 @@ use crate::cli::{self, Encoding};
 use crate::commands::{note, print, synth};
 use crate::load::{Compute, Opened};
 use crate::{interrupt, terminal};
+pub(super) use cut::Cut;
 use forecast::{Fit, Measuring, Room, Speed, room};
 use known::{Candidate, candidates, known};
-use machine::Found;
+pub(super) use machine::Found;
+pub(super) use probe::row_flop;
 use report::Row;
 
 /// Length of the list of well-known models.
@@ -35,6 +38,9 @@ const SLOWEST: f64 = 2.0;
 const SMALL: u64 = 1_000_000_000;
 
 pub(crate) fn doctor(args: &cli::Doctor) -> Result<ExitCode> {
+    if args.check {
+        return check::check(args);
+    }
     // Until here Ctrl-C ends the program: a hub may take its time.
     let asked: Vec<Candidate> = args
         .models

@@ -5,6 +5,8 @@ mod select;
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use anyhow::anyhow;
 use inferno_cpu::{Cpu, Isa};
@@ -13,6 +15,7 @@ use inferno_format::Gguf;
 use inferno_model::architecture::Architecture;
 use inferno_model::backend::KvType;
 use inferno_model::batch::{Batch, PAGE_LEN, PageId, Want};
+use inferno_model::conformance::Group;
 use inferno_model::error::{BackendError, LoadError, StepError};
 use inferno_model::ffn::FfnsElsewhere;
 use inferno_model::model::{KvRoom, Model};
@@ -21,17 +24,17 @@ use inferno_model::revived::Revived;
 use inferno_model::sample::SampleSpec;
 use inferno_model::stage::FfnStage;
 use inferno_model::weights::{Share, WeightBytes};
-use inferno_wgpu::{Gpu, StreamingRead, Wgpu};
+use inferno_wgpu::{Gpu, Limits, StreamingRead, Wgpu};
 
-use super::backends::{Compiled, DeviceRead, Opening, Selected};
+use super::backends::{Checked, Compiled, DeviceLimits, DeviceRead, Opening, Selected};
 use super::stages::Stages;
 use super::{Compute, GpuLayers, Opened, cpu};
 use crate::commands::note;
 use crate::kv_memory::{KvSpace, MostMemory};
 use cuts::{cut_layers, kv_bytes, on_processor};
-use select::{devices, gpus};
+use select::{all_gpus, devices, gpus};
 
-pub(super) const BACKEND: Compiled = Compiled { devices, open, streaming_read };
+pub(super) const BACKEND: Compiled = Compiled { devices, open, streaming_read, limits, checked };
 
 /// GPUs that are open, and the flags that chose them.
 struct Gpus {
@@ -74,6 +77,10 @@ impl Opening for Gpus {
 
     fn takes_kv_in_advance(&self) -> bool {
         true
+    }
+
+    fn dispatches(&self) -> Vec<Arc<AtomicU64>> {
+        self.gpus.iter().map(Gpu::dispatches).collect()
     }
 
     fn device_bytes(&self) -> Option<u64> {
@@ -211,6 +218,9 @@ impl Placement {
         {
             if let Some(folder) = cache_folder() {
                 gpu.keep_pipelines(&folder);
+                if let Some(why) = gpu.keep_tuning(&folder) {
+                    tracing::debug!("variants of kernels are measured again: {why}");
+                }
             }
             let layers = start..start + n_here;
             let without_ffn = start..layers.end.min(self.n_moe).max(start);
@@ -275,10 +285,51 @@ fn cache_folder() -> Option<PathBuf> {
     Some(cache.join("inferno"))
 }
 
-fn streaming_read(compute: &Compute, n_bytes: usize) -> Selected<dyn DeviceRead> {
+fn streaming_read(compute: &Compute, n_bytes: Option<usize>) -> Selected<dyn DeviceRead> {
     // Of several GPUs it is the first.
     let Some(gpu) = gpus(compute)?.into_iter().next() else { return Ok(None) };
-    Ok(Some(Box::new(StreamingRead::new(gpu, n_bytes as u64)?)))
+    Ok(Some(Box::new(StreamingRead::new(gpu, n_bytes.map(|n| n as u64))?)))
+}
+
+fn limits(compute: &Compute) -> anyhow::Result<Vec<DeviceLimits>> {
+    let measure = |mut gpu: Gpu| {
+        let (name, driver) = (gpu.name().to_owned(), gpu.driver());
+        let Limits { dispatch, matrices } = Limits::measure(&mut gpu)?;
+        let read = StreamingRead::new(gpu, None)?.measure();
+        Ok(DeviceLimits {
+            name,
+            driver,
+            dispatch_by_host: dispatch.by_host,
+            dispatch_by_device: dispatch.by_device,
+            dispatch: dispatch.seconds(),
+            read,
+            flop: matrices.flop_per_s,
+            matrices: match matrices.size {
+                Some(size) => format!("half-precision matrices of {size} x {size}"),
+                None => "f32".into(),
+            },
+        })
+    };
+    gpus(compute)?.into_iter().map(measure).collect()
+}
+
+/// The GPUs that the flags select, or all; none if only the processor is asked for.
+fn checked(compute: &Compute) -> anyhow::Result<Vec<Box<dyn Checked>>> {
+    Ok(all_gpus(compute)?.into_iter().map(|gpu| Box::new(CheckedGpu(gpu)) as Box<dyn Checked>).collect())
+}
+
+/// A GPU to check.
+struct CheckedGpu(Gpu);
+
+impl Checked for CheckedGpu {
+    fn name(&self) -> String {
+        format!("{} ({})", self.0.name(), self.0.driver())
+    }
+
+    fn check(&self, group: Group) -> Result<(), String> {
+        let new = || Wgpu::new(self.0.share()).unwrap_or_else(|e| panic!("a backend on this GPU: {e}"));
+        group.check(new, inferno_wgpu::PROMISE)
+    }
 }
 
 impl DeviceRead for StreamingRead {

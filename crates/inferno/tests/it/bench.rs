@@ -79,6 +79,32 @@ fn the_same_tokens_give_the_same_logits_however_they_come() {
 }
 
 #[test]
+fn a_report_is_a_page_and_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("page.md");
+    let path = path.to_str().unwrap();
+    let model = golden("qwen3");
+    let args = ["bench", "--report", path, "--json", "--backend", "cpu", "--isa", "scalar", "-m", &model];
+    let text = inferno(&args).ok();
+    assert_eq!(std::fs::read_to_string(path).unwrap(), text);
+    for part in
+        ["# inferno ", "- reads: ", "- matrices: ", "| one stream ", "| 32 streams ", "Left out:", "Took "]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let json = std::fs::read_to_string(folder.path().join("page.json")).unwrap();
+    let json: Json = serde_json::from_str(&json).unwrap();
+    let rows = json["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 6, "{json:#}");
+    for row in rows {
+        let is_there = row["tokens_per_s"]["median"].as_f64().is_some_and(|rate| rate > 0.0);
+        assert!(is_there || row["left_out"].is_string(), "{row:#}");
+    }
+    let message = inferno(&args).error();
+    assert!(message.contains("page.md` exists: name another file"), "{message}");
+}
+
+#[test]
 fn people_get_a_table() {
     let text = inferno(&[&QUICK[..], &["-p", "3", "-n", "2"]].concat()).ok();
     let lines: Vec<&str> = text.lines().collect();

@@ -145,6 +145,24 @@ fn a_forecast_is_made_of_files_and_of_shapes_that_are_not_here() {
 }
 
 #[test]
+fn the_doctor_checks_an_instruction_set() {
+    let said = inferno(&["doctor", "--check", "--json", "--isa", "scalar"]).ok();
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(json["failed"], 0, "{said}");
+    let kinds: Vec<&str> = json["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|check| check["operations"].as_str().unwrap())
+        .collect();
+    for kind in ["products", "attention", "models", "1 to 512 rows"] {
+        assert!(kinds.contains(&kind), "{said}");
+    }
+    let message = inferno(&["doctor", "--check", "qwen3:4b"]);
+    assert_ne!(message.code, Some(0));
+}
+
+#[test]
 fn a_device_that_is_not_there_is_named() {
     if !has_gpu() {
         return;

@@ -19,7 +19,7 @@ pub(in crate::commands) enum Work {
 
 /// A measurement and the page tables of its sequences. Positions up to the depth are computed once, so pages with
 /// such positions belong to one measurement; the others are shared.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(in crate::commands) struct Item {
     pub(in crate::commands) work: Work,
     /// By sequence, in each cache group with keys and values.

@@ -20,7 +20,7 @@ const FEWEST_TOKENS: usize = 512;
 
 /// The parts of a model that a cut has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Cut {
+pub(in crate::commands) struct Cut {
     /// The layers, ascending, counted over the whole model.
     layers: Vec<usize>,
     /// Experts of each mixture: of how many, and how many are left.
@@ -31,7 +31,7 @@ pub(super) struct Cut {
 
 impl Cut {
     /// The cut of a model whose weights have about `budget` bytes. `whole` needs no weights.
-    pub(super) fn of(whole: &Gguf, arch: &Architecture, budget: u64) -> Cut {
+    pub(in crate::commands) fn of(whole: &Gguf, arch: &Architecture, budget: u64) -> Cut {
         let all = arch.layers.len();
         // Layers that read the cache of another layer need that layer: they are left out.
         let shared = number(whole.metadata(), arch, "attention.shared_kv_layers").unwrap_or(0);
@@ -76,7 +76,7 @@ impl Cut {
     ///
     /// # Errors
     /// There is no memory for it.
-    pub(super) fn model(&self, whole: &Gguf, arch: &Architecture) -> Result<Gguf> {
+    pub(in crate::commands) fn model(&self, whole: &Gguf, arch: &Architecture) -> Result<Gguf> {
         let mut bytes = Vec::new();
         self.write(whole, arch, &mut bytes)?;
         Ok(Gguf::from_bytes(bytes)?)

@@ -14,7 +14,7 @@ use crate::cli::Encoding;
 use crate::commands::bench::Machine;
 use crate::commands::synth;
 use crate::kv_memory::{self, shown};
-use crate::load::{self, Compute, Opened};
+use crate::load::{self, Compute, DeviceLimits, Opened};
 use crate::terminal::entry;
 
 /// Time for reading memory.
@@ -28,29 +28,31 @@ const MATRIX_BYTES: u64 = 1 << 20;
 const CUT_BYTES: std::ops::RangeInclusive<u64> = 96 << 20..=512 << 20;
 
 /// Facts about the machine.
-pub(super) struct Found {
-    machine: Machine,
+pub(in crate::commands) struct Found {
+    pub(in crate::commands) machine: Machine,
     /// Processors of the machine, whether or not this process may use them.
     n_processors: Option<usize>,
     devices: Vec<String>,
     /// Bytes: all there is, and what is free.
-    total: Option<u64>,
+    pub(in crate::commands) total: Option<u64>,
     free: Option<u64>,
     /// The folder that downloads go to, and the bytes that are free there.
     disk: Option<(PathBuf, u64)>,
     /// Cores' worth of CPU time that control groups allow.
     quota: Option<f64>,
     /// Bytes per second that all cores read together.
-    stream: f64,
+    pub(in crate::commands) stream: f64,
     /// Operations per second of products in prompts, and the device that computed them.
-    matrices: Option<(f64, String)>,
+    pub(in crate::commands) matrices: Option<(f64, String)>,
+    /// Limits of the selected devices beside the processor.
+    pub(in crate::commands) limits: Vec<DeviceLimits>,
     /// Rates of usual shapes.
     pub(super) rates: Option<Json>,
 }
 
 impl Found {
     /// Everything that needs no measurement.
-    pub(super) fn at_once() -> Found {
+    pub(in crate::commands) fn at_once() -> Found {
         Found {
             machine: Machine::found(),
             n_processors: online(),
@@ -61,16 +63,18 @@ impl Found {
             quota: cpu_quota(),
             stream: 0.0,
             matrices: None,
+            limits: Vec::new(),
             rates: None,
         }
     }
 
-    /// Measures how fast memory is read and matrices are multiplied, in about a second. `None` if Ctrl-C was pressed.
+    /// Measures how fast memory is read and matrices are multiplied, in a few seconds. `None` if Ctrl-C was pressed.
     ///
     /// # Errors
     /// There is no memory for it, or the machine lacks the instruction set that `compute` asks for.
-    pub(super) fn measure(&mut self, compute: &Compute) -> Result<Option<()>> {
+    pub(in crate::commands) fn measure(&mut self, compute: &Compute) -> Result<Option<()>> {
         self.read(compute)?;
+        self.limits = compute.device_limits()?;
         let file = synth::outline(MATRICES, Encoding::One(DType::Q8_0))?.context("the preset is there")?;
         let whole = Opened::without_path(MATRICES.into(), file);
         let arch = whole.architecture(None)?;
@@ -133,6 +137,11 @@ impl Found {
         };
         let stream = self.stream / 1e9;
         let mut text = entry("memory", &format!("{size}; all cores together read {stream:.1} GB/s"));
+        let mut head = "limits";
+        for limits in &self.limits {
+            text += &entry(head, &limits.to_string());
+            head = "";
+        }
         if let Some((rate, device)) = &self.matrices {
             text += &entry("matrices", &format!("{:.0} GFLOP/s in prompts, in Q8_0 on {device}", rate / 1e9));
         }
@@ -149,6 +158,7 @@ impl Found {
             "machine": machine,
             "isa": { "available": sets, "default": Isa::best().to_string() },
             "devices": self.devices,
+            "limits": self.limits.iter().map(DeviceLimits::to_json).collect::<Json>(),
             "memory": {
                 "total_bytes": self.total,
                 "free_bytes": self.free,

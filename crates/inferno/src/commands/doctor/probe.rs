@@ -191,7 +191,7 @@ pub(super) fn step_bytes(opened: &Opened, arch: &Architecture, kv_type: KvType) 
 }
 
 /// Operations on the weights of layers per row of a prompt: two for each weight that the row meets.
-pub(super) fn row_flop(opened: &Opened, arch: &Architecture) -> f64 {
+pub(in crate::commands) fn row_flop(opened: &Opened, arch: &Architecture) -> f64 {
     let mixture = arch.layers.iter().find_map(|layer| layer.ffn.as_ref()?.experts());
     let used = mixture.map_or(1.0, |mixture| mixture.routing.n_used as f64 / mixture.n_experts as f64);
     let drafts = arch.layers.len()..arch.layers.len() + arch.n_draft_layers;

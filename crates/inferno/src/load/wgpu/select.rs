@@ -53,6 +53,20 @@ pub(super) fn gpus(compute: &Compute) -> Result<Vec<Gpu>> {
     Ok(gpus)
 }
 
+/// The GPUs that the flags name, or all of this machine. Software that acts as a GPU counts where GPUs are asked for.
+pub(super) fn all_gpus(compute: &Compute) -> Result<Vec<Gpu>> {
+    let is_asked = compute.backend == BackendChoice::Wgpu;
+    if compute.device.is_some() || compute.backend == BackendChoice::Cpu {
+        return gpus(compute);
+    }
+    if !is_asked && compute.isa.is_some() {
+        return Ok(Vec::new());
+    }
+    let all = adapters().into_iter().filter(|f| f.lack.is_none() && (is_asked || f.is_gpu()));
+    let opened: Result<Vec<Option<Gpu>>> = all.map(|found| opened(Gpu::of(found))).collect();
+    Ok(opened?.into_iter().flatten().collect())
+}
+
 /// A device by number or a part of its name, or several by number: a name may have commas too.
 fn several(device: &str) -> Vec<Choice> {
     match device.split(',').map(|part| part.trim().parse().ok()).collect::<Option<Vec<usize>>>() {
