@@ -465,7 +465,7 @@ async fn look_up(
     let mut fields = Fields::new(object);
     let names = match fields.take(NAME) {
         None => Vec::new(),
-        Some(Value::Array(names)) if names.len() <= LOOKED_UP => names,
+        Some(Value::Array(names)) if names.len() <= LOOKED_UP && names.iter().all(Value::is_string) => names,
         Some(other) => {
             return Err(fields.expected(NAME, &other, &format!("an array of at most {LOOKED_UP} strings")));
         }

@@ -4,7 +4,7 @@
 use inferno_grammar::GrammarSource;
 use serde_json::Value;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, shown};
 use crate::fields::{Fields, expected_at};
 use crate::json::{self, Limits};
 use crate::settings::Settings;
@@ -58,8 +58,8 @@ pub(crate) fn read(fields: &mut Fields, settings: &Settings) -> Result<Option<St
     {
         found.push(of("structural_tag", structural_tag("structural_tag", value, limits)?));
     }
-    if let Some(mut outputs) = fields.object("structured_outputs")? {
-        found.extend(structured_outputs(&mut outputs, limits)?);
+    if let Some(outputs) = fields.object("structured_outputs")? {
+        found.extend(structured_outputs(outputs, limits)?);
     }
     let mut found = found.into_iter();
     match (found.next(), found.next()) {
@@ -193,7 +193,7 @@ fn response_format(format: &Value) -> Result<Option<Structure>, ApiError> {
 }
 
 /// vLLM's field. White space is a matter of the server: members that change it are refused, or ask for what is so anyway.
-fn structured_outputs(outputs: &mut Fields, limits: Limits) -> Result<Option<Structure>, ApiError> {
+fn structured_outputs(mut outputs: Fields, limits: Limits) -> Result<Option<Structure>, ApiError> {
     let mut found = Vec::new();
     if let Some(value) = outputs.take("json") {
         let path = outputs.name("json");
@@ -202,14 +202,14 @@ fn structured_outputs(outputs: &mut Fields, limits: Limits) -> Result<Option<Str
     if outputs.boolean("json_object")? == Some(true) {
         found.push(of(outputs.name("json_object"), GrammarSource::JsonObject));
     }
-    if let Some(pattern) = filled(outputs, "regex")? {
+    if let Some(pattern) = filled(&mut outputs, "regex")? {
         found.push(of(outputs.name("regex"), GrammarSource::Regex(pattern)));
     }
     if let Some(value) = outputs.take("choice") {
         let path = outputs.name("choice");
         found.push(of(path.clone(), choice(&path, &value)?));
     }
-    if let Some(grammar) = filled(outputs, "grammar")? {
+    if let Some(grammar) = filled(&mut outputs, "grammar")? {
         found.push(of(outputs.name("grammar"), either(grammar)));
     }
     if let Some(value) = outputs.take("structural_tag") {
@@ -226,6 +226,16 @@ fn structured_outputs(outputs: &mut Fields, limits: Limits) -> Result<Option<Str
     if found.len() > 1 {
         let names = found.iter().map(|one| format!("`{}`", one.param)).collect::<Vec<_>>().join(" and ");
         let message = format!("`structured_outputs` has {names}, expected one of them");
+        return Err(ApiError::invalid("structured_outputs", message));
+    }
+    let rest = outputs.into_rest();
+    let unknown = rest.iter().find(|(_, value)| !value.is_null());
+    if let (None, Some((name, _))) = (found.last(), unknown) {
+        let message = format!(
+            "`structured_outputs` has `{}` and no form, expected one of `json`, `json_object`, `regex`, `choice`, `grammar` and \
+             `structural_tag`",
+            shown(name)
+        );
         return Err(ApiError::invalid("structured_outputs", message));
     }
     Ok(found.pop())

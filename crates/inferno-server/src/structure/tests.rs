@@ -140,6 +140,7 @@ fn a_wrong_value_is_refused_with_its_path() {
         (json!({ "grammar": 1 }), "grammar", "a string"),
         (json!({ "guided_choice": [1] }), "guided_choice", "one or more strings"),
         (json!({ "structured_outputs": 1 }), "structured_outputs", "an object"),
+        (json!({ "structured_outputs": { "jsno": {} } }), "structured_outputs", "has `jsno` and no form"),
         (json!({ "structured_outputs": { "grammar": "" } }), "structured_outputs.grammar", "is empty"),
         (json!({ "structured_outputs": { "regex": "" } }), "structured_outputs.regex", "is empty"),
         (

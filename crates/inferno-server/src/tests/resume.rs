@@ -39,6 +39,8 @@ fn look_up(server: &Server, name: &str) -> Value {
 #[test]
 fn a_stream_goes_on_without_its_client_and_is_taken_up_again() {
     let server = start(Settings::default());
+    let odd = server.post("/v1/streams/lookup", &json!({ "conversation_ids": ["a", 1] }));
+    assert_eq!((odd.status, &odd.json()["error"]["param"]), (400, &json!("conversation_ids")));
     let alone = text(&server.post("/v1/completions", &body(12)));
     *server.faults.delay.lock().unwrap() = Duration::from_millis(5);
     // A name with a model behind it, as llama-server's page writes it.
