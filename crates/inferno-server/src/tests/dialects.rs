@@ -6,6 +6,7 @@ use super::harness::Server;
 use super::start;
 use crate::Settings;
 
+mod hostile;
 mod responses;
 
 /// An answer of all kinds of parts.
