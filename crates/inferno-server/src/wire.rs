@@ -153,6 +153,15 @@ impl UsageBody {
 }
 
 impl Timings {
+    /// The times so far of a request whose prompt is computed up to `n_done` tokens, those that were cached among them.
+    pub(crate) fn of_prompt(answer: &Generation, n_done: usize) -> Timings {
+        let totals = answer.totals_so_far();
+        let n_prompt = n_done.max(totals.n_cached);
+        // Nothing has taken any time before the first row.
+        let prefill = if n_prompt > totals.n_cached { totals.prefill } else { Default::default() };
+        Timings::new(&Totals { n_prompt, prefill, decode: Default::default(), ..totals })
+    }
+
     pub(crate) fn new(totals: &Totals) -> Timings {
         let ms = |time: std::time::Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
         // Of the times as they are told, so that computing them from those gives the same.

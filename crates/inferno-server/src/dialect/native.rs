@@ -241,6 +241,9 @@ impl<R: Route> Dialect for NativeDialect<R> {
         };
         let mut members = self.partial(answer, prompt_idx * answer.n());
         members.insert("prompt_progress".into(), json!(progress));
+        if wants(answer).timings_per_token {
+            members.insert("timings".into(), json!(Timings::of_prompt(answer, n_done)));
+        }
         event(&members, out);
     }
 
@@ -324,11 +327,15 @@ pub(crate) fn error_body(error: &ApiError) -> Value {
         (503, _) => "unavailable_error",
         _ => error.kind,
     };
-    let mut object = members([
-        ("code", error.status.as_u16().into()),
-        ("message", error.message.as_str().into()),
-        ("type", kind.into()),
-    ]);
+    // Its clients tell this error by these words.
+    let message = match kind {
+        "exceed_context_size_error" => {
+            format!("the request exceeds the available context size: {}", error.message)
+        }
+        _ => error.message.clone(),
+    };
+    let mut object =
+        members([("code", error.status.as_u16().into()), ("message", message.into()), ("type", kind.into())]);
     object.extend(error.param.as_deref().map(|param| ("param".to_owned(), param.into())));
     object.extend(error.extra.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     json!({ "error": object })

@@ -70,7 +70,8 @@ impl Envelope {
             processed: n_done,
             time_ms: answer.elapsed().as_millis() as u64,
         };
-        let more = More { prompt_progress: Some(progress), ..More::default() };
+        let timings = wants(answer).timings_per_token.then(|| Timings::of_prompt(answer, n_done));
+        let more = More { prompt_progress: Some(progress), timings, ..More::default() };
         self.event::<C>(None, &[], self.usage(answer), more, out);
     }
 

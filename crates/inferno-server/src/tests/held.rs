@@ -156,6 +156,16 @@ fn progress_is_told_to_those_who_ask() {
     let second = progress(&server.post("/v1/completions", &body).events());
     let cached = (n - 1) / 32 * 32;
     assert_eq!((second[0], *second.last().unwrap()), ([n, cached, cached], [n, cached, n]));
+    for path in ["/v1/completions", "/completion"] {
+        body["timings_per_token"] = true.into();
+        let events = server.post(path, &body).events();
+        let timings: Vec<&Value> =
+            events.iter().filter(|e| e.get("prompt_progress").is_some()).map(|e| &e["timings"]).collect();
+        let n_computed: Vec<u64> = timings.iter().map(|t| t["prompt_n"].as_u64().unwrap()).collect();
+        assert_eq!((n_computed[0], *n_computed.last().unwrap()), (0, n - cached), "{path}");
+        assert_eq!((&timings[0]["prompt_ms"], &timings[0]["predicted_n"]), (&json!(0.0), &json!(0)));
+        assert!(timings.last().unwrap()["prompt_ms"].as_f64().unwrap() > 0.0);
+    }
     body["return_progress"] = false.into();
     assert_eq!(progress(&server.post("/v1/completions", &body).events()), Vec::<[u64; 3]>::new());
 }

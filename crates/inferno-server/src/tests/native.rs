@@ -156,6 +156,8 @@ fn prompts_are_texts_and_tokens_in_any_mixture() {
     ] {
         let reply = server.post("/completion", &asked(json!({ "prompt": prompt })));
         assert_eq!(error(&reply), (400, kind.into(), param.into()), "{prompt}: {}", reply.text());
+        let is_too_long = reply.text().contains("the request exceeds the available context size: the prompt");
+        assert_eq!(is_too_long, kind == "exceed_context_size_error");
     }
 }
 
