@@ -58,7 +58,10 @@ impl Server {
                     listeners.push(listener);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
-                Err(error) => missing = error,
+                Err(error) => {
+                    tracing::info!(%address, %error, "not listening at this address");
+                    missing = error;
+                }
             }
         }
         let address = match listeners.first() {

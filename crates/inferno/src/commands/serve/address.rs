@@ -1,5 +1,6 @@
 //! Addresses to listen on: those of the flags, or else of Ollama's variable.
 
+use std::collections::HashSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -13,7 +14,7 @@ const OLLAMA_PORT: u16 = 11434;
 const HOST: &str = "127.0.0.1";
 const PORT: u16 = 8080;
 
-/// A host and a port to listen on.
+/// Hosts, with commas between them, and a port to listen on.
 #[derive(Debug)]
 pub(super) struct Listen {
     host: String,
@@ -42,19 +43,25 @@ impl Listen {
         Ok(Listen { host, port: args.port.unwrap_or(PORT), is_ollama: false })
     }
 
-    /// Addresses of the host, those of IPv4 first, as every client has it.
+    /// Addresses of each host, those of IPv4 first, as every client has it.
     ///
     /// # Errors
-    /// The host has no address.
+    /// A host has no address.
     pub(super) fn addresses(&self) -> Result<Vec<SocketAddr>> {
-        let bare = self.host.trim_start_matches('[').trim_end_matches(']');
-        let found = (bare, self.port).to_socket_addrs().with_context(|| {
-            let (host, flag) = (self.host.escape_debug(), if self.is_ollama { OLLAMA } else { "--host" });
-            format!("cannot listen on `{host}`, expected an address or a name of this machine (`{flag}`)")
-        })?;
-        let mut addresses: Vec<SocketAddr> = found.collect();
-        addresses.sort_by_key(SocketAddr::is_ipv6);
-        addresses.dedup();
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for host in self.host.split(',') {
+            let host = host.trim();
+            let bare = host.trim_start_matches('[').trim_end_matches(']');
+            let found = (bare, self.port).to_socket_addrs().with_context(|| {
+                let (host, flag) = (host.escape_debug(), if self.is_ollama { OLLAMA } else { "--host" });
+                format!("cannot listen on `{host}`, expected an address or a name of this machine (`{flag}`)")
+            })?;
+            let mut found: Vec<SocketAddr> = found.collect();
+            found.sort_by_key(SocketAddr::is_ipv6);
+            addresses.extend(found);
+        }
+        let mut seen = HashSet::new();
+        addresses.retain(|address| seen.insert(*address));
         Ok(addresses)
     }
 
@@ -102,6 +109,20 @@ fn ollama(value: &str) -> Result<Option<(String, u16)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_are_listed_with_commas() {
+        let addresses = |host: &str| {
+            let listen = Listen { host: host.to_owned(), port: 80, is_ollama: false };
+            listen.addresses().map(|all| all.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(
+            addresses("[::1], 127.0.0.2,127.0.0.1,127.0.0.2").unwrap(),
+            "[::1]:80 127.0.0.2:80 127.0.0.1:80"
+        );
+        let error = addresses("127.0.0.1,").unwrap_err().to_string();
+        assert!(error.contains("cannot listen on ``") && error.contains("--host"), "{error}");
+    }
 
     #[test]
     fn a_value_of_ollama_host_is_read_as_ollama_does() {
