@@ -77,7 +77,7 @@ async fn props(State(app): State<Arc<App>>) -> Response {
     let has_template = profile.is_some();
     ok(&json!({
         "default_generation_settings": {
-            "params": defaults(&app.settings.defaults),
+            "params": defaults(&app.settings),
             "n_ctx": app.text.context_len,
         },
         "total_slots": app.engine.max_sequences(),

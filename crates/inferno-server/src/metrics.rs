@@ -1,4 +1,4 @@
-//! `GET /metrics`: what the engine counts and what the server does, under our own names and, if wanted, under vLLM's.
+//! `GET /metrics`: what the engine counts and what the server does, under our own names and, if wanted, under those of others.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::exposition::Page;
 use crate::generation::Totals;
 
+mod llama_server;
 mod own;
 mod process;
 mod vllm;
@@ -57,6 +58,8 @@ pub(crate) struct Generations {
     pub(crate) failed: u64,
     pub(crate) abandoned: u64,
     pub(crate) cached_tokens: u64,
+    /// Tokens of the longest prompt with its completion.
+    pub(crate) longest: u64,
     pub(crate) total_time: Histogram<25>,
     pub(crate) first_token_time: Histogram<25>,
     pub(crate) queue_time: Histogram<25>,
@@ -82,6 +85,7 @@ impl Default for Inside {
                 failed: 0,
                 abandoned: 0,
                 cached_tokens: 0,
+                longest: 0,
                 total_time: time,
                 first_token_time: time,
                 queue_time: time,
@@ -162,6 +166,7 @@ impl Metrics {
         let generations = &mut inside.generations;
         generations.abandoned += u64::from(!has_ended);
         generations.cached_tokens += totals.n_cached as u64;
+        generations.longest = generations.longest.max((totals.n_prompt + totals.n_completion) as u64);
         generations.completion_tokens.add(totals.n_completion as u64);
         generations.total_time.add(micros(time));
         first_token.into_iter().for_each(|time| generations.first_token_time.add(micros(time)));
@@ -182,6 +187,9 @@ pub(crate) async fn page(State(app): State<Arc<App>>) -> Response {
     let engine = app.engine.metrics();
     own::add(&app, &engine, &mut page);
     process::add(&mut page);
+    if app.settings.llama_metrics {
+        llama_server::add(&engine, &app.metrics.lock().generations, &mut page);
+    }
     if app.settings.vllm_metrics {
         vllm::add(&app, &engine, &app.metrics.lock().generations, &mut page);
     }

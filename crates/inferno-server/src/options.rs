@@ -96,7 +96,9 @@ impl Options {
         settings: &Settings,
         tokenizer: &Tokenizer,
     ) -> Result<Options, ApiError> {
-        let (max_tokens, is_unlimited) = max_tokens(fields)?;
+        let (asked, is_unlimited) = max_tokens(fields)?;
+        let default = settings.max_tokens.filter(|_| asked.is_none() && !is_unlimited);
+        let max_tokens = asked.or(default);
         let (sampling, samplers) = sampling::read(fields, settings, tokenizer)?;
         if let Some(max_tokens) = max_tokens
             && sampling.min_tokens > max_tokens
@@ -136,7 +138,7 @@ impl Options {
             n: n as u32,
             max_tokens,
             is_unlimited,
-            ends_with_context: false,
+            ends_with_context: default.is_some(),
             sampling,
             samplers,
             truncation: Truncation::read(fields)?,

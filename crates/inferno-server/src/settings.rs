@@ -34,10 +34,16 @@ pub struct Settings {
     pub keeps_billing_header: bool,
     /// Also give metrics the names that vLLM has for them.
     pub vllm_metrics: bool,
+    /// Metrics under llama-server's names too.
+    pub llama_metrics: bool,
     /// Models that Ollama's clients may download and remove; `None`: they may not.
     pub library: Option<Arc<dyn Library>>,
     /// How a request is sampled that does not say.
     pub defaults: Defaults,
+    /// Seed of requests that name none; `None` is another one for each.
+    pub seed: Option<u64>,
+    /// Most tokens of an answer, where a request does not say; `None` is as each API has it.
+    pub max_tokens: Option<usize>,
     /// The engine may guess what comes next; it changes speed only.
     pub speculate: bool,
 
@@ -191,8 +197,11 @@ impl Default for Settings {
             any_model: false,
             keeps_billing_header: false,
             vllm_metrics: false,
+            llama_metrics: false,
             library: None,
             defaults: Defaults::default(),
+            seed: None,
+            max_tokens: None,
             speculate: true,
             header_bytes: 32 << 10,
             headers: 100,

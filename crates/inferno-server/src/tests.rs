@@ -5,6 +5,7 @@ mod access;
 mod basics;
 mod choices;
 mod content;
+mod defaults;
 pub(crate) mod dialects;
 mod ends;
 mod faults;

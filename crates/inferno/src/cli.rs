@@ -29,7 +29,7 @@ pub(crate) use model::{DraftModel, ModelArgument, ModelFile};
 pub(crate) use models::{List, Paths, Ps, Pull, Remove, Show};
 pub(crate) use reasoning::Reasoning;
 pub(crate) use sampling::Sampling;
-pub(crate) use serve::{Access, CacheDisk, LogFormat, LogLevel, ReasoningFormat, Serve};
+pub(crate) use serve::{Access, CacheDisk, LogFormat, LogLevel, MetricsCompat, ReasoningFormat, Serve};
 
 /// From a GGUF checkpoint to text.
 #[derive(Debug, Parser)]

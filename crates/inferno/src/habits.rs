@@ -13,6 +13,7 @@ const SHORT: &[(&str, &str)] = &[
     ("-ncmoe", "--n-cpu-moe"),
     ("-np", "--sequences"),
     ("-fa", "--flash-attn"),
+    ("-cb", "--cont-batching"),
     ("-sys", "--system"),
     ("-hf", "--model"),
     ("-hfr", "--model"),
@@ -49,6 +50,22 @@ pub(crate) struct Habits {
     /// Do not map the model's file into memory, as is never done
     #[arg(long, hide = true, env = "INFERNO_NO_MMAP", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_mmap: bool,
+}
+
+/// Flags of llama-server that ask for what is so anyway.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ServerHabits {
+    /// Batch sequences continuously, as is always done
+    #[arg(long, hide = true, env = "INFERNO_CONT_BATCHING", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) cont_batching: bool,
+
+    /// Serve `/metrics`, as is always done
+    #[arg(long, hide = true, env = "INFERNO_METRICS", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) metrics: bool,
+
+    /// Serve `/slots`, as is always done
+    #[arg(long, hide = true, env = "INFERNO_SLOTS", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) slots: bool,
 }
 
 fn flash_attention(text: &str) -> Result<bool, &'static str> {

@@ -29,7 +29,7 @@ pub(super) fn read(
         top_k: top_k.map_or(defaults.top_k, |k| k.max(0) as usize),
         top_p: fields.number("top_p", 0.0..=1.0)?.unwrap_or(defaults.top_p),
         min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(defaults.min_p),
-        seed: seed(fields)?,
+        seed: seed(fields, settings.seed)?,
         choice_idx: 0,
     };
     let mut penalty = |name| Ok((name, fields.number(name, 0.01..=10.0)?));
@@ -111,12 +111,15 @@ fn temperature(fields: &mut Fields) -> Result<Option<f32>, ApiError> {
     }
 }
 
-/// Another one for every request that names none; -1 is none, as llama.cpp has it. The 64 bits may be signed or not.
-fn seed(fields: &mut Fields) -> Result<u64, ApiError> {
-    let Some(value) = fields.take("seed") else { return Ok(RandomState::new().hash_one(())) };
+/// The server's own seed, or another one for each request, where it names none; -1 is another one, as llama.cpp has it. The 64
+/// bits may be signed or not.
+fn seed(fields: &mut Fields, default: Option<u64>) -> Result<u64, ApiError> {
+    // 53 bits: answers tell the seed, and clients whose numbers are doubles send it back as it is.
+    let any = || RandomState::new().hash_one(()) >> 11;
+    let Some(value) = fields.take("seed") else { return Ok(default.unwrap_or_else(any)) };
     match (value.as_u64(), integer(&value)) {
         (Some(seed), _) => Ok(seed),
-        (None, Some(-1)) => Ok(RandomState::new().hash_one(())),
+        (None, Some(-1)) => Ok(any()),
         (None, Some(seed)) => Ok(seed as u64),
         (None, None) => {
             let expected = format!("an integer of 64 bits, from {} to {}", i64::MIN, u64::MAX);

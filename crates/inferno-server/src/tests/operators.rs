@@ -164,6 +164,30 @@ fn counters_move_under_our_names_and_under_vllms() {
     assert!(!start(Settings::default()).get("/metrics").text().contains("vllm:"));
 }
 
+#[test]
+fn counters_move_under_llama_servers_names() {
+    let server = start(Settings { llama_metrics: true, ..Settings::default() });
+    let read = |name: &str| server.metric(&format!("llamacpp:{name}"));
+    assert_eq!(read("n_tokens_max"), 0.0);
+    let (mut n_prompt, mut n_cached) = (0.0, 0.0);
+    for i in 1..=2 {
+        let timings = server.post("/v1/completions", &story(7 * i)).json()["timings"].clone();
+        n_prompt += timings["prompt_n"].as_f64().unwrap();
+        n_cached += timings["cache_n"].as_f64().unwrap();
+    }
+    server.wait_until(Server::is_idle);
+    let counts =
+        ["prompt_tokens_total", "prompt_tokens_cached_total", "tokens_predicted_total", "n_tokens_max"];
+    let longest = (n_prompt + n_cached) / 2.0 + 14.0;
+    assert_eq!(counts.map(read), [n_prompt, n_cached, 21.0, longest]);
+    let n_drafted = read("spec_decode_num_draft_tokens_total");
+    assert!(read("spec_decode_num_accepted_tokens_total") <= n_drafted);
+    assert!(read("n_decode_total") > 0.0 && read("requests_processing") + read("requests_deferred") == 0.0);
+    let rate = read("tokens_predicted_total") / read("tokens_predicted_seconds_total");
+    assert!((read("predicted_tokens_seconds") / rate - 1.0).abs() < 1e-6);
+    assert!(!start(Settings::default()).get("/metrics").text().contains("llamacpp:"));
+}
+
 /// Complaints of Debian's `promtool` about a page, except that names with a colon, as vLLM's are, are for rules.
 fn linted(page: &str) -> Option<String> {
     let mut command = std::process::Command::new("promtool");

@@ -65,7 +65,7 @@ pub(crate) struct Answering {
     pub(crate) system: Option<String>,
 
     /// Chat template in place of the model's: a file with Jinja, `chatml`, or `none` for no chats
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "chat-template-file", value_name = "FILE")]
     pub(crate) chat_template: Option<Choice>,
 
     /// Maximum number of tokens to generate, -1 for no limit; default: until the model ends its answer or the context is full

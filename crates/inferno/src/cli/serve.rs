@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
-use super::{DraftModel, ModelArgument, ModelFile, Reasoning, Sampling};
-use crate::habits::Habits;
+use super::{DraftModel, ModelArgument, ModelFile, Reasoning, Sampling, Seed, max_tokens, seed};
+use crate::habits::{Habits, ServerHabits};
 use crate::kv_memory::size;
 use crate::load::Compute;
 use crate::overrides::Overrides;
@@ -29,9 +29,9 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) draft: DraftModel,
 
-    /// Address or name to listen on; 0.0.0.0 and :: are all addresses of this machine. Default: 127.0.0.1; without `--host` and
+    /// Addresses or names to listen on; 0.0.0.0 and :: are all addresses of this machine. Default: 127.0.0.1; without `--host` and
     /// `--port` the address in the variable `OLLAMA_HOST`, if it is set
-    #[arg(long, value_name = "ADDRESS", env = "INFERNO_HOST", hide_env = true)]
+    #[arg(long, value_name = "ADDRESS,..", env = "INFERNO_HOST", hide_env = true)]
     pub(crate) host: Option<String>,
 
     /// Port to listen on; 0: any that is free. Default: 8080
@@ -52,7 +52,7 @@ pub(crate) struct Serve {
     pub(crate) keep_billing_header: bool,
 
     /// No chat page: `/` is a line of text for browsers too
-    #[arg(long, env = "INFERNO_NO_PAGE", hide_env = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, aliases = ["no-ui", "no-webui"], env = "INFERNO_NO_PAGE", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_page: bool,
 
     /// Prefix of all paths behind a proxy that does not take it off, like `/llm`; paths without it work too
@@ -60,12 +60,23 @@ pub(crate) struct Serve {
     pub(crate) root_path: Option<String>,
 
     /// Chat template in place of the model's: a file with Jinja, `chatml`, or `none` for no chats
-    #[arg(long, value_name = "FILE", env = "INFERNO_CHAT_TEMPLATE", hide_env = true)]
+    #[arg(
+        long,
+        alias = "chat-template-file",
+        value_name = "FILE",
+        env = "INFERNO_CHAT_TEMPLATE",
+        hide_env = true
+    )]
     pub(crate) chat_template: Option<Choice>,
 
     /// Context length; default, and 0: the model's own
     #[arg(long, alias = "ctx-size", value_name = "N", env = "INFERNO_CONTEXT", hide_env = true, short)]
     pub(crate) context: Option<u32>,
+
+    /// Maximum number of tokens of an answer where a request does not say, -1 for no limit. Default: to the end of the context,
+    /// or 16 for completions as OpenAI has them
+    #[arg(short = 'n', long, aliases = ["n-predict", "predict"], value_name = "N", env = "INFERNO_MAX_TOKENS", hide_env = true, allow_negative_numbers = true, value_parser = max_tokens)]
+    max_tokens: Option<i64>,
 
     #[command(flatten)]
     pub(crate) engine: Engine,
@@ -75,6 +86,10 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(crate) limits: Limits,
+
+    /// Seed of the random numbers: a request gets the same answer every time. Default, and -1: another one for every request
+    #[arg(long, value_name = "N", env = "INFERNO_SEED", hide_env = true, allow_negative_numbers = true, value_parser = seed, help_heading = "Sampling, where a request does not say")]
+    seed: Option<Seed>,
 
     #[command(flatten, next_help_heading = "Sampling, where a request does not say")]
     pub(crate) defaults: Sampling,
@@ -101,6 +116,9 @@ pub(crate) struct Serve {
     pub(crate) habits: Habits,
 
     #[command(flatten)]
+    pub(crate) server_habits: ServerHabits,
+
+    #[command(flatten)]
     pub(crate) logs: Logs,
 
     #[command(flatten)]
@@ -121,6 +139,19 @@ impl Serve {
     /// `None` is the model's own.
     pub(crate) fn context(&self) -> Option<u32> {
         self.context.filter(|&n| n > 0)
+    }
+
+    /// `None` is no limit of the server's own.
+    pub(crate) fn max_tokens(&self) -> Option<usize> {
+        self.max_tokens.and_then(|n| usize::try_from(n).ok())
+    }
+
+    /// `None` is another one for every request.
+    pub(crate) fn seed(&self) -> Option<u64> {
+        match self.seed? {
+            Seed::Any => None,
+            Seed::Of(seed) => Some(seed),
+        }
     }
 }
 
@@ -297,9 +328,16 @@ pub(crate) struct Logs {
     #[arg(long, env = "INFERNO_LOG_PROMPTS", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) log_prompts: bool,
 
-    /// Publish metrics under another server's names too: vllm
-    #[arg(long, value_name = "SERVER", env = "INFERNO_METRICS_COMPAT", hide_env = true, value_enum)]
-    pub(crate) metrics_compat: Option<MetricsCompat>,
+    /// Publish metrics under other servers' names too: vllm, llamacpp
+    #[arg(
+        long,
+        value_name = "SERVER,..",
+        env = "INFERNO_METRICS_COMPAT",
+        hide_env = true,
+        value_delimiter = ',',
+        value_enum
+    )]
+    pub(crate) metrics_compat: Vec<MetricsCompat>,
 }
 
 /// Where reasoning goes.
@@ -342,6 +380,8 @@ pub(crate) enum LogLevel {
 pub(crate) enum MetricsCompat {
     /// vLLM's
     Vllm,
+    /// llama-server's
+    Llamacpp,
 }
 
 #[cfg(test)]

@@ -97,7 +97,8 @@ pub(super) fn read<R: Route>(body: Map<String, Value>, app: &App) -> Result<(Com
     let settings = &*app.settings;
     let mut limit = |name| Ok((name, fields.integer(name, -1..=i64::from(u32::MAX))?));
     let names = [limit("n_predict")?, limit("max_tokens")?, limit("max_completion_tokens")?];
-    let n_predict = agreed(names)?.unwrap_or(-1);
+    let default = settings.max_tokens.map_or(-1, |n| n as i64);
+    let n_predict = agreed(names)?.unwrap_or(default);
     let n_slots = app.engine.max_sequences() as i64;
     let mut asked = Asked {
         n_probs: fields.count("n_probs", 0..=MAX_TOP_LOGPROBS)?.unwrap_or(0),
@@ -110,16 +111,15 @@ pub(super) fn read<R: Route>(body: Map<String, Value>, app: &App) -> Result<(Com
         ..Asked::default()
     };
     fields.boolean("cache_prompt")?;
-    if n_predict != -1 {
-        // Reading alone ends with a token that is not told.
-        fields.set("max_tokens", n_predict.max(1).into());
-    }
+    // Reading alone ends with a token that is not told.
+    let most = if n_predict == 0 { 1 } else { n_predict };
+    fields.set("max_tokens", most.into());
     if fields.boolean("echo")?.unwrap_or(false) {
         let message = "`echo` is not a parameter of this route: the answer has the prompt in `prompt`";
         return Err(ApiError::unsupported("echo", message));
     }
     if fields.peek("seed").and_then(Value::as_u64) == Some(RANDOM_SEED) {
-        fields.take("seed");
+        fields.set("seed", (-1).into());
     }
     if fields.peek("stream") != Some(&Value::Bool(true)) {
         // They change nothing of a whole answer, as there.

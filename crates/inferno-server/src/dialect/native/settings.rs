@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Asked;
 use crate::app::App;
 use crate::options::Options;
-use crate::settings::Defaults;
+use crate::settings::Settings;
 
 /// Settings of an answer to a request with these `options`.
 pub(crate) fn generation_settings(app: &App, options: &Options, asked: &Asked) -> Value {
@@ -64,11 +64,13 @@ pub(crate) fn generation_settings(app: &App, options: &Options, asked: &Asked) -
 }
 
 /// `params` of `/props`: the settings of a request that has none.
-pub(crate) fn defaults(defaults: &Defaults) -> Value {
+pub(crate) fn defaults(settings: &Settings) -> Value {
+    let defaults = &settings.defaults;
+    let n_predict = settings.max_tokens.map_or(-1, |n| n as i64);
     let mut all = sampled(&defaults.samplers);
     let more = json!({
-        // A new one for each request.
-        "seed": u32::MAX,
+        // The greatest of 32 bits is a new one for each request.
+        "seed": settings.seed.unwrap_or(u32::MAX.into()),
         "temperature": short(defaults.temperature),
         "top_k": defaults.top_k,
         "top_p": short(defaults.top_p),
@@ -79,8 +81,8 @@ pub(crate) fn defaults(defaults: &Defaults) -> Value {
         "frequency_penalty": short(defaults.frequency_penalty),
         "dry_sequence_breakers": defaults.dry_sequence_breakers,
         "stop": [],
-        "max_tokens": -1,
-        "n_predict": -1,
+        "max_tokens": n_predict,
+        "n_predict": n_predict,
         "n_keep": 0,
         "n_discard": 0,
         "ignore_eos": false,

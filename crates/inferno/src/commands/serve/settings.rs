@@ -9,7 +9,7 @@ use inferno_server::log::{self, Format, Level};
 use inferno_server::{Key, KeyLimits, Role, Settings, check_keys, read_keys};
 
 use super::library::Models;
-use crate::cli::{self, LogFormat, LogLevel, ReasoningFormat};
+use crate::cli::{self, LogFormat, LogLevel, MetricsCompat, ReasoningFormat};
 
 pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
     let (limits, access) = (&args.limits, &args.access);
@@ -29,8 +29,11 @@ pub(super) fn settings(args: &cli::Serve) -> Result<Settings> {
         any_model: args.any_model,
         keeps_billing_header: args.keep_billing_header,
         library: Some(Arc::new(Models { is_offline: args.model.offline })),
-        vllm_metrics: args.logs.metrics_compat.is_some(),
+        vllm_metrics: args.logs.metrics_compat.contains(&MetricsCompat::Vllm),
+        llama_metrics: args.logs.metrics_compat.contains(&MetricsCompat::Llamacpp),
         defaults: args.defaults.wishes().resolve(),
+        seed: args.seed(),
+        max_tokens: args.max_tokens(),
         speculate: !args.engine.no_speculation,
         header_bytes: limits.header_bytes as usize,
         headers: limits.headers.get(),
