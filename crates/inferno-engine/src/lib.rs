@@ -38,8 +38,8 @@ pub use metrics::{DraftModelCounts, FinishCounts, Histogram, Metrics, ROW_BUCKET
 pub use pages::PageCounts;
 pub use request::{Event, Finish, Micros, Refusal, Request, RequestId, SeqId, Usage};
 pub use sampler::{
-    Breakers, Chain, Chooser, Chosen, Distribution, Dry, Grammar, History, InvalidSampling, Logprobs,
-    MAX_TOP_LOGPROBS, SampleError, SamplerKind, Samplers, Sampling, TokenLogprob, TokenMask,
+    Breakers, Chain, Chooser, Chosen, Distribution, Dry, Grammar, History, Infill, InvalidSampling, Logprobs,
+    MAX_TOP_LOGPROBS, Prefixes, SampleError, SamplerKind, Samplers, Sampling, TokenLogprob, TokenMask,
 };
 pub use scheduler::{Limits, ScheduleCounts};
 pub use stop::StopCondition;

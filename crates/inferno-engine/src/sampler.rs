@@ -14,6 +14,7 @@ use inferno_model::sample::{Left, Room, Sampler, argmax, logsumexp, top_k};
 mod chain;
 mod dry;
 mod history;
+mod infill;
 mod mask;
 mod params;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use chain::{Chain, SamplerKind, Samplers};
 use dry::DryRoom;
 pub use dry::{Breakers, Dry};
 pub use history::History;
+pub use infill::{Infill, Prefixes};
 pub use mask::{Grammar, TokenMask};
 pub use params::{Distribution, InvalidSampling, Logprobs, MAX_TOP_LOGPROBS, Sampling};
 

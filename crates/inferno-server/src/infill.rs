@@ -4,12 +4,15 @@
 //! BOS  REPOSITORY myproject  FILE name  text ..  FILE filename  PREFIX prefix prompt  SUFFIX suffix  MIDDLE
 //! ```
 //!
+//! The sampler `infill` is given what it compares of the vocabulary.
+//!
 //! Without a token for files their texts are in front with a line between them. What does not fit the context is left out as
 //! llama-server does it, and the answer says so.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use inferno_text::{Special, Tokenizer};
+use inferno_engine::{Infill, Prefixes};
+use inferno_text::{Special, TokenKind, Tokenizer};
 use serde_json::{Map, Value, json};
 
 use crate::body;
@@ -54,6 +57,32 @@ impl Marks {
                 Err(ApiError::not_implemented("not_supported", message))
             }
         }
+    }
+}
+
+/// The vocabulary for the sampler `infill`.
+pub(crate) fn vocabulary(tokenizer: &Arc<Tokenizer>) -> Arc<Infill> {
+    let end = tokenizer.eot().or(tokenizer.eos());
+    Arc::new(Infill::new(tokenizer.end_of_generation(), end, Arc::new(Texts(Arc::clone(tokenizer)))))
+}
+
+/// Texts of tokens; those of control tokens are empty.
+#[derive(Debug)]
+struct Texts(Arc<Tokenizer>);
+
+impl Texts {
+    fn text(&self, token: u32) -> &[u8] {
+        match self.0.token_kind(token) {
+            Some(TokenKind::Control) => &[],
+            _ => self.0.piece(token).unwrap_or_default(),
+        }
+    }
+}
+
+impl Prefixes for Texts {
+    fn is_prefix(&self, token: u32, longer: u32) -> bool {
+        let text = self.text(token);
+        !text.is_empty() && self.text(longer).starts_with(text)
     }
 }
 

@@ -94,7 +94,7 @@ impl Options {
     pub(crate) fn read(
         fields: &mut Fields,
         settings: &Settings,
-        tokenizer: &Tokenizer,
+        tokenizer: &Arc<Tokenizer>,
     ) -> Result<Options, ApiError> {
         let (asked, is_unlimited) = max_tokens(fields)?;
         let default = settings.max_tokens.filter(|_| asked.is_none() && !is_unlimited);

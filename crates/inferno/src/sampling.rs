@@ -94,15 +94,21 @@ pub(crate) fn order(names: &str) -> Result<Order, String> {
     let names = names.split(';').map(str::trim).filter(|name| !name.is_empty());
     let kind = |name: &str| {
         let all = || SamplerKind::DEFAULT_ORDER.map(SamplerKind::name).join(", ");
-        SamplerKind::named(name).ok_or_else(|| format!("expected some of {}, with `;` between them", all()))
+        default_kind(SamplerKind::named(name))
+            .ok_or_else(|| format!("expected some of {}, with `;` between them", all()))
     };
     names.map(kind).collect::<Result<_, _>>().map(Order)
+}
+
+/// A sampler that defaults may have; `infill` is for completions in a gap, which ask for it themselves.
+fn default_kind(kind: Option<SamplerKind>) -> Option<SamplerKind> {
+    kind.filter(|kind| SamplerKind::DEFAULT_ORDER.contains(kind))
 }
 
 /// Samplers by their letters.
 pub(crate) fn sequence(letters: &str) -> Result<Order, String> {
     let all = || SamplerKind::DEFAULT_ORDER.map(SamplerKind::letter).iter().collect::<String>();
-    let kinds = letters.chars().map(SamplerKind::of_letter).collect::<Option<_>>();
+    let kinds = letters.chars().map(|c| default_kind(SamplerKind::of_letter(c))).collect::<Option<_>>();
     kinds.map(Order).ok_or_else(|| format!("expected letters of `{}`", all()))
 }
 
@@ -233,6 +239,7 @@ impl Wishes {
                 dry_base: self.dry_base.unwrap_or(samplers.dry_base),
                 dry_allowed_length: self.dry_allowed_length.unwrap_or(samplers.dry_allowed_length),
                 dry_last_n: self.dry_last_n.map_or(samplers.dry_last_n, |n| usize::try_from(n).ok()),
+                infill: None,
             },
             dry_sequence_breakers: self
                 .dry_sequence_breakers

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use inferno_model::sample::{Candidates, Draws, Mirostat, Room};
 
 use super::dry::{Breakers, Dry, DryRoom};
+use super::infill::Infill;
 use super::{History, Sampling};
 
 /// A kind of sampler, by llama.cpp's names.
@@ -31,10 +32,12 @@ pub enum SamplerKind {
     Xtc,
     /// `temperature`, with its dynamic range.
     Temperature,
+    /// `infill`, which no default order has: see [`Infill`].
+    Infill,
 }
 
 impl SamplerKind {
-    /// All kinds in llama.cpp's order, which is the default.
+    /// llama.cpp's order, which is the default.
     pub const DEFAULT_ORDER: [SamplerKind; 9] = [
         SamplerKind::Penalties,
         SamplerKind::Dry,
@@ -46,6 +49,11 @@ impl SamplerKind {
         SamplerKind::Xtc,
         SamplerKind::Temperature,
     ];
+
+    /// All kinds.
+    pub fn all() -> impl Iterator<Item = SamplerKind> {
+        SamplerKind::DEFAULT_ORDER.into_iter().chain([SamplerKind::Infill])
+    }
 
     /// Its name in llama.cpp.
     pub fn name(self) -> &'static str {
@@ -59,6 +67,7 @@ impl SamplerKind {
             SamplerKind::MinP => "min_p",
             SamplerKind::Xtc => "xtc",
             SamplerKind::Temperature => "temperature",
+            SamplerKind::Infill => "infill",
         }
     }
 
@@ -66,7 +75,7 @@ impl SamplerKind {
     pub fn named(name: &str) -> Option<SamplerKind> {
         let name = name.trim().to_ascii_lowercase().replace('-', "_");
         let is_named = |kind: &SamplerKind| name == kind.name() || name == kind.name().replace('_', "");
-        let own = SamplerKind::DEFAULT_ORDER.into_iter().find(is_named);
+        let own = SamplerKind::all().find(is_named);
         own.or(match &*name {
             "typical_p" | "typical" | "typ" => Some(SamplerKind::TypicalP),
             "nucleus" => Some(SamplerKind::TopP),
@@ -87,12 +96,13 @@ impl SamplerKind {
             SamplerKind::MinP => 'm',
             SamplerKind::Xtc => 'x',
             SamplerKind::Temperature => 't',
+            SamplerKind::Infill => 'i',
         }
     }
 
     /// The sampler of a letter.
     pub fn of_letter(letter: char) -> Option<SamplerKind> {
-        SamplerKind::DEFAULT_ORDER.into_iter().find(|kind| kind.letter() == letter)
+        SamplerKind::all().find(|kind| kind.letter() == letter)
     }
 }
 
@@ -125,6 +135,8 @@ pub struct Samplers {
     pub dry_allowed_length: u32,
     /// See [`Dry::last_n`]; 0 is off.
     pub dry_last_n: Option<usize>,
+    /// Texts and ends for [`SamplerKind::Infill`], which needs them.
+    pub infill: Option<Arc<Infill>>,
 }
 
 impl Default for Samplers {
@@ -143,6 +155,7 @@ impl Default for Samplers {
             dry_base: 1.75,
             dry_allowed_length: 2,
             dry_last_n: Some(64),
+            infill: None,
         }
     }
 }
@@ -159,6 +172,7 @@ enum Stage {
     MinP(f32),
     Xtc { probability: f32, threshold: f32 },
     Temperature { temperature: f32, range: f32, exponent: f32 },
+    Infill,
 }
 
 /// Samplers that do something, in the order in which they are applied.
@@ -167,6 +181,7 @@ pub struct Chain {
     stages: Vec<Stage>,
     min_keep: usize,
     pub(super) mirostat: Option<Mirostat>,
+    infill: Option<Arc<Infill>>,
 }
 
 impl Samplers {
@@ -194,7 +209,8 @@ impl Samplers {
             // Without a range: as llama.cpp has it.
             let plain = Samplers { dynatemp_range: 0.0, ..self.clone() };
             let stages = stages.into_iter().filter_map(|kind| plain.stage(kind, sampling)).collect();
-            sampling.chain = Some(Arc::new(Chain { stages, min_keep: 0, mirostat: Some(mirostat) }));
+            sampling.chain =
+                Some(Arc::new(Chain { stages, min_keep: 0, mirostat: Some(mirostat), infill: None }));
             return;
         }
         let stages: Vec<Stage> = order.iter().filter_map(|&kind| self.stage(kind, sampling)).collect();
@@ -220,7 +236,8 @@ impl Samplers {
         // The best token stays the best through filters that only cut others.
         let cuts_others = stages.iter().all(|stage| stage.keeps_best());
         if !(is_plain || is_greedy && sampling.spec.is_greedy() && cuts_others) {
-            sampling.chain = Some(Arc::new(Chain { stages, min_keep: self.min_keep, mirostat: None }));
+            let (min_keep, infill) = (self.min_keep, self.infill.clone());
+            sampling.chain = Some(Arc::new(Chain { stages, min_keep, mirostat: None, infill }));
         }
     }
 
@@ -246,6 +263,10 @@ impl Samplers {
                 range,
                 exponent,
             }),
+            SamplerKind::Infill => {
+                assert!(self.infill.is_some(), "`infill` is in the order without the texts of tokens");
+                Some(Stage::Infill)
+            }
         }
     }
 }
@@ -263,6 +284,7 @@ impl Stage {
             Stage::MinP(_) => 6,
             Stage::Xtc { .. } => 7,
             Stage::Temperature { .. } => 8,
+            Stage::Infill => 9,
         }
     }
 
@@ -285,6 +307,10 @@ impl Stage {
     }
 }
 
+/// Of [`Infill::CANDIDATES`].
+const INFILL_TOP_K: &str = "1 to 256 and `top_k` before `infill` in `samplers`, as `infill` compares all tokens that are left \
+                            with one another";
+
 impl Chain {
     /// The token that the chain draws from `row` (vocab_size,), and what its samplers left.
     pub(super) fn choose<'a>(
@@ -295,6 +321,7 @@ impl Chain {
         history: &mut History,
     ) -> (u32, Candidates<'a>) {
         let mut draws = Draws::new(sampling.spec.seed, sampling.spec.choice_idx, position);
+        let infill = self.infill.as_deref().map(|infill| (infill, infill.end_within(row)));
         let mut candidates = room.candidates(row);
         for &stage in &self.stages {
             match stage {
@@ -317,6 +344,11 @@ impl Chain {
                 Stage::Temperature { temperature, range, exponent } => {
                     candidates.dynamic_temperature(temperature, range, exponent);
                 }
+                Stage::Infill => {
+                    if let Some((infill, end)) = infill {
+                        infill.filter(&mut candidates, end);
+                    }
+                }
             }
         }
         let number = draws.of_token();
@@ -337,8 +369,13 @@ impl Chain {
             true => Ok(()),
             false => Err((name, x, "a number from 0 on")),
         };
+        let mut top_k = 0;
         for &stage in &self.stages {
             match stage {
+                Stage::TopK(k) => top_k = k,
+                Stage::Infill if !(1..=Infill::CANDIDATES).contains(&top_k) => {
+                    return Err(("top_k", top_k as f32, INFILL_TOP_K));
+                }
                 Stage::TopNSigma(n) => finite("top_n_sigma", n)?,
                 Stage::TypicalP(p) => share("typical_p", p)?,
                 Stage::Xtc { probability, threshold } => {

@@ -11,6 +11,7 @@ use super::select::{argmax, at_least, quick_exp, rank, sum_of, top_k};
 use super::{Sampler, random};
 use crate::numerics::exp;
 
+mod infill;
 mod mirostat;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::fields::{Fields, agreed, expected_at};
+use crate::infill;
 use crate::settings::Defaults;
 
 /// Texts that end a repetition, and words: their number, and the bytes of one.
@@ -45,7 +46,7 @@ pub(super) fn asked(fields: &Fields) -> Vec<SamplerKind> {
 pub(super) fn read(
     fields: &mut Fields,
     defaults: &Defaults,
-    tokenizer: &Tokenizer,
+    tokenizer: &Arc<Tokenizer>,
     (asked, sampling): (&[SamplerKind], &mut Sampling),
 ) -> Result<Samplers, ApiError> {
     let own = &defaults.samplers;
@@ -70,6 +71,7 @@ pub(super) fn read(
         dry_base: number("dry_base", 0.0, 100.0, own.dry_base)?,
         dry_allowed_length: own.dry_allowed_length,
         dry_last_n: own.dry_last_n,
+        infill: None,
     };
     if let Some(n) = fields.count("min_keep", 0..=i32::MAX as usize)? {
         samplers.min_keep = n;
@@ -83,6 +85,9 @@ pub(super) fn read(
     samplers.mirostat = mirostat(fields, defaults)?;
     let in_place = || own.order.as_deref().map(|order| with_asked(order, asked));
     samplers.order = order(fields)?.or_else(in_place);
+    let is_asked = |order: &Arc<[SamplerKind]>| order.contains(&SamplerKind::Infill);
+    samplers.infill =
+        samplers.order.as_ref().filter(|order| is_asked(order)).map(|_| infill::vocabulary(tokenizer));
     let texts = breakers(fields)?;
     let mut breakers = Breakers::default();
     if samplers.has_dry() {
@@ -112,13 +117,12 @@ fn with_asked(order: &[SamplerKind], asked: &[SamplerKind]) -> Arc<[SamplerKind]
 /// Names of samplers in an array, or letters in a string, as llama.cpp has them.
 fn order(fields: &mut Fields) -> Result<Option<Arc<[SamplerKind]>>, ApiError> {
     const NAME: &str = "samplers";
-    let names = || SamplerKind::DEFAULT_ORDER.map(SamplerKind::name).join(", ");
+    let names = || SamplerKind::all().map(SamplerKind::name).collect::<Vec<&str>>().join(", ");
     match fields.take(NAME) {
         None => Ok(None),
         Some(Value::String(letters)) => {
             let kinds = letters.chars().map(SamplerKind::of_letter).collect::<Option<_>>();
-            let letters_of =
-                || SamplerKind::DEFAULT_ORDER.map(SamplerKind::letter).iter().collect::<String>();
+            let letters_of = || SamplerKind::all().map(SamplerKind::letter).collect::<String>();
             kinds.map(Some).ok_or_else(|| {
                 let expected = format!("letters of \"{}\", or an array of names", letters_of());
                 expected_at(NAME, &Value::String(letters.clone()), &expected)

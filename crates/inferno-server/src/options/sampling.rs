@@ -18,7 +18,7 @@ use super::samplers;
 pub(super) fn read(
     fields: &mut Fields,
     settings: &Settings,
-    tokenizer: &Tokenizer,
+    tokenizer: &Arc<Tokenizer>,
 ) -> Result<(Sampling, Samplers), ApiError> {
     let vocab_size = tokenizer.vocab_size();
     let defaults = &settings.defaults;

@@ -7,6 +7,8 @@ use super::harness::{Reply, Server, start_as, start_with};
 use super::start;
 use crate::Settings;
 
+mod editors;
+
 const PROMPT: &str = "Once upon a time";
 
 #[track_caller]
@@ -235,12 +237,12 @@ fn parameters_of_llama_server_are_followed_or_refused() {
         let other = ask(&server, json!({ "n_predict": 1, "return_tokens": true, "logit_bias": bias }));
         assert_ne!(other["tokens"][0], best["id"], "{bias}");
     }
-    let answer = ask(
-        &server,
-        json!({ "samplers": ["top_k", "top_p", "infill"], "t_max_prompt_ms": 500, "cache_prompt": true }),
-    );
-    assert_eq!(answer["generation_settings"]["samplers"], json!(["top_k", "top_p"]));
-    assert!(answer["warnings"][0].as_str().unwrap().contains("infill"));
+    for samplers in [json!(["top_k", "top_p", "infill"]), json!("kpi")] {
+        let answer =
+            ask(&server, json!({ "samplers": samplers, "t_max_prompt_ms": 500, "cache_prompt": true }));
+        assert_eq!(answer["generation_settings"]["samplers"], json!(["top_k", "top_p", "infill"]));
+        assert!(answer.get("warnings").is_none(), "{answer}");
+    }
     for (members, param) in [
         (json!({ "n_predict": -2 }), "n_predict"),
         (json!({ "n_predict": 3, "max_tokens": 4 }), "max_tokens"),
@@ -255,6 +257,8 @@ fn parameters_of_llama_server_are_followed_or_refused() {
         (json!({ "n_indent": -1 }), "n_indent"),
         (json!({ "cache_prompt": 1 }), "cache_prompt"),
         (json!({ "samplers": ["nothing"] }), "samplers[0]"),
+        (json!({ "samplers": ["infill", "top_k"] }), "top_k"),
+        (json!({ "samplers": ["top_k", "infill"], "top_k": 257 }), "top_k"),
     ] {
         let reply = server.post("/completion", &asked(members.clone()));
         assert_eq!(

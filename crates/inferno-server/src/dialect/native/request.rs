@@ -40,18 +40,13 @@ pub(crate) struct Asked {
     pub(super) grammar: Option<String>,
     /// For the settings that are shown.
     pub(super) breakers: Option<Vec<String>>,
-    /// A sampler that is left out.
-    has_infill_sampler: bool,
     gap: Option<Arc<Gap>>,
 }
 
 impl Asked {
     /// Parts of the request that were not followed.
     pub(super) fn warnings(&self) -> Vec<String> {
-        const INFILL: &str = "the sampler `infill` is not there: it was left out of `samplers`";
-        let sampler = self.has_infill_sampler.then(|| INFILL.to_owned());
-        let left_out = self.gap.as_ref().and_then(|gap| gap.left_out()).map(str::to_owned);
-        sampler.into_iter().chain(left_out).collect()
+        self.gap.as_ref().and_then(|gap| gap.left_out()).map(str::to_owned).into_iter().collect()
     }
 }
 
@@ -126,7 +121,6 @@ pub(super) fn read<R: Route>(body: Map<String, Value>, app: &App) -> Result<(Com
         fields.boolean("return_progress")?;
         fields.object("stream_options")?;
     }
-    asked.has_infill_sampler = without_infill(&mut fields);
     asked.grammar = fields.peek("grammar").and_then(Value::as_str).map(str::to_owned);
     asked.breakers = fields.peek("dry_sequence_breakers").and_then(strings);
     drop_empty_stops(&mut fields);
@@ -224,24 +218,6 @@ fn lines(fields: &mut Fields) -> Result<Option<LineLimits>, ApiError> {
     let time = fields.integer("t_max_predict_ms", -1..=i64::from(u32::MAX))?.filter(|&ms| ms > 0);
     let time = time.map(|ms| Duration::from_millis(ms as u64));
     Ok((n_indent > 0 || time.is_some()).then_some(LineLimits { n_indent, time }))
-}
-
-/// Takes llama.cpp's sampler `infill` out of `samplers`; whether it was there. It adds up candidates that are prefixes of one
-/// another and prefers an end of generation; the answer says that it was left out.
-fn without_infill(fields: &mut Fields) -> bool {
-    match fields.peek("samplers") {
-        Some(Value::Array(items)) if items.iter().any(|item| item == "infill") => {
-            let rest = items.iter().filter(|item| *item != "infill").cloned().collect();
-            fields.set("samplers", rest);
-            true
-        }
-        Some(Value::String(letters)) if letters.contains('i') => {
-            let rest = letters.replace('i', "");
-            fields.set("samplers", rest.into());
-            true
-        }
-        _ => false,
-    }
 }
 
 /// Empty stop strings are none, as there.

@@ -217,7 +217,7 @@ fn texts() -> Vec<Row> {
             list(json!([1, true, {}])),
             "an array of some of penalties, dry, top_n_sigma, top_k",
         ),
-        ("", "samplers", Vec::new(), list(json!(["kz", "top_k"])), "letters of \"edskypmxt\""),
+        ("", "samplers", Vec::new(), list(json!(["kz", "top_k"])), "letters of \"edskypmxti\""),
         (
             "",
             "bad_words",
