@@ -1,6 +1,6 @@
 //! `/v1/responses`: OpenAI's Responses.
 //!
-//! An output is a list of items: reasoning, messages and function calls in the order in which the model wrote them. Streams
+//! An output is a list of items: reasoning, messages and calls in the order in which the model wrote them. Streams
 //! have OpenAI's events, numbered from 0 on; an item has one id in all of them and in the whole answer. There is no
 //! `[DONE]`: the last event is `response.completed`, `response.incomplete` or `response.failed`.
 
@@ -22,6 +22,7 @@ use crate::responses::{Asked, EventLog, Kept, State, Style};
 use crate::room::Share;
 use crate::wire::{self, ChatLogprobs, Label, More, Names};
 
+mod freeform;
 mod item;
 use item::{Item, Kind, LIVE};
 
@@ -33,6 +34,8 @@ pub(crate) struct ResponsesDialect {
     is_background: bool,
     /// Members that are known before the answer.
     echo: Map<String, Value>,
+    /// Names of custom tools.
+    custom: Vec<String>,
     warnings: Vec<String>,
     events: Events,
     /// The last one is open while its status is [`LIVE`].
@@ -116,6 +119,7 @@ impl ResponsesDialect {
             style: asked.style,
             is_background: asked.is_background,
             echo,
+            custom: std::mem::take(&mut asked.custom),
             warnings: asked.all_warnings(),
             events: Events::default(),
             items: Vec::new(),
@@ -184,19 +188,22 @@ impl ResponsesDialect {
             PartKind::Reasoning if options.reply.hides_reasoning => return,
             PartKind::Text => Kind::Message,
             PartKind::Reasoning => Kind::Reasoning,
-            PartKind::ToolCall { id, name, .. } => Kind::Call { id: id.clone(), name: name.clone() },
+            PartKind::ToolCall { id, name, .. } => {
+                let (id, name) = (id.clone(), name.clone());
+                let is_custom = self.custom.contains(&name);
+                if is_custom { Kind::Custom { id, name } } else { Kind::Call { id, name } }
+            }
             PartKind::Arguments { .. } => return self.more(&part.text, out),
         };
         if kind == Kind::Message && options.sampling.logprobs.is_some() {
             let logprobs = ChatLogprobs::new(&part.tokens, Names::of(answer));
             self.held.extend(logprobs.into_values());
         }
-        if part.text.is_empty() && !matches!(kind, Kind::Call { .. }) {
+        if part.text.is_empty() && !kind.is_call() {
             return;
         }
-        let goes_on = self.items.last().is_some_and(|item| {
-            item.status == LIVE && item.kind == kind && !matches!(kind, Kind::Call { .. })
-        });
+        let goes_on =
+            self.items.last().is_some_and(|item| item.status == LIVE && item.kind == kind && !kind.is_call());
         if !goes_on {
             self.close("completed", out);
             self.open(kind, out);
@@ -219,9 +226,13 @@ impl ResponsesDialect {
 
     /// Adds text to the open item.
     fn more(&mut self, text: &str, out: &mut Vec<u8>) {
-        let Some(output_index) = self.items.len().checked_sub(1).filter(|_| !text.is_empty()) else { return };
+        let Some(output_index) = self.items.len().checked_sub(1) else { return };
         let item = &mut self.items[output_index];
-        item.text.push_str(text);
+        let more = item.push(text);
+        let text = &*more;
+        if text.is_empty() {
+            return;
+        }
         let name = item.text_events(self.style).0;
         match item.kind {
             Kind::Message => {

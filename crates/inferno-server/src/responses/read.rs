@@ -110,6 +110,7 @@ impl Asked {
             n_past,
             is_text,
             tool_places: served.places,
+            custom: served.custom,
             truncates: truncation.as_deref() == Some("auto"),
             stores,
             is_background,
@@ -212,6 +213,8 @@ fn with_id(item: Arc<Value>, app: &App) -> Arc<Value> {
         Some("reasoning") => "rs_",
         Some("function_call") => "fc_",
         Some("function_call_output") => "fco_",
+        Some("custom_tool_call") => "ctc_",
+        Some("custom_tool_call_output") => "ctco_",
         Some("message") | None => "msg_",
         Some(_) => "item_",
     };

@@ -22,8 +22,10 @@ pub(crate) struct Asked {
     pub(crate) n_past: usize,
     /// Whether the input is a text in place of items.
     pub(super) is_text: bool,
-    /// Places of the functions among the request's tools.
+    /// Places of the functions and custom tools among the request's tools.
     pub(super) tool_places: Vec<usize>,
+    /// Names of custom tools.
+    pub(crate) custom: Vec<String>,
     /// Whether items at the start may be left out where the conversation does not fit.
     pub(crate) truncates: bool,
     pub(crate) stores: bool,

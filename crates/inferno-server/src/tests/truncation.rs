@@ -71,6 +71,28 @@ fn a_chat_that_is_too_long_is_cut_to_the_context_if_that_is_asked_for() {
     let answer = server.post("/v1/chat/completions", &body).json();
     assert_eq!(answer["usage"]["prompt_tokens"], 62);
     assert!(answer["warnings"][0].as_str().unwrap().contains("off the start"), "{answer}");
+    // A response names its tokens otherwise, and is cut the same way.
+    let response = json!({ "input": TEXT.repeat(20), "max_output_tokens": 2, "temperature": 0 });
+    assert_eq!(server.post("/v1/responses", &response).error().1, "context_length_exceeded");
+    for (members, n, place) in [
+        (json!({ "truncate_prompt_tokens": -1 }), 62, "off the start"),
+        (json!({ "truncate_prompt_tokens": 20, "truncation_side": "right" }), 20, "off the end"),
+        (json!({ "truncate_prompt_tokens": 30, "truncation": "auto" }), 30, "off the start"),
+    ] {
+        let mut body = response.clone();
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let answer = server.post("/v1/responses", &body).json();
+        assert_eq!(
+            (&answer["usage"]["input_tokens"], &answer["status"]),
+            (&json!(n), &json!("incomplete")),
+            "{answer}"
+        );
+        assert!(answer["warnings"][0].as_str().unwrap().contains(place), "{answer}");
+        body["stream"] = true.into();
+        let streamed = server.post("/v1/responses", &body).text();
+        let (_, last) = super::dialects::events(&streamed).pop().unwrap();
+        assert_eq!(last["response"]["warnings"], answer["warnings"]);
+    }
     for path in ["/v1/messages", "/api/chat"] {
         assert_eq!(server.post(path, &body).status, 400, "no place to say so: {path}");
     }

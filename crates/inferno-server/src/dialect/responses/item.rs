@@ -1,7 +1,10 @@
 //! Items of an output, and the members of their events.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
+use super::freeform::Freeform;
 use crate::responses::{PLAIN, Style};
 
 /// Status of an item that more is to come of.
@@ -12,8 +15,9 @@ pub(super) const LIVE: &str = "in_progress";
 pub(super) struct Item {
     pub(super) id: String,
     pub(super) kind: Kind,
-    /// Text, reasoning, or arguments.
+    /// Text, reasoning, arguments, or the input of a custom tool.
     pub(super) text: String,
+    freeform: Freeform,
     /// Log-probabilities of a message's tokens.
     pub(super) logprobs: Vec<Value>,
     pub(super) status: &'static str,
@@ -29,6 +33,17 @@ pub(super) enum Kind {
         id: String,
         name: String,
     },
+    /// A call of a custom tool, whose input is a text.
+    Custom {
+        id: String,
+        name: String,
+    },
+}
+
+impl Kind {
+    pub(super) fn is_call(&self) -> bool {
+        matches!(self, Kind::Call { .. } | Kind::Custom { .. })
+    }
 }
 
 impl Item {
@@ -38,9 +53,21 @@ impl Item {
             Kind::Message => "msg",
             Kind::Reasoning => "rs",
             Kind::Call { .. } => "fc",
+            Kind::Custom { .. } => "ctc",
         };
         let id = format!("{prefix}_{answer_id}_{index}");
-        Item { id, kind, text: String::new(), logprobs: Vec::new(), status: LIVE }
+        let (text, freeform) = (String::new(), Freeform::default());
+        Item { id, kind, text, freeform, logprobs: Vec::new(), status: LIVE }
+    }
+
+    /// Takes more of what the model wrote. Returns what that adds to the item's text.
+    pub(super) fn push<'a>(&mut self, written: &'a str) -> Cow<'a, str> {
+        let more: Cow<'a, str> = match self.kind {
+            Kind::Custom { .. } => self.freeform.push(written).into(),
+            _ => written.into(),
+        };
+        self.text.push_str(&more);
+        more
     }
 
     /// The item as events and answers have it.
@@ -67,6 +94,10 @@ impl Item {
             Kind::Call { id: call_id, name } => json!({
                 "id": id, "type": "function_call", "status": status, "call_id": call_id, "name": name,
                 "arguments": text,
+            }),
+            Kind::Custom { id: call_id, name } => json!({
+                "id": id, "type": "custom_tool_call", "status": status, "call_id": call_id, "name": name,
+                "input": text,
             }),
         }
     }
@@ -103,13 +134,16 @@ impl Item {
             Kind::Call { .. } => {
                 ("response.function_call_arguments.delta", "response.function_call_arguments.done")
             }
+            Kind::Custom { .. } => {
+                ("response.custom_tool_call_input.delta", "response.custom_tool_call_input.done")
+            }
         }
     }
 
     /// Events of the beginning and the end of its part, if it has parts.
     pub(super) fn part_events(&self, style: Style) -> Option<(&'static str, &'static str)> {
         match self.kind {
-            Kind::Call { .. } => None,
+            Kind::Call { .. } | Kind::Custom { .. } => None,
             Kind::Reasoning if style.summarizes => {
                 Some(("response.reasoning_summary_part.added", "response.reasoning_summary_part.done"))
             }
@@ -123,7 +157,7 @@ impl Item {
         place.insert("item_id".into(), self.id.as_str().into());
         place.insert("output_index".into(), output_index.into());
         match self.kind {
-            Kind::Call { .. } => {}
+            Kind::Call { .. } | Kind::Custom { .. } => {}
             Kind::Reasoning if style.summarizes => drop(place.insert("summary_index".into(), 0.into())),
             _ => drop(place.insert("content_index".into(), 0.into())),
         }
@@ -151,6 +185,9 @@ impl Item {
             Kind::Call { name, .. } => {
                 members.insert("name".into(), name.as_str().into());
                 members.insert("arguments".into(), self.text.as_str().into());
+            }
+            Kind::Custom { .. } => {
+                members.insert("input".into(), self.text.as_str().into());
             }
         }
         members

@@ -6,6 +6,7 @@ use super::{ANSWER, events, names, start};
 use crate::Settings;
 use crate::tests::harness::{Reply, Server};
 
+mod custom;
 mod fields;
 mod kept;
 
@@ -104,9 +105,11 @@ fn assembled(events: &[(String, Value)]) -> Value {
             }
             ("done", Some(index)) => assert_eq!(item[parts][index as usize]["text"], event["text"]),
             ("delta", None) => {
+                let member = if what.ends_with("_input") { "input" } else { "arguments" };
                 let more = event["delta"].as_str().unwrap();
-                item["arguments"] = (item["arguments"].as_str().unwrap().to_owned() + more).into();
+                item[member] = (item[member].as_str().unwrap().to_owned() + more).into();
             }
+            ("done", None) if what.ends_with("_input") => assert_eq!(item["input"], event["input"]),
             ("done", None) => {
                 assert_eq!((&item["arguments"], &item["name"]), (&event["arguments"], &event["name"]));
             }

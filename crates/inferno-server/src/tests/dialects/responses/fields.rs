@@ -110,7 +110,7 @@ fn tools_of_other_kinds_are_left_out_and_named() {
         server.post("/v1/responses/input_tokens", &body).json()["input_tokens"].clone()
     };
     let alone = count(&all);
-    for kind in ["web_search", "custom", "namespace", "image_generation", "local_shell"] {
+    for kind in ["web_search", "mcp", "namespace", "image_generation", "local_shell"] {
         all.as_array_mut().unwrap().insert(0, json!({ "type": kind, "name": "x" }));
     }
     assert_eq!(count(&all), alone);
