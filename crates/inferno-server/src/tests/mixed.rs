@@ -5,9 +5,11 @@ use std::io::BufRead;
 
 use serde_json::{Value, json};
 
-use super::harness::{Server, post};
+use super::harness::{Reply, Server, post};
 use super::start;
 use crate::Settings;
+
+mod pieces;
 
 /// A stream of a dialect.
 struct Case {
@@ -55,8 +57,12 @@ fn cases(topic: usize) -> Vec<Case> {
 }
 
 /// The text of a stream.
-fn text(server: &Server, Case { path, body, places }: &Case) -> String {
-    let reply = server.post(path, body);
+fn text(server: &Server, case: &Case) -> String {
+    said(case, &server.post(case.path, &case.body))
+}
+
+/// The text of the answer to a request.
+fn said(Case { path, places, .. }: &Case, reply: &Reply) -> String {
     assert_eq!(reply.status, 200, "{path}: {}", reply.text());
     let text = reply.text();
     let events = text
