@@ -4,6 +4,7 @@
 
 mod data;
 mod encode;
+mod fill;
 mod malformed;
 mod real_templates;
 mod roundtrip;
