@@ -4,9 +4,11 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, Parser, Subcommand};
 use inferno_format::{DType, UnknownDType};
 
+use crate::commands;
+use crate::config_file::ChosenDefaults;
 use crate::exit;
 use crate::load::Compute;
 use crate::overrides::Overrides;
@@ -37,6 +39,15 @@ pub(crate) use serve::{Access, CacheDisk, LogFormat, LogLevel, MetricsCompat, Re
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+impl ChosenDefaults for Cli {
+    fn chosen(path: &[&str], given: &ArgMatches) -> Vec<(&'static str, String)> {
+        match path {
+            ["serve"] => commands::chosen_address(given),
+            _ => Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

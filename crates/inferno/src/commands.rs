@@ -22,6 +22,8 @@ use anyhow::{Context, Result};
 use crate::cli::Command;
 use crate::terminal;
 
+pub(crate) use serve::chosen_address;
+
 /// Longer prompts fit no context.
 pub(crate) const MAX_PROMPT_BYTES: u64 = 16 << 20;
 

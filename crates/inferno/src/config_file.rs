@@ -30,12 +30,20 @@ const CONFIG: &str = "config";
 /// The argument that prints such a file.
 const PRINT: &str = "print_config";
 
+/// A command line of which some flags have a default that depends on others, or on the environment.
+pub(crate) trait ChosenDefaults: Parser {
+    /// Names and values of such flags of the subcommand at `path` that are not given.
+    fn chosen(_path: &[&str], _given: &ArgMatches) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}
+
 /// Parses the command line, and the file that it or the environment names, or the user's own. `--print-config` prints one and ends
 /// the program.
 ///
 /// # Errors
 /// The command line, the environment or the file is wrong; or help is asked for. [`Error::exit`] tells the user.
-pub(crate) fn parse<C: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<C, Error> {
+pub(crate) fn parse<C: ChosenDefaults>(args: impl IntoIterator<Item = OsString>) -> Result<C, Error> {
     let args: Vec<OsString> = args.into_iter().collect();
     // What is wrong, or only missing as the file has it, is left to the second pass.
     let first = command::<C>().ignore_errors(true).try_get_matches_from(&args)?;
@@ -58,7 +66,7 @@ pub(crate) fn parse<C: Parser>(args: impl IntoIterator<Item = OsString>) -> Resu
         Ok(matches) => matches,
         Err(error) => return Err(environment::named(error, &command, make()?, (&path, &args))),
     };
-    if let Some(text) = print::asked(&everywhere::command::<C>(), &matches) {
+    if let Some(text) = print::asked(&everywhere::command::<C>(), &matches, C::chosen) {
         // The reader may be gone.
         let _ = std::io::stdout().write_all(text.as_bytes());
         std::process::exit(0);

@@ -29,6 +29,7 @@ mod signals;
 mod start;
 
 use address::Listen;
+pub(crate) use address::chosen_address;
 use cache_file::CacheFile;
 use responses_file::ResponsesFile;
 use signals::Signals;

@@ -10,17 +10,21 @@ use super::{PRINT, innermost};
 /// Columns of a comment.
 const WIDTH: usize = 100;
 
+/// Defaults that depend on other flags.
+type Chosen = fn(&[&str], &ArgMatches) -> Vec<(&'static str, String)>;
+
 /// The file, if the command line asks for it.
 ///
-/// `command` has the defaults of its flags, and none of a file's values.
-pub(super) fn asked(command: &Command, matches: &ArgMatches) -> Option<String> {
+/// `command` has the defaults of its flags, and none of a file's values; `chosen` is
+/// [`ChosenDefaults::chosen`](super::ChosenDefaults::chosen).
+pub(super) fn asked(command: &Command, matches: &ArgMatches, chosen: Chosen) -> Option<String> {
     let (path, given) = innermost(matches);
     let is_asked = given.try_get_one::<bool>(PRINT).ok().flatten().copied().unwrap_or(false);
     let inner = path.iter().try_fold(command, |command, name| command.find_subcommand(name))?;
-    is_asked.then(|| text(inner, &path, given))
+    is_asked.then(|| text(inner, &path, given, &chosen(&path, given)))
 }
 
-fn text(command: &Command, path: &[&str], given: &ArgMatches) -> String {
+fn text(command: &Command, path: &[&str], given: &ArgMatches, chosen: &[(&str, String)]) -> String {
     let mut text = String::new();
     let section = path.join(".");
     comment(
@@ -46,7 +50,8 @@ fn text(command: &Command, path: &[&str], given: &ArgMatches) -> String {
         }
         for arg in command.get_arguments().filter(own) {
             text.push('\n');
-            setting(arg, given, &mut text);
+            let chosen = chosen.iter().find(|(name, _)| arg.get_id() == name).map(|(_, value)| value);
+            setting(arg, given, chosen, &mut text);
         }
     }
     text
@@ -58,7 +63,7 @@ fn table(heading: &str) -> String {
     word.to_ascii_lowercase()
 }
 
-fn setting(arg: &Arg, given: &ArgMatches, text: &mut String) {
+fn setting(arg: &Arg, given: &ArgMatches, chosen: Option<&String>, text: &mut String) {
     let id = arg.get_id().as_str();
     let Some(key) = arg.get_long() else { return };
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -76,14 +81,16 @@ fn setting(arg: &Arg, given: &ArgMatches, text: &mut String) {
         false => vec!["false".into()],
     };
     // A value of a file is clap's default too, so that only a comparison tells.
-    let mark = if values == default { "#" } else { "" };
-    let _ = match values.first() {
-        None => {
+    let is_default = values == default || chosen.is_some_and(|chosen| values == std::slice::from_ref(chosen));
+    let mark = if is_default { "#" } else { "" };
+    let _ = match (values.first(), chosen) {
+        (None, Some(chosen)) => writeln!(text, "#{key} = {}", value(arg, std::slice::from_ref(chosen))),
+        (None, None) => {
             let names = arg.get_value_names().unwrap_or_default();
             writeln!(text, "# No default: {key} = {}", names.first().map_or("VALUE", |name| name.as_str()))
         }
-        Some(_) if is_secret => writeln!(text, "# {key} is set; its value is a secret and not shown"),
-        Some(_) => writeln!(text, "{mark}{key} = {}", value(arg, &values)),
+        (Some(_), _) if is_secret => writeln!(text, "# {key} is set; its value is a secret and not shown"),
+        (Some(_), _) => writeln!(text, "{mark}{key} = {}", value(arg, &values)),
     };
 }
 

@@ -13,6 +13,8 @@ struct Cli {
     command: Commands,
 }
 
+impl ChosenDefaults for Cli {}
+
 #[derive(Debug, Subcommand)]
 enum Commands {
     Serve(Serve),

@@ -40,6 +40,25 @@ fn one_file_has_settings_of_all_commands() {
 }
 
 #[test]
+fn the_address_is_printed_as_it_holds() {
+    let address = |config: &str, env: &[(&str, &str)], args: &[&str]| {
+        let printed = with_config(config, env, &[&["serve", "--print-config"], args].concat());
+        let text = String::from_utf8(printed.stdout).unwrap();
+        let lines = ["host = ", "port = "].map(|name| {
+            let line = text.lines().find(|line| line.trim_start_matches('#').starts_with(name));
+            line.unwrap_or_else(|| panic!("no `{name}` in {text}")).to_owned()
+        });
+        lines.join(" ")
+    };
+    assert_eq!(address("", &[], &[]), r#"#host = "127.0.0.1" #port = 8080"#);
+    assert_eq!(address("", &[], &["--port", "9"]), r#"#host = "127.0.0.1" port = 9"#);
+    assert_eq!(address("[serve]\nhost = \"::1\"", &[], &[]), r#"host = "::1" #port = 8080"#);
+    let ollama = [("OLLAMA_HOST", "0.0.0.0:11434")];
+    assert_eq!(address("", &ollama, &[]), r#"#host = "0.0.0.0" #port = 11434"#);
+    assert_eq!(address("[serve]\nport = 9", &ollama, &[]), r#"#host = "127.0.0.1" port = 9"#);
+}
+
+#[test]
 fn a_variable_that_sets_nothing_is_warned_of() {
     let ran = with_config("", &[("INFERNO_MAX_TOKEN", "3")], &["tokenize", "hello"]);
     let stderr = String::from_utf8(ran.stderr).unwrap();

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use anyhow::{Context, Result, anyhow, bail};
+use clap::ArgMatches;
 
 use crate::cli;
 
@@ -28,19 +29,22 @@ impl Listen {
     /// # Errors
     /// `OLLAMA_HOST` is used and is no address.
     pub(super) fn read(args: &cli::Serve) -> Result<Listen> {
-        if args.host.is_none() && args.port.is_none() {
+        let listen = Listen::chosen(args.host.as_deref(), args.port)?;
+        if listen.is_ollama {
+            let Listen { host, port, .. } = &listen;
+            tracing::info!(host, port, "listening where `{OLLAMA}` says: `--host` or `--port` overrides it");
+        }
+        Ok(listen)
+    }
+
+    fn chosen(host: Option<&str>, port: Option<u16>) -> Result<Listen> {
+        if host.is_none() && port.is_none() {
             let value = std::env::var_os(OLLAMA).unwrap_or_default();
             if let Some((host, port)) = ollama(&value.to_string_lossy())? {
-                tracing::info!(
-                    host,
-                    port,
-                    "listening where `{OLLAMA}` says: `--host` or `--port` overrides it"
-                );
                 return Ok(Listen { host, port, is_ollama: true });
             }
         }
-        let host = args.host.clone().unwrap_or_else(|| HOST.to_owned());
-        Ok(Listen { host, port: args.port.unwrap_or(PORT), is_ollama: false })
+        Ok(Listen { host: host.unwrap_or(HOST).to_owned(), port: port.unwrap_or(PORT), is_ollama: false })
     }
 
     /// Addresses of each host, those of IPv4 first, as every client has it.
@@ -70,6 +74,18 @@ impl Listen {
         let (Listen { host, port, .. }, from) = (self, if self.is_ollama { " of `OLLAMA_HOST`" } else { "" });
         format!("cannot listen on {host} port {port}{from} (`--port` chooses another one)")
     }
+}
+
+/// `--host` and `--port` as each would hold without being `given` itself; none if the variable that chooses them is wrong, which
+/// the server says.
+pub(crate) fn chosen_address(given: &ArgMatches) -> Vec<(&'static str, String)> {
+    let host = given.get_one::<String>("host").map(String::as_str);
+    let port = given.get_one("port").copied();
+    let (Ok(without_host), Ok(without_port)) = (Listen::chosen(None, port), Listen::chosen(host, None))
+    else {
+        return Vec::new();
+    };
+    vec![("host", without_host.host), ("port", without_port.port.to_string())]
 }
 
 /// The host and the port in a value of `OLLAMA_HOST`, as Ollama reads it: `host`, `host:port` or a URL; a port alone stands
