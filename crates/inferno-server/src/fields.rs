@@ -36,6 +36,11 @@ impl Fields {
         self.map.insert(name.to_owned(), value);
     }
 
+    /// Is a member there? No reading of it: of members that are refused.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.map.get(name).is_some_and(|value| !value.is_null())
+    }
+
     /// Looks at a member.
     pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
         self.see(name, Seen::Other);

@@ -31,5 +31,5 @@ mod transcripts;
 mod truncation;
 
 use harness::Server;
-pub(crate) use harness::app;
 pub(crate) use harness::start;
+pub(crate) use harness::{app, app_as};

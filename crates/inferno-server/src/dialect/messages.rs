@@ -57,6 +57,12 @@ enum Kind {
 }
 
 impl MessagesDialect {
+    /// Whether the fields of this dialect alone can be read: a test compares them with the API's description.
+    #[cfg(test)]
+    pub(crate) fn is_readable(body: Map<String, Value>, app: &App) -> bool {
+        Request::read(body, app).is_ok()
+    }
+
     /// The conversation of a request whose tokens are counted: without `max_tokens`.
     ///
     /// # Errors

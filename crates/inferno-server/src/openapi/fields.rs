@@ -173,19 +173,19 @@ const GAP: &[Field] = &[
 const TOKENIZE: &[Field] = &[
     (&["content"], Text, "llama-server's"),
     (&["prompt"], Text, "vLLM's"),
-    (&["messages"], Objects, "A chat, with what else its prompt is made of"),
     (&["add_special", "add_special_tokens"], Boolean, "A start token in front, if the model wants one"),
     (&["parse_special"], Boolean, ""),
     (&["with_pieces", "return_token_strs"], Boolean, ""),
-    (&["model"], Text, ""),
 ];
 
 const DETOKENIZE: &[Field] = &[(&["tokens"], Tokens, ""), (&["model"], Text, "")];
 
-const MODEL: &[Field] = &[(&["model"], Text, "")];
+/// Of a chat whose prompt alone is asked for.
+const PROMPT: &[Field] = &[(&["model"], Text, ""), (&["stream"], Any, "Changes no prompt")];
 
 const LOOKUP: &[Field] = &[(&["conversation_ids"], Any, "Conversations that the caller knows")];
 
+/// Of `/v1/messages`; others are those of chats.
 const ANTHROPIC: &[Field] = &[
     (&["model"], Text, ""),
     (&["max_tokens"], Integer(1, U32), ""),
@@ -194,9 +194,13 @@ const ANTHROPIC: &[Field] = &[
     (&["tools"], Objects, ""),
     (&["tool_choice", "thinking", "output_config"], Object, ""),
     (&["stop_sequences"], Texts, ""),
-    (&["temperature", "top_p"], Number(0.0, 1.0), ""),
+    (&["temperature"], Number(0.0, 2.0), ""),
+    (&["top_p"], Number(0.0, 1.0), ""),
     (&["top_k"], Integer(-1, I32), ""),
     (&["stream"], Boolean, ""),
+    (&["output_format"], Any, "The older name of `output_config.format`"),
+    (&["cache_control"], Any, "Taken: prefixes are shared by themselves"),
+    (&["context_management", "diagnostics"], Object, "Taken, and answered with nothing"),
 ];
 
 /// Of `/v1/responses`; others are those of chats.
@@ -209,8 +213,12 @@ const RESPONSE: &[Field] = &[
     (&["stream"], Any, ""),
     (&["stream_options"], Object, "`include_obfuscation` is taken and adds nothing"),
     (&["max_output_tokens"], Integer(1, U32), "Reasoning included"),
-    (&["tools"], Objects, "Functions; tools of other types are left out, and `warnings` says so"),
-    (&["tool_choice"], Any, "`auto`, `none`, `required`, a function, or `allowed_tools`"),
+    (
+        &["tools"],
+        Objects,
+        "Functions and custom tools; those of other types are left out, and `warnings` says so",
+    ),
+    (&["tool_choice"], Any, "`auto`, `none`, `required`, a function or custom tool, or `allowed_tools`"),
     (&["max_tool_calls"], Integer(1, U32), "Ignored: only functions are called"),
     (&["parallel_tool_calls"], Any, "false: one call at most"),
     (&["include"], Texts, ""),
@@ -238,7 +246,11 @@ const OLLAMA: &[Field] = &[
     (&["think"], Any, ""),
     (&["options"], Object, "`temperature`, `num_predict` and others"),
     (&["keep_alive"], Any, "Ignored: the model stays"),
+    (&["truncate", "shift"], Boolean, "Ignored: prompts are never cut"),
 ];
+
+const COPY: &[Field] =
+    &[(&["source"], Text, "A name of the model"), (&["destination"], Text, "Another name")];
 
 const NAMED: &[Field] = &[(&["model", "name"], Text, ""), (&["stream"], Boolean, "")];
 
@@ -256,8 +268,8 @@ pub(super) const FORMS: &[Form] = &[
         tables: &[GAP, OPTIONS, COMPLETION, NATIVE],
         required: &["input_prefix", "input_suffix"],
     },
-    Form { name: "Prompt", tables: &[MESSAGES, MODEL], required: &["messages"] },
-    Form { name: "Tokenize", tables: &[TOKENIZE], required: &[] },
+    Form { name: "Prompt", tables: &[MESSAGES, PROMPT], required: &["messages"] },
+    Form { name: "Tokenize", tables: &[TOKENIZE, MESSAGES, PROMPT], required: &[] },
     Form { name: "Detokenize", tables: &[DETOKENIZE], required: &["tokens"] },
     Form { name: "StreamLookup", tables: &[LOOKUP], required: &[] },
     Form { name: "Response", tables: &[RESPONSE], required: &[] },
@@ -266,5 +278,6 @@ pub(super) const FORMS: &[Form] = &[
     Form { name: "OllamaChat", tables: &[OLLAMA, OLLAMA_CHAT], required: &["model"] },
     Form { name: "OllamaGenerate", tables: &[OLLAMA, OLLAMA_GENERATE], required: &["model"] },
     Form { name: "OllamaModel", tables: &[NAMED], required: &[] },
+    Form { name: "OllamaCopy", tables: &[COPY], required: &["source", "destination"] },
     Form { name: "Anything", tables: &[], required: &[] },
 ];

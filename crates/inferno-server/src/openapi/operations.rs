@@ -125,7 +125,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     post("/api/show", OLLAMA, "Describe the model", "OllamaModel"),
     lines("/api/pull", "Download a model", "OllamaModel"),
     delete(post("/api/delete", OLLAMA, "Remove a downloaded model", "OllamaModel")),
-    absent(post("/api/copy", OLLAMA, "Names are given at the start", "Anything")),
+    post("/api/copy", OLLAMA, "Give the model another name", "OllamaCopy"),
     absent(post("/api/embed", OLLAMA, "Embeddings are not there yet", "Anything")),
     absent(post("/api/embeddings", OLLAMA, "Embeddings are not there yet", "Anything")),
     absent(post("/api/create", OLLAMA, "Models are not made here", "Anything")),

@@ -8,10 +8,12 @@ use super::*;
 use crate::chat::Chat;
 use crate::completion::Completion;
 use crate::dialect::native::{Infills, NativeDialect, Plain};
-use crate::dialect::{ChatDialect, CompletionDialect, Reads};
+use crate::dialect::ollama::{Chats, Generates, Route};
+use crate::dialect::{ChatDialect, CompletionDialect, MessagesDialect, Reads};
 use crate::fields::Seen;
 use crate::responses::Asked;
-use crate::tests::app;
+use crate::tests::{app, app_as};
+use crate::tokens::{self, Tokenized};
 
 /// Methods by path, of the router; `any` for all of them.
 fn routes() -> BTreeMap<String, BTreeSet<String>> {
@@ -102,8 +104,15 @@ fn seen(bodies: &[Value], read: impl Fn(Map<String, Value>) -> bool) -> BTreeMap
     all
 }
 
+/// Compares a body with the fields that its parser takes.
 #[track_caller]
 fn compare(form: &str, seen: &BTreeMap<String, Seen>) {
+    compare_beside(form, seen, &BTreeMap::new());
+}
+
+/// The same of a parser that leaves fields to that of another body: these may be listed, and need not be.
+#[track_caller]
+fn compare_beside(form: &str, seen: &BTreeMap<String, Seen>, beyond: &BTreeMap<String, Seen>) {
     let form = FORMS.iter().find(|other| other.name == form).unwrap();
     let mut listed = BTreeMap::new();
     for (names, kind, _) in form.tables.iter().copied().flatten() {
@@ -113,14 +122,15 @@ fn compare(form: &str, seen: &BTreeMap<String, Seen>) {
     }
     let names = |all: Vec<&String>| all.into_iter().cloned().collect::<BTreeSet<String>>();
     let (read, told) = (names(seen.keys().collect()), names(listed.keys().collect()));
-    let unread: Vec<&String> = told.difference(&read).collect();
+    let unread: Vec<&String> = told.difference(&read).filter(|name| !beyond.contains_key(*name)).collect();
     let untold: Vec<&String> = read.difference(&told).collect();
     assert!(
         unread.is_empty() && untold.is_empty(),
         "{}: not read {unread:?}, not listed {untold:?}",
         form.name
     );
-    for (name, seen) in seen {
+    let left = beyond.iter().filter(|(name, _)| told.contains(*name) && !read.contains(*name));
+    for (name, seen) in seen.iter().chain(left) {
         let is_same = match (*seen, listed[name]) {
             (Seen::Number(from, to), Kind::Number(x, y)) => (from, to) == (x, y),
             (Seen::Integer(from, to), Kind::Integer(x, y)) => (from, to) == (x, y),
@@ -150,9 +160,38 @@ fn fields_of_requests_are_those_that_the_parsers_read() {
     let caller = app.keyring.caller(&hyper::HeaderMap::new()).unwrap();
     let inputs = [json!({ "input": "Hi" }), json!({ "input": "Hi", "stream": true })];
     compare("Response", &seen(&inputs, |body| Asked::read(body, &caller, &app).is_ok()));
-    // Without the tokens of gaps nothing is read of `/infill`: its fields beside those of `/completion` are tested with its answers.
+    let (_engine, filling) = app_as(|metadata| {
+        for (key, id) in [("fim_pre", 0), ("fim_suf", 1), ("fim_mid", 2)] {
+            metadata.set(format!("tokenizer.ggml.{key}_token_id"), inferno_format::Value::U32(id));
+        }
+    });
     let gap = json!({ "input_prefix": "a", "input_suffix": "b" });
+    let gaps = [gap.clone(), json!({ "input_prefix": "a", "input_suffix": "b", "stream": true })];
+    compare("Infill", &seen(&gaps, |body| NativeDialect::<Infills>::read(body, &filling).is_ok()));
     assert!(NativeDialect::<Infills>::read(gap.as_object().unwrap().clone(), &app).is_err());
+}
+
+#[test]
+fn fields_of_prompts_are_those_that_the_parsers_read() {
+    let (_engine, app) = app();
+    let chat = json!({ "messages": [{ "role": "user", "content": "Hi" }] });
+    let texts = [json!({ "content": "Hi" }), json!({ "prompt": "Hi" }), chat.clone()];
+    compare("Tokenize", &seen(&texts, |body| Tokenized::read(body, &app).is_ok()));
+    compare("Prompt", &seen(&[chat], |body| tokens::conversation(body, &app).is_ok()));
+    compare("Detokenize", &seen(&[json!({ "tokens": [1] })], |body| tokens::ids(body, &app).is_ok()));
+}
+
+#[test]
+fn fields_of_other_apis_are_those_that_their_parsers_read_or_leave_to_chats() {
+    let (_engine, app) = app();
+    let messages = json!([{ "role": "user", "content": "Hi" }]);
+    let chat = seen(&[json!({ "messages": messages })], |body| Chat::read(body, &app).is_ok());
+    let asked = [json!({ "messages": messages, "max_tokens": 1 })];
+    compare_beside("Messages", &seen(&asked, |body| MessagesDialect::is_readable(body, &app)), &chat);
+    let chats = [json!({ "messages": messages })];
+    compare_beside("OllamaChat", &seen(&chats, |body| Chats::chat(body).is_ok()), &chat);
+    let prompts = [json!({ "prompt": "Hi" })];
+    compare_beside("OllamaGenerate", &seen(&prompts, |body| Generates::chat(body).is_ok()), &chat);
 }
 
 /// The file in `docs/api`. `INFERNO_UPDATE=1` writes it.

@@ -198,7 +198,12 @@ fn made(
 
 /// State shared by all requests, without a server around it. It computes nothing when the engine is dropped.
 pub(crate) fn app() -> (Engine, Arc<App>) {
-    let (engine, parts, _) = made(|_| {}, |_| {});
+    app_as(|_| {})
+}
+
+/// The same, with a vocabulary that the file does not have.
+pub(crate) fn app_as(retell: impl FnOnce(&mut Metadata)) -> (Engine, Arc<App>) {
+    let (engine, parts, _) = made(|_| {}, retell);
     let app = App::new(parts, Arc::default(), Arc::default(), Arc::default());
     (engine, Arc::new(app))
 }

@@ -99,7 +99,7 @@ impl Request {
             members.insert("thinking".into(), thinking);
         }
         let schema = output(&mut fields, &mut members)?;
-        if fields.take("container").is_some() {
+        if fields.has("container") {
             let message = "`container` is not supported: no code is run on this server";
             return Err(ApiError::unsupported("container", message));
         }
@@ -122,7 +122,7 @@ impl Request {
 
 fn check_foreign(fields: &Fields) -> Result<(), ApiError> {
     for (names, advice) in FOREIGN {
-        if let Some(name) = names.iter().find(|name| fields.peek(name).is_some()) {
+        if let Some(name) = names.iter().find(|name| fields.has(name)) {
             let message = format!("`{name}` is not a parameter of `/v1/messages`: {advice}");
             return Err(ApiError::unsupported(*name, message));
         }

@@ -112,7 +112,7 @@ pub(super) fn generate(body: Map<String, Value>) -> Result<Map<String, Value>, A
     let mut fields = Fields::new(body);
     let mut members = shared(&mut fields)?;
     fields.boolean("raw")?;
-    if fields.peek("tools").is_some() {
+    if fields.has("tools") {
         let message = "`tools` is not a parameter of `/api/generate`: use `/api/chat`";
         return Err(ApiError::unsupported("tools", message));
     }
@@ -153,7 +153,7 @@ fn merged(fields: Fields, members: Map<String, Value>) -> Map<String, Value> {
 
 /// Reads what all routes share: `stream`, `options`, `format`, and what asks for nothing here.
 fn shared(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> {
-    if let Some(name) = FOREIGN.into_iter().find(|name| fields.peek(name).is_some()) {
+    if let Some(name) = FOREIGN.into_iter().find(|name| fields.has(name)) {
         let message = format!(
             "`{name}` is not a parameter of `/api`, whose answers have no place for it: use `/v1/chat/completions`"
         );
