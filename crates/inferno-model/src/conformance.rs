@@ -2,15 +2,12 @@
 //!
 //! Inputs are noise from fixed seeds with ragged sizes. A failed check panics and names the operation.
 
-use std::sync::LazyLock;
-
 use inferno_format::{DType, Gguf, dequantize, quantize};
 
 use crate::architecture::{Activation, Architecture, Xielu};
-use crate::backend::{AttentionRule, Backend, DeviceMemory, HostTensor, KvType, Source};
+use crate::backend::{AttentionRule, Backend, HostTensor, KvType, Source};
 use crate::batch::{Batch, PAGE_LEN, PageId, Want};
 use crate::model::{KvRoom, Model};
-use crate::reference::Reference;
 use crate::rope::{Angles, Pairing, Rope, Scaling};
 use crate::transformer::Transformer;
 
@@ -31,12 +28,13 @@ mod shallow;
 mod ssm;
 mod uneven;
 
-use attention::{attention, rows_attend_alone_as_together};
+use attention::rows_attend_alone_as_together;
 use choices::{chains_choose_what_steps_do, choices};
 use compounds::compounds;
 pub use delta_net::delta_net_layers;
 use experts::experts;
 pub use goldens::{GOLDEN_TOLERANCE, Oracle, Sequence, check_golden, compare_golden};
+use groups::attention_conforms;
 pub use groups::{Group, Model as MadeUpModel};
 pub use kda::kda_layers;
 pub use latent::latent_layers;
@@ -84,34 +82,19 @@ pub fn check_operations<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + S
     for group in Group::of_operations() {
         compare(&group.results(&mut backend), &group.expected(), promise.operations);
     }
-    attention_conforms(&new, promise);
+    for kv_type in KvType::ALL {
+        attention_conforms(kv_type, &mut backend, promise);
+    }
     rows_attend_alone_as_together(&mut new());
     latent::rows_attend_alone_as_together(&mut new());
     recurrent::chunks_continue_as_whole(&mut new());
     ssm::chunks_continue_as_whole(&mut new());
     pages::pages_are_the_same_elsewhere(&new);
     if B::HAS_COMPOUNDS {
-        compounds(&mut new());
+        compounds::ROWS.into_iter().for_each(|n_rows| compounds(&mut new(), n_rows));
     }
     if new().device_sampling().is_some() {
         choices(&mut new());
-    }
-}
-
-/// Attention to keys and values of every type, against the reference by the rule that the backend has for it.
-fn attention_conforms<B: Backend>(new: &impl Fn() -> B, promise: Promise) {
-    // Computed once for all the backends that a process checks.
-    static ATTENTION: LazyLock<Results> = LazyLock::new(|| attention(&mut Reference::default()));
-    let mut backend = new();
-    let rule = backend.attention_rule(KvType::Bf16);
-    let mut reference = Reference::with_bf16_rule(rule);
-    for kv_type in KvType::ALL {
-        assert_eq!(backend.attention_rule(kv_type), reference.attention_rule(kv_type), "{kv_type:?}");
-    }
-    let found = attention(&mut backend);
-    match rule {
-        AttentionRule::Floats => compare(&found, &ATTENTION, promise.attention),
-        AttentionRule::Bf16Tiles => compare(&found, &attention(&mut reference), promise.attention),
     }
 }
 

@@ -139,10 +139,13 @@ fn sinks<B: Backend>(b: &mut B, n_heads: usize) -> B::Weight {
     upload(b, DType::F32, [1, 1, n_heads], numbers.flat_map(f32::to_le_bytes).collect())
 }
 
-/// Attention of every kind, by name.
-pub(super) fn attention<B: Backend>(b: &mut B) -> Results {
+/// Attention of every kind to keys and values of one type, by name.
+pub(super) fn attention<B: Backend>(b: &mut B, stored: KvType) -> Results {
     let mut all = Results::new();
     let mut attend = |heads: Heads, kv_type, spans, cases: &[(Option<f32>, Option<usize>)]| {
+        if kv_type != stored {
+            return;
+        }
         let pool = Pool::new(b, &[heads], kv_type, spans);
         for (i, &(softcap, window)) in cases.iter().enumerate() {
             let has_sinks = (i + heads[0]) % 2 == 1;
@@ -172,10 +175,8 @@ pub(super) fn attention<B: Backend>(b: &mut B) -> Results {
             attend(heads, kv_type, spans, &[(None, None), (Some(5.0), Some(spans[0].0 / 2))]);
         }
     }
-    for kv_type in KvType::ALL {
-        groups(b, kv_type, &mut all);
-    }
-    latent::attention(b, &mut all);
+    groups(b, stored, &mut all);
+    latent::attention(b, stored, &mut all);
     all
 }
 

@@ -26,15 +26,16 @@ fn compare<B: Backend>(b: &mut B, name: &str, mut run: impl FnMut(&mut B, bool) 
     assert!(compound == plain, "{name} differs from its plain path");
 }
 
-pub(super) fn compounds<B: Backend>(b: &mut B) {
-    for n_rows in [1, 8, 33] {
-        for dtype in [DType::Q8_0, DType::F32] {
-            products(b, n_rows, dtype);
-        }
-        experts(b, n_rows);
-        for kv_type in KvType::ALL {
-            heads(b, n_rows, kv_type);
-        }
+/// Numbers of rows that compound operations are compared with their plain paths for.
+pub(super) const ROWS: [usize; 3] = [1, 8, 33];
+
+pub(super) fn compounds<B: Backend>(b: &mut B, n_rows: usize) {
+    for dtype in [DType::Q8_0, DType::F32] {
+        products(b, n_rows, dtype);
+    }
+    experts(b, n_rows);
+    for kv_type in KvType::ALL {
+        heads(b, n_rows, kv_type);
     }
 }
 

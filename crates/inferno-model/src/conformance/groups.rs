@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use inferno_format::{DType, Gguf};
 
+use super::attention::attention;
 use super::{
-    Oracle, Precision, Promise, Results, Sequence, attention_conforms, choices, compare, compare_golden,
-    compounds, experts, latent, matmul, mixtures, pages, recurrent, rows, rows_attend_alone_as_together, ssm,
+    Oracle, Precision, Promise, Results, Sequence, choices, compare, compare_golden, compounds, experts,
+    latent, matmul, mixtures, pages, recurrent, rows, rows_attend_alone_as_together, ssm,
 };
-use crate::backend::Backend;
+use crate::backend::{AttentionRule, Backend, DeviceMemory, KvType};
 use crate::reference::Reference;
 use crate::sample::argmax;
 
@@ -32,12 +33,14 @@ pub enum Group {
     Recurrent,
     /// State-space layers, and sequences cut into chunks.
     StateSpace,
-    /// Attention to keys and values of every type, and rows alone as together.
-    Attention,
+    /// Attention to keys and values of one type.
+    Attention(KvType),
+    /// Attention of rows alone and together: equal bits.
+    AttentionAlone,
     /// Pages that are read and written.
     Pages,
-    /// Operations that a backend has one kernel for.
-    Compounds,
+    /// Operations that a backend has one kernel for, with this number of rows.
+    Compounds(usize),
     /// Tokens that a device samples.
     Choices,
     /// A small model against the reference: logits and greedy tokens.
@@ -72,7 +75,9 @@ impl Model {
 impl Group {
     /// All, those that take longest first.
     pub fn all() -> Vec<Group> {
-        let mut all = vec![Group::Attention, Group::Compounds];
+        let mut all: Vec<Group> = KvType::ALL.into_iter().map(Group::Attention).collect();
+        all.push(Group::AttentionAlone);
+        all.extend(compounds::ROWS.into_iter().map(Group::Compounds));
         all.extend(Model::ALL.iter().flat_map(|&model| [Group::RowCounts(model), Group::Logits(model)]));
         all.extend(Group::of_operations());
         all.extend([Group::Pages, Group::Choices]);
@@ -92,9 +97,9 @@ impl Group {
             Group::Rows => "rows",
             Group::Recurrent => "recurrent",
             Group::StateSpace => "state space",
-            Group::Attention => "attention",
+            Group::Attention(_) | Group::AttentionAlone => "attention",
             Group::Pages => "pages",
-            Group::Compounds => "compounds",
+            Group::Compounds(_) => "compounds",
             Group::Choices => "sampling",
             Group::Logits(_) => "models",
             Group::RowCounts(_) => "1 to 512 rows",
@@ -135,15 +140,15 @@ impl Group {
                 compare(&self.results(&mut new()), &self.expected(), promise.operations);
                 ssm::chunks_continue_as_whole(&mut new());
             }
-            Group::Attention => {
-                attention_conforms(new, promise);
+            Group::Attention(kv_type) => attention_conforms(kv_type, &mut new(), promise),
+            Group::AttentionAlone => {
                 rows_attend_alone_as_together(&mut new());
                 latent::rows_attend_alone_as_together(&mut new());
             }
             Group::Pages => pages::pages_are_the_same_elsewhere(new),
-            Group::Compounds if B::HAS_COMPOUNDS => compounds(&mut new()),
+            Group::Compounds(n_rows) if B::HAS_COMPOUNDS => compounds(&mut new(), n_rows),
             Group::Choices if new().device_sampling().is_some() => choices(&mut new()),
-            Group::Compounds | Group::Choices => {}
+            Group::Compounds(_) | Group::Choices => {}
             Group::Logits(model) => return logits(model, new(), promise),
             Group::RowCounts(model) => row_counts(&model.file(), new),
         }
@@ -153,7 +158,7 @@ impl Group {
     /// Results of a backend in this group of operations.
     ///
     /// # Panics
-    /// The group is none of [`Group::of_operations`].
+    /// The group is none of [`Group::of_operations`] and not attention.
     pub(super) fn results<B: Backend>(self, b: &mut B) -> Results {
         let mut all = Results::new();
         match self {
@@ -162,6 +167,7 @@ impl Group {
                 latent::matmul_heads(b, dtype, &mut all);
                 experts(b, dtype, &mut all);
             }
+            Group::Attention(kv_type) => return attention(b, kv_type),
             Group::Recurrent => recurrent::recurrent(b, &mut all),
             Group::StateSpace => ssm::ssm(b, &mut all),
             Group::Rows => [1, 5].into_iter().for_each(|n_rows| rows(b, n_rows, &mut all)),
@@ -180,6 +186,19 @@ impl Group {
         let results = Arc::new(self.results(&mut Reference::default()));
         computed().push((self, Arc::clone(&results)));
         results
+    }
+}
+
+/// Attention to keys and values of one type, against the reference by the rule that the backend has for it.
+pub(super) fn attention_conforms<B: Backend>(kv_type: KvType, backend: &mut B, promise: Promise) {
+    let group = Group::Attention(kv_type);
+    let rule = backend.attention_rule(KvType::Bf16);
+    let mut reference = Reference::with_bf16_rule(rule);
+    assert_eq!(backend.attention_rule(kv_type), reference.attention_rule(kv_type), "{kv_type:?}");
+    let found = group.results(backend);
+    match reference.attention_rule(kv_type) {
+        AttentionRule::Floats => compare(&found, &group.expected(), promise.attention),
+        AttentionRule::Bf16Tiles => compare(&found, &group.results(&mut reference), promise.attention),
     }
 }
 
