@@ -42,14 +42,17 @@ macro_rules! kernels {
             pub(crate) isa: Isa,
             /// What is added to weights that are stored as bytes.
             pub(crate) bias: u8,
+            /// See `Simd::FEW_BITS`.
+            pub(crate) few_bits: bool,
             /// What attends to keys and values in bf16, where there are tiles of it.
             pub(crate) tiles: Option<TileKernels>,
             $($(#[$doc])* pub(crate) $name: fn($($ty),*),)*
         }
 
-        /// Makes a level's table: `table!(level, proof that it may be used, its features)`.
+        /// Makes a level's table: `table!(level, bias of stored bytes, `Simd::FEW_BITS`, proof that it may be used, its
+        /// features)`.
         macro_rules! table {
-            ($isa:expr, $bias:expr, $proven:expr, $features:literal) => {{
+            ($isa:expr, $bias:expr, $few_bits:literal, $proven:expr, $features:literal) => {{
                 $(
                     #[target_feature(enable = $features)]
                     fn $name($($arg: $ty),*) {
@@ -59,6 +62,7 @@ macro_rules! kernels {
                 Kernels {
                     isa: $isa,
                     bias: $bias,
+                    few_bits: $few_bits,
                     tiles: None,
                     // SAFETY: `Kernels::of` hands a table out only after it has found the level's features.
                     $($name: |$($arg),*| unsafe { $name($($arg),*) },)*
@@ -142,13 +146,14 @@ impl Kernels {
         assert!(isa.is_available(), "the level was checked");
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Scalar => table!(isa, 0, crate::simd::scalar::Scalar, "sse2"),
+            Isa::Scalar => table!(isa, 0, false, crate::simd::scalar::Scalar, "sse2"),
             #[cfg(target_arch = "aarch64")]
-            Isa::Scalar => table!(isa, 0, crate::simd::scalar::Scalar, "neon"),
+            Isa::Scalar => table!(isa, 0, false, crate::simd::scalar::Scalar, "neon"),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => table!(
                 isa,
                 0,
+                false,
                 // SAFETY: only called by functions that enable the features.
                 unsafe { crate::simd::neon::Neon::proven() },
                 "neon,dotprod"
@@ -157,6 +162,7 @@ impl Kernels {
             Isa::Avx2 => table!(
                 isa,
                 0,
+                true,
                 // SAFETY: as above.
                 unsafe { crate::simd::avx2::Avx2::proven() },
                 "avx2,fma,f16c"
@@ -165,6 +171,7 @@ impl Kernels {
             Isa::AvxVnni => table!(
                 isa,
                 128,
+                false,
                 // SAFETY: as above.
                 unsafe { crate::simd::avx2::AvxVnni::proven() },
                 "avx2,fma,f16c,avxvnni"
@@ -173,6 +180,7 @@ impl Kernels {
             Isa::Avx512 => table!(
                 isa,
                 128,
+                false,
                 // SAFETY: as above.
                 unsafe { crate::simd::avx512::Avx512::<128>::proven() },
                 "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
@@ -193,6 +201,7 @@ impl Kernels {
         let plain = table!(
             Isa::Amx,
             0,
+            false,
             // SAFETY: only called by functions that enable the features.
             unsafe { tiles::Vectors::proven() },
             "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"

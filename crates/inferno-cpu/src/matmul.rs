@@ -220,7 +220,7 @@ impl Wide {
         n: usize,
         part: impl Fn(usize) -> Panel<'a>,
     ) -> [Panel<'a>; PANELS_AT_ONCE] {
-        let layout = Layout::wide(weight.dtype);
+        let layout = weight.layout.unpacked(weight.dtype, kernels.few_bits);
         let (quant_bytes, scale_bytes) = layout.panel_bytes(n_inputs);
         self.quants.resize(PANELS_AT_ONCE * quant_bytes, 0);
         self.scales.resize(PANELS_AT_ONCE * scale_bytes, 0);

@@ -52,6 +52,12 @@ pub(crate) enum Layout {
         /// Weights count from minimums.
         min: bool,
     },
+    /// As `Wide`, of Q4_0, but bytes are from 0 to 15.
+    WideQ4,
+    /// The same of Q4_K.
+    WideQ4K,
+    /// The same of Q6_K, from 0 to 63.
+    WideQ6K,
 }
 
 /// 32 inputs × 16 outputs in bytes.
@@ -102,8 +108,18 @@ impl Layout {
         }
     }
 
-    /// What a quantized type is unpacked to.
-    pub(crate) fn wide(dtype: DType) -> Layout {
+    /// The layout that weights of a narrow one are unpacked to. `keep_unsigned`: numbers of few bits stay unsigned.
+    pub(crate) fn unpacked(self, dtype: DType, keep_unsigned: bool) -> Layout {
+        match self {
+            Layout::Q4 if keep_unsigned => Layout::WideQ4,
+            Layout::Q4K if keep_unsigned => Layout::WideQ4K,
+            Layout::Q6K if keep_unsigned => Layout::WideQ6K,
+            _ => Layout::wide(dtype),
+        }
+    }
+
+    /// The layout that any quantized type can be unpacked to.
+    fn wide(dtype: DType) -> Layout {
         Layout::Wide { run16: dtype.scale_len() == 16, min: dtype.has_minimums() }
     }
 
@@ -131,6 +147,8 @@ impl Layout {
                 let n_vectors = (1 + usize::from(run16)) * (1 + usize::from(min));
                 (32, size_of::<Bytes>(), 4 * PANEL * n_vectors)
             }
+            Layout::WideQ4 => (32, size_of::<Bytes>(), 4 * PANEL),
+            Layout::WideQ4K | Layout::WideQ6K => (32, size_of::<Bytes>(), 4 * PANEL * 2),
         }
     }
 

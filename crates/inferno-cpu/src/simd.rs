@@ -33,6 +33,10 @@ pub(crate) trait Simd: Copy {
     const BIAS: u8;
     /// The same of weights that are stored as bytes.
     const STORED_BIAS: u8 = Self::BIAS;
+    /// The same of weights of few bits, where it is shifted (`Format::BIAS_SHIFT`).
+    const SMALL_BIAS: u8 = Self::BIAS;
+    /// Products with unsigned weights of few bits are taken by [`Simd::dot8`] as such, for they are faster.
+    const FEW_BITS: bool = false;
     /// Weights of few rows are unpacked and multiplied quarter by quarter of a block, or else a block at a time.
     const BY_QUARTERS: bool = true;
     /// Rows whose sums fit in the registers of an integer product: a divisor of [`ROW_GROUP`].
@@ -106,6 +110,22 @@ pub(crate) trait Simd: Copy {
     fn dot16(self, acc: Self::I, weights: &[Self::B; 4], inputs: &[[i8; 4]; 4]) -> Self::I {
         let acc = self.dot4(self.dot4(acc, weights[0], inputs[0]), weights[1], inputs[1]);
         self.dot4(self.dot4(acc, weights[2], inputs[2]), weights[3], inputs[3])
+    }
+
+    /// Sums of a run of up to 32 products with weights of `bits` bits, before the first.
+    #[inline(always)]
+    fn begin(self, _bits: u32, start: i32) -> Self::I {
+        self.splat_i32(start)
+    }
+    /// Adds the products of eight inputs. Weights of fewer than eight bits are unsigned.
+    #[inline(always)]
+    fn dot8(self, sums: Self::I, _bits: u32, weights: [Self::B; 2], x: [[i8; 4]; 2]) -> Self::I {
+        self.dot4(self.dot4(sums, weights[0], x[0]), weights[1], x[1])
+    }
+    /// The total of the sums and of `start`, which they began with.
+    #[inline(always)]
+    fn total(self, sums: Self::I, _bits: u32, _start: i32) -> Self::I {
+        sums
     }
 
     /// Rows for columns.

@@ -32,13 +32,15 @@ pub(super) trait Format<S: Simd> {
     const BYTES: bool = false;
     /// Few rows have kernels of their own.
     const TUNED: bool = true;
-    /// Unpacked weights are at least `-(S::BIAS >> BIAS_SHIFT)` before that bias is added. Products of few rows add only this
+    /// Unpacked weights are at least `-(S::SMALL_BIAS >> BIAS_SHIFT)` before that bias is added. Products of few rows add only this
     /// much, which saves an instruction for every vector.
     const BIAS_SHIFT: u32 = 0;
+    /// Width of the unsigned numbers that weights are with this much of the bias, in bits.
+    const BITS: u32 = 8;
 
     fn unit(s: S, scales: &Self::Scales) -> Self::Unit;
-    /// The vectors [`Format::places`] of block `b` of a unit: a quarter of it, which lies together. `S::BIAS >> shift` is added to
-    /// them, where `shift` is 0 or [`Format::BIAS_SHIFT`].
+    /// The vectors [`Format::places`] of block `b` of a unit: a quarter of it, which lies together. To them is added
+    /// `S::BIAS` where `shift` is 0, and else `S::SMALL_BIAS >> shift`; it is 0 or [`Format::BIAS_SHIFT`].
     fn quarter(s: S, quants: &Self::Quants, b: usize, i: usize, shift: u32) -> [S::B; 2];
     /// Scales and minimums of the runs of block `b`.
     fn scales(s: S, scales: &Self::Scales, unit: Self::Unit, b: usize) -> [[S::F; 2]; 2];
@@ -51,9 +53,21 @@ pub(super) trait Format<S: Simd> {
     /// Block `b` of a unit.
     #[inline(always)]
     fn block(s: S, quants: &Self::Quants, scales: &Self::Scales, unit: Self::Unit, b: usize) -> Block<S> {
-        let mut weights = [Self::quarter(s, quants, b, 0, 0)[0]; 8];
+        Self::shifted_block(s, quants, scales, unit, b, 0)
+    }
+    /// The same with a bias as for [`Format::quarter`].
+    #[inline(always)]
+    fn shifted_block(
+        s: S,
+        quants: &Self::Quants,
+        scales: &Self::Scales,
+        unit: Self::Unit,
+        b: usize,
+        shift: u32,
+    ) -> Block<S> {
+        let mut weights = [Self::quarter(s, quants, b, 0, shift)[0]; 8];
         for i in 0..QUARTERS {
-            let quarter = Self::quarter(s, quants, b, i, 0);
+            let quarter = Self::quarter(s, quants, b, i, shift);
             for (place, w) in Self::places(i).into_iter().zip(quarter) {
                 weights[place] = w;
             }
@@ -75,7 +89,8 @@ fn from_nibbles<S: Simd>(s: S, x: &[u8; 64], offset: i8, shift: u32) -> [S::B; 2
 
 #[inline(always)]
 fn add_offset<S: Simd>(s: S, x: S::B, offset: i8, shift: u32) -> S::B {
-    match (u32::from(S::BIAS) >> shift).wrapping_add(offset as u32) as u8 {
+    let bias = if shift == 0 { S::BIAS } else { S::SMALL_BIAS };
+    match (u32::from(bias) >> shift).wrapping_add(offset as u32) as u8 {
         0 => x,
         offset => s.add_bytes(x, offset),
     }
@@ -110,6 +125,7 @@ impl<S: Simd> Format<S> for Q4 {
     type Unit = S::F;
     const BLOCKS: usize = 1;
     const BIAS_SHIFT: u32 = 4;
+    const BITS: u32 = 4;
 
     #[inline(always)]
     fn unit(s: S, scales: &[u16; PANEL]) -> S::F {
@@ -163,6 +179,7 @@ impl<S: Simd> Format<S> for Q4K {
     const BLOCKS: usize = 8;
     const MIN: bool = true;
     const BIAS_SHIFT: u32 = 8;
+    const BITS: u32 = 4;
 
     #[inline(always)]
     fn unit(s: S, scales: &ScalesQ4K) -> (S::F, S::F) {
@@ -188,6 +205,7 @@ impl<S: Simd> Format<S> for Q6K {
     const BLOCKS: usize = 8;
     const RUN16: bool = true;
     const BIAS_SHIFT: u32 = 2;
+    const BITS: u32 = 6;
 
     #[inline(always)]
     fn unit(s: S, scales: &ScalesQ6K) -> S::F {
@@ -212,7 +230,7 @@ impl<S: Simd> Format<S> for Q6K {
 }
 
 macro_rules! wide {
-    ($name:ident, $vectors:literal, run16: $run16:literal, min: $min:literal) => {
+    ($name:ident, $vectors:literal, run16: $run16:literal, min: $min:literal $(, $const:ident = $value:literal)*) => {
         pub(super) struct $name;
         impl<S: Simd> Format<S> for $name {
             type Quants = Bytes;
@@ -223,6 +241,7 @@ macro_rules! wide {
             const MIN: bool = $min;
             const BYTES: bool = true;
             const TUNED: bool = false;
+            $(const $const: u32 = $value;)*
 
             #[inline(always)]
             fn unit(_: S, _: &Self::Scales) {}
@@ -244,6 +263,9 @@ wide!(Wide, 1, run16: false, min: false);
 wide!(WideMin, 2, run16: false, min: true);
 wide!(WideRun16, 2, run16: true, min: false);
 wide!(WideRun16Min, 4, run16: true, min: true);
+wide!(WideQ4, 1, run16: false, min: false, BIAS_SHIFT = 4, BITS = 4);
+wide!(WideQ4K, 2, run16: false, min: true, BIAS_SHIFT = 8, BITS = 4);
+wide!(WideQ6K, 2, run16: true, min: false, BIAS_SHIFT = 2, BITS = 6);
 
 /// Calls `$f::<S, format>(arguments)` with the format of a layout.
 macro_rules! with_format {
@@ -258,6 +280,9 @@ macro_rules! with_format {
             $crate::packed::Layout::Wide { run16: false, min: true } => $f::<S, $crate::kernels::formats::WideMin>($($arg),*),
             $crate::packed::Layout::Wide { run16: true, min: false } => $f::<S, $crate::kernels::formats::WideRun16>($($arg),*),
             $crate::packed::Layout::Wide { run16: true, min: true } => $f::<S, $crate::kernels::formats::WideRun16Min>($($arg),*),
+            $crate::packed::Layout::WideQ4 => $f::<S, $crate::kernels::formats::WideQ4>($($arg),*),
+            $crate::packed::Layout::WideQ4K => $f::<S, $crate::kernels::formats::WideQ4K>($($arg),*),
+            $crate::packed::Layout::WideQ6K => $f::<S, $crate::kernels::formats::WideQ6K>($($arg),*),
             $crate::packed::Layout::F32 | $crate::packed::Layout::F16 | $crate::packed::Layout::Bf16 => unreachable!("floats have no integer product"),
         }
     };

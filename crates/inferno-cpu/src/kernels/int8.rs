@@ -22,11 +22,14 @@ pub(crate) use inputs::{InputLine, MOST_LINES, lines_per_block};
 /// it and not four, which is time to compile.
 #[inline(always)]
 fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[InputLine], n_rows: usize) {
+    if S::FEW_BITS && W::BITS < 8 {
+        return few_bits::<S, W>(s, out, panel, x, n_rows);
+    }
     match n_rows {
         ..=1 => {
             let x: &[[InputLine; 1]] = bytemuck::cast_slice(x);
             if S::BY_QUARTERS {
-                streamed_rows::<S, W, _, 1>(s, out, panel, x)
+                by_quarters::<S, W, _, 1, true>(s, out, panel, x, 0)
             } else {
                 rows::<S, W, _, 1>(s, out, panel, x, 0)
             }
@@ -34,13 +37,51 @@ fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[
         2..=FEW_ROWS => {
             let x: &[[InputLine; FEW_ROWS]] = bytemuck::cast_slice(x);
             match (n_rows, S::INT8_ROWS) {
-                (2, 2..) if W::TUNED && S::BY_QUARTERS => streamed_rows::<S, W, _, 2>(s, out, panel, x),
+                (2, 2..) if W::TUNED && S::BY_QUARTERS => {
+                    by_quarters::<S, W, _, 2, true>(s, out, panel, x, 0)
+                }
                 (2, 2..) if W::TUNED => rows::<S, W, _, 2>(s, out, panel, x, 0),
                 (_, 4..) => rows::<S, W, _, FEW_ROWS>(s, out, panel, x, 0),
                 _ => by_rows::<S, W, _>(s, out, panel, x, n_rows),
             }
         }
         _ => by_rows::<S, W, InputBlock>(s, out, panel, bytemuck::cast_slice(x), n_rows),
+    }
+}
+
+/// The same with weights of few bits. Sums of four rows fit in the registers where each is in 16 bits, of two rows where
+/// products need more room.
+#[inline(always)]
+fn few_bits<S: Simd, W: Format<S>>(
+    s: S,
+    out: &mut OutTile,
+    panel: Panel<'_>,
+    x: &[InputLine],
+    n_rows: usize,
+) {
+    match n_rows {
+        ..=1 => by_quarters::<S, W, [InputLine; 1], 1, true>(s, out, panel, bytemuck::cast_slice(x), 0),
+        2..=FEW_ROWS => {
+            let x: &[[InputLine; FEW_ROWS]] = bytemuck::cast_slice(x);
+            if n_rows > 2 && W::BITS <= 4 {
+                by_quarters::<S, W, _, FEW_ROWS, true>(s, out, panel, x, 0);
+            } else {
+                by_quarters::<S, W, _, 2, true>(s, out, panel, x, 0);
+                if n_rows > 2 {
+                    by_quarters::<S, W, _, 2, false>(s, out, panel, x, 2);
+                }
+            }
+        }
+        _ => {
+            let x: &[InputBlock] = bytemuck::cast_slice(x);
+            for first in (0..n_rows).step_by(if W::BITS <= 4 { 4 } else { 2 }) {
+                if W::BITS <= 4 {
+                    by_quarters::<S, W, _, 4, false>(s, out, panel, x, first);
+                } else {
+                    by_quarters::<S, W, _, 2, false>(s, out, panel, x, first);
+                }
+            }
+        }
     }
 }
 
@@ -178,64 +219,80 @@ fn ahead<S: Simd, T>(s: S, x: &T, distance: usize, range: Range<usize>) {
     }
 }
 
-/// The first M rows of a group, so few that weights come from memory more slowly than they are used up. Loads,
-/// prefetches and products take turns: processors that get several loads and prefetches in one go have fewer under way.
+/// Rows `first..first + M` of a group, quarter by quarter of a block. `STREAM`: weights come from memory, more slowly than
+/// they are used up. Loads, prefetches and products take turns: processors that get several loads and prefetches in one
+/// go have fewer under way.
 #[inline(always)]
-fn streamed_rows<S: Simd, W: Format<S>, X: Inputs, const M: usize>(
+fn by_quarters<S: Simd, W: Format<S>, X: Inputs, const M: usize, const STREAM: bool>(
     s: S,
     out: &mut OutTile,
     panel: Panel<'_>,
     x: &[X],
+    first: usize,
 ) {
     let quants: &[W::Quants] = bytemuck::cast_slice(panel.quants);
     let scales: &[W::Scales] = bytemuck::cast_slice(panel.scales);
+    let out = &mut out[first..first + M];
     let mut acc = [s.zero(); M];
-    for (acc, out) in acc.iter_mut().zip(&out[..M]) {
+    for (acc, out) in acc.iter_mut().zip(&*out) {
         *acc = s.load(out);
     }
     let quarter_bytes = size_of::<W::Quants>() / (W::BLOCKS * QUARTERS);
     let n_runs = 1 + usize::from(W::RUN16);
     for ((quants, scales), x) in quants.iter().zip(scales).zip(x.chunks_exact(W::BLOCKS)) {
         let unit = W::unit(s, scales);
-        ahead(s, scales, SCALES_AHEAD * size_of::<W::Scales>(), 0..size_of::<W::Scales>());
+        if STREAM {
+            ahead(s, scales, SCALES_AHEAD * size_of::<W::Scales>(), 0..size_of::<W::Scales>());
+        }
         for (b, x) in x.iter().enumerate() {
-            let mut dots = [[s.splat_i32(0); M]; 2];
-            if S::BIAS != 0 && W::BIAS_SHIFT < 8 {
-                for (run, dots) in dots.iter_mut().enumerate().take(n_runs) {
-                    for (r, dot) in dots.iter_mut().enumerate() {
+            let mut starts = [[0; M]; 2];
+            let bias = if W::BIAS_SHIFT == 0 { S::BIAS } else { S::SMALL_BIAS };
+            if bias != 0 && W::BIAS_SHIFT < 8 {
+                for (run, starts) in starts.iter_mut().enumerate().take(n_runs) {
+                    for (r, start) in starts.iter_mut().enumerate() {
                         // Starts are -128 × a sum.
-                        *dot = s.splat_i32(x.start(if W::RUN16 { run } else { 2 }, r) >> W::BIAS_SHIFT);
+                        *start = x.start(if W::RUN16 { run } else { 2 }, first + r) >> W::BIAS_SHIFT;
                     }
                 }
             }
+            let mut sums = [[s.begin(W::BITS, 0); M]; 2];
+            for (sums, starts) in sums.iter_mut().zip(&starts).take(n_runs) {
+                for (sums, start) in sums.iter_mut().zip(starts) {
+                    *sums = s.begin(W::BITS, *start);
+                }
+            }
             for i in 0..QUARTERS {
-                let from = (b * QUARTERS + i) * quarter_bytes;
-                ahead(
-                    s,
-                    quants,
-                    BYTES_AHEAD,
-                    from.next_multiple_of(64)..(from + quarter_bytes).next_multiple_of(64),
-                );
+                if STREAM {
+                    let from = (b * QUARTERS + i) * quarter_bytes;
+                    ahead(
+                        s,
+                        quants,
+                        BYTES_AHEAD,
+                        from.next_multiple_of(64)..(from + quarter_bytes).next_multiple_of(64),
+                    );
+                }
                 let (weights, places) = (W::quarter(s, quants, b, i, W::BIAS_SHIFT), W::places(i));
                 let run = i / 2 * usize::from(W::RUN16);
-                for (r, dot) in dots[run].iter_mut().enumerate() {
-                    let q = x.q(r);
-                    *dot = s.dot4(s.dot4(*dot, weights[0], q[places[0]]), weights[1], q[places[1]]);
+                for (r, sums) in sums[run].iter_mut().enumerate() {
+                    let q = x.q(first + r);
+                    *sums = s.dot8(*sums, W::BITS, weights, [q[places[0]], q[places[1]]]);
                 }
             }
             let [scale, min] = W::scales(s, scales, unit, b);
             for (r, acc) in acc.iter_mut().enumerate() {
-                let d = s.splat(x.d(r));
+                let d = s.splat(x.d(first + r));
                 for run in 0..n_runs {
-                    *acc = s.fma(s.to_f32(dots[run][r]), s.mul(scale[run], d), *acc);
+                    let product = s.to_f32(s.total(sums[run][r], W::BITS, starts[run][r]));
+                    *acc = s.fma(product, s.mul(scale[run], d), *acc);
                     if W::MIN {
-                        *acc = s.fnma(s.splat(x.sum(if W::RUN16 { run } else { 2 }, r)), min[run], *acc);
+                        let sum = x.sum(if W::RUN16 { run } else { 2 }, first + r);
+                        *acc = s.fnma(s.splat(sum), min[run], *acc);
                     }
                 }
             }
         }
     }
-    for (out, acc) in out[..M].iter_mut().zip(acc) {
+    for (out, acc) in out.iter_mut().zip(acc) {
         s.store(out, acc);
     }
 }
@@ -317,7 +374,8 @@ fn widen_panel<S: Simd, W: Format<S>>(
     for (quants, scales) in quants.iter().zip(scales) {
         let unit = W::unit(s, scales);
         for (b, (wide, vectors)) in out.by_ref().take(W::BLOCKS).enumerate() {
-            let w = W::block(s, quants, scales, unit, b);
+            let shift = if S::FEW_BITS { W::BIAS_SHIFT } else { 0 };
+            let w = W::shifted_block(s, quants, scales, unit, b, shift);
             for (out, w) in wide.iter_mut().zip(w.weights) {
                 s.store_weights(out, w);
             }

@@ -98,8 +98,49 @@ unsafe fn dot4_avx2(acc: __m256i, weights: __m256i, inputs: __m256i) -> __m256i 
     }
 }
 
+/// The same value, computed here: a compiler that sorts the terms of sums computes all products first, and keeps them in
+/// memory for lack of registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pinned(mut x: __m256i) -> __m256i {
+    // SAFETY: there is no instruction.
+    unsafe { std::arch::asm!("/* {x} */", x = inout(ymm_reg) x, options(nostack, preserves_flags)) };
+    x
+}
+
+#[allow(clippy::inline_always, reason = "as below")]
+impl Avx2 {
+    /// acc + the products of pairs of unsigned weights and inputs, in 16 bits.
+    #[inline(always)]
+    fn add_pairs(self, acc: I, weights: I, inputs: [i8; 4]) -> I {
+        op!({
+            let x = _mm256_set1_epi32(i32::from_le_bytes(inputs.map(|x| x as u8)));
+            let one = |acc, w| pinned(_mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x)));
+            Pair(one(acc.0, weights.0), one(acc.1, weights.1))
+        })
+    }
+
+    /// acc + 32-bit sums of neighbouring 16-bit numbers.
+    #[inline(always)]
+    fn widen(self, acc: I, pairs: I) -> I {
+        op!({
+            let one = |acc, pairs| _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+            Pair(one(acc.0, pairs.0), one(acc.1, pairs.1))
+        })
+    }
+}
+
+/// Bits of the widest weights of which a lane can add up products with 32 inputs of 8 bits in twice 16 bits.
+const BITS_OF_32: u32 = 4;
+/// The same of eight inputs.
+const BITS_OF_EIGHT: u32 = 6;
+const _: () = {
+    assert!(16 * ((1 << BITS_OF_32) - 1) * 127 < 1 << 15);
+    assert!(4 * ((1 << BITS_OF_EIGHT) - 1) * 127 < 1 << 15);
+};
+
 macro_rules! level {
-    ($name:ident, $bias:literal, $dot4:expr) => {
+    ($name:ident, $bias:literal, $dot4:expr, { $($own:tt)* }) => {
         #[allow(
             clippy::inline_always,
             reason = "an operation that is not inlined is a call with its operands in memory"
@@ -112,6 +153,8 @@ macro_rules! level {
             const BIAS: u8 = $bias;
             const INT8_ROWS: usize = 2;
             const FLOAT_ROWS: usize = 2;
+
+            $($own)*
 
             #[inline(always)]
             fn splat(self, x: f32) -> F {
@@ -383,5 +426,29 @@ macro_rules! level {
     };
 }
 
-level!(Avx2, 0, dot4_avx2);
-level!(AvxVnni, 128, _mm256_dpbusd_avx_epi32);
+level!(Avx2, 0, dot4_avx2, {
+    const SMALL_BIAS: u8 = 128;
+    const FEW_BITS: bool = true;
+
+    #[inline(always)]
+    fn begin(self, bits: u32, start: i32) -> I {
+        self.splat_i32(if bits <= BITS_OF_32 { 0 } else { start })
+    }
+    /// Sums are of 16 bits where weights have up to four.
+    #[inline(always)]
+    fn dot8(self, sums: I, bits: u32, [w0, w1]: [I; 2], [x0, x1]: [[i8; 4]; 2]) -> I {
+        if bits <= BITS_OF_32 {
+            self.add_pairs(self.add_pairs(sums, w0, x0), w1, x1)
+        } else if bits <= BITS_OF_EIGHT {
+            let pairs = self.add_pairs(self.add_pairs(self.splat_i32(0), w0, x0), w1, x1);
+            self.widen(sums, pairs)
+        } else {
+            self.dot4(self.dot4(sums, w0, x0), w1, x1)
+        }
+    }
+    #[inline(always)]
+    fn total(self, sums: I, bits: u32, start: i32) -> I {
+        if bits <= BITS_OF_32 { self.widen(self.splat_i32(start), sums) } else { sums }
+    }
+});
+level!(AvxVnni, 128, _mm256_dpbusd_avx_epi32, {});

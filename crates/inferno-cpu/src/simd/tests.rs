@@ -68,6 +68,7 @@ fn run<S: Simd>(s: S) -> Results {
     lanes_of_integers(s, &mut all);
     bytes(s, &mut all);
     products(s, &mut all);
+    sums(s, &mut all);
     all
 }
 
@@ -210,6 +211,36 @@ fn products<S: Simd>(s: S, all: &mut Results) {
         results.extend(read(s, s.dot16(start, &weights, &inputs)).map(|x| x as u32));
     }
     all.push(("dot16", results));
+}
+
+/// Runs of 32 products with weights of each width in bits, the largest and noise. Those of eight bits are signed.
+fn sums<S: Simd>(s: S, all: &mut Results) {
+    let mut random = Random(11);
+    for (name, bits) in [("4 bits", 4), ("6 bits", 6), ("8 bits", 8)] {
+        let mut results = Vec::new();
+        for case in 0..60 {
+            let weights: [[u8; 64]; 8] = [(); 8].map(|()| match case % 4 {
+                0 => [0xFF >> (8 - bits); 64],
+                1 if bits == 8 => [0x80; 64],
+                _ => [(); 64].map(|()| random.bits() as u8 >> (8 - bits)),
+            });
+            let inputs: [[i8; 4]; 8] = [(); 8].map(|()| match case % 6 {
+                0 | 1 => [127; 4],
+                2 | 3 => [-127; 4],
+                _ => [(); 4].map(|()| (random.below(255) as i8).max(-127)),
+            });
+            let bias = if bits == 8 { S::BIAS } else { 0 };
+            let weights = weights.map(|x| s.add_bytes(s.load_weights(bytemuck::cast_ref(&x)), bias));
+            let sum = inputs.as_flattened().iter().map(|x| i32::from(*x)).sum::<i32>();
+            let start = 77 - i32::from(bias) * sum;
+            let mut sums = s.begin(bits, start);
+            for (weights, x) in weights.as_chunks().0.iter().zip(inputs.as_chunks().0) {
+                sums = s.dot8(sums, bits, *weights, *x);
+            }
+            results.extend(read(s, s.total(sums, bits, start)).map(|x| x as u32));
+        }
+        all.push((name, results));
+    }
 }
 
 /// Lanes of any integers: the difference of two whole numbers that f32 has.

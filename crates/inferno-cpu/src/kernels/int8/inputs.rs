@@ -29,7 +29,8 @@ pub(in crate::kernels) struct InputBlock {
     pub(in crate::kernels) q: [[[i8; 4]; 8]; ROW_GROUP],
     /// The value of one unit; NaN in all blocks of a row with a number that is not finite.
     pub(in crate::kernels) d: [f32; ROW_GROUP],
-    /// Start of a sum of products with biased weights: -bias × Σ q, of the first 16, the others, and all.
+    /// Start of a sum of products with biased weights: -bias × Σ q, of the first 16, the others, and all. Where the bias
+    /// of bytes is none, this is for weights of few bits.
     pub(in crate::kernels) start: [[i32; ROW_GROUP]; 3],
     /// d × Σ q of the same.
     pub(in crate::kernels) sum: [[f32; ROW_GROUP]; 3],
@@ -160,8 +161,7 @@ fn quantize_rows<S: Simd, X: Inputs, const N: usize>(s: S, out: &mut [X], rows: 
                 sums[half] = s.sum_lanes(q);
             }
             sums[2] = sums[0] + sums[1];
-            let start =
-                [-i32::from(S::BIAS) * sums[0], -i32::from(S::BIAS) * sums[1], -i32::from(S::BIAS) * sums[2]];
+            let start = sums.map(|sum| -i32::from(S::SMALL_BIAS) * sum);
             out.set(row, fours, d, start, [d * sums[0] as f32, d * sums[1] as f32, d * sums[2] as f32]);
         }
     }
