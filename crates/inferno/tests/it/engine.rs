@@ -406,7 +406,7 @@ fn qwen3_gives_every_request_the_bits_it_gets_alone() {
 
 #[test]
 fn a_model_with_a_draft_model_gives_every_request_the_bits_it_gets_alone() {
-    check(&Case::new(golden("qwen3"), false).with_draft(Draft::Model("qwen3")), &RUNS[..2]);
+    check(&Case::new(golden("qwen3"), false).with_draft(Draft::Model("qwen3")), &RUNS[..3]);
 }
 
 #[test]
