@@ -1,4 +1,4 @@
-//! The test that every backend passes: the operations against [`Reference`], and batch invariance as bits.
+//! The test that every backend passes: the operations against [`Reference`](crate::reference::Reference), and batch invariance as bits.
 //!
 //! Inputs are noise from fixed seeds with ragged sizes. A failed check panics and names the operation.
 
