@@ -1,4 +1,13 @@
-// Activations as `inferno_model::numerics` has them, chosen by `p.activation`.
+// Activations as `inferno_model::numerics` has them, by `p.activation`.
+
+struct Activation {
+    kind: u32,
+    // Of xIELU.
+    alpha_p: f32,
+    alpha_n: f32,
+    beta: f32,
+    eps: f32,
+}
 
 fn silu(x: f32) -> f32 {
     return x / (1.0 + exp_(-x));
@@ -20,14 +29,14 @@ fn clamped_swiglu(gate: f32, up: f32) -> f32 {
 // https://arxiv.org/abs/2411.13010
 fn xielu(x: f32) -> f32 {
     if 0.0 < x {
-        return x * fma(p.alpha_p, x, p.beta);
+        return x * fma(p.activation.alpha_p, x, p.activation.beta);
     }
-    let t = tanh_(0.5 * select(x, p.eps, p.eps < x));
-    return fma(2.0 * t / (1.0 - t) - x, p.alpha_n, p.beta * x);
+    let t = tanh_(0.5 * select(x, p.activation.eps, p.activation.eps < x));
+    return fma(2.0 * t / (1.0 - t) - x, p.activation.alpha_n, p.activation.beta * x);
 }
 
 fn activated_one(gate: f32, up: f32) -> f32 {
-    switch p.activation {
+    switch p.activation.kind {
         case 1u: {
             return gelu(gate) * up;
         }

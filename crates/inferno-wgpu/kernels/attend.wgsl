@@ -34,11 +34,11 @@ struct Params {
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read> pool: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> q: array<f32>;
-@group(0) @binding(2) var<storage, read> uploads: array<u32>;
+@group(0) @binding(NEXT) var<storage, read> pool: array<vec4<u32>>;
+@group(0) @binding(NEXT) var<storage, read> q: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> uploads: array<u32>;
 // `out`, or [row][head][partition][largest, sum, 0, 0, values ..] if IS_SPLIT
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(NEXT) var<storage, read_write> out: array<f32>;
 
 var<workgroup> queries: array<vec4<f32>, QUERIES * QUERY_QUADS>;
 // [query][key]

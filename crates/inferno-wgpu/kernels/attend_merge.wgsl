@@ -16,10 +16,10 @@ struct Params {
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read_write> out: array<f32>;
+@group(0) @binding(NEXT) var<storage, read_write> out: array<f32>;
 // [row][head][partition][largest, sum, 0, 0, values ..]
-@group(0) @binding(1) var<storage, read> parts: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> uploads: array<u32>;
+@group(0) @binding(NEXT) var<storage, read> parts: array<vec4<f32>>;
+@group(0) @binding(NEXT) var<storage, read> uploads: array<u32>;
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {

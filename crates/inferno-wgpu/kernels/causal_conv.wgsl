@@ -11,21 +11,17 @@ struct Params {
     // Where the tail begins in a state, and numbers from a page to the next.
     at: u32,
     page_len: u32,
-    activation: u32,
-    alpha_p: f32,
-    alpha_n: f32,
-    beta: f32,
-    eps: f32,
+    activation: Activation,
 }
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read_write> states: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
-@group(0) @binding(2) var<storage, read> x: array<f32>;
+@group(0) @binding(NEXT) var<storage, read_write> states: array<f32>;
+@group(0) @binding(NEXT) var<storage, read_write> out: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> x: array<f32>;
 // (KERNEL, channels)
-@group(0) @binding(3) var<storage, read> weight: array<f32>;
-@group(0) @binding(4) var<storage, read> uploads: array<u32>;
+@group(0) @binding(NEXT) var<storage, read> weight: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> uploads: array<u32>;
 
 const NO_PAGE = 0xffffffffu;
 const NO_ACTIVATION = 5u;
@@ -68,8 +64,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var tap = 0u; tap < KERNEL; tap++) {
             sum = fma(taps[tap], inputs[tap], sum);
         }
-        if p.activation != NO_ACTIVATION {
-            sum = activated_one(sum, select(1.0, 0.0, p.activation == 3u));
+        if p.activation.kind != NO_ACTIVATION {
+            sum = activated_one(sum, select(1.0, 0.0, p.activation.kind == 3u));
         }
         out[row * p.stride + channel] = sum;
     }

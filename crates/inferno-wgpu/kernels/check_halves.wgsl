@@ -1,6 +1,6 @@
 // out[i] = what the device makes of the number `i` in half precision.
 
-@group(0) @binding(0) var<storage, read_write> out: array<u32>;
+@group(0) @binding(NEXT) var<storage, read_write> out: array<u32>;
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

@@ -13,10 +13,10 @@ struct Params {
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(NEXT) var<storage, read_write> out: array<vec4<f32>>;
 // (n_rows × n_chosen, dim)
-@group(0) @binding(1) var<storage, read> y: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> shares: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> y: array<vec4<f32>>;
+@group(0) @binding(NEXT) var<storage, read> shares: array<f32>;
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

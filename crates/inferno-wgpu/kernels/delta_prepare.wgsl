@@ -23,13 +23,13 @@ struct Params {
 var<immediate> p: Params;
 
 // [queries, keys, strengths, decays]
-@group(0) @binding(0) var<storage, read_write> out: array<f32>;
-@group(0) @binding(1) var<storage, read> q: array<f32>;
-@group(0) @binding(2) var<storage, read> k: array<f32>;
-@group(0) @binding(3) var<storage, read> beta: array<f32>;
-@group(0) @binding(4) var<storage, read> alpha: array<f32>;
-@group(0) @binding(5) var<storage, read> rates: array<f32>;
-@group(0) @binding(6) var<storage, read> dt: array<f32>;
+@group(0) @binding(NEXT) var<storage, read_write> out: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> q: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> k: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> beta: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> alpha: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> rates: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> dt: array<f32>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {

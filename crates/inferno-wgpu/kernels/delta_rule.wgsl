@@ -21,11 +21,11 @@ struct Params {
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read_write> states: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
-@group(0) @binding(2) var<storage, read> v: array<f32>;
-@group(0) @binding(3) var<storage, read> prepared: array<f32>;
-@group(0) @binding(4) var<storage, read> uploads: array<u32>;
+@group(0) @binding(NEXT) var<storage, read_write> states: array<f32>;
+@group(0) @binding(NEXT) var<storage, read_write> out: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> v: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> prepared: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> uploads: array<u32>;
 
 const NO_PAGE = 0xffffffffu;
 const STRIPES = 4u;

@@ -1,7 +1,7 @@
 // out (n_rows, cols) = the tokens' rows of the table, times `scale`. A thread has a block of 32 of a row.
 
-@group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(NEXT) var<storage, read> weights: array<vec4<u32>>;
+@group(0) @binding(NEXT) var<storage, read_write> out: array<vec4<f32>>;
 struct Params {
     n_rows: u32,
     n_blocks: u32,

@@ -6,16 +6,12 @@ struct Params {
     // Numbers in a row, and vectors from a row to the next.
     width: u32,
     stride: u32,
-    activation: u32,
-    alpha_p: f32,
-    alpha_n: f32,
-    beta: f32,
-    eps: f32,
+    activation: Activation,
 }
 
 var<immediate> p: Params;
 
-@group(0) @binding(2) var<storage, read_write> gate: array<vec4<f32>>;
+@group(0) @binding(NEXT) var<storage, read_write> gate: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {

@@ -12,11 +12,11 @@ struct Params {
 var<immediate> p: Params;
 
 // The choices, expert by expert.
-@group(0) @binding(0) var<storage, read_write> order: array<u32>;
+@group(0) @binding(NEXT) var<storage, read_write> order: array<u32>;
 // Of each group: its expert, where it begins in `order`, how many it has.
-@group(0) @binding(1) var<storage, read_write> groups: array<u32>;
+@group(0) @binding(NEXT) var<storage, read_write> groups: array<u32>;
 // (n_rows, n_chosen)
-@group(0) @binding(2) var<storage, read> chosen: array<u32>;
+@group(0) @binding(NEXT) var<storage, read> chosen: array<u32>;
 
 // How many rows chose each expert; then where the next one of them goes to.
 var<workgroup> places: array<atomic<u32>, MOST_EXPERTS>;

@@ -24,13 +24,13 @@ struct Params {
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read_write> pool: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read_write> q: array<f32>;
-@group(0) @binding(2) var<storage, read_write> k: array<f32>;
-@group(0) @binding(3) var<storage, read> v: array<f32>;
-@group(0) @binding(4) var<storage, read> q_weight: array<f32>;
-@group(0) @binding(5) var<storage, read> k_weight: array<f32>;
-@group(0) @binding(6) var<storage, read> uploads: array<u32>;
+@group(0) @binding(NEXT) var<storage, read_write> pool: array<vec4<u32>>;
+@group(0) @binding(NEXT) var<storage, read_write> q: array<f32>;
+@group(0) @binding(NEXT) var<storage, read_write> k: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> v: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> q_weight: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> k_weight: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> uploads: array<u32>;
 
 // A key or a value, the last block filled up.
 var<workgroup> head: array<f32, 32u * MOST_BLOCKS>;

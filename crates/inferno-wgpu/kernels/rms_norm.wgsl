@@ -10,9 +10,9 @@ struct Params {
 
 var<immediate> p: Params;
 
-@group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> weight: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(NEXT) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(NEXT) var<storage, read> weight: array<vec4<f32>>;
+@group(0) @binding(NEXT) var<storage, read> x: array<vec4<f32>>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {

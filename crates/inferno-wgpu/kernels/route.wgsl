@@ -23,9 +23,9 @@ struct Params {
 var<immediate> p: Params;
 
 // (n_rows, n_chosen) each
-@group(0) @binding(0) var<storage, read_write> chosen: array<u32>;
-@group(0) @binding(1) var<storage, read_write> shares: array<f32>;
-@group(0) @binding(2) var<storage, read> router: array<f32>;
+@group(0) @binding(NEXT) var<storage, read_write> chosen: array<u32>;
+@group(0) @binding(NEXT) var<storage, read_write> shares: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> router: array<f32>;
 
 // Of the row: its first logit, the largest, and the sum of the softmax.
 var<private> start: u32;

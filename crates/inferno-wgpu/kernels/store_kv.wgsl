@@ -12,10 +12,10 @@ struct Params {
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read_write> pool: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> k: array<f32>;
-@group(0) @binding(2) var<storage, read> v: array<f32>;
-@group(0) @binding(3) var<storage, read> uploads: array<u32>;
+@group(0) @binding(NEXT) var<storage, read_write> pool: array<vec4<u32>>;
+@group(0) @binding(NEXT) var<storage, read> k: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> v: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> uploads: array<u32>;
 
 const KEY_BLOCKS = (KEY_WIDTH + 31u) / 32u;
 const VALUE_BLOCKS = (VALUE_WIDTH + 31u) / 32u;

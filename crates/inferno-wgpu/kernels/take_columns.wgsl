@@ -13,8 +13,8 @@ struct Params {
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read_write> out: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(NEXT) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(NEXT) var<storage, read> x: array<f32>;
 
 fn number(row: u32, column: u32) -> f32 {
     if column < p.width {

@@ -1,37 +1,40 @@
 //! [`Backend`] on a GPU: what is dispatched for an operation, and in what shape.
 
-use std::ops::Range;
-
-use inferno_model::architecture::{Activation, Xielu};
+use inferno_model::architecture::Activation;
 use inferno_model::backend::{
-    AttendHeads, Attention, Backend, CausalConv, DeltaRule, DeviceMemory, DeviceSampling, Experts,
-    ExpertsAdd, GluMatmul, HostTensor, KernelTimes, KvShape, LayerIdx, MatmulAdd, SsmScan,
+    AttendHeads, Attention, Backend, CausalConv, DeltaRule, DeviceSampling, Experts, ExpertsAdd, GluMatmul,
+    KernelTimes, LayerIdx, MatmulAdd, SsmScan,
 };
-use inferno_model::batch::{Batch, PageId};
-use inferno_model::error::{BackendError, LoadError, StepError};
+use inferno_model::batch::Batch;
+use inferno_model::error::BackendError;
 use inferno_model::rope::{Angles, Pairing};
-use inferno_model::sample::{Pick, SampleSpec, as_share};
 
 use crate::batch::Placed;
 pub use crate::buffer::Buffer;
 use crate::buffer::storages;
-use crate::device::{Gpu, Storage};
-use crate::kernels::{Glu, Kernel};
+use crate::device::Gpu;
+use crate::kernels::Kernel;
+use crate::kernels::params::{self, word};
 use crate::kv::KvGroup;
 pub use crate::kv::KvPool;
-use crate::layout::{BLOCK, PANEL};
+use crate::layout::BLOCK;
 use crate::matmul::Inputs;
 pub use crate::matrix::Weight;
-use crate::recorder::{Grid, Params, Recorder, VECTOR};
+use crate::recorder::{Grid, Recorder, VECTOR};
 use crate::stopwatch::Stopwatch;
 use crate::tuning::choose_halves;
 
+mod activation;
 mod attention;
 mod compound;
 mod experts;
 mod heads;
+mod memory;
 mod recurrent;
 mod ssm;
+mod tokens;
+
+use activation::glu;
 
 /// One model's GPU.
 pub struct Wgpu {
@@ -88,47 +91,17 @@ impl Wgpu {
         self.s.inputs.tuning.takes_others = true;
     }
 
-    /// out = the rows of the table for tokens among the uploads, or those chosen.
-    fn embed_from(
-        &mut self,
-        out: &mut Buffer,
-        table: &Weight,
-        chosen: Option<&Buffer>,
-        tokens: Range<usize>,
-        scale: f32,
-    ) {
-        out.resize(&mut self.gpu, &mut self.recorder, tokens.len());
-        let storage = storages!(out);
-        let (kernel, source) = match chosen {
-            None => (Kernel::Embed(table.layout), None),
-            Some(chosen) => (Kernel::EmbedChosen(table.layout), Some(storages!(chosen))),
-        };
-        for part in &table.parts {
-            let params = Params::default()
-                .uint(tokens.len())
-                .uint(table.n_blocks())
-                .uint(table.panel_len())
-                .uint(part.first)
-                .uint(part.panels.start * PANEL)
-                .uint(part.panels.len() * PANEL)
-                .uint(tokens.start)
-                .float(scale);
-            let grid = Grid::Threads(tokens.len() * table.n_blocks());
-            let buffers = [Some(&part.storage), Some(storage), source];
-            self.recorder.dispatch(&self.gpu, kernel, &buffers, &params, &grid);
-        }
-    }
-
     /// The norm of heads, whose weight is that of one or of all.
     fn norm_heads(&mut self, x: &mut Buffer, weight: &Weight, (n_heads, head_dim): (usize, usize), eps: f32) {
         let to = storages!(x);
-        let params = Params::default()
-            .uint(x.n_rows)
-            .uint(n_heads)
-            .uint(head_dim)
-            .uint(x.stride())
-            .uint(weight.cols)
-            .float(eps);
+        let params = params::HeadNorm {
+            n_rows: word(x.n_rows),
+            n_heads: word(n_heads),
+            head_dim: word(head_dim),
+            stride: word(x.stride()),
+            n_weights: word(weight.cols),
+            eps,
+        };
         let buffers = [Some(to), Some(weight.vector())];
         let grid = Grid::Groups(x.n_rows * n_heads);
         self.recorder.dispatch(&self.gpu, Kernel::HeadNorm, &buffers, &params, &grid);
@@ -151,95 +124,6 @@ impl Wgpu {
     }
 }
 
-impl DeviceMemory for Wgpu {
-    type Weight = Weight;
-    type Buffer = Buffer;
-    type KvPool = KvPool;
-
-    fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
-        Weight::new(&mut self.gpu, tensor)
-    }
-
-    fn upload_vectors(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
-        Weight::vectors(&mut self.gpu, tensor)
-    }
-
-    fn upload_together(&mut self, tensors: &[HostTensor<'_>]) -> Result<Vec<Weight>, LoadError> {
-        Weight::several(&mut self.gpu, tensors)
-    }
-
-    fn buffer(&mut self, width: usize) -> Result<Buffer, BackendError> {
-        Ok(Buffer::new(width))
-    }
-
-    fn kv_pool(&mut self, shape: &KvShape) -> Result<KvPool, BackendError> {
-        KvPool::new(&mut self.gpu, shape)
-    }
-
-    fn page_bytes(&self, pool: &KvPool, group: usize) -> usize {
-        pool.page_bytes(group)
-    }
-
-    fn read_page(
-        &mut self,
-        pool: &KvPool,
-        group: usize,
-        page: PageId,
-        out: &mut [u8],
-    ) -> Result<(), StepError> {
-        let parts: Vec<_> = pool.page_parts(group, page).collect();
-        self.recorder.read_parts(&mut self.gpu, &parts, |bytes| out.copy_from_slice(bytes))
-    }
-
-    fn write_page(
-        &mut self,
-        pool: &mut KvPool,
-        group: usize,
-        page: PageId,
-        bytes: &[u8],
-    ) -> Result<(), StepError> {
-        assert_eq!(bytes.len(), pool.page_bytes(group), "the bytes of a page");
-        // What was recorded before sees what was there before.
-        self.recorder.submit(&self.gpu);
-        let mut bytes = bytes;
-        for (storage, at, n) in pool.page_parts(group, page) {
-            let (part, rest) = bytes.split_at(n as usize);
-            self.gpu.queue.write_buffer(&storage.buffer, at, part);
-            bytes = rest;
-        }
-        self.gpu.failure.get().map_or(Ok(()), |what| Err(StepError { what }))
-    }
-
-    fn write(&mut self, x: &mut Buffer, numbers: &[f32]) {
-        x.resize(&mut self.gpu, &mut self.recorder, numbers.len() / x.width);
-        let storage = storages!(x);
-        let mut filled = vec![0.0f32; x.len()];
-        for (filled, row) in filled.chunks_exact_mut(x.stride()).zip(numbers.chunks_exact(x.width)) {
-            filled[..x.width].copy_from_slice(row);
-        }
-        // What was recorded before sees what was there before.
-        self.recorder.submit(&self.gpu);
-        self.recorder.forget_quantized();
-        self.gpu.queue.write_buffer(&storage.buffer, 0, bytemuck::cast_slice(&filled));
-    }
-
-    fn read(&mut self, x: &Buffer, out: &mut Vec<f32>) -> Result<(), StepError> {
-        out.clear();
-        let Some(storage) = x.storage() else {
-            return self.gpu.failure.get().map_or(Ok(()), |what| Err(StepError { what }));
-        };
-        let take = |bytes: &[u8]| {
-            let numbers: &[f32] = bytemuck::cast_slice(bytes);
-            numbers.chunks_exact(x.stride()).for_each(|row| out.extend_from_slice(&row[..x.width]));
-        };
-        self.recorder.read(&mut self.gpu, storage, (0, 4 * x.len() as u64), take)
-    }
-
-    fn finish(&mut self) -> Result<(), StepError> {
-        self.recorder.finish(&mut self.gpu)
-    }
-}
-
 impl Backend for Wgpu {
     fn embed(&mut self, out: &mut Buffer, table: &Weight, tokens: &[u32], scale: f32) {
         let at = self.recorder.upload(&mut self.gpu, tokens);
@@ -251,7 +135,12 @@ impl Backend for Wgpu {
         out.resize(gpu, recorder, x.n_rows);
         let [quants, scales] = s.inputs.room(gpu, recorder, x);
         let (out, from) = storages!(out, x);
-        let params = Params::default().uint(x.n_rows).uint(x.width).uint(x.stride() / VECTOR).float(eps);
+        let params = params::RmsNorm {
+            n_rows: word(x.n_rows),
+            width: word(x.width),
+            stride: word(x.stride() / VECTOR),
+            eps,
+        };
         let buffers = [quants, scales, Some(out), Some(weight.vector()), Some(from)];
         recorder.dispatch(gpu, Kernel::RmsNorm, &buffers, &params, &Grid::Groups(x.n_rows));
         recorder.note_quantized(out);
@@ -281,7 +170,7 @@ impl Backend for Wgpu {
     fn scale(&mut self, x: &mut Buffer, factor: f32) {
         let to = storages!(x);
         let n = x.len() / VECTOR;
-        let params = Params::default().uint(n).float(factor);
+        let params = params::Scale { n: word(n), factor };
         self.recorder.dispatch(&self.gpu, Kernel::Scale, &[Some(to)], &params, &Grid::Threads(n));
     }
 
@@ -289,7 +178,7 @@ impl Backend for Wgpu {
         let at = self.recorder.upload(&mut self.gpu, bytemuck::cast_slice(factors));
         let to = storages!(x);
         let n = x.len() / VECTOR;
-        let params = Params::default().uint(n).uint(x.stride() / VECTOR).uint(at);
+        let params = params::ScaleRows { n: word(n), stride: word(x.stride() / VECTOR), factors: word(at) };
         let buffers = [Some(to), None];
         self.recorder.dispatch(&self.gpu, Kernel::ScaleRows, &buffers, &params, &Grid::Threads(n));
     }
@@ -297,7 +186,7 @@ impl Backend for Wgpu {
     fn add_bias(&mut self, x: &mut Buffer, bias: &Weight) {
         let to = storages!(x);
         let n = x.len() / VECTOR;
-        let params = Params::default().uint(n).uint(x.stride() / VECTOR);
+        let params = params::Add { n: word(n), stride: word(x.stride() / VECTOR) };
         let buffers = [Some(to), Some(bias.vector())];
         self.recorder.dispatch(&self.gpu, Kernel::AddBias, &buffers, &params, &Grid::Threads(n));
     }
@@ -315,15 +204,16 @@ impl Backend for Wgpu {
         let [cos, sin] = self.place_angles(angles);
         let to = storages!(x);
         let (n_heads, n_pairs) = (x.width / head_dim, angles.dims / 2);
-        let params = Params::default()
-            .uint(x.n_rows)
-            .uint(n_heads)
-            .uint(head_dim)
-            .uint(n_pairs)
-            .uint(x.stride())
-            .uint(cos)
-            .uint(sin)
-            .uint(usize::from(angles.pairing == Pairing::Adjacent));
+        let params = params::Rope {
+            n_rows: word(x.n_rows),
+            n_heads: word(n_heads),
+            head_dim: word(head_dim),
+            n_pairs: word(n_pairs),
+            stride: word(x.stride()),
+            cos: word(cos),
+            sin: word(sin),
+            is_adjacent: u32::from(angles.pairing == Pairing::Adjacent),
+        };
         let grid = Grid::Threads(x.n_rows * n_heads * n_pairs);
         self.recorder.dispatch(&self.gpu, Kernel::Rope, &[Some(to), None], &params, &grid);
     }
@@ -334,8 +224,13 @@ impl Backend for Wgpu {
         let (keys, values) = storages!(k, v);
         let (storage, slots) = (pool.layer(layer), placed.slots(layer.group));
         let KvGroup { layout, n_kv_heads, .. } = pool.groups[layer.group];
-        let strides = [k.stride(), v.stride()];
-        let params = Params::default().uint(k.n_rows).uint(n_kv_heads).uints(&strides).uint(slots);
+        let params = params::StoreKv {
+            n_rows: word(k.n_rows),
+            n_kv_heads: word(n_kv_heads),
+            k_stride: word(k.stride()),
+            v_stride: word(v.stride()),
+            slots: word(slots),
+        };
         let n_blocks = [layout.key_width, layout.value_width].map(|width| (width as usize).div_ceil(BLOCK));
         let grid = Grid::Threads(k.n_rows * n_kv_heads * (n_blocks[0] + n_blocks[1]));
         let buffers = [Some(storage), Some(keys), Some(values), None];
@@ -366,12 +261,13 @@ impl Backend for Wgpu {
 
     fn sigmoid_gate(&mut self, x: &mut Buffer, gate: &Buffer) {
         let (to, from) = storages!(x, gate);
-        let params = Params::default()
-            .uint(x.len())
-            .uint(x.width)
-            .uint(x.stride())
-            .uint(x.width / gate.width)
-            .uint(gate.stride());
+        let params = params::SigmoidGate {
+            n: word(x.len()),
+            width: word(x.width),
+            stride: word(x.stride()),
+            n_together: word(x.width / gate.width),
+            gate_stride: word(gate.stride()),
+        };
         let buffers = [Some(to), Some(from)];
         self.recorder.dispatch(&self.gpu, Kernel::SigmoidGate, &buffers, &params, &Grid::Threads(x.len()));
     }
@@ -386,7 +282,7 @@ impl Backend for Wgpu {
         let at = self.recorder.upload(&mut self.gpu, &rows);
         let (to, from) = storages!(out, x);
         let n = out.len() / VECTOR;
-        let params = Params::default().uint(n).uint(x.stride() / VECTOR).uint(at);
+        let params = params::TakeRows { n: word(n), stride: word(x.stride() / VECTOR), rows: word(at) };
         let buffers = [Some(to), Some(from), None];
         self.recorder.dispatch(&self.gpu, Kernel::TakeRows, &buffers, &params, &Grid::Threads(n));
     }
@@ -395,19 +291,20 @@ impl Backend for Wgpu {
         out.resize(&mut self.gpu, &mut self.recorder, x.n_rows);
         let (to, from) = storages!(out, x);
         let n = out.len() / VECTOR;
-        let params = Params::default()
-            .uint(n)
-            .uint(out.stride() / VECTOR)
-            .uint(out.width)
-            .uint(x.stride())
-            .uint(first);
+        let params = params::TakeColumns {
+            n: word(n),
+            stride: word(out.stride() / VECTOR),
+            width: word(out.width),
+            x_stride: word(x.stride()),
+            first: word(first),
+        };
         let buffers = [Some(to), Some(from)];
         self.recorder.dispatch(&self.gpu, Kernel::TakeColumns, &buffers, &params, &Grid::Threads(n));
     }
 
     fn softcap(&mut self, x: &mut Buffer, cap: f32) {
         let to = storages!(x);
-        let params = Params::default().uint(x.len()).float(cap);
+        let params = params::Softcap { n: word(x.len()), cap };
         self.recorder.dispatch(&self.gpu, Kernel::Softcap, &[Some(to)], &params, &Grid::Threads(x.len()));
     }
 
@@ -457,89 +354,4 @@ impl Backend for Wgpu {
         }
         recorder.stopwatch.as_mut().map(|stopwatch| stopwatch as _)
     }
-}
-
-impl DeviceSampling<Weight, Buffer> for Wgpu {
-    fn choose(&mut self, out: &mut Buffer, first: usize, total: usize, x: &Buffer, picks: &[Pick]) {
-        out.resize(&mut self.gpu, &mut self.recorder, total);
-        let words = |(i, pick): (usize, &Pick)| {
-            let SampleSpec { top_p, min_p, temperature, .. } = pick.spec;
-            let ints = [first + i, pick.row, pick.spec.n_candidates().unwrap_or(0)].map(|n| n as u32);
-            let floats = [top_p, min_p, temperature, pick.number].map(f32::to_bits);
-            let shares = [top_p, pick.number].map(as_share);
-            [&ints[..], &[u32::from(pick.spec.is_greedy())], &floats, &shares].concat()
-        };
-        let (to, from) = storages!(out, x);
-        for (kernel, is_from_all) in [(Kernel::Choose, false), (Kernel::ChooseFromAll, true)] {
-            let of_kind = |(_, pick): &(usize, &Pick)| pick.spec.n_candidates().is_none() == is_from_all;
-            let picks: Vec<(usize, &Pick)> = picks.iter().enumerate().filter(of_kind).collect();
-            let n = picks.len();
-            let words: Vec<u32> = picks.into_iter().flat_map(words).collect();
-            let at = self.recorder.upload(&mut self.gpu, &words);
-            let params = Params::default().uint(n).uint(x.width).uint(x.stride()).uint(at).uint(out.stride());
-            let buffers = [Some(to), Some(from), None];
-            self.recorder.dispatch(&self.gpu, kernel, &buffers, &params, &Grid::Groups(n));
-        }
-    }
-
-    fn embed_chosen(
-        &mut self,
-        out: &mut Buffer,
-        table: &Weight,
-        chosen: &Buffer,
-        rows: Range<usize>,
-        scale: f32,
-    ) {
-        self.embed_from(out, table, Some(chosen), rows, scale);
-    }
-}
-
-/// gate = activation(gate) * up, or activation(gate); quantized as well. With biases, gate and up have a row per routed expert.
-fn glu(
-    recorder: &mut Recorder,
-    gpu: &mut Gpu,
-    inputs: &mut Inputs,
-    (gate, up): (&Buffer, Option<&Buffer>),
-    biases: Option<RoutedBiases<'_>>,
-    activation: Activation,
-) {
-    let [quants, scales] = inputs.room(gpu, recorder, gate);
-    let to = storages!(gate);
-    let n = gate.len() / VECTOR;
-    let params = Params::default().uint(n).uint(gate.width).uint(gate.stride() / VECTOR);
-    let params = with_activation(params, Some(activation));
-    let mut buffers = vec![quants, scales, Some(to)];
-    let kernel = match (up, biases) {
-        (None, _) => Kernel::Glu(Glu::Alone),
-        (Some(up), None) => {
-            buffers.push(Some(storages!(up)));
-            Kernel::Glu(Glu::Gated)
-        }
-        (Some(up), Some(RoutedBiases { experts, gate, up: up_bias })) => {
-            buffers.extend([storages!(up), experts, gate.vector(), up_bias.vector()].map(Some));
-            Kernel::Glu(Glu::Biased)
-        }
-    };
-    recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Threads(n));
-    recorder.note_quantized(to);
-}
-
-/// With an activation as `activations.wgsl` takes it.
-fn with_activation(params: Params, activation: Option<Activation>) -> Params {
-    let (code, constants) = match activation {
-        Some(Activation::Silu) => (0, [0.0; 4]),
-        Some(Activation::GeluTanh) => (1, [0.0; 4]),
-        Some(Activation::ReluSquared) => (2, [0.0; 4]),
-        Some(Activation::ClampedSwiglu) => (3, [0.0; 4]),
-        Some(Activation::Xielu(Xielu { alpha_p, alpha_n, beta, eps })) => (4, [alpha_p, alpha_n, beta, eps]),
-        Some(Activation::Identity) | None => (5, [0.0; 4]),
-    };
-    constants.into_iter().fold(params.uint(code), Params::float)
-}
-
-/// Biases of experts, and the expert of every row.
-struct RoutedBiases<'a> {
-    experts: &'a Storage,
-    gate: &'a Weight,
-    up: &'a Weight,
 }

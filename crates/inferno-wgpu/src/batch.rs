@@ -3,6 +3,7 @@
 use inferno_model::batch::{Batch, PAGE_LEN};
 
 use crate::device::Gpu;
+use crate::kernels::params::word;
 use crate::recorder::Recorder;
 
 /// Positions in a partition of attention; `attend.wgsl` has the same.
@@ -123,8 +124,4 @@ impl Placed {
         self.tiles.push(tiles);
         tiles
     }
-}
-
-fn word(x: usize) -> u32 {
-    u32::try_from(x).expect("sizes on a device fit 32 bits")
 }

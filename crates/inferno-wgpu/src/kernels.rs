@@ -1,4 +1,5 @@
-//! From the files in `kernels/` to kernels: each is a list of files, with constants before them.
+//! Kernels by what they compute, and the variants they come in. `source.rs` has the files that each is made of, `params.rs` the
+//! parameters that it takes.
 
 /// The text of a file of `kernels/`.
 macro_rules! file {
@@ -7,25 +8,20 @@ macro_rules! file {
     };
 }
 
+pub(crate) mod params;
+mod source;
 mod text;
-
-use std::fmt::Write as _;
-
-use inferno_model::backend::KvType;
-use inferno_model::routing::MOST_GROUPS;
 
 use crate::kv::KvLayout;
 use crate::layout::{BLOCK, Layout};
 use crate::recorder::Grid;
-use text::{Text, product_buffers};
+pub(crate) use source::Bindings;
 
 /// Threads of a workgroup that has a row, and of one that has a head.
 const NORM_THREADS: u32 = 128;
 const HEAD_THREADS: u32 = 128;
 /// Threads of one that chooses a token.
 const CHOOSE_THREADS: u32 = 256;
-/// Experts of a layer, at most: as many as a file may have.
-const MOST_EXPERTS: u32 = 4096;
 /// Threads of the workgroups of `element.wgsl`.
 pub(crate) const GROUP: u32 = 256;
 /// Bytes that the workgroup of `attend` may keep of its queries.
@@ -179,250 +175,6 @@ impl Many {
 pub(crate) enum Dot {
     Packed,
     Floats,
-}
-
-/// A kernel's text, and which of its buffers it writes.
-pub(crate) struct Source {
-    pub(crate) name: &'static str,
-    pub(crate) wgsl: String,
-    /// Buffer i is written if bit i is set.
-    pub(crate) written: u8,
-    pub(crate) n_buffers: u8,
-}
-
-impl Kernel {
-    /// Its text.
-    pub(crate) fn source(self, halves: Halves) -> Source {
-        let mut text = Text { wgsl: String::new(), halves };
-        let (name, written, n_buffers) = match self {
-            Kernel::Embed(layout) | Kernel::EmbedChosen(layout) => {
-                text.layout(layout);
-                text.files(&[match self {
-                    Kernel::Embed(_) => file!("tokens/uploaded"),
-                    _ => file!("tokens/chosen"),
-                }]);
-                text.files(&[match layout {
-                    Layout::Floats(_) => file!("formats/float_values"),
-                    Layout::Integers(_) => file!("formats/integer_values"),
-                }]);
-                text.element(&[file!("embed")]);
-                ("embed", 0b010, 3)
-            }
-            Kernel::Choose => {
-                text.choosing();
-                text.files(&[file!("choose")]);
-                ("choose", 0b001, 3)
-            }
-            Kernel::ChooseFromAll => {
-                text.choosing();
-                text.files(&[file!("choose_from_all")]);
-                ("choose_from_all", 0b001, 3)
-            }
-            Kernel::RmsNorm => {
-                text.quantized(0, NORM_THREADS);
-                text.files(&[file!("reduce"), file!("rms_norm")]);
-                ("rms_norm", 0b00111, 5)
-            }
-            Kernel::Quantize => {
-                text.quantized(0, GROUP);
-                text.element(&[file!("quantize")]);
-                ("quantize", 0b011, 3)
-            }
-            Kernel::MatmulFew(layout, rows, few, n_matrices) => {
-                text.constant("ROWS", rows);
-                text.few(layout, few);
-                text.files(&[file!("products/every_row"), file!("matmul_few")]);
-                let (written, n_buffers) = text.outs(layout, n_matrices);
-                ("matmul_few", written, n_buffers)
-            }
-            Kernel::MatmulMany(layout, many, n_matrices) => {
-                text.many(layout, many);
-                let (written, n_buffers) = text.outs(layout, n_matrices);
-                ("matmul_many", written, n_buffers)
-            }
-            Kernel::MatmulChosen(layout, rows, few) => {
-                let n_buffers = product_buffers(layout);
-                text.constant("ROWS", rows);
-                text.constant("ORDER_BINDING", n_buffers.into());
-                text.constant("GROUPS_BINDING", u32::from(n_buffers) + 1);
-                text.few(layout, few);
-                text.files(&[file!("products/chosen_experts"), file!("matmul_few"), file!("outs/one")]);
-                ("matmul_chosen", 0b010, n_buffers + 2)
-            }
-            Kernel::MatmulHeads(layout, rows, few) => {
-                text.constant("ROWS", rows);
-                text.few(layout, few);
-                text.files(&[file!("products/heads"), file!("matmul_few"), file!("outs/one")]);
-                ("matmul_heads", 0b010, product_buffers(layout))
-            }
-            Kernel::JoinHeads => {
-                text.element(&[file!("join_heads")]);
-                ("join_heads", 0b001, 3)
-            }
-            Kernel::Group(rows) => {
-                text.constant("GROUP", GROUP);
-                text.constant("ROWS", rows);
-                text.constant("MOST_EXPERTS", MOST_EXPERTS);
-                text.files(&[file!("group")]);
-                ("group", 0b011, 3)
-            }
-            Kernel::Add(is_biased) => {
-                let addend = if is_biased { file!("addends/biased") } else { file!("addends/plain") };
-                text.element(&[file!("add"), addend]);
-                ("add", 0b001, if is_biased { 3 } else { 2 })
-            }
-            Kernel::AddBias => {
-                text.element(&[file!("add_bias")]);
-                ("add_bias", 0b01, 2)
-            }
-            Kernel::HeadNorm => {
-                text.constant("THREADS", HEAD_THREADS);
-                text.files(&[file!("reduce"), file!("head_norm")]);
-                ("head_norm", 0b01, 2)
-            }
-            Kernel::Rope => {
-                text.element(&[file!("rotate"), file!("rope")]);
-                ("rope", 0b01, 2)
-            }
-            Kernel::StoreKv(kv) => {
-                text.store(kv);
-                text.element(&[file!("store_kv")]);
-                ("store_kv", 0b0001, 4)
-            }
-            Kernel::Heads(kv, is_normed) => {
-                text.store(kv);
-                text.constant("THREADS", HEAD_THREADS);
-                text.constant("MOST_BLOCKS", kv.key_width.max(kv.value_width).div_ceil(BLOCK as u32));
-                let _ = writeln!(text.wgsl, "const NORMED = {is_normed};");
-                text.files(&[file!("reduce"), file!("rotate"), file!("heads")]);
-                ("heads", 0b000_0111, 7)
-            }
-            Kernel::Attend(kv, queries, sums) => {
-                let is_split = sums == Sums::Parts;
-                text.kv(kv);
-                text.constant("QUERIES", queries);
-                text.constant("SHARED_WIDTH", kv.shared_width());
-                text.constant("SHARED_QUADS", kv.shared_width().div_ceil(4));
-                text.constant("QUAD_LANES", kv.value_width.div_ceil(4).next_power_of_two());
-                let _ = writeln!(text.wgsl, "const IS_SPLIT = {is_split};");
-                text.files(match kv.kv_type {
-                    KvType::F32 => &[file!("kv/f32")],
-                    KvType::F16 => &[file!("formats/f16"), file!("kv/pairs")],
-                    KvType::Bf16 => &[file!("formats/bf16"), file!("kv/pairs")],
-                    KvType::Q8_0 => &[file!("kv/q8_0")],
-                });
-                text.files(&[file!("softmax"), file!("attend")]);
-                let (written, n_buffers) = if !is_split && attend_quantizes(kv.value_width) {
-                    text.quantized(4, ATTEND_THREADS);
-                    (0b111000, 6)
-                } else {
-                    text.not_quantized(ATTEND_THREADS);
-                    (0b1000, 4)
-                };
-                ("attend", written, text.sinks(sums == Sums::Whole { has_sinks: true }, n_buffers))
-            }
-            Kernel::AttendMerge(value_width, has_sinks) => {
-                text.constant("VALUE_WIDTH", value_width);
-                text.element(&[file!("softmax"), file!("attend_merge")]);
-                let (written, n_buffers) = if attend_quantizes(value_width) {
-                    text.quantized(3, GROUP);
-                    (0b11001, 5)
-                } else {
-                    text.not_quantized(GROUP);
-                    (0b001, 3)
-                };
-                ("attend_merge", written, text.sinks(has_sinks, n_buffers))
-            }
-            Kernel::Glu(inputs) => {
-                text.quantized(0, GROUP);
-                text.element(&[file!("glu"), file!("activations")]);
-                let (file, n_buffers) = match inputs {
-                    Glu::Gated => (file!("gates/gated"), 4),
-                    Glu::Alone => (file!("gates/alone"), 3),
-                    Glu::Biased => (file!("gates/biased"), 7),
-                };
-                text.files(&[file]);
-                ("glu", 0b0111, n_buffers)
-            }
-            Kernel::SigmoidGate => {
-                text.math();
-                text.element(&[file!("sigmoid_gate")]);
-                ("sigmoid_gate", 0b01, 2)
-            }
-            Kernel::Route(is_biased, is_scaled) => {
-                text.math();
-                text.constant("MOST_GROUPS", MOST_GROUPS as u32);
-                let _ = writeln!(text.wgsl, "const IS_BIASED = {is_biased};");
-                let bias = if is_biased { file!("routing/biased") } else { file!("routing/plain") };
-                text.constant("SCALES_BINDING", 3 + u32::from(is_biased));
-                let scale = if is_scaled { file!("routing/scaled") } else { file!("routing/unscaled") };
-                text.element(&[file!("route"), bias, scale]);
-                ("route", 0b011, 3 + u8::from(is_biased) + u8::from(is_scaled))
-            }
-            Kernel::Combine(is_biased) => {
-                let file = if is_biased { file!("combined/biased") } else { file!("combined/plain") };
-                text.element(&[file!("combine"), file]);
-                ("combine", 0b001, if is_biased { 5 } else { 3 })
-            }
-            Kernel::TakeRows => {
-                text.element(&[file!("take_rows")]);
-                ("take_rows", 0b001, 3)
-            }
-            Kernel::Scale => {
-                text.element(&[file!("scale")]);
-                ("scale", 0b1, 1)
-            }
-            Kernel::ScaleRows => {
-                text.element(&[file!("scale_rows")]);
-                ("scale_rows", 0b01, 2)
-            }
-            Kernel::TakeColumns => {
-                text.element(&[file!("take_columns")]);
-                ("take_columns", 0b01, 2)
-            }
-            Kernel::Softcap => {
-                text.element(&[file!("softcap")]);
-                text.math();
-                ("softcap", 0b1, 1)
-            }
-            Kernel::CausalConv(kernel, is_biased) => {
-                text.constant("KERNEL", kernel);
-                text.math();
-                let bias = if is_biased { file!("biases/present") } else { file!("biases/absent") };
-                text.element(&[file!("causal_conv"), file!("activations"), bias]);
-                ("causal_conv", 0b00_0011, if is_biased { 6 } else { 5 })
-            }
-            Kernel::DeltaPrepare => {
-                text.constant("THREADS", HEAD_THREADS);
-                text.math();
-                text.files(&[file!("reduce"), file!("delta_prepare")]);
-                ("delta_prepare", 0b000_0001, 7)
-            }
-            Kernel::DeltaRule(width) => {
-                text.constant("WIDTH", width);
-                text.constant("COLUMNS", delta_columns(width));
-                text.files(&[file!("delta_rule")]);
-                ("delta_rule", 0b00011, 5)
-            }
-            Kernel::SsmSteps => {
-                text.math();
-                text.element(&[file!("ssm_steps")]);
-                ("ssm_steps", 0b0001, 4)
-            }
-            Kernel::SsmScan(state_size, columns) => {
-                text.constant("STATE_SIZE", state_size);
-                text.constant("COLUMNS", columns);
-                text.files(&[file!("ssm_scan")]);
-                ("ssm_scan", 0b00_0011, 6)
-            }
-            Kernel::CheckHalves => {
-                text.element(&[file!("check_halves")]);
-                text.math();
-                ("check_halves", 0b1, 1)
-            }
-        };
-        Source { name, wgsl: text.wgsl, written, n_buffers }
-    }
 }
 
 /// Numbers in the largest keys and values that `attend` takes: a query fits what its workgroup keeps of them, and a thread has

@@ -7,7 +7,7 @@
 //! device.rs     adapters, and one of them opened: buffers, errors, what it can do
 //! memory.rs     how much of it there is
 //! layout.rs     weights as the kernels read them, still quantized
-//! kernels.rs    from the files in `kernels/` to kernels
+//! kernels.rs    kernels, what they are made of and what parameters they take
 //! pipelines.rs  kernels that are ready to run
 //! recorder.rs   a step's dispatches and what it uploads
 //! buffer.rs     activations

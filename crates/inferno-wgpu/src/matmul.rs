@@ -2,10 +2,11 @@
 
 use crate::buffer::{Buffer, storages};
 use crate::device::{Gpu, Storage};
+use crate::kernels::params::{Product, Quantize, word};
 use crate::kernels::{Few, Kernel, Many};
 use crate::layout::{BLOCK, Layout, PANEL};
 use crate::matrix::{MOST_TOGETHER, Part, Weight, slice_blocks};
-use crate::recorder::{Grid, MOST_GROUPS, Params, Recorder, VECTOR};
+use crate::recorder::{Bound, Grid, MOST_GROUPS, Recorder, VECTOR};
 use crate::tuning::Tuning;
 
 /// Rows up to which weights are read once for a few rows, and not for tiles of 64.
@@ -58,7 +59,7 @@ impl Inputs {
         let [quants, scales] = self.room(gpu, recorder, x);
         let n = x.len() / VECTOR;
         let buffers = [quants, scales, Some(storage)];
-        recorder.dispatch(gpu, Kernel::Quantize, &buffers, &Params::default().uint(n), &Grid::Threads(n));
+        recorder.dispatch(gpu, Kernel::Quantize, &buffers, &Quantize { n: word(n) }, &Grid::Threads(n));
         recorder.note_quantized(storage);
     }
 
@@ -126,16 +127,27 @@ impl Inputs {
             let others = weights[1..].iter().zip(&outs[1..]);
             let n_panels = part.panels.len() + others.clone().map(|(w, _)| w.n_panels()).sum::<usize>();
             let n_outputs = weight.rows.min(part.panels.end * PANEL) - part.panels.start * PANEL;
-            let mut params = params(weight, part, n_panels, (x, x.n_rows, 0))
-                .uint(n_outputs)
-                .uint(part.panels.start * PANEL)
-                .uint(out.stride())
-                .uint(usize::from(adds))
-                .uints(&[0; 3]);
-            for (weight, out) in others {
-                let start = weight.parts[0].first - part.first;
-                params = params.uint(start).uint(weight.rows).uint(out.stride());
-                buffers.push(Some(storages!(out)));
+            let mut params = Product {
+                n_panels: word(n_panels),
+                n_outputs: word(n_outputs),
+                first_output: word(part.panels.start * PANEL),
+                adds: u32::from(adds),
+                ..product((out, weight, x), part, x.n_rows)
+            };
+            for (i, (weight, out)) in others.enumerate() {
+                let start = word(weight.parts[0].first - part.first);
+                let (n_outputs, stride) = (word(weight.rows), word(out.stride()));
+                match i {
+                    0 => {
+                        (params.second_panel, params.n_second_outputs, params.second_stride) =
+                            (start, n_outputs, stride);
+                    }
+                    _ => {
+                        (params.third_panel, params.n_third_outputs, params.third_stride) =
+                            (start, n_outputs, stride);
+                    }
+                }
+                buffers = buffers.and([Some(storages!(out))]);
             }
             let (kernel, grid) = match way {
                 Way::Few(few) => {
@@ -163,18 +175,17 @@ impl Inputs {
         let few = self.tuning.few(gpu, &mut recorder.pipelines, weight.layout);
         let kernel = Kernel::MatmulChosen(weight.layout, chosen.rows as u32, few);
         for part in &weight.parts {
-            let Some(mut buffers) = self.buffers(out, weight, part, x) else { return };
-            buffers.extend([Some(chosen.order), Some(chosen.groups)]);
+            let Some(buffers) = self.buffers(out, weight, part, x) else { return };
+            let buffers = buffers.and([chosen.order, chosen.groups].map(Some));
             let matrix = weight.n_panels();
             for first in (0..chosen.n_groups).step_by(MOST_GROUPS) {
-                let params = params(weight, part, matrix, (x, chosen.n, first))
-                    .uint(weight.rows)
-                    .uint(0)
-                    .uint(out.stride())
-                    .uint(0)
-                    .uint(part.panels.start / matrix)
-                    .uint(part.panels.len() / matrix)
-                    .uint(chosen.n_each);
+                let params = Product {
+                    first_group: word(first),
+                    first_expert: word(part.panels.start / matrix),
+                    n_experts: word(part.panels.len() / matrix),
+                    n_chosen: word(chosen.n_each),
+                    ..product((out, weight, x), part, chosen.n)
+                };
                 let grid = Grid::Stacked(matrix, MOST_GROUPS.min(chosen.n_groups - first));
                 recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
             }
@@ -200,14 +211,13 @@ impl Inputs {
             let Some(buffers) = self.buffers(out, weight, part, x) else { return };
             let matrix = weight.n_panels();
             for first in (0..n_groups).step_by(MOST_GROUPS) {
-                let params = params(weight, part, matrix, (x, n_rows, first))
-                    .uint(weight.rows)
-                    .uint(0)
-                    .uint(out.stride())
-                    .uint(0)
-                    .uint(part.panels.start / matrix)
-                    .uint(part.panels.len() / matrix)
-                    .uint(n_heads);
+                let params = Product {
+                    first_group: word(first),
+                    first_expert: word(part.panels.start / matrix),
+                    n_experts: word(part.panels.len() / matrix),
+                    n_chosen: word(n_heads),
+                    ..product((out, weight, x), part, n_rows)
+                };
                 let grid = Grid::Stacked(matrix, MOST_GROUPS.min(n_groups - first));
                 recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
             }
@@ -221,15 +231,12 @@ impl Inputs {
         weight: &Weight,
         part: &'a Part,
         x: &'a Buffer,
-    ) -> Option<Vec<Option<&'a Storage>>> {
-        let mut buffers = vec![Some(&part.storage), Some(out.storage()?)];
-        match weight.layout {
-            Layout::Floats(_) => buffers.push(Some(x.storage()?)),
-            Layout::Integers(_) => {
-                buffers.extend([Some(self.quants.storage()?), Some(self.scales.storage()?)])
-            }
-        }
-        Some(buffers)
+    ) -> Option<Bound<'a>> {
+        let buffers = Bound::new([Some(&part.storage), Some(out.storage()?)]);
+        Some(match weight.layout {
+            Layout::Floats(_) => buffers.and([Some(x.storage()?)]),
+            Layout::Integers(_) => buffers.and([self.quants.storage()?, self.scales.storage()?].map(Some)),
+        })
     }
 }
 
@@ -237,20 +244,18 @@ fn check_shape(out: &Buffer, weight: &Weight, x: &Buffer) {
     assert_eq!((x.width, out.width), (weight.cols, weight.rows), "shape of `{}`", weight.name);
 }
 
-/// `products/params.wgsl`, up to what is said of outputs.
-fn params(
-    weight: &Weight,
-    part: &Part,
-    n_panels: usize,
-    (x, n_rows, first_group): (&Buffer, usize, usize),
-) -> Params {
-    Params::default()
-        .uint(weight.n_blocks())
-        .uint(slice_blocks(weight.n_blocks()))
-        .uint(weight.panel_len())
-        .uint(part.first)
-        .uint(n_panels)
-        .uint(n_rows)
-        .uint(first_group)
-        .uint(x.stride() / VECTOR)
+/// Of a product with all rows of a matrix, of which `part` is here.
+fn product((out, weight, x): (&Buffer, &Weight, &Buffer), part: &Part, n_rows: usize) -> Product {
+    Product {
+        n_blocks: word(weight.n_blocks()),
+        slice_blocks: word(slice_blocks(weight.n_blocks())),
+        panel_len: word(weight.panel_len()),
+        first_panel: word(part.first),
+        n_panels: word(weight.n_panels()),
+        n_rows: word(n_rows),
+        input_stride: word(x.stride() / VECTOR),
+        n_outputs: word(weight.rows),
+        out_stride: word(out.stride()),
+        ..Product::default()
+    }
 }

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 
 use crate::device::{Gpu, IMMEDIATE_BYTES, Storage};
-use crate::kernels::{Halves, Kernel};
+use crate::kernels::params::Member;
+use crate::kernels::{Bindings, Halves, Kernel};
 
 /// A kernel that is ready to run.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     pub(crate) pipeline: wgpu::ComputePipeline,
     pub(crate) layout: wgpu::BindGroupLayout,
-    /// Of its layout.
-    pub(crate) key: LayoutKey,
+    pub(crate) bindings: Bindings,
+    /// Of its parameters.
+    pub(crate) members: &'static [Member],
     pub(crate) name: &'static str,
 }
 
@@ -27,15 +29,12 @@ impl Pipeline {
     }
 }
 
-/// Number of buffers, and which are written.
-pub(crate) type LayoutKey = (u8, u8);
-
 /// The pipelines so far, made when they are first needed.
 #[derive(Debug, Default)]
 pub(crate) struct Pipelines {
     halves: Halves,
     pipelines: HashMap<Kernel, Pipeline>,
-    layouts: HashMap<LayoutKey, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
+    layouts: HashMap<Bindings, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
 }
 
 impl Pipelines {
@@ -71,9 +70,9 @@ impl Pipelines {
     pub(crate) fn get(&mut self, gpu: &Gpu, kernel: Kernel) -> &Pipeline {
         self.pipelines.entry(kernel).or_insert_with(|| {
             let source = kernel.source(self.halves);
-            let key = (source.n_buffers, source.written);
+            let bindings = source.bindings;
             let (layout, pipeline_layout) =
-                self.layouts.entry(key).or_insert_with(|| layouts(&gpu.device, key)).clone();
+                self.layouts.entry(bindings).or_insert_with(|| layouts(&gpu.device, bindings)).clone();
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(source.name),
                 source: wgpu::ShaderSource::Wgsl(source.wgsl.into()),
@@ -90,7 +89,7 @@ impl Pipelines {
                 },
                 cache: gpu.pipelines.as_ref().map(|file| &file.cache),
             });
-            Pipeline { pipeline, layout, key, name: source.name }
+            Pipeline { pipeline, layout, bindings, members: source.members, name: source.name }
         })
     }
 }
@@ -108,16 +107,13 @@ pub(crate) fn module(
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }
 
-fn layouts(
-    device: &wgpu::Device,
-    (n_buffers, written): LayoutKey,
-) -> (wgpu::BindGroupLayout, wgpu::PipelineLayout) {
-    let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..u32::from(n_buffers))
+fn layouts(device: &wgpu::Device, bindings: Bindings) -> (wgpu::BindGroupLayout, wgpu::PipelineLayout) {
+    let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..u32::from(bindings.n))
         .map(|binding| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
             ty: wgpu::BindingType::Buffer {
-                ty: wgpu::BufferBindingType::Storage { read_only: written >> binding & 1 == 0 },
+                ty: wgpu::BufferBindingType::Storage { read_only: !bindings.is_written(binding as usize) },
                 has_dynamic_offset: false,
                 min_binding_size: None,
             },

@@ -1,13 +1,15 @@
 //! A step's dispatches, recorded until somebody reads a result, and what the host uploads for them.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::atomic::Ordering;
 
 use inferno_model::error::{BackendError, StepError};
 
-use crate::device::{Gpu, IMMEDIATE_BYTES, Storage};
-use crate::kernels::{GROUP, Kernel};
-use crate::pipelines::{LayoutKey, Pipelines};
+use crate::device::{Gpu, Storage};
+use crate::kernels::params::{Member, Params};
+use crate::kernels::{Bindings, GROUP, Kernel};
+use crate::pipelines::Pipelines;
 use crate::stopwatch::Stopwatch;
 
 /// Bytes of the first buffer of uploads.
@@ -18,35 +20,6 @@ const AT_ONCE: usize = 256;
 pub(crate) const MOST_GROUPS: usize = 65_535;
 /// Numbers of a vector.
 pub(crate) const VECTOR: usize = 4;
-
-/// Numbers that a dispatch takes: parameters of a kernel in the order of its `Params`.
-#[derive(Debug, Default)]
-pub(crate) struct Params {
-    words: [u32; IMMEDIATE_BYTES as usize / 4],
-    n: usize,
-}
-
-impl Params {
-    pub(crate) fn uint(mut self, value: usize) -> Params {
-        self.words[self.n] = u32::try_from(value).expect("sizes on a device fit 32 bits");
-        self.n += 1;
-        self
-    }
-
-    pub(crate) fn uints(self, values: &[usize]) -> Params {
-        values.iter().fold(self, |params, &value| params.uint(value))
-    }
-
-    pub(crate) fn float(mut self, value: f32) -> Params {
-        self.words[self.n] = value.to_bits();
-        self.n += 1;
-        self
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.words[..self.n])
-    }
-}
 
 /// How many workgroups.
 #[derive(Debug)]
@@ -76,6 +49,36 @@ impl Grid {
 /// Buffers of a kernel, at most.
 pub(crate) const MOST_BUFFERS: usize = 7;
 
+/// The buffers of a dispatch, in the order in which its kernel declares them. `None` stands for the uploads.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Bound<'a> {
+    storages: [Option<&'a Storage>; MOST_BUFFERS],
+    n: usize,
+}
+
+impl<'a> Bound<'a> {
+    pub(crate) fn new<const N: usize>(storages: [Option<&'a Storage>; N]) -> Bound<'a> {
+        Bound::default().and(storages)
+    }
+
+    /// With more of them after these.
+    pub(crate) fn and(mut self, storages: impl IntoIterator<Item = Option<&'a Storage>>) -> Bound<'a> {
+        for storage in storages {
+            self.storages[self.n] = storage;
+            self.n += 1;
+        }
+        self
+    }
+}
+
+impl<'a> Deref for Bound<'a> {
+    type Target = [Option<&'a Storage>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.storages[..self.n]
+    }
+}
+
 /// Of the buffers that a kernel binds; 0 for none.
 type Ids = [u32; MOST_BUFFERS];
 
@@ -84,7 +87,7 @@ pub(crate) struct Recorder {
     pub(crate) pipelines: Pipelines,
     commands: Option<Commands>,
     /// Keyed by layout and the buffers' ids.
-    groups: HashMap<(LayoutKey, Ids), wgpu::BindGroup>,
+    groups: HashMap<(Bindings, Ids), wgpu::BindGroup>,
     uploads: Uploads,
     readback: Option<wgpu::Buffer>,
     /// Pipelines that the file of pipelines has.
@@ -177,32 +180,46 @@ impl Recorder {
     }
 
     /// Records a dispatch. `None` among the buffers stands for the uploads.
-    pub(crate) fn dispatch(
+    pub(crate) fn dispatch<P: Params>(
         &mut self,
         gpu: &Gpu,
         kernel: Kernel,
         buffers: &[Option<&Storage>],
-        params: &Params,
+        params: &P,
         grid: &Grid,
     ) {
-        let size = grid.size();
+        self.record(gpu, kernel, buffers, (P::MEMBERS, bytemuck::bytes_of(params)), grid.size());
+    }
+
+    fn record(
+        &mut self,
+        gpu: &Gpu,
+        kernel: Kernel,
+        buffers: &[Option<&Storage>],
+        (members, params): (&'static [Member], &[u8]),
+        size: [u32; 3],
+    ) {
         if size.contains(&0) || gpu.failure.is_noted() {
             return;
         }
-        let buffers = buffers.iter().map(|b| b.unwrap_or(&self.uploads.storage));
         let pipeline = self.pipelines.get(gpu, kernel);
+        debug_assert_eq!(pipeline.members, members, "parameters of {kernel:?}");
+        assert_eq!(usize::from(pipeline.bindings.n), buffers.len(), "buffers of {kernel:?}");
+        let buffers = buffers.iter().map(|b| b.unwrap_or(&self.uploads.storage));
         let mut ids = [0; MOST_BUFFERS];
         ids.iter_mut().zip(buffers.clone()).for_each(|(id, b)| *id = b.id);
-        let is_written = |(i, id): (usize, &u32)| pipeline.key.1 >> i & 1 == 1 && Some(*id) == self.quantized;
+        let is_written =
+            |(i, id): (usize, &u32)| pipeline.bindings.is_written(i) && Some(*id) == self.quantized;
         if ids.iter().enumerate().any(is_written) {
             self.quantized = None;
         }
-        let group = self.groups.entry((pipeline.key, ids)).or_insert_with(|| pipeline.bind(gpu, buffers));
+        let group =
+            self.groups.entry((pipeline.bindings, ids)).or_insert_with(|| pipeline.bind(gpu, buffers));
         let commands = self.commands.get_or_insert_with(|| Commands::new(&gpu.device));
         let pass = commands.pass();
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &*group, &[]);
-        pass.set_immediates(0, params.bytes());
+        pass.set_immediates(0, params);
         if let Some(stopwatch) = &mut self.stopwatch {
             stopwatch.start(pass, pipeline.name);
         }

@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::device::{Gpu, Storage};
+use crate::kernels::params::{Nothing, Product, word};
 use crate::kernels::{Dot, Few, Halves, Kernel, Many, Tile};
 use crate::layout::{BLOCK, Integers, Layout, PANEL, Scales};
 use crate::matrix::slice_blocks;
 use crate::pipelines::Pipelines;
-use crate::recorder::{Grid, Params, Recorder, VECTOR};
+use crate::recorder::{Grid, Recorder, VECTOR};
 use file::fnv;
 use half::f16;
 use inferno_model::error::{BackendError, StepError};
@@ -53,8 +54,7 @@ fn widens_rightly(gpu: &mut Gpu, recorder: &mut Recorder, halves: Halves) -> Res
         return Ok(false);
     }
     let numbers = gpu.storage(4 * ALL as u64, &|| "a trial of half precision".into())?;
-    let params = Params::default();
-    recorder.dispatch(gpu, Kernel::CheckHalves, &[Some(&numbers)], &params, &Grid::Threads(ALL));
+    recorder.dispatch(gpu, Kernel::CheckHalves, &[Some(&numbers)], &Nothing {}, &Grid::Threads(ALL));
     let mut is_right = false;
     let check = |bytes: &[u8]| {
         let found: &[f32] = bytemuck::cast_slice(bytes);
@@ -373,24 +373,22 @@ impl Trial {
         let pipeline = pipelines.get(gpu, kernel);
         let buffers = [&self.weights, &self.out].into_iter().chain(&self.inputs);
         let group = pipeline.bind(gpu, buffers);
-        let params = Params::default()
-            .uint(N_BLOCKS)
-            .uint(slice_blocks(N_BLOCKS))
-            .uint(self.layout.panel_len(N_BLOCKS * BLOCK))
-            .uint(0)
-            .uint(self.n_outputs / PANEL)
-            .uint(self.n_rows)
-            .uint(0)
-            .uint(N_BLOCKS * BLOCK / VECTOR)
-            .uint(self.n_outputs)
-            .uint(0)
-            .uint(self.n_outputs)
-            .uint(0);
+        let params = Product {
+            n_blocks: word(N_BLOCKS),
+            slice_blocks: word(slice_blocks(N_BLOCKS)),
+            panel_len: word(self.layout.panel_len(N_BLOCKS * BLOCK)),
+            n_panels: word(self.n_outputs / PANEL),
+            n_rows: word(self.n_rows),
+            input_stride: word(N_BLOCKS * BLOCK / VECTOR),
+            n_outputs: word(self.n_outputs),
+            out_stride: word(self.n_outputs),
+            ..Product::default()
+        };
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &group, &[]);
-        pass.set_immediates(0, params.bytes());
+        pass.set_immediates(0, bytemuck::bytes_of(&params));
         let [x, y, z] = grid.size();
         (0..n).for_each(|_| pass.dispatch_workgroups(x, y, z));
         drop(pass);

@@ -18,9 +18,9 @@ struct Params {
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read_write> out: array<f32>;
-@group(0) @binding(1) var<storage, read> logits: array<f32>;
-@group(0) @binding(2) var<storage, read> uploads: array<u32>;
+@group(0) @binding(NEXT) var<storage, read_write> out: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> logits: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> uploads: array<u32>;
 
 struct Candidate {
     // An order of floats as integers.

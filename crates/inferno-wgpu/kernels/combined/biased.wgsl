@@ -1,7 +1,7 @@
 // The expert of every row of y.
-@group(0) @binding(3) var<storage, read> experts: array<u32>;
+@group(0) @binding(NEXT) var<storage, read> experts: array<u32>;
 // (n_experts, dim)
-@group(0) @binding(4) var<storage, read> biases: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> biases: array<f32>;
 
 fn output(k: u32, i: u32) -> vec4<f32> {
     var v = y[k * p.stride + i];

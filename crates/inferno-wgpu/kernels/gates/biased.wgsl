@@ -1,9 +1,9 @@
-@group(0) @binding(3) var<storage, read> up: array<vec4<f32>>;
+@group(0) @binding(NEXT) var<storage, read> up: array<vec4<f32>>;
 // The expert of every row.
-@group(0) @binding(4) var<storage, read> experts: array<u32>;
+@group(0) @binding(NEXT) var<storage, read> experts: array<u32>;
 // (n_experts, width) each
-@group(0) @binding(5) var<storage, read> gate_biases: array<f32>;
-@group(0) @binding(6) var<storage, read> up_biases: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> gate_biases: array<f32>;
+@group(0) @binding(NEXT) var<storage, read> up_biases: array<f32>;
 
 fn gated(i: u32) -> vec4<f32> {
     let start = experts[i / p.stride] * p.width;

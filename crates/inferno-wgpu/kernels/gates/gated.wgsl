@@ -1,4 +1,4 @@
-@group(0) @binding(3) var<storage, read> up: array<vec4<f32>>;
+@group(0) @binding(NEXT) var<storage, read> up: array<vec4<f32>>;
 
 fn gated(i: u32) -> vec4<f32> {
     return activated(gate[i], up[i]);

@@ -1,6 +1,6 @@
 // Two matrices, whose panels follow each other.
 
-@group(0) @binding(SECOND_BINDING) var<storage, read_write> second_out: array<f32>;
+@group(0) @binding(NEXT) var<storage, read_write> second_out: array<f32>;
 
 fn write(row: u32, output: u32, value: f32) {
     let start = 8u * p.second_panel;

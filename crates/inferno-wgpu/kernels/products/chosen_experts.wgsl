@@ -3,9 +3,9 @@
 // What stands for no row.
 const NO_ROW = 0xffffffffu;
 
-@group(0) @binding(ORDER_BINDING) var<storage, read> order: array<u32>;
+@group(0) @binding(NEXT) var<storage, read> order: array<u32>;
 // Expert, start in `order`, and number.
-@group(0) @binding(GROUPS_BINDING) var<storage, read> groups: array<u32>;
+@group(0) @binding(NEXT) var<storage, read> groups: array<u32>;
 
 fn row_of(together: u32, i: u32) -> u32 {
     let group = 3u * (p.first_group + together);

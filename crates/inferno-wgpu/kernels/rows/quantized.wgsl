@@ -3,9 +3,9 @@
 // product with it.
 
 // [row][block][8], four quants each
-@group(0) @binding(QUANTS_BINDING) var<storage, read_write> quants: array<u32>;
+@group(0) @binding(NEXT) var<storage, read_write> quants: array<u32>;
 // [row][block]: the scale, and the sums of the two halves in 16 bits each
-@group(0) @binding(SCALES_BINDING) var<storage, read_write> scales: array<vec2<u32>>;
+@group(0) @binding(NEXT) var<storage, read_write> scales: array<vec2<u32>>;
 
 // Of every thread: the largest of its numbers, -1 if one is not finite; the sum of its quants.
 var<workgroup> quad_most: array<f32, THREADS>;

@@ -6,10 +6,11 @@ use inferno_model::batch::Batch;
 use super::Wgpu;
 use crate::batch::PARTITION_LEN;
 use crate::buffer::{Buffer, storages};
+use crate::kernels::params::{self, word};
 use crate::kernels::{Kernel, Sums, attend_quantizes, queries};
 use crate::kv::KvPool;
 use crate::matrix::Weight;
-use crate::recorder::{Grid, Params, VECTOR};
+use crate::recorder::{Bound, Grid, VECTOR};
 
 /// Bytes that split attention may take for its parts; beyond them partitions are gone through one after the other.
 const PART_BYTES: usize = 64 << 20;
@@ -53,17 +54,18 @@ impl Wgpu {
         }
         let (out_storage, from) = storages!(out, q);
         let window = attention.window.unwrap_or(0);
-        let params = Params::default()
-            .uint(tiles.at)
-            .uint(attention.n_kv_heads)
-            .uint(n_heads_each)
-            .uint(n_heads_here)
-            .uint(q.stride())
-            .uint(out.stride())
-            .float(attention.scale)
-            .float(attention.softcap.unwrap_or(0.0))
-            .uint(window)
-            .uint(n_parts);
+        let params = params::Attend {
+            tiles: word(tiles.at),
+            n_kv_heads: word(attention.n_kv_heads),
+            n_heads_each: word(n_heads_each),
+            n_heads_here: word(n_heads_here),
+            q_stride: word(q.stride()),
+            out_stride: word(out.stride()),
+            scale: attention.scale,
+            softcap: attention.softcap.unwrap_or(0.0),
+            window: word(window),
+            n_parts: word(n_parts),
+        };
         let keys = pool.layer(attention.layer);
         let has_sinks = sinks.is_some();
         let sums = if is_split { Sums::Parts } else { Sums::Whole { has_sinks } };
@@ -72,24 +74,25 @@ impl Wgpu {
         let room = s.inputs.room(gpu, recorder, out);
         let quantized = if quantizes { &room[..] } else { &[] };
         let sinks = sinks.map(|sinks| Some(sinks.vector()));
-        let last = [quantized, sinks.as_slice()].concat();
+        let last = quantized.iter().copied().chain(sinks);
         if is_split {
             let parts = storages!(s.parts);
             let buffers = [Some(keys), Some(from), None, Some(parts)];
             recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Box(tiles.n, n_groups, n_parts));
-            let params = Params::default()
-                .uint(q.n_rows)
-                .uint(n_heads)
-                .uint(out.stride())
-                .uint(window)
-                .uint(n_parts)
-                .uint(placed.positions);
+            let params = params::AttendMerge {
+                n_rows: word(q.n_rows),
+                n_heads: word(n_heads),
+                stride: word(out.stride()),
+                window: word(window),
+                n_parts: word(n_parts),
+                positions: word(placed.positions),
+            };
             let grid = Grid::Threads(q.n_rows * n_heads * value_width.div_ceil(VECTOR));
             let kernel = Kernel::AttendMerge(layout.value_width, has_sinks);
-            let buffers = [&[Some(out_storage), Some(parts), None], &last[..]].concat();
+            let buffers = Bound::new([Some(out_storage), Some(parts), None]).and(last);
             recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
         } else {
-            let buffers = [&[Some(keys), Some(from), None, Some(out_storage)], &last[..]].concat();
+            let buffers = Bound::new([Some(keys), Some(from), None, Some(out_storage)]).and(last);
             recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Box(tiles.n, n_groups, 1));
         }
         if quantizes {

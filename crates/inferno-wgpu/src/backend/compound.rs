@@ -6,9 +6,10 @@ use inferno_model::rope::{Angles, Pairing};
 use super::{KvPool, Wgpu};
 use crate::buffer::{Buffer, storages};
 use crate::kernels::Kernel;
+use crate::kernels::params::{self, word};
 use crate::kv::KvGroup;
 use crate::matrix::Weight;
-use crate::recorder::{Grid, Params, VECTOR};
+use crate::recorder::{Bound, Grid, VECTOR};
 
 impl Wgpu {
     /// [`Backend::matmul_add`]: the sum with the residual stream is part of the product, unless something comes between.
@@ -46,11 +47,10 @@ impl Wgpu {
     pub(super) fn add_biased(&mut self, x: &mut Buffer, y: &Buffer, bias: Option<&Weight>) {
         let (to, from) = storages!(x, y);
         let n = x.len() / VECTOR;
-        let params = Params::default().uint(n).uint(x.stride() / VECTOR);
-        let buffers = [Some(to), Some(from), bias.map(Weight::vector)];
-        let n_buffers = if bias.is_some() { 3 } else { 2 };
+        let params = params::Add { n: word(n), stride: word(x.stride() / VECTOR) };
+        let buffers = Bound::new([Some(to), Some(from)]).and(bias.map(|bias| Some(bias.vector())));
         let kernel = Kernel::Add(bias.is_some());
-        self.recorder.dispatch(&self.gpu, kernel, &buffers[..n_buffers], &params, &Grid::Threads(n));
+        self.recorder.dispatch(&self.gpu, kernel, &buffers, &params, &Grid::Threads(n));
     }
 
     /// [`Backend::attend_heads`]: norms, rotation and storing are one dispatch.
@@ -73,19 +73,20 @@ impl Wgpu {
         placed.place(recorder, gpu, batch, pool.groups.len());
         let KvGroup { layout, n_kv_heads, .. } = pool.groups[attention.layer.group];
         let (queries, keys, values) = storages!(q, k, v);
-        let params = Params::default()
-            .uint(k.n_rows)
-            .uint(attention.n_heads)
-            .uint(n_kv_heads)
-            .uint(q.stride())
-            .uint(k.stride())
-            .uint(v.stride())
-            .uint(angles.dims / 2)
-            .uint(cos)
-            .uint(sin)
-            .uint(usize::from(angles.pairing == Pairing::Adjacent))
-            .uint(placed.slots(attention.layer.group))
-            .float(op.eps);
+        let params = params::Heads {
+            n_rows: word(k.n_rows),
+            n_heads: word(attention.n_heads),
+            n_kv_heads: word(n_kv_heads),
+            q_stride: word(q.stride()),
+            k_stride: word(k.stride()),
+            v_stride: word(v.stride()),
+            n_pairs: word(angles.dims / 2),
+            cos: word(cos),
+            sin: word(sin),
+            is_adjacent: u32::from(angles.pairing == Pairing::Adjacent),
+            slots: word(placed.slots(attention.layer.group)),
+            eps: op.eps,
+        };
         let [q_norm, k_norm] = [op.q_norm, op.k_norm].map(|norm| norm.map(Weight::vector));
         let storage = pool.layer(attention.layer);
         let buffers = [Some(storage), Some(queries), Some(keys), Some(values), q_norm, k_norm, None];

@@ -3,12 +3,14 @@
 use inferno_model::architecture::Gating;
 use inferno_model::backend::{ExpertWeights, Experts};
 
-use super::{RoutedBiases, Scratch, Wgpu, glu};
+use super::activation::{RoutedBiases, glu};
+use super::{Scratch, Wgpu};
 use crate::buffer::{Buffer, storages};
 use crate::kernels::Kernel;
+use crate::kernels::params::{self, word};
 use crate::matmul::{Chosen, FEW_ROWS};
 use crate::matrix::Weight;
-use crate::recorder::{Grid, Params, VECTOR};
+use crate::recorder::{Bound, Grid, VECTOR};
 
 impl Wgpu {
     /// out = what the experts give, or the sum of both.
@@ -28,24 +30,29 @@ impl Wgpu {
         }
         let (ids, weighed, logits) = storages!(chosen, shares, router);
         let (order, groups) = storages!(order, groups);
-        let params = Params::default()
-            .uint(x.n_rows)
-            .uint(router.width)
-            .uint(router.stride())
-            .uint(n_used)
-            .uint(usize::from(routing.renormalize))
-            .float(routing.scale)
-            .uint(match routing.gating {
+        let [n_expert_groups, n_groups_used, n_best] =
+            routing.groups.map_or([1, 1, 1], |groups| [groups.n, groups.n_used, groups.n_best]);
+        let params = params::Route {
+            n_rows: word(x.n_rows),
+            n_experts: word(router.width),
+            stride: word(router.stride()),
+            n_chosen: word(n_used),
+            is_renormalized: u32::from(routing.renormalize),
+            scale: routing.scale,
+            gating: match routing.gating {
                 Gating::Softmax => 0,
                 Gating::Sigmoid => 1,
                 Gating::SqrtSoftplus => 2,
-            })
-            .uints(&routing.groups.map_or([1, 1, 1], |groups| [groups.n, groups.n_used, groups.n_best]));
-        let mut buffers = vec![Some(ids), Some(weighed), Some(logits)];
-        buffers.extend([exp_probs_b, scales].into_iter().flatten().map(|vector| Some(vector.vector())));
+            },
+            n_groups: word(n_expert_groups),
+            n_groups_used: word(n_groups_used),
+            n_best: word(n_best),
+        };
+        let vectors = [exp_probs_b, scales].into_iter().flatten().map(|vector| Some(vector.vector()));
+        let buffers = Bound::new([Some(ids), Some(weighed), Some(logits)]).and(vectors);
         let kernel = Kernel::Route(exp_probs_b.is_some(), scales.is_some());
         recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Threads(x.n_rows));
-        let params = Params::default().uint(n).uint(router.width).uint(n_groups);
+        let params = params::Group { n: word(n), n_experts: word(router.width), n_groups: word(n_groups) };
         let buffers = [Some(order), Some(groups), Some(ids)];
         recorder.dispatch(gpu, Kernel::Group(rows as u32), &buffers, &params, &Grid::Groups(1));
         let chosen = |n_each| Chosen { order, groups, n, n_groups, rows, n_each };
@@ -67,16 +74,15 @@ impl Wgpu {
         out.resize(gpu, recorder, x.n_rows);
         let (to, from) = storages!(out, down);
         let n = out.len() / VECTOR;
-        let params = Params::default()
-            .uint(n)
-            .uint(out.stride() / VECTOR)
-            .uint(n_used)
-            .uint(usize::from(adds))
-            .uint(out.width);
-        let mut buffers = vec![Some(to), Some(from), Some(weighed)];
-        if let Some(biases) = &biases {
-            buffers.extend([ids, biases.down.vector()].map(Some));
-        }
+        let params = params::Combine {
+            n: word(n),
+            stride: word(out.stride() / VECTOR),
+            n_chosen: word(n_used),
+            adds: u32::from(adds),
+            width: word(out.width),
+        };
+        let biased = biases.as_ref().map(|biases| [ids, biases.down.vector()].map(Some));
+        let buffers = Bound::new([Some(to), Some(from), Some(weighed)]).and(biased.into_iter().flatten());
         recorder.dispatch(gpu, Kernel::Combine(biases.is_some()), &buffers, &params, &Grid::Threads(n));
     }
 }

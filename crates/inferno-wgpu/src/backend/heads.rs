@@ -4,9 +4,10 @@ use super::{Scratch, Wgpu};
 use crate::buffer::{Buffer, storages};
 use crate::device::Gpu;
 use crate::kernels::Kernel;
+use crate::kernels::params::{self, word};
 use crate::layout::BLOCK;
 use crate::matrix::Weight;
-use crate::recorder::{Grid, Params, Recorder};
+use crate::recorder::{Grid, Recorder};
 
 /// Numbers of a buffer by row and head.
 struct Heads<'a> {
@@ -58,7 +59,7 @@ impl Wgpu {
 fn join(
     gpu: &Gpu,
     recorder: &mut Recorder,
-    (out, strides): (&mut Buffer, [usize; 2]),
+    (out, [out_row, out_head]): (&mut Buffer, [usize; 2]),
     [n_rows, n_heads, width]: [usize; 3],
     first: Heads<'_>,
     second: Option<&Buffer>,
@@ -66,11 +67,17 @@ fn join(
     let rest = second.unwrap_or(first.buffer);
     let whole = width + second.map_or(0, |second| second.width / n_heads);
     let (to, from, rest_from) = storages!(out, first.buffer, rest);
-    let params = Params::default()
-        .uints(&[n_rows, n_heads, whole, width])
-        .uints(&strides)
-        .uints(&first.strides)
-        .uint(rest.stride());
+    let params = params::JoinHeads {
+        n_rows: word(n_rows),
+        n_heads: word(n_heads),
+        width: word(whole),
+        first_width: word(width),
+        out_row: word(out_row),
+        out_head: word(out_head),
+        first_row: word(first.strides[0]),
+        first_head: word(first.strides[1]),
+        second_row: word(rest.stride()),
+    };
     let grid = Grid::Threads(n_rows * n_heads * whole);
     recorder.dispatch(gpu, Kernel::JoinHeads, &[Some(to), Some(from), Some(rest_from)], &params, &grid);
 }

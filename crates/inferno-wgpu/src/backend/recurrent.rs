@@ -2,11 +2,12 @@
 
 use inferno_model::backend::{CausalConv, DeltaRule, HeadOrder, UNIT_EPS};
 
-use super::{KvPool, Wgpu, with_activation};
+use super::{KvPool, Wgpu};
 use crate::buffer::{Buffer, storages};
+use crate::kernels::params::{self, word};
 use crate::kernels::{Kernel, delta_columns};
 use crate::matrix::Weight;
-use crate::recorder::{Grid, Params};
+use crate::recorder::{Bound, Grid};
 
 impl Wgpu {
     /// [`Backend::causal_conv`](inferno_model::backend::Backend::causal_conv).
@@ -18,17 +19,18 @@ impl Wgpu {
         out.resize(gpu, recorder, x.n_rows);
         let (to, from) = storages!(out, x);
         let n_spans = batch.spans().len();
-        let params = Params::default()
-            .uint(n_spans)
-            .uint(x.width)
-            .uint(x.stride())
-            .uint(spans)
-            .uint(at)
-            .uint(pool.groups[layer.group].state_words());
-        let params = with_activation(params, activation);
+        let params = params::CausalConv {
+            n_spans: word(n_spans),
+            channels: word(x.width),
+            stride: word(x.stride()),
+            spans: word(spans),
+            at: word(at),
+            page_len: word(pool.groups[layer.group].state_words()),
+            activation: activation.into(),
+        };
         let states = pool.layer(layer);
-        let mut buffers = vec![Some(states), Some(to), Some(from), Some(weight.vector()), None];
-        buffers.extend(bias.map(|bias| Some(bias.vector())));
+        let buffers = Bound::new([Some(states), Some(to), Some(from), Some(weight.vector()), None])
+            .and(bias.map(|bias| Some(bias.vector())));
         let kernel = Kernel::CausalConv(kernel as u32, bias.is_some());
         recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Threads(n_spans * x.stride()));
     }
@@ -48,30 +50,39 @@ impl Wgpu {
 
         let (queries, keys, values, strengths, decays) = storages!(q.x, k.x, v.x, beta, alpha);
         let (to, between) = storages!(out, prepared);
-        let params = Params::default()
-            .uint(n_rows)
-            .uint(n_key_heads)
-            .uint(n_heads)
-            .uint(width)
-            .uint(n_decays)
-            .uint(prepared.stride())
-            .uints(&[q.x.stride(), q.first, k.x.stride(), k.first])
-            .uints(&[beta.stride(), alpha.stride()])
-            .float(1.0 / (width as f32).sqrt())
-            .float(UNIT_EPS);
+        let params = params::DeltaPrepare {
+            n_rows: word(n_rows),
+            n_key_heads: word(n_key_heads),
+            n_value_heads: word(n_heads),
+            width: word(width),
+            n_decays: word(n_decays),
+            stride: word(prepared.stride()),
+            q_stride: word(q.x.stride()),
+            q_first: word(q.first),
+            k_stride: word(k.x.stride()),
+            k_first: word(k.first),
+            beta_stride: word(beta.stride()),
+            alpha_stride: word(alpha.stride()),
+            of_query: 1.0 / (width as f32).sqrt(),
+            eps: UNIT_EPS,
+        };
         let buffers = [between, queries, keys, strengths, decays, ssm_a.vector(), ssm_dt.vector()].map(Some);
         let grid = Grid::Groups(n_rows * n_key_heads);
         recorder.dispatch(gpu, Kernel::DeltaPrepare, &buffers, &params, &grid);
 
-        let params = Params::default()
-            .uint(n_key_heads)
-            .uint(n_heads)
-            .uint(usize::from(heads.order == HeadOrder::Grouped))
-            .uint(n_decays)
-            .uint(spans)
-            .uint(at)
-            .uint(pool.groups[layer.group].state_words())
-            .uints(&[out.stride(), v.x.stride(), v.first, prepared.stride()]);
+        let params = params::DeltaRule {
+            n_key_heads: word(n_key_heads),
+            n_value_heads: word(n_heads),
+            is_grouped: u32::from(heads.order == HeadOrder::Grouped),
+            n_decays: word(n_decays),
+            spans: word(spans),
+            at: word(at),
+            page_len: word(pool.groups[layer.group].state_words()),
+            out_stride: word(out.stride()),
+            v_stride: word(v.x.stride()),
+            v_first: word(v.first),
+            prepared_stride: word(prepared.stride()),
+        };
         let states = pool.layer(layer);
         let buffers = [Some(states), Some(to), Some(values), Some(between), None];
         let n_blocks = width.div_ceil(delta_columns(width as u32) as usize);

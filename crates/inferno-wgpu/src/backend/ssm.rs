@@ -4,9 +4,10 @@ use inferno_model::backend::{Activations as _, SsmScan};
 
 use super::{KvPool, Scratch, Wgpu};
 use crate::buffer::{Buffer, storages};
+use crate::kernels::params::{self, word};
 use crate::kernels::{Kernel, ssm_columns};
 use crate::matrix::Weight;
-use crate::recorder::{Grid, Params};
+use crate::recorder::Grid;
 
 impl Wgpu {
     /// [`Backend::ssm_scan`](inferno_model::backend::Backend::ssm_scan).
@@ -19,22 +20,29 @@ impl Wgpu {
         steps.reshape(gpu, recorder, 2 * shape.n_heads, xbc.n_rows);
         let n = dt.n_rows() * shape.n_heads;
         let (to, from, rates, given) = storages!(out, xbc, steps, dt);
-        let params =
-            Params::default().uint(xbc.n_rows).uint(shape.n_heads).uint(dt.stride()).uint(steps.stride());
+        let params = params::SsmSteps {
+            n_rows: word(xbc.n_rows),
+            n_heads: word(shape.n_heads),
+            dt_stride: word(dt.stride()),
+            stride: word(steps.stride()),
+        };
         let buffers = [rates, given, dt_bias.vector(), a.vector()].map(Some);
         recorder.dispatch(gpu, Kernel::SsmSteps, &buffers, &params, &Grid::Threads(n));
 
         let n_spans = batch.spans().len();
-        let params = Params::default()
-            .uint(n_spans)
-            .uint(shape.n_heads)
-            .uint(shape.head_width)
-            .uint(shape.n_heads / shape.n_groups)
-            .uint(shape.inner() + shape.n_groups * shape.state_size)
-            .uints(&[xbc.stride(), steps.stride(), out.stride()])
-            .uint(spans)
-            .uint(at)
-            .uint(pool.groups[layer.group].state_words());
+        let params = params::SsmScan {
+            n_spans: word(n_spans),
+            n_heads: word(shape.n_heads),
+            head_width: word(shape.head_width),
+            heads_per_group: word(shape.n_heads / shape.n_groups),
+            first_c: word(shape.inner() + shape.n_groups * shape.state_size),
+            xbc_stride: word(xbc.stride()),
+            steps_stride: word(steps.stride()),
+            out_stride: word(out.stride()),
+            spans: word(spans),
+            at: word(at),
+            page_len: word(pool.groups[layer.group].state_words()),
+        };
         let columns = ssm_columns(shape.head_width);
         let buffers = [Some(pool.layer(layer)), Some(to), Some(from), Some(rates), Some(d.vector()), None];
         let n_parts = shape.head_width.div_ceil(columns as usize);

@@ -1,10 +1,44 @@
 //! Every kernel is valid WGSL and can be had in the languages of Metal and Vulkan.
 
 use inferno_format::DType;
+use inferno_model::backend::KvType;
 use naga::back::{msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
+use super::params::{Member, Type};
+use super::source::Source;
 use super::*;
+use crate::device::IMMEDIATE_BYTES;
+use crate::recorder::MOST_BUFFERS;
+
+/// Compares a struct of a module with ours: names, order, offsets and types; its bytes.
+fn check_members(
+    module: &naga::Module,
+    of: naga::Handle<naga::Type>,
+    members: &[Member],
+    kernel: &str,
+) -> u32 {
+    let naga::TypeInner::Struct { members: found, span } = &module.types[of].inner else {
+        panic!("{kernel}: parameters are a struct")
+    };
+    let places = |m: &naga::StructMember| (m.name.clone().unwrap(), m.offset as usize);
+    let expected: Vec<_> = members.iter().map(|m| (m.name.to_owned(), m.offset)).collect();
+    assert_eq!(found.iter().map(places).collect::<Vec<_>>(), expected, "{kernel}");
+    let mut end = 0;
+    for (found, member) in found.iter().zip(members) {
+        end = found.offset
+            + match (&module.types[found.ty].inner, member.of) {
+                (naga::TypeInner::Scalar(naga::Scalar::U32), Type::U32) => 4,
+                (naga::TypeInner::Scalar(naga::Scalar::F32), Type::F32) => 4,
+                (naga::TypeInner::Struct { .. }, Type::Struct(members)) => {
+                    check_members(module, found.ty, members, kernel)
+                }
+                (other, expected) => panic!("{kernel}: `{}` is {other:?}, not {expected:?}", member.name),
+            };
+    }
+    assert_eq!(end, *span, "{kernel}: bytes of parameters");
+    end
+}
 
 fn all() -> Vec<Kernel> {
     let mut all = vec![
@@ -104,7 +138,7 @@ fn every_kernel_is_valid_and_translates() {
     let by_device = all().into_iter().map(|kernel| (kernel, Halves::ByDevice));
     // One kernel stands for all: two functions differ.
     for (kernel, halves) in by_device.chain([(Kernel::CheckHalves, Halves::ByBits)]) {
-        let Source { wgsl, n_buffers, written, .. } = kernel.source(halves);
+        let Source { wgsl, bindings, members, .. } = kernel.source(halves);
         let module = naga::front::wgsl::parse_str(&wgsl)
             .unwrap_or_else(|e| panic!("{kernel:?}:\n{}", e.emit_to_string(&wgsl)));
         let mut capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
@@ -126,17 +160,29 @@ fn every_kernel_is_valid_and_translates() {
             if let naga::AddressSpace::Storage { access } = variable.space {
                 let binding = variable.binding.expect("a buffer is bound").binding;
                 bound += 1;
-                assert!(binding < u32::from(n_buffers), "{kernel:?}");
+                assert!(binding < u32::from(bindings.n), "{kernel:?}");
                 let is_written = access.contains(naga::StorageAccess::STORE);
-                assert_eq!(written >> binding & 1 == 1, is_written, "{kernel:?}: buffer {binding}");
+                assert_eq!(bindings.is_written(binding as usize), is_written, "{kernel:?}: buffer {binding}");
             }
         }
-        assert_eq!(bound, n_buffers, "{kernel:?}");
+        assert_eq!(bound, bindings.n, "{kernel:?}");
+        assert!(usize::from(bound) <= MOST_BUFFERS, "{kernel:?}: {bound} buffers");
+
+        // The parameters are those that dispatches give.
+        let immediates = module.global_variables.iter().map(|(_, variable)| variable);
+        match immediates.filter(|v| v.space == naga::AddressSpace::Immediate).collect::<Vec<_>>()[..] {
+            [] => assert!(members.is_empty(), "{kernel:?} has no parameters"),
+            [params] => {
+                let size = check_members(&module, params.ty, members, &format!("{kernel:?}"));
+                assert!(size <= IMMEDIATE_BYTES, "{kernel:?}: {size} bytes of parameters");
+            }
+            ref more => panic!("{kernel:?}: {more:?}"),
+        }
 
         let options = spv::Options { lang_version: (1, 3), ..Default::default() };
         spv::write_vec(&module, &info, &options, None).unwrap_or_else(|e| panic!("{kernel:?}: SPIR-V: {e}"));
 
-        let resources = (0..n_buffers)
+        let resources = (0..bindings.n)
             .map(|binding| {
                 let target = msl::BindTarget { buffer: Some(binding), mutable: true, ..Default::default() };
                 (naga::ResourceBinding { group: 0, binding: binding.into() }, target)
@@ -144,8 +190,8 @@ fn every_kernel_is_valid_and_translates() {
             .collect();
         let entry = msl::EntryPointResources {
             resources,
-            immediates_buffer: Some(n_buffers),
-            sizes_buffer: Some(n_buffers + 1),
+            immediates_buffer: Some(bindings.n),
+            sizes_buffer: Some(bindings.n + 1),
         };
         let options = msl::Options {
             lang_version: (2, 4),

@@ -9,10 +9,6 @@ use crate::kv::KvLayout;
 use crate::layout::{Floats, Integers, Layout, PANEL, Quants, Scales};
 use crate::matrix::SLICES;
 
-pub(super) fn product_buffers(layout: Layout) -> u8 {
-    if matches!(layout, Layout::Floats(_)) { 3 } else { 4 }
-}
-
 /// WGSL, file after file.
 pub(super) struct Text {
     pub(super) wgsl: String,
@@ -22,6 +18,10 @@ pub(super) struct Text {
 impl Text {
     pub(super) fn constant(&mut self, name: &str, value: u32) {
         let _ = writeln!(self.wgsl, "const {name} = {value}u;");
+    }
+
+    pub(super) fn flag(&mut self, name: &str, value: bool) {
+        let _ = writeln!(self.wgsl, "const {name} = {value};");
     }
 
     pub(super) fn files(&mut self, files: &[&str]) {
@@ -48,11 +48,9 @@ impl Text {
         self.files(&[file!("choosing/picks")]);
     }
 
-    /// A kernel that quantizes what it computes, into the buffers from `binding` on.
-    pub(super) fn quantized(&mut self, binding: u32, threads: u32) {
+    /// A kernel that quantizes what it computes, into the next two buffers.
+    pub(super) fn quantized(&mut self, threads: u32) {
         self.constant("THREADS", threads);
-        self.constant("QUANTS_BINDING", binding);
-        self.constant("SCALES_BINDING", binding + 1);
         self.math();
         self.files(&[file!("rows/quantized")]);
     }
@@ -64,15 +62,9 @@ impl Text {
         self.files(&[file!("rows/plain")]);
     }
 
-    /// The division by sums, with the sinks in buffer `n_buffers` if there are any; returns the number of buffers.
-    pub(super) fn sinks(&mut self, has_sinks: bool, n_buffers: u8) -> u8 {
-        if !has_sinks {
-            self.files(&[file!("sinks/absent")]);
-            return n_buffers;
-        }
-        self.constant("SINKS_BINDING", n_buffers.into());
-        self.files(&[file!("sinks/present")]);
-        n_buffers + 1
+    /// The division by sums; sinks are the next buffer.
+    pub(super) fn sinks(&mut self, has_sinks: bool) {
+        self.files(&[if has_sinks { file!("sinks/present") } else { file!("sinks/absent") }]);
     }
 
     pub(super) fn kv(&mut self, kv: KvLayout) {
@@ -138,21 +130,13 @@ impl Text {
         }
     }
 
-    /// Bindings of the outputs of `n_matrices` matrices: (mask of the buffers that are written, number of buffers). The outputs
-    /// of the second and the third matrix come last.
-    pub(super) fn outs(&mut self, layout: Layout, n_matrices: u8) -> (u8, u8) {
-        let n = product_buffers(layout);
-        if n_matrices > 1 {
-            self.constant("SECOND_BINDING", n.into());
-            self.constant("THIRD_BINDING", u32::from(n) + 1);
-        }
+    /// Outputs of `n_matrices` matrices: those of the second and the third are the next buffers.
+    pub(super) fn outs(&mut self, n_matrices: u8) {
         self.files(&[match n_matrices {
             1 => file!("outs/one"),
             2 => file!("outs/two"),
             _ => file!("outs/three"),
         }]);
-        let others = (1 << (n_matrices - 1)) - 1;
-        (0b010 | others << n, n + n_matrices - 1)
     }
 
     /// Without a way to multiply bytes for a kernel that has one of its own.
