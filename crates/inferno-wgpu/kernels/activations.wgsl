@@ -1,14 +1,5 @@
 // Activations as `inferno_model::numerics` has them, by `p.activation`.
 
-struct Activation {
-    kind: u32,
-    // Of xIELU.
-    alpha_p: f32,
-    alpha_n: f32,
-    beta: f32,
-    eps: f32,
-}
-
 fn silu(x: f32) -> f32 {
     return x / (1.0 + exp_(-x));
 }

@@ -1,12 +1,12 @@
 // out (n, n_heads × value_width) = softmax(q kᵀ) v, each row over its sequence's positions up to its own: online softmax as in
-// FlashAttention (https://arxiv.org/abs/2205.14135), restarted at every partition of 512 positions.
+// FlashAttention (https://arxiv.org/abs/2205.14135), restarted at every partition of 256 positions.
 //
 // A workgroup has a tile: QUERIES queries that share their keys, of some rows of one sequence and the heads of one key head.
 // It goes through the keys a page at a time, of all partitions in turn; or, where IS_SPLIT, of one partition, and
 // `attend_merge` puts them together. A query's numbers come about in the same order in every tile: equal bits.
 
 const PAGE_LEN = 32u;
-const PAGES = 16u;
+const PAGES = 8u;
 // Fours of a key, and of a value. Latent keys begin with their value: SHARED_QUADS, or SHARED_WIDTH numbers, of which the record
 // of the key has nothing.
 const KEY_QUADS = (KEY_WIDTH + 3u) / 4u;
@@ -30,11 +30,19 @@ struct Params {
     window: u32,
     // Of every query in `parts`.
     n_parts: u32,
+    // Where heads are prepared here: what `heads.wgsl` takes.
+    k_stride: u32,
+    v_stride: u32,
+    n_pairs: u32,
+    cos: u32,
+    sin: u32,
+    is_adjacent: u32,
+    slots: u32,
+    eps: f32,
 }
 
 var<immediate> p: Params;
 
-@group(0) @binding(NEXT) var<storage, read> pool: array<vec4<u32>>;
 @group(0) @binding(NEXT) var<storage, read> q: array<f32>;
 @group(0) @binding(NEXT) var<storage, read> uploads: array<u32>;
 // `out`, or [row][head][partition][largest, sum, 0, 0, values ..] if IS_SPLIT
@@ -109,23 +117,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         min(p.n_heads_here, p.n_heads_each - first_head),
     );
 
-    for (var i = thread; i < QUERIES * QUERY_QUADS; i += THREADS) {
-        let query = i / QUERY_QUADS;
-        let is_shared = i % QUERY_QUADS < SHARED_QUADS;
-        let first = select(4u * (i % QUERY_QUADS - SHARED_QUADS), 4u * (i % QUERY_QUADS), is_shared);
-        let width = select(KEY_WIDTH, SHARED_WIDTH, is_shared);
-        var quad = vec4<f32>();
-        if is_query(t, query) {
-            let head = query_head(t, query) * (SHARED_WIDTH + KEY_WIDTH);
-            let start = (t.row + query_row(query)) * p.q_stride + head + select(SHARED_WIDTH, 0u, is_shared);
-            for (var j = 0u; j < 4u; j++) {
-                if first + j < width {
-                    quad[j] = q[start + first + j];
-                }
-            }
-        }
-        queries[i] = quad;
-    }
+    bring_heads(t, kv_head, group.z, thread);
 
     let key = thread % PAGE_LEN;
     let key_row = thread / PAGE_LEN;
@@ -179,19 +171,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
             if position < end {
                 let beginning = value_record(slot + key, kv_head);
-                for (var i = 0u; i < SHARED_QUADS; i++) {
-                    let k = kv_quad(beginning, VALUE_VECTORS, i);
-                    for (var j = 0u; j < KEY_STEPS; j++) {
-                        let query = min(key_row + KEY_ROWS * j, QUERIES - 1u);
-                        products[j] = fma(queries[query * QUERY_QUADS + i], k, products[j]);
+                for (var i = 0u; i < SHARED_QUADS; i += VECTOR_QUADS) {
+                    var k = kv_vector(beginning, VALUE_VECTORS, i / VECTOR_QUADS);
+                    for (var l = 0u; l < VECTOR_QUADS && i + l < SHARED_QUADS; l++) {
+                        for (var j = 0u; j < KEY_STEPS; j++) {
+                            let query = min(key_row + KEY_ROWS * j, QUERIES - 1u);
+                            products[j] = fma(queries[query * QUERY_QUADS + i + l], k[l], products[j]);
+                        }
                     }
                 }
                 let keys = key_record(slot + key, kv_head);
-                for (var i = 0u; i < KEY_QUADS; i++) {
-                    let k = kv_quad(keys, KEY_VECTORS, i);
-                    for (var j = 0u; j < KEY_STEPS; j++) {
-                        let query = min(key_row + KEY_ROWS * j, QUERIES - 1u);
-                        products[j] = fma(queries[query * QUERY_QUADS + SHARED_QUADS + i], k, products[j]);
+                for (var i = 0u; i < KEY_QUADS; i += VECTOR_QUADS) {
+                    var k = kv_vector(keys, KEY_VECTORS, i / VECTOR_QUADS);
+                    for (var l = 0u; l < VECTOR_QUADS && i + l < KEY_QUADS; l++) {
+                        for (var j = 0u; j < KEY_STEPS; j++) {
+                            let query = min(key_row + KEY_ROWS * j, QUERIES - 1u);
+                            products[j] = fma(queries[query * QUERY_QUADS + SHARED_QUADS + i + l], k[l], products[j]);
+                        }
                     }
                 }
             }
@@ -306,7 +302,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     out[to + i] = whole[i];
                 }
             }
-            quantize_quad(to / 4u, whole, is_there, thread);
+            put_quad(to / 4u, whole, is_there, thread);
         }
     }
 }

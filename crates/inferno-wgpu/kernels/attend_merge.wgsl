@@ -1,6 +1,6 @@
 // The partitions of every query that `attend` left in `parts`, in order. A thread has four numbers of a head.
 
-const PARTITION_LEN = 512u;
+const PARTITION_LEN = 256u;
 const QUADS = (VALUE_WIDTH + 3u) / 4u;
 
 struct Params {
@@ -50,5 +50,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             out[to + i] = whole[i];
         }
     }
-    quantize_quad(to / 4u, whole, is_there, thread);
+    put_quad(to / 4u, whole, is_there, thread);
 }

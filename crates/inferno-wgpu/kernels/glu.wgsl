@@ -21,7 +21,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         y = gated(i);
         gate[i] = y;
     }
-    quantize_quad(i, y, i < p.n, thread);
+    put_quad(i, y, i < p.n, thread);
 }
 
 // Which of the four numbers are in the row, and do not fill it up.

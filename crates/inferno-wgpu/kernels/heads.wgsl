@@ -32,9 +32,6 @@ var<immediate> p: Params;
 @group(0) @binding(NEXT) var<storage, read> k_weight: array<f32>;
 @group(0) @binding(NEXT) var<storage, read> uploads: array<u32>;
 
-// A key or a value, the last block filled up.
-var<workgroup> head: array<f32, 32u * MOST_BLOCKS>;
-
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let n_all = p.n_heads + 2u * p.n_kv_heads;
@@ -69,28 +66,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         head[j] = x;
     }
-    if NORMED && !is_value {
-        var sum = 0.0;
-        for (var j = thread; j < KEY_WIDTH; j += THREADS) {
-            sum = fma(head[j], head[j], sum);
-        }
-        let scale = rms_scale(sum_of_all(sum, thread), KEY_WIDTH, p.eps);
-        for (var j = thread; j < KEY_WIDTH; j += THREADS) {
-            let weight = select(k_weight[j], q_weight[j], is_query);
-            head[j] = (head[j] * scale) * weight;
-        }
-    }
-    workgroupBarrier();
     if !is_value {
-        for (var pair = thread; pair < p.n_pairs; pair += THREADS) {
-            let places = places_of(pair, p.n_pairs, p.is_adjacent == 1u);
-            let cos = bitcast<f32>(uploads[p.cos + row * p.n_pairs + pair]);
-            let sin = bitcast<f32>(uploads[p.sin + row * p.n_pairs + pair]);
-            let rotated = rotate(vec2(head[places.x], head[places.y]), cos, sin);
-            head[places.x] = rotated.x;
-            head[places.y] = rotated.y;
-        }
-        workgroupBarrier();
+        norm_and_rotate(row, is_query, thread);
         for (var j = thread; j < KEY_WIDTH; j += THREADS) {
             if is_query {
                 q[at + j] = head[j];
@@ -99,13 +76,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    if !is_query && thread < (width + 31u) / 32u {
-        var x: array<f32, 32>;
-        for (var j = 0u; j < 32u; j++) {
-            x[j] = head[32u * thread + j];
-        }
+    workgroupBarrier();
+    if !is_query {
         let slot = uploads[p.slots + row];
         let record = select(key_record(slot, kv_head), value_record(slot, kv_head), is_value);
-        store(record, select(KEY_VECTORS, VALUE_VECTORS, is_value), thread, x);
+        store_head(record, width, select(KEY_VECTORS, VALUE_VECTORS, is_value), thread);
     }
 }

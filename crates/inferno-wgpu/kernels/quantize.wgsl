@@ -16,5 +16,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if i < p.n {
         v = x[i];
     }
-    quantize_quad(i, v, i < p.n, thread);
+    put_quad(i, v, i < p.n, thread);
 }

@@ -23,8 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum = 0.0;
     for (var i = thread; i < p.stride; i += THREADS) {
         // What fills up a row is zero.
-        let v = x[row * p.stride + i];
-        sum = fma(v.x, v.x, fma(v.y, v.y, fma(v.z, v.z, fma(v.w, v.w, sum))));
+        sum = add_squares(sum, x[row * p.stride + i]);
     }
     let scale = rms_scale(sum_of_all(sum, thread), p.width, p.eps);
     for (var start = 0u; start < p.stride; start += THREADS) {
@@ -35,6 +34,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             y = (x[at] * scale) * weight[start + thread];
             out[at] = y;
         }
-        quantize_quad(at, y, is_there, thread);
+        put_quad(at, y, is_there, thread);
     }
 }

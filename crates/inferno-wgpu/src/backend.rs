@@ -3,7 +3,7 @@
 use inferno_model::architecture::Activation;
 use inferno_model::backend::{
     AttendHeads, Attention, Backend, CausalConv, DeltaRule, DeviceSampling, Experts, ExpertsAdd, GluMatmul,
-    KernelTimes, LayerIdx, MatmulAdd, SsmScan,
+    KernelTimes, LayerIdx, MatmulAdd, NormMatmul, SsmScan,
 };
 use inferno_model::batch::Batch;
 use inferno_model::error::BackendError;
@@ -246,7 +246,7 @@ impl Backend for Wgpu {
         attention: &Attention,
         sinks: Option<&Weight>,
     ) {
-        self.attend_to(out, q, pool, batch, attention, sinks);
+        self.attend_to(out, q, pool, batch, (attention, sinks), None);
     }
 
     fn glu(&mut self, gate: &mut Buffer, up: &Buffer, activation: Activation) {
@@ -322,17 +322,16 @@ impl Backend for Wgpu {
 
     const HAS_COMPOUNDS: bool = true;
 
+    fn norm_matmul(&mut self, op: NormMatmul<'_, Weight, Buffer>) {
+        self.multiply_normed(op);
+    }
+
     fn matmul_add(&mut self, op: MatmulAdd<'_, Weight, Buffer>) {
         self.matmul_onto(op);
     }
 
     fn glu_matmul(&mut self, op: GluMatmul<'_, Weight, Buffer>) {
-        let GluMatmul { gate, up, activation, down, branch } = op;
-        match up {
-            Some(up) => self.glu(gate, up, activation),
-            None => self.activate(gate, activation),
-        }
-        self.matmul_onto(MatmulAdd { input: gate, weight: down, branch });
+        self.multiply_gated(op);
     }
 
     fn attend_heads(&mut self, op: AttendHeads<'_, Weight, Buffer, KvPool>) {

@@ -7,7 +7,7 @@ use crate::kernels::params::word;
 use crate::recorder::Recorder;
 
 /// Positions in a partition of attention; `attend.wgsl` has the same.
-pub(crate) const PARTITION_LEN: usize = 512;
+pub(crate) const PARTITION_LEN: usize = 256;
 
 /// In place of a page, where there is none; kernels have the same.
 const NO_PAGE: u32 = u32::MAX;

@@ -15,11 +15,11 @@ use wgpu::{AdapterInfo, Backends, CooperativeScalarType, DeviceType, DownlevelFl
 
 /// Of the memory that a driver says may be used.
 const BUDGET_PERCENT: u8 = 97;
-/// Bytes of parameters that a kernel may have.
-pub(crate) const IMMEDIATE_BYTES: u32 = 84;
+/// Bytes of parameters that a kernel may have: all Vulkan devices have as many.
+pub(crate) const IMMEDIATE_BYTES: u32 = 128;
 /// Threads of the largest workgroup, and the bytes they share.
 const GROUP_THREADS: u32 = 256;
-const GROUP_BYTES: u32 = 24 << 10;
+pub(crate) const GROUP_BYTES: u32 = 24 << 10;
 /// What cooperative matrices take: `matmul_many_matrices.wgsl`.
 const MATRIX_FEATURES: Features =
     Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16).union(Features::SUBGROUP);

@@ -13,7 +13,7 @@ mod source;
 mod text;
 
 use crate::kv::KvLayout;
-use crate::layout::{BLOCK, Layout};
+use crate::layout::{BLOCK, Layout, PANEL};
 use crate::recorder::Grid;
 pub(crate) use source::Bindings;
 
@@ -34,6 +34,9 @@ pub(crate) const MATRIX_THREADS: u32 = 128;
 /// Threads of `attend`.
 const ATTEND_THREADS: u32 = 128;
 
+/// Rows of a workgroup of [`Many::Slices`], whose sums take 16 KB of its memory.
+const SLICE_ROWS: u32 = 16;
+
 /// One pipeline each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
@@ -47,6 +50,8 @@ pub(crate) enum Kernel {
     /// Rows at a time. With so many matrices at once.
     MatmulFew(Layout, u32, Few, u8),
     MatmulMany(Layout, Many, u8),
+    /// Of a row that each workgroup prepares, of so many blocks; with so many matrices at once.
+    MatmulPrepared(Layout, Few, u8, Prepared, u32),
     /// Of chosen experts, so many rows at a time.
     MatmulChosen(Layout, u32, Few),
     /// Heads with a matrix each; rows at a time.
@@ -63,8 +68,8 @@ pub(crate) enum Kernel {
     StoreKv(KvLayout),
     /// Those three in one; with a norm?
     Heads(KvLayout, bool),
-    /// Queries in a tile; where sums go.
-    Attend(KvLayout, u32, Sums),
+    /// Queries in a tile; where heads come from; where sums go.
+    Attend(KvLayout, u32, Heads, Sums),
     /// value_width; with sinks?
     AttendMerge(u32, bool),
     Glu(Glu),
@@ -89,6 +94,29 @@ pub(crate) enum Kernel {
     SsmScan(u32, u32),
     /// What [`Halves::ByDevice`] is worth.
     CheckHalves,
+}
+
+/// Where the row of a product comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Prepared {
+    /// The norm of a row.
+    Norm,
+    /// Gates, activated; without biases.
+    Gates(Glu),
+    /// A row as it is.
+    Row,
+}
+
+/// Where the queries of attention come from, and the keys and values of their rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Heads {
+    /// They have been prepared and stored.
+    Stored,
+    /// Each workgroup does what [`Kernel::Heads`] would do, for tiles of one row.
+    Own {
+        /// Queries and keys are normed.
+        is_normed: bool,
+    },
 }
 
 /// Where the sums of attention go.
@@ -118,6 +146,8 @@ pub(crate) enum Halves {
 pub(crate) struct Few {
     /// Threads that share a panel: a multiple of 8, at most 256.
     pub(crate) threads: u32,
+    /// Blocks of weights that a thread asks for before it uses the first of them.
+    pub(crate) in_flight: u32,
     pub(crate) dot: Dot,
 }
 
@@ -125,6 +155,8 @@ pub(crate) struct Few {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Many {
     Dots(Dot, Tile),
+    /// As with few rows, [`SLICE_ROWS`] at a time: a workgroup has a panel, so that a matrix of any size keeps the device busy.
+    Slices(Few),
     /// By cooperative matrices of so many rows and columns; of integers only.
     Matrices(u32),
 }
@@ -160,11 +192,22 @@ impl Tile {
 }
 
 impl Many {
+    /// Products of `n_matrices` matrices at once.
+    pub(crate) fn kernel(self, layout: Layout, n_matrices: u8) -> Kernel {
+        match self {
+            Many::Slices(few) => Kernel::MatmulFew(layout, SLICE_ROWS, few, n_matrices),
+            _ => Kernel::MatmulMany(layout, self, n_matrices),
+        }
+    }
+
     /// Its workgroups.
     pub(crate) fn grid(self, n_outputs: usize, n_rows: usize) -> Grid {
         let [outputs, rows] = match self {
             Many::Matrices(_) => MATRIX_TILE,
             Many::Dots(_, tile) => [0, 1].map(|i| tile.shape()[i]),
+            Many::Slices(_) => {
+                return Grid::Stacked(n_outputs.div_ceil(PANEL), n_rows.div_ceil(SLICE_ROWS as usize));
+            }
         };
         Grid::Box(n_outputs.div_ceil(outputs as usize), n_rows.div_ceil(rows as usize), 1)
     }

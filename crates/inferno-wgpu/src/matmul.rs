@@ -9,6 +9,8 @@ use crate::matrix::{MOST_TOGETHER, Part, Weight, slice_blocks};
 use crate::recorder::{Bound, Grid, MOST_GROUPS, Recorder, VECTOR};
 use crate::tuning::Tuning;
 
+pub(crate) mod prepared;
+
 /// Rows up to which weights are read once for a few rows, and not for tiles of 64.
 pub(crate) const FEW_ROWS: usize = 8;
 
@@ -85,8 +87,7 @@ impl Inputs {
     ) {
         let (mut outs, mut weights) = (outs, weights);
         while !weights.is_empty() {
-            let go_on = weights.windows(2).take_while(|pair| pair[0].goes_on_with(pair[1]));
-            let n = (1 + go_on.count()).min(MOST_TOGETHER);
+            let n = n_together(weights);
             let (outs_now, outs_later) = outs.split_at_mut(n);
             let (weights_now, weights_later) = weights.split_at(n);
             self.multiply_together(gpu, recorder, (outs_now, weights_now, x), false);
@@ -123,40 +124,17 @@ impl Inputs {
             _ => Way::Many(self.tuning.many(gpu, &mut recorder.pipelines, layout, x.n_rows)),
         };
         for part in &weight.parts {
-            let Some(mut buffers) = self.buffers(out, weight, part, x) else { return };
-            let others = weights[1..].iter().zip(&outs[1..]);
-            let n_panels = part.panels.len() + others.clone().map(|(w, _)| w.n_panels()).sum::<usize>();
-            let n_outputs = weight.rows.min(part.panels.end * PANEL) - part.panels.start * PANEL;
-            let mut params = Product {
-                n_panels: word(n_panels),
-                n_outputs: word(n_outputs),
-                first_output: word(part.panels.start * PANEL),
-                adds: u32::from(adds),
-                ..product((out, weight, x), part, x.n_rows)
-            };
-            for (i, (weight, out)) in others.enumerate() {
-                let start = word(weight.parts[0].first - part.first);
-                let (n_outputs, stride) = (word(weight.rows), word(out.stride()));
-                match i {
-                    0 => {
-                        (params.second_panel, params.n_second_outputs, params.second_stride) =
-                            (start, n_outputs, stride);
-                    }
-                    _ => {
-                        (params.third_panel, params.n_third_outputs, params.third_stride) =
-                            (start, n_outputs, stride);
-                    }
-                }
-                buffers = buffers.and([Some(storages!(out))]);
-            }
+            let Some(buffers) = self.buffers(out, weight, part, x) else { return };
+            let (params, others) = several(outs, weights, part, adds);
+            let params = Product { input_stride: word(x.stride() / VECTOR), ..params };
+            let buffers = buffers.and(others);
+            let n_panels = params.n_panels as usize;
             let (kernel, grid) = match way {
                 Way::Few(few) => {
                     let rows = x.n_rows.next_power_of_two() as u32;
                     (Kernel::MatmulFew(layout, rows, few, n_matrices), Grid::Groups(n_panels))
                 }
-                Way::Many(many) => {
-                    (Kernel::MatmulMany(layout, many, n_matrices), many.grid(n_panels * PANEL, x.n_rows))
-                }
+                Way::Many(many) => (many.kernel(layout, n_matrices), many.grid(n_panels * PANEL, x.n_rows)),
             };
             recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
         }
@@ -184,7 +162,8 @@ impl Inputs {
                     first_expert: word(part.panels.start / matrix),
                     n_experts: word(part.panels.len() / matrix),
                     n_chosen: word(chosen.n_each),
-                    ..product((out, weight, x), part, chosen.n)
+                    input_stride: word(x.stride() / VECTOR),
+                    ..product(out, weight, part, chosen.n)
                 };
                 let grid = Grid::Stacked(matrix, MOST_GROUPS.min(chosen.n_groups - first));
                 recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
@@ -216,7 +195,8 @@ impl Inputs {
                     first_expert: word(part.panels.start / matrix),
                     n_experts: word(part.panels.len() / matrix),
                     n_chosen: word(n_heads),
-                    ..product((out, weight, x), part, n_rows)
+                    input_stride: word(x.stride() / VECTOR),
+                    ..product(out, weight, part, n_rows)
                 };
                 let grid = Grid::Stacked(matrix, MOST_GROUPS.min(n_groups - first));
                 recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
@@ -244,8 +224,49 @@ fn check_shape(out: &Buffer, weight: &Weight, x: &Buffer) {
     assert_eq!((x.width, out.width), (weight.cols, weight.rows), "shape of `{}`", weight.name);
 }
 
+/// How many of these have panels that follow each other, and so are multiplied with at once.
+fn n_together(weights: &[&Weight]) -> usize {
+    let go_on = weights.windows(2).take_while(|pair| pair[0].goes_on_with(pair[1]));
+    (1 + go_on.count()).min(MOST_TOGETHER)
+}
+
+/// Of a product with matrices whose panels follow each other, or with `part` of a single one; the buffers of the other outputs.
+fn several<'a>(
+    outs: &'a [&mut Buffer],
+    weights: &[&Weight],
+    part: &Part,
+    adds: bool,
+) -> (Product, impl Iterator<Item = Option<&'a Storage>>) {
+    let (out, weight) = (&*outs[0], weights[0]);
+    let n_panels = part.panels.len() + weights[1..].iter().map(|w| w.n_panels()).sum::<usize>();
+    let n_outputs = weight.rows.min(part.panels.end * PANEL) - part.panels.start * PANEL;
+    // Where another matrix begins, its outputs, and how far rows of those are apart.
+    let other = |i: usize| match (weights.get(i), outs.get(i)) {
+        (Some(weight), Some(out)) => {
+            [weight.parts[0].first - part.first, weight.rows, out.stride()].map(word)
+        }
+        _ => [0; 3],
+    };
+    let [second_panel, n_second_outputs, second_stride] = other(1);
+    let [third_panel, n_third_outputs, third_stride] = other(2);
+    let params = Product {
+        n_panels: word(n_panels),
+        n_outputs: word(n_outputs),
+        first_output: word(part.panels.start * PANEL),
+        adds: u32::from(adds),
+        second_panel,
+        n_second_outputs,
+        second_stride,
+        third_panel,
+        n_third_outputs,
+        third_stride,
+        ..product(out, weight, part, out.n_rows)
+    };
+    (params, outs[1..].iter().map(|out| out.storage()))
+}
+
 /// Of a product with all rows of a matrix, of which `part` is here.
-fn product((out, weight, x): (&Buffer, &Weight, &Buffer), part: &Part, n_rows: usize) -> Product {
+fn product(out: &Buffer, weight: &Weight, part: &Part, n_rows: usize) -> Product {
     Product {
         n_blocks: word(weight.n_blocks()),
         slice_blocks: word(slice_blocks(weight.n_blocks())),
@@ -253,7 +274,6 @@ fn product((out, weight, x): (&Buffer, &Weight, &Buffer), part: &Part, n_rows: u
         first_panel: word(part.first),
         n_panels: word(weight.n_panels()),
         n_rows: word(n_rows),
-        input_stride: word(x.stride() / VECTOR),
         n_outputs: word(weight.rows),
         out_stride: word(out.stride()),
         ..Product::default()

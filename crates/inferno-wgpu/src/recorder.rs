@@ -47,7 +47,7 @@ impl Grid {
 }
 
 /// Buffers of a kernel, at most.
-pub(crate) const MOST_BUFFERS: usize = 7;
+pub(crate) const MOST_BUFFERS: usize = 11;
 
 /// The buffers of a dispatch, in the order in which its kernel declares them. `None` stands for the uploads.
 #[derive(Debug, Clone, Copy, Default)]

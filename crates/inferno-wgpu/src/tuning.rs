@@ -19,16 +19,21 @@ use file::fnv;
 use half::f16;
 use inferno_model::error::{BackendError, StepError};
 
-/// What runs everywhere, and what others are compared with.
-pub(crate) const FEW: Few = Few { threads: 256, dot: Dot::Packed };
+/// Rows up to which small tiles are taken, and up to which a workgroup may have a panel of them.
+const SMALL_ROWS: usize = 32;
+const SLICED_ROWS: usize = 64;
+/// Blocks that a thread may ask for at once.
+const IN_FLIGHT: [u32; 3] = [1, 2, 4];
 
-/// Rows up to which small tiles are taken.
-pub(crate) const SOME_ROWS: usize = 32;
-/// The matrix that is measured with.
+/// What runs everywhere, and what others are compared with.
+pub(crate) const FEW: Few = Few { threads: 256, in_flight: 1, dot: Dot::Packed };
+
+/// Rows that are measured with where they are many: so many and fewer, down to the next, are multiplied in the same way, and
+/// more of them as the last.
+const MANY_ROWS: [usize; 4] = [16, 32, 64, 256];
+/// The matrix that is measured with: four blocks in a slice.
 const OUTPUTS: usize = 2048;
-const N_BLOCKS: usize = 64;
-/// Rows of inputs, where there are many.
-const MANY_ROWS: usize = 256;
+const N_BLOCKS: usize = 128;
 /// Dispatches that are measured together, where rows are few and where they are many, and how often.
 const N_FEW: usize = 32;
 const N_MANY: usize = 4;
@@ -74,8 +79,8 @@ fn widens_rightly(gpu: &mut Gpu, recorder: &mut Recorder, halves: Halves) -> Res
 #[derive(Debug)]
 pub(crate) struct Tuning {
     few: HashMap<Layout, Few>,
-    /// For small tiles, or large ones.
-    many: HashMap<(Layout, Tile), Many>,
+    /// By the rows that were measured with.
+    many: HashMap<(Layout, usize), Many>,
     /// The rest of [`BUDGET`].
     budget: Duration,
     /// Trials that were measured.
@@ -112,23 +117,25 @@ impl Tuning {
 
     fn choose_few(&mut self, gpu: &mut Gpu, pipelines: &mut Pipelines, layout: Layout) -> Few {
         if self.takes_others {
-            return Few { threads: 128, dot: dots(layout)[dots(layout).len() - 1] };
+            return Few { threads: 128, in_flight: 2, dot: dots(layout)[dots(layout).len() - 1] };
         }
         if gpu.is_processor() && !self.measures_processors {
             return FEW;
         }
         let kernel = |few| Kernel::MatmulFew(layout, 1, few, 1);
         let with_dots = |few: Few| dots(layout).iter().map(move |&dot| Few { dot, ..few });
-        let all: Vec<Few> = few_variants(gpu).into_iter().flat_map(with_dots).collect();
+        let in_flight = |few: Few| IN_FLIGHT.into_iter().map(move |in_flight| Few { in_flight, ..few });
+        let all: Vec<Few> = few_variants(gpu).into_iter().flat_map(in_flight).flat_map(with_dots).collect();
         let kept = Kept::new(format!("few {layout:?}"), &all, pipelines, kernel);
         if let Some(few) = kept.choice(gpu, &all) {
             return few;
         }
-        // Threads first, then how they multiply: fewer kernels to make than all of both.
+        // Threads first, then what they ask for at once, then how they multiply: fewer kernels to make than all of them.
         let shape = |few| (kernel(few), Grid::Groups(OUTPUTS / PANEL), N_FEW);
         let threads = self.fastest(gpu, pipelines, (layout, 1), few_variants(gpu), shape);
-        let few = self.fastest(gpu, pipelines, (layout, 1), with_dots(threads.variant).collect(), shape);
-        if threads.is_whole && few.is_whole {
+        let asked = self.fastest(gpu, pipelines, (layout, 1), in_flight(threads.variant).collect(), shape);
+        let few = self.fastest(gpu, pipelines, (layout, 1), with_dots(asked.variant).collect(), shape);
+        if threads.is_whole && asked.is_whole && few.is_whole {
             kept.keep(gpu, few.variant);
         }
         few.variant
@@ -142,15 +149,13 @@ impl Tuning {
         layout: Layout,
         n_rows: usize,
     ) -> Many {
-        let (tile, n_rows) = match n_rows {
-            ..=SOME_ROWS => (Tile::Small, SOME_ROWS),
-            _ => (Tile::Large, MANY_ROWS),
-        };
-        if let Some(&many) = self.many.get(&(layout, tile)) {
+        let [.., most] = MANY_ROWS;
+        let n_rows = MANY_ROWS.into_iter().find(|&n| n_rows <= n).unwrap_or(most);
+        if let Some(&many) = self.many.get(&(layout, n_rows)) {
             return many;
         }
-        let many = self.choose_many(gpu, pipelines, (layout, tile), n_rows);
-        self.many.insert((layout, tile), many);
+        let many = self.choose_many(gpu, pipelines, layout, n_rows);
+        self.many.insert((layout, n_rows), many);
         many
     }
 
@@ -158,18 +163,19 @@ impl Tuning {
         &mut self,
         gpu: &mut Gpu,
         pipelines: &mut Pipelines,
-        (layout, tile): (Layout, Tile),
+        layout: Layout,
         n_rows: usize,
     ) -> Many {
-        let all = many_variants(gpu, layout, tile);
+        let few = self.few(gpu, pipelines, layout);
+        let all = many_variants(gpu, layout, n_rows, few);
         if self.takes_others {
             return *all.last().expect("one that certainly runs");
         }
         if gpu.is_processor() && !self.measures_processors {
             return all[0];
         }
-        let kernel = |many| Kernel::MatmulMany(layout, many, 1);
-        let kept = Kept::new(format!("many {layout:?} {tile:?}"), &all, pipelines, kernel);
+        let kernel = |many: Many| many.kernel(layout, 1);
+        let kept = Kept::new(format!("many {layout:?} {n_rows}"), &all, pipelines, kernel);
         if let Some(many) = kept.choice(gpu, &all) {
             return many;
         }
@@ -242,11 +248,15 @@ pub(crate) fn few_variants(gpu: &Gpu) -> Vec<Few> {
     [FEW].into_iter().chain(threads.map(|threads| Few { threads, ..FEW })).collect()
 }
 
-/// Likewise.
-pub(crate) fn many_variants(gpu: &Gpu, layout: Layout, tile: Tile) -> Vec<Many> {
+/// Likewise, for so many rows, of which few are multiplied with in that way.
+pub(crate) fn many_variants(gpu: &Gpu, layout: Layout, n_rows: usize, few: Few) -> Vec<Many> {
+    let tile = if n_rows <= SMALL_ROWS { Tile::Small } else { Tile::Large };
     let mut all: Vec<Many> = dots(layout).iter().map(|&dot| Many::Dots(dot, tile)).collect();
     if let Layout::Integers(_) = layout {
         all.extend(gpu.matrices.map(Many::Matrices));
+    }
+    if n_rows <= SLICED_ROWS {
+        all.push(Many::Slices(few));
     }
     all
 }

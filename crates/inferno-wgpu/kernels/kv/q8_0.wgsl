@@ -5,3 +5,17 @@ fn kv_quad(record: u32, vectors: u32, quad: u32) -> vec4<f32> {
     let scale = bitcast<f32>(pool[record + vectors + block / 4u][block % 4u]);
     return vec4<f32>(q) * scale;
 }
+
+// The fours of a vector, which share a scale.
+const VECTOR_QUADS = 4u;
+
+fn kv_vector(record: u32, vectors: u32, vector: u32) -> array<vec4<f32>, VECTOR_QUADS> {
+    let v = pool[record + vector];
+    let scale = bitcast<f32>(pool[record + vectors + vector / 8u][vector / 2u % 4u]);
+    return array(
+        vec4<f32>(unpack4xI8(v.x)) * scale,
+        vec4<f32>(unpack4xI8(v.y)) * scale,
+        vec4<f32>(unpack4xI8(v.z)) * scale,
+        vec4<f32>(unpack4xI8(v.w)) * scale,
+    );
+}

@@ -1,9 +1,7 @@
-// Weights and inputs as floats.
+// Weights as floats.
 
 @group(0) @binding(NEXT) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(NEXT) var<storage, read_write> out: array<f32>;
-// [row][input / 4]
-@group(0) @binding(NEXT) var<storage, read> inputs: array<vec4<f32>>;
 
 struct Block {
     quads: array<vec4<f32>, 8>,

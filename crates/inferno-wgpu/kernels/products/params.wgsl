@@ -32,6 +32,12 @@ struct Params {
     third_panel: u32,
     n_third_outputs: u32,
     third_stride: u32,
+    // Where the workgroup prepares its input: panels of each workgroup, the numbers of the row, what is added to the mean square,
+    // what gates go through.
+    panels_each: u32,
+    width: u32,
+    eps: f32,
+    activation: Activation,
 }
 
 var<immediate> p: Params;

@@ -2,11 +2,6 @@
 // `q = round_half_even(x * (127 / amax))`. A block with a number that is not finite has NaN for a scale, and so has every
 // product with it.
 
-// [row][block][8], four quants each
-@group(0) @binding(NEXT) var<storage, read_write> quants: array<u32>;
-// [row][block]: the scale, and the sums of the two halves in 16 bits each
-@group(0) @binding(NEXT) var<storage, read_write> scales: array<vec2<u32>>;
-
 // Of every thread: the largest of its numbers, -1 if one is not finite; the sum of its quants.
 var<workgroup> quad_most: array<f32, THREADS>;
 var<workgroup> quad_sums: array<i32, THREADS>;
@@ -22,7 +17,7 @@ fn bytes_of(v: vec4<i32>) -> u32 {
 
 // Stores four numbers, the `at`th of all rows; eight neighbouring threads have a block. All threads of a workgroup come here,
 // those with nothing too.
-fn quantize_quad(at: u32, v: vec4<f32>, is_there: bool, thread: u32) {
+fn put_quad(at: u32, v: vec4<f32>, is_there: bool, thread: u32) {
     let size = abs(v);
     quad_most[thread] = select(-1.0, max(max(size.x, size.y), max(size.z, size.w)), is_finite_quad(v));
     workgroupBarrier();
@@ -39,7 +34,7 @@ fn quantize_quad(at: u32, v: vec4<f32>, is_there: bool, thread: u32) {
     let q = vec4<i32>(round(select(vec4<f32>(), v * inverse, is_whole)));
     quad_sums[thread] = q.x + q.y + q.z + q.w;
     if is_there {
-        quants[at] = bytes_of(q);
+        put_quants(at, bytes_of(q));
     }
     workgroupBarrier();
     if is_there && thread == first {
@@ -48,6 +43,7 @@ fn quantize_quad(at: u32, v: vec4<f32>, is_there: bool, thread: u32) {
             halves += vec2(quad_sums[first + i], quad_sums[first + 4u + i]);
         }
         let scale = select(nan(), select(amax / 127.0, 0.0, is_zero), is_whole);
-        scales[at / 8u] = vec2(bitcast<u32>(scale), (u32(halves.x) & 0xffffu) | (u32(halves.y) << 16u));
+        let sums = (u32(halves.x) & 0xffffu) | (u32(halves.y) << 16u);
+        put_scale(at / 8u, vec2(bitcast<u32>(scale), sums));
     }
 }

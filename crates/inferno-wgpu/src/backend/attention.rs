@@ -6,8 +6,9 @@ use inferno_model::batch::Batch;
 use super::Wgpu;
 use crate::batch::PARTITION_LEN;
 use crate::buffer::{Buffer, storages};
+use crate::device::Storage;
 use crate::kernels::params::{self, word};
-use crate::kernels::{Kernel, Sums, attend_quantizes, queries};
+use crate::kernels::{Heads, Kernel, Sums, attend_quantizes, queries};
 use crate::kv::KvPool;
 use crate::matrix::Weight;
 use crate::recorder::{Bound, Grid, VECTOR};
@@ -17,16 +18,36 @@ const PART_BYTES: usize = 64 << 20;
 /// Workgroups of `attend` from which on the device is busy without splitting.
 const BUSY_GROUPS: usize = 512;
 
+/// Partitions from which on they are attended to at the same time: two of them take a workgroup no longer than a merge.
+const FEWEST_PARTS: usize = 3;
+
+/// Projections of heads that attention itself norms, rotates and stores.
+pub(super) struct OwnHeads<'a> {
+    pub(super) params: params::Heads,
+    pub(super) k: &'a Buffer,
+    pub(super) v: &'a Buffer,
+    /// Of queries and of keys.
+    pub(super) norms: Option<[&'a Storage; 2]>,
+}
+
 impl Wgpu {
-    /// [`Backend::attend`](inferno_model::backend::Backend::attend), in one kernel or in two.
+    /// Whether attention can prepare heads: if each row is the only one of its sequence, and a workgroup has all queries of a key head.
+    pub(super) fn can_prepare_heads(&self, pool: &KvPool, batch: &Batch, attention: &Attention) -> bool {
+        let layout = pool.groups[attention.layer.group].layout;
+        let n_heads_each = attention.n_heads / attention.n_kv_heads;
+        let [_, most] = queries(layout).map(|n| n as usize);
+        !layout.is_latent && n_heads_each <= most && batch.spans().iter().all(|span| span.rows.len() == 1)
+    }
+
+    /// [`Backend::attend`](inferno_model::backend::Backend::attend), in one kernel or in two, of stored heads or of others.
     pub(super) fn attend_to(
         &mut self,
         out: &mut Buffer,
         q: &Buffer,
         pool: &KvPool,
         batch: &Batch,
-        attention: &Attention,
-        sinks: Option<&Weight>,
+        (attention, sinks): (&Attention, Option<&Weight>),
+        heads: Option<OwnHeads<'_>>,
     ) {
         let Wgpu { gpu, recorder, placed, s, .. } = self;
         placed.place(recorder, gpu, batch, pool.groups.len());
@@ -35,10 +56,14 @@ impl Wgpu {
         let layout = pool.groups[attention.layer.group].layout;
         let n_heads_each = n_heads / attention.n_kv_heads;
 
-        // Tiles of many rows where a sequence has many.
+        // Tiles of many rows where a sequence has many; those of one row have no room for others.
         let [few, many] = queries(layout).map(|n| n as usize);
         let longest = batch.spans().iter().map(|span| span.rows.len()).max().unwrap_or(0);
-        let n_queries = if longest * n_heads_each > few { many } else { few };
+        let n_queries = match longest {
+            1 => n_heads_each.next_power_of_two().min(many),
+            _ if longest * n_heads_each > few => many,
+            _ => few,
+        };
         let n_heads_here = n_heads_each.min(n_queries);
         let tiles = placed.tiles(recorder, gpu, attention.layer.group, n_queries / n_heads_here);
         let n_groups = attention.n_kv_heads * n_heads_each.div_ceil(n_heads_here);
@@ -48,12 +73,14 @@ impl Wgpu {
         let n_parts = end.div_ceil(PARTITION_LEN);
         let part_words = 4 + value_width.next_multiple_of(VECTOR);
         let part_bytes = 4 * q.n_rows * n_heads * n_parts * part_words;
-        let is_split = n_parts > 1 && tiles.n * n_groups < BUSY_GROUPS && part_bytes <= PART_BYTES;
+        let is_split =
+            n_parts >= FEWEST_PARTS && tiles.n * n_groups < BUSY_GROUPS && part_bytes <= PART_BYTES;
         if is_split {
             s.parts.reserve(gpu, recorder, part_bytes / 4);
         }
         let (out_storage, from) = storages!(out, q);
         let window = attention.window.unwrap_or(0);
+        let own = heads.as_ref().map_or_else(params::Heads::default, |heads| heads.params);
         let params = params::Attend {
             tiles: word(tiles.at),
             n_kv_heads: word(attention.n_kv_heads),
@@ -65,11 +92,30 @@ impl Wgpu {
             softcap: attention.softcap.unwrap_or(0.0),
             window: word(window),
             n_parts: word(n_parts),
+            k_stride: own.k_stride,
+            v_stride: own.v_stride,
+            n_pairs: own.n_pairs,
+            cos: own.cos,
+            sin: own.sin,
+            is_adjacent: own.is_adjacent,
+            slots: own.slots,
+            eps: own.eps,
         };
         let keys = pool.layer(attention.layer);
         let has_sinks = sinks.is_some();
         let sums = if is_split { Sums::Parts } else { Sums::Whole { has_sinks } };
-        let kernel = Kernel::Attend(layout, n_queries as u32, sums);
+        let prepared = match &heads {
+            None => Heads::Stored,
+            Some(heads) => Heads::Own { is_normed: heads.norms.is_some() },
+        };
+        let kernel = Kernel::Attend(layout, n_queries as u32, prepared, sums);
+        let heads = heads.map(|OwnHeads { k, v, norms, .. }| {
+            let [q_norm, k_norm] = norms.map_or([None; 2], |norms| norms.map(Some));
+            [k.storage(), v.storage(), q_norm, k_norm]
+        });
+        let heads = Bound::new([Some(keys)]).and(heads.into_iter().flatten());
+        let heads = heads.iter().copied();
+
         let quantizes = attend_quantizes(layout.value_width);
         let room = s.inputs.room(gpu, recorder, out);
         let quantized = if quantizes { &room[..] } else { &[] };
@@ -77,7 +123,7 @@ impl Wgpu {
         let last = quantized.iter().copied().chain(sinks);
         if is_split {
             let parts = storages!(s.parts);
-            let buffers = [Some(keys), Some(from), None, Some(parts)];
+            let buffers = Bound::new([Some(from), None, Some(parts)]).and(heads);
             recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Box(tiles.n, n_groups, n_parts));
             let params = params::AttendMerge {
                 n_rows: word(q.n_rows),
@@ -92,7 +138,7 @@ impl Wgpu {
             let buffers = Bound::new([Some(out_storage), Some(parts), None]).and(last);
             recorder.dispatch(gpu, kernel, &buffers, &params, &grid);
         } else {
-            let buffers = Bound::new([Some(keys), Some(from), None, Some(out_storage)]).and(last);
+            let buffers = Bound::new([Some(from), None, Some(out_storage)]).and(last).and(heads);
             recorder.dispatch(gpu, kernel, &buffers, &params, &Grid::Box(tiles.n, n_groups, 1));
         }
         if quantizes {

@@ -80,7 +80,8 @@ structs! {
         n_blocks: u32, slice_blocks: u32, panel_len: u32, first_panel: u32, n_panels: u32, n_rows: u32,
         first_group: u32, input_stride: u32, n_outputs: u32, first_output: u32, out_stride: u32, adds: u32,
         first_expert: u32, n_experts: u32, n_chosen: u32, second_panel: u32, n_second_outputs: u32,
-        second_stride: u32, third_panel: u32, n_third_outputs: u32, third_stride: u32
+        second_stride: u32, third_panel: u32, n_third_outputs: u32, third_stride: u32,
+        panels_each: u32, width: u32, eps: f32, activation: Activation
     }
     /// `join_heads.wgsl`
     JoinHeads {
@@ -107,7 +108,8 @@ structs! {
     /// `attend.wgsl`
     Attend {
         tiles: u32, n_kv_heads: u32, n_heads_each: u32, n_heads_here: u32, q_stride: u32, out_stride: u32,
-        scale: f32, softcap: f32, window: u32, n_parts: u32
+        scale: f32, softcap: f32, window: u32, n_parts: u32, k_stride: u32, v_stride: u32, n_pairs: u32, cos: u32,
+        sin: u32, is_adjacent: u32, slots: u32, eps: f32
     }
     /// `attend_merge.wgsl`
     AttendMerge { n_rows: u32, n_heads: u32, stride: u32, window: u32, n_parts: u32, positions: u32 }

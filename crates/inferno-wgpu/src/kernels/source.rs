@@ -6,12 +6,12 @@ use inferno_model::backend::KvType;
 use inferno_model::routing::MOST_GROUPS;
 
 use super::params::{self, Member, Params as _};
-use super::text::Text;
+use super::text::{Inputs, Text, gates};
 use super::{
-    ATTEND_THREADS, GROUP, Glu, HEAD_THREADS, Halves, Kernel, NORM_THREADS, Sums,
-    attend_quantizes, delta_columns,
+    ATTEND_THREADS, GROUP, HEAD_THREADS, Halves, Heads, Kernel, NORM_THREADS, Sums, attend_quantizes,
+    delta_columns,
 };
-use crate::layout::{BLOCK, Layout};
+use crate::layout::Layout;
 
 /// Experts of a layer, at most: as many as a file may have.
 const MOST_EXPERTS: u32 = 4096;
@@ -81,21 +81,33 @@ impl Kernel {
                 ("choose_from_all", params::Choose::MEMBERS)
             }
             Kernel::RmsNorm => {
+                text.math();
                 text.quantized(NORM_THREADS);
-                text.files(&[file!("reduce"), file!("rms_norm")]);
+                text.sums(NORM_THREADS);
+                text.files(&[file!("rms_norm")]);
                 ("rms_norm", params::RmsNorm::MEMBERS)
             }
             Kernel::Quantize => {
+                text.math();
                 text.quantized(GROUP);
                 text.element(&[file!("quantize")]);
                 ("quantize", params::Quantize::MEMBERS)
             }
             Kernel::MatmulFew(layout, rows, few, n_matrices) => {
                 text.constant("ROWS", rows);
-                text.few(layout, few);
-                text.files(&[file!("products/every_row"), file!("matmul_few")]);
+                text.few(layout, few, Inputs::Stored);
+                text.files(&[file!("products/every_row"), file!("panels/one")]);
                 text.outs(n_matrices);
                 ("matmul_few", params::Product::MEMBERS)
+            }
+            Kernel::MatmulPrepared(layout, few, n_matrices, prepared, n_blocks) => {
+                text.constant("ROWS", 1);
+                text.constant("N_BLOCKS", n_blocks);
+                text.few(layout, few, Inputs::Own);
+                text.files(&[file!("products/every_row"), file!("panels/prepared")]);
+                let name = text.prepared(prepared);
+                text.outs(n_matrices);
+                (name, params::Product::MEMBERS)
             }
             Kernel::MatmulMany(layout, many, n_matrices) => {
                 text.many(layout, many);
@@ -104,14 +116,16 @@ impl Kernel {
             }
             Kernel::MatmulChosen(layout, rows, few) => {
                 text.constant("ROWS", rows);
-                text.few(layout, few);
-                text.files(&[file!("products/chosen_experts"), file!("matmul_few"), file!("outs/one")]);
+                text.few(layout, few, Inputs::Stored);
+                text.files(&[file!("products/chosen_experts"), file!("panels/one")]);
+                text.outs(1);
                 ("matmul_chosen", params::Product::MEMBERS)
             }
             Kernel::MatmulHeads(layout, rows, few) => {
                 text.constant("ROWS", rows);
-                text.few(layout, few);
-                text.files(&[file!("products/heads"), file!("matmul_few"), file!("outs/one")]);
+                text.few(layout, few, Inputs::Stored);
+                text.files(&[file!("products/heads"), file!("panels/one")]);
+                text.outs(1);
                 ("matmul_heads", params::Product::MEMBERS)
             }
             Kernel::JoinHeads => {
@@ -136,7 +150,8 @@ impl Kernel {
             }
             Kernel::HeadNorm => {
                 text.constant("THREADS", HEAD_THREADS);
-                text.files(&[file!("reduce"), file!("head_norm")]);
+                text.sums(HEAD_THREADS);
+                text.files(&[file!("head_norm")]);
                 ("head_norm", params::HeadNorm::MEMBERS)
             }
             Kernel::Rope => {
@@ -144,20 +159,23 @@ impl Kernel {
                 ("rope", params::Rope::MEMBERS)
             }
             Kernel::StoreKv(kv) => {
+                text.math();
+                text.kv(kv);
                 text.store(kv);
                 text.element(&[file!("store_kv")]);
                 ("store_kv", params::StoreKv::MEMBERS)
             }
             Kernel::Heads(kv, is_normed) => {
-                text.store(kv);
+                text.math();
                 text.constant("THREADS", HEAD_THREADS);
-                text.constant("MOST_BLOCKS", kv.key_width.max(kv.value_width).div_ceil(BLOCK as u32));
-                text.flag("NORMED", is_normed);
-                text.files(&[file!("reduce"), file!("rotate"), file!("heads")]);
+                text.kv(kv);
+                text.heads(kv, is_normed);
+                text.files(&[file!("heads")]);
                 ("heads", params::Heads::MEMBERS)
             }
-            Kernel::Attend(kv, queries, sums) => {
+            Kernel::Attend(kv, queries, heads, sums) => {
                 let is_split = sums == Sums::Parts;
+                text.math();
                 text.kv(kv);
                 text.constant("QUERIES", queries);
                 text.constant("SHARED_WIDTH", kv.shared_width());
@@ -177,9 +195,17 @@ impl Kernel {
                     text.not_quantized(ATTEND_THREADS);
                 }
                 text.sinks(sums == Sums::Whole { has_sinks: true });
+                match heads {
+                    Heads::Stored => text.files(&[file!("queries/stored")]),
+                    Heads::Own { is_normed } => {
+                        text.heads(kv, is_normed);
+                        text.files(&[file!("queries/own")]);
+                    }
+                }
                 ("attend", params::Attend::MEMBERS)
             }
             Kernel::AttendMerge(value_width, has_sinks) => {
+                text.math();
                 text.constant("VALUE_WIDTH", value_width);
                 text.element(&[file!("softmax"), file!("attend_merge")]);
                 if attend_quantizes(value_width) {
@@ -191,13 +217,10 @@ impl Kernel {
                 ("attend_merge", params::AttendMerge::MEMBERS)
             }
             Kernel::Glu(inputs) => {
+                text.math();
                 text.quantized(GROUP);
-                text.element(&[file!("glu"), file!("activations")]);
-                text.files(&[match inputs {
-                    Glu::Gated => file!("gates/gated"),
-                    Glu::Alone => file!("gates/alone"),
-                    Glu::Biased => file!("gates/biased"),
-                }]);
+                text.element(&[file!("glu"), file!("activation"), file!("activations")]);
+                text.files(&[gates(inputs)]);
                 ("glu", params::Glu::MEMBERS)
             }
             Kernel::SigmoidGate => {
@@ -244,13 +267,14 @@ impl Kernel {
                 text.constant("KERNEL", kernel);
                 text.math();
                 let bias = if is_biased { file!("biases/present") } else { file!("biases/absent") };
-                text.element(&[file!("causal_conv"), file!("activations"), bias]);
+                text.element(&[file!("causal_conv"), file!("activation"), file!("activations"), bias]);
                 ("causal_conv", params::CausalConv::MEMBERS)
             }
             Kernel::DeltaPrepare => {
                 text.constant("THREADS", HEAD_THREADS);
                 text.math();
-                text.files(&[file!("reduce"), file!("delta_prepare")]);
+                text.sums(HEAD_THREADS);
+                text.files(&[file!("delta_prepare")]);
                 ("delta_prepare", params::DeltaPrepare::MEMBERS)
             }
             Kernel::DeltaRule(width) => {

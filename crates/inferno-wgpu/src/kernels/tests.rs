@@ -8,7 +8,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use super::params::{Member, Type};
 use super::source::Source;
 use super::*;
-use crate::device::IMMEDIATE_BYTES;
+use crate::device::{GROUP_BYTES, IMMEDIATE_BYTES};
 use crate::recorder::MOST_BUFFERS;
 
 /// Compares a struct of a module with ours: names, order, offsets and types; its bytes.
@@ -89,11 +89,15 @@ fn all() -> Vec<Kernel> {
     for layout in DType::ALL.iter().filter_map(|&dtype| Layout::of(dtype)) {
         all.extend([Kernel::Embed(layout), Kernel::EmbedChosen(layout)]);
         for dot in [Dot::Packed, Dot::Floats] {
-            let few = |threads| Few { threads, dot };
+            let few = |threads| Few { threads, in_flight: threads / 64 + 1, dot };
             all.extend([1, 8].map(|rows| Kernel::MatmulChosen(layout, rows, few(64))));
             all.extend([1, 8].map(|rows| Kernel::MatmulHeads(layout, rows, few(64))));
-            all.extend([1, 2, 4, 8].map(|rows| Kernel::MatmulFew(layout, rows, few(32 * rows), 1)));
+            all.extend([1, 2, 4, 8, 16].map(|rows| Kernel::MatmulFew(layout, rows, few(16 * rows), 1)));
+            for prepared in [Prepared::Gates(Glu::Gated), Prepared::Gates(Glu::Alone), Prepared::Row] {
+                all.push(Kernel::MatmulPrepared(layout, few(128), 1, prepared, 7));
+            }
             for n in [1, 2, 3] {
+                all.push(Kernel::MatmulPrepared(layout, few(256), n, Prepared::Norm, 100));
                 all.push(Kernel::MatmulFew(layout, 1, few(256), n));
                 let tiles = [Tile::Large, Tile::Small];
                 all.extend(tiles.map(|tile| Kernel::MatmulMany(layout, Many::Dots(dot, tile), n)));
@@ -112,14 +116,18 @@ fn all() -> Vec<Kernel> {
             all.extend([false, true].map(|is_normed| Kernel::Heads(kv, is_normed)));
             for n in queries(kv) {
                 let wholes = [false, true].map(|has_sinks| Sums::Whole { has_sinks });
-                all.extend(wholes.into_iter().chain([Sums::Parts]).map(|sums| Kernel::Attend(kv, n, sums)));
+                for sums in wholes.into_iter().chain([Sums::Parts]) {
+                    let own = [false, true].map(|is_normed| Heads::Own { is_normed });
+                    let heads = own.into_iter().chain([Heads::Stored]);
+                    all.extend(heads.map(|heads| Kernel::Attend(kv, n, heads, sums)));
+                }
             }
         }
         for [key_width, value_width] in [[8, 16], [6, 18], [64, 512]] {
             let kv = KvLayout { kv_type, key_width, value_width, is_latent: true };
             for n in queries(kv) {
                 let sums = [Sums::Whole { has_sinks: false }, Sums::Parts];
-                all.extend(sums.map(|sums| Kernel::Attend(kv, n, sums)));
+                all.extend(sums.map(|sums| Kernel::Attend(kv, n, Heads::Stored, sums)));
             }
         }
     }
@@ -167,6 +175,9 @@ fn every_kernel_is_valid_and_translates() {
         }
         assert_eq!(bound, bindings.n, "{kernel:?}");
         assert!(usize::from(bound) <= MOST_BUFFERS, "{kernel:?}: {bound} buffers");
+        let shared = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
+        let n_bytes: u32 = shared.map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx())).sum();
+        assert!(n_bytes <= GROUP_BYTES, "{kernel:?}: {n_bytes} bytes in a workgroup");
 
         // The parameters are those that dispatches give.
         let immediates = module.global_variables.iter().map(|(_, variable)| variable);

@@ -4,10 +4,31 @@ use std::fmt::Write as _;
 
 use inferno_model::backend::KvType;
 
-use super::{CHOOSE_THREADS, Dot, Few, Halves, MATRIX_THREADS, MATRIX_TILE, Many};
+use super::{
+    CHOOSE_THREADS, Dot, Few, Glu, HEAD_THREADS, Halves, MATRIX_THREADS, MATRIX_TILE, Many, NORM_THREADS,
+    Prepared,
+};
 use crate::kv::KvLayout;
-use crate::layout::{Floats, Integers, Layout, PANEL, Quants, Scales};
+use crate::layout::{BLOCK, Floats, Integers, Layout, PANEL, Quants, Scales};
 use crate::matrix::SLICES;
+
+/// Where the inputs of a product are.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Inputs {
+    /// In buffers.
+    Stored,
+    /// In the memory of each workgroup.
+    Own,
+}
+
+/// Activation of gates, whose other inputs are the next buffers.
+pub(super) fn gates(inputs: Glu) -> &'static str {
+    match inputs {
+        Glu::Gated => file!("gates/gated"),
+        Glu::Alone => file!("gates/alone"),
+        Glu::Biased => file!("gates/biased"),
+    }
+}
 
 /// WGSL, file after file.
 pub(super) struct Text {
@@ -51,15 +72,19 @@ impl Text {
     /// A kernel that quantizes what it computes, into the next two buffers.
     pub(super) fn quantized(&mut self, threads: u32) {
         self.constant("THREADS", threads);
-        self.math();
-        self.files(&[file!("rows/quantized")]);
+        self.files(&[file!("rows/in_buffers"), file!("rows/quantized")]);
     }
 
     /// One that would, were its blocks whole.
     pub(super) fn not_quantized(&mut self, threads: u32) {
         self.constant("THREADS", threads);
-        self.math();
         self.files(&[file!("rows/plain")]);
+    }
+
+    /// Sums of `n` numbers by all threads of a workgroup.
+    pub(super) fn sums(&mut self, n: u32) {
+        self.constant("SUMMED", n);
+        self.files(&[file!("reduce")]);
     }
 
     /// The division by sums; sinks are the next buffer.
@@ -78,8 +103,6 @@ impl Text {
 
     /// Conversion of keys and values to the cache's type.
     pub(super) fn store(&mut self, kv: KvLayout) {
-        self.kv(kv);
-        self.math();
         self.files(match kv.kv_type {
             KvType::F32 => &[file!("kv/store_f32")],
             KvType::F16 => &[file!("kv/narrow_f16"), file!("kv/store_pairs")],
@@ -88,13 +111,43 @@ impl Text {
         });
     }
 
+    /// Preparation of heads: norms, if `is_normed`, rotations and storing.
+    pub(super) fn heads(&mut self, kv: KvLayout, is_normed: bool) {
+        self.constant("MOST_BLOCKS", kv.key_width.max(kv.value_width).div_ceil(BLOCK as u32));
+        self.flag("NORMED", is_normed);
+        self.sums(HEAD_THREADS);
+        self.store(kv);
+        self.files(&[file!("rotate"), file!("head")]);
+    }
+
+    /// A row that every workgroup prepares, from the next buffers; returns the kernel's name.
+    pub(super) fn prepared(&mut self, prepared: Prepared) -> &'static str {
+        match prepared {
+            Prepared::Norm => {
+                self.sums(NORM_THREADS);
+                self.files(&[file!("prepared/norm")]);
+                "norm_matmul"
+            }
+            Prepared::Gates(inputs) => {
+                self.files(&[file!("activations"), file!("prepared/gates"), gates(inputs)]);
+                "glu_matmul"
+            }
+            Prepared::Row => {
+                self.files(&[file!("prepared/row")]);
+                "matmul_few"
+            }
+        }
+    }
+
     /// With the calls for a thread's slices.
-    pub(super) fn few(&mut self, layout: Layout, few: Few) {
+    pub(super) fn few(&mut self, layout: Layout, few: Few, inputs: Inputs) {
         let (lanes, n_slices) = (PANEL as u32, SLICES as u32);
         self.constant("THREADS", few.threads);
+        self.constant("IN_FLIGHT", few.in_flight);
         self.constant("LANES", lanes);
         self.constant("SLICES", n_slices);
-        self.product(layout, Some(few.dot));
+        self.product(layout, Some(few.dot), inputs);
+        self.files(&[file!("matmul_few")]);
         let call = |first| format!("    sum_slice({first}u + slice, lane, panel, together, is_mine);\n");
         let calls: String = (0..n_slices).step_by((few.threads / lanes) as usize).map(call).collect();
         let head = "fn sum_slices(slice: u32, lane: u32, panel: u32, together: u32, is_mine: bool)";
@@ -106,12 +159,13 @@ impl Text {
             Many::Dots(dot, tile) => {
                 let names = ["OUTPUTS", "ROWS", "WIDE", "TALL"];
                 names.into_iter().zip(tile.shape()).for_each(|(name, n)| self.constant(name, n));
-                self.product(layout, Some(dot));
+                self.product(layout, Some(dot), Inputs::Stored);
                 self.files(&[match layout {
                     Layout::Floats(_) => file!("matmul_many_floats"),
                     Layout::Integers(_) => file!("matmul_many"),
                 }]);
             }
+            Many::Slices(_) => unreachable!("products of few rows have a kernel of their own"),
             Many::Matrices(size) => {
                 // What is enabled comes first.
                 self.files(&["enable f16;\nenable wgpu_cooperative_matrix;\n"]);
@@ -124,7 +178,7 @@ impl Text {
                 {
                     let _ = writeln!(self.wgsl, "alias {name} = coop_mat{size}x{size}<{number}, {role}>;");
                 }
-                self.product(layout, None);
+                self.product(layout, None, Inputs::Stored);
                 self.files(&[file!("matmul_many_matrices")]);
             }
         }
@@ -140,13 +194,20 @@ impl Text {
     }
 
     /// Without a way to multiply bytes for a kernel that has one of its own.
-    pub(super) fn product(&mut self, layout: Layout, dot: Option<Dot>) {
-        self.files(&[file!("products/params")]);
+    pub(super) fn product(&mut self, layout: Layout, dot: Option<Dot>, inputs: Inputs) {
+        self.files(&[file!("products/params"), file!("activation")]);
         self.layout(layout);
         if let Layout::Floats(_) = layout {
-            return self.files(&[file!("products/floats")]);
+            return self.files(match inputs {
+                Inputs::Stored => &[file!("products/floats"), file!("inputs/floats")],
+                Inputs::Own => &[file!("products/floats"), file!("inputs/own_floats")],
+            });
         }
         self.files(&[file!("products/integers"), file!("products/add_run")]);
+        self.files(match inputs {
+            Inputs::Stored => &[file!("inputs/quants")],
+            Inputs::Own => &[file!("inputs/own_quants"), file!("rows/quantized")],
+        });
         if let Some(dot) = dot {
             self.files(&[match dot {
                 Dot::Packed => file!("products/dot_packed"),

@@ -43,11 +43,12 @@ fn all_variants_give_the_same_bits() {
         let mut pipelines = Pipelines::default();
         let mut few = few_variants(&gpu);
         few.extend(dots(layout).iter().map(|&dot| Few { dot, ..FEW }));
+        few.extend([2, 3].map(|in_flight| Few { in_flight, ..FEW }));
         let few = few.into_iter().map(|few| (Kernel::MatmulFew(layout, 2, few, 1), Grid::Groups(N / PANEL)));
-        let mut many = many_variants(&gpu, layout, Tile::Large);
+        let mut many = many_variants(&gpu, layout, SLICED_ROWS, Few { in_flight: 2, ..FEW });
         many.extend(dots(layout).iter().map(|&dot| Many::Dots(dot, Tile::Small)));
         let many = |n_rows| {
-            let kernel = move |&many: &Many| (Kernel::MatmulMany(layout, many, 1), many.grid(N, n_rows));
+            let kernel = move |&many: &Many| (many.kernel(layout, 1), many.grid(N, n_rows));
             many.iter().map(kernel)
         };
         compare((&mut gpu, &mut pipelines), layout, 2, few.chain(many(2)));
@@ -59,13 +60,13 @@ fn all_variants_give_the_same_bits() {
 fn the_fastest_is_one_of_them() {
     let Some(mut gpu) = gpu() else { return };
     let layout = Layout::of(DType::Q6_K).unwrap();
-    let variants = many_variants(&gpu, layout, Tile::Small);
-    let shape = |many: Many| (Kernel::MatmulMany(layout, many, 1), many.grid(OUTPUTS, SOME_ROWS), 1);
+    let variants = many_variants(&gpu, layout, SMALL_ROWS, FEW);
+    let shape = |many: Many| (many.kernel(layout, 1), many.grid(OUTPUTS, SMALL_ROWS), 1);
     let (mut pipelines, later) = (Pipelines::default(), Instant::now() + Duration::from_secs(3600));
-    let found = fastest(&mut gpu, &mut pipelines, (layout, SOME_ROWS), variants.clone(), shape, later);
+    let found = fastest(&mut gpu, &mut pipelines, (layout, SMALL_ROWS), variants.clone(), shape, later);
     assert!(variants.contains(&found.variant) && found.is_whole);
     let found =
-        fastest(&mut gpu, &mut pipelines, (layout, SOME_ROWS), variants.clone(), shape, Instant::now());
+        fastest(&mut gpu, &mut pipelines, (layout, SMALL_ROWS), variants.clone(), shape, Instant::now());
     assert_eq!(found, Chosen { variant: variants[0], is_whole: false }, "the time is over");
     assert!(gpu.failure.get().is_none());
 }
@@ -92,7 +93,7 @@ fn a_second_start_measures_nothing() {
     // Without time for it, what certainly runs is taken, and nothing is kept.
     assert_eq!(start(Duration::ZERO), (FEW, 0));
     let (few, n_measured) = start(Duration::from_secs(3600));
-    assert_eq!(n_measured, 2, "threads, and how they multiply");
+    assert_eq!(n_measured, 3, "threads, what they ask for at once, and how they multiply");
     assert_eq!(start(Duration::from_secs(3600)), (few, 0));
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -12,7 +12,7 @@ use xtask::testing::Random;
 
 use crate::backend;
 
-/// Of the one sequence: more than two partitions of 512.
+/// Of the one sequence: more than three partitions of 256.
 const LEN: usize = 1100;
 const LAYER: LayerIdx = LayerIdx { layer: 0, group: 0 };
 
