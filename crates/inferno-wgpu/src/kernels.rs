@@ -12,6 +12,8 @@ pub(crate) mod params;
 mod source;
 mod text;
 
+use inferno_model::batch::PAGE_LEN;
+
 use crate::kv::KvLayout;
 use crate::layout::{BLOCK, Layout, PANEL};
 use crate::recorder::Grid;
@@ -26,6 +28,8 @@ const CHOOSE_THREADS: u32 = 256;
 pub(crate) const GROUP: u32 = 256;
 /// Bytes that the workgroup of `attend` may keep of its queries.
 const QUERY_BYTES: usize = 8 << 10;
+/// Bytes that queries, their scores, a head and a page of keys and values may take together.
+const STAGED_BYTES: u32 = 22 << 10;
 /// Bytes of a state that the workgroup of `delta_rule` keeps.
 const STATE_BYTES: u32 = 16 << 10;
 /// Outputs and rows of a workgroup with cooperative matrices, and its threads.
@@ -239,6 +243,15 @@ pub(crate) fn attend_quantizes(value_width: u32) -> bool {
 pub(crate) fn delta_columns(width: u32) -> u32 {
     let most = (STATE_BYTES / (4 * width)).clamp(1, 32);
     1 << most.ilog2()
+}
+
+/// Does the workgroup of so many queries have room for a page of keys and values?
+pub(crate) fn stages(kv: KvLayout, queries: u32) -> bool {
+    let quads = kv.shared_width().div_ceil(4) + kv.key_width.div_ceil(4);
+    let records = (kv.record_len(kv.key_width) | 1) + (kv.record_len(kv.value_width) | 1);
+    let (page_len, width) =
+        (PAGE_LEN as u32, kv.key_width.max(kv.value_width).next_multiple_of(BLOCK as u32));
+    16 * (queries * quads + page_len * records) + 4 * (queries * page_len + width) <= STAGED_BYTES
 }
 
 /// How many queries are in a small tile of `attend` and in a large one.

@@ -9,7 +9,7 @@ use super::params::{self, Member, Params as _};
 use super::text::{Inputs, Text, gates};
 use super::{
     ATTEND_THREADS, GROUP, HEAD_THREADS, Halves, Heads, Kernel, NORM_THREADS, Sums, attend_quantizes,
-    delta_columns,
+    delta_columns, stages,
 };
 use crate::layout::Layout;
 
@@ -195,6 +195,10 @@ impl Kernel {
                     text.not_quantized(ATTEND_THREADS);
                 }
                 text.sinks(sums == Sums::Whole { has_sinks: true });
+                text.files(&[match stages(kv, queries) {
+                    true => file!("pages/staged"),
+                    false => file!("pages/pool"),
+                }]);
                 match heads {
                     Heads::Stored => text.files(&[file!("queries/stored")]),
                     Heads::Own { is_normed } => {
