@@ -54,7 +54,8 @@ pub(crate) enum Kernel {
     /// Rows at a time. With so many matrices at once.
     MatmulFew(Layout, u32, Few, u8),
     MatmulMany(Layout, Many, u8),
-    /// Of a row that each workgroup prepares, of so many blocks; with so many matrices at once.
+    /// Of a row that each workgroup prepares, with its number of blocks last, and the matrices that are multiplied at once before
+    /// how it is prepared.
     MatmulPrepared(Layout, Few, u8, Prepared, u32),
     /// Of chosen experts, so many rows at a time.
     MatmulChosen(Layout, u32, Few),
@@ -114,7 +115,7 @@ pub(crate) enum Prepared {
 /// Where the queries of attention come from, and the keys and values of their rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Heads {
-    /// They have been prepared and stored.
+    /// Prepared and stored before.
     Stored,
     /// Each workgroup does what [`Kernel::Heads`] would do, for tiles of one row.
     Own {
@@ -245,7 +246,7 @@ pub(crate) fn delta_columns(width: u32) -> u32 {
     1 << most.ilog2()
 }
 
-/// Does the workgroup of so many queries have room for a page of keys and values?
+/// Does a workgroup with this number of queries have room for a page of keys and values?
 pub(crate) fn stages(kv: KvLayout, queries: u32) -> bool {
     let quads = kv.shared_width().div_ceil(4) + kv.key_width.div_ceil(4);
     let records = (kv.record_len(kv.key_width) | 1) + (kv.record_len(kv.value_width) | 1);

@@ -224,7 +224,7 @@ fn check_shape(out: &Buffer, weight: &Weight, x: &Buffer) {
     assert_eq!((x.width, out.width), (weight.cols, weight.rows), "shape of `{}`", weight.name);
 }
 
-/// How many of these have panels that follow each other, and so are multiplied with at once.
+/// Number of these with panels that follow each other, which are multiplied with at once.
 fn n_together(weights: &[&Weight]) -> usize {
     let go_on = weights.windows(2).take_while(|pair| pair[0].goes_on_with(pair[1]));
     (1 + go_on.count()).min(MOST_TOGETHER)

@@ -28,8 +28,8 @@ const IN_FLIGHT: [u32; 3] = [1, 2, 4];
 /// What runs everywhere, and what others are compared with.
 pub(crate) const FEW: Few = Few { threads: 256, in_flight: 1, dot: Dot::Packed };
 
-/// Rows that are measured with where they are many: so many and fewer, down to the next, are multiplied in the same way, and
-/// more of them as the last.
+/// Numbers of rows that are measured with where rows are many. Up to each of them, from the one before, rows are multiplied in
+/// the same way, and more rows as up to the last.
 const MANY_ROWS: [usize; 4] = [16, 32, 64, 256];
 /// The matrix that is measured with: four blocks in a slice.
 const OUTPUTS: usize = 2048;
@@ -248,7 +248,7 @@ pub(crate) fn few_variants(gpu: &Gpu) -> Vec<Few> {
     [FEW].into_iter().chain(threads.map(|threads| Few { threads, ..FEW })).collect()
 }
 
-/// Likewise, for so many rows, of which few are multiplied with in that way.
+/// Likewise for `n_rows` rows; `few` is the choice for few rows.
 pub(crate) fn many_variants(gpu: &Gpu, layout: Layout, n_rows: usize, few: Few) -> Vec<Many> {
     let tile = if n_rows <= SMALL_ROWS { Tile::Small } else { Tile::Large };
     let mut all: Vec<Many> = dots(layout).iter().map(|&dot| Many::Dots(dot, tile)).collect();

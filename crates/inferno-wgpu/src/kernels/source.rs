@@ -1,4 +1,4 @@
-//! What a kernel is made of: files of `kernels/`, with constants before them.
+//! The parts of a kernel: files of `kernels/`, with constants before them.
 
 use std::fmt::Write as _;
 

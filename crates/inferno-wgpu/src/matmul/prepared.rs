@@ -106,7 +106,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What it is to a kernel, and its buffers.
+    /// The kernel's word for it, and its buffers.
     fn buffers(self) -> (Prepared, Bound<'a>) {
         match self {
             Source::Norm { x, weight, normed, .. } => {
