@@ -85,7 +85,7 @@ pub(crate) trait Checked: Send + Sync {
     /// Checks a group of operations.
     ///
     /// # Errors
-    /// What differs: the operation, its shape, and the numbers.
+    /// The difference: the operation, its shape, and the numbers.
     fn check(&self, group: Group) -> Result<(), String>;
 }
 
