@@ -321,10 +321,11 @@ impl Core {
                     let took = ((self.clock)() - start) / n as u64;
                     self.metrics.busy_time += took * n as u64;
                     let Plan { n_decoding, n_prompt_rows, .. } = scratch.plan;
+                    let n_chained = scratch.chained.len();
+                    self.metrics.step_sequences += (scratch.plan.spans.len() + (n - 1) * n_chained) as u64;
                     self.experience.speed.observe(n_decoding, n_prompt_rows, took);
                     for i in 0..n {
                         if i == 1 {
-                            let n_chained = scratch.chained.len();
                             (scratch.plan.n_rows, scratch.plan.n_decoding) = (n_chained, n_chained);
                             scratch.plan.n_forced_rows = 0;
                         }

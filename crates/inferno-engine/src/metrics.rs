@@ -132,12 +132,16 @@ pub struct Metrics {
     pub steps: u64,
     /// Those that followed another one on the device, without the engine between.
     pub chained_steps: u64,
+    /// Sequences of all steps: a sequence counts once for each step that has rows of it.
+    pub step_sequences: u64,
     /// Prompt tokens that were computed.
     pub prompt_tokens: u64,
     /// Tokens that were chosen.
     pub completion_tokens: u64,
     /// Of them, tokens that a grammar left no choice about.
     pub forced_tokens: u64,
+    /// Drafts that were verified: one for each sequence and step with draft tokens of it.
+    pub drafts: u64,
     /// Guesses that were verified, and those that were right.
     pub drafted_tokens: u64,
     /// See above.
@@ -193,9 +197,11 @@ impl Default for Metrics {
             busy_time: 0,
             steps: 0,
             chained_steps: 0,
+            step_sequences: 0,
             prompt_tokens: 0,
             completion_tokens: 0,
             forced_tokens: 0,
+            drafts: 0,
             drafted_tokens: 0,
             accepted_tokens: 0,
             saved_by_drafts: 0,

@@ -144,6 +144,7 @@ impl Core {
             live.usage.n_drafted += n_drafted;
             live.usage.n_accepted += n_accepted;
             live.usage.saved_by_drafts += saved;
+            self.metrics.drafts += 1;
             self.metrics.drafted_tokens += n_drafted as u64;
             self.metrics.accepted_tokens += n_accepted as u64;
             self.metrics.saved_by_drafts += saved;

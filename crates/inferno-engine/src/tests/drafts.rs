@@ -49,6 +49,8 @@ fn a_pair_that_agrees_on_four_of_five_tokens_is_1_7_times_as_fast() {
     let model = metrics.draft_model;
     // Drafts are cheap here, so that up to eight are proposed.
     assert!(model.accepted * 5 > model.proposed * 2, "{model:?}");
+    let (drafts, tokens) = (metrics.drafts, metrics.drafted_tokens);
+    assert!(drafts > 0 && drafts < tokens && tokens <= 8 * drafts, "{tokens} tokens in {drafts} drafts");
     let saved = metrics.saved_by_drafts as f64 / (without - with) as f64;
     assert!(
         (0.6..1.6).contains(&saved),

@@ -5,7 +5,7 @@ use crate::exposition::Page;
 
 pub(super) fn add(engine: &inferno_engine::Metrics, g: &Generations, page: &mut Page) {
     let seconds = |sum: u64| sum as f64 / MICROS;
-    let rate = |n: u64, time: f64| if time > 0.0 { n as f64 / time } else { 0.0 };
+    let rate = |n: u64, of: f64| if of > 0.0 { n as f64 / of } else { 0.0 };
     let (prefill, decode) = (seconds(g.prefill_time.sum), seconds(g.decode_time.sum));
     let counters = [
         ("prompt_tokens_total", "Prompt tokens computed", engine.prompt_tokens as f64),
@@ -19,6 +19,7 @@ pub(super) fn add(engine: &inferno_engine::Metrics, g: &Generations, page: &mut 
         ("tokens_predicted_seconds_total", "Time of completions, in seconds", decode),
         ("n_decode_total", "Engine steps", engine.steps as f64),
         ("n_tokens_max", "Tokens of the longest prompt with its completion", g.longest as f64),
+        ("spec_decode_num_drafts_total", "Drafts verified", engine.drafts as f64),
         ("spec_decode_num_draft_tokens_total", "Draft tokens verified", engine.drafted_tokens as f64),
         ("spec_decode_num_accepted_tokens_total", "Draft tokens accepted", engine.accepted_tokens as f64),
     ];
@@ -36,6 +37,11 @@ pub(super) fn add(engine: &inferno_engine::Metrics, g: &Generations, page: &mut 
         ),
         ("requests_processing", "Sequences that run", sequences.running as f64),
         ("requests_deferred", "Sequences that wait in the queue", sequences.waiting as f64),
+        (
+            "n_busy_slots_per_decode",
+            "Sequences of an engine step, on average",
+            rate(engine.step_sequences, engine.steps as f64),
+        ),
     ];
     let counters = counters.map(|metric| ("counter", metric));
     let gauges = gauges.map(|metric| ("gauge", metric));

@@ -34,6 +34,11 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) 
             "Completion tokens that a grammar left no choice about, taken without sampling.",
             engine.forced_tokens,
         ),
+        (
+            "inferno_drafts_total",
+            "Drafts verified, each the draft tokens of a sequence in a step.",
+            engine.drafts,
+        ),
         ("inferno_drafted_tokens_total", "Draft tokens proposed and verified.", engine.drafted_tokens),
         ("inferno_accepted_tokens_total", "Draft tokens accepted.", engine.accepted_tokens),
         (
@@ -62,6 +67,11 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, page: &mut Page) 
             "inferno_chained_steps_total",
             "Engine steps that followed another one on the device without the host between.",
             engine.chained_steps,
+        ),
+        (
+            "inferno_step_sequences_total",
+            "Sequences of all engine steps: a sequence counts once for each step with rows of it.",
+            engine.step_sequences,
         ),
         (
             "inferno_engine_restarts_total",

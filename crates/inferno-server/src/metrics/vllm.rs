@@ -53,6 +53,7 @@ pub(super) fn add(app: &App, engine: &inferno_engine::Metrics, g: &Generations, 
         ("vllm:prefix_cache_queries_total", engine.cache.looked_up_tokens),
         ("vllm:prefix_cache_hits_total", engine.cache.hit_tokens),
         ("vllm:num_preemptions_total", sequences.preemptions),
+        ("vllm:spec_decode_num_drafts_total", engine.drafts),
         ("vllm:spec_decode_num_draft_tokens_total", engine.drafted_tokens),
         ("vllm:spec_decode_num_accepted_tokens_total", engine.accepted_tokens),
     ] {
