@@ -6,11 +6,11 @@
 mod exits;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use llguidance::TokenParser;
 use toktrie::{TokTrie, TokenId};
 
+use crate::budget::Budget;
 use exits::{Exits, Rest};
 
 /// Tokens of the longest ending that is looked for.
@@ -121,12 +121,12 @@ impl Walk {
     }
 
     /// Appends the tokens of an ending after those that `parser` has taken. It is whole without a token that ends the answer.
-    /// Returns whether there is one of at most `most` tokens, found before `until`, if that is there.
+    /// Returns whether there is one of at most `most` tokens, found within `budget`, if that is there.
     pub(crate) fn ending(
         &self,
         parser: &TokenParser,
         most: usize,
-        until: Option<Instant>,
+        budget: Option<Budget>,
         tokens: &mut Vec<u32>,
     ) -> bool {
         // The copy shares the automata of terminals, which are caches.
@@ -136,7 +136,7 @@ impl Walk {
         let n_start = tokens.len();
         let mut mark = Rest::default();
         loop {
-            if until.is_some_and(|until| Instant::now() > until) {
+            if budget.is_some_and(|budget| budget.is_spent()) {
                 return false;
             }
             if parser.stopped() {

@@ -7,7 +7,7 @@ mod source;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use inferno_text::{ReplyFormat, Tokenizer};
 use llguidance::earley::SlicedBiasComputer;
@@ -16,6 +16,7 @@ use llguidance::{ParserFactory, TokenParser};
 use serde_json::Value;
 use toktrie::InferenceCapabilities;
 
+use crate::budget::{Budget, thread_time};
 use crate::calls::CallRules;
 use crate::closing::{ClosingTokens, Walk};
 use crate::constraint::{Constraint, Watch};
@@ -74,7 +75,7 @@ impl Compiler {
         }
         // Reading the vocabulary is no fault of the grammar.
         let Tables { factory, closing, strings } = self.tables()?;
-        let began = Instant::now();
+        let mut budget = Budget::start(self.limits.compile_time, self.limits.compile_wall_time);
         let source::Lowered { grammars, unenforced, named, marks } = source::lower(source, &self.tokenizer)?;
         let texts = match source {
             GrammarSource::JsonSchema(schema) => samples(schema),
@@ -82,32 +83,31 @@ impl Compiler {
             GrammarSource::Calls { samples, .. } => samples.clone(),
             _ => Vec::new(),
         };
-        // The limit is that of one parser: others for the same answers take as long again.
-        let mut others = Duration::ZERO;
         let build = || {
             let mut parsers = Vec::with_capacity(grammars.len());
             for grammar in grammars {
-                let before = Instant::now();
+                let before = (thread_time(), Instant::now());
                 let mut parser = factory.create_parser(grammar)?;
                 parser.start_without_prompt();
+                // The limit is that of one parser: others for the same answers take as long again.
                 if !parsers.is_empty() {
-                    others += before.elapsed();
+                    budget.extend(thread_time() - before.0, before.1.elapsed());
                 }
                 parsers.push(parser);
             }
             let parsers = Parsers::new(parsers);
             let walk = Walk::new(parsers.trie(), Arc::clone(closing), &texts).by_marks(marks);
-            let until = began + self.limits.compile_time + others;
-            let watch = (watch(source), until);
+            let watch = (watch(source), budget);
             Ok(Compiled::new(parsers, unenforced, (walk, named), watch, Arc::clone(strings)))
         };
         let compiled =
             catch_unwind(AssertUnwindSafe(build)).map_err(|e| source::explain(source, &e.to_string()))?;
-        let took = began.elapsed().saturating_sub(others);
-        if took > self.limits.compile_time {
-            let most = self.limits.compile_time.as_secs_f32();
+        if budget.is_spent() {
+            let CompilerLimits { compile_time, compile_wall_time, .. } = self.limits;
             return Err(GrammarError::whole(format!(
-                "the grammar takes longer than {most} s to compile: simplify it"
+                "the grammar takes more than {} s of processor time to compile, or more than {} s in all: simplify it",
+                compile_time.as_secs_f32(),
+                compile_wall_time.as_secs_f32()
             )));
         }
         let compiled = Arc::new(compiled);
@@ -185,12 +185,12 @@ impl Compiled {
         parsers: Parsers,
         unenforced: Vec<String>,
         (mut walk, named): (Walk, Vec<u32>),
-        (watch, until): (Watch, Instant),
+        (watch, budget): (Watch, Budget),
         strings: Arc<StringTokens>,
     ) -> Compiled {
         let mut ending = Vec::new();
         let find = |walk: &Walk, ending: &mut Vec<u32>| {
-            parsers.iter().next().is_some_and(|first| walk.ending(first, usize::MAX, Some(until), ending))
+            parsers.iter().next().is_some_and(|first| walk.ending(first, usize::MAX, Some(budget), ending))
         };
         let mut ends = find(&walk, &mut ending);
         if !ends && !named.is_empty() {

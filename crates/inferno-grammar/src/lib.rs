@@ -7,6 +7,7 @@
 //!
 //! It must not know of HTTP or of devices.
 
+mod budget;
 mod calls;
 mod closing;
 mod compiler;

@@ -16,8 +16,10 @@ pub struct CompilerLimits {
     pub depth: usize,
     /// Values in a schema.
     pub nodes: usize,
-    /// Time to compile one.
+    /// Processor time to compile one.
     pub compile_time: Duration,
+    /// Time on the wall to compile one, where a busy machine leaves it little of the processor.
+    pub compile_wall_time: Duration,
     /// Bytes of the compiled grammars that are kept, about.
     pub cached_bytes: usize,
     /// Number of the compiled grammars that are kept.
@@ -31,6 +33,7 @@ impl Default for CompilerLimits {
             depth: 64,
             nodes: 50_000,
             compile_time: Duration::from_secs(2),
+            compile_wall_time: Duration::from_secs(30),
             cached_bytes: 64 << 20,
             cached_grammars: 256,
         }

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use inferno_grammar::GrammarSource;
+use inferno_grammar::{Compiler, CompilerLimits, GrammarSource};
 use serde_json::{Map, Value, json};
 
 use crate::walk::Walker;
 
 /// Time for one: the limit and more, for builds that are not optimised on machines that do other things too.
-const MOST: Duration = Duration::from_secs(20);
+const MOST: Duration = Duration::from_secs(60);
 
 fn object(members: impl Iterator<Item = (String, Value)>) -> Value {
     Value::Object(members.collect::<Map<_, _>>())
@@ -59,4 +59,18 @@ fn schemas_that_take_long_end_in_time() {
     let many = json!({ "properties": object((0..2001).map(|i| (format!("p{i}"), json!({})))) });
     let refused = walker.compile(&GrammarSource::JsonSchema(json!({ "items": many }))).unwrap_err();
     assert_eq!(refused.path, "#/items/properties", "{refused}");
+}
+
+#[test]
+fn a_grammar_beyond_either_limit_of_time_is_refused() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let tokenizer = Walker::small().tokenizer;
+    for (compile_time, compile_wall_time, is_taken) in
+        [(HOUR, HOUR, true), (Duration::ZERO, HOUR, false), (HOUR, Duration::ZERO, false)]
+    {
+        let limits = CompilerLimits { compile_time, compile_wall_time, ..CompilerLimits::default() };
+        let compiled = Compiler::new(tokenizer.clone(), limits).compile(&GrammarSource::JsonObject);
+        let reason = compiled.err().map(|refused| refused.reason).unwrap_or_default();
+        assert_eq!(reason.contains("to compile"), !is_taken, "{reason}");
+    }
 }
