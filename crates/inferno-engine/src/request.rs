@@ -123,9 +123,6 @@ pub enum Refusal {
         /// `stop conditions` or `grammars`.
         what: &'static str,
     },
-    /// Nothing is asked for.
-    #[error("max_tokens is 0 and no prompt log-probabilities are asked for, expected at least one token")]
-    NothingWanted,
     /// Prompt and completion are longer than the context.
     #[error(
         "{n_prompt} prompt tokens and {max_tokens} of completion are more than the context of {context_len}"

@@ -104,8 +104,9 @@ impl Chat {
         let mut fields = Fields::new(body);
         let conversation = Conversation::read(&mut fields, &app.settings, &app.text)?;
         let mut options = Options::read(&mut fields, &app.settings, &app.text.tokenizer)?;
-        if options.max_tokens == Some(0) {
-            return Err(ApiError::invalid("max_tokens", "`max_tokens` is 0, expected 1 or more"));
+        if options.max_tokens == Some(0) && !options.only_reads {
+            let message = "`max_tokens` is 0, expected 1 or more, or `n_predict: 0` to read the prompt alone";
+            return Err(ApiError::invalid("max_tokens", message));
         }
         let wants = fields.boolean("logprobs")?.unwrap_or(false);
         match options::top(&mut fields, "top_logprobs")? {

@@ -84,8 +84,8 @@ impl Completion {
             options.sampling.logprobs = Some(Logprobs { top, of: Distribution::Raw });
         }
         let echo = fields.boolean("echo")?.unwrap_or(false);
-        if options.max_tokens == Some(0) && !echo {
-            let message = "`max_tokens` is 0, expected 1 or more, or `echo: true` to read the prompt alone";
+        if options.max_tokens == Some(0) && !echo && !options.only_reads {
+            let message = "`max_tokens` is 0, expected 1 or more, or `echo: true` or `n_predict: 0` to read the prompt alone";
             return Err(ApiError::invalid("max_tokens", message));
         }
         let add_special = fields.boolean("add_special_tokens")?.unwrap_or(true);

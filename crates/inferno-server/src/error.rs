@@ -186,7 +186,6 @@ impl ApiError {
                 "n",
                 format!("`n` is {n} in all, more than may run and wait at once (`--sequences`, `--queue`)"),
             ),
-            Refusal::NothingWanted => ApiError::invalid("max_tokens", message),
             Refusal::Context { n_prompt, max_tokens, context_len } => {
                 ApiError::context(n_prompt, Some(max_tokens), context_len)
             }

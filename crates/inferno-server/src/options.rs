@@ -26,6 +26,8 @@ pub(crate) struct Options {
     pub(crate) n: u32,
     /// `None`: as the endpoint has it.
     pub(crate) max_tokens: Option<usize>,
+    /// The prompt is read into the cache and nothing is generated: llama-server's `n_predict` is 0.
+    pub(crate) only_reads: bool,
     /// As many as fit the context: `max_tokens` was -1.
     pub(crate) is_unlimited: bool,
     /// Whether an answer ends where the context does, if that comes before `max_tokens`; else such a limit is an error.
@@ -96,6 +98,7 @@ impl Options {
         settings: &Settings,
         tokenizer: &Arc<Tokenizer>,
     ) -> Result<Options, ApiError> {
+        let only_reads = fields.peek("n_predict").and_then(integer) == Some(0);
         let (asked, is_unlimited) = max_tokens(fields)?;
         let default = settings.max_tokens.filter(|_| asked.is_none() && !is_unlimited);
         let max_tokens = asked.or(default);
@@ -137,6 +140,7 @@ impl Options {
             model: fields.string("model", NAME_BYTES)?,
             n: n as u32,
             max_tokens,
+            only_reads,
             is_unlimited,
             ends_with_context: default.is_some(),
             sampling,
@@ -165,8 +169,11 @@ impl Options {
 
 impl Options {
     /// The constraint of a choice of at most `max_tokens` tokens, and a view of whether it was closed; `None` where any
-    /// tokens may come.
+    /// tokens may come, or none at all.
     pub(crate) fn constrain(&self, max_tokens: usize) -> Option<(Box<dyn Grammar>, Closing)> {
+        if max_tokens == 0 {
+            return None;
+        }
         if let Some(rules) = &self.reasoning {
             let reasoned = Reasoned::new(Arc::clone(rules), self.grammar.clone(), max_tokens);
             let closing = reasoned.closing();

@@ -48,9 +48,6 @@ pub(crate) fn check(request: &Request, model: &Shape) -> Result<(), Refusal> {
             return Err(Refusal::PerChoice { n: *n, n_given, what });
         }
     }
-    if *max_tokens == 0 && request.prompt_logprobs.is_none() {
-        return Err(Refusal::NothingWanted);
-    }
     sampling.validate(vocab_size)?;
     let needed = prompt.len().saturating_add(*max_tokens);
     if needed > context_len {

@@ -275,3 +275,17 @@ fn a_request_has_an_end_for_each_choice_or_none() {
     let refusal = world.submit(request).map(|_| ()).expect_err("two are missing");
     assert_eq!(refusal.to_string(), "3 choices with 1 grammars, expected one for each choice or none");
 }
+
+#[test]
+fn a_request_for_no_tokens_leaves_its_prompt_in_the_cache() {
+    let mut world = World::new(limits(64));
+    let prompt: Vec<u32> = (0..80).map(|k| k * 7 % VOCAB as u32).collect();
+    let story = world.submit(Request::new(prompt.clone(), 0)).expect("it fits").1;
+    world.run();
+    let told = story.lock().expect("no panic while it is locked")[0].clone();
+    assert!(told.tokens.is_empty(), "{:?}", told.tokens);
+    assert!(matches!(told.ends[..], [(Finish::Length, _)]), "{:?}", told.ends);
+    world.submit(Request::new(prompt, 4)).expect("it fits");
+    world.run();
+    assert_eq!(world.core.metrics().cache.hit_tokens, 64);
+}

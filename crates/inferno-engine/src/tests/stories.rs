@@ -213,7 +213,6 @@ fn a_request_that_never_fits_is_refused_at_once() {
         a = 1*90 | max 7
         b = 1*90 | max 6
         c = 1*390 | max 11
-        d = 1 | max 0
         e =
         f = 9
         g = 1 | n 0
@@ -222,7 +221,6 @@ fn a_request_that_never_fits_is_refused_at_once() {
         "
         a refused: 97 tokens never fit the KV pool of 96: ask for fewer, or give it more memory
         c refused: 390 prompt tokens and 11 of completion are more than the context of 400
-        d refused: max_tokens is 0 and no prompt log-probabilities are asked for, expected at least one token
         e refused: the prompt has no tokens
         f refused: prompt token 9 is not in the vocabulary of 6
         g refused: 0 choices, expected at least 1 and no more than may wait

@@ -120,7 +120,7 @@ impl<R: Route> NativeDialect<R> {
     ) -> Value {
         let app = answer.app();
         let prompt = answer.prompt_tokens(choice / answer.n());
-        let n_made = if self.asked.only_reads { 0 } else { answer.n_tokens(choice) };
+        let n_made = answer.n_tokens(choice);
         let told = &self.told[choice];
         let stopping_word = match &ending.stop {
             Some(StopReason::String(word)) => word.as_str(),
@@ -256,9 +256,7 @@ impl<R: Route> Dialect for NativeDialect<R> {
         out: &mut Vec<u8>,
     ) {
         let (text, tokens) = joined(delta);
-        if self.asked.only_reads {
-            // The token that ends the reading is not asked for.
-        } else if self.asked.n_probs > 0 && tokens.len() > 1 {
+        if self.asked.n_probs > 0 && tokens.len() > 1 {
             for (piece, token) in pieces(&text, &tokens).into_iter().zip(&tokens) {
                 self.partial_event(answer, choice, (piece, &[token]), out);
             }
@@ -277,10 +275,7 @@ impl<R: Route> Dialect for NativeDialect<R> {
     fn whole(&mut self, answer: &Generation, choices: Vec<Whole>) -> Vec<u8> {
         let mut all: Vec<Value> = Vec::with_capacity(choices.len());
         for (choice, Whole { delta, ending, .. }) in choices.iter().enumerate() {
-            let (text, tokens) = match self.asked.only_reads {
-                true => (Cow::Borrowed(""), Vec::new()),
-                false => joined(delta),
-            };
+            let (text, tokens) = joined(delta);
             let text = self.told(choice).take(&text);
             let mut last = self.last(answer, choice, (text, &tokens), ending);
             if self.asked.n_probs > 0 {

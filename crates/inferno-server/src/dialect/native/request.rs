@@ -33,8 +33,6 @@ pub(crate) struct Asked {
     pub(super) id_slot: i64,
     /// Paths of the members that are wanted; all if there are none.
     pub(super) response_fields: Vec<String>,
-    /// The prompt is read into the cache and nothing is made: `n_predict` is 0.
-    pub(super) only_reads: bool,
     pub(super) lines: Option<LineLimits>,
     /// For the settings that are shown.
     pub(super) grammar: Option<String>,
@@ -101,14 +99,11 @@ pub(super) fn read<R: Route>(body: Map<String, Value>, app: &App) -> Result<(Com
         return_tokens: fields.boolean("return_tokens")?.unwrap_or(false),
         id_slot: fields.integer("id_slot", -1..=n_slots - 1)?.unwrap_or(-1),
         response_fields: response_fields(&mut fields)?,
-        only_reads: n_predict == 0,
         lines: lines(&mut fields)?,
         ..Asked::default()
     };
     fields.boolean("cache_prompt")?;
-    // Reading alone ends with a token that is not told.
-    let most = if n_predict == 0 { 1 } else { n_predict };
-    fields.set("max_tokens", most.into());
+    fields.set("n_predict", n_predict.into());
     if fields.boolean("echo")?.unwrap_or(false) {
         let message = "`echo` is not a parameter of this route: the answer has the prompt in `prompt`";
         return Err(ApiError::unsupported("echo", message));
@@ -139,9 +134,6 @@ pub(super) fn read<R: Route>(body: Map<String, Value>, app: &App) -> Result<(Com
         _ => {}
     }
     options.sampling.logprobs = (asked.n_probs > 0).then_some(Logprobs { top: asked.n_probs, of });
-    if asked.only_reads {
-        options.structure = None;
-    }
     asked.gap = match &*completion.prompts {
         [Prompt::Gap(gap)] => Some(Arc::clone(gap)),
         _ => None,

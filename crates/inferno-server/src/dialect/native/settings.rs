@@ -14,11 +14,7 @@ pub(crate) fn generation_settings(app: &App, options: &Options, asked: &Asked) -
     let sampling = &options.sampling;
     let spec = &sampling.spec;
     let mut all = sampled(&options.samplers);
-    let n_predict = match (asked.only_reads, options.max_tokens) {
-        (true, _) => 0,
-        (false, None) => -1,
-        (false, Some(n)) => n as i64,
-    };
+    let n_predict = options.max_tokens.map_or(-1, |n| n as i64);
     // Tokens that cannot come have no number: JSON has no infinity.
     let ends = sampling.eos_tokens.iter().filter(|_| sampling.ignore_eos);
     let never = sampling.banned.iter().chain(ends).map(|token| json!({ "token": token, "bias": null }));

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::super::start;
 use super::{error, filling};
+use crate::Settings;
 
 /// A chunk of another file, as both send it.
 fn chunk(i: usize) -> Value {
@@ -88,4 +90,39 @@ fn llama_vscode_warms_up_and_asks_for_several() {
         error(&server.post("/infill", &adapted)),
         (400, "invalid_request_error".into(), "lora".into())
     );
+}
+
+#[test]
+fn llama_vim_warms_up_the_prompt_of_an_instruction() {
+    let server = start(Settings::default());
+    let text = "Rewrite these lines so that they are short. ".repeat(20);
+    let chat = json!({ "messages": [{ "role": "user", "content": text }], "temperature": 0 });
+    // `llama#inst_send` before the instruction is there.
+    let warm_up = with(
+        &chat,
+        json!({ "id_slot": 0, "samplers": [], "n_predict": 0, "stream": false, "cache_prompt": true }),
+    );
+    let reply = server.post("/v1/chat/completions", &warm_up);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let answer = reply.json();
+    let choice = &answer["choices"][0];
+    assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&json!(""), &json!("length")));
+    assert_eq!(answer["usage"]["completion_tokens"], 0);
+    let streamed = server.post("/v1/chat/completions", &with(&warm_up, json!({ "stream": true }))).events();
+    let deltas = streamed.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str());
+    assert_eq!(deltas.collect::<String>(), "");
+    assert!(streamed.iter().any(|event| event["choices"][0]["finish_reason"] == "length"), "{streamed:?}");
+    let answer = server.post("/v1/chat/completions", &with(&chat, json!({ "max_tokens": 2 }))).json();
+    assert!(answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64() > Some(0), "{answer}");
+    let text = json!({ "prompt": "Once upon", "n_predict": 0 });
+    let answer = server.post("/v1/completions", &text).json();
+    assert_eq!(
+        (&answer["choices"][0]["text"], &answer["choices"][0]["finish_reason"]),
+        (&json!(""), &json!("length"))
+    );
+    // OpenAI's own names ask for an answer.
+    for name in ["max_tokens", "max_completion_tokens"] {
+        let refused = server.post("/v1/chat/completions", &with(&chat, json!({ name: 0 })));
+        assert_eq!(refused.status, 400, "{name}");
+    }
 }
