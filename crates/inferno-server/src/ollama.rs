@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::app::App;
 use crate::body::{self, Unread};
 use crate::clock::{rfc3339, since_1970};
-use crate::dialect::ollama::{self, Chats, Generates, OllamaDialect, Route, Said};
+use crate::dialect::ollama::{self, AboutModel, Chats, Generates, OllamaDialect, Route, Said};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::keys::Caller;
@@ -66,7 +66,7 @@ async fn chat(
 ) -> Result<Response, ApiError> {
     let (object, reading) = body::object(&app, unread).await?;
     if ollama::asks_for_nothing(&object, "messages") {
-        return loaded::<Chats>(&app, &object);
+        return loaded::<Chats>(&app, object);
     }
     conversed::<OllamaDialect<Chats>>(app, caller, line, (object, reading)).await
 }
@@ -79,7 +79,7 @@ async fn generate(
 ) -> Result<Response, ApiError> {
     let (object, reading) = body::object(&app, unread).await?;
     if ollama::asks_for_nothing(&object, "prompt") {
-        return loaded::<Generates>(&app, &object);
+        return loaded::<Generates>(&app, object);
     }
     if object.get("raw") == Some(&Value::Bool(true)) {
         return completed::<OllamaDialect<Generates>>(app, caller, line, (object, reading)).await;
@@ -88,21 +88,21 @@ async fn generate(
 }
 
 /// The answer to a request that only wants the model to be there. It is, and stays where `keep_alive` is 0.
-fn loaded<R: Route>(app: &App, body: &Map<String, Value>) -> Result<Response, ApiError> {
-    let model = known(app, body)?;
+fn loaded<R: Route>(app: &App, body: Map<String, Value>) -> Result<Response, ApiError> {
+    let name = ollama::named(&mut Fields::new(body))?;
+    known(app, name.as_deref())?;
+    let model = name.unwrap_or_else(|| app.card.id().to_owned());
     let mut line = ollama::line(&model, R::members(Said::default()));
     line.extend([("done_reason".to_owned(), "load".into()), ("done".to_owned(), true.into())]);
     Ok(ok(&line))
 }
 
-/// The model's name as the client has it.
+/// Checks that a name is one of the model's.
 ///
 /// # Errors
 /// 404: it is another model's.
-fn known(app: &App, body: &Map<String, Value>) -> Result<String, ApiError> {
-    let name = ollama::named(body)?;
-    check_model(name.as_deref().map(|name| ollama::untagged(name, app)), &app.card, &app.settings)?;
-    Ok(name.unwrap_or_else(|| app.card.id().to_owned()))
+fn known(app: &App, name: Option<&str>) -> Result<(), ApiError> {
+    check_model(name.map(|name| ollama::untagged(name, app)), &app.card, &app.settings)
 }
 
 async fn version() -> Response {
@@ -131,7 +131,7 @@ async fn running(State(app): State<Arc<App>>) -> Response {
 
 async fn show(State(app): State<Arc<App>>, unread: Unread) -> Result<Response, ApiError> {
     let (object, _reading) = body::object(&app, unread).await?;
-    known(&app, &object)?;
+    known(&app, AboutModel::read(object)?.name.as_deref())?;
     let card = &app.card;
     let mut capabilities = vec!["completion"];
     if app.text.template.renderer().is_some() {
@@ -211,15 +211,23 @@ fn digest(fingerprint: &str) -> String {
     (0..4).map(|seed| format!("{:016x}", hash(seed))).collect()
 }
 
-/// Gives the model another name, until the server ends.
-async fn copy(State(app): State<Arc<App>>, unread: Unread) -> Result<Response, ApiError> {
-    let (object, _reading) = body::object(&app, unread).await?;
-    let mut fields = Fields::new(object);
+/// The names in a request for a copy: the present one and the new one.
+///
+/// # Errors
+/// 400: one is missing or no string.
+pub(crate) fn names_of_copy(body: Map<String, Value>) -> Result<(String, String), ApiError> {
+    let mut fields = Fields::new(body);
     let mut name = |name: &'static str| {
         let found = fields.string(name, NAME_BYTES)?.filter(|found| !found.is_empty());
         found.ok_or_else(|| ApiError::missing(name, format!("`{name}` is missing: the name of a model")))
     };
-    let (source, destination) = (name("source")?, name("destination")?);
+    Ok((name("source")?, name("destination")?))
+}
+
+/// Gives the model another name, until the server ends.
+async fn copy(State(app): State<Arc<App>>, unread: Unread) -> Result<Response, ApiError> {
+    let (object, _reading) = body::object(&app, unread).await?;
+    let (source, destination) = names_of_copy(object)?;
     check_model(Some(ollama::untagged(&source, &app)), &app.card, &app.settings)?;
     match app.card.copy(ollama::untagged(&destination, &app)) {
         true => Ok(Response::default()),

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::header::{CONTENT_TYPE, HeaderName};
 use hyper::{HeaderMap, StatusCode, Uri};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
@@ -460,16 +460,8 @@ async fn look_up(
     Extension(caller): Extension<Caller>,
     unread: Unread,
 ) -> Result<Response, ApiError> {
-    const NAME: &str = "conversation_ids";
     let (object, _reading) = body::object(&app, unread).await?;
-    let mut fields = Fields::new(object);
-    let names = match fields.take(NAME) {
-        None => Vec::new(),
-        Some(Value::Array(names)) if names.len() <= LOOKED_UP && names.iter().all(Value::is_string) => names,
-        Some(other) => {
-            return Err(fields.expected(NAME, &other, &format!("an array of at most {LOOKED_UP} strings")));
-        }
-    };
+    let names = looked_up(object)?;
     let names = names.iter().filter_map(Value::as_str).filter(|name| !name.is_empty());
     let all = names.flat_map(|name| app.streams.variants(caller.tenant, name)).map(|kept| {
         let held = kept.lock();
@@ -482,4 +474,22 @@ async fn look_up(
         })
     });
     Ok(ok(&all.collect::<Vec<Value>>()))
+}
+
+/// The conversations that a request names.
+///
+/// # Errors
+/// 400: they are no texts, or too many.
+pub(crate) fn looked_up(body: Map<String, Value>) -> Result<Vec<Value>, ApiError> {
+    const NAME: &str = "conversation_ids";
+    let mut fields = Fields::new(body);
+    match fields.take(NAME) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(names)) if names.len() <= LOOKED_UP && names.iter().all(Value::is_string) => {
+            Ok(names)
+        }
+        Some(other) => {
+            Err(fields.expected(NAME, &other, &format!("an array of at most {LOOKED_UP} strings")))
+        }
+    }
 }

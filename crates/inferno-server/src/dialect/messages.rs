@@ -63,6 +63,12 @@ impl MessagesDialect {
         Request::read(body, app).is_ok()
     }
 
+    /// The same of a request whose tokens are counted.
+    #[cfg(test)]
+    pub(crate) fn is_countable(body: Map<String, Value>, app: &App) -> bool {
+        Request::read_counted(body, app).is_ok()
+    }
+
     /// The conversation of a request whose tokens are counted: without `max_tokens`.
     ///
     /// # Errors

@@ -16,13 +16,14 @@ use crate::chat::Chat;
 use crate::clock::{rfc3339, since_1970};
 use crate::completion::Completion;
 use crate::error::ApiError;
+use crate::fields::Fields;
 use crate::generation::Generation;
 use crate::places::Place;
 use crate::wire::{ChatLogprobs, Label, Names};
 
 mod request;
 
-pub(crate) use request::{asks_for_nothing, named, untagged};
+pub(crate) use request::{AboutModel, asks_for_nothing, named, untagged};
 
 /// Content type of streams.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
@@ -34,11 +35,11 @@ pub(crate) trait Route: Send + Sync + 'static {
     /// The members of a line that carry the answer.
     fn members(said: Said) -> Map<String, Value>;
 
-    /// A request for a chat in the words of chats.
+    /// A request for a chat in the words of chats, and notes on what is not followed.
     ///
     /// # Errors
     /// 400: a field is malformed, or asks for what the server does not have.
-    fn chat(body: Map<String, Value>) -> Result<Map<String, Value>, ApiError>;
+    fn chat(fields: Fields) -> Result<(Map<String, Value>, Vec<String>), ApiError>;
 }
 
 /// `/api/chat`.
@@ -77,8 +78,8 @@ impl Route for Chats {
         Map::from_iter([("message".to_owned(), message)])
     }
 
-    fn chat(body: Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
-        request::chat(body)
+    fn chat(fields: Fields) -> Result<(Map<String, Value>, Vec<String>), ApiError> {
+        request::chat(fields)
     }
 }
 
@@ -93,8 +94,8 @@ impl Route for Generates {
         members
     }
 
-    fn chat(body: Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
-        request::generate(body)
+    fn chat(fields: Fields) -> Result<(Map<String, Value>, Vec<String>), ApiError> {
+        Ok((request::generate(fields)?, Vec::new()))
     }
 }
 
@@ -206,6 +207,10 @@ fn finish(line: &mut Map<String, Value>, answer: &Generation, ending: &Ending) {
     line.insert("done".into(), true.into());
     line.insert("done_reason".into(), reason.into());
     line.extend(numbers(answer));
+    let warnings = answer.warnings();
+    if !warnings.is_empty() {
+        line.insert("warnings".into(), warnings.into());
+    }
 }
 
 /// Numbers of tokens, and times in nanoseconds.
@@ -284,8 +289,11 @@ impl<R: Route> Reads<Chat> for OllamaDialect<R> {
     const ROUTE: &'static str = R::PATH;
 
     fn read(body: Map<String, Value>, app: &App) -> Result<(Chat, OllamaDialect<R>), ApiError> {
-        let model = named(&body)?;
-        let mut chat = Chat::read(request::with_model(R::chat(body)?, model.as_deref(), app), app)?;
+        let mut fields = Fields::new(body);
+        let model = named(&mut fields)?;
+        let (body, notes) = R::chat(fields)?;
+        let mut chat = Chat::read(request::with_model(body, model.as_deref(), app), app)?;
+        chat.options.notes.extend(notes);
         // Errors name the fields of this dialect.
         if let Some(structure) = &mut chat.options.structure {
             structure.param = "format".to_owned();
@@ -304,9 +312,10 @@ impl Reads<Completion> for OllamaDialect<Generates> {
     const ROUTE: &'static str = Generates::PATH;
 
     fn read(body: Map<String, Value>, app: &App) -> Result<(Completion, OllamaDialect<Generates>), ApiError> {
-        let model = named(&body)?;
-        let mut completion =
-            Completion::read(request::with_model(request::raw(body)?, model.as_deref(), app), app)?;
+        let mut fields = Fields::new(body);
+        let model = named(&mut fields)?;
+        let body = request::with_model(request::raw(fields)?, model.as_deref(), app);
+        let mut completion = Completion::read(body, app)?;
         if let Some(structure) = &mut completion.options.structure {
             structure.param = "format".to_owned();
         }

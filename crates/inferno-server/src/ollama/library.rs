@@ -8,15 +8,14 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{absent, known};
 use crate::app::App;
 use crate::body::{self, Unread};
-use crate::dialect::ollama::{self, NDJSON};
+use crate::dialect::ollama::{self, AboutModel, NDJSON};
 use crate::error::ApiError;
-use crate::fields::Fields;
 use crate::library::Library;
 use crate::stream::event_stream;
 use crate::wire::ok;
@@ -31,9 +30,10 @@ const LINES: usize = 4;
 /// Downloads a model, one at a time. The model of this server is there already.
 pub(super) async fn pull(State(app): State<Arc<App>>, unread: Unread) -> Result<Response, ApiError> {
     let (object, _reading) = body::object(&app, unread).await?;
-    let is_stream = Fields::new(object.clone()).boolean("stream")?.unwrap_or(true);
-    let name = named(&object)?;
-    if known(&app, &object).is_ok() {
+    let about = AboutModel::read(object)?;
+    let is_stream = about.is_stream;
+    let name = about.required()?;
+    if known(&app, Some(&name)).is_ok() {
         return Ok(ok(&json!({ "status": "success" })));
     }
     let Some(library) = app.settings.library.clone() else {
@@ -68,11 +68,11 @@ pub(super) async fn pull(State(app): State<Arc<App>>, unread: Unread) -> Result<
 /// Removes a downloaded model, which cannot be the one of this server, or a name that `/api/copy` gave.
 pub(super) async fn remove(State(app): State<Arc<App>>, unread: Unread) -> Result<Response, ApiError> {
     let (object, _reading) = body::object(&app, unread).await?;
-    let name = named(&object)?;
+    let name = AboutModel::read(object)?.required()?;
     if app.card.forget(ollama::untagged(&name, &app)) {
         return Ok(Response::default());
     }
-    if known(&app, &object).is_ok() {
+    if known(&app, Some(&name)).is_ok() {
         return Err(absent(
             "the model of a running server is not deleted: end the server and use `inferno rm`",
         ));
@@ -86,11 +86,6 @@ pub(super) async fn remove(State(app): State<Arc<App>>, unread: Unread) -> Resul
         Ok(Err(reason)) => Err(ApiError::client(StatusCode::NOT_FOUND, "model_not_found", reason)),
         Err(_) => Err(ApiError::internal("the server failed on this request")),
     }
-}
-
-fn named(object: &Map<String, Value>) -> Result<String, ApiError> {
-    let name = ollama::named(object)?.filter(|name| !name.is_empty());
-    name.ok_or_else(|| ApiError::missing("model", "`model` is missing: the name of a model"))
 }
 
 /// Downloads a model and tells of it, a line of JSON each.

@@ -188,20 +188,28 @@ const LOOKUP: &[Field] = &[(&["conversation_ids"], Any, "Conversations that the 
 /// Of `/v1/messages`; others are those of chats.
 const ANTHROPIC: &[Field] = &[
     (&["model"], Text, ""),
-    (&["max_tokens"], Integer(1, U32), ""),
     (&["messages"], Objects, ""),
     (&["system"], Any, "A text, or text blocks"),
     (&["tools"], Objects, ""),
     (&["tool_choice", "thinking", "output_config"], Object, ""),
     (&["stop_sequences"], Texts, ""),
-    (&["temperature"], Number(0.0, 2.0), ""),
-    (&["top_p"], Number(0.0, 1.0), ""),
-    (&["top_k"], Integer(-1, I32), ""),
-    (&["stream"], Boolean, ""),
     (&["output_format"], Any, "The older name of `output_config.format`"),
     (&["cache_control"], Any, "Taken: prefixes are shared by themselves"),
     (&["context_management", "diagnostics"], Object, "Taken, and answered with nothing"),
 ];
+
+/// Of an answer to `/v1/messages`.
+const ANTHROPIC_ANSWER: &[Field] = &[
+    (&["max_tokens"], Integer(1, U32), ""),
+    (&["temperature"], Number(0.0, 2.0), ""),
+    (&["top_p"], Number(0.0, 1.0), ""),
+    (&["top_k"], Integer(-1, I32), ""),
+    (&["stream"], Boolean, ""),
+];
+
+/// The same where the tokens of the prompt are counted.
+const ANTHROPIC_COUNT: &[Field] =
+    &[(&["max_tokens", "temperature", "top_p", "top_k", "stream"], Any, "Ignored: changes no prompt")];
 
 /// Of `/v1/responses`; others are those of chats.
 const RESPONSE: &[Field] = &[
@@ -234,7 +242,11 @@ const RESPONSE: &[Field] = &[
     (&["prompt_cache_key", "safety_identifier", "user"], Any, "Told again"),
 ];
 
-const OLLAMA_CHAT: &[Field] = &[(&["messages"], Objects, ""), (&["tools"], Objects, "")];
+const OLLAMA_CHAT: &[Field] = &[
+    (&["messages"], Objects, ""),
+    (&["tools"], Objects, ""),
+    (&["system"], Any, "Ignored, as by Ollama; `warnings` says so"),
+];
 
 const OLLAMA_GENERATE: &[Field] =
     &[(&["prompt", "system"], Text, ""), (&["raw"], Boolean, "The prompt as it is")];
@@ -273,8 +285,8 @@ pub(super) const FORMS: &[Form] = &[
     Form { name: "Detokenize", tables: &[DETOKENIZE], required: &["tokens"] },
     Form { name: "StreamLookup", tables: &[LOOKUP], required: &[] },
     Form { name: "Response", tables: &[RESPONSE], required: &[] },
-    Form { name: "Messages", tables: &[ANTHROPIC], required: &["messages", "max_tokens"] },
-    Form { name: "CountedMessages", tables: &[ANTHROPIC], required: &["messages"] },
+    Form { name: "Messages", tables: &[ANTHROPIC, ANTHROPIC_ANSWER], required: &["messages", "max_tokens"] },
+    Form { name: "CountedMessages", tables: &[ANTHROPIC, ANTHROPIC_COUNT], required: &["messages"] },
     Form { name: "OllamaChat", tables: &[OLLAMA, OLLAMA_CHAT], required: &["model"] },
     Form { name: "OllamaGenerate", tables: &[OLLAMA, OLLAMA_GENERATE], required: &["model"] },
     Form { name: "OllamaModel", tables: &[NAMED], required: &[] },

@@ -8,10 +8,12 @@ use super::*;
 use crate::chat::Chat;
 use crate::completion::Completion;
 use crate::dialect::native::{Infills, NativeDialect, Plain};
-use crate::dialect::ollama::{Chats, Generates, Route};
+use crate::dialect::ollama::{AboutModel, Chats, Generates, Route};
 use crate::dialect::{ChatDialect, CompletionDialect, MessagesDialect, Reads};
-use crate::fields::Seen;
+use crate::fields::{Fields, Seen};
+use crate::ollama::names_of_copy;
 use crate::responses::Asked;
+use crate::resume::looked_up;
 use crate::tests::{app, app_as};
 use crate::tokens::{self, Tokenized};
 
@@ -188,10 +190,27 @@ fn fields_of_other_apis_are_those_that_their_parsers_read_or_leave_to_chats() {
     let chat = seen(&[json!({ "messages": messages })], |body| Chat::read(body, &app).is_ok());
     let asked = [json!({ "messages": messages, "max_tokens": 1 })];
     compare_beside("Messages", &seen(&asked, |body| MessagesDialect::is_readable(body, &app)), &chat);
+    let counted = [json!({ "messages": messages })];
+    let conversation = seen(&counted, |body| MessagesDialect::counted(body, &app).is_ok());
+    let read = seen(&counted, |body| MessagesDialect::is_countable(body, &app));
+    compare_beside("CountedMessages", &read, &conversation);
     let chats = [json!({ "messages": messages })];
-    compare_beside("OllamaChat", &seen(&chats, |body| Chats::chat(body).is_ok()), &chat);
+    compare_beside("OllamaChat", &seen(&chats, |body| Chats::chat(Fields::new(body)).is_ok()), &chat);
     let prompts = [json!({ "prompt": "Hi" })];
-    compare_beside("OllamaGenerate", &seen(&prompts, |body| Generates::chat(body).is_ok()), &chat);
+    compare_beside(
+        "OllamaGenerate",
+        &seen(&prompts, |body| Generates::chat(Fields::new(body)).is_ok()),
+        &chat,
+    );
+}
+
+#[test]
+fn fields_of_requests_without_a_prompt_are_those_that_their_parsers_read() {
+    compare("OllamaModel", &seen(&[json!({ "model": "ember" })], |body| AboutModel::read(body).is_ok()));
+    let copy = json!({ "source": "ember", "destination": "coal" });
+    compare("OllamaCopy", &seen(&[copy], |body| names_of_copy(body).is_ok()));
+    let lookup = json!({ "conversation_ids": ["a"] });
+    compare("StreamLookup", &seen(&[lookup], |body| looked_up(body).is_ok()));
 }
 
 /// The file in `docs/api`. `INFERNO_UPDATE=1` writes it.

@@ -155,6 +155,23 @@ fn tokens_are_those_of_the_other_dialects() {
 }
 
 #[test]
+fn a_system_text_beside_the_messages_is_ignored_and_the_answer_says_so() {
+    let server = start(Settings::default());
+    let plain = question(&json!({ "options": { "temperature": 0, "num_predict": 4 } }));
+    let expected = ask(&server, CHAT, &plain);
+    assert!(expected.get("warnings").is_none());
+    let answer = both(&server, CHAT, &with(plain.clone(), &json!({ "system": "Be brief." })));
+    assert_eq!(answer["message"], expected["message"]);
+    let warning = answer["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.starts_with("`system` is ignored") && warning.contains("message whose `role`"),
+        "{warning}"
+    );
+    let neutral = ask(&server, CHAT, &with(plain, &json!({ "system": "" })));
+    assert!(neutral.get("warnings").is_none());
+}
+
+#[test]
 fn forms_thoughts_and_log_probabilities_are_asked_for_in_ollamas_words() {
     let server = start(Settings::default());
     let schema = json!({ "type": "object", "properties": { "city": { "enum": ["Oslo"] } }, "required": ["city"], "additionalProperties": false });

@@ -52,6 +52,9 @@ const FOREIGN: [(&[&str], &str); 7] = [
     ),
 ];
 
+/// Parameters of an answer, which change no count of a prompt's tokens.
+const UNCOUNTED: [&str; 5] = ["max_tokens", "temperature", "top_p", "top_k", "stream"];
+
 /// Words of `output_config.effort`, which templates know as `reasoning_effort`.
 const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 
@@ -77,7 +80,11 @@ impl Request {
     /// # Errors
     /// See [`read`](Self::read).
     pub(super) fn read_counted(body: Map<String, Value>, app: &App) -> Result<Request, ApiError> {
-        Request::of(Fields::new(body), app)
+        let mut fields = Fields::new(body);
+        for name in UNCOUNTED {
+            fields.take(name);
+        }
+        Request::of(fields, app)
     }
 
     fn of(mut fields: Fields, app: &App) -> Result<Request, ApiError> {

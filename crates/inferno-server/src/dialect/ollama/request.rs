@@ -39,21 +39,40 @@ const FOREIGN: [&str; 9] = [
     "return_progress",
 ];
 
-/// The model's name in a request: `model`, or `name` as older clients have it.
+/// Body of the routes about a model.
+#[derive(Debug)]
+pub(crate) struct AboutModel {
+    pub(crate) name: Option<String>,
+    pub(crate) is_stream: bool,
+}
+
+impl AboutModel {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// 400: a field has another type.
+    pub(crate) fn read(body: Map<String, Value>) -> Result<AboutModel, ApiError> {
+        let mut fields = Fields::new(body);
+        Ok(AboutModel { name: named(&mut fields)?, is_stream: fields.boolean("stream")?.unwrap_or(true) })
+    }
+
+    /// The name, which must be there.
+    ///
+    /// # Errors
+    /// 400: it is missing or empty.
+    pub(crate) fn required(self) -> Result<String, ApiError> {
+        let name = self.name.filter(|name| !name.is_empty());
+        name.ok_or_else(|| ApiError::missing("model", "`model` is missing: the name of a model"))
+    }
+}
+
+/// Takes the model's name out of a request: `model`, or `name` as older clients have it.
 ///
 /// # Errors
 /// 400: it is no string.
-pub(crate) fn named(body: &Map<String, Value>) -> Result<Option<String>, ApiError> {
-    for name in ["model", "name"] {
-        match body.get(name) {
-            None | Some(Value::Null) => {}
-            Some(Value::String(text)) if text.len() <= NAME_BYTES => return Ok(Some(text.clone())),
-            Some(other) => {
-                return Err(expected_at(name, other, &format!("a string of at most {NAME_BYTES} bytes")));
-            }
-        }
-    }
-    Ok(None)
+pub(crate) fn named(fields: &mut Fields) -> Result<Option<String>, ApiError> {
+    let (model, name) = (fields.string("model", NAME_BYTES)?, fields.string("name", NAME_BYTES)?);
+    Ok(model.or(name))
 }
 
 /// A name without the tag that says nothing; as it is where the model has it so.
@@ -66,7 +85,6 @@ pub(crate) fn untagged<'a>(name: &'a str, app: &App) -> &'a str {
 
 /// `body` with the name under which the server knows its model.
 pub(super) fn with_model(mut body: Map<String, Value>, name: Option<&str>, app: &App) -> Map<String, Value> {
-    body.swap_remove("name");
     if let Some(name) = name {
         body.insert("model".into(), untagged(name, app).into());
     }
@@ -83,9 +101,17 @@ pub(crate) fn asks_for_nothing(body: &Map<String, Value>, member: &str) -> bool 
     }
 }
 
-/// `/api/chat` as a chat.
-pub(super) fn chat(body: Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
-    let mut fields = Fields::new(body);
+/// `/api/chat` as a chat, and notes on what is not followed.
+pub(super) fn chat(mut fields: Fields) -> Result<(Map<String, Value>, Vec<String>), ApiError> {
+    // Ollama ignores it, so that clients which send it have had answers without it.
+    let notes = match fields.take("system") {
+        None => Vec::new(),
+        Some(Value::String(text)) if text.is_empty() => Vec::new(),
+        Some(_) => vec![
+            "`system` is ignored, as by Ollama: `/api/chat` takes a message whose `role` is \"system\""
+                .to_owned(),
+        ],
+    };
     let mut members = shared(&mut fields)?;
     let messages = match fields.take("messages") {
         Some(Value::Array(messages)) => messages,
@@ -104,12 +130,11 @@ pub(super) fn chat(body: Map<String, Value>) -> Result<Map<String, Value>, ApiEr
         members.insert("continue_final_message".into(), true.into());
     }
     members.insert("messages".into(), messages.into());
-    Ok(merged(fields, members))
+    Ok((merged(fields, members), notes))
 }
 
 /// `/api/generate` as a chat of a system message and one of a user.
-pub(super) fn generate(body: Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
-    let mut fields = Fields::new(body);
+pub(super) fn generate(mut fields: Fields) -> Result<Map<String, Value>, ApiError> {
     let mut members = shared(&mut fields)?;
     fields.boolean("raw")?;
     if fields.has("tools") {
@@ -130,8 +155,7 @@ pub(super) fn generate(body: Map<String, Value>) -> Result<Map<String, Value>, A
 }
 
 /// `/api/generate` with `raw` as a completion.
-pub(super) fn raw(body: Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
-    let mut fields = Fields::new(body);
+pub(super) fn raw(mut fields: Fields) -> Result<Map<String, Value>, ApiError> {
     let mut members = shared(&mut fields)?;
     fields.boolean("raw")?;
     // Without a template there is no reasoning to switch off.
