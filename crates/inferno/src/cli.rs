@@ -1,11 +1,8 @@
 //! Arguments of the command line.
 
-use std::num::NonZero;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{ArgMatches, Args, Parser, Subcommand};
-use inferno_format::{DType, UnknownDType};
 
 use crate::commands;
 use crate::config_file::ChosenDefaults;
@@ -14,6 +11,7 @@ use crate::load::Compute;
 use crate::overrides::Overrides;
 
 mod answer;
+mod bench;
 mod bench_serve;
 mod conformance;
 mod doctor;
@@ -22,8 +20,10 @@ mod models;
 mod reasoning;
 mod sampling;
 mod serve;
+mod synth;
 
 pub(crate) use answer::{Answering, Chat, Run, Seed, max_tokens, seed};
+pub(crate) use bench::{Bench, BenchCommand};
 pub(crate) use bench_serve::{BenchServe, EngineKnobs, Rate};
 pub(crate) use conformance::Conformance;
 pub(crate) use doctor::Doctor;
@@ -32,6 +32,7 @@ pub(crate) use models::{List, Paths, Ps, Pull, Remove, Show};
 pub(crate) use reasoning::Reasoning;
 pub(crate) use sampling::Sampling;
 pub(crate) use serve::{Access, CacheDisk, LogFormat, LogLevel, MetricsCompat, ReasoningFormat, Serve};
+pub(crate) use synth::{Encoding, Synth};
 
 /// From a GGUF checkpoint to text.
 #[derive(Debug, Parser)]
@@ -251,169 +252,6 @@ pub(crate) struct Logits {
 
     #[command(flatten)]
     pub(crate) compute: Compute,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Synth {
-    /// Shape of the model: the name of a known one, or a tiny one of a family; an unknown name lists them
-    ///
-    /// True sizes: qwen3- with 0.6b, 1.7b, 4b, 8b, 14b, 32b or 30b-a3b, llama-3.1-8b, llama-3.2-1b and -3b,
-    /// mistral-small-3.2-24b, ministral-3- with 3b, 8b or 14b, gpt-oss-20b and -120b (experts always MXFP4), gemma-4- with e2b, e4b,
-    /// 26b-a4b or 31b, deepseek-v2-lite, glm-4.7-flash, stories110m. Those of more than a billion weights are random blocks, written
-    /// as fast as the disk takes them. tiny- with llama, mistral, mixtral, qwen2, qwen3, qwen3moe, phi3, gemma2, gemma3, gpt-oss,
-    /// gemma4 or deepseek2.
-    pub(crate) preset: String,
-
-    /// File to write
-    pub(crate) out: PathBuf,
-
-    /// Write only the first N layers of the model
-    #[arg(long, value_name = "N")]
-    pub(crate) layers: Option<usize>,
-
-    /// Number of first layers that nearly suffice: the same model with `--layers` of this number drafts for this one (`--draft`)
-    ///
-    /// The output of each later layer is multiplied by `--draft-difference`.
-    #[arg(long, value_name = "N", conflicts_with = "layers", group = "drafting")]
-    pub(crate) draft_layers: Option<usize>,
-
-    /// Add a draft layer for multi-token prediction, which drafts for the model (`--draft mtp`)
-    ///
-    /// A copy of the last layer with full attention; the output of each other layer is multiplied by `--draft-difference`.
-    #[arg(long, group = "drafting")]
-    pub(crate) mtp: bool,
-
-    /// Factor of what the layers add that do not draft: the smaller, the more often drafts are right
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.1, requires = "drafting")]
-    pub(crate) draft_difference: f32,
-
-    /// Type of the matrices; norms and biases are F32
-    ///
-    /// f32, f16, bf16, q8_0, q4_0, q4_k, q6_k, or llama.cpp's mixture q4_k_m: Q4_K, with Q6_K for the output
-    /// and for `attn_v` and `ffn_down` of half of the layers. Matrices whose rows are no whole blocks of it are Q8_0.
-    #[arg(long, value_name = "TYPE", default_value = "q8_0")]
-    pub(crate) dtype: Encoding,
-
-    /// GGUF file whose vocabulary and chat template the model gets; default: Ember's, padded to the preset's size
-    #[arg(long, value_name = "FILE")]
-    pub(crate) vocab_from: Option<PathBuf>,
-
-    /// Seed of the weights: the same seed gives the same weights, in every type up to rounding
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
-
-    /// Replace the file if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-pub(crate) struct Bench {
-    #[command(subcommand)]
-    pub(crate) command: Option<BenchCommand>,
-
-    #[command(flatten)]
-    pub(crate) named: ModelArgument,
-
-    #[command(flatten)]
-    pub(crate) model: ModelFile,
-
-    /// Prompt lengths to measure, in tokens; 0 for none
-    #[arg(short, long, value_name = "N,..", value_delimiter = ',', default_value = "512")]
-    pub(crate) prompt: Vec<usize>,
-
-    /// Numbers of decode steps to measure; 0 for none
-    #[arg(short = 'n', long, value_name = "N,..", value_delimiter = ',', default_value = "128")]
-    pub(crate) decode: Vec<usize>,
-
-    /// Tokens in the context before decoding; they are not timed
-    #[arg(short, long, value_name = "N,..", value_delimiter = ',', default_value = "0")]
-    pub(crate) depth: Vec<usize>,
-
-    /// Numbers of sequences to decode at once, each at `--depth`
-    #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1")]
-    pub(crate) sequences: Vec<usize>,
-
-    /// Number of times that everything is measured
-    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) repeats: u32,
-
-    /// Tokens of a prompt per step
-    #[arg(long, value_name = "N", default_value = "512")]
-    pub(crate) chunk: NonZero<usize>,
-
-    /// Seed of the random tokens
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
-
-    /// Print one JSON object with every sample; with `--report` write it beside FILE
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Also print the time of each operation. A GPU reads its clock around some of them, which stand for the others
-    #[arg(long)]
-    pub(crate) profile: bool,
-
-    /// MiB of memory to read as the limit. Default: 640, or four times the largest cache if that is more; on a GPU 2048, or an
-    /// eighth of its free memory if that is less
-    #[arg(long, value_name = "N")]
-    pub(crate) stream_mib: Option<NonZero<usize>>,
-
-    /// Measure when told: a line on stdin is one repeat, answered by one line of JSON; the end of stdin ends it
-    #[arg(long, conflicts_with_all = ["repeats", "json", "profile"])]
-    pub(crate) paced: bool,
-
-    /// Measure instead what is usual, on generated models of the shapes of Qwen3 0.6B and 8B, beside what the device allows: print
-    /// the table as Markdown and write it to FILE, which can be sent to others. `-m` names another model. Work that takes
-    /// too long on this machine is left out, and named
-    #[arg(
-        long,
-        value_name = "FILE",
-        num_args = 0..=1,
-        default_missing_value = "inferno-report.md",
-        conflicts_with_all = ["prompt", "decode", "depth", "sequences", "profile", "stream_mib", "paced", "repeats", "story"]
-    )]
-    pub(crate) report: Option<PathBuf>,
-
-    /// Measure instead, one after the other, what KV cache, SIMD, threads, matrix units, quantization and batching are worth,
-    /// on generated models. Takes minutes
-    #[arg(long, conflicts_with_all = ["named", "model", "prompt", "decode", "depth", "sequences", "profile", "stream_mib", "paced", "isa", "kv"])]
-    pub(crate) story: bool,
-
-    #[command(flatten)]
-    pub(crate) compute: Compute,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// Test the engine under load, as a server puts it there, but without HTTP
-    ///
-    /// Requests come when a trace says, whether or not earlier ones are done, and wait if the engine is busy. Prompts are
-    /// random tokens, equal where the trace says so; completions have the trace's length. Requests that do not fit the
-    /// context or the KV pool are left out and counted. Times are those of whoever receives the tokens: to the first one
-    /// from the moment the request was due. Percentiles are samples, not estimates.
-    Serve(BenchServe),
-}
-
-/// Type of a file's matrices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    /// All in one type.
-    One(DType),
-    /// Q4_K, and Q6_K where llama.cpp finds that it matters most.
-    Q4KM,
-}
-
-impl FromStr for Encoding {
-    type Err = UnknownDType;
-
-    fn from_str(name: &str) -> Result<Encoding, UnknownDType> {
-        match name.eq_ignore_ascii_case("q4_k_m") {
-            true => Ok(Encoding::Q4KM),
-            false => name.parse().map(Encoding::One),
-        }
-    }
 }
 
 /// A parser for finite numbers in `range`.
