@@ -4,22 +4,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { createAnthropic } from "@ai-sdk/anthropic";
-import { generateObject, generateText, stepCountIs, streamObject, streamText, tool } from "ai";
-import { z } from "zod";
+import { generateObject, generateText, stepCountIs, streamObject, streamText } from "ai";
 
-globalThis.AI_SDK_LOG_WARNINGS = false;
+import { QUESTION, report, tools } from "./weather.js";
 
 const anthropic = createAnthropic({ baseURL: `${process.env.INFERNO_URL}/v1`, apiKey: "none" });
 const model = anthropic("ember");
-const QUESTION = "What is the weather in Paris?";
-const report = z.object({ city: z.string().max(12), degrees: z.number().int(), isWindy: z.boolean() });
-const tools = {
-  get_weather: tool({
-    description: "Get the weather of a city",
-    inputSchema: z.object({ city: z.string() }),
-    execute: async () => `{"condition": "sunny", "temperature": 21}`,
-  }),
-};
 
 test("a stream is the whole answer", async () => {
   const options = { model, prompt: "Tell me a story about a dragon.", temperature: 0, maxOutputTokens: 40, maxRetries: 0 };

@@ -5,28 +5,17 @@ import { test } from "node:test";
 
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateObject, generateText, stepCountIs, streamObject, streamText, tool } from "ai";
-import { z } from "zod";
+import { generateObject, generateText, stepCountIs, streamObject, streamText } from "ai";
 
-globalThis.AI_SDK_LOG_WARNINGS = false;
+import { QUESTION, report, tools } from "./weather.js";
 
 const URL = process.env.INFERNO_URL;
 const MODEL = "ember";
-const QUESTION = "What is the weather in Paris?";
 
 const settings = { name: "inferno", baseURL: `${URL}/v1`, apiKey: "none", includeUsage: true };
 const CHATS = {
   "openai-compatible": createOpenAICompatible({ ...settings, supportsStructuredOutputs: true })(MODEL),
   "openai.chat": createOpenAI({ baseURL: `${URL}/v1`, apiKey: "none" }).chat(MODEL),
-};
-
-const report = z.object({ city: z.string().max(12), degrees: z.number().int(), isWindy: z.boolean() });
-const tools = {
-  get_weather: tool({
-    description: "Get the weather of a city",
-    inputSchema: z.object({ city: z.string() }),
-    execute: async () => `{"condition": "sunny", "temperature": 21}`,
-  }),
 };
 
 for (const [name, model] of Object.entries(CHATS)) {
