@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::kernels::MATRIX_THREADS;
 use crate::memory::free_bytes;
+use crate::pipelines::Compiled;
 use crate::recorder::MOST_BUFFERS;
 use crate::tuning::file::{TuningFile, fnv};
 use inferno_model::error::BackendError;
@@ -272,6 +273,7 @@ pub struct Gpu {
     n_buffers: u32,
     /// Of all buffers.
     n_bytes: u64,
+    pub(crate) compiled: Arc<Compiled>,
     /// Where drivers keep what they made of kernels, if they take it from us.
     pub(crate) pipelines: Option<PipelineFile>,
     /// Dispatches of kernels so far.
@@ -393,19 +395,21 @@ impl Gpu {
                 .contains(DownlevelFlags::SHADER_F16_IN_F32),
             n_buffers: 0,
             n_bytes: 0,
+            compiled: Arc::default(),
             pipelines: None,
             n_dispatches: Arc::default(),
             tuned: None,
         })
     }
 
-    /// Another hold on the device, for another backend on it. Kernels of the two are compiled apart.
+    /// Another hold on the device, for another backend on it. Kernels are compiled once for both.
     pub fn share(&self) -> Gpu {
         Gpu {
             device: self.device.clone(),
             queue: self.queue.clone(),
             failure: self.failure.clone(),
             info: self.info.clone(),
+            compiled: self.compiled.clone(),
             pipelines: None,
             n_dispatches: Arc::default(),
             tuned: None,

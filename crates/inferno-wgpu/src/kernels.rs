@@ -137,7 +137,7 @@ pub(crate) enum Sums {
 }
 
 /// How numbers in half precision are widened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum Halves {
     /// By integers, right everywhere.
     #[default]

@@ -57,11 +57,18 @@ pub const PROMISE: Promise =
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::{Choice, Gpu};
 
-    /// The device that `INFERNO_TEST_DEVICE` names, or the best one; `None`, said aloud, if there is none.
+    /// The device that `INFERNO_TEST_DEVICE` names, or the best one, opened once for all tests; `None`, said aloud, if
+    /// there is none.
     pub(crate) fn gpu() -> Option<Gpu> {
-        let choice = std::env::var("INFERNO_TEST_DEVICE").map_or(Choice::Best, |name| name.parse().unwrap());
-        Gpu::open(&choice).map_err(|e| xtask::testing::skip("wgpu", &e.to_string())).ok()
+        static GPU: LazyLock<Result<Gpu, String>> = LazyLock::new(|| {
+            let choice =
+                std::env::var("INFERNO_TEST_DEVICE").map_or(Choice::Best, |name| name.parse().unwrap());
+            Gpu::open(&choice).map_err(|e| e.to_string())
+        });
+        GPU.as_ref().map(Gpu::share).map_err(|e| xtask::testing::skip("wgpu", e)).ok()
     }
 }

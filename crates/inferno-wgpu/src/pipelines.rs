@@ -1,6 +1,7 @@
 //! Kernels that are ready to run.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::device::{Gpu, IMMEDIATE_BYTES, Storage};
 use crate::kernels::params::Member;
@@ -29,12 +30,41 @@ impl Pipeline {
     }
 }
 
-/// The pipelines so far, made when they are first needed.
+/// Kernels that were compiled for a device, for all backends on it.
+#[derive(Debug, Default)]
+pub(crate) struct Compiled {
+    /// `None` of a kernel that the driver refused.
+    pipelines: Mutex<HashMap<(Halves, Kernel), Arc<OnceLock<Option<Arc<Pipeline>>>>>>,
+    layouts: Mutex<HashMap<Bindings, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>>,
+}
+
+impl Compiled {
+    /// The kernel, which `compile` makes if nobody has yet. Others wait for it; other kernels are compiled meanwhile.
+    fn get(
+        &self,
+        key: (Halves, Kernel),
+        compile: impl FnOnce() -> Option<Pipeline>,
+    ) -> Option<Arc<Pipeline>> {
+        let entry =
+            self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
+        entry.get_or_init(|| compile().map(Arc::new)).clone()
+    }
+
+    fn layouts(
+        &self,
+        device: &wgpu::Device,
+        bindings: Bindings,
+    ) -> (wgpu::BindGroupLayout, wgpu::PipelineLayout) {
+        let mut all = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(bindings).or_insert_with(|| layouts(device, bindings)).clone()
+    }
+}
+
+/// The pipelines that a backend has used so far.
 #[derive(Debug, Default)]
 pub(crate) struct Pipelines {
     halves: Halves,
-    pipelines: HashMap<Kernel, Pipeline>,
-    layouts: HashMap<Bindings, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
+    pipelines: HashMap<Kernel, Arc<Pipeline>>,
 }
 
 impl Pipelines {
@@ -54,44 +84,51 @@ impl Pipelines {
 
     /// Makes one that a driver may refuse: whether it did not.
     pub(crate) fn try_get(&mut self, gpu: &Gpu, kernel: Kernel) -> bool {
-        let filters =
-            [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory];
-        let scopes = filters.map(|filter| gpu.device.push_error_scope(filter));
-        self.get(gpu, kernel);
-        // The last one was pushed on top.
-        let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
-        let is_made = errors.filter(Option::is_some).count() == 0;
-        if !is_made {
-            self.pipelines.remove(&kernel);
+        let made = gpu.compiled.get((self.halves, kernel), || {
+            let filters =
+                [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory];
+            let scopes = filters.map(|filter| gpu.device.push_error_scope(filter));
+            let pipeline = compile(gpu, self.halves, kernel);
+            // The last one was pushed on top.
+            let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
+            (errors.filter(Option::is_some).count() == 0).then_some(pipeline)
+        });
+        let is_made = made.is_some();
+        if let Some(pipeline) = made {
+            self.pipelines.insert(kernel, pipeline);
         }
         is_made
     }
 
+    /// One that no driver refuses, or that this one did not.
     pub(crate) fn get(&mut self, gpu: &Gpu, kernel: Kernel) -> &Pipeline {
         self.pipelines.entry(kernel).or_insert_with(|| {
-            let source = kernel.source(self.halves);
-            let bindings = source.bindings;
-            let (layout, pipeline_layout) =
-                self.layouts.entry(bindings).or_insert_with(|| layouts(&gpu.device, bindings)).clone();
-            let descriptor = wgpu::ShaderModuleDescriptor {
-                label: Some(source.name),
-                source: wgpu::ShaderSource::Wgsl(source.wgsl.into()),
-            };
-            let module = module(&gpu.device, descriptor);
-            let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(source.name),
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: Some("main"),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    zero_initialize_workgroup_memory: false,
-                    ..Default::default()
-                },
-                cache: gpu.pipelines.as_ref().map(|file| &file.cache),
-            });
-            Pipeline { pipeline, layout, bindings, members: source.members, name: source.name }
+            let made = gpu.compiled.get((self.halves, kernel), || Some(compile(gpu, self.halves, kernel)));
+            made.expect("kernels that a driver refused are not used")
         })
     }
+}
+
+fn compile(gpu: &Gpu, halves: Halves, kernel: Kernel) -> Pipeline {
+    let source = kernel.source(halves);
+    let (layout, pipeline_layout) = gpu.compiled.layouts(&gpu.device, source.bindings);
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(source.name),
+        source: wgpu::ShaderSource::Wgsl(source.wgsl.into()),
+    };
+    let module = module(&gpu.device, descriptor);
+    let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(source.name),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
+        cache: gpu.pipelines.as_ref().map(|file| &file.cache),
+    });
+    Pipeline { pipeline, layout, bindings: source.bindings, members: source.members, name: source.name }
 }
 
 /// With every check in debug builds, so that tests would find a read or a write past an end.

@@ -6,17 +6,15 @@ use inferno_model::conformance::{
     uneven_layers,
 };
 
-use inferno_wgpu::{Gpu, PROMISE, Wgpu};
+use inferno_wgpu::{PROMISE, Wgpu};
 
-use crate::{backend, choice};
+use crate::{backend, gpu};
 
 #[test]
 fn tensors_in_parts_and_other_variants_are_near_the_reference() {
-    if backend().is_none() {
-        return;
-    }
+    let Some(gpu) = gpu() else { return };
     let cut = || {
-        let mut gpu = Gpu::open(&choice()).unwrap();
+        let mut gpu = gpu.share();
         // An expert of the largest type is as large.
         gpu.cut_tensors_at(256 << 10);
         let mut backend = Wgpu::new(gpu).unwrap();
@@ -53,10 +51,7 @@ fn sequences_are_the_same_in_any_company() {
 
 #[test]
 fn groups_of_the_checks_say_what_they_found() {
-    if backend().is_none() {
-        return;
-    }
-    let gpu = Gpu::open(&choice()).unwrap();
+    let Some(gpu) = gpu() else { return };
     let new = || Wgpu::new(gpu.share()).unwrap();
     let of_models =
         Group::all().into_iter().filter(|group| ["models", "1 to 512 rows"].contains(&group.kind()));

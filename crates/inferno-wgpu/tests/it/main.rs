@@ -7,6 +7,8 @@ mod dispatches;
 mod goldens;
 mod lost;
 
+use std::sync::LazyLock;
+
 use inferno_wgpu::{Choice, Gpu, Wgpu};
 
 /// The device that `INFERNO_TEST_DEVICE` names, or the best one.
@@ -14,13 +16,14 @@ fn choice() -> Choice {
     std::env::var("INFERNO_TEST_DEVICE").map_or(Choice::Best, |name| name.parse().unwrap())
 }
 
-/// A backend on that device; `None`, said aloud, if there is none.
+/// That device, opened once for all tests; `None`, said aloud, if there is none.
+fn gpu() -> Option<Gpu> {
+    static GPU: LazyLock<Result<Gpu, String>> =
+        LazyLock::new(|| Gpu::open(&choice()).map_err(|e| e.to_string()));
+    GPU.as_ref().map(Gpu::share).map_err(|e| xtask::testing::skip("wgpu", e)).ok()
+}
+
+/// A backend on that device.
 fn backend() -> Option<Wgpu> {
-    match Gpu::open(&choice()) {
-        Ok(gpu) => Some(Wgpu::new(gpu).unwrap()),
-        Err(e) => {
-            xtask::testing::skip("wgpu", &e.to_string());
-            None
-        }
-    }
+    gpu().map(|gpu| Wgpu::new(gpu).unwrap())
 }
