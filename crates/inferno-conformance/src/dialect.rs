@@ -1,5 +1,6 @@
 //! The checks of each API, a module each.
 
+mod bodies;
 mod chat;
 mod completions;
 mod messages;

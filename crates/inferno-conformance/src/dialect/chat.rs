@@ -89,6 +89,10 @@ pub(super) const CHECKS: &[Check] = table! {
         "media that the model cannot read are left out without a word";
     "chat.error.encoding", "RFC 9110", errors::encoding:
         "a compressed body is a 500, and clients retry";
+    "chat.error.nul", "RFC 8259", errors::nul:
+        "a NUL byte ends a text, or is a 500 that is retried";
+    "chat.error.huge", "RFC 9110", errors::huge:
+        "a huge request is a 500 or a broken connection, and is sent again";
     "chat.error.path", OPENAI, errors::path:
         "a wrong base URL is no typed error";
     "chat.error.stream", OPENAI, errors::stream:

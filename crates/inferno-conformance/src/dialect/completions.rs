@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::bodies::{self, Valid};
 use super::chat;
 use super::rules::{self, has_type, merged, refused, same_in_all, same_under_load, stop_within, without};
 use crate::check::{Check, table};
@@ -61,6 +62,10 @@ pub(super) const CHECKS: &[Check] = table! {
         "wrong types are computed as something else, or a 500 that is retried";
     "completions.error.too_long", "LiteLLM, aider", too_long:
         "clients cannot tell that they must shorten the prompt";
+    "completions.error.nul", "RFC 8259", nul:
+        "a NUL byte ends a text, or is a 500 that is retried";
+    "completions.error.huge", "RFC 9110", huge:
+        "a huge request is a 500 or a broken connection, and is sent again";
     "completions.error.stream", OPENAI, error_of_stream:
         "an error of a stream comes as a success: clients do not raise";
     "completions.load", "vLLM #5898, #15437", load:
@@ -312,4 +317,17 @@ fn load(probe: &Probe<'_>) -> Verdict {
         Request::post(PATH, &base_with(probe, &more))
     };
     same_under_load(probe, request, stream_text)
+}
+
+/// The request that bodies are made from.
+fn valid(probe: &Probe<'_>) -> Valid<'static> {
+    Valid { request: Request::post(PATH, &base(probe)), prompt: PROMPT, error: "Error" }
+}
+
+fn nul(probe: &Probe<'_>) -> Verdict {
+    bodies::nul(probe, &valid(probe))
+}
+
+fn huge(probe: &Probe<'_>) -> Verdict {
+    bodies::huge(probe, &valid(probe))
 }

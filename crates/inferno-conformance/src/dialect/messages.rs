@@ -75,6 +75,10 @@ pub(super) const CHECKS: &[Check] = table! {
         "the client cannot tell that it must compact the conversation";
     "messages.error.block", REFERENCE, errors::block:
         "media that the model cannot read are left out without a word";
+    "messages.error.nul", "RFC 8259", errors::nul:
+        "a NUL byte ends a text, or is a 500 that is retried";
+    "messages.error.huge", "RFC 9110", errors::huge:
+        "a huge request is a 500 or a broken connection, and is sent again";
     "messages.error.stream", SDK, errors::stream:
         "an error of a stream comes as a success: clients do not raise";
     "messages.error.key", SDK, errors::key:

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
+use super::bodies::{self, Valid};
 use super::rules::{self, merged, refused};
 use crate::check::{Check, table};
 use crate::exchange::{Answer, Request};
@@ -36,6 +37,10 @@ pub(super) const CHECKS: &[Check] = table! {
         "the same prompt is answered otherwise in another API";
     "native.completion.error", LLAMA, error:
         "no typed error";
+    "native.completion.nul", "RFC 8259", nul:
+        "a NUL byte ends a text, or is a 500 that is retried";
+    "native.completion.huge", "RFC 9110", huge:
+        "a huge request is a 500 or a broken connection, and is sent again";
     "native.infill", "llama.vscode, llama.vim", infill:
         "editors get no suggestions";
     "native.lora_adapters", LLAMA, lora_adapters:
@@ -167,6 +172,18 @@ fn error(probe: &Probe<'_>) -> Verdict {
     let answer = probe.ask(rules::bad_json("/completion"))?;
     answer.offered()?;
     refused(&answer, &[400, 422], "Error")
+}
+
+fn valid() -> Valid<'static> {
+    Valid { request: Request::post("/completion", &request(&json!({}))), prompt: TEXT, error: "Error" }
+}
+
+fn nul(probe: &Probe<'_>) -> Verdict {
+    bodies::nul(probe, &valid())
+}
+
+fn huge(probe: &Probe<'_>) -> Verdict {
+    bodies::huge(probe, &valid())
 }
 
 fn infill(probe: &Probe<'_>) -> Verdict {

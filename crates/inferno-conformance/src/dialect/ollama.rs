@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
+use super::bodies::{self, Valid};
 use super::rules::{
     self, ASK_WEATHER, PROMPT, WEATHER, has_type, is_person, merged, person, refused, stop_within, weather,
 };
@@ -70,6 +71,10 @@ pub(super) const CHECKS: &[Check] = table! {
         "clients that pull what is missing look for 404";
     "ollama.error.wrong_type", PYTHON, wrong_type:
         "wrong types are computed as something else, or a 500";
+    "ollama.error.nul", "RFC 8259", nul:
+        "a NUL byte ends a text, or is a 500 that is retried";
+    "ollama.error.huge", "RFC 9110", huge:
+        "a huge request is a 500 or a broken connection, and is sent again";
 };
 
 /// A request for a story of 32 tokens at temperature 0; a stream, as it is without a word.
@@ -348,4 +353,17 @@ fn model(probe: &Probe<'_>) -> Verdict {
 
 fn wrong_type(probe: &Probe<'_>) -> Verdict {
     refused(&*ask(probe, &json!({ "messages": "Hi" }))?, &[400], "OllamaError")
+}
+
+/// The request that bodies are made from.
+fn valid(probe: &Probe<'_>) -> Valid<'static> {
+    Valid { request: Request::post(CHAT, &whole(probe, &json!({}))), prompt: PROMPT, error: "OllamaError" }
+}
+
+fn nul(probe: &Probe<'_>) -> Verdict {
+    bodies::nul(probe, &valid(probe))
+}
+
+fn huge(probe: &Probe<'_>) -> Verdict {
+    bodies::huge(probe, &valid(probe))
 }

@@ -1,6 +1,7 @@
 //! OpenAI's Responses.
 
 mod answers;
+mod background;
 mod errors;
 mod kept;
 mod streams;
@@ -75,6 +76,12 @@ pub(super) const CHECKS: &[Check] = table! {
         "`responses.delete` fails, or deletes nothing";
     "responses.kept.not_stored", REFERENCE, kept::not_stored:
         "a response with `store: false` is stored";
+    "responses.background.begin", REFERENCE, background::begin:
+        "clients that send `background` wait for the whole answer, and time out";
+    "responses.background.retrieve", REFERENCE, background::retrieve:
+        "a response in the background never ends, or is another one";
+    "responses.background.cancel", REFERENCE, background::cancel:
+        "a response that no client wants is computed to its end";
     "responses.error.bad_json", OPENAI, errors::bad_json:
         "no typed error: the client shows HTML or retries";
     "responses.error.wrong_type", OPENAI, errors::wrong_type:
@@ -87,6 +94,10 @@ pub(super) const CHECKS: &[Check] = table! {
         "media that the model cannot read are left out without a word";
     "responses.error.previous", REFERENCE, errors::previous:
         "a conversation that is gone goes on without its start";
+    "responses.error.nul", "RFC 8259", errors::nul:
+        "a NUL byte ends a text, or is a 500 that is retried";
+    "responses.error.huge", "RFC 9110", errors::huge:
+        "a huge request is a 500 or a broken connection, and is sent again";
     "responses.error.stream", OPENAI, errors::stream:
         "an error of a stream comes as a success: clients do not raise";
 };

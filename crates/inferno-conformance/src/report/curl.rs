@@ -28,7 +28,7 @@ pub fn curl(base: &str, request: &Request, has_key: bool) -> String {
                 let bytes: String = body.iter().map(|b| format!("\\x{b:02x}")).collect();
                 line += &format!(" --data-binary $'{bytes}'");
             }
-            _ => line += &format!(" --data-binary @body  # {} bytes, in the JSON report", body.len()),
+            _ => line += &format!(" --data-binary @body  # {} bytes, see the JSON report", body.len()),
         }
     }
     line

@@ -4,6 +4,9 @@ use serde_json::{Value, json as object};
 
 use super::{Report, Row, curl};
 
+/// Longest body in a report, in bytes.
+const MOST_BYTES: usize = 4 << 20;
+
 /// The report as one JSON object; `url` is the server's address.
 ///
 /// Failures have `request` (with its body, if that is text) and `response`; keys are in neither.
@@ -24,6 +27,15 @@ pub fn json(report: &Report, url: &str, has_key: bool) -> Value {
     })
 }
 
+/// A body as text, cut where it is longer than a context could be.
+fn shown(body: &[u8]) -> String {
+    let start = String::from_utf8_lossy(&body[..body.len().min(MOST_BYTES)]);
+    match body.len() {
+        0..=MOST_BYTES => start.into_owned(),
+        n => format!("{start} … ({n} bytes)"),
+    }
+}
+
 fn check(row: &Row, url: &str, has_key: bool) -> Value {
     let mut value = object!({
         "name": row.name,
@@ -35,7 +47,7 @@ fn check(row: &Row, url: &str, has_key: bool) -> Value {
         "seconds": row.took.as_secs_f64(),
     });
     if let Some(request) = &row.request {
-        let body = request.body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned());
+        let body = request.body.as_deref().map(shown);
         value["request"] = object!({
             "method": request.method,
             "path": request.path,

@@ -17,7 +17,7 @@ use std::time::Duration;
 use inferno_conformance::{
     Answer, Broken, Check, Http, Outcome, Recording, Replay, Request, Row, Settings, Transport, checks, run,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::inferno;
 
@@ -27,12 +27,15 @@ const KEY: &str = "sk-conformance";
 /// An exchange that a fault may change.
 struct Asked {
     path: String,
-    /// Null where it is no JSON.
+    /// Null where it is no JSON, "NUL" where it has a NUL byte, and "huge" where it is more than [`HUGE_BYTES`].
     body: Value,
     /// The same request was sent so often before.
     i: usize,
     has_wrong_key: bool,
 }
+
+/// Bodies of more bytes are not looked into.
+const HUGE_BYTES: usize = 4 << 20;
 
 /// A check, a change of answers that breaks its rule, and further checks that cannot but see it.
 struct Fault {
@@ -122,7 +125,11 @@ fn requests(replay: &Replay, settings: &Settings) -> Requests {
 fn missed(fault: &Fault, replay: &Replay, requests: &Requests, settings: &Settings) -> Option<String> {
     let mut edited = HashSet::new();
     let broken = replay.edited(|request, i, answer| {
-        let body = request.json().unwrap_or_default();
+        let body = match request.body.as_deref() {
+            Some(body) if body.len() > HUGE_BYTES => json!("huge"),
+            Some(body) if body.contains(&0) => json!("NUL"),
+            _ => request.json().unwrap_or_default(),
+        };
         let asked = Asked { path: request.path.clone(), body, i, has_wrong_key: request.has_wrong_key };
         let before = answer.clone();
         (fault.edit)(&asked, answer);

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::{PATH, story, story_with};
-use crate::dialect::rules::{self, refused, without};
+use crate::dialect::bodies::{self, Valid};
+use crate::dialect::rules::{self, PROMPT, refused, without};
 use crate::exchange::Request;
 use crate::probe::{Probe, Stop, Verdict, demand, fits};
 
@@ -82,4 +83,17 @@ pub(super) fn key(probe: &Probe<'_>) -> Verdict {
     let answer = probe.ask(Request { has_wrong_key: true, ..Request::post(PATH, &story(probe)) })?;
     answer.refused(&[401, 403])?;
     fits("Error", &answer.json()?)
+}
+
+/// The request that bodies are made from.
+fn valid(probe: &Probe<'_>) -> Valid<'static> {
+    Valid { request: Request::post(PATH, &story(probe)), prompt: PROMPT, error: "Error" }
+}
+
+pub(super) fn nul(probe: &Probe<'_>) -> Verdict {
+    bodies::nul(probe, &valid(probe))
+}
+
+pub(super) fn huge(probe: &Probe<'_>) -> Verdict {
+    bodies::huge(probe, &valid(probe))
 }

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::{PATH, VERSION, post, request, story, story_with};
-use crate::dialect::rules::{self, refused, without};
+use crate::dialect::bodies::{self, Valid};
+use crate::dialect::rules::{self, PROMPT, refused, without};
 use crate::exchange::Request;
 use crate::probe::{Probe, Stop, Verdict, fits};
 
@@ -55,4 +56,17 @@ pub(super) fn key(probe: &Probe<'_>) -> Verdict {
     let answer = probe.ask(Request { has_wrong_key: true, ..request(PATH, &story(probe)) })?;
     answer.refused(&[401])?;
     fits("MessageError", &answer.json()?)
+}
+
+/// The request that bodies are made from.
+fn valid(probe: &Probe<'_>) -> Valid<'static> {
+    Valid { request: request(PATH, &story(probe)), prompt: PROMPT, error: "MessageError" }
+}
+
+pub(super) fn nul(probe: &Probe<'_>) -> Verdict {
+    bodies::nul(probe, &valid(probe))
+}
+
+pub(super) fn huge(probe: &Probe<'_>) -> Verdict {
+    bodies::huge(probe, &valid(probe))
 }

@@ -2,8 +2,10 @@
 
 use serde_json::json;
 
-use super::{PATH, story_with};
-use crate::dialect::rules::{self, refused};
+use super::{PATH, story, story_with};
+use crate::dialect::bodies::{self, Valid};
+use crate::dialect::rules::{self, PROMPT, refused};
+use crate::exchange::Request;
 use crate::probe::{Probe, Stop, Verdict};
 
 pub(super) fn bad_json(probe: &Probe<'_>) -> Verdict {
@@ -51,4 +53,17 @@ pub(super) fn stream(probe: &Probe<'_>) -> Verdict {
         &[400, 422],
         "Error",
     )
+}
+
+/// The request that bodies are made from.
+fn valid(probe: &Probe<'_>) -> Valid<'static> {
+    Valid { request: Request::post(PATH, &story(probe)), prompt: PROMPT, error: "Error" }
+}
+
+pub(super) fn nul(probe: &Probe<'_>) -> Verdict {
+    bodies::nul(probe, &valid(probe))
+}
+
+pub(super) fn huge(probe: &Probe<'_>) -> Verdict {
+    bodies::huge(probe, &valid(probe))
 }

@@ -395,4 +395,14 @@ pub(super) const FAULTS: &[Fault] = &[
             body(answer, |v| append(&mut v["choices"][0]["message"]["content"], "!"));
         }
     }),
+    fault("chat.error.nul", |asked, answer| {
+        if asked.is_chat() && asked.body == "NUL" {
+            answer.status = 500;
+        }
+    }),
+    fault("chat.error.huge", |asked, answer| {
+        if asked.is_chat() && asked.body == "huge" {
+            answer.status = 200;
+        }
+    }),
 ];

@@ -167,4 +167,14 @@ pub(super) const FAULTS: &[Fault] = &[
             });
         }
     }),
+    fault("completions.error.nul", |asked, answer| {
+        if asked.is_completion() && asked.body == "NUL" {
+            answer.status = 500;
+        }
+    }),
+    fault("completions.error.huge", |asked, answer| {
+        if asked.is_completion() && asked.body == "huge" {
+            answer.status = 200;
+        }
+    }),
 ];

@@ -204,4 +204,14 @@ pub(super) const FAULTS: &[Fault] = &[
             replace_body(answer, "{}".into());
         }
     }),
+    fault("messages.error.nul", |asked, answer| {
+        if asked.is_message() && asked.body == "NUL" {
+            answer.status = 500;
+        }
+    }),
+    fault("messages.error.huge", |asked, answer| {
+        if asked.is_message() && asked.body == "huge" {
+            answer.status = 200;
+        }
+    }),
 ];

@@ -98,4 +98,14 @@ pub(super) const FAULTS: &[Fault] = &[
             replace_body(answer, "running many\n".into());
         }
     }),
+    fault("native.completion.nul", |asked, answer| {
+        if asked.is_native() && asked.body == "NUL" {
+            answer.status = 500;
+        }
+    }),
+    fault("native.completion.huge", |asked, answer| {
+        if asked.is_native() && asked.body == "huge" {
+            answer.status = 200;
+        }
+    }),
 ];

@@ -199,4 +199,14 @@ pub(super) const FAULTS: &[Fault] = &[
             answer.status = 500;
         }
     }),
+    fault("ollama.error.nul", |asked, answer| {
+        if asked.is_ollama() && asked.body == "NUL" {
+            answer.status = 500;
+        }
+    }),
+    fault("ollama.error.huge", |asked, answer| {
+        if asked.is_ollama() && asked.body == "huge" {
+            answer.status = 200;
+        }
+    }),
 ];

@@ -267,4 +267,34 @@ pub(super) const FAULTS: &[Fault] = &[
             answer.status = 200;
         }
     }),
+    fault("responses.background.begin", |asked, answer| {
+        if asked.is_response() && asked.body["background"] == true {
+            body(answer, |v| v["status"] = json!("completed"));
+        }
+    }),
+    fault("responses.background.retrieve", |asked, answer| {
+        let has_ended =
+            !answer.text().contains("\"in_progress\"") && !answer.text().contains("\"cancelled\"");
+        if asked.path.starts_with("/v1/responses/resp")
+            && answer.text().contains("\"background\":true")
+            && has_ended
+        {
+            body(answer, |v| append(said(v), "!"));
+        }
+    }),
+    fault("responses.background.cancel", |asked, answer| {
+        if asked.path.ends_with("/cancel") {
+            body(answer, |v| v["status"] = json!("in_progress"));
+        }
+    }),
+    fault("responses.error.nul", |asked, answer| {
+        if asked.is_response() && asked.body == "NUL" {
+            answer.status = 500;
+        }
+    }),
+    fault("responses.error.huge", |asked, answer| {
+        if asked.is_response() && asked.body == "huge" {
+            answer.status = 200;
+        }
+    }),
 ];
