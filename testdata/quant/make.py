@@ -1,4 +1,4 @@
-"""Writes blocks.gguf: blocks of every quantized type with the values that gguf-py gives them.
+"""Writes blocks.gguf: blocks of 13 quantized types with the values that gguf-py gives them.
 
     python make.py          # needs gguf 0.19 and numpy
 

@@ -121,15 +121,14 @@ impl DType {
     /// True for the block types whose meaning this crate knows: those `unpack_row` takes.
     pub fn is_quantized(self) -> bool {
         use DType::*;
-        matches!(
-            self,
-            Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS | MXFP4
-        )
+        // Q8_1 and Q8_K are of activations only.
+        !self.is_float() && !matches!(self, Q8_1 | Q8_K | I8 | I16 | I32 | I64 | F64)
     }
 
     /// Weights of a quantized row that share a scale (and a minimum, if the type has them): 16 or 32.
     pub fn scale_len(self) -> usize {
-        if matches!(self, DType::Q2_K | DType::Q3_K | DType::Q6_K) { 16 } else { 32 }
+        use DType::*;
+        if matches!(self, Q2_K | Q3_K | Q6_K | IQ1_M | IQ2_XS | IQ2_S | NVFP4) { 16 } else { 32 }
     }
 
     /// True for the quantized types whose weights are counted from a minimum.

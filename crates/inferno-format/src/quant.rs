@@ -2,7 +2,8 @@
 //!
 //! Every quantized type is a sequence of pieces of 32 weights, and all of them fit one form,
 //! [`Block32`]: small integers with two integer scales and two integer minimums, and two floats. This
-//! module is the definition; the kernels are tested against it, so it is written to be read.
+//! module is the definition; the kernels are tested against it, so it is written to be read. For types whose scales or
+//! weights are fractions (IQ1, IQ2, IQ3_XXS, MXFP4, NVFP4), `d` includes the power of two that makes them integers; no bit is lost.
 //!
 //! Source: `dequantize_row_*` in `ggml-quants.c`; [`dequantize`] gives the same bits.
 
@@ -22,8 +23,8 @@ use crate::dtype::DType;
 pub struct Block32 {
     /// The weights as integers.
     pub q: [i8; 32],
-    /// Integer scales of weights 0..16 and 16..32.
-    pub scale: [i8; 2],
+    /// Integer scales of weights 0..16 and 16..32, less than 2^24 in magnitude.
+    pub scale: [i32; 2],
     /// Integer minimums of weights 0..16 and 16..32; 0 in types without minimums.
     pub min: [u8; 2],
     /// What a unit of `scale` times `q` is worth.
@@ -35,7 +36,7 @@ pub struct Block32 {
 impl Block32 {
     /// The 32 weights.
     pub fn values(&self) -> [f32; 32] {
-        let scale = self.scale.map(|s| self.d * f32::from(s));
+        let scale = self.scale.map(|s| self.d * s as f32);
         let min = self.min.map(|m| self.dmin * f32::from(m));
         std::array::from_fn(|i| scale[i / 16] * f32::from(self.q[i]) - min[i / 16])
     }

@@ -66,12 +66,22 @@ pub(crate) enum Scales {
     AndMinimum,
     /// Bytes of scale and minimum, their units for 256 weights.
     KMinimum,
-    /// A byte of scale for 16 weights, its unit for 256.
+    /// A byte of scale for 16 weights, its unit for 256 in f32.
     KHalves,
     /// Nibbles of scale and minimum for 16 weights, their units for 256.
     KHalvesMinimum,
+    /// A byte of E4M3 for 16 weights: half of what it stands for, as the quants are stored doubled.
+    E4m3Halves,
 }
 
+/// Eight times -1, 0 and 1, each an eighth less and more: the weights of IQ1.
+const IQ1: [i8; 16] = [-9, -7, -1, 1, 7, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// The weights of IQ2.
+const IQ2: [i8; 16] = [8, 25, 43, -8, -25, -43, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// The weights of IQ3_XXS.
+const IQ3_XXS: [i8; 16] = [4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62];
+/// The weights of IQ3_S.
+const IQ3_S: [i8; 16] = [1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15];
 /// `kvalues_iq4nl` of ggml.
 const IQ4: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
@@ -93,6 +103,16 @@ impl Layout {
             DType::Q4_K => integers(Quants::Nibbles, Scales::KMinimum, 0),
             DType::Q5_K => integers(Quants::NibblesAndBits, Scales::KMinimum, 0),
             DType::Q6_K => integers(Quants::NibblesAndCrumbs, Scales::KHalves, 32),
+            DType::IQ1_S | DType::IQ1_M => integers(Quants::Codebook(&IQ1), Scales::KHalves, 0),
+            DType::IQ2_XXS | DType::IQ2_XS | DType::IQ2_S => {
+                integers(Quants::Codebook(&IQ2), Scales::KHalves, 0)
+            }
+            DType::IQ3_XXS => integers(Quants::Codebook(&IQ3_XXS), Scales::KHalves, 0),
+            DType::IQ3_S => integers(Quants::Codebook(&IQ3_S), Scales::KHalves, 0),
+            DType::TQ1_0 | DType::TQ2_0 | DType::Q1_0 | DType::Q2_0 => {
+                integers(Quants::Crumbs, Scales::F16, 1)
+            }
+            DType::NVFP4 => integers(Quants::Codebook(&E2M1_DOUBLED), Scales::E4m3Halves, 0),
             DType::IQ4_NL => integers(Quants::Codebook(&IQ4), Scales::F16, 0),
             DType::IQ4_XS => integers(Quants::Codebook(&IQ4), Scales::KHalves, 0),
             DType::MXFP4 => integers(Quants::Codebook(&E2M1_DOUBLED), Scales::E8m0, 0),
@@ -134,7 +154,7 @@ impl Scales {
     fn planes(self, n_blocks: usize) -> (usize, usize) {
         match self {
             Scales::E8m0 => (n_blocks.div_ceil(2), 0),
-            Scales::F16 => (n_blocks, 0),
+            Scales::F16 | Scales::E4m3Halves => (n_blocks, 0),
             Scales::AndMinimum => (0, 2 * n_blocks),
             _ => (n_blocks, 2 * n_blocks.div_ceil(8)),
         }
@@ -243,7 +263,11 @@ fn pack_scales(
         }
         Scales::AndMinimum => (0, Some((b, half(block.d) | half(-block.dmin) << 16))),
         Scales::KMinimum => (scale | min << 8, Some((b / 8, half(block.d) | half(block.dmin) << 16))),
-        Scales::KHalves => (scale | other_scale << 8, Some((b / 8, half(block.d)))),
+        Scales::KHalves => (scale | other_scale << 8, Some((b / 8, block.d.to_bits()))),
+        Scales::E4m3Halves => {
+            let [low, high] = block.scale.map(e4m3);
+            (low | high << 8, None)
+        }
         Scales::KHalvesMinimum => {
             let nibbles = scale | other_scale << 4 | min << 8 | other_min << 12;
             (nibbles, Some((b / 8, half(block.d) | half(block.dmin) << 16)))
@@ -267,6 +291,15 @@ fn e8m0(d: f32) -> u32 {
     }
 }
 
+/// The byte of E4M3 whose half is `scale` units of 2^-10.
+fn e4m3(scale: i32) -> u32 {
+    let shift = (28 - scale.leading_zeros() as i32).max(0);
+    match shift {
+        0 => scale as u32,
+        _ => ((shift + 1) << 3) as u32 | (scale >> shift) as u32 & 7,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use inferno_format::unpack_row;
@@ -280,6 +313,16 @@ mod tests {
             bytes[0] = e;
             unpack_row(DType::MXFP4, &bytes, &mut blocks).unwrap();
             assert_eq!(e8m0(blocks[0].d), u32::from(e));
+        }
+    }
+
+    #[test]
+    fn every_scale_of_nvfp4_is_its_byte() {
+        for e in (0..=u8::MAX).filter(|e| *e != 0x7f) {
+            let (mut bytes, mut blocks) = ([0x71; 36], Vec::new());
+            bytes[0] = e;
+            unpack_row(DType::NVFP4, &bytes, &mut blocks).unwrap();
+            assert_eq!(e4m3(blocks[0].scale[0]), u32::from(e & 0x7f));
         }
     }
 

@@ -335,7 +335,7 @@ impl Trial {
             state
         };
         let n_words = 4 * layout.panel_len(N_BLOCKS * BLOCK) * n_outputs / PANEL;
-        // Scales that are finite: halves below 2, or exponents of a byte that are below 1.
+        // Scales that are finite: halves and floats below 2, or exponents of a byte that are below 1.
         let mask = match layout {
             Layout::Integers(Integers { scales: Scales::E8m0, .. }) => 0x7f7f_7f7f,
             _ => 0x3fff_3fff,

@@ -258,7 +258,7 @@ fn integers(
                             let high = &mut quants[b].high[row / 4][4 * lane..][..4];
                             high.iter_mut().zip(four).for_each(|(h, q)| *h |= (q >> 4) << (2 * (row % 4)));
                         }
-                        (0..2).for_each(|half| scales.scale[b][half][lane] = block.scale[half]);
+                        (0..2).for_each(|half| scales.scale[b][half][lane] = block.scale[half] as i8);
                     }
                 }
             }
@@ -277,7 +277,7 @@ fn integers(
                         out[4 * lane..][..4].copy_from_slice(&four);
                     }
                     for run in 0..n_runs {
-                        vectors[run][lane] = block.d * f32::from(block.scale[run]);
+                        vectors[run][lane] = block.d * block.scale[run] as f32;
                         if min {
                             vectors[n_runs + run][lane] = block.dmin * f32::from(block.min[run]);
                         }

@@ -2,6 +2,9 @@
 //!
 //! The drawings show a block's bytes; `l` and `h` are low and high nibbles.
 
+mod codebooks;
+mod grid;
+
 use half::f16;
 
 use super::Block32;
@@ -28,6 +31,18 @@ pub(super) fn blocks(dtype: DType, bytes: &[u8], out: &mut Vec<Block32>) {
         DType::Q5_K => out.extend(bytes.as_chunks().0.iter().flat_map(q5_k)),
         DType::Q6_K => out.extend(bytes.as_chunks().0.iter().flat_map(q6_k)),
         DType::IQ4_XS => out.extend(bytes.as_chunks().0.iter().flat_map(iq4_xs)),
+        DType::IQ1_S => out.extend(bytes.as_chunks().0.iter().flat_map(grid::iq1_s)),
+        DType::IQ1_M => out.extend(bytes.as_chunks().0.iter().flat_map(grid::iq1_m)),
+        DType::IQ2_XXS => out.extend(bytes.as_chunks().0.iter().flat_map(grid::iq2_xxs)),
+        DType::IQ2_XS => out.extend(bytes.as_chunks().0.iter().flat_map(grid::iq2_xs)),
+        DType::IQ2_S => out.extend(bytes.as_chunks().0.iter().flat_map(grid::iq2_s)),
+        DType::IQ3_XXS => out.extend(bytes.as_chunks().0.iter().flat_map(grid::iq3_xxs)),
+        DType::IQ3_S => out.extend(bytes.as_chunks().0.iter().flat_map(grid::iq3_s)),
+        DType::TQ1_0 => out.extend(bytes.as_chunks().0.iter().flat_map(tq1_0)),
+        DType::TQ2_0 => out.extend(bytes.as_chunks().0.iter().flat_map(tq2_0)),
+        DType::NVFP4 => out.extend(bytes.as_chunks().0.iter().flat_map(nvfp4)),
+        DType::Q1_0 => out.extend(bytes.as_chunks().0.iter().flat_map(q1_0)),
+        DType::Q2_0 => out.extend(bytes.as_chunks().0.iter().flat_map(q2_0)),
         other => unreachable!("{other} is no type of `DType::is_quantized`"),
     }
 }
@@ -81,7 +96,7 @@ fn q2_k(b: &[u8; 84]) -> [Block32; 8] {
     let (scales, qs) = (&b[..16], &b[16..80]);
     std::array::from_fn(|k| Block32 {
         q: std::array::from_fn(|i| crumb(qs, k, i) as i8),
-        scale: [2 * k, 2 * k + 1].map(|s| (scales[s] & 15) as i8),
+        scale: [2 * k, 2 * k + 1].map(|s| i32::from(scales[s] & 15)),
         min: [2 * k, 2 * k + 1].map(|s| scales[s] >> 4),
         d: half(b, 80),
         dmin: half(b, 82),
@@ -95,7 +110,7 @@ fn q3_k(b: &[u8; 110]) -> [Block32; 8] {
     let scale = |s: usize| {
         let low = if s < 8 { scales[s] & 15 } else { scales[s - 8] >> 4 };
         let high = scales[8 + s % 4] >> (2 * (s / 4)) & 3;
-        (low | high << 4) as i8 - 32
+        i32::from(low | high << 4) - 32
     };
     std::array::from_fn(|k| Block32 {
         // A third bit that is set means "nothing to subtract".
@@ -114,7 +129,7 @@ fn q4_k(b: &[u8; 144]) -> [Block32; 8] {
         let (scale, min) = scale_and_min(&b[4..16], k);
         Block32 {
             q: std::array::from_fn(|i| nibble_of_pair(qs, k, i) as i8),
-            scale: [scale as i8; 2],
+            scale: [i32::from(scale); 2],
             min: [min; 2],
             d: half(b, 0),
             dmin: half(b, 2),
@@ -129,7 +144,7 @@ fn q5_k(b: &[u8; 176]) -> [Block32; 8] {
         let (scale, min) = scale_and_min(&b[4..16], k);
         Block32 {
             q: std::array::from_fn(|i| (nibble_of_pair(qs, k, i) | (high[i] >> k & 1) << 4) as i8),
-            scale: [scale as i8; 2],
+            scale: [i32::from(scale); 2],
             min: [min; 2],
             d: half(b, 0),
             dmin: half(b, 2),
@@ -146,7 +161,7 @@ fn q6_k(b: &[u8; 210]) -> [Block32; 8] {
         let shift = 4 * (k % 4 / 2);
         Block32 {
             q: std::array::from_fn(|i| (low[start + i] >> shift & 15 | crumb(high, k, i) << 4) as i8 - 32),
-            scale: [scales[2 * k] as i8, scales[2 * k + 1] as i8],
+            scale: [2 * k, 2 * k + 1].map(|s| i32::from(scales[s] as i8)),
             min: [0; 2],
             d: half(b, 208),
             dmin: 0.0,
@@ -159,7 +174,7 @@ fn iq4_xs(b: &[u8; 136]) -> [Block32; 8] {
     let high = u16::from_le_bytes([b[2], b[3]]);
     std::array::from_fn(|k| {
         let low = b[4 + k / 2] >> (4 * (k % 2)) & 15;
-        let scale = (low | ((high >> (2 * k) & 3) as u8) << 4) as i8 - 32;
+        let scale = i32::from(low) + i32::from(high >> (2 * k) & 3) * 16 - 32;
         let qs = &b[8 + 16 * k..];
         Block32 {
             q: std::array::from_fn(|i| IQ4_VALUES[usize::from(nibble(qs, i))]),
@@ -169,6 +184,63 @@ fn iq4_xs(b: &[u8; 136]) -> [Block32; 8] {
             dmin: 0.0,
         }
     })
+}
+
+/// `48 x five ternary digits | 4 x four ternary digits | d`
+fn tq1_0(b: &[u8; 54]) -> [Block32; 8] {
+    // A byte is its digits as a fraction of 256, rounded up: digit `n` is the integer part of three times the fraction of the
+    // byte times 3^n. Weights 0..160 are digits 0 to 4 of bytes 0..32, weights 160..240 those of bytes 32..48, and
+    // weights 240..256 digits 0 to 3 of bytes 48..52.
+    let mut q = [0; 256];
+    let digits = |q: &mut [i8], bytes: &[u8]| {
+        for (q, power) in q.chunks_exact_mut(bytes.len()).zip([1, 3, 9, 27, 81]) {
+            for (q, byte) in q.iter_mut().zip(bytes) {
+                *q = ((u16::from(byte.wrapping_mul(power)) * 3) >> 8) as i8 - 1;
+            }
+        }
+    };
+    digits(&mut q[..160], &b[..32]);
+    digits(&mut q[160..240], &b[32..48]);
+    digits(&mut q[240..], &b[48..52]);
+    let q: &[[i8; 32]; 8] = q.as_chunks().0.try_into().expect("256 weights");
+    q.map(|q| symmetric(half(b, 52), q))
+}
+
+/// `64 x four 2-bit weights | d`
+fn tq2_0(b: &[u8; 66]) -> [Block32; 8] {
+    std::array::from_fn(|k| symmetric(half(b, 64), std::array::from_fn(|i| crumb(b, k, i) as i8 - 1)))
+}
+
+/// `4 x UE4M3 scale | 4 x 8 nibble pairs`, nibbles are E2M1 numbers
+fn nvfp4(b: &[u8; 36]) -> [Block32; 2] {
+    // A scale in units of 2^-10, as the codebook is doubled. 127 is 0 in ggml and 255 a number, although both are NaN
+    // in the OCP's specification of E4M3; bit 7 is not read otherwise.
+    let scale = |s: usize| match (b[s], i32::from(b[s] >> 3 & 15), i32::from(b[s] & 7)) {
+        (0x7f, ..) => 0,
+        (_, 0, mantissa) => mantissa,
+        (_, exponent, mantissa) => (8 + mantissa) << (exponent - 1),
+    };
+    let code = |s: usize, i: usize| b[4 + 8 * s + i % 8] >> (4 * (i / 8)) & 15;
+    std::array::from_fn(|k| Block32 {
+        q: std::array::from_fn(|i| E2M1_DOUBLED[usize::from(code(2 * k + i / 16, i % 16))]),
+        scale: [scale(2 * k), scale(2 * k + 1)],
+        min: [0; 2],
+        d: 1.0 / 1024.0,
+        dmin: 0.0,
+    })
+}
+
+/// `d | 128 bits`, set for `d` and clear for `-d`
+fn q1_0(b: &[u8; 18]) -> [Block32; 4] {
+    std::array::from_fn(|k| {
+        symmetric(half(b, 0), std::array::from_fn(|i| 2 * bit(&b[2..], 32 * k + i) as i8 - 1))
+    })
+}
+
+/// `d | 16 x four 2-bit weights`
+fn q2_0(b: &[u8; 18]) -> [Block32; 2] {
+    let q = |i: usize| (b[2 + i / 4] >> (2 * (i % 4)) & 3) as i8 - 1;
+    std::array::from_fn(|k| symmetric(half(b, 0), std::array::from_fn(|i| q(32 * k + i))))
 }
 
 /// `d*q`

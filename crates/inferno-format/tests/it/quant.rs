@@ -1,5 +1,5 @@
-//! Blocks mean what ggml says: bit for bit against values that the `gguf` Python package computed
-//! (`testdata/quant/make.py`), and quantizing loses no more than it must.
+//! Blocks mean what ggml says: bit for bit against values that its library and the `gguf` Python package computed
+//! (`testdata/quant/`), and quantizing loses no more than it must.
 
 use inferno_format::{DType, Gguf, QuantError, dequantize, quantize, unpack_row};
 use proptest::prelude::*;
@@ -30,10 +30,74 @@ fn same(a: f32, b: f32) -> bool {
     a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
 }
 
+/// The first `n` bytes of splitmix64 with seed 0.
+fn random_bytes(n: usize) -> Vec<u8> {
+    let word = |i: u64| {
+        let z = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    };
+    (1..).flat_map(|i| word(i).to_le_bytes()).take(n).collect()
+}
+
+/// 512 random blocks of a type, one of zeros and one of ones.
+fn random_blocks(dtype: DType) -> Vec<u8> {
+    let size = dtype.block_bytes();
+    [random_bytes(512 * size), vec![0; size], vec![255; size]].concat()
+}
+
+/// FNV-1a over the bits of values, each NaN as the same one.
+fn hash(values: &[f32]) -> u64 {
+    values.iter().fold(0xcbf2_9ce4_8422_2325, |hash, x| {
+        let bits = if x.is_nan() { 0x7fc0_0000 } else { x.to_bits() };
+        (hash ^ u64::from(bits)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
+/// What ggml's library makes of [`random_blocks`], as `testdata/quant/hashes.py` prints it: `libggml-base.so` of llama.cpp
+/// v0.5.0, as npm's `@node-llama-cpp/linux-x64` 3.22.1 has it.
+const HASHES: &[(DType, u64)] = &[
+    (DType::Q4_0, 0x4bcc_890a_f920_1c25),
+    (DType::Q4_1, 0x4e17_ab94_90b5_9fec),
+    (DType::Q5_0, 0x4d87_761e_7908_3c25),
+    (DType::Q5_1, 0x0356_afce_ba2f_7edb),
+    (DType::Q8_0, 0x98ae_744e_0f52_6265),
+    (DType::Q2_K, 0x0e70_47a0_ffcb_ef6a),
+    (DType::Q3_K, 0x24de_d5ac_560f_6da5),
+    (DType::Q4_K, 0x481f_58e1_42ee_49a9),
+    (DType::Q5_K, 0x855e_68af_5553_9449),
+    (DType::Q6_K, 0x6cdb_1218_0730_9203),
+    (DType::IQ2_XXS, 0x6402_392a_f954_dd21),
+    (DType::IQ2_XS, 0xd867_eb48_4798_a445),
+    (DType::IQ3_XXS, 0xa7e3_e152_214b_5b45),
+    (DType::IQ1_S, 0x1c43_b6fc_b8d8_45a5),
+    (DType::IQ4_NL, 0x61bc_b137_79b8_e3e5),
+    (DType::IQ3_S, 0xc942_7ee0_3bb5_3f75),
+    (DType::IQ2_S, 0xa42c_e318_b259_3ad9),
+    (DType::IQ4_XS, 0x02a1_6f52_6db1_2d3b),
+    (DType::IQ1_M, 0x690c_6f17_bd5f_6f45),
+    (DType::TQ1_0, 0xd59c_6497_2631_2b25),
+    (DType::TQ2_0, 0x56e2_00db_7753_eb25),
+    (DType::MXFP4, 0x873a_2850_6c42_0825),
+    (DType::NVFP4, 0x13d3_4c34_a232_ed25),
+    (DType::Q1_0, 0x4f5e_9c21_0e4b_b725),
+    (DType::Q2_0, 0x51c4_8086_8fe2_ad25),
+];
+
 #[test]
-fn every_type_dequantizes_to_the_bits_of_ggml() {
+fn random_blocks_of_every_type_dequantize_to_the_bits_of_ggml() {
+    let types: Vec<DType> = DType::ALL.iter().copied().filter(|t| t.is_quantized()).collect();
+    assert_eq!(HASHES.iter().map(|&(dtype, _)| dtype).collect::<Vec<_>>(), types);
+    let differ =
+        HASHES.iter().filter(|&&(dtype, expected)| hash(&values(dtype, &random_blocks(dtype))) != expected);
+    assert_eq!(differ.map(|(dtype, _)| dtype.name()).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
+fn blocks_dequantize_to_the_values_of_the_python_package() {
     let gguf = fixture();
-    for &dtype in DType::ALL.iter().filter(|t| t.can_dequantize() && **t != DType::F32) {
+    for &dtype in DType::ALL.iter().filter(|t| gguf.tensor(&format!("{t}.blocks")).is_some()) {
         let (stored, bytes) = tensor(&gguf, &format!("{dtype}.blocks"));
         assert_eq!(stored, dtype);
         let expected = floats(&gguf, &format!("{dtype}.values"));
@@ -47,10 +111,9 @@ fn every_type_dequantizes_to_the_bits_of_ggml() {
 
 #[test]
 fn unpacked_pieces_hold_the_values_that_dequantize_gives() {
-    let gguf = fixture();
     let mut pieces = Vec::new();
     for &dtype in DType::ALL.iter().filter(|t| t.is_quantized()) {
-        let (_, bytes) = tensor(&gguf, &format!("{dtype}.blocks"));
+        let bytes = random_blocks(dtype);
         unpack_row(dtype, &bytes, &mut pieces).unwrap();
         let unpacked: Vec<f32> = pieces.iter().flat_map(|p| p.values()).collect();
         let expected = values(dtype, &bytes);
@@ -123,8 +186,8 @@ fn what_cannot_be_converted_is_an_error() {
         Err(QuantError::Length { expected: 64, found: 32 })
     );
     assert_eq!(
-        dequantize(DType::IQ2_XXS, &[0; 66], &mut out),
-        Err(QuantError::Unsupported { action: "dequantize", dtype: DType::IQ2_XXS })
+        dequantize(DType::Q8_K, &[0; 292], &mut out),
+        Err(QuantError::Unsupported { action: "dequantize", dtype: DType::Q8_K })
     );
     assert_eq!(
         unpack_row(DType::F32, &[0; 4], &mut Vec::new()),

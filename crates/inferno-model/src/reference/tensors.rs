@@ -135,7 +135,7 @@ pub(super) fn dot_blocks(dtype: DType, w: &[Block32], x: &QuantizedRow) -> f32 {
         for start in (0..32).step_by(run_len) {
             let q = &x.q[32 * b + start..][..run_len];
             let product: i32 = w.q[start..].iter().zip(q).map(|(&w, &q)| i32::from(w) * i32::from(q)).sum();
-            let scale = w.d * f32::from(w.scale[start / 16]);
+            let scale = w.d * w.scale[start / 16] as f32;
             acc = (product as f32).mul_add(scale * x.d[b], acc);
             if dtype.has_minimums() {
                 let minimum = w.dmin * f32::from(w.min[start / 16]);

@@ -508,7 +508,8 @@ fn wrong_shapes_and_types_are_refused() {
         "llama",
         integers,
         "tensor `blk.0.ffn_up.weight` has type I32, which this build cannot compute with, expected one of: \
-         F32 F16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS BF16 MXFP4",
+         F32 F16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ2_XXS IQ2_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ2_S \
+         IQ4_XS IQ1_M BF16 TQ1_0 TQ2_0 MXFP4 NVFP4 Q1_0 Q2_0",
     );
     let quantized_norm = |p: &mut Parts| {
         let (tensor, bytes) = p.tensor("output_norm.weight");

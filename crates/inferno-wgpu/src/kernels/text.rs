@@ -261,6 +261,7 @@ impl Text {
                     Scales::KMinimum => file!("formats/scale_k_minimum"),
                     Scales::KHalves => file!("formats/scale_k_halves"),
                     Scales::KHalvesMinimum => file!("formats/scale_k_halves_minimum"),
+                    Scales::E4m3Halves => file!("formats/scale_e4m3_halves"),
                 }]);
             }
         }

@@ -227,6 +227,9 @@ pub(super) fn encoding(quant: &str) -> Option<Encoding> {
         "Q4_K_M" | "Q4_K_XL" | "Q4_K_L" => Encoding::Q4KM,
         "Q4_K_S" => Encoding::One(DType::Q4_K),
         "Q5_K_M" | "Q5_K_S" | "Q5_K_XL" => Encoding::One(DType::Q5_K),
+        // Mixtures, most of whose matrices are of these types.
+        "IQ2_M" => Encoding::One(DType::IQ2_S),
+        "IQ3_XS" | "IQ3_M" => Encoding::One(DType::IQ3_S),
         // Experts are MXFP4 whatever the others are, which files of that name have in Q8_0.
         "Q8_K_XL" | "MXFP4" => Encoding::One(DType::Q8_0),
         name => {

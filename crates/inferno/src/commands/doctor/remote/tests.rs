@@ -27,7 +27,7 @@ fn quants_have_the_shape_of_one_header_and_nothing_is_downloaded() {
         ("m-Q4_K_M.gguf", &ember),
         ("m-Q8_0.gguf", &ember),
         ("m-F16.gguf", &[1; 5000]),
-        ("m-IQ1_S.gguf", b"x"),
+        ("m-IQ4_KS.gguf", b"x"),
         ("README.md", b"x"),
     ];
     let fake = Fake::start(&files, Behaviour::default());
@@ -45,7 +45,8 @@ fn quants_have_the_shape_of_one_header_and_nothing_is_downloaded() {
     assert!(tensor_bytes(&shapes[0].file) > 3 * tensor_bytes(&whole) / 2, "F16 takes more");
     let arch = shapes[0].architecture(None).unwrap();
     assert_eq!(arch.vocab_size, shapes[0].file.tensor("token_embd.weight").unwrap().n_rows());
-    for part in ["the shape is that of `m-Q4_K_M.gguf`, 1.0 MB of it read", "left out are IQ1_S, whose types"]
+    for part in
+        ["the shape is that of `m-Q4_K_M.gguf`, 1.0 MB of it read", "left out are IQ4_KS, whose types"]
     {
         assert!(notes.contains(part), "{notes}");
     }
@@ -58,7 +59,7 @@ fn quants_have_the_shape_of_one_header_and_nothing_is_downloaded() {
     assert_eq!(candidates.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), [format!("{REPO}:Q8_0")]);
     let error =
         look_up(&hub, &ModelName::parse(&format!("{REPO}:Q5_K_M")).unwrap()).err().unwrap().to_string();
-    assert!(error.contains("it has F16, IQ1_S, Q4_K_M, Q8_0"), "{error}");
+    assert!(error.contains("it has F16, IQ4_KS, Q4_K_M, Q8_0"), "{error}");
 }
 
 #[test]
