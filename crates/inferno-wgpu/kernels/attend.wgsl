@@ -1,10 +1,8 @@
 // out (n, n_heads × value_width) = softmax(q kᵀ) v, each row over its sequence's positions up to its own: online softmax as in
 // FlashAttention (https://arxiv.org/abs/2205.14135), restarted at every partition of 256 positions.
 //
-// A workgroup has a tile: QUERIES queries that share their keys, of some rows of one sequence and the heads of one key head.
-// It goes through the keys a page at a time, of all partitions in turn; or, where IS_SPLIT, of one partition, and
+// A workgroup has a tile (`attention.wgsl`). It goes through the keys a page at a time, of all partitions in turn; or, where IS_SPLIT, of one partition, and
 // `attend_merge` puts them together. A query's numbers come about in the same order in every tile: equal bits.
-
 //
 // Counted for one sequence at depth 4,096 with f16 keys and values: 16 partitions × 8 key heads are 128 workgroups for the shapes of
 // Qwen3-0.6B, Qwen3-8B (128 numbers a head: 16.8 MB a layer) and gpt-oss-20b (64: 8.4 MB). Read a few vectors at a time, a page of 16 KB
@@ -13,48 +11,8 @@
 // takes 4, 17 and 112 µs there (half of it for gpt-oss-20b); by round trips of about 1 µs, the arithmetic of a page included twice that, 16 µs for
 // 8 pages.
 
-const PAGE_LEN = 32u;
-const PAGES = 8u;
-// Fours of a key, and of a value. Latent keys begin with their value: SHARED_QUADS, or SHARED_WIDTH numbers, of which the record
-// of the key has nothing.
-const KEY_QUADS = (KEY_WIDTH + 3u) / 4u;
-const VALUE_QUADS = (VALUE_WIDTH + 3u) / 4u;
+// Latent keys begin with their value: SHARED_QUADS, or SHARED_WIDTH numbers, of which the record of the key has nothing.
 const QUERY_QUADS = SHARED_QUADS + KEY_QUADS;
-
-struct Params {
-    // Where the tiles are in `uploads`: first row, number of rows, position of the first row, where the page table is.
-    tiles: u32,
-    n_kv_heads: u32,
-    // Query heads to a key head, and how many of them are in a tile.
-    n_heads_each: u32,
-    n_heads_here: u32,
-    // Numbers from a row to the next.
-    q_stride: u32,
-    out_stride: u32,
-    scale: f32,
-    // 0 for none.
-    softcap: f32,
-    // Keys a row sees, itself included; 0 for all.
-    window: u32,
-    // Of every query in `parts`.
-    n_parts: u32,
-    // Where heads are prepared here: what `heads.wgsl` takes.
-    k_stride: u32,
-    v_stride: u32,
-    n_pairs: u32,
-    cos: u32,
-    sin: u32,
-    is_adjacent: u32,
-    slots: u32,
-    eps: f32,
-}
-
-var<immediate> p: Params;
-
-@group(0) @binding(NEXT) var<storage, read> q: array<f32>;
-@group(0) @binding(NEXT) var<storage, read> uploads: array<u32>;
-// `out`, or [row][head][partition][largest, sum, 0, 0, values ..] if IS_SPLIT
-@group(0) @binding(NEXT) var<storage, read_write> out: array<f32>;
 
 var<workgroup> queries: array<vec4<f32>, QUERIES * QUERY_QUADS>;
 // [query][key]
@@ -64,6 +22,10 @@ var<workgroup> shrinks: array<f32, QUERIES>;
 var<workgroup> largests: array<f32, QUERIES>;
 var<workgroup> all_sums: array<f32, QUERIES>;
 
+fn put_query(at: u32, quad: vec4<f32>) {
+    queries[at] = quad;
+}
+
 // Scores: a thread has a key of the page and every fourth query.
 const KEY_ROWS = THREADS / PAGE_LEN;
 const KEY_STEPS = (QUERIES + KEY_ROWS - 1u) / KEY_ROWS;
@@ -71,59 +33,10 @@ const KEY_STEPS = (QUERIES + KEY_ROWS - 1u) / KEY_ROWS;
 const VALUE_ROWS = THREADS / QUAD_LANES;
 const VALUE_STEPS = (QUERIES + VALUE_ROWS - 1u) / VALUE_ROWS;
 
-// A tile as it came.
-struct Tile {
-    row: u32,
-    n_rows: u32,
-    position: u32,
-    table: u32,
-    head: u32,
-    n_heads: u32,
-}
-
-fn query_row(query: u32) -> u32 {
-    return query / p.n_heads_here;
-}
-
-fn query_head(t: Tile, query: u32) -> u32 {
-    return t.head + query % p.n_heads_here;
-}
-
-fn is_query(t: Tile, query: u32) -> bool {
-    return query < QUERIES && query_row(query) < t.n_rows && query % p.n_heads_here < t.n_heads;
-}
-
-// The positions that a query sees, from and to; none for what is no query.
-fn visible(t: Tile, query: u32) -> vec2<u32> {
-    if !is_query(t, query) {
-        return vec2(0u, 0u);
-    }
-    let end = t.position + query_row(query) + 1u;
-    return vec2(select(0u, end - min(end, p.window), p.window > 0u), end);
-}
-
-fn score_of(x: f32) -> f32 {
-    let scaled = x * p.scale;
-    if p.softcap == 0.0 {
-        return scaled;
-    }
-    return p.softcap * tanh_(scaled / p.softcap);
-}
-
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let n_chunks = (p.n_heads_each + p.n_heads_here - 1u) / p.n_heads_here;
-    let kv_head = group.y / n_chunks;
-    let first_head = group.y % n_chunks * p.n_heads_here;
-    let at = p.tiles + 4u * group.x;
-    let t = Tile(
-        uploads[at],
-        uploads[at + 1u],
-        uploads[at + 2u],
-        uploads[at + 3u],
-        kv_head * p.n_heads_each + first_head,
-        min(p.n_heads_here, p.n_heads_each - first_head),
-    );
+    let kv_head = kv_head_of(group);
+    let t = tile_of(group);
 
     bring_heads(t, kv_head, group.z, thread);
 
@@ -140,11 +53,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         value_sees[j] = visible(t, value_row + VALUE_ROWS * j);
     }
 
-    // All keys that any query sees.
-    let end = t.position + t.n_rows;
-    let start = select(0u, t.position + 1u - min(t.position + 1u, p.window), p.window > 0u);
-    let first_part = select(start / (PAGES * PAGE_LEN), group.z, IS_SPLIT);
-    let end_part = select((end + PAGES * PAGE_LEN - 1u) / (PAGES * PAGE_LEN), group.z + 1u, IS_SPLIT);
+    let keys = keys_of(t);
+    let start = keys.x;
+    let end = keys.y;
+    let all = partitions_of(keys, group.z);
 
     // Of all partitions so far.
     var total: array<vec4<f32>, VALUE_STEPS>;
@@ -154,7 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         total_largest[j] = LOWEST;
     }
 
-    for (var part = first_part; part < end_part; part++) {
+    for (var part = all.x; part < all.y; part++) {
         // Of this one. Sums are kept by the thread whose number is the query's.
         var largest: array<f32, KEY_STEPS>;
         for (var j = 0u; j < KEY_STEPS; j++) {
@@ -289,29 +201,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     for (var j = 0u; j < VALUE_STEPS; j++) {
         let query = value_row + VALUE_ROWS * j;
-        let is_there = quad < VALUE_QUADS && is_query(t, query);
-        let row = t.row + query_row(query);
-        let head = query_head(t, query);
-        if IS_SPLIT {
-            let n_heads = p.n_kv_heads * p.n_heads_each;
-            let to = ((row * n_heads + head) * p.n_parts + group.z) * (4u + 4u * VALUE_QUADS);
-            if is_there && quad == 0u {
-                out[to] = total_largest[j];
-                out[to + 1u] = total_sum[j];
-            }
-            for (var i = 0u; i < 4u && is_there; i++) {
-                out[to + 4u + 4u * quad + i] = total[j][i];
-            }
-        } else {
-            let known_head = min(head, p.n_kv_heads * p.n_heads_each - 1u);
-            let whole = divide(total[j], total_largest[j], total_sum[j], known_head);
-            let to = row * p.out_stride + head * VALUE_WIDTH + 4u * quad;
-            for (var i = 0u; i < 4u && is_there; i++) {
-                if 4u * quad + i < VALUE_WIDTH {
-                    out[to + i] = whole[i];
-                }
-            }
-            put_quad(to / 4u, whole, is_there, thread);
-        }
+        write_quad(t, query, group.z, quad, total[j], total_largest[j], total_sum[j], thread);
     }
 }

@@ -44,6 +44,8 @@ pub struct Wgpu {
     /// Cosines and sines that are uploaded, and where.
     angles: Vec<(Angles, [usize; 2])>,
     angles_generation: u64,
+    /// The size of the cooperative matrices that attend; `None` if it is vectors.
+    attention_matrices: Option<u32>,
     s: Scratch,
 }
 
@@ -76,14 +78,17 @@ impl Wgpu {
         let uploads = Recorder::first_uploads(&mut gpu)?;
         let mut recorder = Recorder::new(uploads);
         choose_halves(&mut gpu, &mut recorder)?;
-        Ok(Wgpu {
+        let mut backend = Wgpu {
             gpu,
             recorder,
             placed: Placed::default(),
             angles: Vec::new(),
             angles_generation: 0,
+            attention_matrices: None,
             s: Scratch::default(),
-        })
+        };
+        backend.choose_attention();
+        Ok(backend)
     }
 
     /// Takes variants of kernels that are seldom the fastest: for tests of what comes then.

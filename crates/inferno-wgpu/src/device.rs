@@ -21,10 +21,10 @@ pub(crate) const IMMEDIATE_BYTES: u32 = 128;
 /// Threads of the largest workgroup, and the bytes they share.
 const GROUP_THREADS: u32 = 256;
 pub(crate) const GROUP_BYTES: u32 = 24 << 10;
-/// What cooperative matrices take: `matmul_many_matrices.wgsl`.
+/// Features and bytes of a workgroup that kernels with cooperative matrices take: `matmul_many_matrices.wgsl`, `attend_matrices.wgsl`.
 const MATRIX_FEATURES: Features =
     Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16).union(Features::SUBGROUP);
-const MATRIX_BYTES: u32 = 16 << 10;
+pub(crate) const MATRIX_BYTES: u32 = 32 << 10;
 
 /// A GPU, or what acts as one, that this machine has.
 #[derive(Debug)]
@@ -360,8 +360,8 @@ impl Gpu {
         let with_matrices = matrices.and_then(|_| {
             let mut descriptor = plain.clone();
             descriptor.required_features |= MATRIX_FEATURES;
-            // SAFETY: an experimental feature may have bugs. One kernel makes use of this one, which keeps to what is known
-            // to work, and is tried and compared with another one before it is used.
+            // SAFETY: an experimental feature may have bugs. Two kernels make use of this one, which keep to what is known
+            // to work, and are tried and compared with others before they are used.
             descriptor.experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
             request(&descriptor).ok()
         });
@@ -464,6 +464,13 @@ impl Gpu {
     /// `Vulkan`, `Metal` or `DX12`, and the driver.
     pub fn driver(&self) -> String {
         driver(&self.info)
+    }
+
+    /// Numerics of the device, on which bits depend beside its name: its driver, and the size of its cooperative matrices, whether
+    /// or not they passed the check of attention.
+    pub fn numerics(&self) -> String {
+        let matrices = self.matrices.map_or_else(String::new, |size| format!(" matrices of {size}"));
+        self.driver() + &matrices
     }
 
     /// A counter of the dispatches of kernels on it.

@@ -12,6 +12,7 @@ pub(crate) mod params;
 mod source;
 mod text;
 
+use inferno_model::backend::KvType;
 use inferno_model::batch::PAGE_LEN;
 
 use crate::kv::KvLayout;
@@ -37,6 +38,9 @@ const MATRIX_TILE: [u32; 2] = [64, 32];
 pub(crate) const MATRIX_THREADS: u32 = 128;
 /// Threads of `attend`.
 const ATTEND_THREADS: u32 = 128;
+/// Queries in a tile of attention by cooperative matrices, and numbers of the largest keys and values there.
+pub(crate) const MATRIX_QUERIES: u32 = 16;
+const MOST_MATRIX_WIDTH: u32 = 256;
 
 /// Rows of a workgroup of [`Many::Slices`], whose sums take 16 KB of its memory.
 const SLICE_ROWS: u32 = 16;
@@ -75,6 +79,8 @@ pub(crate) enum Kernel {
     Heads(KvLayout, bool),
     /// Queries in a tile; where heads come from; where sums go.
     Attend(KvLayout, u32, Heads, Sums),
+    /// The same by cooperative matrices of that size, of [`MATRIX_QUERIES`].
+    AttendMatrices(KvLayout, u32, Heads, Sums),
     /// value_width; with sinks?
     AttendMerge(u32, bool),
     Glu(Glu),
@@ -253,6 +259,17 @@ pub(crate) fn stages(kv: KvLayout, queries: u32) -> bool {
     let (page_len, width) =
         (PAGE_LEN as u32, kv.key_width.max(kv.value_width).next_multiple_of(BLOCK as u32));
     16 * (queries * quads + page_len * records) + 4 * (queries * page_len + width) <= STAGED_BYTES
+}
+
+/// Whether cooperative matrices, where a device has them, attend to such keys and values: half precision holds them as they are, and a
+/// workgroup has room for their queries.
+pub(crate) fn attends_by_matrices(kv: KvLayout) -> bool {
+    let is_held = match kv.kv_type {
+        KvType::F16 => true,
+        // In integers with a scale, numbers have up to 18 bits.
+        KvType::F32 | KvType::Bf16 | KvType::Q8_0 => false,
+    };
+    is_held && !kv.is_latent && kv.key_width.max(kv.value_width) <= MOST_MATRIX_WIDTH
 }
 
 /// How many queries are in a small tile of `attend` and in a large one.

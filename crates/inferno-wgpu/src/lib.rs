@@ -23,7 +23,8 @@
 //!
 //! **Numerics.** The definitions are those of `inferno_model::reference`, products in integers included, but for the order
 //! of sums: inputs are cut into at most 32 slices, each an `fma` chain, which are added in order. That order depends on the
-//! shape of the matrix alone, and so a row's bits do not depend on the other rows.
+//! shape of the matrix alone, and so a row's bits do not depend on the other rows. Attention has two orders: of vectors, and of
+//! cooperative matrices for devices that have them (`kernels/attend_matrices.wgsl`).
 //!
 //! Start reading at [`backend`], then `kernels/matmul_few.wgsl`.
 

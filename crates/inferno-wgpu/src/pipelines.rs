@@ -30,12 +30,16 @@ impl Pipeline {
     }
 }
 
-/// Kernels that were compiled for a device, for all backends on it.
+/// A kernel once it is compiled; `None` of one that the driver refused.
+type Entry = Arc<OnceLock<Option<Arc<Pipeline>>>>;
+
+/// Kernels that were compiled for a device, and what they were found to do, for all backends on it.
 #[derive(Debug, Default)]
 pub(crate) struct Compiled {
-    /// `None` of a kernel that the driver refused.
-    pipelines: Mutex<HashMap<(Halves, Kernel), Arc<OnceLock<Option<Arc<Pipeline>>>>>>,
+    pipelines: Mutex<HashMap<(Halves, Kernel), Entry>>,
     layouts: Mutex<HashMap<Bindings, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>>,
+    /// Whether the device's cooperative matrices attend rightly, once that is known.
+    pub(crate) attends: OnceLock<bool>,
 }
 
 impl Compiled {
@@ -100,11 +104,12 @@ impl Pipelines {
         is_made
     }
 
-    /// One that no driver refuses, or that this one did not.
+    /// A kernel. An error of the driver goes to [`Gpu::failure`](crate::device::Gpu).
     pub(crate) fn get(&mut self, gpu: &Gpu, kernel: Kernel) -> &Pipeline {
         self.pipelines.entry(kernel).or_insert_with(|| {
             let made = gpu.compiled.get((self.halves, kernel), || Some(compile(gpu, self.halves, kernel)));
-            made.expect("kernels that a driver refused are not used")
+            // One that was refused, without another in its place: compiled once more, so that its error is the step's.
+            made.unwrap_or_else(|| Arc::new(compile(gpu, self.halves, kernel)))
         })
     }
 }

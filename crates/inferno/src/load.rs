@@ -235,6 +235,8 @@ pub(crate) struct Target {
 pub(crate) struct RunsOn {
     /// Instruction set or GPU.
     pub(crate) level: String,
+    /// Definitions that bits depend on, beside the level.
+    pub(crate) numerics: String,
     /// Of the processor, that compute.
     pub(crate) n_threads: usize,
     pub(crate) kv_type: KvType,
@@ -308,8 +310,12 @@ impl Target {
     }
 
     pub(crate) fn runs_on(&self, opened: &Opened) -> RunsOn {
-        let (level, n_threads) = (self.opening.name(), self.opening.n_threads());
-        RunsOn { level, n_threads, kv_type: self.kv_type(opened) }
+        RunsOn {
+            level: self.opening.name(),
+            numerics: self.opening.numerics(),
+            n_threads: self.opening.n_threads(),
+            kv_type: self.kv_type(opened),
+        }
     }
 }
 

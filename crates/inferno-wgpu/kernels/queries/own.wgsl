@@ -9,7 +9,7 @@
 
 fn bring_heads(t: Tile, kv_head: u32, part: u32, thread: u32) {
     for (var i = thread; i < QUERIES * QUERY_QUADS; i += THREADS) {
-        queries[i] = vec4<f32>();
+        put_query(i, vec4<f32>());
     }
     for (var query = 0u; query < t.n_heads; query++) {
         let at = t.row * p.q_stride + query_head(t, query) * KEY_WIDTH;
@@ -23,8 +23,8 @@ fn bring_heads(t: Tile, kv_head: u32, part: u32, thread: u32) {
         }
         norm_and_rotate(t.row, true, thread);
         for (var i = thread; i < KEY_QUADS; i += THREADS) {
-            queries[query * QUERY_QUADS + i] =
-                vec4(head[4u * i], head[4u * i + 1u], head[4u * i + 2u], head[4u * i + 3u]);
+            let quad = vec4(head[4u * i], head[4u * i + 1u], head[4u * i + 2u], head[4u * i + 3u]);
+            put_query(query * QUERY_QUADS + i, quad);
         }
     }
     if !IS_SPLIT || part == t.position / (PAGES * PAGE_LEN) {

@@ -18,6 +18,6 @@ fn bring_heads(t: Tile, kv_head: u32, part: u32, thread: u32) {
                 }
             }
         }
-        queries[i] = quad;
+        put_query(i, quad);
     }
 }

@@ -8,10 +8,12 @@ use crate::batch::PARTITION_LEN;
 use crate::buffer::{Buffer, storages};
 use crate::device::Storage;
 use crate::kernels::params::{self, word};
-use crate::kernels::{Heads, Kernel, Sums, attend_quantizes, queries};
-use crate::kv::KvPool;
+use crate::kernels::{Heads, Kernel, MATRIX_QUERIES, Sums, attend_quantizes, attends_by_matrices, queries};
+use crate::kv::{KvLayout, KvPool};
 use crate::matrix::Weight;
 use crate::recorder::{Bound, Grid, VECTOR};
+
+mod check;
 
 /// Bytes that split attention may take for its parts; beyond them partitions are gone through one after the other.
 const PART_BYTES: usize = 64 << 20;
@@ -31,11 +33,19 @@ pub(super) struct OwnHeads<'a> {
 }
 
 impl Wgpu {
+    /// The size of the cooperative matrices that attend to such keys and values, whatever the rows; `None` if it is vectors.
+    fn matrices(&self, layout: KvLayout) -> Option<u32> {
+        self.attention_matrices.filter(|_| attends_by_matrices(layout))
+    }
+
     /// Whether attention can prepare heads: if each row is the only one of its sequence, and a workgroup has all queries of a key head.
     pub(super) fn can_prepare_heads(&self, pool: &KvPool, batch: &Batch, attention: &Attention) -> bool {
         let layout = pool.groups[attention.layer.group].layout;
         let n_heads_each = attention.n_heads / attention.n_kv_heads;
-        let [_, most] = queries(layout).map(|n| n as usize);
+        let most = match self.matrices(layout) {
+            Some(_) => MATRIX_QUERIES as usize,
+            None => queries(layout)[1] as usize,
+        };
         !layout.is_latent && n_heads_each <= most && batch.spans().iter().all(|span| span.rows.len() == 1)
     }
 
@@ -49,17 +59,19 @@ impl Wgpu {
         (attention, sinks): (&Attention, Option<&Weight>),
         heads: Option<OwnHeads<'_>>,
     ) {
+        let layout = pool.groups[attention.layer.group].layout;
+        let matrices = self.matrices(layout);
         let Wgpu { gpu, recorder, placed, s, .. } = self;
         placed.place(recorder, gpu, batch, pool.groups.len());
         out.resize(gpu, recorder, q.n_rows);
         let Attention { n_heads, value_width, .. } = *attention;
-        let layout = pool.groups[attention.layer.group].layout;
         let n_heads_each = n_heads / attention.n_kv_heads;
 
         // Tiles of many rows where a sequence has many; those of one row have no room for others.
         let [few, many] = queries(layout).map(|n| n as usize);
         let longest = batch.spans().iter().map(|span| span.rows.len()).max().unwrap_or(0);
         let n_queries = match longest {
+            _ if matrices.is_some() => MATRIX_QUERIES as usize,
             1 => n_heads_each.next_power_of_two().min(many),
             _ if longest * n_heads_each > few => many,
             _ => few,
@@ -108,7 +120,10 @@ impl Wgpu {
             None => Heads::Stored,
             Some(heads) => Heads::Own { is_normed: heads.norms.is_some() },
         };
-        let kernel = Kernel::Attend(layout, n_queries as u32, prepared, sums);
+        let kernel = match matrices {
+            Some(size) => Kernel::AttendMatrices(layout, size, prepared, sums),
+            None => Kernel::Attend(layout, n_queries as u32, prepared, sums),
+        };
         let heads = heads.map(|OwnHeads { k, v, norms, .. }| {
             let [q_norm, k_norm] = norms.map_or([None; 2], |norms| norms.map(Some));
             [k.storage(), v.storage(), q_norm, k_norm]

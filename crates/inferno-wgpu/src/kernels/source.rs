@@ -2,14 +2,13 @@
 
 use std::fmt::Write as _;
 
-use inferno_model::backend::KvType;
 use inferno_model::routing::MOST_GROUPS;
 
 use super::params::{self, Member, Params as _};
 use super::text::{Inputs, Text, gates};
 use super::{
-    ATTEND_THREADS, GROUP, HEAD_THREADS, Halves, Heads, Kernel, NORM_THREADS, Sums, attend_quantizes,
-    delta_columns, stages,
+    GROUP, HEAD_THREADS, Halves, Kernel, MATRIX_QUERIES, NORM_THREADS, attend_quantizes, delta_columns,
+    stages,
 };
 use crate::layout::Layout;
 
@@ -174,38 +173,23 @@ impl Kernel {
                 ("heads", params::Heads::MEMBERS)
             }
             Kernel::Attend(kv, queries, heads, sums) => {
-                let is_split = sums == Sums::Parts;
                 text.math();
-                text.kv(kv);
                 text.constant("QUERIES", queries);
-                text.constant("SHARED_WIDTH", kv.shared_width());
-                text.constant("SHARED_QUADS", kv.shared_width().div_ceil(4));
                 text.constant("QUAD_LANES", kv.value_width.div_ceil(4).next_power_of_two());
-                text.flag("IS_SPLIT", is_split);
-                text.files(match kv.kv_type {
-                    KvType::F32 => &[file!("kv/f32")],
-                    KvType::F16 => &[file!("formats/f16"), file!("kv/pairs")],
-                    KvType::Bf16 => &[file!("formats/bf16"), file!("kv/pairs")],
-                    KvType::Q8_0 => &[file!("kv/q8_0")],
-                });
-                text.files(&[file!("softmax"), file!("attend")]);
-                if !is_split && attend_quantizes(kv.value_width) {
-                    text.quantized(ATTEND_THREADS);
-                } else {
-                    text.not_quantized(ATTEND_THREADS);
-                }
-                text.sinks(sums == Sums::Whole { has_sinks: true });
+                text.attention(kv, heads, sums);
+                text.files(&[file!("attend")]);
                 text.files(&[match stages(kv, queries) {
                     true => file!("pages/staged"),
                     false => file!("pages/pool"),
                 }]);
-                match heads {
-                    Heads::Stored => text.files(&[file!("queries/stored")]),
-                    Heads::Own { is_normed } => {
-                        text.heads(kv, is_normed);
-                        text.files(&[file!("queries/own")]);
-                    }
-                }
+                ("attend", params::Attend::MEMBERS)
+            }
+            Kernel::AttendMatrices(kv, size, heads, sums) => {
+                text.matrices(size, ["Lefts", "Rights"]);
+                text.math();
+                text.constant("QUERIES", MATRIX_QUERIES);
+                text.attention(kv, heads, sums);
+                text.files(&[file!("attend_matrices"), file!("pages/pool")]);
                 ("attend", params::Attend::MEMBERS)
             }
             Kernel::AttendMerge(value_width, has_sinks) => {

@@ -8,7 +8,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use super::params::{Member, Type};
 use super::source::Source;
 use super::*;
-use crate::device::{GROUP_BYTES, IMMEDIATE_BYTES};
+use crate::device::{GROUP_BYTES, IMMEDIATE_BYTES, MATRIX_BYTES};
 use crate::recorder::MOST_BUFFERS;
 
 /// Compares a struct of a module with ours: names, order, offsets and types; its bytes.
@@ -119,7 +119,12 @@ fn all() -> Vec<Kernel> {
                 for sums in wholes.into_iter().chain([Sums::Parts]) {
                     let own = [false, true].map(|is_normed| Heads::Own { is_normed });
                     let heads = own.into_iter().chain([Heads::Stored]);
-                    all.extend(heads.map(|heads| Kernel::Attend(kv, n, heads, sums)));
+                    for heads in heads {
+                        all.push(Kernel::Attend(kv, n, heads, sums));
+                        if attends_by_matrices(kv) && n == queries(kv)[0] {
+                            all.extend([8, 16].map(|size| Kernel::AttendMatrices(kv, size, heads, sums)));
+                        }
+                    }
                 }
             }
         }
@@ -150,7 +155,9 @@ fn every_kernel_is_valid_and_translates() {
         let module = naga::front::wgsl::parse_str(&wgsl)
             .unwrap_or_else(|e| panic!("{kernel:?}:\n{}", e.emit_to_string(&wgsl)));
         let mut capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-        if let Kernel::MatmulMany(_, Many::Matrices(_), _) = kernel {
+        let has_matrices =
+            matches!(kernel, Kernel::MatmulMany(_, Many::Matrices(_), _) | Kernel::AttendMatrices(..));
+        if has_matrices {
             capabilities |=
                 Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
             // Arithmetic across a subgroup beside matrices crashes a driver: `subgroupAdd` and the like.
@@ -177,7 +184,8 @@ fn every_kernel_is_valid_and_translates() {
         assert!(usize::from(bound) <= MOST_BUFFERS, "{kernel:?}: {bound} buffers");
         let shared = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
         let n_bytes: u32 = shared.map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx())).sum();
-        assert!(n_bytes <= GROUP_BYTES, "{kernel:?}: {n_bytes} bytes in a workgroup");
+        let most = if has_matrices { MATRIX_BYTES } else { GROUP_BYTES };
+        assert!(n_bytes <= most, "{kernel:?}: {n_bytes} bytes in a workgroup");
 
         // The parameters are those that dispatches give.
         let immediates = module.global_variables.iter().map(|(_, variable)| variable);

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use inferno_model::backend::KvType;
 
 use super::{
-    CHOOSE_THREADS, Dot, Few, Glu, HEAD_THREADS, Halves, MATRIX_THREADS, MATRIX_TILE, Many, NORM_THREADS,
-    Prepared,
+    ATTEND_THREADS, CHOOSE_THREADS, Dot, Few, Glu, HEAD_THREADS, Halves, Heads, MATRIX_THREADS, MATRIX_TILE,
+    Many, NORM_THREADS, Prepared, Sums, attend_quantizes,
 };
 use crate::kv::KvLayout;
 use crate::layout::{BLOCK, Floats, Integers, Layout, PANEL, Quants, Scales};
@@ -167,19 +167,51 @@ impl Text {
             }
             Many::Slices(_) => unreachable!("products of few rows have a kernel of their own"),
             Many::Matrices(size) => {
-                // What is enabled comes first.
-                self.files(&["enable f16;\nenable wgpu_cooperative_matrix;\n"]);
-                self.constant("SIZE", size);
+                self.matrices(size, ["Inputs", "Outputs"]);
                 self.constant("OUTPUTS", MATRIX_TILE[0]);
                 self.constant("ROWS", MATRIX_TILE[1]);
                 self.constant("THREADS", MATRIX_THREADS);
-                for (name, number, role) in
-                    [("Inputs", "f16", "A"), ("Outputs", "f16", "B"), ("Sums", "f32", "C")]
-                {
-                    let _ = writeln!(self.wgsl, "alias {name} = coop_mat{size}x{size}<{number}, {role}>;");
-                }
                 self.product(layout, None, Inputs::Stored);
                 self.files(&[file!("matmul_many_matrices")]);
+            }
+        }
+    }
+
+    /// Cooperative matrices of `size` by `size`: what is multiplied, by their names, and `Sums`. Before all other text, as they are
+    /// enabled.
+    pub(super) fn matrices(&mut self, size: u32, [left, right]: [&str; 2]) {
+        self.files(&["enable f16;\nenable wgpu_cooperative_matrix;\n"]);
+        self.constant("SIZE", size);
+        for (name, number, role) in [(left, "f16", "A"), (right, "f16", "B"), ("Sums", "f32", "C")] {
+            let _ = writeln!(self.wgsl, "alias {name} = coop_mat{size}x{size}<{number}, {role}>;");
+        }
+    }
+
+    /// Text that kernels of attention have in common, whichever way they multiply.
+    pub(super) fn attention(&mut self, kv: KvLayout, heads: Heads, sums: Sums) {
+        let is_split = sums == Sums::Parts;
+        self.kv(kv);
+        self.constant("SHARED_WIDTH", kv.shared_width());
+        self.constant("SHARED_QUADS", kv.shared_width().div_ceil(4));
+        self.flag("IS_SPLIT", is_split);
+        self.files(match kv.kv_type {
+            KvType::F32 => &[file!("kv/f32")],
+            KvType::F16 => &[file!("formats/f16"), file!("kv/pairs")],
+            KvType::Bf16 => &[file!("formats/bf16"), file!("kv/pairs")],
+            KvType::Q8_0 => &[file!("kv/q8_0")],
+        });
+        self.files(&[file!("softmax"), file!("attention")]);
+        if !is_split && attend_quantizes(kv.value_width) {
+            self.quantized(ATTEND_THREADS);
+        } else {
+            self.not_quantized(ATTEND_THREADS);
+        }
+        self.sinks(sums == Sums::Whole { has_sinks: true });
+        match heads {
+            Heads::Stored => self.files(&[file!("queries/stored")]),
+            Heads::Own { is_normed } => {
+                self.heads(kv, is_normed);
+                self.files(&[file!("queries/own")]);
             }
         }
     }

@@ -151,7 +151,8 @@ fn load(args: &cli::Serve) -> Result<(Engine, Parts, Defaults, Option<CacheFile>
     let memory = KvMemory { sequences: cli_engine.sequences, kv_memory: cli_engine.kv_memory };
     let (space, pages) = draft::room(draft.as_ref(), &arch, runs_on.kv_type, target.kv_space(&opened, &arch));
     let plan = memory.plan_with(&arch, runs_on.kv_type, space, cli_engine.budget.get(), pages)?;
-    let mut level = format!("{} {}", runs_on.level, runs_on.kv_type.name());
+    let definitions = [&*runs_on.level, &*runs_on.numerics, runs_on.kv_type.name()];
+    let mut level = definitions.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>().join(" ");
     if args.overrides.are_given() {
         level += &format!(" {:?}", args.overrides);
     }

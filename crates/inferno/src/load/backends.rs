@@ -44,6 +44,10 @@ const LACK: &str = "this build uses no GPU, whether or not the machine has one: 
 pub(super) trait Opening {
     /// Instruction set or GPUs, for reports.
     fn name(&self) -> String;
+    /// Definitions that bits depend on, beside the name: those that only some devices have.
+    fn numerics(&self) -> String {
+        String::new()
+    }
     /// Threads of the processor that compute.
     fn n_threads(&self) -> usize;
     /// The type of keys and values that takes half of F32.

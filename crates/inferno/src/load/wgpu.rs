@@ -65,6 +65,10 @@ impl Opening for Gpus {
         format!("wgpu on {}", names.join(" and "))
     }
 
+    fn numerics(&self) -> String {
+        self.gpus.iter().map(Gpu::numerics).collect::<Vec<_>>().join(", ")
+    }
+
     /// One thread drives the GPUs, if they have everything.
     fn n_threads(&self) -> usize {
         let all = self.compute.gpu_layers == GpuLayers::Auto && n_cpu_moe(&self.compute) == 0;
