@@ -68,18 +68,24 @@ pub fn check<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send>(
     promise: Promise,
     models: &[Gguf],
 ) {
-    check_operations(&new, promise);
+    check_operations(&new, promise, DType::ALL);
     check_made_up(&new, promise);
     check_models(&new, models);
 }
 
-/// The checks of operations, which [`check`] begins with.
+/// The checks of operations, which [`check`] begins with. Matrices of the `thorough` types are multiplied in every way, those
+/// of others only with one row and with many.
 pub fn check_operations<B: Backend<Weight: Send, Buffer: Send, KvPool: Send> + Send>(
     new: impl Fn() -> B,
     promise: Promise,
+    thorough: &[DType],
 ) {
     let mut backend = new();
-    for group in Group::of_operations() {
+    let briefly = |group| match group {
+        Group::Products(dtype) if !thorough.contains(&dtype) => Group::FewProducts(dtype),
+        group => group,
+    };
+    for group in Group::of_operations().into_iter().map(briefly) {
         compare(&group.results(&mut backend), &group.expected(), promise.operations);
     }
     for kv_type in KvType::ALL {
@@ -154,13 +160,28 @@ fn compare(found: &[Named], expected: &[Named], precision: Precision) {
     }
 }
 
-fn matmul<B: Backend>(b: &mut B, dtype: DType, all: &mut Results) {
+/// Rows, outputs and inputs of products; without a number of inputs it is one that no kernel likes.
+type Shapes = [(usize, usize, Option<usize>)];
+
+const SHAPES: &Shapes = &[
+    (1, 40, Some(256)),
+    (2, 19, None),
+    (7, 19, None),
+    (3, 17, Some(512)),
+    (33, 24, Some(768)),
+    (9, 13, Some(2304)),
+    (16, 70, Some(256)),
+];
+
+/// One row and many.
+const FEW_SHAPES: &Shapes = &[(1, 40, Some(256)), (33, 24, None)];
+
+fn matmul<B: Backend>(b: &mut B, dtype: DType, shapes: &Shapes, all: &mut Results) {
     let mut noise = Noise(dtype.ggml_id().into());
     // A width that is no multiple of anything a kernel likes, as far as the type allows it.
     let odd = if dtype.is_float() { 172 } else { 9 * dtype.block_len() };
-    for (n_rows, rows, cols) in
-        [(1, 40, 256), (2, 19, odd), (7, 19, odd), (3, 17, 512), (33, 24, 768), (9, 13, 2304), (16, 70, 256)]
-    {
+    for &(n_rows, rows, cols) in shapes {
+        let cols = cols.unwrap_or(odd);
         // Together as the layers' matrices are, and one on its own.
         let widths = [rows, 2 * rows + 3, 5];
         let weights = noise.tensors(b, dtype, &widths, cols);

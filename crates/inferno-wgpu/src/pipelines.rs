@@ -43,7 +43,7 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    /// The kernel, which `compile` makes if nobody has yet. Others wait for it; other kernels are compiled meanwhile.
+    /// The kernel, which `compile` makes if no backend has yet. Others wait for it; other kernels are compiled meanwhile.
     fn get(
         &self,
         key: (Halves, Kernel),

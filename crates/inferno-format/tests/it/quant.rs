@@ -55,8 +55,8 @@ fn hash(values: &[f32]) -> u64 {
     })
 }
 
-/// What ggml's library makes of [`random_blocks`], as `testdata/quant/hashes.py` prints it: `libggml-base.so` of llama.cpp
-/// v0.5.0, as npm's `@node-llama-cpp/linux-x64` 3.22.1 has it.
+/// Hashes of the numbers that ggml's library makes of [`random_blocks`], as `testdata/quant/hashes.py` prints them:
+/// `libggml-base.so` of llama.cpp v0.5.0, as npm's `@node-llama-cpp/linux-x64` 3.22.1 has it.
 const HASHES: &[(DType, u64)] = &[
     (DType::Q4_0, 0x4bcc_890a_f920_1c25),
     (DType::Q4_1, 0x4e17_ab94_90b5_9fec),

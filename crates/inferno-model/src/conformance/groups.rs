@@ -7,8 +7,8 @@ use inferno_format::{DType, Gguf};
 
 use super::attention::attention;
 use super::{
-    Oracle, Precision, Promise, Results, Sequence, choices, compare, compare_golden, compounds, experts,
-    latent, matmul, mixtures, pages, recurrent, rows, rows_attend_alone_as_together, ssm,
+    FEW_SHAPES, Oracle, Precision, Promise, Results, SHAPES, Sequence, choices, compare, compare_golden,
+    compounds, experts, latent, matmul, mixtures, pages, recurrent, rows, rows_attend_alone_as_together, ssm,
 };
 use crate::backend::{AttentionRule, Backend, DeviceMemory, KvType};
 use crate::reference::Reference;
@@ -27,6 +27,8 @@ const N_GREEDY: usize = 16;
 pub enum Group {
     /// Products, products head by head, experts and embeddings, with matrices of one type.
     Products(DType),
+    /// Products with one row and with many, and embeddings.
+    FewProducts(DType),
     /// Norms, sums, activations, rotations: operations without matrices.
     Rows,
     /// The delta rule and convolutions, and sequences cut into chunks.
@@ -93,7 +95,7 @@ impl Group {
     /// The name of its kind: groups that differ in types or models have the same.
     pub fn kind(self) -> &'static str {
         match self {
-            Group::Products(_) => "products",
+            Group::Products(_) | Group::FewProducts(_) => "products",
             Group::Rows => "rows",
             Group::Recurrent => "recurrent",
             Group::StateSpace => "state space",
@@ -129,7 +131,7 @@ impl Group {
         promise: Promise,
     ) -> Result<(), String> {
         match self {
-            Group::Products(_) | Group::Rows => {
+            Group::Products(_) | Group::FewProducts(_) | Group::Rows => {
                 compare(&self.results(&mut new()), &self.expected(), promise.operations);
             }
             Group::Recurrent => {
@@ -163,10 +165,11 @@ impl Group {
         let mut all = Results::new();
         match self {
             Group::Products(dtype) => {
-                matmul(b, dtype, &mut all);
+                matmul(b, dtype, SHAPES, &mut all);
                 latent::matmul_heads(b, dtype, &mut all);
                 experts(b, dtype, &mut all);
             }
+            Group::FewProducts(dtype) => matmul(b, dtype, FEW_SHAPES, &mut all),
             Group::Attention(kv_type) => return attention(b, kv_type),
             Group::Recurrent => recurrent::recurrent(b, &mut all),
             Group::StateSpace => ssm::ssm(b, &mut all),

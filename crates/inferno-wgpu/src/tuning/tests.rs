@@ -33,20 +33,38 @@ fn compare(
     trial.end(gpu);
 }
 
+/// Types whose variants are all compared. Of another type, the first variant, one other (by the type's index) and that with
+/// matrices are. `INFERNO_GOLDENS=all` compares all variants of all types.
+const THOROUGH: [DType; 3] = [DType::F32, DType::Q8_0, DType::Q4_K];
+
+/// The first of `all`, and of the others the one whose turn it is.
+fn first_and_another<V: Copy + PartialEq>(all: &[V], turn: usize) -> Vec<V> {
+    let others: Vec<V> = all.iter().copied().filter(|&variant| variant != all[0]).collect();
+    vec![all[0], others[turn % others.len()]]
+}
+
 #[test]
-fn all_variants_give_the_same_bits() {
+fn variants_give_the_same_bits() {
     let Some(mut gpu) = gpu() else { return };
     if gpu.matrices.is_none() {
         xtask::testing::skip("matrices", &format!("`{}` has no cooperative matrices", gpu.name()));
     }
-    for layout in DType::ALL.iter().filter_map(|&dtype| Layout::of(dtype)) {
+    let is_all = std::env::var("INFERNO_GOLDENS").is_ok_and(|which| which == "all");
+    for (i, &dtype) in DType::ALL.iter().enumerate() {
+        let Some(layout) = Layout::of(dtype) else { continue };
         let mut pipelines = Pipelines::default();
         let mut few = few_variants(&gpu);
         few.extend(dots(layout).iter().map(|&dot| Few { dot, ..FEW }));
         few.extend([2, 3].map(|in_flight| Few { in_flight, ..FEW }));
-        let few = few.into_iter().map(|few| (Kernel::MatmulFew(layout, 2, few, 1), Grid::Groups(N / PANEL)));
         let mut many = many_variants(&gpu, layout, SLICED_ROWS, Few { in_flight: 2, ..FEW });
         many.extend(dots(layout).iter().map(|&dot| Many::Dots(dot, Tile::Small)));
+        if !is_all && !THOROUGH.contains(&dtype) {
+            few = first_and_another(&few, i);
+            let matrices = many.iter().copied().find(|many| matches!(many, Many::Matrices(_)));
+            many = first_and_another(&many, i);
+            many.extend(matrices);
+        }
+        let few = few.into_iter().map(|few| (Kernel::MatmulFew(layout, 2, few, 1), Grid::Groups(N / PANEL)));
         let many = |n_rows| {
             let kernel = move |&many: &Many| (many.kernel(layout, 1), many.grid(N, n_rows));
             many.iter().map(kernel)

@@ -16,7 +16,7 @@ fn choice() -> Choice {
     std::env::var("INFERNO_TEST_DEVICE").map_or(Choice::Best, |name| name.parse().unwrap())
 }
 
-/// That device, opened once for all tests; `None`, said aloud, if there is none.
+/// The device of [`choice`], opened once for all tests; `None`, said aloud, if there is none.
 fn gpu() -> Option<Gpu> {
     static GPU: LazyLock<Result<Gpu, String>> =
         LazyLock::new(|| Gpu::open(&choice()).map_err(|e| e.to_string()));
