@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
 use hyper::Uri;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, EXPECT, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
@@ -143,9 +144,15 @@ pub(crate) async fn serve(
         let busy = Busy::new(&progress, &drain);
         async move {
             let progress = Arc::clone(&busy.progress);
-            let mut request = request.map(|body| Body::new(Asking { body, progress }));
+            let waits = request.headers().contains_key(EXPECT);
+            let unread = UnreadBody::default();
+            let mut request = request.map(|body| {
+                let (body, unread) = (Some(body), Arc::clone(&unread));
+                Body::new(Asking { body, waits, progress, unread })
+            });
             request.extensions_mut().insert(Peer(peer));
             let mut response = door.answer(request).await;
+            drain_unread(unread).await;
             if is_draining {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -199,10 +206,31 @@ impl Drop for Busy {
     }
 }
 
-/// A request's body. Its connection knows when more of it is waited for.
+/// A request's body that was dropped before its end.
+type UnreadBody = Arc<Mutex<Option<Incoming>>>;
+
+/// Maximum number of bytes to read of an unread body. A longer one ends the connection anyway.
+const UNREAD: usize = 64 << 10;
+/// Maximum time to read them: only a client that does not send its body waits this long for an answer.
+const UNREAD_TIME: Duration = Duration::from_secs(1);
+
+/// Reads the rest of an unread body: a connection that is closed on unread bytes is reset, and the client might never see the
+/// answer.
+async fn drain_unread(unread: UnreadBody) {
+    let body = unread.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(body) = body.filter(|body| body.size_hint().lower() <= UNREAD as u64) {
+        let _ = tokio::time::timeout(UNREAD_TIME, Limited::new(body, UNREAD).collect()).await;
+    }
+}
+
+/// A request's body. It reports to its connection when more is awaited, and hands over an unread rest.
 struct Asking {
-    body: Incoming,
+    /// `None` only while it is dropped.
+    body: Option<Incoming>,
+    /// The client waits for a 100 before it sends the body (RFC 9110, 10.1.1), and has none yet.
+    waits: bool,
     progress: Arc<Progress>,
+    unread: UnreadBody,
 }
 
 impl HttpBody for Asking {
@@ -213,23 +241,28 @@ impl HttpBody for Asking {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.waits = false;
+        let frame = self.body.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(cx));
         self.progress.body(frame.is_pending());
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(SizeHint::new, HttpBody::size_hint)
     }
 }
 
 impl Drop for Asking {
     fn drop(&mut self) {
         self.progress.body(false);
+        let body = self.body.take().filter(|body| !self.waits && !body.is_end_stream());
+        if let Some(body) = body {
+            *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        }
     }
 }
 

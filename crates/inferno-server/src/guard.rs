@@ -7,7 +7,6 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, Limited};
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Method, StatusCode, Uri, Version};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -36,22 +35,9 @@ pub(crate) async fn origin(State(app): State<Arc<App>>, request: Request, next: 
         .and_then(|()| check_origin(request.headers(), &app.settings));
     match checked {
         Ok(()) => next.run(request).await,
-        Err(error) => turn_away(request, error).await,
+        Err(error) => error.into_response(),
     }
 }
-
-/// Answers a request of which nothing is wanted. What is on its way of the body is taken first: a connection that is closed on
-/// unread bytes is reset, and the client might never see the answer.
-async fn turn_away(request: Request, error: ApiError) -> Response {
-    let rest = Limited::new(request.into_body(), UNWANTED).collect();
-    let _ = tokio::time::timeout(UNWANTED_TIME, rest).await;
-    error.into_response()
-}
-
-/// As much is read of a body that nobody wants, in so much time.
-const UNWANTED: usize = 64 << 10;
-/// See above.
-const UNWANTED_TIME: Duration = Duration::from_millis(500);
 
 /// Two programs on a request's way may each believe another one of two headers.
 fn check_doubles(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -181,7 +167,7 @@ pub(crate) async fn key(State(app): State<Arc<App>>, mut request: Request, next:
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(error) => turn_away(request, error).await,
+        Err(error) => error.into_response(),
     }
 }
 
@@ -228,12 +214,12 @@ fn check_admin(
 /// Nothing new is begun once the server ends, or while nobody can compute.
 pub(crate) async fn open(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if !app.drain.is_serving() {
-        return turn_away(request, ApiError::shutting_down()).await;
+        return ApiError::shutting_down().into_response();
     }
     if app.engine.is_stopped()
         && let Err(error) = app.health()
     {
-        return turn_away(request, error).await;
+        return error.into_response();
     }
     next.run(request).await
 }
@@ -242,10 +228,7 @@ pub(crate) async fn open(State(app): State<Arc<App>>, request: Request, next: Ne
 pub(crate) async fn room(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     match app.engine.room(1, 0) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => {
-            let error = app.refused(refusal);
-            turn_away(request, error).await
-        }
+        Err(refusal) => app.refused(refusal).into_response(),
     }
 }
 

@@ -52,6 +52,22 @@ fn a_thousand_requests_in_a_row_are_answered_in_order() {
 }
 
 #[test]
+fn a_body_that_no_route_reads_leaves_the_connection_open() {
+    let server = start(Settings::default());
+    for (method, path, status) in [("POST", "/nowhere", 404), ("PUT", "/v1/models", 405)] {
+        let mut stream = BufReader::new(server.connect());
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\n\r\n");
+        stream.get_mut().write_all(head.as_bytes()).unwrap();
+        // Later than an answer to the head alone would be.
+        std::thread::sleep(Duration::from_millis(50));
+        stream.get_mut().write_all(br#"{"content": ""}"#).unwrap();
+        assert_eq!(read_reply(&mut stream).unwrap().status, status, "{path}");
+        ask(&mut stream);
+    }
+    check_well(&server);
+}
+
+#[test]
 fn idle_connections_make_room_for_new_ones() {
     let server = start(Settings { connections: 4, ..Settings::default() });
     let mut all: Vec<_> = (0..3).map(|_| idle(&server)).collect();
