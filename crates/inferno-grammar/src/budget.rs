@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// Limits of the time that work on one thread may take: of the processor, and behind it of the clock on the wall.
+/// Limits on the CPU time, and behind it on the wall-clock time, of work on one thread.
 ///
-/// Processor time is the same on an idle machine and on a busy one, so that the same grammar is refused on both or on neither.
+/// CPU time is the same on an idle machine and on a busy one, so that the same grammar is refused on both or on neither.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
     processor: Duration,
@@ -29,14 +29,14 @@ impl Budget {
     }
 }
 
-/// Processor time of the calling thread.
+/// CPU time of the calling thread.
 #[cfg(unix)]
 pub(crate) fn thread_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// Time on the wall since the first call: where threads have no clock of their own, it counts instead.
+/// Wall-clock time since the first call: where threads have no clock of their own, it counts instead.
 #[cfg(not(unix))]
 pub(crate) fn thread_time() -> Duration {
     static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);

@@ -105,7 +105,7 @@ impl Compiler {
         if budget.is_spent() {
             let CompilerLimits { compile_time, compile_wall_time, .. } = self.limits;
             return Err(GrammarError::whole(format!(
-                "the grammar takes more than {} s of processor time to compile, or more than {} s in all: simplify it",
+                "the grammar takes more than {} s of CPU time to compile, or more than {} s in all: simplify it",
                 compile_time.as_secs_f32(),
                 compile_wall_time.as_secs_f32()
             )));

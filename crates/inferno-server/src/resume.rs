@@ -479,7 +479,7 @@ async fn look_up(
 /// The conversations that a request names.
 ///
 /// # Errors
-/// 400: they are no texts, or too many.
+/// 400: an element is not a string, or there are more than [`LOOKED_UP`].
 pub(crate) fn looked_up(body: Map<String, Value>) -> Result<Vec<Value>, ApiError> {
     const NAME: &str = "conversation_ids";
     let mut fields = Fields::new(body);

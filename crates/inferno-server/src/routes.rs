@@ -215,12 +215,7 @@ pub(crate) async fn completed<D: Reads<Completion>>(
         log::text(&line.request_id, "prompts", &completion.prompts_shown());
     }
     let sampling = &completion.options.sampling;
-    let prompt_logprobs = match (completion.echo, sampling.logprobs, completion.options.max_tokens) {
-        (true, Some(logprobs), _) => Some(logprobs.top),
-        // Nothing is made: the prompt is read for its own sake.
-        (true, None, Some(0)) => Some(0),
-        _ => None,
-    };
+    let prompt_logprobs = sampling.logprobs.filter(|_| completion.echo).map(|logprobs| logprobs.top);
     let name = if prompt_logprobs.is_some() { "logprobs" } else { "prompt_logprobs" };
     // Each shape shows as many as it was asked for.
     let prompt_logprobs = prompt_logprobs.max(completion.options.prompt_logprobs);

@@ -1,4 +1,4 @@
-//! Bodies that no server may break on: NUL bytes, and more than any context holds.
+//! Bodies that no server may break on: NUL bytes, and 12 MiB of text.
 
 use super::rules::refused;
 use crate::exchange::Request;

@@ -22,9 +22,13 @@ pub fn curl(base: &str, request: &Request, has_key: bool) -> String {
         (false, false) => {}
     }
     if let Some(body) = &request.body {
+        // No argument of a program holds a NUL byte.
+        let is_argument = !body.contains(&0);
         match std::str::from_utf8(body) {
-            Ok(text) if text.len() <= MOST_BYTES => line += &format!(" --data-binary {}", quoted(text)),
-            Err(_) if body.len() <= MOST_BYTES / 4 => {
+            Ok(text) if is_argument && text.len() <= MOST_BYTES => {
+                line += &format!(" --data-binary {}", quoted(text))
+            }
+            Err(_) if is_argument && body.len() <= MOST_BYTES / 4 => {
                 let bytes: String = body.iter().map(|b| format!("\\x{b:02x}")).collect();
                 line += &format!(" --data-binary $'{bytes}'");
             }

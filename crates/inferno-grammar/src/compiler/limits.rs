@@ -16,9 +16,9 @@ pub struct CompilerLimits {
     pub depth: usize,
     /// Values in a schema.
     pub nodes: usize,
-    /// Processor time to compile one.
+    /// Maximum CPU time to compile a grammar.
     pub compile_time: Duration,
-    /// Time on the wall to compile one, where a busy machine leaves it little of the processor.
+    /// Maximum wall-clock time to compile a grammar, for machines too busy to give it CPU time.
     pub compile_wall_time: Duration,
     /// Bytes of the compiled grammars that are kept, about.
     pub cached_bytes: usize,

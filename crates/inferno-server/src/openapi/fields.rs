@@ -38,7 +38,7 @@ const OPTIONS: &[Field] = &[
     (
         &["max_completion_tokens", "max_tokens", "n_predict"],
         Integer(-1, U32),
-        "Tokens at most; -1: as the context has room for",
+        "Tokens at most; -1: as the context has room for; `n_predict` 0: read the prompt alone",
     ),
     (&["n", "n_cmpl"], Integer(1, 16), "Choices"),
     (&["best_of"], Any, "Taken where it equals `n`"),
@@ -207,7 +207,7 @@ const ANTHROPIC_ANSWER: &[Field] = &[
     (&["stream"], Boolean, ""),
 ];
 
-/// The same where the tokens of the prompt are counted.
+/// Members of `/v1/messages/count_tokens` that are ignored.
 const ANTHROPIC_COUNT: &[Field] =
     &[(&["max_tokens", "temperature", "top_p", "top_k", "stream"], Any, "Ignored: changes no prompt")];
 

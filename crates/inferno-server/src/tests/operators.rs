@@ -182,7 +182,8 @@ fn counters_move_under_llama_servers_names() {
     assert_eq!(counts.map(read), [n_prompt, n_cached, 21.0, longest]);
     let n_drafted = read("spec_decode_num_draft_tokens_total");
     assert!(read("spec_decode_num_accepted_tokens_total") <= n_drafted);
-    assert!(read("spec_decode_num_drafts_total") <= n_drafted);
+    let n_drafts = read("spec_decode_num_drafts_total");
+    assert!(n_drafts <= n_drafted && (n_drafts > 0.0) == (n_drafted > 0.0), "{n_drafts} of {n_drafted}");
     // The requests came one after the other.
     assert_eq!(read("n_busy_slots_per_decode"), 1.0);
     assert!(read("n_decode_total") > 0.0 && read("requests_processing") + read("requests_deferred") == 0.0);

@@ -13,15 +13,27 @@ use crate::probe::{Probe, Stop, Verdict, demand};
 const LOOKS: u32 = 200;
 const BETWEEN: Duration = Duration::from_millis(100);
 
-/// Starts a response of at most `n` tokens in the background.
-fn begun(probe: &Probe<'_>, n: u32) -> Result<Rc<Answer>, Stop> {
+/// Responses to begin before one is cancelled in time.
+const ATTEMPTS: usize = 5;
+
+/// Request for a response of at most `n` tokens in the background.
+fn in_background(probe: &Probe<'_>, n: u32) -> Request {
     let more = json!({ "background": true, "store": true, "max_output_tokens": n });
-    let answer = probe.post(PATH, &story_with(probe, &more))?;
+    Request::post(PATH, &story_with(probe, &more))
+}
+
+/// The answer to such a request, if the server has responses in the background.
+fn offered(answer: Rc<Answer>) -> Result<Rc<Answer>, Stop> {
     answer.offered()?;
     match answer.status {
         400 => Err(Stop::NotOffered(format!("400: {}", answer.message()))),
         _ => Ok(answer),
     }
+}
+
+/// A short response in the background, the same for several checks.
+fn begun(probe: &Probe<'_>) -> Result<Rc<Answer>, Stop> {
+    offered(probe.ask(in_background(probe, 24))?)
 }
 
 /// Path of a response that is computed in the background.
@@ -37,7 +49,7 @@ fn is_at_work(response: &Value) -> bool {
 }
 
 pub(super) fn begin(probe: &Probe<'_>) -> Verdict {
-    let response = begun(probe, 24)?.shaped("Response")?;
+    let response = begun(probe)?.shaped("Response")?;
     let status = &response["status"];
     demand!(is_at_work(&response), "`status` is {status}, expected \"queued\" or \"in_progress\"");
     demand!(response["background"] == true, "`background` is {}, expected true", response["background"]);
@@ -45,7 +57,7 @@ pub(super) fn begin(probe: &Probe<'_>) -> Verdict {
 }
 
 pub(super) fn retrieve(probe: &Probe<'_>) -> Verdict {
-    let path = path(&*begun(probe, 24)?)?;
+    let path = path(&*begun(probe)?)?;
     let whole = probe.post(PATH, &story_with(probe, &json!({ "max_output_tokens": 24 })))?.answered()?;
     for _ in 0..LOOKS {
         let response = probe.ask_again(Request::get(&path))?.answered()?;
@@ -64,17 +76,24 @@ pub(super) fn retrieve(probe: &Probe<'_>) -> Verdict {
 }
 
 pub(super) fn cancel(probe: &Probe<'_>) -> Verdict {
-    let path = path(&*begun(probe, 400)?)?;
-    let cancel = Request::post(&format!("{path}/cancel"), &json!({}));
-    // A second time has the same answer.
-    for request in [cancel.clone(), Request::get(&path), cancel] {
-        let answer = probe.ask_again(request)?;
-        let response = answer.offered()?.answered()?;
-        let status = &response["status"];
-        if status == "completed" || status == "incomplete" {
-            return Err(Stop::skipped("the answer ended before it was cancelled"));
+    for _ in 0..ATTEMPTS {
+        let path = path(&*offered(probe.ask_again(in_background(probe, 400))?)?)?;
+        let cancel = Request::post(&format!("{path}/cancel"), &json!({}));
+        // A second time has the same answer.
+        let requests = [cancel.clone(), Request::get(&path), cancel];
+        let mut statuses = requests.into_iter().map(|request| {
+            let response = probe.ask_again(request)?.offered()?.answered()?;
+            Ok::<_, Stop>(response["status"].clone())
+        });
+        let first = statuses.next().expect("three requests")?;
+        if first == "completed" || first == "incomplete" {
+            continue;
         }
-        demand!(status == "cancelled", "`status` is {status}, expected \"cancelled\"");
+        for status in std::iter::once(Ok(first)).chain(statuses) {
+            let status = status?;
+            demand!(status == "cancelled", "`status` is {status}, expected \"cancelled\"");
+        }
+        return Ok(());
     }
-    Ok(())
+    Err(Stop::skipped("every answer ended before it was cancelled"))
 }

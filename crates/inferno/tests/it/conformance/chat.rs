@@ -400,6 +400,11 @@ pub(super) const FAULTS: &[Fault] = &[
             answer.status = 500;
         }
     }),
+    fault("chat.error.nul", |asked, answer| {
+        if asked.is_chat() && asked.body.to_string().contains(r"Tell\u0000me") {
+            answer.status = 500;
+        }
+    }),
     fault("chat.error.huge", |asked, answer| {
         if asked.is_chat() && asked.body == "huge" {
             answer.status = 200;
