@@ -220,7 +220,7 @@ for (const [name, model] of Object.entries({
   "openai.completion": () => openai().completion(MODEL),
 })) {
   test(`${name}: completions are answered, whole and streamed`, async () => {
-    const ask = { model: model(), prompt: "Once upon a time", maxOutputTokens: 10, temperature: 0 };
+    const ask = { model: model(), prompt: STORY, maxOutputTokens: 10, temperature: 0 };
     const whole = await generateText(ask);
     assert.equal(whole.usage.outputTokens, 10);
     assert.equal(whole.finishReason, "length");
