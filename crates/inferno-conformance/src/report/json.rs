@@ -9,7 +9,7 @@ const MOST_BYTES: usize = 4 << 20;
 
 /// The report as one JSON object; `url` is the server's address.
 ///
-/// Failures have `request` (with its body as text, cut after [`MOST_BYTES`]) and `response`; keys are in neither.
+/// Failures have `request` (with its body as text, cut after 4 MiB) and `response`; keys are in neither.
 pub fn json(report: &Report, url: &str, has_key: bool) -> Value {
     let rows: Vec<Value> = report.rows.iter().map(|row| check(row, url, has_key)).collect();
     object!({
