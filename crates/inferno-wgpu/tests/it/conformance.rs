@@ -8,16 +8,12 @@ use inferno_model::conformance::{
 
 use inferno_wgpu::{PROMISE, Wgpu};
 
-use crate::{backend, gpu};
+use crate::{backend, gpu, is_all};
 
 /// Types whose products are compared in every way; those of others with 1 and 33 rows. A driver that compiles for a processor
 /// takes a second for a kernel: `INFERNO_GOLDENS=all` is for all types.
 fn thorough() -> &'static [DType] {
     if is_all() { DType::ALL } else { &[DType::F32, DType::Q8_0, DType::Q4_K, DType::Q6_K, DType::MXFP4] }
-}
-
-fn is_all() -> bool {
-    std::env::var("INFERNO_GOLDENS").is_ok_and(|which| which == "all")
 }
 
 /// Products; `INFERNO_GOLDENS=all` has all operations.

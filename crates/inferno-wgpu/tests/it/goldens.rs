@@ -6,7 +6,7 @@ use inferno_model::conformance::{GOLDEN_TOLERANCE, Oracle, check_golden, compare
 use inferno_model::error::LoadError;
 use xtask::testing::Golden;
 
-use crate::backend;
+use crate::{backend, is_all};
 
 fn check(name: &str) {
     let Some(backend) = backend() else { return };
@@ -54,12 +54,11 @@ const OF_EVERY_KIND: &[&str] = &["deepseek3", "gemma4-e2b", "gpt-oss-mxfp4", "qw
 fn goldens_of_the_data_match_float64() {
     let Some(gpu) = backend() else { return };
     drop(gpu);
-    let all = std::env::var("INFERNO_GOLDENS").is_ok_and(|which| which == "all");
     let mut wrong = Vec::new();
     for (name, path, Golden { prompt, logits, greedy }) in xtask::testing::data_goldens() {
         let file = Gguf::open(&path).unwrap();
         let is_refused = matches!(Architecture::read(&file, None), Err(LoadError::Family { .. }));
-        if is_refused || !(all || OF_EVERY_KIND.contains(&name.as_str())) {
+        if is_refused || !(is_all() || OF_EVERY_KIND.contains(&name.as_str())) {
             continue;
         }
         let Some(backend) = backend() else { return };
