@@ -42,17 +42,17 @@ macro_rules! kernels {
             pub(crate) isa: Isa,
             /// What is added to weights that are stored as bytes.
             pub(crate) bias: u8,
-            /// See `Simd::FEW_BITS`.
-            pub(crate) few_bits: bool,
+            /// See `Simd::BY_PAIRS`.
+            pub(crate) by_pairs: bool,
             /// What attends to keys and values in bf16, where there are tiles of it.
             pub(crate) tiles: Option<TileKernels>,
             $($(#[$doc])* pub(crate) $name: fn($($ty),*),)*
         }
 
-        /// Makes a level's table: `table!(level, bias of stored bytes, `Simd::FEW_BITS`, proof that it may be used, its
+        /// Makes a level's table: `table!(level, bias of stored bytes, `Simd::BY_PAIRS`, proof that it may be used, its
         /// features)`.
         macro_rules! table {
-            ($isa:expr, $bias:expr, $few_bits:literal, $proven:expr, $features:literal) => {{
+            ($isa:expr, $bias:expr, $by_pairs:literal, $proven:expr, $features:literal) => {{
                 $(
                     #[target_feature(enable = $features)]
                     fn $name($($arg: $ty),*) {
@@ -62,7 +62,7 @@ macro_rules! kernels {
                 Kernels {
                     isa: $isa,
                     bias: $bias,
-                    few_bits: $few_bits,
+                    by_pairs: $by_pairs,
                     tiles: None,
                     // SAFETY: `Kernels::of` hands a table out only after it has found the level's features.
                     $($name: |$($arg),*| unsafe { $name($($arg),*) },)*
@@ -97,7 +97,7 @@ kernels! {
     fn quantize(out: &mut [InputLine], rows: &[&[f32]]) = int8;
     /// out += rows `0..n_rows` of a group × up to [`PANELS`] quantized panels of one matrix.
     fn products_int8(out: &mut [OutTile; PANELS], panels: &[Panel<'_>], x: &[InputLine], n_rows: usize) = int8;
-    /// A quantized panel as `Layout::Wide`.
+    /// A quantized panel in the layout that `Layout::unpacked` names.
     fn widen(quants: &mut [u8], scales: &mut [u8], panel: Panel<'_>) = int8;
     /// out = output `lane` of a panel, as numbers.
     fn dequantize_lane(out: &mut [f32], panel: Panel<'_>, lane: usize) = int8;

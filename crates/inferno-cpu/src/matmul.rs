@@ -70,7 +70,7 @@ struct Scratch {
     wide: Wide,
 }
 
-/// Panels of narrow weights, unpacked for many rows.
+/// Panels unpacked for many rows.
 #[derive(Default)]
 struct Wide {
     quants: Vec<u8>,
@@ -168,7 +168,7 @@ impl Inputs {
         // Few rows read the weights once, from memory; many find part of them in the nearest cache.
         let many = groups.len() > 1;
         let chunk_len = if many { CHUNK_LEN } else { self.cols.max(1) };
-        let widen = many && weight.layout.is_narrow();
+        let unpacked = weight.layout.unpacked(weight.dtype, kernels.by_pairs).filter(|_| many);
         SCRATCH.with_borrow_mut(|Scratch { sums, wide }| {
             for first in panels.clone().step_by(PANELS_AT_ONCE) {
                 let now = first..panels.end.min(first + PANELS_AT_ONCE);
@@ -185,9 +185,9 @@ impl Inputs {
                         let panel = weight.panel(expert, first + i.min(now.len() - 1));
                         if inputs.len() == self.cols { panel } else { panel.part(&inputs) }
                     };
-                    let parts: [Panel<'_>; PANELS_AT_ONCE] = match widen {
-                        true => wide.unpack(kernels, weight, inputs.len(), now.len(), part),
-                        false => std::array::from_fn(part),
+                    let parts: [Panel<'_>; PANELS_AT_ONCE] = match unpacked {
+                        Some(layout) => wide.unpack(kernels, layout, inputs.len(), now.len(), part),
+                        None => std::array::from_fn(part),
                     };
                     for (sums, group) in sums.chunks_exact_mut(n_sets).zip(groups.clone()) {
                         for (sums, parts) in sums.iter_mut().zip(parts[..now.len()].chunks(PANELS)) {
@@ -211,16 +211,15 @@ impl Inputs {
 }
 
 impl Wide {
-    /// The first `n` panels, of `n_inputs`, in bytes; the others are anything.
+    /// The first `n` panels, of `n_inputs`, in `layout`; the others are anything.
     fn unpack<'a>(
         &'a mut self,
         kernels: &Kernels,
-        weight: &Packed,
+        layout: Layout,
         n_inputs: usize,
         n: usize,
         part: impl Fn(usize) -> Panel<'a>,
     ) -> [Panel<'a>; PANELS_AT_ONCE] {
-        let layout = weight.layout.unpacked(weight.dtype, kernels.few_bits);
         let (quant_bytes, scale_bytes) = layout.panel_bytes(n_inputs);
         self.quants.resize(PANELS_AT_ONCE * quant_bytes, 0);
         self.scales.resize(PANELS_AT_ONCE * scale_bytes, 0);

@@ -58,10 +58,19 @@ pub(crate) enum Layout {
     WideQ4K,
     /// The same of Q6_K, from 0 to 63.
     WideQ6K,
+    /// As `Wide`, but numbers have 16 bits.
+    Words {
+        /// A scale for 16 and not for 32.
+        run16: bool,
+        /// Weights count from minimums.
+        min: bool,
+    },
 }
 
 /// 32 inputs × 16 outputs in bytes.
 pub(crate) type Bytes = [[i8; 64]; 8];
+/// 32 inputs × 16 outputs in 16 bits: of four inputs the even ones, then the odd ones.
+pub(crate) type Words = [[[i16; 32]; 2]; 8];
 /// 32 inputs × 16 outputs in nibbles.
 pub(crate) type Nibbles = [[u8; 64]; 4];
 
@@ -104,33 +113,28 @@ impl Layout {
             DType::MXFP4 => Layout::Mx4,
             DType::Q4_K => Layout::Q4K,
             DType::Q6_K => Layout::Q6K,
-            other => Layout::wide(other),
+            other => Layout::Wide { run16: other.scale_len() == 16, min: other.has_minimums() },
         }
     }
 
-    /// The layout that weights of a narrow one are unpacked to. `keep_unsigned`: numbers of few bits stay unsigned.
-    pub(crate) fn unpacked(self, dtype: DType, keep_unsigned: bool) -> Layout {
+    /// The layout that weights of type `dtype` are unpacked to for many rows, if they are. `by_pairs`: for a level that
+    /// multiplies pairs of numbers.
+    pub(crate) fn unpacked(self, dtype: DType, by_pairs: bool) -> Option<Layout> {
+        let (run16, min) = (dtype.scale_len() == 16, dtype.has_minimums());
         match self {
-            Layout::Q4 if keep_unsigned => Layout::WideQ4,
-            Layout::Q4K if keep_unsigned => Layout::WideQ4K,
-            Layout::Q6K if keep_unsigned => Layout::WideQ6K,
-            _ => Layout::wide(dtype),
+            Layout::F32 | Layout::F16 | Layout::Bf16 => None,
+            Layout::Q4 if by_pairs => Some(Layout::WideQ4),
+            Layout::Q4K if by_pairs => Some(Layout::WideQ4K),
+            Layout::Q6K if by_pairs => Some(Layout::WideQ6K),
+            _ if by_pairs => Some(Layout::Words { run16, min }),
+            Layout::Q4 | Layout::Mx4 | Layout::Q4K | Layout::Q6K => Some(Layout::Wide { run16, min }),
+            _ => None,
         }
-    }
-
-    /// The layout that any quantized type can be unpacked to.
-    fn wide(dtype: DType) -> Layout {
-        Layout::Wide { run16: dtype.scale_len() == 16, min: dtype.has_minimums() }
     }
 
     /// Is the product taken in integers?
     pub(crate) fn is_quantized(self) -> bool {
         !matches!(self, Layout::F32 | Layout::F16 | Layout::Bf16)
-    }
-
-    /// Are weights stored in less than a byte each? Many rows are multiplied with an unpacked copy of them.
-    pub(crate) fn is_narrow(self) -> bool {
-        matches!(self, Layout::Q4 | Layout::Mx4 | Layout::Q4K | Layout::Q6K)
     }
 
     /// Inputs that a unit of quants and one of scales stand for, and the bytes of both units for a panel.
@@ -143,9 +147,11 @@ impl Layout {
             Layout::Mx4 => (32, size_of::<Nibbles>(), PANEL),
             Layout::Q4K => (256, 8 * size_of::<Nibbles>(), size_of::<ScalesQ4K>()),
             Layout::Q6K => (256, 8 * size_of::<SixBits>(), size_of::<ScalesQ6K>()),
-            Layout::Wide { run16, min } => {
+            Layout::Wide { run16, min } | Layout::Words { run16, min } => {
                 let n_vectors = (1 + usize::from(run16)) * (1 + usize::from(min));
-                (32, size_of::<Bytes>(), 4 * PANEL * n_vectors)
+                let is_bytes = matches!(self, Layout::Wide { .. });
+                let quants = if is_bytes { size_of::<Bytes>() } else { size_of::<Words>() };
+                (32, quants, 4 * PANEL * n_vectors)
             }
             Layout::WideQ4 => (32, size_of::<Bytes>(), 4 * PANEL),
             Layout::WideQ4K | Layout::WideQ6K => (32, size_of::<Bytes>(), 4 * PANEL * 2),

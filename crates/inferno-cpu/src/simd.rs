@@ -35,8 +35,9 @@ pub(crate) trait Simd: Copy {
     const STORED_BIAS: u8 = Self::BIAS;
     /// The same of weights of few bits, where it is shifted (`Format::BIAS_SHIFT`).
     const SMALL_BIAS: u8 = Self::BIAS;
-    /// Products with unsigned weights of few bits are taken by [`Simd::dot8`] as such, for they are faster.
-    const FEW_BITS: bool = false;
+    /// Instructions add up pairs of products and not fours. Unsigned weights of few bits are faster then, added up by
+    /// [`Simd::dot8`] in 16 bits; bytes are unpacked to 16 bits for many rows, and multiplied by [`Simd::dot2`].
+    const BY_PAIRS: bool = false;
     /// Weights of few rows are unpacked and multiplied quarter by quarter of a block, or else a block at a time.
     const BY_QUARTERS: bool = true;
     /// Rows whose sums fit in the registers of an integer product: a divisor of [`ROW_GROUP`].
@@ -110,6 +111,22 @@ pub(crate) trait Simd: Copy {
     fn dot16(self, acc: Self::I, weights: &[Self::B; 4], inputs: &[[i8; 4]; 4]) -> Self::I {
         let acc = self.dot4(self.dot4(acc, weights[0], inputs[0]), weights[1], inputs[1]);
         self.dot4(self.dot4(acc, weights[2], inputs[2]), weights[3], inputs[3])
+    }
+
+    /// The even and the odd bytes, in 16 bits. Only of levels with [`Simd::BY_PAIRS`], as the next two.
+    #[inline(always)]
+    fn to_words(self, _: Self::B) -> [Self::B; 2] {
+        unreachable!("bytes are multiplied as they are")
+    }
+    /// Weights in 16 bits, read once.
+    #[inline(always)]
+    fn load_words(self, _: &[i16; 32]) -> Self::B {
+        unreachable!("bytes are multiplied as they are")
+    }
+    /// Lane i of acc += Σ weight 2i + j × input j, j from 0 to 1, all in 16 bits.
+    #[inline(always)]
+    fn dot2(self, _acc: Self::I, _weights: Self::B, _inputs: [i16; 2]) -> Self::I {
+        unreachable!("bytes are multiplied as they are")
     }
 
     /// Sums of a run of up to 32 products with weights of `bits` bits, before the first.

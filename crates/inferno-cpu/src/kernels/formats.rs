@@ -284,6 +284,7 @@ macro_rules! with_format {
             $crate::packed::Layout::WideQ4K => $f::<S, $crate::kernels::formats::WideQ4K>($($arg),*),
             $crate::packed::Layout::WideQ6K => $f::<S, $crate::kernels::formats::WideQ6K>($($arg),*),
             $crate::packed::Layout::F32 | $crate::packed::Layout::F16 | $crate::packed::Layout::Bf16 => unreachable!("floats have no integer product"),
+            $crate::packed::Layout::Words { .. } => unreachable!("multiplied by a kernel of its own"),
         }
     };
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::inline_always, reason = "each level needs a copy with its instructions")]
 
 mod inputs;
+mod words;
 
 use std::ops::Range;
 
@@ -11,7 +12,7 @@ use half::f16;
 
 use crate::kernels::formats::{Format, QUARTERS, with_format};
 use crate::kernels::{OutTile, PANELS};
-use crate::packed::{Bytes, Layout, PANEL, Panel};
+use crate::packed::{Bytes, Layout, PANEL, Panel, Words};
 use crate::simd::Simd;
 
 use inputs::Inputs;
@@ -22,7 +23,7 @@ pub(crate) use inputs::{InputLine, MOST_LINES, lines_per_block};
 /// it and not four, which is time to compile.
 #[inline(always)]
 fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[InputLine], n_rows: usize) {
-    if S::FEW_BITS && W::BITS < 8 {
+    if S::BY_PAIRS && W::BITS < 8 {
         return few_bits::<S, W>(s, out, panel, x, n_rows);
     }
     match n_rows {
@@ -112,7 +113,10 @@ pub(super) fn products_int8<S: Simd>(
     x: &[InputLine],
     n_rows: usize,
 ) {
-    with_format!(panels[0].layout, panels_of(s, out, panels, x, n_rows));
+    match panels[0].layout {
+        Layout::Words { run16, min } => words::panels_of(s, out, panels, x, (n_rows, run16, min)),
+        layout => with_format!(layout, panels_of(s, out, panels, x, n_rows)),
+    }
 }
 
 #[inline(always)]
@@ -355,16 +359,37 @@ fn dot<S: Simd>(s: S, start: i32, weights: &[S::B], inputs: &[[i8; 4]]) -> S::I 
 
 #[inline(always)]
 pub(super) fn widen<S: Simd>(s: S, quants: &mut [u8], scales: &mut [u8], panel: Panel<'_>) {
-    let (quants, scales) = (bytemuck::cast_slice_mut(quants), bytemuck::cast_slice_mut(scales));
+    let scales = bytemuck::cast_slice_mut(scales);
     with_format!(panel.layout, widen_panel(s, quants, scales, panel));
 }
 
 #[inline(always)]
-fn widen_panel<S: Simd, W: Format<S>>(
+fn widen_panel<S: Simd, W: Format<S>>(s: S, wide: &mut [u8], vectors: &mut [[f32; PANEL]], panel: Panel<'_>) {
+    if S::BY_PAIRS && W::BITS == 8 {
+        let wide: &mut [Words] = bytemuck::cast_slice_mut(wide);
+        widen_blocks::<S, W, _>(s, wide, vectors, panel, |words, weights| {
+            for (words, weights) in words.iter_mut().zip(weights) {
+                for (word, x) in words.iter_mut().zip(s.to_words(weights)) {
+                    s.store_weights(bytemuck::cast_mut(word), x);
+                }
+            }
+        });
+    } else {
+        let wide: &mut [Bytes] = bytemuck::cast_slice_mut(wide);
+        widen_blocks::<S, W, _>(s, wide, vectors, panel, |bytes, weights| {
+            bytes.iter_mut().zip(weights).for_each(|(out, w)| s.store_weights(out, w));
+        });
+    }
+}
+
+/// `store` writes a block's weights.
+#[inline(always)]
+fn widen_blocks<S: Simd, W: Format<S>, Q>(
     s: S,
-    wide: &mut [Bytes],
+    wide: &mut [Q],
     vectors: &mut [[f32; PANEL]],
     panel: Panel<'_>,
+    store: impl Fn(&mut Q, [S::B; 8]),
 ) {
     let quants: &[W::Quants] = bytemuck::cast_slice(panel.quants);
     let scales: &[W::Scales] = bytemuck::cast_slice(panel.scales);
@@ -374,11 +399,9 @@ fn widen_panel<S: Simd, W: Format<S>>(
     for (quants, scales) in quants.iter().zip(scales) {
         let unit = W::unit(s, scales);
         for (b, (wide, vectors)) in out.by_ref().take(W::BLOCKS).enumerate() {
-            let shift = if S::FEW_BITS { W::BIAS_SHIFT } else { 0 };
+            let shift = if S::BY_PAIRS { W::BIAS_SHIFT } else { 0 };
             let w = W::shifted_block(s, quants, scales, unit, b, shift);
-            for (out, w) in wide.iter_mut().zip(w.weights) {
-                s.store_weights(out, w);
-            }
+            store(wide, w.weights);
             for run in 0..n_runs {
                 s.store(&mut vectors[run], w.scale[run]);
                 if W::MIN {

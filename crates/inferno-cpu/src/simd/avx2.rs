@@ -94,7 +94,7 @@ unsafe fn dot4_avx2(acc: __m256i, weights: __m256i, inputs: __m256i) -> __m256i 
     // SAFETY: see above.
     unsafe {
         let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(inputs, weights));
-        _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        pinned(_mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))))
     }
 }
 
@@ -428,7 +428,30 @@ macro_rules! level {
 
 level!(Avx2, 0, dot4_avx2, {
     const SMALL_BIAS: u8 = 128;
-    const FEW_BITS: bool = true;
+    const BY_PAIRS: bool = true;
+
+    #[inline(always)]
+    fn to_words(self, x: I) -> [I; 2] {
+        op!({
+            let even = |x| _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8);
+            let odd = |x| _mm256_srai_epi16(x, 8);
+            [Pair(even(x.0), even(x.1)), Pair(odd(x.0), odd(x.1))]
+        })
+    }
+    #[inline(always)]
+    fn load_words(self, x: &[i16; 32]) -> I {
+        let x = self.load_bytes(bytemuck::cast_ref(x));
+        // A compiler that reads them again for every row has more loads than products.
+        op!(Pair(pinned(x.0), pinned(x.1)))
+    }
+    #[inline(always)]
+    fn dot2(self, acc: I, weights: I, inputs: [i16; 2]) -> I {
+        op!({
+            let x = _mm256_set1_epi32(bytemuck::cast(inputs));
+            let one = |acc, w| pinned(_mm256_add_epi32(acc, _mm256_madd_epi16(w, x)));
+            Pair(one(acc.0, weights.0), one(acc.1, weights.1))
+        })
+    }
 
     #[inline(always)]
     fn begin(self, bits: u32, start: i32) -> I {
