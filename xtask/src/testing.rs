@@ -51,6 +51,11 @@ pub fn skip(what: &str, why: &str) {
     let _ = std::io::stderr().write_all(format!("SKIPPED: {test}: {why}\n").as_bytes());
 }
 
+/// Whether everything is to be tested, and not only as much as finds an ordinary mistake: `INFERNO_THOROUGH=1`.
+pub fn is_thorough() -> bool {
+    std::env::var_os("INFERNO_THOROUGH").is_some_and(|value| value != "0")
+}
+
 /// An oracle's logits and tokens of a model: `testdata/goldens/NAME.json`.
 #[derive(Debug)]
 pub struct Golden {

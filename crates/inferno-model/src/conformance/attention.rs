@@ -139,44 +139,67 @@ fn sinks<B: Backend>(b: &mut B, n_heads: usize) -> B::Weight {
     upload(b, DType::F32, [1, 1, n_heads], numbers.flat_map(f32::to_le_bytes).collect())
 }
 
-/// Attention of every kind to keys and values of one type, by name.
-pub(super) fn attention<B: Backend>(b: &mut B, stored: KvType) -> Results {
-    let mut all = Results::new();
-    let mut attend = |heads: Heads, kv_type, spans, cases: &[(Option<f32>, Option<usize>)]| {
-        if kv_type != stored {
-            return;
-        }
-        let pool = Pool::new(b, &[heads], kv_type, spans);
-        for (i, &(softcap, window)) in cases.iter().enumerate() {
-            let has_sinks = (i + heads[0]) % 2 == 1;
-            let attention = Attention { softcap, window, ..pool.groups[0].attention };
-            let name = format!(
-                "attend heads {heads:?} {kv_type:?} softcap {softcap:?} window {window:?} sinks {has_sinks}"
-            );
-            all.push((name, heads[0] * heads[3], pool.attend(b, &attention, has_sinks, pool.all_rows())));
-        }
-    };
-    for kv_type in KvType::ALL {
-        let cases = [(None, None), (Some(0.8), None), (None, Some(9)), (Some(0.8), Some(33))];
-        attend([6, 2, 16, 16], kv_type, SHORT, &cases);
-        attend([2, 1, 80, 80], kv_type, LONG, &[(None, None), (Some(5.0), Some(600))]);
+/// A softcap and a window.
+type Case = (Option<f32>, Option<usize>);
+
+/// Attention of heads to keys and values of one type: every case, with sinks and without in turn.
+fn attend<B: Backend>(
+    b: &mut B,
+    (heads, kv_type, spans): (Heads, KvType, Spans),
+    cases: &[Case],
+    all: &mut Results,
+) {
+    let pool = Pool::new(b, &[heads], kv_type, spans);
+    for (i, &(softcap, window)) in cases.iter().enumerate() {
+        let has_sinks = (i + heads[0]) % 2 == 1;
+        let attention = Attention { softcap, window, ..pool.groups[0].attention };
+        let name = format!(
+            "attend heads {heads:?} {kv_type:?} softcap {softcap:?} window {window:?} sinks {has_sinks}"
+        );
+        all.push((name, heads[0] * heads[3], pool.attend(b, &attention, has_sinks, pool.all_rows())));
     }
-    for [n_heads, n_kv_heads, width] in
-        [[3, 3, 8], [4, 2, 64], [7, 1, 96], [4, 4, 128], [2, 1, 256], [2, 2, 20], [2, 1, 7]]
-    {
-        for kv_type in [KvType::F16, KvType::Bf16] {
+}
+
+/// Attention of every kind to keys and values of one type, by name.
+pub(super) fn attention<B: Backend>(b: &mut B, kv_type: KvType) -> Results {
+    let mut all = Results::new();
+    let cases = [(None, None), (Some(0.8), None), (None, Some(9)), (Some(0.8), Some(33))];
+    attend(b, ([6, 2, 16, 16], kv_type, SHORT), &cases, &mut all);
+    attend(b, ([2, 1, 80, 80], kv_type, LONG), &[(None, None), (Some(5.0), Some(600))], &mut all);
+    if matches!(kv_type, KvType::F16 | KvType::Bf16) {
+        for [n_heads, n_kv_heads, width] in
+            [[3, 3, 8], [4, 2, 64], [7, 1, 96], [4, 4, 128], [2, 1, 256], [2, 2, 20], [2, 1, 7]]
+        {
             let cases = [(None, None), (None, Some(1)), (None, Some(530))];
-            attend([n_heads, n_kv_heads, width, width], kv_type, LONG, &cases);
+            attend(b, ([n_heads, n_kv_heads, width, width], kv_type, LONG), &cases, &mut all);
         }
     }
     for (i, (heads, spans)) in UNEQUAL.into_iter().enumerate() {
         // Kernels differ in both; each pair is one to compile.
-        for kv_type in [types(i), types(i + 2)] {
-            attend(heads, kv_type, spans, &[(None, None), (Some(5.0), Some(spans[0].0 / 2))]);
+        if [types(i), types(i + 2)].contains(&kv_type) {
+            let cases = [(None, None), (Some(5.0), Some(spans[0].0 / 2))];
+            attend(b, (heads, kv_type, spans), &cases, &mut all);
         }
     }
-    groups(b, stored, &mut all);
-    latent::attention(b, stored, &mut all);
+    groups(b, kv_type, &mut all);
+    latent::attention(b, kv_type, &mut all);
+    all
+}
+
+/// Attention to keys and values of one type in narrow heads, and for two types in heads whose keys and values differ.
+pub(super) fn few_attention<B: Backend>(b: &mut B, kv_type: KvType) -> Results {
+    let mut all = Results::new();
+    attend(b, ([6, 2, 16, 16], kv_type, SHORT), &[(None, None), (Some(0.8), Some(33))], &mut all);
+    let unequal = match kv_type {
+        // Several partitions.
+        KvType::F32 => Some(UNEQUAL[0]),
+        // Wider than the memory of a GPU's workgroup.
+        KvType::Bf16 => Some(UNEQUAL[3]),
+        KvType::F16 | KvType::Q8_0 => None,
+    };
+    if let Some((heads, spans)) = unequal {
+        attend(b, (heads, kv_type, spans), &[(None, None)], &mut all);
+    }
     all
 }
 

@@ -30,12 +30,27 @@ fn compare<B: Backend>(b: &mut B, name: &str, mut run: impl FnMut(&mut B, bool) 
 pub(super) const ROWS: [usize; 3] = [1, 8, 33];
 
 pub(super) fn compounds<B: Backend>(b: &mut B, n_rows: usize) {
+    without_heads(b, n_rows);
+    for kv_type in KvType::ALL {
+        // Types of keys and values differ in how they are stored, with norms and without.
+        let n_cases = if kv_type == KvType::F16 { HEADS.len() } else { 2 };
+        HEADS[..n_cases].iter().for_each(|case| heads(b, (n_rows, kv_type), case));
+    }
+}
+
+/// The same for heads of few widths.
+pub(super) fn few_compounds<B: Backend>(b: &mut B, n_rows: usize) {
+    without_heads(b, n_rows);
+    for case in HEADS.iter().filter(|(widths, _)| *widths == HEADS[0].0) {
+        heads(b, (n_rows, KvType::F16), case);
+    }
+    heads(b, (n_rows, KvType::Q8_0), &HEADS[1]);
+}
+
+fn without_heads<B: Backend>(b: &mut B, n_rows: usize) {
     products(b, n_rows, DType::Q8_0, &[0, 1, 2, 3, 4]);
     products(b, n_rows, DType::F32, &[0, 3]);
     experts(b, n_rows);
-    for kv_type in KvType::ALL {
-        heads(b, n_rows, kv_type);
-    }
 }
 
 /// The buffers of a branch, from equal numbers every time.
@@ -217,34 +232,29 @@ const PLAIN: Parts = Parts {
 };
 const NORMED: Parts = Parts { q_norm: true, k_norm: true, ..PLAIN };
 
-fn heads<B: Backend>(b: &mut B, n_rows: usize, kv_type: KvType) {
-    let adjacent = Some(Pairing::Adjacent);
-    let cases = [
-        ([64, 64], NORMED),
-        ([64, 96], Parts { biases: true, rope: adjacent, sinks: true, ..PLAIN }),
-        ([80, 80], Parts { biases: true, rope: adjacent, ..NORMED }),
-        ([7, 7], PLAIN),
-        ([20, 20], Parts { biases: true, q_norm: true, ..PLAIN }),
-        ([20, 20], Parts { k_norm: true, rope: None, ..PLAIN }),
-        ([32, 32], Parts { rope: None, ..PLAIN }),
-        ([192, 128], NORMED),
-        ([64, 64], Parts { qk_norm: QkNorm::Rows, ..NORMED }),
-        ([64, 64], Parts { qk_norm: QkNorm::RotatedHeads, ..NORMED }),
-        ([64, 64], Parts { v_norm: true, temperature: true, ..NORMED }),
-        ([64, 64], Parts { rope: None, ..NORMED }),
-    ];
-    // Types of keys and values differ in how they are stored, with norms and without.
-    let n_cases = if kv_type == KvType::F16 { cases.len() } else { 2 };
-    for (widths, parts) in cases.into_iter().take(n_cases) {
-        heads_with(b, (n_rows, widths, kv_type), parts);
-    }
-}
+const ADJACENT: Parts = Parts { biases: true, rope: Some(Pairing::Adjacent), ..PLAIN };
+
+/// Widths of keys and values, and the steps of their heads.
+const HEADS: [([usize; 2], Parts); 12] = [
+    ([64, 64], NORMED),
+    ([64, 96], Parts { sinks: true, ..ADJACENT }),
+    ([80, 80], Parts { q_norm: true, k_norm: true, ..ADJACENT }),
+    ([7, 7], PLAIN),
+    ([20, 20], Parts { biases: true, q_norm: true, ..PLAIN }),
+    ([20, 20], Parts { k_norm: true, rope: None, ..PLAIN }),
+    ([32, 32], Parts { rope: None, ..PLAIN }),
+    ([192, 128], NORMED),
+    ([64, 64], Parts { qk_norm: QkNorm::Rows, ..NORMED }),
+    ([64, 64], Parts { qk_norm: QkNorm::RotatedHeads, ..NORMED }),
+    ([64, 64], Parts { v_norm: true, temperature: true, ..NORMED }),
+    ([64, 64], Parts { rope: None, ..NORMED }),
+];
 
 /// Two steps: the second one attends to what both have stored.
-fn heads_with<B: Backend>(
+fn heads<B: Backend>(
     b: &mut B,
-    (n_rows, [key_width, value_width], kv_type): (usize, [usize; 2], KvType),
-    parts: Parts,
+    (n_rows, kv_type): (usize, KvType),
+    &([key_width, value_width], parts): &([usize; 2], Parts),
 ) {
     let (n_heads, n_kv_heads) = (6, 2);
     let mut noise = Noise(11);

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use inferno_format::{DType, Gguf};
 
-use super::attention::attention;
+use super::attention::{attention, few_attention};
 use super::{
-    FEW_SHAPES, Oracle, Precision, Promise, Results, SHAPES, Sequence, choices, compare, compare_golden,
-    compounds, experts, latent, matmul, mixtures, pages, recurrent, rows, rows_attend_alone_as_together, ssm,
+    FEW_SHAPES, Oracle, Precision, Promise, Results, SHAPES, Sequence, TWO_ROWS, choices, compare,
+    compare_golden, compounds, experts, latent, matmul, mixtures, pages, recurrent, rows,
+    rows_attend_alone_as_together, ssm,
 };
 use crate::backend::{AttentionRule, Backend, DeviceMemory, KvType};
 use crate::reference::Reference;
@@ -29,6 +30,8 @@ pub enum Group {
     Products(DType),
     /// Products with one row and with many, and embeddings.
     FewProducts(DType),
+    /// Products with two rows.
+    TwoRows(DType),
     /// Norms, sums, activations, rotations: operations without matrices.
     Rows,
     /// The delta rule and convolutions, and sequences cut into chunks.
@@ -37,12 +40,16 @@ pub enum Group {
     StateSpace,
     /// Attention to keys and values of one type.
     Attention(KvType),
+    /// The same for heads of few widths.
+    FewAttention(KvType),
     /// Attention of rows alone and together: equal bits.
     AttentionAlone,
     /// Pages that are read and written.
     Pages,
     /// Operations that a backend has one kernel for, with this number of rows.
     Compounds(usize),
+    /// The same for heads of few widths.
+    FewCompounds(usize),
     /// Tokens that a device samples.
     Choices,
     /// A small model against the reference: logits and greedy tokens.
@@ -86,6 +93,21 @@ impl Group {
         all
     }
 
+    /// Groups that find an ordinary mistake in every operation with few kernels, for devices that take long to compile one: all
+    /// products of one type and some of every type, heads of few widths, no models.
+    pub fn few() -> Vec<Group> {
+        let mut all: Vec<Group> = KvType::ALL.into_iter().map(Group::FewAttention).collect();
+        all.extend([1, 33].map(Group::FewCompounds));
+        all.extend(Group::of_operations().into_iter().map(|group| match group {
+            Group::Products(DType::Q8_0) => group,
+            Group::Products(dtype @ (DType::F32 | DType::Q4_K | DType::Q6_K)) => Group::FewProducts(dtype),
+            Group::Products(dtype) => Group::TwoRows(dtype),
+            group => group,
+        }));
+        all.extend([Group::Pages, Group::Choices]);
+        all
+    }
+
     /// The groups of operations that [`Group::results`] has.
     pub(super) fn of_operations() -> Vec<Group> {
         let types = DType::ALL.iter().filter(|t| t.can_dequantize()).map(|&dtype| Group::Products(dtype));
@@ -95,13 +117,13 @@ impl Group {
     /// The name of its kind: groups that differ in types or models have the same.
     pub fn kind(self) -> &'static str {
         match self {
-            Group::Products(_) | Group::FewProducts(_) => "products",
+            Group::Products(_) | Group::FewProducts(_) | Group::TwoRows(_) => "products",
             Group::Rows => "rows",
             Group::Recurrent => "recurrent",
             Group::StateSpace => "state space",
-            Group::Attention(_) | Group::AttentionAlone => "attention",
+            Group::Attention(_) | Group::FewAttention(_) | Group::AttentionAlone => "attention",
             Group::Pages => "pages",
-            Group::Compounds(_) => "compounds",
+            Group::Compounds(_) | Group::FewCompounds(_) => "compounds",
             Group::Choices => "sampling",
             Group::Logits(_) => "models",
             Group::RowCounts(_) => "1 to 512 rows",
@@ -131,7 +153,7 @@ impl Group {
         promise: Promise,
     ) -> Result<(), String> {
         match self {
-            Group::Products(_) | Group::FewProducts(_) | Group::Rows => {
+            Group::Products(_) | Group::FewProducts(_) | Group::TwoRows(_) | Group::Rows => {
                 compare(&self.results(&mut new()), &self.expected(), promise.operations);
             }
             Group::Recurrent => {
@@ -142,15 +164,16 @@ impl Group {
                 compare(&self.results(&mut new()), &self.expected(), promise.operations);
                 ssm::chunks_continue_as_whole(&mut new());
             }
-            Group::Attention(kv_type) => attention_conforms(kv_type, &mut new(), promise),
+            Group::Attention(_) | Group::FewAttention(_) => attention_conforms(self, &mut new(), promise),
             Group::AttentionAlone => {
                 rows_attend_alone_as_together(&mut new());
                 latent::rows_attend_alone_as_together(&mut new());
             }
             Group::Pages => pages::pages_are_the_same_elsewhere(new),
-            Group::Compounds(n_rows) if B::HAS_COMPOUNDS => compounds(&mut new(), n_rows),
+            Group::Compounds(n_rows) if B::HAS_COMPOUNDS => compounds::compounds(&mut new(), n_rows),
+            Group::FewCompounds(n_rows) if B::HAS_COMPOUNDS => compounds::few_compounds(&mut new(), n_rows),
             Group::Choices if new().device_sampling().is_some() => choices(&mut new()),
-            Group::Compounds(_) | Group::Choices => {}
+            Group::Compounds(_) | Group::FewCompounds(_) | Group::Choices => {}
             Group::Logits(model) => return logits(model, new(), promise),
             Group::RowCounts(model) => row_counts(&model.file(), new),
         }
@@ -170,7 +193,9 @@ impl Group {
                 experts(b, dtype, &mut all);
             }
             Group::FewProducts(dtype) => matmul(b, dtype, FEW_SHAPES, &mut all),
+            Group::TwoRows(dtype) => matmul(b, dtype, TWO_ROWS, &mut all),
             Group::Attention(kv_type) => return attention(b, kv_type),
+            Group::FewAttention(kv_type) => return few_attention(b, kv_type),
             Group::Recurrent => recurrent::recurrent(b, &mut all),
             Group::StateSpace => ssm::ssm(b, &mut all),
             Group::Rows => [1, 5].into_iter().for_each(|n_rows| rows(b, n_rows, &mut all)),
@@ -193,8 +218,10 @@ impl Group {
 }
 
 /// Attention to keys and values of one type, against the reference by the rule that the backend has for it.
-pub(super) fn attention_conforms<B: Backend>(kv_type: KvType, backend: &mut B, promise: Promise) {
-    let group = Group::Attention(kv_type);
+pub(super) fn attention_conforms<B: Backend>(group: Group, backend: &mut B, promise: Promise) {
+    let (Group::Attention(kv_type) | Group::FewAttention(kv_type)) = group else {
+        panic!("{group:?} is not attention to keys and values of one type")
+    };
     let rule = backend.attention_rule(KvType::Bf16);
     let mut reference = Reference::with_bf16_rule(rule);
     assert_eq!(backend.attention_rule(kv_type), reference.attention_rule(kv_type), "{kv_type:?}");

@@ -1,6 +1,7 @@
 //! All variants of a kernel on the device at hand: one set of bits.
 
 use inferno_format::DType;
+use xtask::testing::is_thorough;
 
 use super::*;
 use crate::tests::gpu;
@@ -33,15 +34,8 @@ fn compare(
     trial.end(gpu);
 }
 
-/// Types whose variants are all compared. Of another type, the first variant, one other (by the type's index) and that with
-/// matrices are. `INFERNO_GOLDENS=all` compares all variants of all types.
-const THOROUGH: [DType; 3] = [DType::F32, DType::Q8_0, DType::Q4_K];
-
-/// The first of `all`, and of the others the one whose turn it is.
-fn first_and_another<V: Copy + PartialEq>(all: &[V], turn: usize) -> Vec<V> {
-    let others: Vec<V> = all.iter().copied().filter(|&variant| variant != all[0]).collect();
-    vec![all[0], others[turn % others.len()]]
-}
+/// Types whose variants are compared; `INFERNO_THOROUGH=1` compares those of all types.
+const COMPARED: [DType; 2] = [DType::F32, DType::Q8_0];
 
 #[test]
 fn variants_give_the_same_bits() {
@@ -49,21 +43,14 @@ fn variants_give_the_same_bits() {
     if gpu.matrices.is_none() {
         xtask::testing::skip("matrices", &format!("`{}` has no cooperative matrices", gpu.name()));
     }
-    let is_all = std::env::var("INFERNO_GOLDENS").is_ok_and(|which| which == "all");
-    for (i, &dtype) in DType::ALL.iter().enumerate() {
-        let Some(layout) = Layout::of(dtype) else { continue };
+    let types = if is_thorough() { DType::ALL } else { &COMPARED };
+    for layout in types.iter().filter_map(|&dtype| Layout::of(dtype)) {
         let mut pipelines = Pipelines::default();
         let mut few = few_variants(&gpu);
         few.extend(dots(layout).iter().map(|&dot| Few { dot, ..FEW }));
         few.extend([2, 3].map(|in_flight| Few { in_flight, ..FEW }));
         let mut many = many_variants(&gpu, layout, SLICED_ROWS, Few { in_flight: 2, ..FEW });
         many.extend(dots(layout).iter().map(|&dot| Many::Dots(dot, Tile::Small)));
-        if !is_all && !THOROUGH.contains(&dtype) {
-            few = first_and_another(&few, i);
-            let matrices = many.iter().copied().find(|many| matches!(many, Many::Matrices(_)));
-            many = first_and_another(&many, i);
-            many.extend(matrices);
-        }
         let few = few.into_iter().map(|few| (Kernel::MatmulFew(layout, 2, few, 1), Grid::Groups(N / PANEL)));
         let many = |n_rows| {
             let kernel = move |&many: &Many| (many.kernel(layout, 1), many.grid(N, n_rows));
@@ -77,7 +64,7 @@ fn variants_give_the_same_bits() {
 #[test]
 fn the_fastest_is_one_of_them() {
     let Some(mut gpu) = gpu() else { return };
-    let layout = Layout::of(DType::Q6_K).unwrap();
+    let layout = Layout::of(DType::Q8_0).unwrap();
     let variants = many_variants(&gpu, layout, SMALL_ROWS, FEW);
     let shape = |many: Many| (many.kernel(layout, 1), many.grid(OUTPUTS, SMALL_ROWS), 1);
     let (mut pipelines, later) = (Pipelines::default(), Instant::now() + Duration::from_secs(3600));

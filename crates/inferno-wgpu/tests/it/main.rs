@@ -27,8 +27,3 @@ fn gpu() -> Option<Gpu> {
 fn backend() -> Option<Wgpu> {
     gpu().map(|gpu| Wgpu::new(gpu).unwrap())
 }
-
-/// Whether `INFERNO_GOLDENS` asks for all goldens, types and variants.
-fn is_all() -> bool {
-    std::env::var("INFERNO_GOLDENS").is_ok_and(|which| which == "all")
-}
