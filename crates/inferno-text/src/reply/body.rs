@@ -73,6 +73,15 @@ impl Body {
             Body::Gemma(call) => call.push(c, told),
         }
     }
+
+    /// Bytes in front of the next character that [`Next::DoneBefore`] may give back.
+    pub(super) fn n_held(&self) -> usize {
+        match self {
+            Body::Named(call) => call.n_held(),
+            Body::Tagged(call) => call.n_held(),
+            Body::Json(_) | Body::Python(_) | Body::Gemma(_) => 0,
+        }
+    }
 }
 
 /// Whether a call can have this name: what a function is called, and a text is not.
@@ -116,6 +125,11 @@ impl Expected {
     /// Whether a part of a text has come.
     pub(super) fn has_begun(&self) -> bool {
         !self.seen.is_empty()
+    }
+
+    /// Bytes of the part of a text that has come, which [`Match::Other`] may give back.
+    pub(super) fn n_held(&self) -> usize {
+        self.taken
     }
 
     pub(super) fn push(&mut self, c: char) -> Match {

@@ -173,9 +173,9 @@ impl Marked {
         if let State::Plain(state) = self.state {
             self.tell_plain(state, pieces);
         }
-        // Nothing before `from` is looked at again; of a call that was told, nothing before `pos`.
-        if let State::Body(_, Some(_)) = self.state {
-            self.from = self.pos;
+        // Nothing before `from` is looked at again; of a call that was told, nothing before the mark that has begun.
+        if let State::Body(body, Some(_)) = &self.state {
+            self.from = self.pos - body.n_held();
         }
         self.held.forget(self.from);
         self.pos -= self.from;

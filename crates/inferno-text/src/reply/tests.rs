@@ -279,6 +279,23 @@ fn ids_that_models_write_are_told() {
     }
 }
 
+/// Found by fuzzing: the mark was forgotten at the end of its first piece, and given back when it went on otherwise.
+#[test]
+fn a_mark_that_is_cut_and_then_broken_ends_the_call() {
+    for calls in known_calls() {
+        let format = format_of(&calls);
+        let whole = calls.write(&[("get_weather", &arguments()[2])]);
+        for at in (1..whole.len()).filter(|&at| whole.is_char_boundary(at)) {
+            let broken = format!("{}g{}", &whole[..at], &whole[at..]);
+            assert_eq!(
+                parse(&format, &start(), chars(&broken)),
+                parse(&format, &start(), [broken.as_str()]),
+                "{broken:?}"
+            );
+        }
+    }
+}
+
 /// Pieces of texts that models write, right and wrong.
 fn fragments() -> impl Strategy<Value = String> {
     let marks: Vec<String> = known_calls()

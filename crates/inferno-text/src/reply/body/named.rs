@@ -123,6 +123,10 @@ impl NamedCall {
         Next::More
     }
 
+    pub(super) fn n_held(&self) -> usize {
+        self.after_arguments.n_held()
+    }
+
     /// Name and id.
     fn call(&mut self) -> (String, Option<String>) {
         match self.name.rsplit_once(':') {

@@ -76,6 +76,10 @@ impl TaggedReader {
         reader
     }
 
+    pub(super) fn n_held(&self) -> usize {
+        self.expected.n_held()
+    }
+
     pub(super) fn push(&mut self, c: char, tools: &Tools, told: &mut Told) -> Next {
         match self.state {
             State::BeforeName | State::AfterName | State::AfterKey | State::AfterType | State::Between => {
