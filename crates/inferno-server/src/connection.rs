@@ -18,7 +18,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, EXPECT, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
@@ -128,14 +128,13 @@ fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
 
 /// Serves a connection until its end, or until it is told to make room.
 pub(crate) async fn serve(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: SocketAddr,
     door: Arc<Door>,
     settings: Arc<Settings>,
     drain: Arc<Drain>,
     (progress, make_room): (Arc<Progress>, Arc<Notify>),
 ) {
-    let _ = stream.set_nodelay(true);
     let times = Times { header: settings.header_time, idle: settings.idle_time, write: settings.write_time };
     let io = Watched::new(stream, Arc::clone(&progress), times);
     let service = service_fn(|request: hyper::Request<Incoming>| {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 /// What a connection is doing.
@@ -118,8 +118,8 @@ pub(crate) struct Times {
 }
 
 /// The socket.
-pub(crate) struct Watched {
-    io: TokioIo<TcpStream>,
+pub(crate) struct Watched<S> {
+    io: TokioIo<S>,
     progress: Arc<Progress>,
     times: Times,
     reading: Timer,
@@ -149,8 +149,8 @@ impl Timer {
     }
 }
 
-impl Watched {
-    pub(crate) fn new(stream: TcpStream, progress: Arc<Progress>, times: Times) -> Watched {
+impl<S> Watched<S> {
+    pub(crate) fn new(stream: S, progress: Arc<Progress>, times: Times) -> Watched<S> {
         Watched {
             io: TokioIo::new(stream),
             progress,
@@ -185,7 +185,7 @@ impl Watched {
     }
 }
 
-impl Read for Watched {
+impl<S: AsyncRead + Unpin> Read for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -218,7 +218,7 @@ impl Read for Watched {
     }
 }
 
-impl Write for Watched {
+impl<S: AsyncWrite + Unpin> Write for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
         self.written(result, cx)

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -108,6 +108,7 @@ impl Acceptor {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
+                    let _ = stream.set_nodelay(true);
                     if self.take(stream, peer) {
                         // The connection that made room is closed, and what was accepted before is read, before the
                         // next one is let in.
@@ -141,7 +142,11 @@ impl Acceptor {
     }
 
     /// Serves a connection, or turns it away. True if another one made room for it.
-    fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) -> bool {
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+    ) -> bool {
         self.traffic.accepted.fetch_add(1, Ordering::Relaxed);
         let address = peer.ip().to_canonical();
         let (is_full, is_greedy) = {
@@ -242,7 +247,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Says that there is no room, to whoever listens, and closes.
-async fn turn_away(mut stream: TcpStream) {
+async fn turn_away(mut stream: impl AsyncWrite + Unpin) {
     let head = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
          connection: close\r\ncontent-length: {}\r\n\r\n{FULL_BODY}",

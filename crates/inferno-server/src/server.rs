@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -125,6 +126,7 @@ pub struct Serving {
 pub struct Control {
     app: Arc<App>,
     drain: Arc<Drain>,
+    acceptor: Arc<Acceptor>,
 }
 
 impl Control {
@@ -150,6 +152,12 @@ impl Control {
         self.app.responses.load(&self.app.keyring, input)
     }
 
+    /// Serves a connection that the caller has accepted, such as a pipe in memory, within the same limits as connections of
+    /// listeners. It is called inside the server's runtime.
+    pub fn connect(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+        self.acceptor.take(stream, peer);
+    }
+
     /// Ends all requests with an error: a drain that goes on is over.
     pub fn cut_off(&self) {
         self.drain.begin();
@@ -160,7 +168,11 @@ impl Control {
 impl Serving {
     /// For changes while the server runs.
     pub fn control(&self) -> Control {
-        Control { app: Arc::clone(&self.app), drain: Arc::clone(&self.server.drain) }
+        Control {
+            app: Arc::clone(&self.app),
+            drain: Arc::clone(&self.server.drain),
+            acceptor: Arc::clone(&self.server.acceptor),
+        }
     }
 
     /// Until `stop` is ready or the engine is broken; then what runs may finish for a while.
