@@ -84,7 +84,7 @@ fn check_files(files: &[File]) -> Report {
     dependencies::check(files, found);
     for file in files {
         text::check(file, found);
-        let ours = file.path.starts_with("crates/") || file.path.starts_with("xtask/");
+        let ours = ["crates/", "fuzz/src/", "fuzz/tests/", "xtask/"].iter().any(|f| file.path.starts_with(f));
         if ours && file.path.ends_with(".rs") {
             let rust = rust::Rust::scan(&file.path, &file.text);
             unsafety::check(&rust, found);

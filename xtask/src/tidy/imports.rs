@@ -5,7 +5,7 @@ use super::{File, Finding};
 
 /// Which crates a crate builds upon; it may import those, and whatever those may import.
 /// The drawing is in ARCHITECTURE.md, section 2.
-const BUILDS_UPON: [(&str, &[&str]); 14] = [
+const BUILDS_UPON: [(&str, &[&str]); 15] = [
     ("inferno-format", &[]),
     ("inferno-text", &["inferno-format"]),
     ("inferno-model", &["inferno-format"]),
@@ -29,6 +29,7 @@ const BUILDS_UPON: [(&str, &[&str]); 14] = [
             "inferno-cuda",
         ],
     ),
+    ("inferno-fuzz", &["inferno-server", "inferno-cpu"]),
     // The tests of every crate may import it, so it imports none.
     ("xtask", &[]),
 ];
@@ -44,7 +45,7 @@ pub(super) fn check(files: &[File], found: &mut Vec<Finding>) {
 /// Is this the manifest of a crate of the workspace?
 pub(super) fn is_member(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
-    matches!(parts[..], ["crates", _, "Cargo.toml"] | ["xtask", "Cargo.toml"])
+    matches!(parts[..], ["crates", _, "Cargo.toml"] | ["fuzz" | "xtask", "Cargo.toml"])
 }
 
 fn check_manifest(file: &File, workspace: &Manifest, found: &mut Vec<Finding>) {

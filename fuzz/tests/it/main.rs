@@ -1,0 +1,72 @@
+//! The corpus of every target, and some damage to it: in seconds, without libFuzzer.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use inferno_fuzz::{TARGETS, Target, caught_panics, watch_panics};
+use xtask::testing::{Random, root};
+
+/// Time for the damaged inputs of each target.
+const DAMAGE_TIME: Duration = Duration::from_millis(1500);
+
+/// Committed inputs and those that are made from files of the repository.
+fn inputs(target: &Target) -> Vec<(String, Vec<u8>)> {
+    let seeds = (target.seeds)();
+    let mut all: Vec<_> =
+        seeds.into_iter().enumerate().map(|(i, seed)| (format!("seed {i}"), seed)).collect();
+    let folder = root().join("fuzz/corpus").join(target.name);
+    for entry in folder.read_dir().into_iter().flatten() {
+        let path = entry.unwrap().path();
+        all.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+    }
+    assert!(!all.is_empty(), "{} has no inputs", target.name);
+    all
+}
+
+fn check(target: &Target, what: &str, input: &[u8]) {
+    // libFuzzer's own driver catches nothing either: a panic on another thread counts as one of this thread.
+    (target.check)(input);
+    let panics = caught_panics();
+    assert!(panics.is_empty(), "{}, {what}: {panics:?}", target.name);
+}
+
+#[test]
+fn the_corpus_of_every_target_keeps_its_promises() {
+    watch_panics(|| ());
+    let mut random = Random(1);
+    for target in TARGETS {
+        let inputs = inputs(target);
+        for (what, input) in &inputs {
+            check(target, what, input);
+        }
+        let began = Instant::now();
+        while began.elapsed() < DAMAGE_TIME {
+            let (what, input) = &inputs[random.below(inputs.len())];
+            check(target, &format!("{what}, damaged"), &damaged(input, &mut random));
+        }
+    }
+}
+
+/// An input with up to four bytes changed, or with a part taken out or doubled.
+fn damaged(input: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = input.to_vec();
+    if bytes.is_empty() {
+        return bytes;
+    }
+    let from = random.below(bytes.len());
+    let to = (from + 1 + random.below(16)).min(bytes.len());
+    match random.below(4) {
+        0 => drop(bytes.drain(from..to)),
+        1 => {
+            let part = bytes[from..to].to_vec();
+            bytes.splice(from..from, part);
+        }
+        _ => {
+            for _ in 0..=random.below(4) {
+                let at = random.below(bytes.len());
+                bytes[at] = random.bits() as u8;
+            }
+        }
+    }
+    bytes
+}
