@@ -54,6 +54,8 @@ pub(crate) enum Layout {
     },
     /// As `Wide`, of Q4_0, but bytes are from 0 to 15.
     WideQ4,
+    /// The same of MXFP4, from 4 to 28.
+    WideMx4,
     /// The same of Q4_K.
     WideQ4K,
     /// The same of Q6_K, from 0 to 63.
@@ -124,6 +126,7 @@ impl Layout {
         match self {
             Layout::F32 | Layout::F16 | Layout::Bf16 => None,
             Layout::Q4 if by_pairs => Some(Layout::WideQ4),
+            Layout::Mx4 if by_pairs => Some(Layout::WideMx4),
             Layout::Q4K if by_pairs => Some(Layout::WideQ4K),
             Layout::Q6K if by_pairs => Some(Layout::WideQ6K),
             _ if by_pairs => Some(Layout::Words { run16, min }),
@@ -153,7 +156,7 @@ impl Layout {
                 let quants = if is_bytes { size_of::<Bytes>() } else { size_of::<Words>() };
                 (32, quants, 4 * PANEL * n_vectors)
             }
-            Layout::WideQ4 => (32, size_of::<Bytes>(), 4 * PANEL),
+            Layout::WideQ4 | Layout::WideMx4 => (32, size_of::<Bytes>(), 4 * PANEL),
             Layout::WideQ4K | Layout::WideQ6K => (32, size_of::<Bytes>(), 4 * PANEL * 2),
         }
     }

@@ -89,11 +89,17 @@ fn from_nibbles<S: Simd>(s: S, x: &[u8; 64], offset: i8, shift: u32) -> [S::B; 2
 
 #[inline(always)]
 fn add_offset<S: Simd>(s: S, x: S::B, offset: i8, shift: u32) -> S::B {
-    let bias = if shift == 0 { S::BIAS } else { S::SMALL_BIAS };
-    match (u32::from(bias) >> shift).wrapping_add(offset as u32) as u8 {
+    match bias::<S>(shift).wrapping_add(offset as u8) {
         0 => x,
         offset => s.add_bytes(x, offset),
     }
+}
+
+/// The number that is added to weights, see [`Format::quarter`].
+#[inline(always)]
+fn bias<S: Simd>(shift: u32) -> u8 {
+    let bias = if shift == 0 { S::BIAS } else { S::SMALL_BIAS };
+    (u32::from(bias) >> shift) as u8
 }
 
 pub(super) struct Q8;
@@ -147,16 +153,18 @@ impl<S: Simd> Format<S> for Mx4 {
     type Scales = [u8; PANEL];
     type Unit = S::F;
     const BLOCKS: usize = 1;
+    const BIAS_SHIFT: u32 = 3;
+    const BITS: u32 = 5;
 
     #[inline(always)]
     fn unit(s: S, scales: &[u8; PANEL]) -> S::F {
         s.load_e8m0(scales)
     }
     #[inline(always)]
-    fn quarter(s: S, quants: &Nibbles, _: usize, i: usize, _: u32) -> [S::B; 2] {
+    fn quarter(s: S, quants: &Nibbles, _: usize, i: usize, shift: u32) -> [S::B; 2] {
         let mut values = [0; 16];
         for (value, code) in values.iter_mut().zip(E2M1_DOUBLED) {
-            *value = (code as u8).wrapping_add(S::BIAS);
+            *value = (code as u8).wrapping_add(bias::<S>(shift));
         }
         let x = s.load_bytes(&quants[i]);
         [s.look_up(&values, s.low_nibbles(x)), s.look_up(&values, s.high_nibbles(x))]
@@ -265,6 +273,7 @@ wide!(WideRun16, 2, run16: true, min: false);
 wide!(WideRun16Min, 4, run16: true, min: true);
 wide!(WideQ4, 1, run16: false, min: false, BIAS_SHIFT = 4, BITS = 4);
 wide!(WideQ4K, 2, run16: false, min: true, BIAS_SHIFT = 8, BITS = 4);
+wide!(WideMx4, 1, run16: false, min: false, BIAS_SHIFT = 3, BITS = 5);
 wide!(WideQ6K, 2, run16: true, min: false, BIAS_SHIFT = 2, BITS = 6);
 
 /// Calls `$f::<S, format>(arguments)` with the format of a layout.
@@ -282,6 +291,7 @@ macro_rules! with_format {
             $crate::packed::Layout::Wide { run16: true, min: true } => $f::<S, $crate::kernels::formats::WideRun16Min>($($arg),*),
             $crate::packed::Layout::WideQ4 => $f::<S, $crate::kernels::formats::WideQ4>($($arg),*),
             $crate::packed::Layout::WideQ4K => $f::<S, $crate::kernels::formats::WideQ4K>($($arg),*),
+            $crate::packed::Layout::WideMx4 => $f::<S, $crate::kernels::formats::WideMx4>($($arg),*),
             $crate::packed::Layout::WideQ6K => $f::<S, $crate::kernels::formats::WideQ6K>($($arg),*),
             $crate::packed::Layout::F32 | $crate::packed::Layout::F16 | $crate::packed::Layout::Bf16 => unreachable!("floats have no integer product"),
             $crate::packed::Layout::Words { .. } => unreachable!("multiplied by a kernel of its own"),

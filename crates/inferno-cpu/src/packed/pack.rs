@@ -288,7 +288,7 @@ fn integers(
         Layout::F32 | Layout::F16 | Layout::Bf16 | Layout::Q8 | Layout::Mx4 => {
             unreachable!("packed without blocks")
         }
-        Layout::WideQ4 | Layout::WideQ4K | Layout::WideQ6K | Layout::Words { .. } => {
+        Layout::WideQ4 | Layout::WideMx4 | Layout::WideQ4K | Layout::WideQ6K | Layout::Words { .. } => {
             unreachable!("only made of packed weights")
         }
     }
