@@ -34,8 +34,15 @@ fn compare(
     trial.end(gpu);
 }
 
-/// Types whose variants are compared; `INFERNO_THOROUGH=1` compares those of all types.
+/// Types whose variants are all compared. `INFERNO_THOROUGH=1` has more types: the first variant of each, one other (by the type's
+/// index) and that with matrices.
 const COMPARED: [DType; 2] = [DType::F32, DType::Q8_0];
+
+/// The first of `all`, and of the others the one whose turn it is.
+fn first_and_another<V: Copy + PartialEq>(all: &[V], turn: usize) -> Vec<V> {
+    let others: Vec<V> = all.iter().copied().filter(|&variant| variant != all[0]).collect();
+    vec![all[0], others[turn % others.len()]]
+}
 
 #[test]
 fn variants_give_the_same_bits() {
@@ -44,13 +51,20 @@ fn variants_give_the_same_bits() {
         xtask::testing::skip("matrices", &format!("`{}` has no cooperative matrices", gpu.name()));
     }
     let types = if is_thorough() { DType::ALL } else { &COMPARED };
-    for layout in types.iter().filter_map(|&dtype| Layout::of(dtype)) {
+    for (i, &dtype) in types.iter().enumerate() {
+        let Some(layout) = Layout::of(dtype) else { continue };
         let mut pipelines = Pipelines::default();
         let mut few = few_variants(&gpu);
         few.extend(dots(layout).iter().map(|&dot| Few { dot, ..FEW }));
         few.extend([2, 3].map(|in_flight| Few { in_flight, ..FEW }));
         let mut many = many_variants(&gpu, layout, SLICED_ROWS, Few { in_flight: 2, ..FEW });
         many.extend(dots(layout).iter().map(|&dot| Many::Dots(dot, Tile::Small)));
+        if !COMPARED.contains(&dtype) {
+            few = first_and_another(&few, i);
+            let matrices = many.iter().copied().find(|many| matches!(many, Many::Matrices(_)));
+            many = first_and_another(&many, i);
+            many.extend(matrices);
+        }
         let few = few.into_iter().map(|few| (Kernel::MatmulFew(layout, 2, few, 1), Grid::Groups(N / PANEL)));
         let many = |n_rows| {
             let kernel = move |&many: &Many| (many.kernel(layout, 1), many.grid(N, n_rows));
