@@ -1,6 +1,7 @@
 //! The corpus of every target, and some damage to it: in seconds, without libFuzzer.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::panic::catch_unwind;
 use std::time::{Duration, Instant};
 
 use inferno_fuzz::{TARGETS, Target, caught_panics, watch_panics};
@@ -24,10 +25,11 @@ fn inputs(target: &Target) -> Vec<(String, Vec<u8>)> {
 }
 
 fn check(target: &Target, what: &str, input: &[u8]) {
-    // libFuzzer's own driver catches nothing either: a panic on another thread counts as one of this thread.
-    (target.check)(input);
+    let outcome = catch_unwind(|| (target.check)(input));
+    // A panic that another thread or some code has caught counts too.
     let panics = caught_panics();
-    assert!(panics.is_empty(), "{}, {what}: {panics:?}", target.name);
+    let is_right = outcome.is_ok() && panics.is_empty();
+    assert!(is_right, "{}, {what}: {panics:?}\nthe input: {}", target.name, input.escape_ascii());
 }
 
 #[test]
