@@ -30,10 +30,9 @@ pub(super) enum Next {
     More,
     /// The character was its last.
     Done,
-    /// The call ended before the character, and before these bytes in front of it.
-    DoneBefore(usize),
-    /// Not a call: the character, and these bytes in front of it, may begin something else.
-    Bad(usize),
+    /// No part of a call: the character, and these bytes in front of it, may begin something else. A call that was told
+    /// ended before them; without one, all of it was text.
+    Other(usize),
 }
 
 /// A call that is being read.
@@ -74,7 +73,7 @@ impl Body {
         }
     }
 
-    /// Bytes in front of the next character that [`Next::DoneBefore`] may give back.
+    /// Bytes in front of the next character that [`Next::Other`] may give back once the call was told.
     pub(super) fn n_held(&self) -> usize {
         match self {
             Body::Named(call) => call.n_held(),

@@ -327,8 +327,8 @@ impl Marked {
         let next = body.push(c, &self.tools, &mut told);
         let end = match next {
             Next::More | Next::Done => self.pos + c.len_utf8(),
-            Next::DoneBefore(back) => self.pos - back,
-            Next::Bad(back) => return self.give_up(back),
+            Next::Other(back) if index.is_some() => self.pos - back,
+            Next::Other(back) => return self.give_up(back),
         };
         let mut index = index;
         if let Some((name, id)) = told.call {

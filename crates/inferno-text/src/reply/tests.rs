@@ -160,6 +160,7 @@ fn faults_around_calls_do_not_lose_them() {
     check(&start(), &format!("<tool_call> or {call}"), ("<tool_call> or", "", told));
     check(&start(), call.trim_end_matches("}\n</tool_call>"), ("", "", told));
     check(&start(), &call.replace("}}", "}"), ("", "", told));
+    check(&start(), &call.replace("}}", "}, \"id\": ?}"), ("?}\n</tool_call>", "", told));
     check(&start(), &format!("{call}\nDone."), ("Done.", "", told));
     check(
         &start(),

@@ -42,7 +42,7 @@ impl GemmaCall {
             State::BeforeName => match self.before_name.push(c) {
                 Match::More => {}
                 Match::Found(_) => self.state = State::Name,
-                Match::Other(back) => return Next::Bad(back),
+                Match::Other(back) => return Next::Other(back),
             },
             State::Name if c == '{' && is_name(&self.name) => {
                 told.call = Some((std::mem::take(&mut self.name), None));
@@ -50,7 +50,7 @@ impl GemmaCall {
                 self.state = State::Key;
             }
             State::Name if self.name.len() < 256 && !c.is_whitespace() && c != '{' => self.name.push(c),
-            State::Name => return Next::Bad(0),
+            State::Name => return Next::Other(0),
             State::Key if c == '}' && self.key.trim().is_empty() => return self.end(told),
             State::Key if c == ':' => {
                 let key =
@@ -63,7 +63,7 @@ impl GemmaCall {
                 self.state = State::Value;
             }
             State::Key if self.key.len() < 1024 && c != '}' => self.key.push(c),
-            State::Key => return Next::DoneBefore(0),
+            State::Key => return Next::Other(0),
             State::Value => match self.value.push(c, &mut told.arguments) {
                 ValueNext::More => {}
                 ValueNext::End if c == ',' => {
@@ -71,7 +71,7 @@ impl GemmaCall {
                     self.state = State::Key;
                 }
                 ValueNext::End if c == '}' => return self.end(told),
-                ValueNext::End | ValueNext::Bad => return Next::DoneBefore(0),
+                ValueNext::End | ValueNext::Bad => return Next::Other(0),
             },
         }
         Next::More

@@ -83,7 +83,7 @@ impl JsonCall {
                     self.field = self.field_of(&unquoted(&self.text));
                     self.state = State::Colon;
                 }
-                JsonNext::Bad => return self.bad(),
+                JsonNext::Bad => return Next::Other(0),
             },
             State::Colon if c == ':' => self.state = State::BeforeValue,
             State::BeforeValue => return self.begin_value(c, told),
@@ -93,7 +93,7 @@ impl JsonCall {
             State::Word if is_space => self.state = State::AfterValue,
             State::Word if c.is_ascii_alphanumeric() || "+-.".contains(c) => {}
             State::AfterValue if c == ',' => self.state = State::BeforeKey,
-            _ => return self.bad(),
+            _ => return Next::Other(0),
         }
         Next::More
     }
@@ -119,7 +119,7 @@ impl JsonCall {
                 self.state = State::Word;
                 return Next::More;
             }
-            _ => return Next::Bad(0),
+            _ => return Next::Other(0),
         }
         self.state = State::Value;
         if self.field == Field::Arguments {
@@ -142,14 +142,14 @@ impl JsonCall {
         };
         match self.value.push(c, out) {
             JsonNext::More => Next::More,
-            JsonNext::Bad => self.bad(),
+            JsonNext::Bad => Next::Other(0),
             JsonNext::Done => {
                 self.state = State::AfterValue;
                 match self.field {
                     Field::Name => {
                         let name = unquoted(&self.text);
                         if !is_name(&name) {
-                            return Next::Bad(0);
+                            return Next::Other(0);
                         }
                         self.tell_early(name, told);
                     }
@@ -180,13 +180,8 @@ impl JsonCall {
                 told.arguments.push_str("{}");
                 Next::Done
             }
-            (false, None) => Next::Bad(0),
+            (false, None) => Next::Other(0),
         }
-    }
-
-    /// Wrong JSON: after the arguments have begun, the call ends there.
-    fn bad(&self) -> Next {
-        if self.is_told { Next::DoneBefore(0) } else { Next::Bad(0) }
     }
 }
 

@@ -64,12 +64,12 @@ impl NamedCall {
             State::BeforeName => match self.before_name.push(c) {
                 Match::More => {}
                 Match::Found(_) => self.state = State::Name,
-                Match::Other(back) => return Next::Bad(back),
+                Match::Other(back) => return Next::Other(back),
             },
             State::Name if self.name.is_empty() && c.is_whitespace() => {}
             State::Name if self.stops.contains(&Some(c)) || c.is_whitespace() || c == '{' => {
                 if !is_name(&self.name) {
-                    return Next::Bad(0);
+                    return Next::Other(0);
                 }
                 let has_text = !self.after_name.is_empty();
                 self.state = if has_text { State::AfterName } else { State::BeforeArguments };
@@ -78,7 +78,7 @@ impl NamedCall {
                 }
             }
             State::Name if self.name.len() < 256 => self.name.push(c),
-            State::Name => return Next::Bad(0),
+            State::Name => return Next::Other(0),
             State::AfterName => match self.after_name.push(c) {
                 Match::More => {}
                 Match::Found(0) => self.state = State::BeforeArguments,
@@ -86,7 +86,7 @@ impl NamedCall {
                     self.id = Some(String::new());
                     self.state = State::Id;
                 }
-                Match::Other(back) => return Next::Bad(back),
+                Match::Other(back) => return Next::Other(back),
             },
             State::Id if Some(c) == self.stops[0] || c.is_whitespace() => {
                 self.state = State::AfterId;
@@ -94,12 +94,12 @@ impl NamedCall {
             }
             State::Id => match &mut self.id {
                 Some(id) if id.len() < MOST_ID && is_name(c.encode_utf8(&mut [0; 4])) => id.push(c),
-                _ => return Next::Bad(0),
+                _ => return Next::Other(0),
             },
             State::AfterId => match self.after_id.push(c) {
                 Match::More => {}
                 Match::Found(_) => self.state = State::BeforeArguments,
-                Match::Other(back) => return Next::Bad(back),
+                Match::Other(back) => return Next::Other(back),
             },
             State::BeforeArguments if c.is_whitespace() => {}
             State::BeforeArguments if c == '{' => {
@@ -107,17 +107,17 @@ impl NamedCall {
                 self.state = State::Arguments;
                 return self.push(c, told);
             }
-            State::BeforeArguments => return Next::Bad(0),
+            State::BeforeArguments => return Next::Other(0),
             State::Arguments => match self.arguments.push(c, &mut told.arguments) {
                 JsonNext::More => {}
-                JsonNext::Bad => return Next::DoneBefore(0),
+                JsonNext::Bad => return Next::Other(0),
                 JsonNext::Done if self.after_arguments.is_empty() => return Next::Done,
                 JsonNext::Done => self.state = State::AfterArguments,
             },
             State::AfterArguments => match self.after_arguments.push(c) {
                 Match::More => {}
                 Match::Found(_) => return Next::Done,
-                Match::Other(back) => return Next::DoneBefore(back),
+                Match::Other(back) => return Next::Other(back),
             },
         }
         Next::More

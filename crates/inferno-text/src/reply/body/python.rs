@@ -31,7 +31,7 @@ impl PythonCall {
             State::Name if self.name.len() < 256 && (c.is_alphanumeric() || "_-.".contains(c)) => {
                 self.name.push(c);
             }
-            State::Name => return Next::Bad(0),
+            State::Name => return Next::Other(0),
             State::Key if c.is_whitespace() => {}
             State::Key if c == ')' && self.key.is_empty() => return self.end(told),
             State::Key if c == '=' && !self.key.is_empty() => {
@@ -46,7 +46,7 @@ impl PythonCall {
             State::Key if self.key.len() < 1024 && (c.is_alphanumeric() || "_-.".contains(c)) => {
                 self.key.push(c)
             }
-            State::Key => return self.bad(),
+            State::Key => return Next::Other(0),
             State::Value => match self.value.push(c, &mut told.arguments) {
                 ValueNext::More => {}
                 ValueNext::End if c == ',' => {
@@ -54,7 +54,7 @@ impl PythonCall {
                     self.state = State::Key;
                 }
                 ValueNext::End if c == ')' => return self.end(told),
-                ValueNext::End | ValueNext::Bad => return self.bad(),
+                ValueNext::End | ValueNext::Bad => return Next::Other(0),
             },
         }
         Next::More
@@ -71,9 +71,5 @@ impl PythonCall {
         self.tell(told);
         told.arguments.push('}');
         Next::Done
-    }
-
-    fn bad(&self) -> Next {
-        if self.is_told { Next::DoneBefore(0) } else { Next::Bad(0) }
     }
 }

@@ -86,14 +86,13 @@ impl TaggedReader {
                 return match self.expected.push(c) {
                     Match::More => Next::More,
                     Match::Found(index) => self.found(index, tools, told),
-                    Match::Other(back) if self.is_told => Next::DoneBefore(back),
-                    Match::Other(back) => Next::Bad(back),
+                    Match::Other(back) => Next::Other(back),
                 };
             }
             State::Name if self.name.is_empty() && c.is_whitespace() => {}
             State::Name if ends_name(c, &self.tags.after_name) => {
                 if !is_name(&self.name) {
-                    return Next::Bad(0);
+                    return Next::Other(0);
                 }
                 self.expected = Expected::new([&self.tags.after_name]);
                 self.state = State::AfterName;
@@ -103,21 +102,21 @@ impl TaggedReader {
                 return self.push(c, tools, told);
             }
             State::Name if self.name.len() < 256 => self.name.push(c),
-            State::Name => return Next::Bad(0),
+            State::Name => return Next::Other(0),
             State::Key if self.tags.after_key.trim_start().starts_with(c) => {
                 self.expected = Expected::new([&self.tags.after_key]);
                 self.state = State::AfterKey;
                 return self.push(c, tools, told);
             }
             State::Key if self.key.len() < 1024 => self.key.push(c),
-            State::Key => return Next::DoneBefore(0),
+            State::Key => return Next::Other(0),
             State::Type if self.tags.after_type.starts_with(c) => {
                 self.expected = Expected::new([&self.tags.after_type]);
                 self.state = State::AfterType;
                 return self.push(c, tools, told);
             }
             State::Type if self.type_word.len() < 32 => self.type_word.push(c),
-            State::Type => return Next::DoneBefore(0),
+            State::Type => return Next::Other(0),
             State::Value => {
                 let closing = self.tags.after_value.trim();
                 if self.value.push(c, closing, self.tags.lines, &mut told.arguments) {
