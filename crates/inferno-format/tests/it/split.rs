@@ -138,6 +138,19 @@ fn files_that_do_not_belong_together_are_refused() {
 }
 
 #[test]
+fn a_split_model_has_at_most_1024_files() {
+    let dir = write(&shards());
+    for (count, said) in
+        [(1023, "m-00002-of-01023"), (1024, "m-00002-of-01024"), (1025, "expected at most 1024")]
+    {
+        let first = dir.path().join(format!("m-00001-of-{count:05}.gguf"));
+        fs::copy(path(dir.path(), 0), &first).unwrap();
+        let e = Gguf::open(&first).unwrap_err();
+        assert!(e.to_string().contains(said), "{count}: {e}");
+    }
+}
+
+#[test]
 fn a_part_under_another_name_is_refused() {
     let dir = write(&shards());
     let renamed = dir.path().join("model.gguf");

@@ -6,6 +6,7 @@ mod closing;
 mod closing_calls;
 mod gbnf;
 mod hostile;
+mod limits;
 mod reasoning;
 mod schemas;
 mod sources;

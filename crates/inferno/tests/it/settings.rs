@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use xtask::testing::root;
+
 use crate::inferno;
 
 /// Runs the program with a configuration file, which is the user's own.
@@ -115,4 +117,49 @@ fn bash_completes_names_of_models_up_to_and_behind_their_colons() {
     assert_eq!(complete("inferno chat --temp"), "--temperature\n");
     assert_eq!(complete("inferno doc"), "doctor\n");
     assert!(!complete("inferno run Why qwen3:0").contains("0.6b"));
+}
+
+/// Files of Rust below a folder, put together.
+fn sources(folder: &std::path::Path, all: &mut String) {
+    for entry in folder.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            all.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_table_of_limits_has_every_flag_and_names_tests_that_exist() {
+    let table = std::fs::read_to_string(root().join("docs/limits.md")).unwrap();
+    let printed = with_config("", &[], &["serve", "--print-config"]);
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let limits = printed.split("[serve.limits]\n").nth(1).unwrap();
+    let limits = limits.split("\n[").next().unwrap();
+    // `#name = value`, or `# No default: name = VALUE`.
+    let names: Vec<&str> = limits
+        .lines()
+        .filter_map(|line| line.strip_prefix("# No default: ").or(line.strip_prefix('#')))
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name)
+        .filter(|name| !name.contains(' '))
+        .collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        assert!(table.contains(&format!("`--{name}`")), "docs/limits.md has no --{name}");
+    }
+    let mut code = String::new();
+    sources(&root().join("crates"), &mut code);
+    let mut n_tests = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ") && !line.ends_with("test |")) {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        for test in tests.split(", ") {
+            let name = test.trim_matches('`');
+            assert!(code.contains(&format!("fn {name}(")), "docs/limits.md names no test: {row}");
+            n_tests += 1;
+        }
+    }
+    assert!(n_tests > 60, "{n_tests}");
 }

@@ -6,6 +6,8 @@ use super::{CHAT, TEXT, check_refused, check_taken};
 use crate::Settings;
 use crate::tests::start;
 
+const BREAKERS: &str = "dry_sequence_breakers";
+
 #[test]
 fn every_limit_holds_to_the_one() {
     let settings = Settings {
@@ -16,6 +18,7 @@ fn every_limit_holds_to_the_one() {
         token_lists: 3,
         logit_bias: 3,
         messages: 3,
+        tools: 3,
         template_variables: 3,
         template_variable_bytes: 40,
         ..Settings::default()
@@ -25,6 +28,9 @@ fn every_limit_holds_to_the_one() {
     let many = |item: Value, n: usize| Value::from(vec![item; n]);
     let object = |n: usize, value: &dyn Fn(usize) -> Value| -> Value {
         (0..n).map(|i| (i.to_string(), value(i))).collect::<serde_json::Map<_, _>>().into()
+    };
+    let tools = |n: usize| -> Value {
+        (0..n).map(|i| json!({ "type": "function", "function": { "name": format!("f{i}") } })).collect()
     };
     let message = json!({ "role": "user", "content": "a" });
     // Where, the most, what has so much of it, who is to blame, and what is said.
@@ -66,6 +72,7 @@ fn every_limit_holds_to_the_one() {
             "messages",
             "has 4 messages, expected 1 to 3",
         ),
+        (CHAT, 3, "tools", Box::new(tools), "tools", "has 4 tools, expected at most 3"),
         (
             CHAT,
             3,
@@ -82,6 +89,10 @@ fn every_limit_holds_to_the_one() {
             "chat_template_kwargs",
             "at most 3 variables of 40 bytes",
         ),
+        ("", 128, "bad_words", Box::new(|n| many("a".into(), n)), "bad_words", "expected at most 128"),
+        ("", 256, "bad_words", Box::new(|n| json!([text(n)])), "bad_words[0]", "a string of 1 to 256 bytes"),
+        ("", 16, BREAKERS, Box::new(|n| many("a".into(), n)), BREAKERS, "expected at most 16"),
+        ("", 40, BREAKERS, Box::new(|n| json!([text(n)])), "dry_sequence_breakers[0]", "1 to 40 bytes"),
         (TEXT, 4, "prompt", Box::new(|n| many("a".into(), n)), "prompt", "expected 1 to 4 prompts"),
         (TEXT, 4, "prompt", Box::new(|n| many(json!([1]), n)), "prompt", "expected 1 to 4 prompts"),
     ];

@@ -50,7 +50,15 @@ fn large_prompts_without_memory_are_answered_503() {
         let known = ["context_length_exceeded", "out_of_memory", "bodies_full"];
         assert!(known.iter().any(|code| reply.contains(code)), "{reply}");
     }
-    // The next one has it all.
-    assert!(ask().contains("context_length_exceeded"));
+    // The next one has it all, once what the others had is free: a moment after their last byte.
+    let start = Instant::now();
+    loop {
+        let reply = ask();
+        if reply.contains("context_length_exceeded") {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{reply}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     assert_eq!(served.get("/health").0, 200);
 }
