@@ -1,5 +1,6 @@
 //! Requests to the hub. Redirects are followed here, one by one: the headers that say what a file is stand in the answer before
 //! the last redirect, the token goes to the hub alone, and files come from the hub's own hosts.
+#![deny(clippy::indexing_slicing)]
 
 use std::sync::OnceLock;
 use std::time::Duration;

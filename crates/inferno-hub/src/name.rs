@@ -1,4 +1,5 @@
 //! Names of models as users type them.
+#![deny(clippy::indexing_slicing)]
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! A log line a request, written when it is over: who asked for what, what came of it, and how long it took.
+#![deny(clippy::indexing_slicing)]
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,5 @@
 //! Reading a request's body: a limit on its bytes, on its time, and on the memory of all requests together.
+#![deny(clippy::indexing_slicing)]
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! `POST /v1/completions`: texts or tokens to go on from.
+#![deny(clippy::indexing_slicing)]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! One connection: hyper's HTTP/1.1, driven by hand so that every wait has an end.
+#![deny(clippy::indexing_slicing)]
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
 //! Reading parameters out of a JSON object: each has a type and a range, and every error says what is allowed.
+#![deny(clippy::indexing_slicing)]
 
 use std::ops::RangeInclusive;
 

@@ -1,4 +1,5 @@
 //! Who may come in at all: by the name the server is called, by the page that asks, by the key.
+#![deny(clippy::indexing_slicing)]
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -8,6 +8,7 @@
 //!
 //! Without a token for files their texts are in front with a line between them. What does not fit the context is left out as
 //! llama-server does it, and the answer says so.
+#![deny(clippy::indexing_slicing)]
 
 use std::sync::{Arc, OnceLock};
 

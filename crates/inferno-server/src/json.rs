@@ -1,4 +1,5 @@
 //! JSON of strangers: bounded in depth and in size before it is a value, and no key twice.
+#![deny(clippy::indexing_slicing)]
 
 use std::fmt;
 

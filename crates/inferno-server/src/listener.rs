@@ -1,4 +1,5 @@
 //! Accepting connections: no more than there is room for, and those that only wait make room for those that ask.
+#![deny(clippy::indexing_slicing)]
 
 use std::collections::HashMap;
 use std::io;

@@ -1,4 +1,5 @@
 //! Parameters in the query of a path: `?conv_id=a%2Fb&from=12`.
+#![deny(clippy::indexing_slicing)]
 
 use hyper::Uri;
 

@@ -1,5 +1,6 @@
 //! The form that an answer must have: `response_format`, llama-server's `grammar` and `json_schema`, vLLM's
 //! `structured_outputs` with its older names, SGLang's `regex` and `ebnf`.
+#![deny(clippy::indexing_slicing)]
 
 use inferno_grammar::GrammarSource;
 use serde_json::Value;

@@ -1,5 +1,6 @@
 //! `POST /tokenize`, `/detokenize` and `/apply-template`, in llama.cpp's words and in vLLM's, and
 //! `/v1/messages/count_tokens` in Anthropic's.
+#![deny(clippy::indexing_slicing)]
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! `truncate_prompt_tokens`: prompts that a request wants cut, as vLLM has it. An answer to a cut prompt says so in `warnings`,
 //! and `usage` counts the tokens that are left.
+#![deny(clippy::indexing_slicing)]
 
 use crate::error::ApiError;
 use crate::fields::Fields;

@@ -9,6 +9,12 @@ use crate::pages::PageCounts;
 use crate::sampler::tests::add_any_samplers;
 use crate::sampler::{Distribution, Logprobs};
 use ends::Script;
+use shrink::{Part, Smaller};
+
+mod shrink;
+
+/// Requests of a world at most.
+const MOST_REQUESTS: usize = 9;
 
 /// A small generator, seeded.
 struct Random(u64);
@@ -210,8 +216,8 @@ impl Met {
     }
 }
 
-/// One world, from its seed.
-fn simulate(seed: u64) -> Met {
+/// One world, from its seed, or a part of it.
+fn simulate(seed: u64, smaller: &Smaller) -> Met {
     let mut random = Random(seed);
     let large = if random.one_in(3) { 24 } else { 7 };
     let n_pages = 2 + random.below(large);
@@ -241,8 +247,11 @@ fn simulate(seed: u64) -> Met {
     if random.one_in(3) {
         limits.max_away_bytes = random.below(40 * PAGE_BYTES) as u64;
     }
-    let disk = random.one_in(3).then(|| Disk::of(&mut random));
-    let drafts = groups.contains(&Group::Pages(None)) && random.one_in(3);
+    if !smaller.has(Part::Away) {
+        limits.max_away_bytes = 0;
+    }
+    let disk = random.one_in(3).then(|| Disk::of(&mut random)).filter(|_| smaller.has(Part::Disk));
+    let drafts = groups.contains(&Group::Pages(None)) && random.one_in(3) && smaller.has(Part::Draft);
     if drafts && random.one_in(2) {
         limits.draft_tokens = Some(1 + random.below(8));
     }
@@ -264,10 +273,13 @@ fn simulate(seed: u64) -> Met {
     };
     let mut world = build();
     if random.one_in(10) {
-        world.core = world.core.with_mask_threads(1 + random.below(3));
+        let n_threads = 1 + random.below(3);
+        if smaller.has(Part::Threads) {
+            world.core = world.core.with_mask_threads(n_threads);
+        }
     }
     let longest = world.shape.longest.min(CONTEXT);
-    let n_requests = 1 + random.below(9);
+    let n_requests = (1 + random.below(MOST_REQUESTS)).min(smaller.n_requests);
     let mut stories = Vec::new();
     let mut n_rows = 0u64;
     let mut n_steps = 0u64;
@@ -275,8 +287,14 @@ fn simulate(seed: u64) -> Met {
     while stories.len() < n_requests || !world.core.is_idle() {
         if stories.len() < n_requests && random.one_in(4) {
             let mut new = request(&mut random, longest);
-            let ends = ends(&mut random);
-            let cut_short = random.one_in(6);
+            if !smaller.has(Part::Choices) {
+                new.n = 1;
+            }
+            let mut ends = ends(&mut random);
+            if !smaller.has(Part::Ends) {
+                ends = Ends::default();
+            }
+            let cut_short = random.one_in(6) && smaller.has(Part::Cancels);
             if cut_short && random.one_in(2) {
                 new.deadline = Some(std::time::Duration::from_micros(random.below(5_000) as u64));
             }
@@ -294,7 +312,12 @@ fn simulate(seed: u64) -> Met {
             world.core.scheduler().check();
         }
         let has_cache = world.core.scheduler().limits().prefix_cache;
-        if n_restarts < 2 && has_cache && world.core.is_idle() && random.one_in(4) {
+        if n_restarts < 2
+            && smaller.has(Part::Restarts)
+            && has_cache
+            && world.core.is_idle()
+            && random.one_in(4)
+        {
             assert_eq!(world.core.metrics().restarts, 0, "seed {seed}: a row saw what it must not");
             n_restarts += 1;
             n_restored += world.restart(build());
@@ -376,7 +399,7 @@ fn keep(request: &Request) -> Request {
     }
 }
 
-/// `INFERNO_SEEDS` says how many, `INFERNO_FIRST_SEED` from where on.
+/// `INFERNO_SEEDS` says how many, `INFERNO_FIRST_SEED` from where on, and `INFERNO_WITHOUT` what to leave out of their worlds.
 #[test]
 fn every_request_gets_what_it_would_get_alone() {
     let number = |name: &str, default: u64| {
@@ -384,23 +407,29 @@ fn every_request_gets_what_it_would_get_alone() {
             .map_or(default, |n| n.parse().unwrap_or_else(|_| panic!("{name} is a number, not {n}")))
     };
     let (first, n) = (number("INFERNO_FIRST_SEED", 0), number("INFERNO_SEEDS", 100_000));
+    let smaller = &Smaller::parse(&std::env::var("INFERNO_WITHOUT").unwrap_or_default());
     let n_threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let mut met = Met::default();
     std::thread::scope(|scope| {
         let part = |thread| {
             let mut met = Met::default();
             for seed in (first + thread..first + n).step_by(n_threads as usize) {
-                match std::panic::catch_unwind(|| simulate(seed)) {
-                    Ok(more) => met.add(more),
-                    Err(_) => panic!("seed {seed} fails: INFERNO_FIRST_SEED={seed} INFERNO_SEEDS=1 shows it"),
+                let outcome = |smaller: &Smaller| std::panic::catch_unwind(|| simulate(seed, smaller));
+                if let Ok(more) = outcome(smaller) {
+                    met.add(more);
+                    continue;
                 }
+                let least = Smaller::that_fails(MOST_REQUESTS, |smaller| outcome(smaller).is_err());
+                panic!(
+                    "seed {seed} fails: INFERNO_FIRST_SEED={seed} INFERNO_SEEDS=1 INFERNO_WITHOUT={least} shows it"
+                );
             }
             met
         };
         let threads: Vec<_> = (0..n_threads).map(|thread| scope.spawn(move || part(thread))).collect();
         threads.into_iter().for_each(|thread| met.add(thread.join().expect("all seeds pass")));
     });
-    if n >= 1000 {
+    if n >= 1000 && *smaller == Smaller::whole() {
         let Met { preemptions, hit_tokens, evicted_pages, accepted_tokens, chained_steps, .. } = met;
         let Met { accepted_proposals, forced_tokens, met_conditions, complete_grammars, cut_short, .. } = met;
         let Met { windowed_hits, windowed_preemptions, .. } = met;
