@@ -28,6 +28,8 @@ pub const TARGETS: &[Target] = &[
     targets::grammar::TARGET,
     targets::bodies::TARGET,
     targets::http::TARGET,
+    targets::cache_file::TARGET,
+    targets::hub::TARGET,
 ];
 
 impl Target {

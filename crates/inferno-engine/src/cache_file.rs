@@ -278,8 +278,9 @@ fn read_up_to(input: &mut dyn Read, out: &mut [u8]) -> io::Result<usize> {
     Ok(n)
 }
 
-/// A checksum for accidents: words of eight bytes, each a step that loses nothing, so that a wrong word always shows.
-pub(crate) fn checksum(seed: u64, bytes: &[u8]) -> u64 {
+/// A checksum for accidents, of parts of a cache file: words of eight bytes, each a step that loses nothing, so that a wrong word
+/// always shows. `seed` is 0 for the header, and one more than its number for a record.
+pub fn checksum(seed: u64, bytes: &[u8]) -> u64 {
     let step = |sum: u64, word: u64| {
         let mixed = (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         mixed ^ mixed >> 32

@@ -30,7 +30,7 @@ mod stop;
 mod tests;
 
 pub use cache::{CacheCounts, Stop as Miss};
-pub use cache_file::{CacheFileError, CacheFileSummary, CacheIdentity};
+pub use cache_file::{CacheFileError, CacheFileSummary, CacheIdentity, checksum as cache_file_checksum};
 pub use core::{Broken, DiskCache, SequenceState, Shape, Sink, Snapshot, logits_hash, words as panic_words};
 pub use engine::{Config, Engine, Handle, Pulse, Stopped, Ticket};
 pub use group::{KvGroup, longest_sequence, pages_of_sequence, pool_len};

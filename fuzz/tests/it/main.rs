@@ -6,8 +6,8 @@ use std::panic::catch_unwind;
 use inferno_fuzz::{TARGETS, Target, caught_panics, watch_panics};
 use xtask::testing::{Random, is_thorough, root};
 
-/// Damaged inputs of each target, always the same; a hundred times as many in thorough tests.
-const N_DAMAGED: usize = 300;
+/// Damaged inputs of each target, always the same; twenty times as many in thorough tests.
+const N_DAMAGED: usize = 100;
 
 /// Committed inputs and those that are made from files of the repository.
 fn inputs(target: &Target) -> Vec<(String, Vec<u8>)> {
@@ -35,7 +35,7 @@ fn check(target: &Target, what: &str, input: &[u8]) {
 fn the_corpus_of_every_target_keeps_its_promises() {
     watch_panics(|| ());
     let mut random = Random(1);
-    let n_damaged = if is_thorough() { 100 * N_DAMAGED } else { N_DAMAGED };
+    let n_damaged = if is_thorough() { 20 * N_DAMAGED } else { N_DAMAGED };
     for target in TARGETS {
         let inputs = inputs(target);
         for (what, input) in &inputs {
