@@ -19,10 +19,12 @@ pub(crate) mod figures;
 mod frame;
 mod hostile;
 pub(crate) mod http;
+mod known;
 mod metrics;
 mod mixed;
 mod mixed_report;
 mod overload;
+mod readers;
 mod report;
 pub(crate) mod server;
 pub(crate) mod sse;
@@ -33,18 +35,22 @@ pub(crate) mod vitals;
 use std::process::ExitCode;
 
 use args::{Args, Scenario};
+use report::Report;
 use target::Target;
 
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask load [mixed | overload | aborts | hostile] [options] [-- SERVER-OPTIONS]
 
 scenarios:
-  mixed      good clients alone and among attackers, in turn; bars: no good request fails or has another text than
-             alone, the 99th percentile of the
-             time between two pieces of text is at most 1.5 times as long under attack, memory stays flat. The default
+  mixed      good clients among clients that read quickly, and among as many that read slowly and send slow headers, in
+             turn; the server has places for the good clients only. Bars: no good request fails or has another text than
+             alone; under attack the 90th percentile of the time to the first text and the 99th of the time between two
+             pieces of text are at most 1.5 times those of the phase before; slow readers really make the server wait;
+             memory stays flat. The default
   overload   the most tokens/s of completed requests, and the same at 10 times that rate of requests; bars: 90 % of it
              is left, all others get a 429 with Retry-After, in under 50 ms at the 99th percentile
-  aborts     streams closed at a random token; bars: nine of ten are cut, and then nothing runs, waits or is held, and no file is open
+  aborts     streams closed at a uniformly chosen byte of their known text; bars: the server sees nine of ten end early, and
+             then nothing runs, waits or is held, and no file is open
   hostile    requests of 8 MiB, 32 at once, of kinds that cost much; requests whose clients leave; 1,100 silent connections.
              Bars: good requests beside them are answered, in under 1 s; memory grows by at most 384 MiB, and by 64 MiB
              when all is over
@@ -62,10 +68,10 @@ of every scenario:
 
 of mixed:
   --minutes X         of all phases; default: 10
-  --phases N          clean, attacked, clean ...; default: 4
-  --streams N         good clients; default: 256
-  --slow N            clients that read a byte every 100 ms; default: 200
-  --slow-tokens N     what they ask for; default: 1000
+  --phases N          clean, attacked, clean ...; default: two a minute
+  --streams N         good clients, and places of the server; default: 32
+  --slow N            clients that read a byte every 100 ms, and in clean phases quickly; default: 32
+  --slow-tokens N     what each asks for, twice a phase or every 15 s, with 20 log-probabilities; default: 100
   --slowloris N       connections that send a byte of a request every 5 s; default: 500
 of overload:
   --seconds X         above capacity; default: 60
@@ -92,16 +98,7 @@ pub(crate) const STACK: usize = 128 << 10;
 /// Runs the command; an error is a message for people.
 pub(crate) fn load(args: &[String]) -> Result<ExitCode> {
     let args = Args::parse(args)?;
-    let mut target = Target::prepare(&args)?;
-    let outcome = match args.scenario {
-        Scenario::Mixed => mixed::run(&args, &target),
-        Scenario::Overload => overload::run(&args, &target),
-        Scenario::Aborts => aborts::run(&args, &target),
-        Scenario::Hostile => hostile::run(&args, &target, hostile::Sizes::default()),
-    };
-    let end = target.end_of_server();
-    let mut report = outcome.map_err(|why| end.iter().fold(why, |why, end| format!("{why}\n{end}")))?;
-    report.broken.extend(end);
+    let report = one_server(&args)?;
     match args.json {
         true => println!("{}", report.to_json(&args)),
         false => print!("{}", report.to_text()),
@@ -114,6 +111,21 @@ pub(crate) fn load(args: &[String]) -> Result<ExitCode> {
         }
         (n, _) => Err(format!("{n} of the rules were broken")),
     }
+}
+
+/// A scenario with one server.
+fn one_server(args: &Args) -> Result<Report> {
+    let mut target = Target::prepare(args)?;
+    let outcome = match args.scenario {
+        Scenario::Mixed => mixed::run(args, &target),
+        Scenario::Overload => overload::run(args, &target),
+        Scenario::Aborts => aborts::run(args, &target),
+        Scenario::Hostile => hostile::run(args, &target, hostile::Sizes::default()),
+    };
+    let end = target.end_of_server();
+    let mut report = outcome.map_err(|why| end.iter().fold(why, |why, end| format!("{why}\n{end}")))?;
+    report.broken.extend(end);
+    Ok(report)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(super) struct Args {
     pub(super) patience: Duration,
     pub(super) json: bool,
     pub(super) minutes: f64,
-    pub(super) phases: usize,
+    pub(super) phases: Option<usize>,
     pub(super) streams: Option<usize>,
     pub(super) slow: usize,
     pub(super) slow_tokens: usize,
@@ -35,10 +35,15 @@ pub(super) struct Args {
     pub(super) sequences: usize,
     pub(super) queue: usize,
     pub(super) tokens: usize,
-    pub(super) count: usize,
+    /// Streams of `aborts`.
+    pub(super) count: Option<usize>,
     /// What stands after `--`.
     pub(super) server_args: Vec<String>,
 }
+
+/// Memory of the server's keys and values, unless its options say so: it fills up with cached prefixes.
+pub(super) const POOL_BYTES: u64 = 64 << 20;
+const MOST_PHASES: usize = 1000;
 
 impl Default for Args {
     fn default() -> Args {
@@ -51,10 +56,10 @@ impl Default for Args {
             patience: Duration::from_secs(60),
             json: false,
             minutes: 10.0,
-            phases: 4,
+            phases: None,
             streams: None,
-            slow: 200,
-            slow_tokens: 1000,
+            slow: 32,
+            slow_tokens: 100,
             slowloris: 500,
             seconds: 60.0,
             peak_seconds: 15.0,
@@ -62,7 +67,7 @@ impl Default for Args {
             sequences: 8,
             queue: 16,
             tokens: 256,
-            count: 1000,
+            count: None,
             server_args: Vec::new(),
         }
     }
@@ -100,7 +105,7 @@ impl Args {
                 "--seed" => parsed.seed = number(arg, value()?, 0)?,
                 "--patience" => parsed.patience = Duration::from_secs_f64(amount(arg, value()?)?),
                 "--minutes" => parsed.minutes = amount(arg, value()?)?,
-                "--phases" => parsed.phases = number(arg, value()?, 1)?,
+                "--phases" => parsed.phases = Some(number(arg, value()?, 1)?),
                 "--streams" => parsed.streams = Some(number(arg, value()?, 1)?),
                 "--slow" => parsed.slow = number(arg, value()?, 0)?,
                 "--slow-tokens" => parsed.slow_tokens = number(arg, value()?, 1)?,
@@ -111,7 +116,7 @@ impl Args {
                 "--sequences" => parsed.sequences = number(arg, value()?, 1)?,
                 "--queue" => parsed.queue = number(arg, value()?, 0)?,
                 "--tokens" => parsed.tokens = number(arg, value()?, 1)?,
-                "--count" => parsed.count = number(arg, value()?, 1)?,
+                "--count" => parsed.count = Some(number(arg, value()?, 1)?),
                 _ => return Err(format!("there is no option `{arg}`\n\n{USAGE}")),
             }
             rest.next();
@@ -125,32 +130,56 @@ impl Args {
         Ok(parsed)
     }
 
+    /// The server's program, built if it is not given.
+    pub(super) fn program(&self) -> Result<PathBuf> {
+        self.server.clone().map_or_else(crate::peer::build_ours, Ok)
+    }
+
     /// Good clients at a time.
     pub(super) fn n_streams(&self) -> usize {
         self.streams.unwrap_or(match self.scenario {
-            Scenario::Mixed => 256,
+            Scenario::Mixed => 32,
             Scenario::Overload => self.sequences,
             Scenario::Aborts => 16,
             Scenario::Hostile => 1,
         })
     }
 
+    /// Streams of `aborts`.
+    pub(super) fn n_aborts(&self) -> usize {
+        self.count.unwrap_or(1000)
+    }
+
+    /// Phases of `mixed`, two a minute: each attacked one is held against the clean one before it.
+    pub(super) fn n_phases(&self) -> usize {
+        self.phases.unwrap_or_else(|| (2 * self.minutes.round().max(1.0) as usize).min(MOST_PHASES))
+    }
+
     /// The server's own options: those of the scenario, unless they are given, and those that are given.
     pub(super) fn server_options(&self) -> Vec<String> {
         let n = match self.scenario {
-            // Nobody is refused, and nobody waits for an attacker to end.
-            Scenario::Mixed => [self.n_streams() + self.slow; 2],
+            // No request is refused, and good clients wait for readers alone.
+            Scenario::Mixed => [self.n_streams(), self.n_streams() + 4 * self.slow],
             Scenario::Overload => [self.sequences, self.queue],
             // What was closed may be there a moment longer.
             Scenario::Aborts => [self.n_streams(), 4 * self.n_streams()],
             Scenario::Hostile => [8, 64],
         };
+        let mut ours = vec![
+            ("--sequences", n[0].to_string()),
+            ("--queue", n[1].to_string()),
+            ("--kv-memory", format!("{}MiB", POOL_BYTES >> 20)),
+        ];
+        if self.scenario == Scenario::Mixed {
+            // Before a slow reader asks again, and long enough to be seen if its place were kept.
+            ours.push(("--write-time", "6".to_owned()));
+        }
         let mut options: Vec<String> =
             ["serve", "--host", "127.0.0.1", "--port", "0"].map(String::from).into();
-        for (name, n) in ["--sequences", "--queue"].into_iter().zip(n) {
+        for (name, value) in ours {
             let with_value = format!("{name}=");
             if !self.server_args.iter().any(|arg| arg == name || arg.starts_with(&with_value)) {
-                options.extend([name.to_owned(), n.to_string()]);
+                options.extend([name.to_owned(), value]);
             }
         }
         options.extend(self.server_args.iter().cloned());
@@ -160,7 +189,8 @@ impl Args {
     /// Sockets at the same time, and a few files besides.
     pub(super) fn n_files(&self) -> usize {
         32 + match self.scenario {
-            Scenario::Mixed => self.n_streams() + self.slow + self.slowloris,
+            // A reader has the answer of the period before, too.
+            Scenario::Mixed => self.n_streams() + 2 * self.slow + self.slowloris,
             Scenario::Overload => super::overload::MOST_CLIENTS,
             Scenario::Aborts => self.n_streams(),
             Scenario::Hostile => super::hostile::Sizes::default().n_silent,

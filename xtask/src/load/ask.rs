@@ -1,5 +1,7 @@
 //! What good clients ask: chats that share the beginnings of their prompts.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use xtask::testing::Random;
 
@@ -11,6 +13,8 @@ pub(super) struct Ask {
     /// It goes on until it has `max_tokens`.
     pub(super) is_exact: bool,
     pub(super) seed: u64,
+    /// Its text in an undisturbed run, as JSON has it: any other is an error.
+    pub(super) known: Option<Arc<[u8]>>,
 }
 
 const SYSTEMS: [&str; 5] = [
@@ -52,6 +56,7 @@ impl Ask {
             max_tokens,
             is_exact: false,
             seed: random.bits() >> 33,
+            known: None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Attackers: clients that read slowly, and connections that never finish their request. One thread has many of each.
+//! Connections that never finish their request. One thread has many of them; `readers.rs` has those that read slowly.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -7,58 +7,31 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use socket2::{Domain, Socket, Type};
-use xtask::testing::Random;
 
-use super::ask::Ask;
-use super::http;
 use super::target::Target;
 
 /// What the attackers of one kind did.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Tally {
     pub(super) connections: usize,
-    /// Ended by the server.
+    /// Ended by the server, before the end of an answer.
     pub(super) closed: usize,
-    /// Read by the slow readers, written by the others.
+    /// Answers that came to their end.
+    pub(super) whole: usize,
+    /// Read by the readers, written by the others.
     pub(super) bytes: usize,
 }
 
 impl Tally {
     pub(super) fn to_json(self) -> Json {
-        json!({ "connections": self.connections, "closed_by_server": self.closed, "bytes": self.bytes })
+        json!({
+            "connections": self.connections, "closed_by_server": self.closed, "whole": self.whole, "bytes": self.bytes
+        })
     }
 }
 
 /// Whoever was closed comes back after this time.
-const BACK: Duration = Duration::from_secs(1);
-
-/// Readers of one byte every 100 ms, until `is_over`. They never end politely.
-pub(super) fn slow_readers(
-    target: &Target,
-    n: usize,
-    max_tokens: usize,
-    seed: u64,
-    is_over: &AtomicBool,
-) -> Tally {
-    const TICK: Duration = Duration::from_millis(100);
-    let mut random = Random(seed);
-    let mut tally = Tally::default();
-    let mut slots: Vec<Slot> = (0..n).map(|_| Slot::default()).collect();
-    while !is_over.load(Relaxed) {
-        let tick = Instant::now();
-        for slot in &mut slots {
-            slot.open(&mut tally, || {
-                let body = Ask::chat(&mut random, max_tokens).to_json(&target.model);
-                let request = http::request("POST", "/v1/chat/completions", "keep-alive", &body);
-                narrow(target).and_then(|stream| begin(stream, &request))
-            });
-            tally.bytes += slot.read(&mut [0], &mut tally.closed);
-        }
-        sleep(TICK.saturating_sub(tick.elapsed()));
-    }
-    tally
-}
+pub(super) const BACK: Duration = Duration::from_secs(1);
 
 /// Connections that send a byte of a header every 5 seconds, until `is_over`.
 pub(super) fn slowloris(target: &Target, n: usize, is_over: &AtomicBool) -> Tally {
@@ -131,18 +104,8 @@ fn connect(target: &Target, first: &[u8]) -> std::io::Result<TcpStream> {
     begin(TcpStream::connect_timeout(&target.address, BACK)?, first)
 }
 
-/// Bytes that the system takes for a slow reader, about: with its usual buffer whole answers fit, and no server ever
-/// waits.
-const RECEIVED: usize = 2 << 10;
-
-fn narrow(target: &Target) -> std::io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(target.address), Type::STREAM, None)?;
-    socket.set_recv_buffer_size(RECEIVED)?;
-    socket.connect_timeout(&target.address.into(), BACK)?;
-    Ok(socket.into())
-}
-
-fn begin(mut stream: TcpStream, first: &[u8]) -> std::io::Result<TcpStream> {
+/// Sends the first bytes; from then on nothing blocks.
+pub(super) fn begin(mut stream: TcpStream, first: &[u8]) -> std::io::Result<TcpStream> {
     stream.set_write_timeout(Some(BACK))?;
     stream.write_all(first)?;
     stream.set_nonblocking(true)?;

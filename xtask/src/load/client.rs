@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
@@ -15,7 +16,8 @@ use super::target::Target;
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Answer {
-    Done(Usage),
+    /// Whole, with its text as JSON has it.
+    Done(Usage, Arc<[u8]>),
     /// A right 429.
     Refused,
     /// Closed by the client.
@@ -29,7 +31,6 @@ pub(crate) struct Client<'a> {
     open: Option<Connection>,
     /// When it gives up, whatever its target's patience.
     deadline: Option<Instant>,
-    text_hash: u64,
 }
 
 /// When text came.
@@ -41,12 +42,12 @@ pub(super) struct Pace {
 impl<'a> Client<'a> {
     /// Keeps its connection from request to request.
     pub(super) fn new(target: &'a Target) -> Client<'a> {
-        Client { target, connection: "keep-alive", open: None, deadline: None, text_hash: 0 }
+        Client { target, connection: "keep-alive", open: None, deadline: None }
     }
 
     /// Takes a new connection for every request.
     pub(crate) fn of_single_requests(target: &'a Target) -> Client<'a> {
-        Client { target, connection: "close", open: None, deadline: None, text_hash: 0 }
+        Client { target, connection: "close", open: None, deadline: None }
     }
 
     /// The same, and gives up at `deadline`.
@@ -54,12 +55,12 @@ impl<'a> Client<'a> {
         Client { deadline: Some(deadline), ..Client::of_single_requests(target) }
     }
 
-    /// Streams an answer; `seen` hears of every event and may close the connection. An error is what a server must not
-    /// do.
+    /// Streams an answer; `seen` hears of every event, with the bytes of text so far, and may close the connection. An
+    /// error is what a server must not do.
     pub(super) fn chat(
         &mut self,
         ask: &Ask,
-        mut seen: impl FnMut(Seen, Instant) -> ControlFlow<()>,
+        mut seen: impl FnMut(Seen, usize, Instant) -> ControlFlow<()>,
     ) -> Result<Answer> {
         let (mut connection, head) = self.send("POST", CHAT, &ask.to_json(&self.target.model))?;
         let body = connection.body(&head).map_err(|e| explain(&e))?;
@@ -74,23 +75,22 @@ impl<'a> Client<'a> {
             return Err(format!("the stream's content-type is `{kind}`"));
         }
         let mut events = Events::new(body);
-        let mut checker = Checker::new(ask.max_tokens);
+        let mut checker = Checker::new(ask.max_tokens, ask.known.clone());
         while let Some(data) = events.next().map_err(|e| checker.explain(&explain(&e)))? {
             let now = Instant::now();
             let event = checker.event(data)?;
-            if seen(event, now).is_break() {
+            if seen(event, checker.n_bytes(), now).is_break() {
                 return Ok(Answer::Cut);
             }
         }
-        self.text_hash = checker.text_hash();
-        let usage = checker.end()?;
+        let (usage, text) = checker.end()?;
         self.keep(connection, &head);
-        Ok(Answer::Done(usage))
+        Ok(Answer::Done(usage, text))
     }
 
-    /// Hash of the last whole answer's text.
-    pub(super) fn text_hash(&self) -> u64 {
-        self.text_hash
+    /// Streams an answer to its end.
+    pub(super) fn whole(&mut self, ask: &Ask) -> Result<Answer> {
+        self.chat(ask, |_, _, _| ControlFlow::Continue(()))
     }
 
     /// Asks and is gone before an answer.

@@ -22,6 +22,8 @@ struct State {
     n_connections: AtomicUsize,
     n_running: AtomicUsize,
     n_leaked: AtomicUsize,
+    n_abandoned: AtomicUsize,
+    n_tokens: AtomicUsize,
 }
 
 /// What makes one fake differ from another.
@@ -78,6 +80,8 @@ impl Fake {
             n_connections: AtomicUsize::new(0),
             n_running: AtomicUsize::new(0),
             n_leaked: AtomicUsize::new(0),
+            n_abandoned: AtomicUsize::new(0),
+            n_tokens: AtomicUsize::new(0),
         });
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -129,8 +133,9 @@ impl State {
                     }
                 };
                 self.n_running.fetch_sub(1, SeqCst);
-                if outcome.is_err() && self.behaviour.leaks {
-                    self.n_leaked.fetch_add(1, SeqCst);
+                if outcome.is_err() {
+                    self.n_abandoned.fetch_add(1, SeqCst);
+                    self.n_leaked.fetch_add(usize::from(self.behaviour.leaks), SeqCst);
                 }
                 outcome?;
                 String::new()
@@ -149,8 +154,11 @@ impl State {
         format!(
             "# HELP inferno_sequences_running x\ninferno_sequences_running {running}\ninferno_sequences_waiting 0\n\
              inferno_kv_pages{{state=\"free\"}} {}\ninferno_kv_pages{{state=\"cached\"}} 0\n\
-             inferno_kv_pages{{state=\"held\"}} {held}\n",
+             inferno_kv_pages{{state=\"held\"}} {held}\ninferno_requests_abandoned_total {}\n\
+             inferno_completion_tokens_total {}\n",
             N_PAGES - held.min(N_PAGES),
+            self.n_abandoned.load(SeqCst),
+            self.n_tokens.load(SeqCst),
         )
     }
 
@@ -173,6 +181,7 @@ impl State {
                 _ => event.clone(),
             };
             stream.write_all(bytes.as_bytes())?;
+            self.n_tokens.fetch_add(1, SeqCst);
         }
         match framing {
             Framing::Chunked => stream.write_all(b"0\r\n\r\n"),

@@ -13,6 +13,7 @@ pub(crate) struct Times(Vec<u32>);
 pub(crate) struct Summary {
     pub(crate) n: usize,
     pub(crate) p50: f64,
+    pub(crate) p90: f64,
     pub(crate) p99: f64,
     pub(crate) max: f64,
 }
@@ -30,13 +31,13 @@ impl Times {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
         let ms = |share| percentile(&sorted, share).map_or(f64::NAN, |us| f64::from(us) / 1000.0);
-        Summary { n: sorted.len(), p50: ms(0.5), p99: ms(0.99), max: ms(1.0) }
+        Summary { n: sorted.len(), p50: ms(0.5), p90: ms(0.9), p99: ms(0.99), max: ms(1.0) }
     }
 }
 
 impl Summary {
     pub(super) fn to_json(self) -> Json {
-        json!({ "n": self.n, "p50_ms": self.p50, "p99_ms": self.p99, "max_ms": self.max })
+        json!({ "n": self.n, "p50_ms": self.p50, "p90_ms": self.p90, "p99_ms": self.p99, "max_ms": self.max })
     }
 }
 

@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use super::ask::Ask;
 use super::board::Ender;
 use super::client::{Answer, Client};
 use super::http;
+use super::known::known;
 use super::report::Report;
 use super::target::Target;
 use super::vitals::Vitals;
@@ -41,7 +41,9 @@ impl Default for Sizes {
 
 /// Memory that large requests may take at once: the room for bodies (256 MiB) and what is read of them at a time.
 const MOST_PEAK: u64 = 384 << 20;
-/// Memory that may be left of them.
+/// Good requests, whose texts are known.
+const N_KNOWN: usize = 8;
+/// Memory that may be left of all that came so far.
 const MOST_LEFT: u64 = 64 << 20;
 /// A good request beside them is answered in this time.
 const MOST_WAIT: Duration = Duration::from_secs(1);
@@ -68,6 +70,8 @@ fn chat(text: &str) -> String {
 
 #[derive(Debug, Default)]
 struct Outcome {
+    /// Memory before all attacks.
+    start: u64,
     text: String,
     figures: Vec<serde_json::Value>,
     broken: Vec<String>,
@@ -76,23 +80,31 @@ struct Outcome {
 
 pub(super) fn run(args: &Args, target: &Target, sizes: Sizes) -> Result<Report> {
     let Sizes { n_large, large, n_resets, n_silent } = sizes;
-    let mut outcome = Outcome::default();
-    good(target, args.seed).map_err(|why| format!("a first request: {why}"))?;
+    let mut random = Random(args.seed);
+    let control = &known(target, N_KNOWN, || Ask::chat(&mut random, 4))?;
+    let rss = || target.pid.and_then(Vitals::of).map_or(0, |vitals| vitals.rss_bytes);
+    let mut outcome = Outcome { start: rss(), ..Outcome::default() };
     for (name, path, body) in KINDS {
         let request = http::request("POST", path, "close", &body(large));
         let attack = |is_over: &AtomicBool| at_once(target, n_large, &request, is_over);
-        outcome.beside(name, target, args.seed, attack);
+        outcome.beside(name, target, control, attack);
     }
     let request = http::request("POST", "/v1/completions", "close", &KINDS[0].2(large));
-    outcome.beside("resets", target, args.seed, |is_over| resets(target, n_resets, &request, is_over));
-    outcome.beside("silent", target, args.seed, |is_over| silent(target, n_silent, is_over));
-    let Outcome { text, figures, broken, missed } = outcome;
+    outcome.beside("resets", target, control, |is_over| resets(target, n_resets, &request, is_over));
+    outcome.beside("silent", target, control, |is_over| silent(target, n_silent, is_over));
+    let Outcome { text, figures, broken, missed, .. } = outcome;
     Ok(Report { text, figures: json!({ "attacks": figures }), broken, missed })
 }
 
 impl Outcome {
     /// Asks good requests while `attack` goes on, and looks at memory then and afterwards.
-    fn beside(&mut self, name: &str, target: &Target, seed: u64, attack: impl FnOnce(&AtomicBool) + Send) {
+    fn beside(
+        &mut self,
+        name: &str,
+        target: &Target,
+        control: &[Ask],
+        attack: impl FnOnce(&AtomicBool) + Send,
+    ) {
         let rss = || target.pid.and_then(Vitals::of).map_or(0, |vitals| vitals.rss_bytes);
         let (before, is_over) = (rss(), AtomicBool::new(false));
         let (mut n_done, mut longest, mut peak) = (0, Duration::ZERO, before);
@@ -103,7 +115,7 @@ impl Outcome {
             });
             while !attacker.is_finished() || n_done == 0 {
                 let begun = Instant::now();
-                match good(target, seed + n_done) {
+                match good(target, &control[n_done % control.len()]) {
                     Ok(()) => n_done += 1,
                     Err(why) => {
                         self.broken.push(format!("{name}: a good request failed: {why}"));
@@ -117,10 +129,10 @@ impl Outcome {
             is_over.store(true, Relaxed);
         });
         let end = Instant::now() + target.patience.min(Duration::from_secs(10));
-        while rss() > before + MOST_LEFT && Instant::now() < end {
+        while rss() > self.start + MOST_LEFT && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(100));
         }
-        let (peak, left) = (peak.saturating_sub(before), rss().saturating_sub(before));
+        let (peak, left) = (peak.saturating_sub(before), rss().saturating_sub(self.start));
         if peak > MOST_PEAK {
             self.broken.push(format!(
                 "{name}: {} MiB were taken, at most {} are allowed",
@@ -158,10 +170,9 @@ impl Outcome {
     }
 }
 
-fn good(target: &Target, seed: u64) -> Result<()> {
-    let ask = Ask::chat(&mut Random(seed), 4);
-    match Client::of_single_requests(target).chat(&ask, |_, _| ControlFlow::Continue(()))? {
-        Answer::Done(_) => Ok(()),
+fn good(target: &Target, ask: &Ask) -> Result<()> {
+    match Client::of_single_requests(target).whole(ask)? {
+        Answer::Done(..) => Ok(()),
         other => Err(format!("{other:?}")),
     }
 }

@@ -12,6 +12,10 @@ pub(super) struct Metrics {
     pub(super) free: u64,
     pub(super) cached: u64,
     pub(super) held: u64,
+    /// Requests whose client left before the end, so far.
+    pub(super) abandoned: u64,
+    /// Tokens of answers, so far.
+    pub(super) tokens: u64,
 }
 
 impl Metrics {
@@ -31,6 +35,8 @@ impl Metrics {
             free: number("inferno_kv_pages{state=\"free\"}")?,
             cached: number("inferno_kv_pages{state=\"cached\"}")?,
             held: number("inferno_kv_pages{state=\"held\"}")?,
+            abandoned: number("inferno_requests_abandoned_total")?,
+            tokens: number("inferno_completion_tokens_total")?,
         })
     }
 
@@ -44,7 +50,10 @@ impl Metrics {
     }
 
     pub(super) fn to_json(self) -> Json {
-        let Metrics { running, waiting, free, cached, held } = self;
-        json!({ "running": running, "waiting": waiting, "free": free, "cached": cached, "held": held })
+        let Metrics { running, waiting, free, cached, held, abandoned, tokens } = self;
+        json!({
+            "running": running, "waiting": waiting, "free": free, "cached": cached, "held": held,
+            "abandoned": abandoned, "tokens": tokens,
+        })
     }
 }

@@ -2,8 +2,12 @@
 //!
 //! ```text
 //! phase      1 clean   2 attacked   3 clean   4 attacked
-//! figures    . ######  ##########   . ######  ##########     . the settling: of no phase
+//! readers    quick     slow         quick     slow
+//! figures    . ######  . ########   . ######  . ########     . the settling: of no phase
 //! ```
+//!
+//! The server has a place for each good client and none for others, so that whatever keeps a place too long makes good
+//! clients wait. Readers ask for the same in all phases: who reads slowly must cost no more than who reads quickly.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
@@ -18,6 +22,8 @@ use super::attack::{self, Tally};
 use super::board::{Board, Ender};
 use super::client::{Answer, Beat, Client, Pace};
 use super::figures::Figures;
+use super::known::known;
+use super::readers::{Readers, Reading};
 use super::report::Report;
 use super::stream::Seen;
 use super::target::Target;
@@ -27,8 +33,11 @@ use super::{Result, STACK, mixed_report};
 /// One phase as it went.
 #[derive(Debug, Default)]
 pub(super) struct Phase {
-    /// Its attackers: slow readers, and senders of slow headers.
-    pub(super) attack: Option<[Tally; 2]>,
+    pub(super) is_attacked: bool,
+    /// Slow when attacked, else quick.
+    pub(super) readers: Tally,
+    /// Senders of slow headers.
+    pub(super) slowloris: Tally,
     pub(super) seconds: f64,
     pub(super) figures: Figures,
     /// Of the server, every second.
@@ -37,7 +46,12 @@ pub(super) struct Phase {
 
 pub(super) fn run(args: &Args, target: &Target) -> Result<Report> {
     let board = Board::default();
-    let control = &control(args, target)?;
+    let mut random = Random(args.seed ^ 0x5eed);
+    let control = &known(target, N_KNOWN, || {
+        let n_tokens = 16 + random.below(81);
+        Ask::chat(&mut random, n_tokens)
+    })?;
+    let start = target.pid.and_then(Vitals::of);
     let (mut phases, unmeasured) = std::thread::scope(|scope| {
         // Whatever ends this scope ends its threads.
         let ender = board.ender();
@@ -45,13 +59,8 @@ pub(super) fn run(args: &Args, target: &Target) -> Result<Report> {
             .map(|i| good_client(scope, (args, control), target, &board, i))
             .collect::<Result<_>>()?;
         let mut phases = Vec::new();
-        while phases.len() < args.phases && !board.is_over() {
-            let is_attacked = phases.len() % 2 == 1;
-            let phase = match is_attacked {
-                false => clean(args, target, &board, phases.len() + 1),
-                true => attacked(args, target, &board, phases.len() + 1)?,
-            };
-            phases.push(phase);
+        while phases.len() < args.n_phases() && !board.is_over() {
+            phases.push(phase(args, target, &board, phases.len() + 1)?);
         }
         board.begin(0);
         drop(ender);
@@ -67,66 +76,50 @@ pub(super) fn run(args: &Args, target: &Target) -> Result<Report> {
         Ok::<_, String>((phases, unmeasured))
     })?;
     phases.retain(|phase| phase.seconds > 0.0);
-    Ok(mixed_report::report(&phases, &unmeasured, &board.failures()))
+    Ok(mixed_report::report(args, start, &phases, &unmeasured, &board.failures()))
 }
 
-/// Requests whose text is known.
-const N_KNOWN: usize = 32;
-
-/// Requests and the hashes of their texts, asked one by one of a server that does nothing else.
-fn control(args: &Args, target: &Target) -> Result<Vec<(Ask, u64)>> {
-    let mut random = Random(args.seed ^ 0x5eed);
-    let mut client = Client::new(target);
-    let mut ask = || {
-        let n_tokens = 16 + random.below(81);
-        let ask = Ask::chat(&mut random, n_tokens);
-        match client.chat(&ask, |_, _| ControlFlow::Continue(()))? {
-            Answer::Done(_) => Ok((ask, client.text_hash())),
-            other => Err(format!("a request to a server that does nothing else: {other:?}")),
-        }
-    };
-    (0..N_KNOWN).map(|_| ask()).collect()
-}
-
-/// Connections of the last attack end, and what they left behind with them.
+/// Requests whose text is known: all that good clients ask.
+const N_KNOWN: usize = 64;
+/// Time in which the phase before ends and readers begin.
 const SETTLING: f64 = 5.0;
 
-fn clean(args: &Args, target: &Target, board: &Board, phase: usize) -> Phase {
-    let seconds = args.minutes * 60.0 / args.phases as f64;
+fn phase(args: &Args, target: &Target, board: &Board, number: usize) -> Result<Phase> {
+    let seconds = args.minutes * 60.0 / args.n_phases() as f64;
     let settling = SETTLING.min(seconds / 5.0);
-    board.begin(0);
-    watch(target, board, settling);
-    board.begin(phase);
-    let begun = Instant::now();
-    let vitals = watch(target, board, seconds - settling);
-    let phase = Phase { seconds: begun.elapsed().as_secs_f64(), vitals, ..Phase::default() };
-    eprintln!("a clean phase is over");
-    phase
-}
-
-fn attacked(args: &Args, target: &Target, board: &Board, phase: usize) -> Result<Phase> {
-    let seconds = args.minutes * 60.0 / args.phases as f64;
+    let is_attacked = number.is_multiple_of(2);
     let is_over = AtomicBool::new(false);
-    board.begin(phase);
-    let begun = Instant::now();
+    board.begin(0);
     let phase = std::thread::scope(|scope| {
         let ender = Ender::new(&is_over);
-        let (flag, seed) = (&is_over, args.seed ^ phase as u64);
-        let slow =
-            spawn(scope, move || attack::slow_readers(target, args.slow, args.slow_tokens, seed, flag))?;
-        let slowloris = spawn(scope, move || attack::slowloris(target, args.slowloris, flag))?;
-        let vitals = watch(target, board, seconds);
+        let flag = &is_over;
+        let readers = Readers {
+            n: args.slow,
+            max_tokens: args.slow_tokens,
+            period: Duration::from_secs_f64((seconds / 2.0).min(READERS_PERIOD)),
+            seed: args.seed ^ number as u64,
+        };
+        let reading = if is_attacked { Reading::Slow } else { Reading::Quick };
+        let n_slowloris = if is_attacked { args.slowloris } else { 0 };
+        let readers = spawn(scope, move || readers.run(target, reading, flag))?;
+        let slowloris = spawn(scope, move || attack::slowloris(target, n_slowloris, flag))?;
+        watch(target, board, settling);
+        board.begin(number);
+        let begun = Instant::now();
+        let vitals = watch(target, board, seconds - settling);
         let seconds = begun.elapsed().as_secs_f64();
-        // No longer part of the figures: the end of the attack.
         board.begin(0);
         drop(ender);
-        let [slow, slowloris] = [slow, slowloris].map(ScopedJoinHandle::join);
-        let attack = [slow.map_err(|_| PANIC)?, slowloris.map_err(|_| PANIC)?];
-        Ok::<_, String>(Phase { attack: Some(attack), seconds, vitals, ..Phase::default() })
+        let [readers, slowloris] = [readers, slowloris].map(|thread| thread.join().map_err(|_| PANIC));
+        let (readers, slowloris) = (readers?, slowloris?);
+        Ok::<_, String>(Phase { is_attacked, readers, slowloris, seconds, vitals, ..Phase::default() })
     })?;
-    eprintln!("an attacked phase is over");
+    eprintln!("phase {number} is over");
     Ok(phase)
 }
+
+/// Time in which each reader asks once, at most.
+const READERS_PERIOD: f64 = 15.0;
 
 const PANIC: &str = "an attacker's thread panicked";
 
@@ -149,7 +142,7 @@ fn watch(target: &Target, board: &Board, seconds: f64) -> Vec<Vitals> {
 /// Asks until all is over; its figures by phase.
 fn good_client<'scope>(
     scope: &'scope Scope<'scope, '_>,
-    (args, control): (&'scope Args, &'scope [(Ask, u64)]),
+    (args, control): (&'scope Args, &'scope [Ask]),
     target: &'scope Target,
     board: &'scope Board,
     i: usize,
@@ -157,16 +150,13 @@ fn good_client<'scope>(
     spawn(scope, move || {
         let mut random = Random(args.seed.wrapping_add((i as u64) << 32));
         let mut client = Client::new(target);
-        let mut figures = vec![Figures::default(); args.phases + 1];
+        let mut figures = vec![Figures::default(); args.n_phases() + 1];
         // They do not all begin at once.
         std::thread::sleep(Duration::from_millis(random.below(1000) as u64));
         while !board.is_over() {
-            // Every other request is one whose text is known.
-            let known = (random.below(2) == 0).then(|| &control[random.below(control.len())]);
-            let n_tokens = 16 + random.below(81);
-            let ask = known.map_or_else(|| Ask::chat(&mut random, n_tokens), |(ask, _)| ask.clone());
+            let ask = &control[random.below(control.len())];
             let (started_in, mut pace) = (board.phase(), Pace::start());
-            let answer = client.chat(&ask, |seen, now| {
+            let answer = client.chat(ask, |seen, _, now| {
                 if seen == Seen::Text {
                     let figures = &mut figures[board.phase()];
                     match pace.text(now) {
@@ -178,10 +168,7 @@ fn good_client<'scope>(
             });
             let figures = &mut figures[started_in];
             let why = match answer {
-                Ok(Answer::Done(_)) if known.is_some_and(|(_, hash)| *hash != client.text_hash()) => {
-                    format!("another text than alone: {ask:?}")
-                }
-                Ok(Answer::Done(usage)) => {
+                Ok(Answer::Done(usage, _)) => {
                     figures.done += 1;
                     figures.tokens += usage.completion;
                     continue;

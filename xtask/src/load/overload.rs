@@ -1,7 +1,6 @@
 //! More requests than the server can answer: what it answers must not become less, and the rest is refused at once.
 
 use std::fmt::Write;
-use std::ops::ControlFlow;
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use super::ask::Ask;
 use super::board::{Board, Failures};
 use super::client::{Answer, Client};
 use super::figures::{Summary, Times, is_at_least, is_at_most};
+use super::known::known;
 use super::report::Report;
 use super::target::Target;
 use super::{Result, STACK};
@@ -26,6 +26,9 @@ const LEAST_SHARE: f64 = 0.9;
 const MOST_REFUSAL_MS: f64 = 50.0;
 /// Before anything is measured.
 const WARM_UP: f64 = 2.0;
+
+/// Requests whose texts are known: all that are asked.
+const N_KNOWN: usize = 16;
 
 /// What one client saw, or all of them.
 #[derive(Debug, Clone, Default)]
@@ -52,12 +55,15 @@ pub(super) struct Outcome {
 
 pub(super) fn run(args: &Args, target: &Target) -> Result<Report> {
     let board = Board::default();
-    let peak = closed_loop(args, target, &board)?;
+    let mut random = Random(args.seed ^ 0x5eed);
+    let next = || Ask { is_exact: true, ..Ask::short(&mut random, args.tokens) };
+    let control = &known(target, N_KNOWN, next)?;
+    let peak = closed_loop(args, control, target, &board)?;
     eprintln!("at capacity: {:.1} requests/s", peak.done as f64 / args.peak_seconds);
     let rate = args.factor * peak.done as f64 / args.peak_seconds;
     let over = match peak.done {
         0 => Seen::default(),
-        _ => open_loop(args, target, &board, rate)?,
+        _ => open_loop(args, control, target, &board, rate)?,
     };
     let failures = board.failures();
     let (peak_seconds, over_seconds) = (args.peak_seconds, args.seconds);
@@ -65,15 +71,14 @@ pub(super) fn run(args: &Args, target: &Target) -> Result<Report> {
 }
 
 /// As many clients as there are sequences, one request after the other.
-fn closed_loop(args: &Args, target: &Target, board: &Board) -> Result<Seen> {
+fn closed_loop(args: &Args, control: &[Ask], target: &Target, board: &Board) -> Result<Seen> {
     let window = Window::new(args.peak_seconds);
     all(board, args.sequences, |i, seen| {
         let mut random = Random(args.seed.wrapping_add((i as u64) << 32));
         let mut client = Client::new(target);
         while Instant::now() < window.end && !board.is_over() {
-            let ask = Ask { is_exact: true, ..Ask::short(&mut random, args.tokens) };
-            match client.chat(&ask, |_, _| ControlFlow::Continue(())) {
-                Ok(Answer::Done(usage)) => window.done(seen, usage.completion),
+            match client.whole(&control[random.below(control.len())]) {
+                Ok(Answer::Done(usage, _)) => window.done(seen, usage.completion),
                 Ok(_) => board.fail("refused, with no more clients than sequences".into()),
                 Err(why) => {
                     board.fail(why);
@@ -85,7 +90,7 @@ fn closed_loop(args: &Args, target: &Target, board: &Board) -> Result<Seen> {
 }
 
 /// Requests begin at fixed times, whatever becomes of those before.
-fn open_loop(args: &Args, target: &Target, board: &Board, rate: f64) -> Result<Seen> {
+fn open_loop(args: &Args, control: &[Ask], target: &Target, board: &Board, rate: f64) -> Result<Seen> {
     // Those that are answered, and 200 ms of those that are not.
     let n_clients = (args.sequences + args.queue + 16 + (rate * 0.2) as usize).min(MOST_CLIENTS);
     let window = Window::new(args.seconds);
@@ -99,9 +104,8 @@ fn open_loop(args: &Args, target: &Target, board: &Board, rate: f64) -> Result<S
             if due >= window.end || board.is_over() {
                 return;
             }
-            let ask = Ask { is_exact: true, ..Ask::short(&mut random, args.tokens) };
-            match client.chat(&ask, |_, _| ControlFlow::Continue(())) {
-                Ok(Answer::Done(usage)) => window.done(seen, usage.completion),
+            match client.whole(&control[random.below(control.len())]) {
+                Ok(Answer::Done(usage, _)) => window.done(seen, usage.completion),
                 Ok(_) if window.has(Instant::now()) => seen.refusals.push(begun.elapsed()),
                 Ok(_) => {}
                 Err(why) => board.fail(why),

@@ -4,6 +4,8 @@
 //! role  text ... text  finish_reason  usage  [DONE]
 //! ```
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
 
 use super::client::excerpt;
@@ -35,9 +37,16 @@ pub(super) struct Checker {
     usage: Option<Usage>,
     is_done: bool,
     frame: Option<Frame>,
-    /// Hash (FNV-1a) of the whole text as JSON has it, however it was cut into events.
-    text_hash: u64,
+    text: Text,
     recent: [Vec<u8>; N_RECENT],
+}
+
+/// The text as JSON has it, however it was cut into events.
+enum Text {
+    /// Collected, as nothing is known of it.
+    New(Vec<u8>),
+    /// Compared with that of an undisturbed run, so far up to a byte.
+    Known(Arc<[u8]>, usize),
 }
 
 /// So many events are shown with an error,
@@ -49,7 +58,8 @@ const MOST_SHOWN: usize = 300;
 type Broken = String;
 
 impl Checker {
-    pub(super) fn new(max_tokens: usize) -> Checker {
+    /// Of an answer of at most `max_tokens` tokens, with the text that is known of it.
+    pub(super) fn new(max_tokens: usize, known: Option<Arc<[u8]>>) -> Checker {
         Checker {
             max_tokens: max_tokens as u64,
             id: None,
@@ -59,20 +69,30 @@ impl Checker {
             usage: None,
             is_done: false,
             frame: None,
-            text_hash: 0xcbf2_9ce4_8422_2325,
+            text: known.map_or_else(|| Text::New(Vec::new()), |text| Text::Known(text, 0)),
             recent: Default::default(),
         }
     }
 
-    /// Hash of the text so far.
-    pub(super) fn text_hash(&self) -> u64 {
-        self.text_hash
+    /// Bytes of text so far.
+    pub(super) fn n_bytes(&self) -> usize {
+        match &self.text {
+            Text::New(text) => text.len(),
+            Text::Known(_, at) => *at,
+        }
     }
 
-    fn add_text(&mut self, json: &[u8]) {
-        for &byte in json {
-            self.text_hash = (self.text_hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    fn add_text(&mut self, json: &[u8]) -> Result<(), Broken> {
+        match &mut self.text {
+            Text::New(text) => text.extend_from_slice(json),
+            Text::Known(text, at) if text[*at..].starts_with(json) => *at += json.len(),
+            Text::Known(text, at) => {
+                let rest = &text[*at..];
+                let [found, known] = [json, &rest[..rest.len().min(json.len())]].map(String::from_utf8_lossy);
+                return Err(format!("another text than alone: `{found}` at byte {at}, not `{known}`"));
+            }
         }
+        Ok(())
     }
 
     pub(super) fn event(&mut self, data: &[u8]) -> Result<Seen, String> {
@@ -83,11 +103,19 @@ impl Checker {
         self.check(data).map_err(|broken| self.explain(&broken))
     }
 
-    /// The usage of a stream that has ended.
-    pub(super) fn end(self) -> Result<Usage, String> {
-        match self.usage {
-            Some(usage) if self.is_done => Ok(usage),
-            _ => Err(self.explain("the stream ended without `[DONE]`")),
+    /// The usage of a stream that has ended, and its text as JSON has it.
+    pub(super) fn end(self) -> Result<(Usage, Arc<[u8]>), String> {
+        let usage = match self.usage {
+            Some(usage) if self.is_done => usage,
+            _ => return Err(self.explain("the stream ended without `[DONE]`")),
+        };
+        match self.text {
+            Text::Known(ref text, at) if at < text.len() => {
+                let (shorter, n) = (format!("another text than alone: it ends at byte {at}"), text.len());
+                Err(self.explain(&format!("{shorter} of {n}")))
+            }
+            Text::Known(text, _) => Ok((usage, text)),
+            Text::New(text) => Ok((usage, text.into())),
         }
     }
 
@@ -109,7 +137,7 @@ impl Checker {
             match self.frame.as_ref().and_then(|frame| frame.text(data)) {
                 Some([]) => return Ok(Seen::Other),
                 Some(text) => {
-                    self.add_text(text);
+                    self.add_text(text)?;
                     self.n_texts += 1;
                     return Ok(Seen::Text);
                 }
@@ -177,7 +205,7 @@ impl Checker {
             self.frame = Frame::of(data, text);
         }
         let json = Json::from(text).to_string();
-        self.add_text(&json.as_bytes()[1..json.len() - 1]);
+        self.add_text(&json.as_bytes()[1..json.len() - 1])?;
         self.n_texts += u64::from(!text.is_empty());
         match &choice["finish_reason"] {
             Json::Null => {}

@@ -29,10 +29,7 @@ impl Target {
         let (address, pid, server) = match url {
             Some(address) => (address, args.pid, None),
             None => {
-                let program = match &args.server {
-                    Some(program) => program.clone(),
-                    None => crate::peer::build_ours()?,
-                };
+                let program = args.program()?;
                 let log = xtask::testing::root().join("target/load/server.log");
                 let server = Server::start(&program, &args.server_options(), &log)?;
                 (server.address(), Some(server.pid()), Some(server))

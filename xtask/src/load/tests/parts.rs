@@ -48,10 +48,17 @@ fn options_are_read_and_wrong_ones_refused() {
 #[test]
 fn the_server_gets_the_options_of_its_scenario_unless_they_are_given() {
     let options = |text: &str| args(text).unwrap().server_options()[5..].join(" ");
-    assert_eq!(options("mixed"), "--sequences 456 --queue 456");
-    assert_eq!(options("overload -- -m x"), "--sequences 8 --queue 16 -m x");
-    assert_eq!(options("aborts --streams 3 -- --queue 5"), "--sequences 3 --queue 5");
-    assert_eq!(options("mixed -- --queue=5 --sequences=7"), "--queue=5 --sequences=7");
+    assert_eq!(options("mixed"), "--sequences 32 --queue 160 --kv-memory 64MiB --write-time 6");
+    assert_eq!(options("overload -- -m x"), "--sequences 8 --queue 16 --kv-memory 64MiB -m x");
+    assert_eq!(options("aborts --streams 3 -- --queue 5"), "--sequences 3 --kv-memory 64MiB --queue 5");
+    let given = "--kv-memory 1GiB --queue=5 --sequences=7 --write-time=9";
+    assert_eq!(options(&format!("mixed -- {given}")), given);
+}
+
+#[test]
+fn a_minute_has_a_clean_and_an_attacked_phase_unless_told_otherwise() {
+    let n = |text: &str| args(text).unwrap().n_phases();
+    assert_eq!([n(""), n("--minutes 0.1"), n("--minutes 2.4"), n("--phases 3")], [20, 2, 4, 3]);
 }
 
 #[test]
@@ -158,9 +165,13 @@ fn events_are_told_apart() {
 fn metrics_and_processes_are_read() {
     let text = "# TYPE inferno_sequences_running gauge\ninferno_sequences_running 3\ninferno_sequences_waiting 0\n\
                 inferno_kv_pages{state=\"free\"} 4e1\ninferno_kv_pages{state=\"cached\"} 50.0\n\
-                inferno_kv_pages{state=\"held\"} 6 1700000000\n";
+                inferno_kv_pages{state=\"held\"} 6 1700000000\ninferno_requests_abandoned_total 7\n\
+                inferno_completion_tokens_total 8\n";
     let metrics = Metrics::parse(text).unwrap();
-    assert_eq!(metrics, Metrics { running: 3, waiting: 0, free: 40, cached: 50, held: 6 });
+    assert_eq!(
+        metrics,
+        Metrics { running: 3, waiting: 0, free: 40, cached: 50, held: 6, abandoned: 7, tokens: 8 }
+    );
     assert!(metrics.pages() == 96 && !metrics.is_idle());
     let error = Metrics::parse("inferno_sequences_running_total 3\n").unwrap_err();
     assert_eq!(error, "`/metrics` has no number `inferno_sequences_running`");

@@ -27,8 +27,11 @@ fn token(ms: u64) -> Behaviour {
 }
 
 fn phase(is_attacked: bool, gap_ms: u64, rss_mib: u64) -> Phase {
+    let closed = if is_attacked { 50 } else { 0 };
     Phase {
-        attack: is_attacked.then(|| [Tally::default(); 2]),
+        is_attacked,
+        readers: Tally { connections: 100, closed, ..Tally::default() },
+        slowloris: Tally::default(),
         seconds: 10.0,
         figures: Figures {
             done: 5,
@@ -37,36 +40,66 @@ fn phase(is_attacked: bool, gap_ms: u64, rss_mib: u64) -> Phase {
             gaps: times(gap_ms),
             ..Figures::default()
         },
-        vitals: vec![Vitals { rss_bytes: rss_mib << 20, n_threads: 4, n_files: 30 }],
+        vitals: vec![vitals(rss_mib)],
     }
 }
 
-fn judge(phases: &[Phase]) -> Vec<String> {
-    let report = mixed_report::report(phases, &Figures::default(), &Failures::default());
-    [report.missed, report.broken].concat()
+fn vitals(rss_mib: u64) -> Vitals {
+    Vitals { rss_bytes: rss_mib << 20, n_threads: 4, n_files: 30 }
+}
+
+fn report_of(phases: &[Phase], failures: &Failures) -> Report {
+    let args = Args { streams: Some(64), slow: 100, slowloris: 120, ..Args::default() };
+    mixed_report::report(&args, Some(vitals(50)), phases, &Figures::default(), failures)
 }
 
 #[test]
 fn mixed_holds_its_bars() {
-    let good = || [phase(false, 10, 100), phase(true, 15, 120), phase(false, 10, 130), phase(true, 15, 144)];
-    assert_eq!(judge(&good()), [""; 0]);
-    let mut slow = good();
-    slow[3] = phase(true, 16, 144);
-    assert_eq!(
-        judge(&slow),
-        ["the p99 of gaps under attack is 1.55 times that without, at most 1.5 is allowed"]
+    type Change = fn(&mut [Phase; 4]);
+    let judge = |change: Change| {
+        let mut phases =
+            [phase(false, 10, 100), phase(true, 15, 120), phase(false, 20, 130), phase(true, 30, 144)];
+        change(&mut phases);
+        let report = report_of(&phases, &Failures::default());
+        [report.missed, report.broken].concat().join("; ")
+    };
+    let cases: [(Change, &str); 7] = [
+        (|_| {}, ""),
+        // The median of two ratios is their middle.
+        (
+            |p| p[3].figures.gaps = times(32),
+            "the p99 of gaps under attack is 1.55 times that without, at most 1.5 is allowed",
+        ),
+        (
+            |p| p.iter_mut().filter(|p| p.is_attacked).for_each(|p| p.figures.first = times(31)),
+            "the p90 of the first text under attack is 1.55 times that without, at most 1.5 is allowed",
+        ),
+        (
+            |p| p[3].vitals = vec![vitals(145)],
+            "the server's memory is 1.21 times that after two phases, at most 1.2 is allowed",
+        ),
+        // 50 + 64 of the pool + 64 + 384 connections of a quarter.
+        (|p| p[1].vitals.insert(0, vitals(274)), ""),
+        (
+            |p| p[1].vitals.insert(0, vitals(275)),
+            "the server took 225 MiB more than at the start, at most 224 are allowed",
+        ),
+        (
+            |p| p[1].readers.closed = 49,
+            "the server gave up 49 slow readers in phase 2, and at least 0.5 of 100 are to make it wait: a slower machine \
+             needs fewer of them (`--slow`, `--streams`)",
+        ),
+    ];
+    for (change, expected) in cases {
+        assert_eq!(judge(change), expected);
+    }
+    let idle = judge(|p| p[1].figures = Figures::default());
+    assert!(
+        idle.contains("NaN") && idle.contains("no request that began in phase 2 (10 s) was done"),
+        "{idle}"
     );
-    let mut growing = good();
-    growing[3] = phase(true, 15, 145);
-    assert_eq!(
-        judge(&growing),
-        ["the server's memory is 1.21 times that after two phases, at most 1.2 is allowed"]
-    );
-    let mut idle = good();
-    idle[1].figures = Figures::default();
-    assert_eq!(judge(&idle).len(), 2, "{:?}", judge(&idle));
     let failures = Failures { n: 1, texts: vec!["the role came again".into()] };
-    let report = mixed_report::report(&good(), &Figures::default(), &failures);
+    let report = report_of(&[phase(false, 10, 100), phase(true, 10, 100)], &failures);
     assert_eq!(report.broken, ["1 good requests failed, the first: the role came again"]);
     assert!(report.to_text().contains("attacked       10      5      0      10 |"), "{}", report.to_text());
 }
@@ -101,30 +134,47 @@ fn overload_holds_its_bars() {
     );
 }
 
+const IDLE: Metrics =
+    Metrics { running: 0, waiting: 0, free: 60, cached: 40, held: 0, abandoned: 0, tokens: 0 };
+
 #[test]
 fn streams_that_are_not_closed_test_nothing() {
-    let idle = Metrics { running: 0, waiting: 0, free: 60, cached: 40, held: 0 };
-    let look = Look { metrics: idle, vitals: None };
-    let broken = |cut: usize, done: usize| {
-        let ends = Ends { cut: cut.into(), done: done.into(), early: 10.into() };
-        aborts::report(&ends, look, look, 0.0, &Failures::default()).broken.join("; ")
+    let look = |abandoned| Look { metrics: Metrics { abandoned, ..IDLE }, vitals: None };
+    let broken = |abandoned: u64| {
+        let ends = Ends { cut: 85.into(), done: 5.into(), early: 10.into() };
+        let args = Args { scenario: Scenario::Aborts, ..Args::default() };
+        aborts::report(&args, &ends, look(7), look(7 + abandoned), 0.0, &Failures::default())
+            .broken
+            .join("; ")
     };
-    assert_eq!(broken(90, 10), "");
-    let expected = "89 of 100 streams were closed before their end, at least 0.9 of them are asked for";
-    assert_eq!(broken(89, 11), expected);
+    assert_eq!(broken(90), "");
+    let expected =
+        "the server saw 89 of 100 streams closed before their end, at least 0.9 of them are asked for";
+    assert_eq!(broken(89), expected);
 }
 
 #[test]
 fn what_stays_behind_is_told() {
-    let idle = Metrics { running: 0, waiting: 0, free: 60, cached: 40, held: 0 };
-    let look =
-        |metrics, n_files| Look { metrics, vitals: Some(Vitals { rss_bytes: 1, n_threads: 1, n_files }) };
+    let idle = IDLE;
+    let look = |metrics, n_files| Look { metrics, vitals: Some(Vitals { n_files, ..vitals(1) }) };
     let broken = |before, after| {
-        aborts::report(&Ends::default(), before, after, 0.0, &Failures::default()).broken.join("; ")
+        let ends = Ends { early: 10.into(), ..Ends::default() };
+        let left = |look: Look| Look { metrics: Metrics { abandoned: 10, ..look.metrics }, ..look };
+        let args = Args { scenario: Scenario::Aborts, ..Args::default() };
+        aborts::report(&args, &ends, before, left(after), 0.0, &Failures::default()).broken.join("; ")
     };
     let start = look(idle, 10);
     assert_eq!(broken(start, look(Metrics { free: 50, cached: 50, ..idle }, 14)), "");
     assert_eq!(broken(start, look(idle, 15)), "15 files are open, 10 were at the start");
+    let grown = |rss_mib| Look { vitals: Some(vitals(rss_mib)), ..look(idle, 10) };
+    let start_of_memory = grown(30);
+    assert_eq!(broken(start_of_memory, grown(30 + 128)), "");
+    assert_eq!(broken(start_of_memory, grown(159)), "159 MiB are taken, 30 were at the start");
+    let computed = |tokens| look(Metrics { tokens, ..idle }, 10);
+    assert_eq!(broken(start, computed(7 * 256)), "");
+    let expected =
+        "0.80 of all tokens were computed, at most 0.7 are needed: work went on for clients that left";
+    assert_eq!(broken(start, computed(8 * 256)), expected);
     let cases = [
         (Metrics { running: 1, ..idle }, "1 sequences run after all streams were closed"),
         (Metrics { waiting: 2, ..idle }, "2 sequences wait after all streams were closed"),
@@ -143,14 +193,14 @@ fn run(scenario: Scenario, behaviour: Behaviour) -> Result<Report> {
     let args = Args {
         scenario,
         minutes: 1.2 / 60.0,
-        phases: 2,
+        phases: Some(2),
         streams: Some(4),
         slow: 3,
         slowloris: 5,
         seconds: 0.6,
         peak_seconds: 0.5,
         sequences: 4,
-        count: 40,
+        count: Some(40),
         tokens: 16,
         ..Args::default()
     };
@@ -186,9 +236,14 @@ fn a_good_server_passes_mixed() {
         assert!(phase["gaps"]["p50_ms"].as_f64().unwrap() >= 1.0, "{phase}");
         assert!(phase["last_look"]["rss_bytes"].as_u64().is_some() || !cfg!(target_os = "linux"), "{phase}");
     }
-    let attack = &phases[1]["attack"];
-    assert_eq!((&attack["slow"]["connections"], &attack["slowloris"]["connections"]), (&3.into(), &5.into()));
-    assert!(attack["slow"]["bytes"].as_u64().unwrap() >= 3 && phases[0]["attack"].is_null(), "{attack}");
+    let [clean, attacked] = [&phases[0], &phases[1]];
+    let n = |phase: &serde_json::Value, who: &str, what: &str| phase[who][what].as_u64().unwrap();
+    // Three readers ask twice in a phase, and on a busy machine perhaps at its end.
+    assert!((6..=9).contains(&n(clean, "readers", "connections")), "{clean}");
+    assert!((6..=9).contains(&n(attacked, "readers", "connections")), "{attacked}");
+    assert_eq!([n(clean, "slowloris", "connections"), n(attacked, "slowloris", "connections")], [0, 5]);
+    assert!(n(clean, "readers", "whole") >= 3 && n(clean, "readers", "closed_by_server") == 0, "{clean}");
+    assert!(n(attacked, "readers", "bytes") >= 3, "{attacked}");
     assert!(report.figures["gap_p99_ratio"].as_f64().unwrap() > 0.0);
 }
 
@@ -201,7 +256,7 @@ fn a_server_with_a_fault_fails_mixed() {
     // Only once the texts are known.
     static N: AtomicUsize = AtomicUsize::new(0);
     let fault = |events: &mut Vec<String>| {
-        if N.fetch_add(1, Relaxed) >= 32 {
+        if N.fetch_add(1, Relaxed) >= 64 {
             events.iter_mut().for_each(|event| *event = event.replace("time", "tide"));
         }
     };
@@ -236,7 +291,7 @@ fn hostile_requests_are_sent_and_good_ones_asked_beside_them() {
     // Answers whose streams break after the first of them.
     static N: AtomicUsize = AtomicUsize::new(0);
     let fault = |events: &mut Vec<String>| {
-        if N.fetch_add(1, Relaxed) > 0 {
+        if N.fetch_add(1, Relaxed) >= 8 {
             events.pop();
         }
     };
@@ -251,7 +306,7 @@ fn aborts_leave_nothing_behind_or_fail() {
     let figures = &report.figures;
     assert_eq!(figures["closed_before_an_answer"], 4);
     let n_ends = figures["cut"].as_u64().unwrap() + figures["done"].as_u64().unwrap();
-    assert!(n_ends == 36 && figures["cut"].as_u64().unwrap() > 20, "{figures}");
+    assert!(n_ends == 36 && figures["cut"].as_u64().unwrap() > 30, "{figures}");
 
     let report = run(Scenario::Aborts, Behaviour { leaks: true, ..token(2) }).unwrap();
     assert!(report.broken.join("; ").contains("pages are held after all streams"), "{:?}", report.broken);

@@ -1,4 +1,4 @@
-use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use xtask::testing::Random;
@@ -10,7 +10,13 @@ use crate::load::frame::Frame;
 use crate::load::stream::{Checker, Seen, Usage};
 
 fn check(events: &[String], max_tokens: usize) -> Result<Usage, String> {
-    let mut checker = Checker::new(max_tokens);
+    Ok(text_checked(events, max_tokens, None)?.0)
+}
+
+type Checked = (Usage, Arc<[u8]>);
+
+fn text_checked(events: &[String], max_tokens: usize, known: Option<Arc<[u8]>>) -> Result<Checked, String> {
+    let mut checker = Checker::new(max_tokens, known);
     for event in events {
         checker.event(event.as_bytes())?;
     }
@@ -20,7 +26,7 @@ fn check(events: &[String], max_tokens: usize) -> Result<Usage, String> {
 fn chat(behaviour: Behaviour) -> Result<Answer, String> {
     let fake = Fake::start(behaviour);
     let target = fake.target();
-    Client::new(&target).chat(&ask(), |_, _| ControlFlow::Continue(()))
+    Client::new(&target).whole(&ask())
 }
 
 fn ask() -> Ask {
@@ -37,7 +43,7 @@ fn a_good_stream_keeps_all_rules() {
     early[4] = early[4].replace("\"length\"", "\"stop\"");
     assert!(check(&early, 4).is_ok());
     let text = |seen: &Seen| *seen == Seen::Text;
-    let mut checker = Checker::new(7);
+    let mut checker = Checker::new(7, None);
     let seen: Vec<Seen> = good_stream(7).iter().map(|e| checker.event(e.as_bytes()).unwrap()).collect();
     assert_eq!(seen.iter().filter(|seen| text(seen)).count(), 7);
     assert!(!text(&seen[0]) && text(&seen[1]) && seen[10] == Seen::Done, "{seen:?}");
@@ -95,6 +101,31 @@ fn a_stream_that_breaks_a_rule_is_told_with_the_rule() {
 }
 
 #[test]
+fn a_text_is_compared_with_the_one_that_is_known() {
+    let (usage, text) = text_checked(&good_stream(8), 8, None).unwrap();
+    assert_eq!(String::from_utf8_lossy(&text), r#"Once upon a \"time\"\n été 🐸\\Once upon"#);
+    let with = |known: &str| text_checked(&good_stream(8), 8, Some(known.as_bytes().into()));
+    let known = String::from_utf8(text.to_vec()).unwrap();
+    assert_eq!(with(&known), Ok((usage, text)));
+    // The pieces may be others.
+    let mut joined = good_stream(8);
+    joined[3] = joined[3].replace(" a ", " upon a ");
+    joined.remove(2);
+    assert!(text_checked(&joined, 8, Some(known.as_bytes().into())).is_ok());
+    for (other, expected) in [
+        (
+            known.replace("upon a", "upon b"),
+            r#"another text than alone: ` a \"time\"\n` at byte 9, not ` b \"time\"\n`"#,
+        ),
+        (format!("{known}!"), "another text than alone: it ends at byte 44 of 45"),
+        (known[..known.len() - 1].to_owned(), "another text than alone: ` upon` at byte 39, not ` upo`"),
+    ] {
+        let error = with(&other).unwrap_err();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
 fn an_error_shows_the_last_events() {
     let mut events = good_stream(8);
     events[6] = "{\"id\"\u{1}".repeat(100);
@@ -128,7 +159,8 @@ fn a_frame_fits_what_differs_in_text_alone() {
 
 #[test]
 fn a_stream_is_read_however_its_body_is_framed() {
-    let done = Answer::Done(Usage { prompt: 5, completion: 8 });
+    let text = text_checked(&good_stream(8), 8, None).unwrap().1;
+    let done = Answer::Done(Usage { prompt: 5, completion: 8 }, text);
     for framing in [Framing::Chunked, Framing::Length, Framing::UntilClose] {
         assert_eq!(chat(Behaviour { framing, ..Behaviour::default() }).as_ref(), Ok(&done));
     }
@@ -143,15 +175,14 @@ fn a_stream_is_read_however_its_body_is_framed() {
 fn a_connection_serves_many_requests_unless_it_is_for_one() {
     let fake = Fake::start(Behaviour::default());
     let target = fake.target();
-    let go_on = |_, _| ControlFlow::Continue(());
     let mut client = Client::new(&target);
     for _ in 0..5 {
-        assert!(matches!(client.chat(&ask(), go_on), Ok(Answer::Done(_))));
+        assert!(matches!(client.whole(&ask()), Ok(Answer::Done(..))));
     }
     assert_eq!(fake.n_connections(), 1);
     let mut client = Client::of_single_requests(&target);
     for _ in 0..5 {
-        assert!(matches!(client.chat(&ask(), go_on), Ok(Answer::Done(_))));
+        assert!(matches!(client.whole(&ask()), Ok(Answer::Done(..))));
     }
     assert_eq!(fake.n_connections(), 6);
 }
@@ -193,7 +224,7 @@ fn short_refusal(refusal: &str) -> String {
     let behaviour = Behaviour { n_sequences: 0, refusal: refusal.into(), ..Behaviour::default() };
     let fake = Fake::start(behaviour);
     let target = fake.target();
-    Client::of_single_requests(&target).chat(&ask(), |_, _| ControlFlow::Continue(())).unwrap_err()
+    Client::of_single_requests(&target).whole(&ask()).unwrap_err()
 }
 
 #[test]
@@ -201,6 +232,6 @@ fn a_silent_server_ends_the_patience() {
     let fake = Fake::start(Behaviour { token: Duration::from_secs(1), ..Behaviour::default() });
     let mut target = fake.target();
     target.patience = Duration::from_millis(100);
-    let error = Client::new(&target).chat(&ask(), |_, _| ControlFlow::Continue(())).unwrap_err();
+    let error = Client::new(&target).whole(&ask()).unwrap_err();
     assert!(error.starts_with("no byte came for the time of patience"), "{error}");
 }
