@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::super::harness::{Server, post, read_chunk, read_head, start};
+use super::super::harness::{Server, post, read_chunk, read_head, start, start_with};
 use super::super::raw::{Closed, Error, check_well, get, narrow, outcome, reply, reset, talk};
 use crate::Settings;
 
@@ -100,10 +100,29 @@ fn a_reader_that_takes_nothing_is_given_up() {
 }
 
 #[test]
+fn a_reader_that_takes_nothing_keeps_no_place_when_its_tokens_are_made() {
+    let settings = Settings { write_time: 6 * LONG, ..Settings::default() };
+    let server = start_with(settings, |config| config.limits.max_sequences = 8);
+    let mut reader = narrow(server.address);
+    let mut body = long_story(100);
+    // More bytes than the system keeps for it.
+    body["logprobs"] = 5.into();
+    reader.write_all(post("/v1/completions", "", &body).as_bytes()).unwrap();
+    server.wait_until(|server| {
+        server.metric("inferno_completion_tokens_total") >= 8.0 * 100.0 && server.is_idle()
+    });
+    check_well(&server);
+    // Its answer has waited for it: the system does not hold so much.
+    let mut all = Vec::new();
+    reader.read_to_end(&mut all).unwrap();
+    assert!(all.len() > 256 << 10 && all.ends_with(b"data: [DONE]\n\n\r\n0\r\n\r\n"), "{}", all.len());
+}
+
+#[test]
 fn a_reader_that_is_only_slow_gets_all() {
     let server = start(Settings { write_time: SHORT, pending_events: 100_000, ..Settings::default() });
     let mut stream = narrow(server.address);
-    let mut body = long_story(60);
+    let mut body = long_story(100);
     body["logprobs"] = 5.into();
     stream.write_all(post("/v1/completions", "", &body).as_bytes()).unwrap();
     let mut all = Vec::new();
