@@ -29,7 +29,7 @@ const BUILDS_UPON: [(&str, &[&str]); 15] = [
             "inferno-cuda",
         ],
     ),
-    ("inferno-fuzz", &["inferno-server", "inferno-cpu"]),
+    ("inferno-fuzz", &["inferno-server", "inferno-cpu", "inferno-hub"]),
     // The tests of every crate may import it, so it imports none.
     ("xtask", &[]),
 ];
