@@ -15,6 +15,7 @@ mod board;
 pub(crate) mod client;
 #[cfg(test)]
 pub(crate) mod fake;
+mod faults;
 pub(crate) mod figures;
 mod frame;
 mod hostile;
@@ -39,7 +40,7 @@ use report::Report;
 use target::Target;
 
 pub(crate) const USAGE: &str = "\
-usage: cargo xtask load [mixed | overload | aborts | hostile] [options] [-- SERVER-OPTIONS]
+usage: cargo xtask load [mixed | overload | aborts | hostile | faults] [options] [-- SERVER-OPTIONS]
 
 scenarios:
   mixed      good clients among clients that read quickly, and among as many that read slowly and send slow headers, in
@@ -54,6 +55,9 @@ scenarios:
   hostile    requests of 8 MiB, 32 at once, of kinds that cost much; requests whose clients leave; 1,100 silent connections.
              Bars: good requests beside them are answered, in under 1 s; memory grows by at most 384 MiB, and by 64 MiB
              when all is over
+  faults     drains, kills, stops, hogs, files that change, full disks and limits, each several times at random moments with
+             servers of its own; bars: good requests have their texts, or fail where the server ends, and it ends as it should.
+             docs/faults.md has the list
 
 The exit code is 3 where bars of time were missed and no other rule was broken.
 
@@ -84,6 +88,9 @@ of aborts:
   --count N           streams; default: 1000
   --streams N         at a time; default: 16
   --tokens N          asked for by each; default: 256
+of faults:
+  --count N           tries of each kind; default: 10
+  --only NAME,..      kinds
 ";
 
 /// What keeps a scenario from its figures.
@@ -98,7 +105,10 @@ pub(crate) const STACK: usize = 128 << 10;
 /// Runs the command; an error is a message for people.
 pub(crate) fn load(args: &[String]) -> Result<ExitCode> {
     let args = Args::parse(args)?;
-    let report = one_server(&args)?;
+    let report = match args.scenario {
+        Scenario::Faults => faults::run(&args, &args.program()?)?,
+        _ => one_server(&args)?,
+    };
     match args.json {
         true => println!("{}", report.to_json(&args)),
         false => print!("{}", report.to_text()),
@@ -121,6 +131,7 @@ fn one_server(args: &Args) -> Result<Report> {
         Scenario::Overload => overload::run(args, &target),
         Scenario::Aborts => aborts::run(args, &target),
         Scenario::Hostile => hostile::run(args, &target, hostile::Sizes::default()),
+        Scenario::Faults => return Err("faults start their own servers".into()),
     };
     let end = target.end_of_server();
     let mut report = outcome.map_err(|why| end.iter().fold(why, |why, end| format!("{why}\n{end}")))?;

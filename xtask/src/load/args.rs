@@ -12,6 +12,7 @@ pub(super) enum Scenario {
     Overload,
     Aborts,
     Hostile,
+    Faults,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -35,8 +36,10 @@ pub(super) struct Args {
     pub(super) sequences: usize,
     pub(super) queue: usize,
     pub(super) tokens: usize,
-    /// Streams of `aborts`.
+    /// Streams of `aborts`, tries of each kind of `faults`.
     pub(super) count: Option<usize>,
+    /// Kinds of `faults`; none: all.
+    pub(super) only: Vec<String>,
     /// What stands after `--`.
     pub(super) server_args: Vec<String>,
 }
@@ -68,6 +71,7 @@ impl Default for Args {
             queue: 16,
             tokens: 256,
             count: None,
+            only: Vec::new(),
             server_args: Vec::new(),
         }
     }
@@ -87,6 +91,7 @@ impl Args {
                 "overload" => Scenario::Overload,
                 "aborts" => Scenario::Aborts,
                 "hostile" => Scenario::Hostile,
+                "faults" => Scenario::Faults,
                 _ => return Err(format!("there is no scenario `{name}`\n\n{USAGE}")),
             };
             rest.next();
@@ -117,12 +122,16 @@ impl Args {
                 "--queue" => parsed.queue = number(arg, value()?, 0)?,
                 "--tokens" => parsed.tokens = number(arg, value()?, 1)?,
                 "--count" => parsed.count = Some(number(arg, value()?, 1)?),
+                "--only" => parsed.only = kinds(value()?)?,
                 _ => return Err(format!("there is no option `{arg}`\n\n{USAGE}")),
             }
             rest.next();
         }
         if parsed.url.is_some() && (parsed.server.is_some() || !parsed.server_args.is_empty()) {
             return Err("a server that runs (`--url`) takes no program and no options".into());
+        }
+        if parsed.scenario == Scenario::Faults && parsed.url.is_some() {
+            return Err("`faults` starts its own servers, and takes no `--url`".into());
         }
         if parsed.url.is_none() && parsed.pid.is_some() {
             return Err("`--pid` belongs to `--url`".into());
@@ -141,13 +150,18 @@ impl Args {
             Scenario::Mixed => 32,
             Scenario::Overload => self.sequences,
             Scenario::Aborts => 16,
-            Scenario::Hostile => 1,
+            Scenario::Hostile | Scenario::Faults => 1,
         })
     }
 
     /// Streams of `aborts`.
     pub(super) fn n_aborts(&self) -> usize {
         self.count.unwrap_or(1000)
+    }
+
+    /// Tries of each kind of `faults`.
+    pub(super) fn n_tries(&self) -> usize {
+        self.count.unwrap_or(10)
     }
 
     /// Phases of `mixed`, two a minute: each attacked one is held against the clean one before it.
@@ -163,7 +177,7 @@ impl Args {
             Scenario::Overload => [self.sequences, self.queue],
             // What was closed may be there a moment longer.
             Scenario::Aborts => [self.n_streams(), 4 * self.n_streams()],
-            Scenario::Hostile => [8, 64],
+            Scenario::Hostile | Scenario::Faults => [8, 64],
         };
         let mut ours = vec![
             ("--sequences", n[0].to_string()),
@@ -193,6 +207,7 @@ impl Args {
             Scenario::Mixed => self.n_streams() + 2 * self.slow + self.slowloris,
             Scenario::Overload => super::overload::MOST_CLIENTS,
             Scenario::Aborts => self.n_streams(),
+            Scenario::Faults => 256,
             Scenario::Hostile => super::hostile::Sizes::default().n_silent,
         }
     }
@@ -202,6 +217,16 @@ fn number<T: FromStr + TryFrom<u32> + PartialOrd>(name: &str, text: &str, least:
     let is_enough = |n: &T| T::try_from(least).is_ok_and(|least| *n >= least);
     let found = text.parse().ok().filter(is_enough);
     found.ok_or_else(|| format!("`{name}` takes a number from {least} on, not `{text}`"))
+}
+
+/// Names of faults, with commas between them.
+fn kinds(names: &str) -> Result<Vec<String>> {
+    let all = super::faults::FAULTS.map(|fault| fault.name);
+    let known = |name: &str| match all.contains(&name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("there is no fault `{name}`, there are: {}", all.join(", "))),
+    };
+    names.split(',').map(known).collect()
 }
 
 fn amount(name: &str, text: &str) -> Result<f64> {

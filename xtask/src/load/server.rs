@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(crate) struct Server {
     child: Child,
+    name: String,
     address: SocketAddr,
     /// Its stderr.
     log: PathBuf,
@@ -23,20 +24,26 @@ pub(crate) struct Server {
 impl Server {
     /// Starts the program and waits for the line with its address. Its stderr goes to `log`.
     pub(crate) fn start(program: &Path, options: &[String], log: &Path) -> Result<Server> {
-        let (mut server, receiver) = Server::spawn(program, options, log)?;
-        match receiver.recv_timeout(PATIENCE) {
-            Ok(url) => server.address = address::of_url(&url)?,
+        eprintln!("starting {} {}", program.display(), options.join(" "));
+        let (mut server, addresses) = Server::spawn(program, options, log)?;
+        server.listen(&addresses)?;
+        Ok(server)
+    }
+
+    /// Waits for the line with the address.
+    pub(crate) fn listen(&mut self, addresses: &Receiver<String>) -> Result<()> {
+        match addresses.recv_timeout(PATIENCE) {
+            Ok(url) => self.address = address::of_url(&url)?,
             Err(RecvTimeoutError::Timeout) => {
-                let (name, seconds) = (program.display(), PATIENCE.as_secs());
-                return Err(format!("`{name}` printed no address in {seconds} seconds"));
+                return Err(format!("`{}` printed no address in {} seconds", self.name, PATIENCE.as_secs()));
             }
             Err(RecvTimeoutError::Disconnected) => {
-                let status = server.child.wait().map_or("no status".into(), |status| status.to_string());
-                let (name, words) = (program.display(), server.last_words());
-                return Err(format!("`{name}` ended without an address: {status}\n{words}"));
+                let status = self.child.wait().map_or("no status".into(), |status| status.to_string());
+                let words = self.last_words();
+                return Err(format!("`{}` ended without an address: {status}\n{words}", self.name));
             }
         }
-        Ok(server)
+        Ok(())
     }
 
     /// Starts a program whose options name `address`, and waits until `is_ready` says so.
@@ -47,6 +54,7 @@ impl Server {
         log: &Path,
         is_ready: impl Fn(SocketAddr) -> bool,
     ) -> Result<Server> {
+        eprintln!("starting {} {}", program.display(), options.join(" "));
         let (mut server, _) = Server::spawn(program, options, log)?;
         server.address = address;
         let start = Instant::now();
@@ -63,19 +71,23 @@ impl Server {
         Ok(server)
     }
 
-    /// The program, and the addresses it prints.
-    fn spawn(program: &Path, options: &[String], log: &Path) -> Result<(Server, Receiver<String>)> {
+    /// Starts the program; the addresses it prints come later.
+    pub(crate) fn spawn(
+        program: &Path,
+        options: &[String],
+        log: &Path,
+    ) -> Result<(Server, Receiver<String>)> {
         let folder = log.parent().map_or(Ok(()), std::fs::create_dir_all);
         let file = folder.and_then(|()| File::create(log));
         let file = file.map_err(|e| format!("cannot write `{}`: {e}", log.display()))?;
-        let name = program.display();
-        eprintln!("starting {name} {}", options.join(" "));
+        let name = program.display().to_string();
         let mut command = Command::new(program);
         command.args(options).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
         let mut child = command.spawn().map_err(|e| format!("cannot run `{name}`: {e}"))?;
         let stdout = child.stdout.take().expect("stdout is a pipe");
         // From here on it ends with us.
-        let server = Server { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log: log.to_owned() };
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server { child, name, address, log: log.to_owned() };
         let (sender, receiver) = mpsc::channel();
         let reader = std::thread::Builder::new().stack_size(STACK);
         reader.spawn(move || read(stdout, &sender)).map_err(|e| format!("cannot start a thread: {e}"))?;
@@ -90,18 +102,35 @@ impl Server {
         self.child.id()
     }
 
+    /// Waits until it has ended; `None` if it goes on for longer than `patience`.
+    pub(crate) fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + patience;
+        loop {
+            match self.child.try_wait().ok().flatten() {
+                None if Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
+                status => return status,
+            }
+        }
+    }
+
     /// How it ended, if it did.
     pub(crate) fn end(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok().flatten()?;
         Some(format!("the server ended with {status}\n{}", self.last_words()))
     }
 
-    fn last_words(&self) -> String {
-        let bytes = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(10)..].join("\n")
+    /// The last lines of its log.
+    pub(crate) fn last_words(&self) -> String {
+        last_lines(&self.log, 10)
     }
+}
+
+/// The last `n` lines of a file, or none.
+pub(crate) fn last_lines(path: &Path, n: usize) -> String {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(n)..].join("\n")
 }
 
 impl Drop for Server {

@@ -54,6 +54,11 @@ impl Target {
         Ok(target)
     }
 
+    /// The server that was started here.
+    pub(super) fn server(&mut self) -> Option<&mut Server> {
+        self.server.as_mut()
+    }
+
     /// If the server ended before it was told to: how.
     pub(crate) fn end_of_server(&mut self) -> Option<String> {
         self.server.as_mut()?.end()

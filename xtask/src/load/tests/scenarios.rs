@@ -216,6 +216,7 @@ fn run(scenario: Scenario, behaviour: Behaviour) -> Result<Report> {
             let sizes = Sizes { n_large: 2, large: 1000, n_resets: 2, n_silent: 5 };
             hostile::run(&args, &target, sizes)
         }
+        Scenario::Faults => unreachable!("it starts its own servers"),
     }
 }
 
