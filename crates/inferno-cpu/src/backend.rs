@@ -21,7 +21,7 @@ use crate::kernels::Kernels;
 use crate::kv::KvPool;
 use crate::matmul::Inputs;
 use crate::memory::{Arena, Shares};
-use crate::packed::{PANEL, Packed};
+use crate::packed::{Layout, PANEL, Packed};
 use crate::pool::Pool;
 use crate::ssm::SsmScratch;
 
@@ -160,7 +160,8 @@ impl DeviceMemory for Cpu {
     type KvPool = KvPool;
 
     fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
-        let packed = Packed::new(tensor, self.kernels.bias, &mut self.pool, &mut self.arena)?;
+        let layout = Layout::of(tensor.dtype, self.kernels.by_pairs);
+        let packed = Packed::new(tensor, layout, self.kernels.bias, &mut self.pool, &mut self.arena)?;
         let mut vector = Vec::new();
         if tensor.n_rows() == 1 && tensor.dtype.is_float() {
             vector.resize(tensor.cols, 0.0);
@@ -179,7 +180,8 @@ impl DeviceMemory for Cpu {
             tensor.read_rows(i, &mut row)?;
             dequantize(tensor.dtype, &row, vector).expect("floats, as the loader checked");
         }
-        Ok(Weight { packed: Packed::nothing(tensor, &mut self.arena)?, vector })
+        let layout = Layout::of(tensor.dtype, self.kernels.by_pairs);
+        Ok(Weight { packed: Packed::nothing(tensor, layout, &mut self.arena)?, vector })
     }
 
     fn buffer(&mut self, width: usize) -> Result<Buffer, BackendError> {

@@ -11,8 +11,10 @@
 //! A panel's quants lie end to end, and so do its scales in a plane of their own.
 
 mod pack;
+#[cfg(test)]
+mod tests;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use bytemuck::{Pod, Zeroable};
 use inferno_format::DType;
@@ -47,26 +49,55 @@ pub(crate) enum Layout {
     Q6K,
     /// Bytes with f32 scales: what any type can be unpacked to.
     Wide {
+        /// Bits of the weights' integers: 8, or fewer where bytes are the unsigned integers of [`stored_from`].
+        bits: u32,
         /// A scale for 16 and not for 32.
         run16: bool,
         /// Weights count from minimums.
         min: bool,
     },
-    /// As `Wide`, of Q4_0, but bytes are from 0 to 15.
-    WideQ4,
-    /// The same of MXFP4, from 4 to 28.
-    WideMx4,
-    /// The same of Q4_K.
-    WideQ4K,
-    /// The same of Q6_K, from 0 to 63.
-    WideQ6K,
-    /// As `Wide`, but numbers have 16 bits.
-    Words {
-        /// A scale for 16 and not for 32.
-        run16: bool,
-        /// Weights count from minimums.
-        min: bool,
-    },
+    /// As `Wide` with a scale for 32 and no minimums, but integers have 16 bits.
+    Words,
+}
+
+/// Width of the narrowest integers that have kernels of their own.
+const FEWEST_BITS: u32 = 4;
+
+/// The integers that the weights of a quantized type are before they are scaled.
+fn integers(dtype: DType) -> RangeInclusive<i8> {
+    match dtype {
+        DType::Q1_0 | DType::TQ1_0 => -1..=1,
+        DType::Q2_0 | DType::TQ2_0 => -1..=2,
+        DType::Q2_K => 0..=3,
+        DType::Q3_K => -4..=3,
+        DType::Q4_0 => -8..=7,
+        DType::Q4_1 | DType::Q4_K => 0..=15,
+        DType::Q5_0 => -16..=15,
+        DType::Q5_1 | DType::Q5_K => 0..=31,
+        DType::Q6_K => -32..=31,
+        DType::IQ1_S | DType::IQ1_M => -9..=9,
+        DType::IQ2_XXS | DType::IQ2_XS | DType::IQ2_S => -43..=43,
+        DType::IQ3_XXS => -62..=62,
+        DType::IQ3_S => -15..=15,
+        DType::MXFP4 | DType::NVFP4 => -12..=12,
+        _ => i8::MIN..=i8::MAX,
+    }
+}
+
+/// The integer that is stored as 0 where weights are unsigned integers of `bits` bits: 0 in types with minimums, whose
+/// integers are not negative, and else the smallest signed integer of that width.
+const fn stored_from(bits: u32, min: bool) -> i8 {
+    if min { 0 } else { (-1 << (bits - 1)) as i8 }
+}
+
+/// Bits of the unsigned integers that hold all weights of a quantized type, [`FEWEST_BITS`] at least.
+fn stored_bits(dtype: DType) -> u32 {
+    let integers = integers(dtype);
+    let fits = |bits: &u32| {
+        let first = i32::from(stored_from(*bits, dtype.has_minimums()));
+        first <= (*integers.start()).into() && i32::from(*integers.end()) < first + (1 << bits)
+    };
+    (FEWEST_BITS..=8).find(fits).expect("bytes hold every type")
 }
 
 /// 32 inputs × 16 outputs in bytes.
@@ -104,8 +135,8 @@ pub(crate) struct ScalesQ6K {
 }
 
 impl Layout {
-    /// The layout that serves a type.
-    pub(crate) fn of(dtype: DType) -> Layout {
+    /// The layout that serves a type. `by_pairs`: for a level that multiplies pairs of numbers.
+    pub(crate) fn of(dtype: DType, by_pairs: bool) -> Layout {
         match dtype {
             DType::F32 => Layout::F32,
             DType::F16 => Layout::F16,
@@ -115,23 +146,27 @@ impl Layout {
             DType::MXFP4 => Layout::Mx4,
             DType::Q4_K => Layout::Q4K,
             DType::Q6_K => Layout::Q6K,
-            other => Layout::Wide { run16: other.scale_len() == 16, min: other.has_minimums() },
+            other => Layout::wide(other, by_pairs),
         }
     }
 
-    /// The layout that weights of type `dtype` are unpacked to for many rows, if they are. `by_pairs`: for a level that
-    /// multiplies pairs of numbers.
+    /// The layout of bytes for a quantized type.
+    fn wide(dtype: DType, by_pairs: bool) -> Layout {
+        let bits = if by_pairs { stored_bits(dtype) } else { 8 };
+        Layout::Wide { bits, run16: dtype.scale_len() == 16, min: dtype.has_minimums() }
+    }
+
+    /// The layout that weights of type `dtype` are unpacked to for many rows, if they are; `by_pairs` as in [`Layout::of`].
     pub(crate) fn unpacked(self, dtype: DType, by_pairs: bool) -> Option<Layout> {
-        let (run16, min) = (dtype.scale_len() == 16, dtype.has_minimums());
-        match self {
-            Layout::F32 | Layout::F16 | Layout::Bf16 => None,
-            Layout::Q4 if by_pairs => Some(Layout::WideQ4),
-            Layout::Mx4 if by_pairs => Some(Layout::WideMx4),
-            Layout::Q4K if by_pairs => Some(Layout::WideQ4K),
-            Layout::Q6K if by_pairs => Some(Layout::WideQ6K),
-            _ if by_pairs => Some(Layout::Words { run16, min }),
-            Layout::Q4 | Layout::Mx4 | Layout::Q4K | Layout::Q6K => Some(Layout::Wide { run16, min }),
-            _ => None,
+        if !self.is_quantized() {
+            return None;
+        }
+        let wide = Layout::wide(dtype, by_pairs);
+        match wide {
+            Layout::Wide { bits: 8, run16: false, min: false } if by_pairs => Some(Layout::Words),
+            // Bytes already.
+            _ if self == wide || self == Layout::Q8 => None,
+            _ => Some(wide),
         }
     }
 
@@ -150,14 +185,11 @@ impl Layout {
             Layout::Mx4 => (32, size_of::<Nibbles>(), PANEL),
             Layout::Q4K => (256, 8 * size_of::<Nibbles>(), size_of::<ScalesQ4K>()),
             Layout::Q6K => (256, 8 * size_of::<SixBits>(), size_of::<ScalesQ6K>()),
-            Layout::Wide { run16, min } | Layout::Words { run16, min } => {
+            Layout::Wide { run16, min, .. } => {
                 let n_vectors = (1 + usize::from(run16)) * (1 + usize::from(min));
-                let is_bytes = matches!(self, Layout::Wide { .. });
-                let quants = if is_bytes { size_of::<Bytes>() } else { size_of::<Words>() };
-                (32, quants, 4 * PANEL * n_vectors)
+                (32, size_of::<Bytes>(), 4 * PANEL * n_vectors)
             }
-            Layout::WideQ4 | Layout::WideMx4 => (32, size_of::<Bytes>(), 4 * PANEL),
-            Layout::WideQ4K | Layout::WideQ6K => (32, size_of::<Bytes>(), 4 * PANEL * 2),
+            Layout::Words => (32, size_of::<Words>(), 4 * PANEL),
         }
     }
 
@@ -201,14 +233,14 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Reads and packs a tensor on all threads of `pool`. `bias` is added to bytes.
+    /// Reads and packs a tensor on all threads of `pool`. `bias` is added to bytes of eight bits.
     pub(crate) fn new(
         tensor: &HostTensor<'_>,
+        layout: Layout,
         bias: u8,
         pool: &mut Pool,
         arena: &mut Arena,
     ) -> Result<Packed, LoadError> {
-        let layout = Layout::of(tensor.dtype);
         let n_panels = tensor.n_experts * tensor.rows.div_ceil(PANEL);
         let (quant_bytes, scale_bytes) = layout.panel_bytes(tensor.cols);
         let what = || format!("tensor `{}`", tensor.name);
@@ -228,12 +260,16 @@ impl Packed {
     }
 
     /// The shape of a tensor whose numbers are kept elsewhere.
-    pub(crate) fn nothing(tensor: &HostTensor<'_>, arena: &mut Arena) -> Result<Packed, LoadError> {
+    pub(crate) fn nothing(
+        tensor: &HostTensor<'_>,
+        layout: Layout,
+        arena: &mut Arena,
+    ) -> Result<Packed, LoadError> {
         let what = || format!("tensor `{}`", tensor.name);
         Ok(Packed {
             name: tensor.name.clone(),
             dtype: tensor.dtype,
-            layout: Layout::of(tensor.dtype),
+            layout,
             rows: 0,
             cols: tensor.cols,
             panel_bytes: (0, 0),

@@ -19,6 +19,17 @@ mod tests;
 /// Lanes of a vector: as many as a sum has stripes.
 pub(crate) const LANES: usize = inferno_model::numerics::STRIPES;
 
+/// Products with weights that share a scale.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    /// Width of weights in bits. Those of fewer than eight are unsigned.
+    pub(crate) bits: u32,
+    /// A bias was added to weights, where the level has one: half of `2^bits`.
+    pub(crate) is_biased: bool,
+    /// Products in the run: 16 or 32.
+    pub(crate) len: usize,
+}
+
 /// One instruction set.
 pub(crate) trait Simd: Copy {
     /// 16 × f32
@@ -129,19 +140,24 @@ pub(crate) trait Simd: Copy {
         unreachable!("bytes are multiplied as they are")
     }
 
-    /// Sums of a run of up to 32 products with weights of `bits` bits, before the first.
+    /// Minus the products of a run's inputs `_x`, whose sum is `sum`, and the bias, in a form of the level's own.
     #[inline(always)]
-    fn begin(self, _bits: u32, start: i32) -> Self::I {
-        self.splat_i32(start)
+    fn start(self, _x: &[[i8; 4]], sum: i32) -> i32 {
+        -i32::from(Self::BIAS) * sum
     }
-    /// Adds the products of eight inputs. Weights of fewer than eight bits are unsigned.
+    /// Sums of a run of products before the first, from the [`Simd::start`] of its inputs.
     #[inline(always)]
-    fn dot8(self, sums: Self::I, _bits: u32, weights: [Self::B; 2], x: [[i8; 4]; 2]) -> Self::I {
+    fn begin(self, run: Run, start: i32) -> Self::I {
+        self.splat_i32(if Self::BIAS != 0 && run.is_biased { start >> (8 - run.bits) } else { 0 })
+    }
+    /// Adds the products of eight inputs.
+    #[inline(always)]
+    fn dot8(self, sums: Self::I, _run: Run, weights: [Self::B; 2], x: [[i8; 4]; 2]) -> Self::I {
         self.dot4(self.dot4(sums, weights[0], x[0]), weights[1], x[1])
     }
-    /// The total of the sums and of `start`, which they began with.
+    /// The total of sums that began with `start`.
     #[inline(always)]
-    fn total(self, sums: Self::I, _bits: u32, _start: i32) -> Self::I {
+    fn total(self, sums: Self::I, _run: Run, _start: i32) -> Self::I {
         sums
     }
 

@@ -6,7 +6,7 @@ use bytemuck::Pod;
 use inferno_format::E2M1_DOUBLED;
 
 use crate::packed::{Bytes, Nibbles, PANEL, ScalesQ4K, ScalesQ6K, SixBits};
-use crate::simd::Simd;
+use crate::simd::{Run, Simd};
 
 /// A block's vectors of weights, biased, with the scales and minimums of its runs. What a format lacks is not made.
 #[derive(Clone, Copy)]
@@ -32,11 +32,14 @@ pub(super) trait Format<S: Simd> {
     const BYTES: bool = false;
     /// Few rows have kernels of their own.
     const TUNED: bool = true;
-    /// Unpacked weights are at least `-(S::SMALL_BIAS >> BIAS_SHIFT)` before that bias is added. Products of few rows add only this
-    /// much, which saves an instruction for every vector.
-    const BIAS_SHIFT: u32 = 0;
-    /// Width of the unsigned numbers that weights are with this much of the bias, in bits.
+    /// Width of the unsigned integers that weights are with a bias of `S::SMALL_BIAS >> BIAS_SHIFT`, in bits.
     const BITS: u32 = 8;
+    /// Products of few rows add only this much of the bias, which saves an instruction for every vector. Weights that count
+    /// from minimums are unsigned without any.
+    const BIAS_SHIFT: u32 = if Self::MIN && Self::BITS < 8 { 8 } else { 8 - Self::BITS };
+    /// The products that share a scale.
+    const RUN: Run =
+        Run { bits: Self::BITS, is_biased: Self::BIAS_SHIFT < 8, len: if Self::RUN16 { 16 } else { 32 } };
 
     fn unit(s: S, scales: &Self::Scales) -> Self::Unit;
     /// The vectors [`Format::places`] of block `b` of a unit: a quarter of it, which lies together. To them is added
@@ -130,7 +133,6 @@ impl<S: Simd> Format<S> for Q4 {
     type Scales = [u16; PANEL];
     type Unit = S::F;
     const BLOCKS: usize = 1;
-    const BIAS_SHIFT: u32 = 4;
     const BITS: u32 = 4;
 
     #[inline(always)]
@@ -153,7 +155,6 @@ impl<S: Simd> Format<S> for Mx4 {
     type Scales = [u8; PANEL];
     type Unit = S::F;
     const BLOCKS: usize = 1;
-    const BIAS_SHIFT: u32 = 3;
     const BITS: u32 = 5;
 
     #[inline(always)]
@@ -186,7 +187,6 @@ impl<S: Simd> Format<S> for Q4K {
     type Unit = (S::F, S::F);
     const BLOCKS: usize = 8;
     const MIN: bool = true;
-    const BIAS_SHIFT: u32 = 8;
     const BITS: u32 = 4;
 
     #[inline(always)]
@@ -212,7 +212,6 @@ impl<S: Simd> Format<S> for Q6K {
     type Unit = S::F;
     const BLOCKS: usize = 8;
     const RUN16: bool = true;
-    const BIAS_SHIFT: u32 = 2;
     const BITS: u32 = 6;
 
     #[inline(always)]
@@ -238,9 +237,10 @@ impl<S: Simd> Format<S> for Q6K {
 }
 
 macro_rules! wide {
-    ($name:ident, $vectors:literal, run16: $run16:literal, min: $min:literal $(, $const:ident = $value:literal)*) => {
-        pub(super) struct $name;
-        impl<S: Simd> Format<S> for $name {
+    ($name:ident, $vectors:literal, run16: $run16:literal, min: $min:literal) => {
+        /// Bytes of `BITS` bits, stored with the bias of these.
+        pub(super) struct $name<const BITS: u32>;
+        impl<S: Simd, const BITS: u32> Format<S> for $name<BITS> {
             type Quants = Bytes;
             type Scales = [[f32; PANEL]; $vectors];
             type Unit = ();
@@ -249,13 +249,17 @@ macro_rules! wide {
             const MIN: bool = $min;
             const BYTES: bool = true;
             const TUNED: bool = false;
-            $(const $const: u32 = $value;)*
+            const BITS: u32 = BITS;
 
             #[inline(always)]
             fn unit(_: S, _: &Self::Scales) {}
             #[inline(always)]
-            fn quarter(s: S, quants: &Bytes, _: usize, i: usize, _: u32) -> [S::B; 2] {
-                [s.load_weights(&quants[2 * i]), s.load_weights(&quants[2 * i + 1])]
+            fn quarter(s: S, quants: &Bytes, _: usize, i: usize, shift: u32) -> [S::B; 2] {
+                let unbiased = (bias::<S>(<Self as Format<S>>::BIAS_SHIFT) as i8).wrapping_neg();
+                [
+                    add_offset(s, s.load_weights(&quants[2 * i]), unbiased, shift),
+                    add_offset(s, s.load_weights(&quants[2 * i + 1]), unbiased, shift),
+                ]
             }
             #[inline(always)]
             fn scales(s: S, scales: &Self::Scales, _: (), _: usize) -> [[S::F; 2]; 2] {
@@ -271,10 +275,6 @@ wide!(Wide, 1, run16: false, min: false);
 wide!(WideMin, 2, run16: false, min: true);
 wide!(WideRun16, 2, run16: true, min: false);
 wide!(WideRun16Min, 4, run16: true, min: true);
-wide!(WideQ4, 1, run16: false, min: false, BIAS_SHIFT = 4, BITS = 4);
-wide!(WideQ4K, 2, run16: false, min: true, BIAS_SHIFT = 8, BITS = 4);
-wide!(WideMx4, 1, run16: false, min: false, BIAS_SHIFT = 3, BITS = 5);
-wide!(WideQ6K, 2, run16: true, min: false, BIAS_SHIFT = 2, BITS = 6);
 
 /// Calls `$f::<S, format>(arguments)` with the format of a layout.
 macro_rules! with_format {
@@ -285,16 +285,26 @@ macro_rules! with_format {
             $crate::packed::Layout::Mx4 => $f::<S, $crate::kernels::formats::Mx4>($($arg),*),
             $crate::packed::Layout::Q4K => $f::<S, $crate::kernels::formats::Q4K>($($arg),*),
             $crate::packed::Layout::Q6K => $f::<S, $crate::kernels::formats::Q6K>($($arg),*),
-            $crate::packed::Layout::Wide { run16: false, min: false } => $f::<S, $crate::kernels::formats::Wide>($($arg),*),
-            $crate::packed::Layout::Wide { run16: false, min: true } => $f::<S, $crate::kernels::formats::WideMin>($($arg),*),
-            $crate::packed::Layout::Wide { run16: true, min: false } => $f::<S, $crate::kernels::formats::WideRun16>($($arg),*),
-            $crate::packed::Layout::Wide { run16: true, min: true } => $f::<S, $crate::kernels::formats::WideRun16Min>($($arg),*),
-            $crate::packed::Layout::WideQ4 => $f::<S, $crate::kernels::formats::WideQ4>($($arg),*),
-            $crate::packed::Layout::WideQ4K => $f::<S, $crate::kernels::formats::WideQ4K>($($arg),*),
-            $crate::packed::Layout::WideMx4 => $f::<S, $crate::kernels::formats::WideMx4>($($arg),*),
-            $crate::packed::Layout::WideQ6K => $f::<S, $crate::kernels::formats::WideQ6K>($($arg),*),
+            // Few bits are of levels by pairs, and no type has bytes with minimums or runs of 16 there.
+            $crate::packed::Layout::Wide { bits, run16, min } => match (S::BY_PAIRS, bits, run16, min) {
+                (_, 8, false, false) => $f::<S, $crate::kernels::formats::Wide<8>>($($arg),*),
+                (false, 8, false, true) => $f::<S, $crate::kernels::formats::WideMin<8>>($($arg),*),
+                (false, 8, true, false) => $f::<S, $crate::kernels::formats::WideRun16<8>>($($arg),*),
+                (false, 8, true, true) => $f::<S, $crate::kernels::formats::WideRun16Min<8>>($($arg),*),
+                (true, 4, false, false) => $f::<S, $crate::kernels::formats::Wide<4>>($($arg),*),
+                (true, 4, false, true) => $f::<S, $crate::kernels::formats::WideMin<4>>($($arg),*),
+                (true, 4, true, false) => $f::<S, $crate::kernels::formats::WideRun16<4>>($($arg),*),
+                (true, 4, true, true) => $f::<S, $crate::kernels::formats::WideRun16Min<4>>($($arg),*),
+                (true, 5, false, false) => $f::<S, $crate::kernels::formats::Wide<5>>($($arg),*),
+                (true, 5, false, true) => $f::<S, $crate::kernels::formats::WideMin<5>>($($arg),*),
+                (true, 5, true, false) => $f::<S, $crate::kernels::formats::WideRun16<5>>($($arg),*),
+                (true, 6, true, false) => $f::<S, $crate::kernels::formats::WideRun16<6>>($($arg),*),
+                (true, 7, false, false) => $f::<S, $crate::kernels::formats::Wide<7>>($($arg),*),
+                (true, 7, true, false) => $f::<S, $crate::kernels::formats::WideRun16<7>>($($arg),*),
+                other => unreachable!("no type has {other:?}"),
+            },
             $crate::packed::Layout::F32 | $crate::packed::Layout::F16 | $crate::packed::Layout::Bf16 => unreachable!("floats have no integer product"),
-            $crate::packed::Layout::Words { .. } => unreachable!("multiplied by a kernel of its own"),
+            $crate::packed::Layout::Words => unreachable!("multiplied by a kernel of its own"),
         }
     };
 }

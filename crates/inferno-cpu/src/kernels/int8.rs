@@ -23,8 +23,8 @@ pub(crate) use inputs::{InputLine, MOST_LINES, lines_per_block};
 /// it and not four, which is time to compile.
 #[inline(always)]
 fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[InputLine], n_rows: usize) {
-    if S::BY_PAIRS && W::BITS < 8 {
-        return few_bits::<S, W>(s, out, panel, x, n_rows);
+    if S::BY_PAIRS {
+        return group_by_pairs::<S, W>(s, out, panel, x, n_rows);
     }
     match n_rows {
         ..=1 => {
@@ -50,10 +50,10 @@ fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[
     }
 }
 
-/// The same with weights of few bits. Sums of four rows fit in the registers where each is in 16 bits, of two rows where
-/// products need more room.
+/// The same for levels that multiply pairs. Sums of four rows fit in the registers, of two rows where bytes need some for
+/// their signs.
 #[inline(always)]
-fn few_bits<S: Simd, W: Format<S>>(
+fn group_by_pairs<S: Simd, W: Format<S>>(
     s: S,
     out: &mut OutTile,
     panel: Panel<'_>,
@@ -64,7 +64,7 @@ fn few_bits<S: Simd, W: Format<S>>(
         ..=1 => by_quarters::<S, W, [InputLine; 1], 1, true>(s, out, panel, bytemuck::cast_slice(x), 0),
         2..=FEW_ROWS => {
             let x: &[[InputLine; FEW_ROWS]] = bytemuck::cast_slice(x);
-            if n_rows > 2 && W::BITS <= 4 {
+            if n_rows > 2 && W::BITS < 8 {
                 by_quarters::<S, W, _, FEW_ROWS, true>(s, out, panel, x, 0);
             } else {
                 by_quarters::<S, W, _, 2, true>(s, out, panel, x, 0);
@@ -75,8 +75,8 @@ fn few_bits<S: Simd, W: Format<S>>(
         }
         _ => {
             let x: &[InputBlock] = bytemuck::cast_slice(x);
-            for first in (0..n_rows).step_by(if W::BITS <= 4 { 4 } else { 2 }) {
-                if W::BITS <= 4 {
+            for first in (0..n_rows).step_by(if W::BITS < 8 { 4 } else { 2 }) {
+                if W::BITS < 8 {
                     by_quarters::<S, W, _, 4, false>(s, out, panel, x, first);
                 } else {
                     by_quarters::<S, W, _, 2, false>(s, out, panel, x, first);
@@ -114,7 +114,7 @@ pub(super) fn products_int8<S: Simd>(
     n_rows: usize,
 ) {
     match panels[0].layout {
-        Layout::Words { run16, min } => words::panels_of(s, out, panels, x, (n_rows, run16, min)),
+        Layout::Words => words::panels_of(s, out, panels, x, n_rows),
         layout => with_format!(layout, panels_of(s, out, panels, x, n_rows)),
     }
 }
@@ -241,63 +241,59 @@ fn by_quarters<S: Simd, W: Format<S>, X: Inputs, const M: usize, const STREAM: b
     for (acc, out) in acc.iter_mut().zip(&*out) {
         *acc = s.load(out);
     }
-    let quarter_bytes = size_of::<W::Quants>() / (W::BLOCKS * QUARTERS);
-    let n_runs = 1 + usize::from(W::RUN16);
     for ((quants, scales), x) in quants.iter().zip(scales).zip(x.chunks_exact(W::BLOCKS)) {
         let unit = W::unit(s, scales);
         if STREAM {
             ahead(s, scales, SCALES_AHEAD * size_of::<W::Scales>(), 0..size_of::<W::Scales>());
         }
         for (b, x) in x.iter().enumerate() {
-            let mut starts = [[0; M]; 2];
-            let bias = if W::BIAS_SHIFT == 0 { S::BIAS } else { S::SMALL_BIAS };
-            if bias != 0 && W::BIAS_SHIFT < 8 {
-                for (run, starts) in starts.iter_mut().enumerate().take(n_runs) {
-                    for (r, start) in starts.iter_mut().enumerate() {
-                        // Starts are -128 × a sum.
-                        *start = x.start(if W::RUN16 { run } else { 2 }, first + r) >> W::BIAS_SHIFT;
-                    }
-                }
-            }
-            let mut sums = [[s.begin(W::BITS, 0); M]; 2];
-            for (sums, starts) in sums.iter_mut().zip(&starts).take(n_runs) {
-                for (sums, start) in sums.iter_mut().zip(starts) {
-                    *sums = s.begin(W::BITS, *start);
-                }
-            }
-            for i in 0..QUARTERS {
-                if STREAM {
-                    let from = (b * QUARTERS + i) * quarter_bytes;
-                    ahead(
-                        s,
-                        quants,
-                        BYTES_AHEAD,
-                        from.next_multiple_of(64)..(from + quarter_bytes).next_multiple_of(64),
-                    );
-                }
-                let (weights, places) = (W::quarter(s, quants, b, i, W::BIAS_SHIFT), W::places(i));
-                let run = i / 2 * usize::from(W::RUN16);
-                for (r, sums) in sums[run].iter_mut().enumerate() {
-                    let q = x.q(first + r);
-                    *sums = s.dot8(*sums, W::BITS, weights, [q[places[0]], q[places[1]]]);
-                }
-            }
-            let [scale, min] = W::scales(s, scales, unit, b);
-            for (r, acc) in acc.iter_mut().enumerate() {
-                let d = s.splat(x.d(first + r));
-                for run in 0..n_runs {
-                    let product = s.to_f32(s.total(sums[run][r], W::BITS, starts[run][r]));
-                    *acc = s.fma(product, s.mul(scale[run], d), *acc);
-                    if W::MIN {
-                        let sum = x.sum(if W::RUN16 { run } else { 2 }, first + r);
-                        *acc = s.fnma(s.splat(sum), min[run], *acc);
-                    }
-                }
+            let weights = (quants, scales, unit);
+            add_run::<S, W, X, M, STREAM>(s, &mut acc, weights, x, (b, 0, first));
+            if W::RUN16 {
+                add_run::<S, W, X, M, STREAM>(s, &mut acc, weights, x, (b, 1, first));
             }
         }
     }
     for (out, acc) in out.iter_mut().zip(acc) {
         s.store(out, acc);
+    }
+}
+
+/// Run `run` of block `b`. A function, as a compiler keeps the loop over both runs, and computes addresses in it.
+#[inline(always)]
+fn add_run<S: Simd, W: Format<S>, X: Inputs, const M: usize, const STREAM: bool>(
+    s: S,
+    acc: &mut [S::F; M],
+    (quants, scales, unit): (&W::Quants, &W::Scales, W::Unit),
+    x: &X,
+    (b, run, first): (usize, usize, usize),
+) {
+    let (part, n_quarters) = if W::RUN16 { (run, QUARTERS / 2) } else { (2, QUARTERS) };
+    let quarter_bytes = size_of::<W::Quants>() / (W::BLOCKS * QUARTERS);
+    let mut sums = [s.begin(W::RUN, 0); M];
+    for (r, sums) in sums.iter_mut().enumerate() {
+        *sums = s.begin(W::RUN, x.start(part, first + r));
+    }
+    for i in n_quarters * run..n_quarters * (run + 1) {
+        if STREAM {
+            let from = (b * QUARTERS + i) * quarter_bytes;
+            let lines = from.next_multiple_of(64)..(from + quarter_bytes).next_multiple_of(64);
+            ahead(s, quants, BYTES_AHEAD, lines);
+        }
+        let (weights, places) = (W::quarter(s, quants, b, i, W::BIAS_SHIFT), W::places(i));
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let q = x.q(first + r);
+            *sums = s.dot8(*sums, W::RUN, weights, [q[places[0]], q[places[1]]]);
+        }
+    }
+    // Read last: scales are asked for less far ahead than quants.
+    let [scale, min] = W::scales(s, scales, unit, b);
+    for (r, (acc, sums)) in acc.iter_mut().zip(sums).enumerate() {
+        let product = s.to_f32(s.total(sums, W::RUN, x.start(part, first + r)));
+        *acc = s.fma(product, s.mul(scale[run], s.splat(x.d(first + r))), *acc);
+        if W::MIN {
+            *acc = s.fnma(s.splat(x.sum(part, first + r)), min[run], *acc);
+        }
     }
 }
 

@@ -93,10 +93,14 @@ fn products_int8<T: Tiles>(
     let x: &[InputBlock] = bytemuck::cast_slice(lines);
     match layout {
         Layout::Q8 => panels_of::<T, Q8>(s, tiles, out, panels, x),
-        Layout::Wide { run16: false, min: false } => panels_of::<T, Wide>(s, tiles, out, panels, x),
-        Layout::Wide { run16: false, min: true } => panels_of::<T, WideMin>(s, tiles, out, panels, x),
-        Layout::Wide { run16: true, min: false } => panels_of::<T, WideRun16>(s, tiles, out, panels, x),
-        Layout::Wide { run16: true, min: true } => panels_of::<T, WideRun16Min>(s, tiles, out, panels, x),
+        Layout::Wide { run16: false, min: false, .. } => panels_of::<T, Wide<8>>(s, tiles, out, panels, x),
+        Layout::Wide { run16: false, min: true, .. } => panels_of::<T, WideMin<8>>(s, tiles, out, panels, x),
+        Layout::Wide { run16: true, min: false, .. } => {
+            panels_of::<T, WideRun16<8>>(s, tiles, out, panels, x)
+        }
+        Layout::Wide { run16: true, min: true, .. } => {
+            panels_of::<T, WideRun16Min<8>>(s, tiles, out, panels, x)
+        }
         _ => int8::products_int8(s, out, panels, lines, n_rows),
     }
 }

@@ -8,7 +8,7 @@ use inferno_format::{Block32, DType, FormatError, unpack_row};
 use inferno_model::backend::HostTensor;
 use inferno_model::error::LoadError;
 
-use super::{Bytes, Layout, Nibbles, PANEL, ScalesQ4K, ScalesQ6K, SixBits};
+use super::{Bytes, Layout, Nibbles, PANEL, ScalesQ4K, ScalesQ6K, SixBits, stored_from};
 use crate::memory::Shares;
 use crate::pool::Pool;
 
@@ -263,12 +263,13 @@ fn integers(
                 }
             }
         }
-        Layout::Wide { run16, min } => {
+        Layout::Wide { bits, run16, min } => {
             let quants: &mut [Bytes] = bytemuck::cast_slice_mut(quants);
             let vectors: &mut [[f32; PANEL]] = bytemuck::cast_slice_mut(scales);
             let n_runs = 32 / dtype.scale_len();
             let per_block = n_runs * (1 + usize::from(min));
             debug_assert_eq!(n_runs, 1 + usize::from(run16));
+            let bias = if bits == 8 { bias } else { stored_from(bits, min).unsigned_abs() };
             for (lane, blocks) in rows.iter().enumerate() {
                 let vectors = vectors.chunks_exact_mut(per_block);
                 for ((block, quants), vectors) in blocks.iter().zip(&mut *quants).zip(vectors) {
@@ -288,9 +289,7 @@ fn integers(
         Layout::F32 | Layout::F16 | Layout::Bf16 | Layout::Q8 | Layout::Mx4 => {
             unreachable!("packed without blocks")
         }
-        Layout::WideQ4 | Layout::WideMx4 | Layout::WideQ4K | Layout::WideQ6K | Layout::Words { .. } => {
-            unreachable!("only made of packed weights")
-        }
+        Layout::Words => unreachable!("only made of packed weights"),
     }
 }
 

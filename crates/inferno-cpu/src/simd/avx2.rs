@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Simd};
+use super::{LANES, Run, Simd};
 
 /// Two registers.
 #[derive(Clone, Copy)]
@@ -120,6 +120,27 @@ impl Avx2 {
         })
     }
 
+    /// acc + the products of fours of unsigned weights of up to seven bits and inputs, in 32 bits.
+    #[inline(always)]
+    fn add_fours(self, acc: I, weights: I, inputs: [i8; 4]) -> I {
+        op!({
+            let x = _mm256_set1_epi32(i32::from_le_bytes(inputs.map(|x| x as u8)));
+            let ones = _mm256_set1_epi16(1);
+            let one =
+                |acc, w| pinned(_mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), ones)));
+            Pair(one(acc.0, weights.0), one(acc.1, weights.1))
+        })
+    }
+
+    /// -2^(bits - 1) times the sums of the inputs that each 16-bit lane multiplies.
+    #[inline(always)]
+    fn short_start(self, run: Run, start: i32) -> I {
+        op!({
+            let x = _mm256_sll_epi16(_mm256_set1_epi32(start), _mm_cvtsi32_si128(run.bits as i32 - 4));
+            Pair(x, x)
+        })
+    }
+
     /// acc + 32-bit sums of neighbouring 16-bit numbers.
     #[inline(always)]
     fn widen(self, acc: I, pairs: I) -> I {
@@ -130,13 +151,40 @@ impl Avx2 {
     }
 }
 
-/// Bits of the widest weights of which a lane can add up products with 32 inputs of 8 bits in twice 16 bits.
-const BITS_OF_32: u32 = 4;
-/// The same of eight inputs.
-const BITS_OF_EIGHT: u32 = 6;
+/// The width in which the products of a run are added up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sums {
+    /// In 16 bits, from nothing.
+    Short,
+    /// In 16 bits, from the bias times the inputs. Sums may wrap around on their way: where the totals are those of
+    /// weights from -2^(bits - 1), they fit.
+    ShortSigned,
+    /// In 32 bits, four by four.
+    Long,
+    /// The same, of signed weights.
+    Signed,
+}
+
+impl Sums {
+    const fn of(run: Run) -> Sums {
+        // A lane of 16 bits has every second pair.
+        let n = run.len as i32 / 2;
+        if run.bits > BITS_OF_TWO {
+            Sums::Signed
+        } else if !run.is_biased && n * ((1 << run.bits) - 1) * 127 < 1 << 15 {
+            Sums::Short
+        } else if n * (1 << (run.bits - 1)) * 127 < 1 << 15 {
+            Sums::ShortSigned
+        } else {
+            Sums::Long
+        }
+    }
+}
+
+/// Bits of the widest unsigned weights of which no pair of products saturates.
+const BITS_OF_TWO: u32 = 7;
 const _: () = {
-    assert!(16 * ((1 << BITS_OF_32) - 1) * 127 < 1 << 15);
-    assert!(4 * ((1 << BITS_OF_EIGHT) - 1) * 127 < 1 << 15);
+    assert!(2 * ((1 << BITS_OF_TWO) - 1) * 127 < 1 << 15);
 };
 
 macro_rules! level {
@@ -453,25 +501,49 @@ level!(Avx2, 0, dot4_avx2, {
         })
     }
 
+    /// -8 times the sums of the inputs that each 16-bit lane multiplies.
     #[inline(always)]
-    fn begin(self, bits: u32, start: i32) -> I {
-        self.splat_i32(if bits <= BITS_OF_32 { 0 } else { start })
+    fn start(self, x: &[[i8; 4]], _: i32) -> i32 {
+        op!({
+            let mut sums = _mm_setzero_si128();
+            for fours in x.as_chunks::<4>().0 {
+                let x = _mm_loadu_si128(fours.as_ptr().cast());
+                sums = _mm_add_epi16(sums, _mm_maddubs_epi16(_mm_set1_epi8(1), x));
+            }
+            sums = _mm_add_epi16(sums, _mm_shuffle_epi32(sums, 0b01_00_11_10));
+            sums = _mm_add_epi16(sums, _mm_shuffle_epi32(sums, 0b10_11_00_01));
+            _mm_cvtsi128_si32(_mm_sub_epi16(_mm_setzero_si128(), _mm_slli_epi16(sums, 3)))
+        })
     }
-    /// Sums are of 16 bits where weights have up to four.
     #[inline(always)]
-    fn dot8(self, sums: I, bits: u32, [w0, w1]: [I; 2], [x0, x1]: [[i8; 4]; 2]) -> I {
-        if bits <= BITS_OF_32 {
-            self.add_pairs(self.add_pairs(sums, w0, x0), w1, x1)
-        } else if bits <= BITS_OF_EIGHT {
-            let pairs = self.add_pairs(self.add_pairs(self.splat_i32(0), w0, x0), w1, x1);
-            self.widen(sums, pairs)
-        } else {
-            self.dot4(self.dot4(sums, w0, x0), w1, x1)
+    fn begin(self, run: Run, start: i32) -> I {
+        match Sums::of(run) {
+            Sums::ShortSigned => self.short_start(run, start),
+            Sums::Long if run.is_biased => op!({
+                let x = _mm256_madd_epi16(_mm256_set1_epi32(start), _mm256_set1_epi16(1 << (run.bits - 4)));
+                Pair(x, x)
+            }),
+            _ => self.splat_i32(0),
         }
     }
     #[inline(always)]
-    fn total(self, sums: I, bits: u32, start: i32) -> I {
-        if bits <= BITS_OF_32 { self.widen(self.splat_i32(start), sums) } else { sums }
+    fn dot8(self, sums: I, run: Run, [w0, w1]: [I; 2], [x0, x1]: [[i8; 4]; 2]) -> I {
+        match Sums::of(run) {
+            Sums::Short | Sums::ShortSigned => self.add_pairs(self.add_pairs(sums, w0, x0), w1, x1),
+            Sums::Long => self.add_fours(self.add_fours(sums, w0, x0), w1, x1),
+            Sums::Signed => self.dot4(self.dot4(sums, w0, x0), w1, x1),
+        }
+    }
+    #[inline(always)]
+    fn total(self, sums: I, run: Run, start: i32) -> I {
+        let zero = self.splat_i32(0);
+        match Sums::of(run) {
+            Sums::ShortSigned if !run.is_biased => {
+                self.sub_i32(self.widen(zero, sums), self.widen(zero, self.short_start(run, start)))
+            }
+            Sums::Short | Sums::ShortSigned => self.widen(zero, sums),
+            Sums::Long | Sums::Signed => sums,
+        }
     }
 });
 level!(AvxVnni, 128, _mm256_dpbusd_avx_epi32, {});

@@ -141,6 +141,23 @@ impl Simd for Scalar {
     fn store_weights(self, out: &mut [i8; 64], x: Self::B) {
         *out = x.map(|x| x as i8);
     }
+    fn to_words(self, x: Self::B) -> [Self::B; 2] {
+        let half = |odd| {
+            let words: [i16; 32] = std::array::from_fn(|i| i16::from(x[2 * i + odd] as i8));
+            bytemuck::cast(words)
+        };
+        [half(0), half(1)]
+    }
+    fn load_words(self, x: &[i16; 32]) -> Self::B {
+        bytemuck::cast(*x)
+    }
+    fn dot2(self, acc: Self::I, weights: Self::B, inputs: [i16; 2]) -> Self::I {
+        let weights: [[i16; 2]; LANES] = bytemuck::cast(weights);
+        let product = |w: i16, x: i16| i32::from(w) * i32::from(x);
+        std::array::from_fn(|i| {
+            acc[i] + product(weights[i][0], inputs[0]) + product(weights[i][1], inputs[1])
+        })
+    }
     fn dot4(self, acc: Self::I, weights: Self::B, inputs: [i8; 4]) -> Self::I {
         std::array::from_fn(|i| {
             let product = |j: usize| i32::from(weights[4 * i + j] as i8) * i32::from(inputs[j]);

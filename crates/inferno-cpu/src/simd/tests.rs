@@ -13,22 +13,21 @@ fn does_as_scalar(isa: Isa) {
     if !isa.is_available() {
         return skip(isa.name(), &format!("this machine has no `{isa}`"));
     }
-    let found = match isa {
+    let (found, expected) = match isa {
         // SAFETY: it is available.
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon => run(unsafe { neon::Neon::proven() }),
+        Isa::Neon => beside_scalar(unsafe { neon::Neon::proven() }),
         // SAFETY: it is available.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => run(unsafe { avx2::Avx2::proven() }),
+        Isa::Avx2 => beside_scalar(unsafe { avx2::Avx2::proven() }),
         // SAFETY: it is available.
         #[cfg(target_arch = "x86_64")]
-        Isa::AvxVnni => run(unsafe { avx2::AvxVnni::proven() }),
+        Isa::AvxVnni => beside_scalar(unsafe { avx2::AvxVnni::proven() }),
         // SAFETY: it is available.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => run(unsafe { avx512::Avx512::<128>::proven() }),
+        Isa::Avx512 => beside_scalar(unsafe { avx512::Avx512::<128>::proven() }),
         other => unreachable!("`{other}` has no operations of its own"),
     };
-    let expected = run(Scalar);
     assert_eq!(found.len(), expected.len());
     for ((name, found), (_, expected)) in found.iter().zip(&expected) {
         assert_eq!(found.len(), expected.len(), "{name}: results");
@@ -60,6 +59,16 @@ fn avx512_does_as_scalar() {
 
 /// What each operation gave, in bits.
 type Results = Vec<(&'static str, Vec<u32>)>;
+
+/// Results of the level, and of scalar.
+fn beside_scalar<S: Simd>(s: S) -> (Results, Results) {
+    let (mut found, mut expected) = (run(s), run(Scalar));
+    if S::BY_PAIRS {
+        words(s, &mut found);
+        words(Scalar, &mut expected);
+    }
+    (found, expected)
+}
 
 fn run<S: Simd>(s: S) -> Results {
     let mut all = Results::new();
@@ -213,15 +222,18 @@ fn products<S: Simd>(s: S, all: &mut Results) {
     all.push(("dot16", results));
 }
 
-/// Runs of 32 products with weights of each width in bits, the largest and noise. Those of eight bits are signed.
+/// Runs of products with weights of every width in bits, the largest, the smallest and noise. Those of eight bits are signed.
 fn sums<S: Simd>(s: S, all: &mut Results) {
     let mut random = Random(11);
-    for (name, bits) in [("4 bits", 4), ("6 bits", 6), ("8 bits", 8)] {
+    for (bits, is_biased, len) in
+        (4..=8).flat_map(|bits| [(bits, true, 16), (bits, true, 32), (bits, false, 16), (bits, false, 32)])
+    {
+        let run = Run { bits, is_biased: is_biased || bits == 8, len };
         let mut results = Vec::new();
-        for case in 0..60 {
-            let weights: [[u8; 64]; 8] = [(); 8].map(|()| match case % 4 {
+        for case in 0..90 {
+            let weights: [[u8; 64]; 8] = [(); 8].map(|()| match case % 5 {
                 0 => [0xFF >> (8 - bits); 64],
-                1 if bits == 8 => [0x80; 64],
+                1 => [if bits == 8 { 0x80 } else { 0 }; 64],
                 _ => [(); 64].map(|()| random.bits() as u8 >> (8 - bits)),
             });
             let inputs: [[i8; 4]; 8] = [(); 8].map(|()| match case % 6 {
@@ -229,18 +241,46 @@ fn sums<S: Simd>(s: S, all: &mut Results) {
                 2 | 3 => [-127; 4],
                 _ => [(); 4].map(|()| (random.below(255) as i8).max(-127)),
             });
-            let bias = if bits == 8 { S::BIAS } else { 0 };
-            let weights = weights.map(|x| s.add_bytes(s.load_weights(bytemuck::cast_ref(&x)), bias));
+            let (weights, inputs) = (&weights[..len / 4], &inputs[..len / 4]);
             let sum = inputs.as_flattened().iter().map(|x| i32::from(*x)).sum::<i32>();
-            let start = 77 - i32::from(bias) * sum;
-            let mut sums = s.begin(bits, start);
-            for (weights, x) in weights.as_chunks().0.iter().zip(inputs.as_chunks().0) {
-                sums = s.dot8(sums, bits, *weights, *x);
+            let start = s.start(inputs, sum);
+            let mut sums = s.begin(run, start);
+            for (weights, x) in weights.as_chunks::<2>().0.iter().zip(inputs.as_chunks().0) {
+                // Of levels without a bias for such weights, those with one are signed.
+                let weights = weights.map(|x| {
+                    let x = s.load_weights(bytemuck::cast_ref(&x));
+                    match bits {
+                        8 => s.add_bytes(x, S::BIAS),
+                        _ if is_biased && S::SMALL_BIAS == 0 => {
+                            s.add_bytes(x, (256 - (1 << (bits - 1))) as u8)
+                        }
+                        _ => x,
+                    }
+                });
+                sums = s.dot8(sums, run, weights, *x);
             }
-            results.extend(read(s, s.total(sums, bits, start)).map(|x| x as u32));
+            results.extend(read(s, s.total(sums, run, start)).map(|x| x as u32));
         }
-        all.push((name, results));
+        all.push(("sums", results));
     }
+}
+
+/// Bytes in 16 bits, and products of these.
+fn words<S: Simd>(s: S, all: &mut Results) {
+    let mut random = Random(13);
+    let (mut halves, mut products) = (Vec::new(), Vec::new());
+    for bytes in byte_vectors() {
+        for half in s.to_words(s.load_weights(bytemuck::cast_ref(&bytes))) {
+            let mut words = [0i16; 32];
+            s.store_weights(bytemuck::cast_mut(&mut words), half);
+            halves.extend(words.map(|x| x as u32));
+            let inputs = [(); 2].map(|()| [-127, 127, 0, (random.below(255) as i16) - 127][random.below(4)]);
+            let before = std::array::from_fn(|_| random.bits() as i32 >> 2);
+            let sum = s.dot2(integers(s, &before), s.load_words(&words), inputs);
+            products.extend(read(s, sum).map(|x| x as u32));
+        }
+    }
+    all.extend([("to_words", halves), ("dot2 of load_words", products)]);
 }
 
 /// Lanes of any integers: the difference of two whole numbers that f32 has.

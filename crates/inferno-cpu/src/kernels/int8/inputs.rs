@@ -29,8 +29,7 @@ pub(in crate::kernels) struct InputBlock {
     pub(in crate::kernels) q: [[[i8; 4]; 8]; ROW_GROUP],
     /// The value of one unit; NaN in all blocks of a row with a number that is not finite.
     pub(in crate::kernels) d: [f32; ROW_GROUP],
-    /// Start of a sum of products with biased weights: -bias × Σ q, of the first 16, the others, and all. Where the bias
-    /// of bytes is none, this is for weights of few bits.
+    /// Beginnings of sums of products with biased weights, see [`Simd::start`]: of the first 16, the others, and all.
     pub(in crate::kernels) start: [[i32; ROW_GROUP]; 3],
     /// d × Σ q of the same.
     pub(in crate::kernels) sum: [[f32; ROW_GROUP]; 3],
@@ -161,7 +160,8 @@ fn quantize_rows<S: Simd, X: Inputs, const N: usize>(s: S, out: &mut [X], rows: 
                 sums[half] = s.sum_lanes(q);
             }
             sums[2] = sums[0] + sums[1];
-            let start = sums.map(|sum| -i32::from(S::SMALL_BIAS) * sum);
+            let start =
+                [s.start(&fours[..4], sums[0]), s.start(&fours[4..], sums[1]), s.start(&fours, sums[2])];
             out.set(row, fours, d, start, [d * sums[0] as f32, d * sums[1] as f32, d * sums[2] as f32]);
         }
     }
