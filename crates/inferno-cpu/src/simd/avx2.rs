@@ -333,7 +333,12 @@ macro_rules! level {
             }
             #[inline(always)]
             fn max_lane(self, x: F) -> f32 {
-                self.to_array(x).into_iter().fold(f32::NEG_INFINITY, f32::max)
+                op!({
+                    let x = _mm256_max_ps(x.0, x.1);
+                    let x = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+                    let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+                    _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
+                })
             }
 
             #[inline(always)]
@@ -369,9 +374,12 @@ macro_rules! level {
             }
             #[inline(always)]
             fn sum_lanes(self, x: I) -> i32 {
-                let mut lanes = [0i32; 8];
-                op!(_mm256_storeu_si256(lanes.as_mut_ptr().cast(), _mm256_add_epi32(x.0, x.1)));
-                lanes.iter().sum()
+                op!({
+                    let x = _mm256_add_epi32(x.0, x.1);
+                    let x = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+                    let x = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0b01_00_11_10));
+                    _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32(x, 0b10_11_00_01)))
+                })
             }
             #[inline(always)]
             fn transpose(self, x: &mut [[f32; LANES]; LANES]) {
@@ -383,12 +391,14 @@ macro_rules! level {
             }
             #[inline(always)]
             fn store_i8(self, out: &mut [i8; LANES], x: I) {
-                let mut lanes = [0i32; LANES];
                 op!({
-                    _mm256_storeu_si256(lanes.as_mut_ptr().cast(), x.0);
-                    _mm256_storeu_si256(lanes.as_mut_ptr().add(8).cast(), x.1);
-                });
-                *out = lanes.map(|x| x as i8);
+                    // Packs take fours of both registers in turn.
+                    let low = _mm256_set1_epi32(255);
+                    let words = _mm256_packus_epi32(_mm256_and_si256(x.0, low), _mm256_and_si256(x.1, low));
+                    let bytes = _mm256_packus_epi16(words, words);
+                    let (even, odd) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
+                    _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_unpacklo_epi32(even, odd));
+                })
             }
 
             #[inline(always)]

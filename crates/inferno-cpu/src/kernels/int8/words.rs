@@ -3,6 +3,8 @@
 
 #![allow(clippy::inline_always, reason = "each level needs a copy with its instructions")]
 
+use std::mem::MaybeUninit;
+
 use crate::kernels::{OutTile, PANELS};
 use crate::packed::{PANEL, Panel, Words};
 use crate::simd::{ROW_GROUP, Simd};
@@ -16,7 +18,7 @@ const ROWS: usize = 4;
 const BLOCKS: usize = 32;
 
 /// 32 inputs of N rows: [row][4 at a time][the even ones, the odd ones], as [`Words`] has weights.
-type WordInputs<const N: usize> = [[[[i16; 2]; 2]; 8]; N];
+type WordInputs<const N: usize> = [[[[MaybeUninit<i16>; 2]; 2]; 8]; N];
 
 /// out += a group of rows × panels of [`Words`].
 #[inline(always)]
@@ -47,12 +49,16 @@ fn blocks<S: Simd, X: Inputs, const M: usize, const N: usize>(
     panels: &[Panel<'_>],
     x: &[X],
 ) {
-    let mut words: [WordInputs<N>; BLOCKS] = [[[[[0; 2]; 2]; 8]; N]; BLOCKS];
+    // Zeros to begin with would be as many stores again.
+    let mut words: [WordInputs<N>; BLOCKS] = [[[[[MaybeUninit::uninit(); 2]; 2]; 8]; N]; BLOCKS];
     for (i, x) in x.chunks(BLOCKS).enumerate() {
         for (words, x) in words.iter_mut().zip(x) {
             for (row, words) in words.iter_mut().enumerate() {
                 for ([even, odd], &[a, b, c, d]) in words.iter_mut().zip(x.q(row)) {
-                    (*even, *odd) = ([a.into(), c.into()], [b.into(), d.into()]);
+                    even[0].write(a.into());
+                    even[1].write(c.into());
+                    odd[0].write(b.into());
+                    odd[1].write(d.into());
                 }
             }
         }
@@ -91,7 +97,9 @@ fn rows<S: Simd, X: Inputs, const M: usize, const N: usize>(
             for (half, weights) in weights.iter().enumerate() {
                 let weights = s.load_words(weights);
                 for (dot, words) in dots.iter_mut().zip(&words[first..first + M]) {
-                    *dot = s.dot2(*dot, weights, words[four][half]);
+                    // SAFETY: all inputs of as many blocks as `x` has were written.
+                    let words = unsafe { std::ptr::from_ref(&words[four][half]).cast::<[i16; 2]>().read() };
+                    *dot = s.dot2(*dot, weights, words);
                 }
             }
         }
