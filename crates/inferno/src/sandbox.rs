@@ -39,6 +39,9 @@ const RENDER_TIME_PER_MIB: Duration = Duration::from_secs(2);
 /// Memory of a child for a conversation of a few KiB, and bytes more for each byte that a conversation may have.
 const MEMORY: u64 = 128 << 20;
 const MEMORY_PER_BYTE: u64 = 24;
+/// Children that may end without a word during a message, before the template is blamed: the system kills some when its
+/// memory is short.
+const MAX_KILLED: u32 = 3;
 /// Bytes of a message from which on a child is not used again, as it would keep the memory.
 const LARGE: usize = 1 << 20;
 /// Deaths in a row from which on the next child has to wait, for the first time and at most.
@@ -99,43 +102,43 @@ impl Sandbox {
 
     fn start(&self) -> Result<Process, TemplateError> {
         let no_process = |error: std::io::Error| TemplateError::NoProcess { reason: error.to_string() };
-        let mut process = Process::start(self.memory).map_err(no_process)?;
-        let answer = process.ask(self.load.clone(), LOAD_TIME);
-        let answer = answer.map_err(|death| self.error(death, LOAD_TIME))?;
-        let profile = messages::read(&answer).unwrap_or_else(|| Err(garbage()))?;
-        self.profile.get_or_init(|| profile);
-        Ok(process)
+        let mut n_killed = 0;
+        loop {
+            let mut process = Process::start(self.memory).map_err(no_process)?;
+            match process.ask(self.load.clone(), LOAD_TIME) {
+                Ok(answer) => {
+                    let profile = messages::read(&answer).unwrap_or_else(|| Err(garbage()))?;
+                    self.profile.get_or_init(|| profile);
+                    return Ok(process);
+                }
+                Err(Death::Killed(_)) if n_killed < MAX_KILLED => n_killed += 1,
+                Err(death) => return Err(self.error(death, LOAD_TIME)),
+            }
+        }
     }
 
-    /// Sends a message to a child. One that died of something else than this message is replaced first.
+    /// Sends a message to a child. One that died of something else than this message is replaced.
     fn ask(&self, message: &[u8], deadline: Duration) -> Result<Vec<u8>, TemplateError> {
         let mut place = self.take_place();
-        if let Some(mut process) = place.process.take() {
+        let mut n_killed = 0;
+        loop {
+            let mut process = match place.process.take() {
+                Some(process) => process,
+                None => {
+                    place.wait();
+                    self.start().inspect_err(|_| place.count_death())?
+                }
+            };
             let is_used = process.n_answers() > 1;
             match process.ask(message.to_vec(), deadline) {
                 Ok(answer) => {
                     place.process = Some(process);
                     return Ok(place.done(answer, message.len()));
                 }
-                Err(Death::Killed(_)) => {}
+                Err(Death::Killed(_)) if n_killed < MAX_KILLED => n_killed += 1,
                 Err(Death::OutOfMemory) if is_used => {}
                 Err(death) => return Err(place.failed(death, deadline)),
             }
-        }
-        place.wait();
-        let mut process = match self.start() {
-            Ok(process) => process,
-            Err(error) => {
-                place.count_death();
-                return Err(error);
-            }
-        };
-        match process.ask(message.to_vec(), deadline) {
-            Ok(answer) => {
-                place.process = Some(process);
-                Ok(place.done(answer, message.len()))
-            }
-            Err(death) => Err(place.failed(death, deadline)),
         }
     }
 
