@@ -195,6 +195,27 @@ mod processes {
     }
 
     #[test]
+    fn a_chat_outlives_children_that_others_kill() {
+        let served = serve_with("{{ messages[0].content }}");
+        let mut killed = children(&served);
+        signal("KILL", &killed[0]);
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| chat(&served, "x"));
+            while killed.len() < 3 && !asked.is_finished() {
+                for child in
+                    children(&served).into_iter().filter(|child| !killed.contains(child)).collect::<Vec<_>>()
+                {
+                    signal("KILL", &child);
+                    killed.push(child);
+                }
+            }
+            let (status, answer) = asked.join().unwrap();
+            assert_eq!(status, 200, "{answer}");
+        });
+        assert!(killed.len() > 1, "no child was killed while it was asked");
+    }
+
+    #[test]
     fn children_end_with_their_parent_even_while_they_render() {
         let mut served = serve_with(HOSTILE);
         let (idle, address) = (children(&served), served.address.clone());
