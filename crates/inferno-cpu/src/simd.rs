@@ -27,6 +27,7 @@ pub(crate) struct Run {
     /// A bias was added to weights, where the level has one: half of `2^bits`.
     pub(crate) is_biased: bool,
     /// Products in the run: 16 or 32.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AVX2 alone reads it"))]
     pub(crate) len: usize,
 }
 
