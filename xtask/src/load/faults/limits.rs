@@ -16,7 +16,7 @@ const MOST_MEMORY: usize = 900 << 10;
 const NEED: usize = 160 << 10;
 
 /// Answers to requests for which there is no memory.
-const MAY_FAIL: [&str; 2] = ["out_of_memory", "template_unavailable"];
+const MAY_FAIL: [&str; 3] = ["out_of_memory", "out_of_threads", "template_unavailable"];
 
 /// Address space is limited: the server says at its start that it does not suffice, or serves, or refuses single requests.
 pub(super) fn memory(stage: &Stage, random: &mut Random) -> Result<()> {
