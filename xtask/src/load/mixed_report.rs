@@ -22,8 +22,8 @@ const MOST_GROWTH: f64 = 1.2;
 const MOST_GROWN: u64 = 64 << 20;
 /// Memory of a connection that is served, its thread's share included.
 const PER_CONNECTION: u64 = 256 << 10;
-/// Of the slow readers' answers in a phase, as many as there are readers: this share must have made the server wait until
-/// it gave up.
+/// Share of the slow readers whose connections the server must close in a phase, having waited for them for `--write-time`:
+/// otherwise they did not block.
 const LEAST_BLOCKED: f64 = 0.5;
 
 pub(super) fn report(

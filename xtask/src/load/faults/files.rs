@@ -68,6 +68,8 @@ fn wait_until_open(pid: u32, path: &Path) -> Result<()> {
         if Instant::now() > end {
             return Err(format!("the server does not open `{}`", path.display()));
         }
+        // The server has a core for itself meanwhile.
+        std::thread::sleep(Duration::from_micros(200));
     }
     Ok(())
 }

@@ -147,7 +147,7 @@ impl Stage {
     /// are allowed here.
     ///
     /// # Errors
-    /// What broke a rule first, or the error of `disturb`.
+    /// The first rule that was broken, or the error of `disturb`.
     pub(super) fn while_asked<T>(
         &self,
         target: &Target,

@@ -1,6 +1,6 @@
 //! The smallest world that a failing seed still fails in.
 
-/// Parts of a world that can be left out. The rest of it stays as the seed has it.
+/// Parts of a world that can be left out. Draws that follow may differ then: a smaller world counts only if it fails too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     /// Sequences that are cancelled, or have a deadline.
