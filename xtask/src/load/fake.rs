@@ -26,6 +26,15 @@ struct State {
     n_tokens: AtomicUsize,
 }
 
+/// One of the sequences that run, until it is dropped.
+struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
 /// What makes one fake differ from another.
 #[derive(Clone)]
 pub(crate) struct Behaviour {
@@ -124,19 +133,20 @@ impl State {
             "/metrics" => page(&self.metrics()),
             "/v1/chat/completions" => {
                 let asked: Json = serde_json::from_slice(&body).unwrap_or_default();
-                let n = self.n_running.fetch_add(1, SeqCst);
-                let outcome = match n < self.behaviour.n_sequences {
-                    true => self.stream(stream, asked["max_tokens"].as_u64().unwrap_or(1) as usize),
-                    false => {
+                let n_tokens = asked["max_tokens"].as_u64().unwrap_or(1) as usize;
+                let mut place = self.take_place();
+                let outcome = match place {
+                    Some(_) => self.stream(stream, n_tokens, &mut place),
+                    None => {
                         std::thread::sleep(self.behaviour.refusal_delay);
                         stream.write_all(self.behaviour.refusal.as_bytes())
                     }
                 };
-                self.n_running.fetch_sub(1, SeqCst);
                 if outcome.is_err() {
                     self.n_abandoned.fetch_add(1, SeqCst);
                     self.n_leaked.fetch_add(usize::from(self.behaviour.leaks), SeqCst);
                 }
+                drop(place);
                 outcome?;
                 String::new()
             }
@@ -162,7 +172,14 @@ impl State {
         )
     }
 
-    fn stream(&self, mut stream: &TcpStream, n_tokens: usize) -> io::Result<()> {
+    /// A sequence's place, if one is free.
+    fn take_place(&self) -> Option<Place<'_>> {
+        let more = |n| (n < self.behaviour.n_sequences).then_some(n + 1);
+        self.n_running.fetch_update(SeqCst, SeqCst, more).ok().map(|_| Place(&self.n_running))
+    }
+
+    /// The place is free before the client can know that its answer has ended: its next request finds it.
+    fn stream(&self, mut stream: &TcpStream, n_tokens: usize, place: &mut Option<Place>) -> io::Result<()> {
         let Behaviour { framing, token, fault, .. } = self.behaviour;
         let mut events = good_stream(n_tokens);
         fault(&mut events);
@@ -174,8 +191,11 @@ impl State {
         };
         let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{length}\r\n");
         stream.write_all(head.as_bytes())?;
-        for event in &events {
+        for (i, event) in events.iter().enumerate() {
             std::thread::sleep(token);
+            if i + 1 == events.len() {
+                *place = None;
+            }
             let bytes = match framing {
                 Framing::Chunked | Framing::Torn => format!("{:x}\r\n{event}\r\n", event.len()),
                 _ => event.clone(),
