@@ -21,6 +21,7 @@ mod frame;
 mod hostile;
 pub(crate) mod http;
 mod known;
+mod look;
 mod metrics;
 mod mixed;
 mod mixed_report;
@@ -28,6 +29,7 @@ mod overload;
 mod readers;
 mod report;
 pub(crate) mod server;
+mod soak;
 pub(crate) mod sse;
 mod stream;
 pub(crate) mod target;
@@ -40,7 +42,7 @@ use report::Report;
 use target::Target;
 
 pub(crate) const USAGE: &str = "\
-usage: cargo xtask load [mixed | overload | aborts | hostile | faults] [options] [-- SERVER-OPTIONS]
+usage: cargo xtask load [mixed | overload | aborts | hostile | faults | soak] [options] [-- SERVER-OPTIONS]
 
 scenarios:
   mixed      good clients among clients that read quickly, and among as many that read slowly and send slow headers, in
@@ -58,6 +60,9 @@ scenarios:
   faults     drains, kills, stops, hogs, files that change, full disks and limits, each several times at random moments with
              servers of its own; bars: good requests have their texts, or fail where the server ends, and it ends as it should.
              docs/faults.md has the list
+  soak       hours of mixed load: chats of known text, closed streams, every dialect, wrong requests; bars: every answer is as it was
+             when nothing else ran, memory grows by at most 1 MiB an hour (1 MiB in all in less), no files, threads or pages
+             stay, and latency does not drift
 
 The exit code is 3 where bars of time were missed and no other rule was broken.
 
@@ -88,6 +93,11 @@ of aborts:
   --count N           streams; default: 1000
   --streams N         at a time; default: 16
   --tokens N          asked for by each; default: 256
+of soak:
+  --minutes X         measured, after a third of it as warm-up; default: 60
+  --streams N         clients, twice the places of the server; default: 8
+  --trace FILE        gaps and lengths of requests, as Azure's AzureLLMInferenceTrace_conv.csv; default: drawn
+  --tokens N          of the longest answer; default: 256
 of faults:
   --count N           tries of each kind; default: 10
   --only NAME,..      kinds
@@ -131,6 +141,7 @@ fn one_server(args: &Args) -> Result<Report> {
         Scenario::Overload => overload::run(args, &target),
         Scenario::Aborts => aborts::run(args, &target),
         Scenario::Hostile => hostile::run(args, &target, hostile::Sizes::default()),
+        Scenario::Soak => soak::run(args, &target),
         Scenario::Faults => return Err("faults start their own servers".into()),
     };
     let end = target.end_of_server();

@@ -3,30 +3,23 @@
 use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::thread::{Builder, sleep};
-use std::time::{Duration, Instant};
+use std::thread::Builder;
+use std::time::Instant;
 
 use serde_json::json;
 use xtask::testing::Random;
 
-use super::args::{Args, POOL_BYTES};
+use super::args::Args;
 use super::ask::Ask;
 use super::board::{Board, Failures};
 use super::client::{Answer, Client};
 use super::figures::is_at_most;
 use super::known::known;
+use super::look::{Look, remains, settled};
 use super::metrics::Metrics;
 use super::report::Report;
 use super::target::Target;
-use super::vitals::Vitals;
 use super::{Result, STACK};
-
-/// What the server looked like.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
-    pub(super) metrics: Metrics,
-    pub(super) vitals: Option<Vitals>,
-}
 
 /// How the streams ended.
 #[derive(Debug, Default)]
@@ -93,7 +86,7 @@ fn close_streams(args: &Args, control: &[Ask], target: &Target, board: &Board, e
 }
 
 /// Closes the stream when a byte of its text has come; the first: at its first event.
-fn close_within<'a>(
+pub(super) fn close_within<'a>(
     client: &mut Client,
     ask: &Ask,
     random: &mut Random,
@@ -112,64 +105,12 @@ fn close_within<'a>(
     }
 }
 
-/// The server as it is when nothing is wrong with it any more, or when patience ends.
-fn settled(target: &Target, before: Option<Look>) -> Result<Look> {
-    let end = Instant::now() + target.patience.min(MOST_SETTLING);
-    loop {
-        let mut client = Client::of_single_requests(target);
-        let metrics = Metrics::of(&mut client)?;
-        let look = Look { metrics, vitals: target.pid.and_then(Vitals::of) };
-        let is_right = match before {
-            None => metrics.is_idle(),
-            Some(before) => remains(before, look).is_empty(),
-        };
-        if is_right || Instant::now() >= end {
-            return Ok(look);
-        }
-        sleep(Duration::from_millis(100));
-    }
-}
-
-const MOST_SETTLING: Duration = Duration::from_secs(30);
-
-/// A connection that was closed a moment ago may still be open on the other side.
-const SPARE_FILES: u64 = 4;
-
 /// Minimum share of the streams that are closed before their end, as the server sees it: others test nothing.
 const LEAST_CUT: f64 = 0.9;
 /// Share of the tokens asked for that may be computed: uniform cuts leave half, and a lost cancellation none.
 const MOST_COMPUTED: f64 = 0.7;
 /// Requests whose texts are known: all that are closed in their streams.
 const N_KNOWN: usize = 8;
-/// Memory beyond that at the start: the rest of the pool of keys and values, and this.
-const MOST_GROWN: u64 = 64 << 20;
-
-/// What stayed behind.
-fn remains(before: Look, after: Look) -> Vec<String> {
-    let Metrics { running, waiting, held, .. } = after.metrics;
-    let mut remains = Vec::new();
-    for (n, what) in [(running, "sequences run"), (waiting, "sequences wait"), (held, "pages are held")] {
-        if n > 0 {
-            remains.push(format!("{n} {what} after all streams were closed"));
-        }
-    }
-    let (pages, left) = (before.metrics.pages(), after.metrics.free + after.metrics.cached);
-    if pages != left {
-        remains.push(format!("{left} pages are free or cached, {pages} were there at the start"));
-    }
-    if let (Some(before), Some(after)) = (before.vitals, after.vitals)
-        && after.n_files > before.n_files + SPARE_FILES
-    {
-        remains.push(format!("{} files are open, {} were at the start", after.n_files, before.n_files));
-    }
-    if let (Some(before), Some(after)) = (before.vitals, after.vitals)
-        && after.rss_bytes > before.rss_bytes + POOL_BYTES + MOST_GROWN
-    {
-        let [after, before] = [after, before].map(|vitals| vitals.rss_bytes >> 20);
-        remains.push(format!("{after} MiB are taken, {before} were at the start"));
-    }
-    remains
-}
 
 pub(super) fn report(
     args: &Args,
@@ -218,7 +159,6 @@ pub(super) fn report(
             None => writeln!(text),
         };
     }
-    let to_json = |look: Look| json!({ "metrics": look.metrics.to_json(), "process": look.vitals.map(Vitals::to_json) });
     let figures = json!({
         "cut": cut,
         "closed_before_an_answer": early,
@@ -226,8 +166,8 @@ pub(super) fn report(
         "abandoned": abandoned,
         "computed_share": computed,
         "seconds_to_settle": seconds,
-        "before": to_json(before),
-        "after": to_json(after),
+        "before": before.to_json(),
+        "after": after.to_json(),
         "failures": failures.texts,
     });
     Report { text, figures, broken, missed: Vec::new() }

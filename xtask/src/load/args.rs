@@ -13,6 +13,7 @@ pub(super) enum Scenario {
     Aborts,
     Hostile,
     Faults,
+    Soak,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +25,8 @@ pub(super) struct Args {
     pub(super) seed: u64,
     pub(super) patience: Duration,
     pub(super) json: bool,
-    pub(super) minutes: f64,
+    pub(super) minutes: Option<f64>,
+    pub(super) trace: Option<PathBuf>,
     pub(super) phases: Option<usize>,
     pub(super) streams: Option<usize>,
     pub(super) slow: usize,
@@ -58,7 +60,8 @@ impl Default for Args {
             seed: 1,
             patience: Duration::from_secs(60),
             json: false,
-            minutes: 10.0,
+            minutes: None,
+            trace: None,
             phases: None,
             streams: None,
             slow: 32,
@@ -92,6 +95,7 @@ impl Args {
                 "aborts" => Scenario::Aborts,
                 "hostile" => Scenario::Hostile,
                 "faults" => Scenario::Faults,
+                "soak" => Scenario::Soak,
                 _ => return Err(format!("there is no scenario `{name}`\n\n{USAGE}")),
             };
             rest.next();
@@ -109,7 +113,8 @@ impl Args {
                 "--pid" => parsed.pid = Some(number(arg, value()?, 1)?),
                 "--seed" => parsed.seed = number(arg, value()?, 0)?,
                 "--patience" => parsed.patience = Duration::from_secs_f64(amount(arg, value()?)?),
-                "--minutes" => parsed.minutes = amount(arg, value()?)?,
+                "--minutes" => parsed.minutes = Some(amount(arg, value()?)?),
+                "--trace" => parsed.trace = Some(value()?.into()),
                 "--phases" => parsed.phases = Some(number(arg, value()?, 1)?),
                 "--streams" => parsed.streams = Some(number(arg, value()?, 1)?),
                 "--slow" => parsed.slow = number(arg, value()?, 0)?,
@@ -149,8 +154,17 @@ impl Args {
         self.streams.unwrap_or(match self.scenario {
             Scenario::Mixed => 32,
             Scenario::Overload => self.sequences,
+            Scenario::Soak => 8,
             Scenario::Aborts => 16,
             Scenario::Hostile | Scenario::Faults => 1,
+        })
+    }
+
+    /// Of all phases of `mixed`, and of what is measured of `soak`.
+    pub(super) fn minutes(&self) -> f64 {
+        self.minutes.unwrap_or(match self.scenario {
+            Scenario::Soak => 60.0,
+            _ => 10.0,
         })
     }
 
@@ -166,7 +180,7 @@ impl Args {
 
     /// Phases of `mixed`, two a minute: each attacked one is held against the clean one before it.
     pub(super) fn n_phases(&self) -> usize {
-        self.phases.unwrap_or_else(|| (2 * self.minutes.round().max(1.0) as usize).min(MOST_PHASES))
+        self.phases.unwrap_or_else(|| (2 * self.minutes().round().max(1.0) as usize).min(MOST_PHASES))
     }
 
     /// The server's own options: those of the scenario, unless they are given, and those that are given.
@@ -177,6 +191,8 @@ impl Args {
             Scenario::Overload => [self.sequences, self.queue],
             // What was closed may be there a moment longer.
             Scenario::Aborts => [self.n_streams(), 4 * self.n_streams()],
+            // Some wait now and then, and nobody is refused.
+            Scenario::Soak => [self.n_streams().div_ceil(2), 4 * self.n_streams()],
             Scenario::Hostile | Scenario::Faults => [8, 64],
         };
         let mut ours = vec![
@@ -206,7 +222,7 @@ impl Args {
             // A reader has the answer of the period before, too.
             Scenario::Mixed => self.n_streams() + 2 * self.slow + self.slowloris,
             Scenario::Overload => super::overload::MOST_CLIENTS,
-            Scenario::Aborts => self.n_streams(),
+            Scenario::Aborts | Scenario::Soak => self.n_streams(),
             Scenario::Faults => 256,
             Scenario::Hostile => super::hostile::Sizes::default().n_silent,
         }

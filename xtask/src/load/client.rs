@@ -101,13 +101,18 @@ impl<'a> Client<'a> {
 
     /// The body of a page that must be there.
     pub(crate) fn get(&mut self, path: &str) -> Result<String> {
-        let (mut connection, head) = self.send("GET", path, "").map_err(|e| format!("`{path}`: {e}"))?;
+        match self.exchange("GET", path, "")? {
+            (200, text) => Ok(text),
+            (status, text) => Err(format!("`{path}` has status {status}: {}", excerpt(&text))),
+        }
+    }
+
+    /// A request's status and the text of its answer, whatever they are.
+    pub(super) fn exchange(&mut self, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
+        let (mut connection, head) = self.send(method, path, body).map_err(|e| format!("`{path}`: {e}"))?;
         let text = connection.body(&head).and_then(http::Body::text).map_err(|e| explain(&e))?;
         self.keep(connection, &head);
-        match head.status {
-            200 => Ok(text),
-            status => Err(format!("`{path}` has status {status}: {}", excerpt(&text))),
-        }
+        Ok((head.status, text))
     }
 
     /// Sends a request and reads the head of the response.

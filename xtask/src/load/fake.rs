@@ -128,11 +128,11 @@ impl State {
     fn serve(&self, mut stream: &TcpStream) -> io::Result<()> {
         let (first, closes, body) = read_request(stream)?;
         let path = first.split(' ').nth(1).unwrap_or_default();
+        let asked: Json = serde_json::from_slice(&body).unwrap_or_default();
         let answer = match path {
             "/v1/models" => page(&json!({ "data": [{ "id": "fake" }] }).to_string()),
             "/metrics" => page(&self.metrics()),
-            "/v1/chat/completions" => {
-                let asked: Json = serde_json::from_slice(&body).unwrap_or_default();
+            "/v1/chat/completions" if asked["stream"] == true => {
                 let n_tokens = asked["max_tokens"].as_u64().unwrap_or(1) as usize;
                 let mut place = self.take_place();
                 let outcome = match place {
@@ -150,7 +150,8 @@ impl State {
                 outcome?;
                 String::new()
             }
-            _ => "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno".into(),
+            _ if is_right(&asked) => page(&json!({ "asked": asked }).to_string()),
+            _ => "HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}".into(),
         };
         stream.write_all(answer.as_bytes())?;
         if closes || matches!(self.behaviour.framing, Framing::UntilClose | Framing::Torn) {
@@ -209,6 +210,15 @@ impl State {
             _ => Ok(()),
         }
     }
+}
+
+/// As far as anybody asks for something wrong here.
+fn is_right(asked: &Json) -> bool {
+    let n_bytes = asked.to_string().len();
+    asked.is_object()
+        && asked["temperature"] != -1
+        && n_bytes < 64 << 10
+        && asked["max_tokens"].as_u64() < Some(1 << 30)
 }
 
 fn page(text: &str) -> String {

@@ -85,7 +85,7 @@ const N_KNOWN: usize = 64;
 const SETTLING: f64 = 5.0;
 
 fn phase(args: &Args, target: &Target, board: &Board, number: usize) -> Result<Phase> {
-    let seconds = args.minutes * 60.0 / args.n_phases() as f64;
+    let seconds = args.minutes() * 60.0 / args.n_phases() as f64;
     let settling = SETTLING.min(seconds / 5.0);
     let is_attacked = number.is_multiple_of(2);
     let is_over = AtomicBool::new(false);

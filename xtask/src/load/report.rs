@@ -34,6 +34,7 @@ impl Report {
             Scenario::Aborts => "aborts",
             Scenario::Hostile => "hostile",
             Scenario::Faults => "faults",
+            Scenario::Soak => "soak",
         };
         let mut report = json!({ "scenario": name, "seed": args.seed, "streams": args.n_streams() });
         if let (Some(report), Some(figures)) = (report.as_object_mut(), self.figures.as_object()) {

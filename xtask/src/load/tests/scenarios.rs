@@ -2,19 +2,20 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::load::aborts::{self, Ends, Look};
+use crate::load::aborts::{self, Ends};
 use crate::load::args::{Args, Scenario};
 use crate::load::attack::Tally;
 use crate::load::board::Failures;
 use crate::load::fake::{Behaviour, Fake, REFUSAL};
 use crate::load::figures::{Figures, Times};
 use crate::load::hostile::{self, Sizes};
+use crate::load::look::Look;
 use crate::load::metrics::Metrics;
 use crate::load::mixed::{self, Phase};
 use crate::load::overload::{self, Outcome, Seen};
 use crate::load::report::Report;
 use crate::load::vitals::Vitals;
-use crate::load::{Result, mixed_report};
+use crate::load::{Result, mixed_report, soak};
 
 fn times(ms: u64) -> Times {
     let mut times = Times::default();
@@ -176,10 +177,10 @@ fn what_stays_behind_is_told() {
         "0.80 of all tokens were computed, at most 0.7 are needed: work went on for clients that left";
     assert_eq!(broken(start, computed(8 * 256)), expected);
     let cases = [
-        (Metrics { running: 1, ..idle }, "1 sequences run after all streams were closed"),
-        (Metrics { waiting: 2, ..idle }, "2 sequences wait after all streams were closed"),
+        (Metrics { running: 1, ..idle }, "1 sequences run after all requests"),
+        (Metrics { waiting: 2, ..idle }, "2 sequences wait after all requests"),
         (Metrics { free: 59, ..idle }, "99 pages are free or cached, 100 were there at the start"),
-        (Metrics { free: 59, held: 1, ..idle }, "1 pages are held after all streams were closed; 99 pages"),
+        (Metrics { free: 59, held: 1, ..idle }, "1 pages are held after all requests; 99 pages"),
     ];
     for (metrics, expected) in cases {
         let broken = broken(start, look(metrics, 10));
@@ -192,7 +193,7 @@ fn what_stays_behind_is_told() {
 fn run(scenario: Scenario, behaviour: Behaviour) -> Result<Report> {
     let args = Args {
         scenario,
-        minutes: 1.2 / 60.0,
+        minutes: Some(if scenario == Scenario::Soak { 3.0 } else { 1.2 } / 60.0),
         phases: Some(2),
         streams: Some(4),
         slow: 3,
@@ -216,6 +217,7 @@ fn run(scenario: Scenario, behaviour: Behaviour) -> Result<Report> {
             let sizes = Sizes { n_large: 2, large: 1000, n_resets: 2, n_silent: 5 };
             hostile::run(&args, &target, sizes)
         }
+        Scenario::Soak => soak::run(&args, &target),
         Scenario::Faults => unreachable!("it starts its own servers"),
     }
 }
@@ -310,7 +312,21 @@ fn aborts_leave_nothing_behind_or_fail() {
     assert!(n_ends == 36 && figures["cut"].as_u64().unwrap() > 30, "{figures}");
 
     let report = run(Scenario::Aborts, Behaviour { leaks: true, ..token(2) }).unwrap();
-    assert!(report.broken.join("; ").contains("pages are held after all streams"), "{:?}", report.broken);
+    assert!(report.broken.join("; ").contains("pages are held after all requests"), "{:?}", report.broken);
+}
+
+#[test]
+fn a_soak_asks_for_everything_and_finds_what_stays_behind() {
+    let report = run(Scenario::Soak, token(1)).unwrap();
+    assert_eq!(report.broken, [""; 0]);
+    let windows = report.figures["windows"].as_array().unwrap();
+    assert!(
+        windows.len() == 7 && windows.iter().all(|window| window["done"].as_u64() > Some(0)),
+        "{windows:?}"
+    );
+
+    let report = run(Scenario::Soak, Behaviour { leaks: true, ..token(1) }).unwrap();
+    assert!(report.broken.join("; ").contains("pages are held after all requests"), "{:?}", report.broken);
 }
 
 #[test]
