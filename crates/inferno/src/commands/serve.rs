@@ -19,6 +19,7 @@ use crate::template::{self, Found};
 use crate::{cli, exit};
 
 mod address;
+mod address_space;
 mod cache_file;
 mod card;
 mod library;
@@ -52,6 +53,7 @@ const WITHOUT: &str = "`/v1/completions` works, `/v1/chat/completions` does not"
 pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
     inferno_cpu::keep_little_memory();
     let settings = settings::settings(args)?;
+    address_space::check_before_loading()?;
     settings::start_log(args)?;
     start::warn_of_unknown_variables();
     signals::warn_of_open_file(&args.access);
@@ -67,6 +69,7 @@ pub(crate) fn serve(args: &cli::Serve) -> Result<ExitCode> {
     // The address comes first: if it cannot be had, there is no use in loading.
     let mut server = Server::bind_all(&addresses, settings).with_context(|| listen.refused())?;
     let (engine, parts, defaults, cache_file) = load(args)?;
+    address_space::check_loaded()?;
     server.set_defaults(defaults);
     if let Some(file) = &cache_file {
         server.set_salt_key(file.salt_key());

@@ -12,23 +12,13 @@ use crate::load::Result;
 const LEAST_MEMORY: usize = 64 << 10;
 const MOST_MEMORY: usize = 900 << 10;
 
-/// Below this a server may start and then end for want of memory, with a message.
-const NEED: usize = 160 << 10;
-
 /// Answers to requests for which there is no memory.
 const MAY_FAIL: [&str; 3] = ["out_of_memory", "out_of_threads", "template_unavailable"];
 
 /// Address space is limited: the server says at its start that it does not suffice, or serves, or refuses single requests.
 pub(super) fn memory(stage: &Stage, random: &mut Random) -> Result<()> {
     let kib = LEAST_MEMORY + random.below(MOST_MEMORY - LEAST_MEMORY);
-    within(stage, random, kib).or_else(|why| {
-        let has_message =
-            why.contains("memory allocation of") || stage.last_words().contains("memory allocation of");
-        match kib < NEED && has_message {
-            true => Ok(()),
-            false => Err(format!("with {kib} KiB: {why}")),
-        }
-    })
+    within(stage, random, kib).map_err(|why| format!("with {kib} KiB: {why}"))
 }
 
 fn within(stage: &Stage, random: &mut Random, kib: usize) -> Result<()> {

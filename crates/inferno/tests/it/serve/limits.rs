@@ -29,6 +29,21 @@ fn silent_connections_do_not_take_the_last_descriptors() {
 }
 
 #[test]
+fn a_start_without_address_space_is_refused_with_what_it_needs() {
+    let program = env!("CARGO_BIN_EXE_inferno");
+    // The least that the program itself runs in, and one that leaves something but too little.
+    for kib in [150_000, 350_000] {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -v {kib} && exec '{program}' serve --port 0 --kv-memory 32MiB")]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{kib} KiB: {said}");
+        assert!(said.contains("the limit on address space, ") && said.contains("`ulimit -v`"), "{said}");
+    }
+}
+
+#[test]
 fn large_prompts_without_memory_are_answered_503() {
     let served = limited("-v 614400", "--kv-memory 32MiB");
     let body = format!("{{\"prompt\":\"{}\"}}", " ".repeat(8_000_000));
