@@ -191,7 +191,7 @@ impl Args {
             Scenario::Overload => [self.sequences, self.queue],
             // What was closed may be there a moment longer.
             Scenario::Aborts => [self.n_streams(), 4 * self.n_streams()],
-            // Some wait now and then, and nobody is refused.
+            // Some wait now and then, and no request is refused.
             Scenario::Soak => [self.n_streams().div_ceil(2), 4 * self.n_streams()],
             Scenario::Hostile | Scenario::Faults => [8, 64],
         };

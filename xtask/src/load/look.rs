@@ -54,7 +54,7 @@ const SPARE_FILES: u64 = 4;
 /// Memory beyond that at the start: the rest of the pool of keys and values, and this.
 const MOST_GROWN: u64 = 64 << 20;
 
-/// What stayed behind of requests that are all over.
+/// Places, pages and memory left behind by requests that are all over.
 pub(super) fn remains(before: Look, after: Look) -> Vec<String> {
     let Metrics { running, waiting, held, .. } = after.metrics;
     let mut remains = Vec::new();

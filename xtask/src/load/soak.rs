@@ -44,10 +44,10 @@ const WARM_UP: f64 = 1.0 / 3.0;
 const N_LOOKS: f64 = 360.0;
 /// Requests whose texts are known.
 const N_KNOWN: usize = 64;
-/// Of so many texts of a stream one gap is kept, which is enough of them for a day.
+/// Texts of a stream for each gap that is kept, which is enough gaps for a day.
 const GAPS_APART: usize = 8;
 
-/// What became of the server and its clients.
+/// Outcome of a soak for the server and its clients.
 pub(super) struct Outcome {
     pub(super) hours: f64,
     /// By window, the warm-up first.

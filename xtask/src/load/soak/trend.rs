@@ -1,4 +1,4 @@
-//! What hours of load came to, and its bars.
+//! Figures of hours of load, and their bars.
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
