@@ -160,7 +160,7 @@ impl DeviceMemory for Cpu {
     type KvPool = KvPool;
 
     fn upload(&mut self, tensor: &HostTensor<'_>) -> Result<Weight, LoadError> {
-        let layout = Layout::of(tensor.dtype, self.kernels.by_pairs);
+        let layout = Layout::of(tensor.dtype);
         let packed = Packed::new(tensor, layout, self.kernels.bias, &mut self.pool, &mut self.arena)?;
         let mut vector = Vec::new();
         if tensor.n_rows() == 1 && tensor.dtype.is_float() {
@@ -180,7 +180,7 @@ impl DeviceMemory for Cpu {
             tensor.read_rows(i, &mut row)?;
             dequantize(tensor.dtype, &row, vector).expect("floats, as the loader checked");
         }
-        let layout = Layout::of(tensor.dtype, self.kernels.by_pairs);
+        let layout = Layout::of(tensor.dtype);
         Ok(Weight { packed: Packed::nothing(tensor, layout, &mut self.arena)?, vector })
     }
 

@@ -26,7 +26,7 @@ use crate::kernels::int8::InputLine;
 use crate::kernels::recurrent::DeltaRow;
 use crate::kernels::tile_attention::TileKernels;
 use crate::kv::{Head, HeadMut};
-use crate::packed::{PANEL, Panel};
+use crate::packed::{Layout, PANEL, Panel};
 use crate::simd::{LANES, ROW_GROUP};
 
 /// Sixteen outputs of a group of rows.
@@ -97,8 +97,8 @@ kernels! {
     fn quantize(out: &mut [InputLine], rows: &[&[f32]]) = int8;
     /// out += rows `0..n_rows` of a group × up to [`PANELS`] quantized panels of one matrix.
     fn products_int8(out: &mut [OutTile; PANELS], panels: &[Panel<'_>], x: &[InputLine], n_rows: usize) = int8;
-    /// A quantized panel in the layout that `Layout::unpacked` names.
-    fn widen(quants: &mut [u8], scales: &mut [u8], panel: Panel<'_>) = int8;
+    /// A quantized panel in `layout`, which is that of `Layout::unpacked` or of `Layout::wide`.
+    fn widen(layout: Layout, quants: &mut [u8], scales: &mut [u8], panel: Panel<'_>) = int8;
     /// out = output `lane` of a panel, as numbers.
     fn dequantize_lane(out: &mut [f32], panel: Panel<'_>, lane: usize) = int8;
     /// Interleaves up to [`ROW_GROUP`] rows; rows that are missing are zero.

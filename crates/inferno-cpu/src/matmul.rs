@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use bytemuck::{Pod, Zeroable};
 use inferno_model::backend::Activations as _;
 
 use crate::backend::{Buffer, Cpu, Weight};
-use crate::kernels::int8::{InputLine, MOST_LINES, lines_per_block};
+use crate::kernels::int8::{FEW_ROWS, InputLine, MOST_LINES, lines_per_block};
 use crate::kernels::{Kernels, OutTile, PANELS};
 use crate::memory::Shares;
 use crate::packed::{Layout, PANEL, Packed, Panel};
@@ -22,6 +23,9 @@ pub(crate) const PANELS_AT_ONCE: usize = 2 * PANELS;
 /// Inputs that many rows multiply before the next: that much of the panels stays in a near cache. A whole number of
 /// blocks of any type.
 const CHUNK_LEN: usize = 1024;
+
+/// The same for few rows, whose weights are unpacked panel by panel: what is unpacked stays in the nearest cache.
+const PART_LEN: usize = 512;
 
 /// Fewest tasks of a product for every thread, if it has as many panels.
 const TASKS_PER_THREAD: usize = 8;
@@ -70,11 +74,42 @@ struct Scratch {
     wide: Wide,
 }
 
-/// Panels unpacked for many rows.
+/// Panels unpacked for the rows at hand.
 #[derive(Default)]
 struct Wide {
-    quants: Vec<u8>,
-    scales: Vec<u8>,
+    quants: Vec<CacheLine>,
+    scales: Vec<CacheLine>,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct CacheLine([u8; 64]);
+
+/// A piece of the weights, which all rows meet before the next.
+struct Piece {
+    panels: usize,
+    inputs: usize,
+    /// The layout that weights are unpacked to.
+    layout: Option<Layout>,
+}
+
+impl Piece {
+    fn of(weight: &Packed, kernels: &Kernels, n_rows: usize) -> Piece {
+        let layout = weight.layout;
+        // Few rows read the weights once, from memory; many find part of them in the nearest cache.
+        if n_rows > ROW_GROUP {
+            let layout = layout.unpacked(kernels.by_pairs);
+            return Piece { panels: PANELS_AT_ONCE, inputs: CHUNK_LEN, layout };
+        }
+        match layout {
+            Layout::Codes(codes) if n_rows > 1 || codes.single.is_none() => {
+                let (panels, inputs) =
+                    if n_rows <= FEW_ROWS { (1, PART_LEN) } else { (PANELS_AT_ONCE, CHUNK_LEN) };
+                Piece { panels, inputs, layout: Some(layout.wide(kernels.by_pairs)) }
+            }
+            _ => Piece { panels: PANELS_AT_ONCE, inputs: weight.cols.max(1), layout: None },
+        }
+    }
 }
 
 impl Inputs {
@@ -165,13 +200,10 @@ impl Inputs {
         );
         let first_row = |group: usize| rows.start + (group - groups.start) * ROW_GROUP;
         let in_group = |group: usize| ROW_GROUP.min(rows.end - first_row(group));
-        // Few rows read the weights once, from memory; many find part of them in the nearest cache.
-        let many = groups.len() > 1;
-        let chunk_len = if many { CHUNK_LEN } else { self.cols.max(1) };
-        let unpacked = weight.layout.unpacked(weight.dtype, kernels.by_pairs).filter(|_| many);
+        let piece = Piece::of(weight, kernels, rows.len());
         SCRATCH.with_borrow_mut(|Scratch { sums, wide }| {
-            for first in panels.clone().step_by(PANELS_AT_ONCE) {
-                let now = first..panels.end.min(first + PANELS_AT_ONCE);
+            for first in panels.clone().step_by(piece.panels) {
+                let now = first..panels.end.min(first + piece.panels);
                 let n_sets = now.len().div_ceil(PANELS);
                 sums.resize(groups.len() * n_sets, [[[0.0; PANEL]; ROW_GROUP]; PANELS]);
                 for (sums, group) in sums.chunks_exact_mut(n_sets).zip(groups.clone()) {
@@ -179,13 +211,13 @@ impl Inputs {
                         sums[..in_group(group)].fill([0.0; PANEL]);
                     }
                 }
-                for start in (0..self.cols).step_by(chunk_len) {
-                    let inputs = start..self.cols.min(start + chunk_len);
+                for start in (0..self.cols).step_by(piece.inputs) {
+                    let inputs = start..self.cols.min(start + piece.inputs);
                     let part = |i: usize| {
                         let panel = weight.panel(expert, first + i.min(now.len() - 1));
                         if inputs.len() == self.cols { panel } else { panel.part(&inputs) }
                     };
-                    let parts: [Panel<'_>; PANELS_AT_ONCE] = match unpacked {
+                    let parts: [Panel<'_>; PANELS_AT_ONCE] = match piece.layout {
                         Some(layout) => wide.unpack(kernels, layout, inputs.len(), now.len(), part),
                         None => std::array::from_fn(part),
                     };
@@ -221,18 +253,25 @@ impl Wide {
         part: impl Fn(usize) -> Panel<'a>,
     ) -> [Panel<'a>; PANELS_AT_ONCE] {
         let (quant_bytes, scale_bytes) = layout.panel_bytes(n_inputs);
-        self.quants.resize(PANELS_AT_ONCE * quant_bytes, 0);
-        self.scales.resize(PANELS_AT_ONCE * scale_bytes, 0);
-        let places = self.quants.chunks_exact_mut(quant_bytes).zip(self.scales.chunks_exact_mut(scale_bytes));
+        let quants = bytes(&mut self.quants, PANELS_AT_ONCE * quant_bytes);
+        let scales = bytes(&mut self.scales, PANELS_AT_ONCE * scale_bytes);
+        let places = quants.chunks_exact_mut(quant_bytes).zip(scales.chunks_exact_mut(scale_bytes));
         for (i, (quants, scales)) in places.take(n).enumerate() {
-            (kernels.widen)(quants, scales, part(i));
+            (kernels.widen)(layout, quants, scales, part(i));
         }
+        let (quants, scales) = (&*quants, &*scales);
         std::array::from_fn(|i| Panel {
             layout,
-            quants: &self.quants[i * quant_bytes..][..quant_bytes],
-            scales: &self.scales[i * scale_bytes..][..scale_bytes],
+            quants: &quants[i * quant_bytes..][..quant_bytes],
+            scales: &scales[i * scale_bytes..][..scale_bytes],
         })
     }
+}
+
+/// The first `n` bytes of lines, and more lines if there are not as many.
+fn bytes(lines: &mut Vec<CacheLine>, n: usize) -> &mut [u8] {
+    lines.resize(lines.len().max(n.div_ceil(size_of::<CacheLine>())), Zeroable::zeroed());
+    &mut bytemuck::cast_slice_mut(lines)[..n]
 }
 
 impl Cpu {

@@ -6,10 +6,14 @@
 //! integers    [block of 32 inputs][4 inputs at a time][16 outputs][4 inputs]     64 bytes a row of this drawing
 //! 4 bits      the same order, two such rows in the low and high halves of one
 //! MXFP4       the low halves of a row are inputs 4i..4i + 4, the high ones 16 + 4i..16 + 4i + 4, as in the file
+//! codes       the same order in 1, 2 or 4 bits: 8, 4 or 2 rows in one, earlier ones in lower bits; of codes of 3 or 5
+//!             bits the upper ones follow, eight rows in one
 //! ```
 //!
-//! A panel's quants lie end to end, and so do its scales in a plane of their own.
+//! A panel's quants lie end to end, and so do its scales in a plane of their own. Pieces of panels of codes are unpacked to
+//! bytes or 16 bits that stay in a near cache, and these are multiplied; single rows multiply some as they are stored.
 
+mod codes;
 mod pack;
 #[cfg(test)]
 mod tests;
@@ -24,6 +28,8 @@ use inferno_model::error::LoadError;
 use crate::memory::{Arena, Region};
 use crate::pool::Pool;
 use crate::simd::LANES;
+
+pub(crate) use codes::{Codes, E4M3_FACTOR, NibblesMin, Scales, Single, planes};
 
 /// Outputs in a panel.
 pub(crate) const PANEL: usize = LANES;
@@ -47,7 +53,9 @@ pub(crate) enum Layout {
     Q4K,
     /// Nibbles and two bits; Q6_K's scales.
     Q6K,
-    /// Bytes with f32 scales: what any type can be unpacked to.
+    /// Places among the integers of a type, for all types that have no layout above.
+    Codes(Codes),
+    /// Bytes with f32 scales: what any type is unpacked to.
     Wide {
         /// Bits of the weights' integers: 8, or fewer where bytes are the unsigned integers of [`stored_from`].
         bits: u32,
@@ -60,44 +68,10 @@ pub(crate) enum Layout {
     Words,
 }
 
-/// Width of the narrowest integers that have kernels of their own.
-const FEWEST_BITS: u32 = 4;
-
-/// The integers that the weights of a quantized type are before they are scaled.
-fn integers(dtype: DType) -> RangeInclusive<i8> {
-    match dtype {
-        DType::Q1_0 | DType::TQ1_0 => -1..=1,
-        DType::Q2_0 | DType::TQ2_0 => -1..=2,
-        DType::Q2_K => 0..=3,
-        DType::Q3_K => -4..=3,
-        DType::Q4_0 => -8..=7,
-        DType::Q4_1 | DType::Q4_K => 0..=15,
-        DType::Q5_0 => -16..=15,
-        DType::Q5_1 | DType::Q5_K => 0..=31,
-        DType::Q6_K => -32..=31,
-        DType::IQ1_S | DType::IQ1_M => -9..=9,
-        DType::IQ2_XXS | DType::IQ2_XS | DType::IQ2_S => -43..=43,
-        DType::IQ3_XXS => -62..=62,
-        DType::IQ3_S => -15..=15,
-        DType::MXFP4 | DType::NVFP4 => -12..=12,
-        _ => i8::MIN..=i8::MAX,
-    }
-}
-
 /// The integer that is stored as 0 where weights are unsigned integers of `bits` bits: 0 in types with minimums, whose
 /// integers are not negative, and else the smallest signed integer of that width.
-const fn stored_from(bits: u32, min: bool) -> i8 {
+pub(crate) const fn stored_from(bits: u32, min: bool) -> i8 {
     if min { 0 } else { (-1 << (bits - 1)) as i8 }
-}
-
-/// Bits of the unsigned integers that hold all weights of a quantized type, [`FEWEST_BITS`] at least.
-fn stored_bits(dtype: DType) -> u32 {
-    let integers = integers(dtype);
-    let fits = |bits: &u32| {
-        let first = i32::from(stored_from(*bits, dtype.has_minimums()));
-        first <= (*integers.start()).into() && i32::from(*integers.end()) < first + (1 << bits)
-    };
-    (FEWEST_BITS..=8).find(fits).expect("bytes hold every type")
 }
 
 /// 32 inputs × 16 outputs in bytes.
@@ -116,10 +90,10 @@ pub(crate) struct SixBits {
     pub(crate) high: [[u8; 64]; 2],
 }
 
-/// The scales of 256 inputs × 16 outputs of Q4_K.
+/// The scales of 256 inputs × 16 outputs of Q4_K and Q5_K.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(crate) struct ScalesQ4K {
+pub(crate) struct ScalesMin {
     pub(crate) scale: [[u8; PANEL]; 8],
     pub(crate) min: [[u8; PANEL]; 8],
     pub(crate) d: [u16; PANEL],
@@ -135,8 +109,8 @@ pub(crate) struct ScalesQ6K {
 }
 
 impl Layout {
-    /// The layout that serves a type. `by_pairs`: for a level that multiplies pairs of numbers.
-    pub(crate) fn of(dtype: DType, by_pairs: bool) -> Layout {
+    /// The layout that serves a type that has weights.
+    pub(crate) fn of(dtype: DType) -> Layout {
         match dtype {
             DType::F32 => Layout::F32,
             DType::F16 => Layout::F16,
@@ -146,27 +120,44 @@ impl Layout {
             DType::MXFP4 => Layout::Mx4,
             DType::Q4_K => Layout::Q4K,
             DType::Q6_K => Layout::Q6K,
-            other => Layout::wide(other, by_pairs),
+            other => Layout::Codes(Codes::of(other).expect("the loader knows the type")),
         }
     }
 
-    /// The layout of bytes for a quantized type.
-    fn wide(dtype: DType, by_pairs: bool) -> Layout {
-        let bits = if by_pairs { stored_bits(dtype) } else { 8 };
-        Layout::Wide { bits, run16: dtype.scale_len() == 16, min: dtype.has_minimums() }
+    /// The integers that quantized weights are before they are scaled.
+    fn integers(self) -> RangeInclusive<i8> {
+        match self {
+            Layout::Q4 => -8..=7,
+            Layout::Mx4 => -12..=12,
+            Layout::Q4K => 0..=15,
+            Layout::Q6K => -32..=31,
+            Layout::Codes(Codes { values, .. }) => values[0]..=values[values.len() - 1],
+            _ => i8::MIN..=i8::MAX,
+        }
     }
 
-    /// The layout that weights of type `dtype` are unpacked to for many rows, if they are; `by_pairs` as in [`Layout::of`].
-    pub(crate) fn unpacked(self, dtype: DType, by_pairs: bool) -> Option<Layout> {
+    /// The layout of bytes for quantized weights. `by_pairs`: for a level that multiplies pairs of numbers.
+    pub(crate) fn wide(self, by_pairs: bool) -> Layout {
+        let (run16, min) = match self {
+            Layout::Q4K => (false, true),
+            Layout::Q6K => (true, false),
+            Layout::Codes(Codes { scales, .. }) => scales.runs(),
+            _ => (false, false),
+        };
+        let bits = if by_pairs { stored_bits(&self.integers(), run16, min) } else { 8 };
+        Layout::Wide { bits, run16, min }
+    }
+
+    /// The layout that weights are unpacked to for many rows, if they are; `by_pairs` as in [`Layout::wide`].
+    pub(crate) fn unpacked(self, by_pairs: bool) -> Option<Layout> {
         if !self.is_quantized() {
             return None;
         }
-        let wide = Layout::wide(dtype, by_pairs);
-        match wide {
-            Layout::Wide { bits: 8, run16: false, min: false } if by_pairs => Some(Layout::Words),
+        match self.wide(by_pairs) {
+            Layout::Wide { bits: 8, .. } if by_pairs => Some(Layout::Words),
             // Bytes already.
-            _ if self == wide || self == Layout::Q8 => None,
-            _ => Some(wide),
+            _ if self == Layout::Q8 => None,
+            wide => Some(wide),
         }
     }
 
@@ -183,8 +174,12 @@ impl Layout {
             Layout::Q8 => (32, size_of::<Bytes>(), 2 * PANEL),
             Layout::Q4 => (32, size_of::<Nibbles>(), 2 * PANEL),
             Layout::Mx4 => (32, size_of::<Nibbles>(), PANEL),
-            Layout::Q4K => (256, 8 * size_of::<Nibbles>(), size_of::<ScalesQ4K>()),
+            Layout::Q4K => (256, 8 * size_of::<Nibbles>(), size_of::<ScalesMin>()),
             Layout::Q6K => (256, 8 * size_of::<SixBits>(), size_of::<ScalesQ6K>()),
+            Layout::Codes(codes) => {
+                let (inputs, scales) = codes.scales.unit();
+                (inputs, inputs / 32 * codes.bits() * 64, scales)
+            }
             Layout::Wide { run16, min, .. } => {
                 let n_vectors = (1 + usize::from(run16)) * (1 + usize::from(min));
                 (32, size_of::<Bytes>(), 4 * PANEL * n_vectors)
@@ -198,6 +193,17 @@ impl Layout {
         let (inputs, quants, scales) = self.unit();
         (cols / inputs * quants, cols / inputs * scales)
     }
+}
+
+/// Bits of the unsigned integers of a layout of bytes that hold `integers`: the fewest that have kernels of their own.
+fn stored_bits(integers: &RangeInclusive<i8>, run16: bool, min: bool) -> u32 {
+    // 16 products of 6 signed bits add up in 16 bits, and fewer bits cost as much.
+    let fewest = if run16 && !min { 6 } else { 4 };
+    let fits = |bits: &u32| {
+        let first = i32::from(stored_from(*bits, min));
+        first <= (*integers.start()).into() && i32::from(*integers.end()) < first + (1 << bits)
+    };
+    (fewest..=8).find(fits).expect("bytes hold every type")
 }
 
 /// Sixteen outputs' weights.
@@ -220,7 +226,6 @@ impl<'a> Panel<'a> {
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub(crate) name: String,
-    pub(crate) dtype: DType,
     pub(crate) layout: Layout,
     /// Outputs of one matrix.
     pub(crate) rows: usize,
@@ -246,7 +251,6 @@ impl Packed {
         let what = || format!("tensor `{}`", tensor.name);
         let mut packed = Packed {
             name: tensor.name.clone(),
-            dtype: tensor.dtype,
             layout,
             rows: tensor.rows,
             cols: tensor.cols,
@@ -268,7 +272,6 @@ impl Packed {
         let what = || format!("tensor `{}`", tensor.name);
         Ok(Packed {
             name: tensor.name.clone(),
-            dtype: tensor.dtype,
             layout,
             rows: 0,
             cols: tensor.cols,

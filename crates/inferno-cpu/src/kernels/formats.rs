@@ -5,7 +5,7 @@
 use bytemuck::Pod;
 use inferno_format::E2M1_DOUBLED;
 
-use crate::packed::{Bytes, Nibbles, PANEL, ScalesQ4K, ScalesQ6K, SixBits};
+use crate::packed::{Bytes, Nibbles, PANEL, ScalesMin, ScalesQ6K, SixBits};
 use crate::simd::{Run, Simd};
 
 /// A block's vectors of weights, biased, with the scales and minimums of its runs. What a format lacks is not made.
@@ -30,8 +30,8 @@ pub(super) trait Format<S: Simd> {
     const MIN: bool = false;
     /// Weights are stored as the bytes they are.
     const BYTES: bool = false;
-    /// Few rows have kernels of their own.
-    const TUNED: bool = true;
+    /// Unpacked from another layout for the products at hand: weights are in a near cache, and few rows are seldom two.
+    const UNPACKED: bool = false;
     /// Width of the unsigned integers that weights are with a bias of `S::SMALL_BIAS >> BIAS_SHIFT`, in bits.
     const BITS: u32 = 8;
     /// Products of few rows add only this much of the bias, which saves an instruction for every vector. Weights that count
@@ -183,14 +183,14 @@ impl<S: Simd> Format<S> for Mx4 {
 pub(super) struct Q4K;
 impl<S: Simd> Format<S> for Q4K {
     type Quants = [Nibbles; 8];
-    type Scales = ScalesQ4K;
+    type Scales = ScalesMin;
     type Unit = (S::F, S::F);
     const BLOCKS: usize = 8;
     const MIN: bool = true;
     const BITS: u32 = 4;
 
     #[inline(always)]
-    fn unit(s: S, scales: &ScalesQ4K) -> (S::F, S::F) {
+    fn unit(s: S, scales: &ScalesMin) -> (S::F, S::F) {
         (s.load_f16(&scales.d), s.load_f16(&scales.dmin))
     }
     #[inline(always)]
@@ -198,7 +198,7 @@ impl<S: Simd> Format<S> for Q4K {
         from_nibbles(s, &quants[b][i], 0, shift)
     }
     #[inline(always)]
-    fn scales(s: S, scales: &ScalesQ4K, (d, dmin): (S::F, S::F), b: usize) -> [[S::F; 2]; 2] {
+    fn scales(s: S, scales: &ScalesMin, (d, dmin): (S::F, S::F), b: usize) -> [[S::F; 2]; 2] {
         let scale = s.mul(d, s.load_u8(&scales.scale[b]));
         let min = s.mul(dmin, s.load_u8(&scales.min[b]));
         [[scale; 2], [min; 2]]
@@ -248,7 +248,7 @@ macro_rules! wide {
             const RUN16: bool = $run16;
             const MIN: bool = $min;
             const BYTES: bool = true;
-            const TUNED: bool = false;
+            const UNPACKED: bool = true;
             const BITS: u32 = BITS;
 
             #[inline(always)]
@@ -276,8 +276,8 @@ wide!(WideMin, 2, run16: false, min: true);
 wide!(WideRun16, 2, run16: true, min: false);
 wide!(WideRun16Min, 4, run16: true, min: true);
 
-/// Calls `$f::<S, format>(arguments)` with the format of a layout.
-macro_rules! with_format {
+/// Calls `$f::<S, format>(arguments)` with the format of a layout that weights are stored in.
+macro_rules! with_stored_format {
     ($layout:expr, $f:ident($($arg:expr),*)) => {
         match $layout {
             $crate::packed::Layout::Q8 => $f::<S, $crate::kernels::formats::Q8>($($arg),*),
@@ -285,6 +285,18 @@ macro_rules! with_format {
             $crate::packed::Layout::Mx4 => $f::<S, $crate::kernels::formats::Mx4>($($arg),*),
             $crate::packed::Layout::Q4K => $f::<S, $crate::kernels::formats::Q4K>($($arg),*),
             $crate::packed::Layout::Q6K => $f::<S, $crate::kernels::formats::Q6K>($($arg),*),
+            $crate::packed::Layout::Codes(_) => unreachable!("codes are unpacked first"),
+            $crate::packed::Layout::F32 | $crate::packed::Layout::F16 | $crate::packed::Layout::Bf16 => unreachable!("floats have no integer product"),
+            $crate::packed::Layout::Wide { .. } | $crate::packed::Layout::Words => unreachable!("unpacked, and not stored"),
+        }
+    };
+}
+pub(super) use with_stored_format;
+
+/// The same of layouts that weights are unpacked to, too.
+macro_rules! with_format {
+    ($layout:expr, $f:ident($($arg:expr),*)) => {
+        match $layout {
             // Few bits are of levels by pairs, and no type has bytes with minimums or runs of 16 there.
             $crate::packed::Layout::Wide { bits, run16, min } => match (S::BY_PAIRS, bits, run16, min) {
                 (_, 8, false, false) => $f::<S, $crate::kernels::formats::Wide<8>>($($arg),*),
@@ -293,18 +305,15 @@ macro_rules! with_format {
                 (false, 8, true, true) => $f::<S, $crate::kernels::formats::WideRun16Min<8>>($($arg),*),
                 (true, 4, false, false) => $f::<S, $crate::kernels::formats::Wide<4>>($($arg),*),
                 (true, 4, false, true) => $f::<S, $crate::kernels::formats::WideMin<4>>($($arg),*),
-                (true, 4, true, false) => $f::<S, $crate::kernels::formats::WideRun16<4>>($($arg),*),
                 (true, 4, true, true) => $f::<S, $crate::kernels::formats::WideRun16Min<4>>($($arg),*),
                 (true, 5, false, false) => $f::<S, $crate::kernels::formats::Wide<5>>($($arg),*),
                 (true, 5, false, true) => $f::<S, $crate::kernels::formats::WideMin<5>>($($arg),*),
-                (true, 5, true, false) => $f::<S, $crate::kernels::formats::WideRun16<5>>($($arg),*),
                 (true, 6, true, false) => $f::<S, $crate::kernels::formats::WideRun16<6>>($($arg),*),
                 (true, 7, false, false) => $f::<S, $crate::kernels::formats::Wide<7>>($($arg),*),
                 (true, 7, true, false) => $f::<S, $crate::kernels::formats::WideRun16<7>>($($arg),*),
                 other => unreachable!("no type has {other:?}"),
             },
-            $crate::packed::Layout::F32 | $crate::packed::Layout::F16 | $crate::packed::Layout::Bf16 => unreachable!("floats have no integer product"),
-            $crate::packed::Layout::Words => unreachable!("multiplied by a kernel of its own"),
+            stored => $crate::kernels::formats::with_stored_format!(stored, $f($($arg),*)),
         }
     };
 }

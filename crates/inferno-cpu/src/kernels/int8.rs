@@ -3,45 +3,40 @@
 
 #![allow(clippy::inline_always, reason = "each level needs a copy with its instructions")]
 
+mod codes;
 mod inputs;
+mod single;
 mod words;
 
 use std::ops::Range;
 
 use half::f16;
 
-use crate::kernels::formats::{Format, QUARTERS, with_format};
+use crate::kernels::formats::{Format, QUARTERS, with_format, with_stored_format};
 use crate::kernels::{OutTile, PANELS};
 use crate::packed::{Bytes, Layout, PANEL, Panel, Words};
 use crate::simd::Simd;
 
 use inputs::Inputs;
-pub(super) use inputs::{FEW_ROWS, InputBlock, quantize};
-pub(crate) use inputs::{InputLine, MOST_LINES, lines_per_block};
+pub(crate) use inputs::{FEW_ROWS, InputLine, MOST_LINES, lines_per_block};
+pub(super) use inputs::{InputBlock, quantize};
 
-/// The rows of a group, as many at a time as fit the registers. Types that no kernel is tuned for have three copies of
-/// it and not four, which is time to compile.
+/// The rows of a group, as many at a time as fit the registers. Unpacked weights have three copies of it and not four,
+/// which is time to compile.
 #[inline(always)]
 fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[InputLine], n_rows: usize) {
     if S::BY_PAIRS {
         return group_by_pairs::<S, W>(s, out, panel, x, n_rows);
     }
     match n_rows {
-        ..=1 => {
-            let x: &[[InputLine; 1]] = bytemuck::cast_slice(x);
-            if S::BY_QUARTERS {
-                by_quarters::<S, W, _, 1, true>(s, out, panel, x, 0)
-            } else {
-                rows::<S, W, _, 1>(s, out, panel, x, 0)
-            }
-        }
+        ..=1 => one_row::<S, W>(s, out, panel, x),
         2..=FEW_ROWS => {
             let x: &[[InputLine; FEW_ROWS]] = bytemuck::cast_slice(x);
             match (n_rows, S::INT8_ROWS) {
-                (2, 2..) if W::TUNED && S::BY_QUARTERS => {
+                (2, 2..) if !W::UNPACKED && S::BY_QUARTERS => {
                     by_quarters::<S, W, _, 2, true>(s, out, panel, x, 0)
                 }
-                (2, 2..) if W::TUNED => rows::<S, W, _, 2>(s, out, panel, x, 0),
+                (2, 2..) if !W::UNPACKED => rows::<S, W, _, 2>(s, out, panel, x, 0),
                 (_, 4..) => rows::<S, W, _, FEW_ROWS>(s, out, panel, x, 0),
                 _ => by_rows::<S, W, _>(s, out, panel, x, n_rows),
             }
@@ -50,7 +45,17 @@ fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[
     }
 }
 
-/// The same for levels that multiply pairs. Sums of four rows fit in the registers, of two rows where bytes need some for
+#[inline(always)]
+fn one_row<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[InputLine]) {
+    let x: &[[InputLine; 1]] = bytemuck::cast_slice(x);
+    if S::BY_QUARTERS {
+        by_quarters::<S, W, _, 1, true>(s, out, panel, x, 0)
+    } else {
+        rows::<S, W, _, 1>(s, out, panel, x, 0)
+    }
+}
+
+/// As `group` for levels that multiply pairs. Sums of four rows fit in the registers, of two rows where bytes need some for
 /// their signs.
 #[inline(always)]
 fn group_by_pairs<S: Simd, W: Format<S>>(
@@ -61,7 +66,7 @@ fn group_by_pairs<S: Simd, W: Format<S>>(
     n_rows: usize,
 ) {
     match n_rows {
-        ..=1 => by_quarters::<S, W, [InputLine; 1], 1, true>(s, out, panel, bytemuck::cast_slice(x), 0),
+        ..=1 => one_row::<S, W>(s, out, panel, x),
         2..=FEW_ROWS => {
             let x: &[[InputLine; FEW_ROWS]] = bytemuck::cast_slice(x);
             if n_rows > 2 && W::BITS < 8 {
@@ -115,6 +120,7 @@ pub(super) fn products_int8<S: Simd>(
 ) {
     match panels[0].layout {
         Layout::Words => words::panels_of(s, out, panels, x, n_rows),
+        Layout::Codes(codes) => single::panels_of(s, out, panels, codes, x),
         layout => with_format!(layout, panels_of(s, out, panels, x, n_rows)),
     }
 }
@@ -243,7 +249,7 @@ fn by_quarters<S: Simd, W: Format<S>, X: Inputs, const M: usize, const STREAM: b
     }
     for ((quants, scales), x) in quants.iter().zip(scales).zip(x.chunks_exact(W::BLOCKS)) {
         let unit = W::unit(s, scales);
-        if STREAM {
+        if STREAM && !W::UNPACKED {
             ahead(s, scales, SCALES_AHEAD * size_of::<W::Scales>(), 0..size_of::<W::Scales>());
         }
         for (b, x) in x.iter().enumerate() {
@@ -275,7 +281,7 @@ fn add_run<S: Simd, W: Format<S>, X: Inputs, const M: usize, const STREAM: bool>
         *sums = s.begin(W::RUN, x.start(part, first + r));
     }
     for i in n_quarters * run..n_quarters * (run + 1) {
-        if STREAM {
+        if STREAM && !W::UNPACKED {
             let from = (b * QUARTERS + i) * quarter_bytes;
             let lines = from.next_multiple_of(64)..(from + quarter_bytes).next_multiple_of(64);
             ahead(s, quants, BYTES_AHEAD, lines);
@@ -354,27 +360,38 @@ fn dot<S: Simd>(s: S, start: i32, weights: &[S::B], inputs: &[[i8; 4]]) -> S::I 
 }
 
 #[inline(always)]
-pub(super) fn widen<S: Simd>(s: S, quants: &mut [u8], scales: &mut [u8], panel: Panel<'_>) {
+pub(super) fn widen<S: Simd>(s: S, layout: Layout, quants: &mut [u8], scales: &mut [u8], panel: Panel<'_>) {
     let scales = bytemuck::cast_slice_mut(scales);
-    with_format!(panel.layout, widen_panel(s, quants, scales, panel));
+    match panel.layout {
+        Layout::Codes(codes) => codes::widen(s, layout, (quants, scales), codes, panel),
+        stored => with_stored_format!(stored, widen_panel(s, quants, scales, panel)),
+    }
 }
 
 #[inline(always)]
 fn widen_panel<S: Simd, W: Format<S>>(s: S, wide: &mut [u8], vectors: &mut [[f32; PANEL]], panel: Panel<'_>) {
     if S::BY_PAIRS && W::BITS == 8 {
-        let wide: &mut [Words] = bytemuck::cast_slice_mut(wide);
-        widen_blocks::<S, W, _>(s, wide, vectors, panel, |words, weights| {
-            for (words, weights) in words.iter_mut().zip(weights) {
-                for (word, x) in words.iter_mut().zip(s.to_words(weights)) {
-                    s.store_weights(bytemuck::cast_mut(word), x);
-                }
-            }
-        });
+        let wide = bytemuck::cast_slice_mut(wide);
+        widen_blocks::<S, W, _>(s, wide, vectors, panel, |out, weights| store_words(s, out, weights));
     } else {
-        let wide: &mut [Bytes] = bytemuck::cast_slice_mut(wide);
-        widen_blocks::<S, W, _>(s, wide, vectors, panel, |bytes, weights| {
-            bytes.iter_mut().zip(weights).for_each(|(out, w)| s.store_weights(out, w));
-        });
+        let wide = bytemuck::cast_slice_mut(wide);
+        widen_blocks::<S, W, _>(s, wide, vectors, panel, |out, weights| store_bytes(s, out, weights));
+    }
+}
+
+#[inline(always)]
+fn store_bytes<S: Simd>(s: S, out: &mut Bytes, weights: [S::B; 8]) {
+    for (out, weights) in out.iter_mut().zip(weights) {
+        s.store_weights(out, weights);
+    }
+}
+
+#[inline(always)]
+fn store_words<S: Simd>(s: S, out: &mut Words, weights: [S::B; 8]) {
+    for (words, weights) in out.iter_mut().zip(weights) {
+        for (word, x) in words.iter_mut().zip(s.to_words(weights)) {
+            s.store_weights(bytemuck::cast_mut(word), x);
+        }
     }
 }
 
@@ -420,7 +437,23 @@ pub(super) fn dequantize_lane<S: Simd>(s: S, out: &mut [f32], panel: Panel<'_>, 
         Layout::Bf16 => floats(out, bytemuck::cast_slice::<_, [u16; PANEL]>(panel.quants), |x| {
             f32::from_bits(u32::from(x[lane]) << 16)
         }),
-        layout => with_format!(layout, dequantize(s, out, panel, lane)),
+        Layout::Codes(codes) => {
+            // As many inputs as any type has in a block.
+            const LEN: usize = 256;
+            let (layout, n_inputs) = (panel.layout.wide(S::BY_PAIRS), out.len());
+            let (quant_bytes, scale_bytes) = layout.panel_bytes(LEN);
+            let mut quants: [Bytes; LEN / 32] = bytemuck::Zeroable::zeroed();
+            let mut scales = [[0.0; PANEL]; LEN / 8];
+            for (i, out) in out.chunks_mut(LEN).enumerate() {
+                let part = panel.part(&(i * LEN..n_inputs.min((i + 1) * LEN)));
+                let quants: &mut [u8] = bytemuck::cast_slice_mut(&mut quants);
+                codes::widen(s, layout, (quants, &mut scales), codes, part);
+                let scales: &[u8] = bytemuck::cast_slice(&scales);
+                let part = Panel { layout, quants: &quants[..quant_bytes], scales: &scales[..scale_bytes] };
+                with_format!(layout, dequantize(s, out, part, lane));
+            }
+        }
+        layout => with_stored_format!(layout, dequantize(s, out, panel, lane)),
     }
 }
 

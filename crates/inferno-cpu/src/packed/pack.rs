@@ -8,7 +8,7 @@ use inferno_format::{Block32, DType, FormatError, unpack_row};
 use inferno_model::backend::HostTensor;
 use inferno_model::error::LoadError;
 
-use super::{Bytes, Layout, Nibbles, PANEL, ScalesQ4K, ScalesQ6K, SixBits, stored_from};
+use super::{Layout, Nibbles, PANEL, ScalesMin, ScalesQ6K, SixBits};
 use crate::memory::Shares;
 use crate::pool::Pool;
 
@@ -105,7 +105,7 @@ fn panel(
                 blocks.clear();
                 unpack_row(dtype, row, blocks).expect("whole blocks of a quantized type");
             }
-            integers(dtype, layout, bias, &blocks[..n_rows], (quants, scales));
+            integers(layout, &blocks[..n_rows], quants, scales);
         }
     }
 }
@@ -208,14 +208,8 @@ fn transpose(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
     std::array::from_fn(|i| rows.map(|row| row[i]))
 }
 
-/// Any quantized type from its blocks.
-fn integers(
-    dtype: DType,
-    layout: Layout,
-    bias: u8,
-    rows: &[Vec<Block32>],
-    (quants, scales): (&mut [u8], &mut [u8]),
-) {
+/// Quantized types from their blocks.
+fn integers(layout: Layout, rows: &[Vec<Block32>], quants: &mut [u8], scales: &mut [u8]) {
     match layout {
         Layout::Q4 => {
             let quants: &mut [Nibbles] = bytemuck::cast_slice_mut(quants);
@@ -229,16 +223,14 @@ fn integers(
         }
         Layout::Q4K => {
             let quants: &mut [[Nibbles; 8]] = bytemuck::cast_slice_mut(quants);
-            let scales: &mut [ScalesQ4K] = bytemuck::cast_slice_mut(scales);
+            let scales: &mut [ScalesMin] = bytemuck::cast_slice_mut(scales);
             for (lane, blocks) in rows.iter().enumerate() {
                 for ((blocks, quants), scales) in
                     blocks.as_chunks::<8>().0.iter().zip(&mut *quants).zip(&mut *scales)
                 {
-                    (scales.d[lane], scales.dmin[lane]) = (half(blocks[0].d), half(blocks[0].dmin));
-                    for (b, block) in blocks.iter().enumerate() {
-                        nibbles(&block.q.map(|q| q as u8), lane, &mut quants[b]);
-                        scales.scale[b][lane] = block.scale[0] as u8;
-                        scales.min[b][lane] = block.min[0];
+                    scales.set(blocks, lane);
+                    for (block, quants) in blocks.iter().zip(quants) {
+                        nibbles(&block.q.map(|q| q as u8), lane, quants);
                     }
                 }
             }
@@ -263,33 +255,11 @@ fn integers(
                 }
             }
         }
-        Layout::Wide { bits, run16, min } => {
-            let quants: &mut [Bytes] = bytemuck::cast_slice_mut(quants);
-            let vectors: &mut [[f32; PANEL]] = bytemuck::cast_slice_mut(scales);
-            let n_runs = 32 / dtype.scale_len();
-            let per_block = n_runs * (1 + usize::from(min));
-            debug_assert_eq!(n_runs, 1 + usize::from(run16));
-            let bias = if bits == 8 { bias } else { stored_from(bits, min).unsigned_abs() };
-            for (lane, blocks) in rows.iter().enumerate() {
-                let vectors = vectors.chunks_exact_mut(per_block);
-                for ((block, quants), vectors) in blocks.iter().zip(&mut *quants).zip(vectors) {
-                    for (four, out) in block.q.as_chunks::<4>().0.iter().zip(quants) {
-                        let four = four.map(|q| (q as u8).wrapping_add(bias) as i8);
-                        out[4 * lane..][..4].copy_from_slice(&four);
-                    }
-                    for run in 0..n_runs {
-                        vectors[run][lane] = block.d * block.scale[run] as f32;
-                        if min {
-                            vectors[n_runs + run][lane] = block.dmin * f32::from(block.min[run]);
-                        }
-                    }
-                }
-            }
-        }
+        Layout::Codes(codes) => codes.pack(rows, quants, scales),
         Layout::F32 | Layout::F16 | Layout::Bf16 | Layout::Q8 | Layout::Mx4 => {
             unreachable!("packed without blocks")
         }
-        Layout::Words => unreachable!("only made of packed weights"),
+        Layout::Wide { .. } | Layout::Words => unreachable!("only made of packed weights"),
     }
 }
 
@@ -302,7 +272,17 @@ fn nibbles(q: &[u8; 32], lane: usize, out: &mut Nibbles) {
     }
 }
 
+impl ScalesMin {
+    /// The scales of one output.
+    pub(super) fn set(&mut self, blocks: &[Block32], lane: usize) {
+        (self.d[lane], self.dmin[lane]) = (half(blocks[0].d), half(blocks[0].dmin));
+        for ((block, scale), min) in blocks.iter().zip(&mut self.scale).zip(&mut self.min) {
+            (scale[lane], min[lane]) = (block.scale[0] as u8, block.min[0]);
+        }
+    }
+}
+
 /// The bits of a number that was read from half precision.
-fn half(x: f32) -> u16 {
+pub(super) fn half(x: f32) -> u16 {
     half::f16::from_f32(x).to_bits()
 }

@@ -4,3 +4,4 @@
 mod conformance;
 mod goldens;
 mod invariance;
+mod rows;

@@ -37,7 +37,7 @@ pub(in crate::kernels) struct InputBlock {
 }
 
 /// Rows up to which a block of inputs is a line for each.
-pub(in crate::kernels) const FEW_ROWS: usize = 4;
+pub(crate) const FEW_ROWS: usize = 4;
 
 /// Lines of a block of inputs of any number of rows, at most.
 pub(crate) const MOST_LINES: usize = size_of::<InputBlock>() / size_of::<InputLine>();
