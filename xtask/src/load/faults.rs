@@ -4,9 +4,13 @@
 //! Where to start: [`FAULTS`] has a row for each kind, `stage.rs` a server with clients and the rules, the files beside
 //! it one try of each kind. `docs/faults.md` has all faults, also those that other tests show.
 
+mod allocations;
+mod clock;
 mod files;
 mod limits;
+mod network;
 mod processes;
+mod shim;
 mod stage;
 
 use std::fmt::Write;
@@ -35,16 +39,30 @@ fn anybody() -> Result<()> {
     Ok(())
 }
 
-pub(super) const FAULTS: [Fault; 12] = [
+pub(super) const FAULTS: [Fault; 16] = [
     Fault { name: "drain", number: "F7", can_run: anybody, run: processes::drain },
     Fault { name: "drain-twice", number: "F7", can_run: anybody, run: processes::drain_twice },
     Fault { name: "kill", number: "F8", can_run: anybody, run: processes::kill },
     Fault { name: "model-loading", number: "F9", can_run: anybody, run: files::model_while_loading },
     Fault { name: "model-serving", number: "F9", can_run: anybody, run: files::model_while_serving },
     Fault { name: "memory", number: "F10", can_run: anybody, run: limits::memory },
+    Fault {
+        name: "allocations-loading",
+        number: "F11",
+        can_run: shim::can_preload,
+        run: allocations::loading,
+    },
+    Fault {
+        name: "allocations-serving",
+        number: "F11",
+        can_run: shim::can_preload,
+        run: allocations::serving,
+    },
     Fault { name: "descriptors", number: "F12", can_run: anybody, run: limits::descriptors },
     Fault { name: "disk-full", number: "F13", can_run: files::can_mount, run: files::disk_full },
+    Fault { name: "clock", number: "F14", can_run: shim::can_preload, run: clock::clock },
     Fault { name: "stop", number: "F15", can_run: anybody, run: processes::stop },
+    Fault { name: "network", number: "F16", can_run: anybody, run: network::network },
     Fault { name: "hogs", number: "F17", can_run: anybody, run: processes::hogs },
     Fault { name: "log-stuck", number: "F18", can_run: anybody, run: files::log_stuck },
     Fault { name: "template-child", number: "child", can_run: anybody, run: processes::template_child },
@@ -58,13 +76,14 @@ pub(super) fn run(args: &Args, program: &std::path::Path) -> Result<Report> {
         let Fault { name, number, .. } = fault;
         if let Err(why) = (fault.can_run)() {
             eprintln!("SKIPPED: {name}: {why}");
-            let _ = writeln!(text, "{number:5} {name:15} SKIPPED: {why}");
+            let _ = writeln!(text, "{number:5} {name:19} SKIPPED: {why}");
             continue;
         }
         let (begun, n_good) = (Instant::now(), stage.n_good());
         let mut n_kept = 0;
         for i in 0..args.n_tries() {
             let seed = args.seed.wrapping_add((i as u64) << 32);
+            stage.begin_try(i);
             match (fault.run)(&stage, &mut Random(seed)) {
                 Ok(()) => n_kept += 1,
                 Err(why) => {
@@ -78,7 +97,7 @@ pub(super) fn run(args: &Args, program: &std::path::Path) -> Result<Report> {
         let (n_good, seconds) = (stage.n_good() - n_good, begun.elapsed().as_secs_f64());
         let _ = writeln!(
             text,
-            "{number:5} {name:15} {n_kept} of {} as expected, {n_good} good requests, {seconds:.0} s",
+            "{number:5} {name:19} {n_kept} of {} as expected, {n_good} good requests, {seconds:.0} s",
             args.n_tries()
         );
         eprintln!("{name} is over");

@@ -40,8 +40,18 @@ impl Target {
 
     /// The server that was started here.
     pub(crate) fn of_server(server: Server, patience: Duration) -> Result<Target> {
+        Target::of_model(server, String::new(), patience).named()
+    }
+
+    /// The same, where the model's name is known.
+    pub(super) fn of_model(server: Server, model: String, patience: Duration) -> Target {
         let (address, pid) = (server.address(), Some(server.pid()));
-        Target { address, model: String::new(), pid, patience, server: Some(server) }.named()
+        Target { address, model, pid, patience, server: Some(server) }
+    }
+
+    /// The same server at another address.
+    pub(super) fn by_way_of(&self, address: SocketAddr) -> Target {
+        Target { address, model: self.model.clone(), pid: self.pid, patience: self.patience, server: None }
     }
 
     fn named(self) -> Result<Target> {

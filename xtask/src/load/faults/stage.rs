@@ -45,7 +45,12 @@ pub(super) struct Stage {
     folder: PathBuf,
     patience: Duration,
     control: Vec<Ask>,
+    /// The model's name in requests.
+    name: String,
     n_good: AtomicUsize,
+    /// Tries of each kind, and the number of this one from 0 on.
+    n_tries: usize,
+    n_try: AtomicUsize,
 }
 
 /// Surroundings and options of a server.
@@ -71,19 +76,37 @@ impl Stage {
         std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make `{}`: {e}", folder.display()))?;
         let model = xtask::testing::root().join("crates/inferno/models/ember/ember-q8_0.gguf");
         let (program, patience) = (program.to_owned(), args.patience);
-        let mut stage =
-            Stage { program, model, folder, patience, control: Vec::new(), n_good: AtomicUsize::new(0) };
+        let mut stage = Stage {
+            program,
+            model,
+            folder,
+            patience,
+            control: Vec::new(),
+            name: String::new(),
+            n_good: AtomicUsize::new(0),
+            n_tries: args.n_tries(),
+            n_try: AtomicUsize::new(0),
+        };
         // All use a template in a child process, as most models have one that the program does not know.
         let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:";
         write(&stage.template(), template.as_bytes())?;
-        stage.control = stage.known(&Setup::default(), args.seed)?;
+        let target = stage.start(&Setup::default())?;
+        let mut random = Random(args.seed ^ 0x5eed);
+        stage.control = known(&target, N_KNOWN, || Ask::chat(&mut random, MAX_TOKENS))?;
+        stage.name = target.model.clone();
         Ok(stage)
     }
 
-    fn known(&self, setup: &Setup, seed: u64) -> Result<Vec<Ask>> {
-        let target = self.start(setup)?;
-        let mut random = Random(seed ^ 0x5eed);
-        known(&target, N_KNOWN, || Ask::chat(&mut random, MAX_TOKENS))
+    /// Says which try of a kind it is, from 0 on.
+    pub(super) fn begin_try(&self, number: usize) {
+        self.n_try.store(number, Relaxed);
+    }
+
+    /// A number from 1 to `most` out of this try's share of them: as many tries as there are numbers have each once.
+    pub(super) fn one_of(&self, random: &mut Random, most: usize) -> usize {
+        let start = |n_try: usize| n_try * most / self.n_tries;
+        let n_try = self.n_try.load(Relaxed);
+        1 + start(n_try) + random.below((start(n_try + 1) - start(n_try)).max(1))
     }
 
     fn template(&self) -> PathBuf {
@@ -109,6 +132,12 @@ impl Stage {
         last_lines(&self.folder.join("server.log"), 3)
     }
 
+    /// All that the last server has written.
+    pub(super) fn log(&self) -> String {
+        let bytes = std::fs::read(self.folder.join("server.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Good requests answered so far.
     pub(super) fn n_good(&self) -> usize {
         self.n_good.load(Relaxed)
@@ -124,6 +153,11 @@ impl Stage {
     /// A server that listens, as a target.
     pub(super) fn target(&self, server: Server) -> Result<Target> {
         Target::of_server(server, self.patience)
+    }
+
+    /// The same, which is not asked for its model's name.
+    pub(super) fn named(&self, server: Server) -> Target {
+        Target::of_model(server, self.name.clone(), self.patience)
     }
 
     /// A server that starts.
@@ -169,7 +203,7 @@ impl Stage {
                     Ok(other) => format!("{other:?}"),
                     Err(why) => why,
                 };
-                if !may_fail.iter().any(|words| why.contains(words)) {
+                if !has_words(&why, may_fail) {
                     broken.lock().expect("no client panics").get_or_insert(why);
                     return;
                 }
@@ -198,10 +232,7 @@ impl Stage {
 
     /// The same, where good requests may fail with some words.
     pub(super) fn is_well_or(&self, target: Target, may_fail: &[&str]) -> Result<()> {
-        self.answers(&target).or_else(|why| match may_fail.iter().any(|words| why.contains(words)) {
-            true => Ok(()),
-            false => Err(why),
-        })?;
+        self.answers(&target).or_else(|why| if has_words(&why, may_fail) { Ok(()) } else { Err(why) })?;
         let (mut client, end) = (Client::of_single_requests(&target), Instant::now() + PATIENCE);
         loop {
             let metrics = Metrics::of(&mut client)?;
@@ -227,6 +258,11 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// Whether an error has one of the words.
+pub(super) fn has_words(why: &str, any: &[&str]) -> bool {
+    any.iter().any(|words| why.contains(words))
 }
 
 /// Waits for a random time up to `most`.
