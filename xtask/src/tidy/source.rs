@@ -7,6 +7,7 @@ pub(super) fn check(rust: &Rust, found: &mut Vec<Finding>, notes: &mut Vec<Findi
     families(rust, found);
     length(rust, found, notes);
     features(rust, found);
+    wall_clock(rust, found);
     leftovers(rust, found);
     ignored_tests(rust, found);
     names(rust, found);
@@ -83,6 +84,32 @@ fn features(rust: &Rust, found: &mut Vec<Finding>) {
         if let Some(name) = name.filter(|name| BACKEND_FEATURES.contains(name)) {
             found.push(rust.finding(at, "feature", format!("choose the backend `{name}` in {LOADER} alone")));
         }
+    }
+}
+
+/// Where a time of day is meant: of answers, logs, templates and files. Everything else measures time with `Instant`, as the
+/// wall clock jumps.
+const TIMES_OF_DAY: [&str; 11] = [
+    "crates/inferno-format/src/source.rs",
+    "crates/inferno-hub/src/cache.rs",
+    "crates/inferno-server/src/app.rs",
+    "crates/inferno-server/src/clock.rs",
+    "crates/inferno-server/src/log.rs",
+    "crates/inferno-text/src/template.rs",
+    "crates/inferno-text/src/template/",
+    "crates/inferno/src/commands/models.rs",
+    "crates/inferno/src/commands/models/list.rs",
+    "crates/inferno/src/commands/serve/cache_file.rs",
+    "xtask/src/peer/today.rs",
+];
+
+fn wall_clock(rust: &Rust, found: &mut Vec<Finding>) {
+    if is_test_file(rust.path) || TIMES_OF_DAY.iter().any(|file| rust.path.starts_with(file)) {
+        return;
+    }
+    for (at, _) in words(&rust.code).filter(|word| word.1 == "SystemTime") {
+        let advice = "measure time with `Instant`, or list this file where a time of day is meant";
+        found.push(rust.finding(at, "wall-clock", advice));
     }
 }
 

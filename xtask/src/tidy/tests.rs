@@ -255,3 +255,12 @@ fn paths_hold_on_every_machine() {
     check_file("crates/inferno-text/src/a.rs", "// see `/work/x`\n", &["1: machine-path"]);
     check_file("README.md", "../work/x ~/work/x $HOME/work/x ${A}/root/x https://a.b/home/x\n", &[]);
 }
+
+#[test]
+fn the_wall_clock_is_read_where_a_time_of_day_is_meant() {
+    let text = "use std::time::SystemTime;\nfn now() {}\n";
+    check_file("crates/inferno-server/src/watchdog.rs", text, &["1: wall-clock"]);
+    check_file("crates/inferno-server/src/clock.rs", text, &[]);
+    check_file("crates/inferno-server/tests/it/watchdog.rs", text, &[]);
+    check_file("crates/inferno-server/src/watchdog.rs", "// SystemTime jumps.\nfn now() {}\n", &[]);
+}
