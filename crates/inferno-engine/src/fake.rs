@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     PanicOnceAt(u64),
     /// It panics from this step on.
     PanicFrom(u64),
+    /// Panics once, in this step, and computes other logits from then on.
+    DamagedAt(u64),
 }
 
 /// A position's keys and values.
@@ -190,7 +192,7 @@ impl Model for Fake {
         self.n_steps += 1;
         self.clock.fetch_add(self.step_time + 3 * batch.n_rows() as u64, Ordering::Relaxed);
         match self.fault {
-            Fault::PanicOnceAt(step) => assert!(self.n_steps != step, "once"),
+            Fault::PanicOnceAt(step) | Fault::DamagedAt(step) => assert!(self.n_steps != step, "once"),
             Fault::PanicFrom(step) => assert!(self.n_steps < step, "for ever"),
             _ => {}
         }
@@ -216,9 +218,10 @@ impl Model for Fake {
         }
         drop(pool);
         let agreement = self.agreement;
+        let is_damaged = matches!(self.fault, Fault::DamagedAt(step) if self.n_steps > step);
         self.output.fill(batch, VOCAB, |row, out| {
             logits(hashes[row], batch.tokens()[row], out);
-            if hashes[row] / 7 % 100 >= agreement {
+            if is_damaged || hashes[row] / 7 % 100 >= agreement {
                 out.rotate_right(1);
             }
         });

@@ -64,6 +64,8 @@ fn run(n_device: usize, n_host: usize, step_time: u64) -> Run {
     let metrics = world.core.metrics();
     // A row for each sequence of a step, and three more for each prompt of four tokens.
     assert_eq!(metrics.step_rows.sum, metrics.step_sequences + 3 * n as u64);
+    // A step for each token: none is computed past the end of a completion.
+    assert_eq!(metrics.step_sequences, 60 * n as u64);
     let longest_wait = longest_wait.load(Ordering::Relaxed) / step_time;
     Run { chained_steps: metrics.chained_steps, steps: metrics.steps, longest_wait }
 }

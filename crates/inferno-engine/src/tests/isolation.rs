@@ -136,16 +136,17 @@ fn a_guess_that_makes_the_model_panic_harms_nobody() {
 
 #[test]
 fn a_broken_model_ends_every_request_once() {
-    for step in 2..12 {
-        let mut world = world(Fault::PanicFrom(step));
+    let faults = |step| [(Fault::PanicFrom(step), "for ever"), (Fault::DamagedAt(step), "once")];
+    for (fault, cause) in (2..12).flat_map(faults) {
+        let mut world = world(fault);
         let four = (0..4).map(|i| world.submit(Request { n: 2, ..Request::new(prompt(i, 60), 30) }));
         let stories: Vec<Story> = four.map(|s| s.expect("it fits").1).collect();
         let broken = (0..100).find_map(|_| world.core.step().err()).expect("it breaks");
-        assert_eq!(broken.cause, "for ever");
+        assert_eq!(broken.cause, cause);
         for told in
             stories.iter().flat_map(|story| story.lock().expect("no panic while it is locked").clone())
         {
-            assert!(matches!(told.ends.as_slice(), [(Finish::Failed(_), _)]), "step {step}: {:?}", told.ends);
+            assert!(matches!(told.ends.as_slice(), [(Finish::Failed(_), _)]), "{fault:?}: {:?}", told.ends);
         }
         assert!(world.core.is_idle());
         world.core.scheduler().check();

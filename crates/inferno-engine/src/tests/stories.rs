@@ -206,6 +206,56 @@ fn a_request_that_is_given_up_frees_its_pages_at_once() {
 }
 
 #[test]
+fn a_request_that_lost_its_place_can_be_given_up_while_it_waits() {
+    check(
+        "
+        sequences 1
+        a = 1*40 | max 10 priority 5
+        step 4
+        b = 2*40 | max 4 priority 1
+        step
+        cancel a
+        run
+        pages
+        ",
+        "
+        a starts: 0 cached, Empty
+        b starts: 0 cached, DiffersAt(0)
+        a ends: Cancelled, 4 tokens, 1 preemptions
+        b ends: Length, 4 tokens
+        pages: 0 held, 2 cached, 30 free
+        ",
+    );
+}
+
+#[test]
+fn a_tenant_with_long_prompts_lets_others_go_before_its_next_ones() {
+    check(
+        "
+        sequences 1
+        a = 1*300 | max 1 tenant 1
+        b = 2*300 | max 1 tenant 1
+        c = 3*300 | max 1 tenant 1
+        d = 4*30 | max 1 tenant 2
+        e = 5*30 | max 1 tenant 2
+        run
+        ",
+        "
+        a starts: 0 cached, Empty
+        a ends: Length, 1 tokens
+        b starts: 0 cached, DiffersAt(0)
+        b ends: Length, 1 tokens
+        d starts: 0 cached, Whole
+        d ends: Length, 1 tokens
+        e starts: 0 cached, Whole
+        e ends: Length, 1 tokens
+        c starts: 0 cached, DiffersAt(0)
+        c ends: Length, 1 tokens
+        ",
+    );
+}
+
+#[test]
 fn a_request_that_never_fits_is_refused_at_once() {
     check(
         "
