@@ -108,8 +108,9 @@ fn an_answer_without_a_format_is_text() {
 #[test]
 fn ends_are_told_apart() {
     let rules = rules(&["b"], None);
-    let (parts, ending, _) = read(&rules, &tokens("abc"), 1, Finish::Length);
+    let (parts, ending, reply) = read(&rules, &tokens("abc"), 1, Finish::Length);
     assert_eq!(texts(&parts), [(&PartKind::Text, "a")]);
+    assert_eq!(reply.n_tokens(), 2, "the stop string was computed too");
     assert_eq!(ending.stop, Some(StopReason::String("b".into())));
     let (_, ending, _) = read(&rules, &tokens("aa"), 1, Finish::Length);
     assert_eq!(ending, Ending { reason: FinishReason::Length, stop: None, closed_early: false });
@@ -120,6 +121,27 @@ fn ends_are_told_apart() {
     assert_eq!(failed, Err(ReplyError::Failed("why".into())));
 }
 
+/// Rules of a model that reasons between `<think>` and `</think>`.
+fn reasoning_rules() -> ReplyRules {
+    let reasoning = inferno_text::ReasoningMarks {
+        begin: "<think>\n".into(),
+        end: "</think>".into(),
+        close: "</think>\n\n".into(),
+    };
+    let format = ReplyFormat { reasoning: Some(reasoning), ..ReplyFormat::default() };
+    let mut rules = rules(&["zzz"], Some(format));
+    rules.start.splits_reasoning = true;
+    rules
+}
+
+#[test]
+fn an_answer_that_ends_within_its_reasoning_has_only_tokens_of_reasoning() {
+    let answer = [tokens("<think>why"), vec![0]].concat();
+    let (parts, _, reply) = read(&reasoning_rules(), &answer, 1, Finish::Stop);
+    assert!(parts.iter().all(|part| part.kind == PartKind::Reasoning), "{parts:?}");
+    assert_eq!((reply.n_tokens(), reply.n_reasoning()), (5, 5));
+}
+
 #[test]
 fn parts_do_not_depend_on_when_they_are_read() {
     let call = "{\"name\": \"f\", \"arguments\": {\"a\": [1, \"</tool\"]}}";
@@ -127,16 +149,7 @@ fn parts_do_not_depend_on_when_they_are_read() {
         "<think>\nwhy\n</think>\n\nSo: <tool_call>\n{call}\n</tool_call>\n<tool_call>\n{call}\n</tool_call>"
     );
     let tokens = [tokens(&answer), vec![0]].concat();
-    let mut rules = rules(&["zzz"], Some(ReplyFormat::default()));
-    let reasoning = inferno_text::ReasoningMarks {
-        begin: "<think>\n".into(),
-        end: "</think>".into(),
-        close: "</think>\n\n".into(),
-    };
-    let format = ReplyFormat { reasoning: Some(reasoning), ..ReplyFormat::default() };
-    rules.text.control = ControlTokens::Only(mark_tokens(&format, &rules.text.tokenizer));
-    rules.format = Some(Arc::new(format));
-    rules.start.splits_reasoning = true;
+    let mut rules = reasoning_rules();
     rules.start.tools = vec![("f".into(), serde_json::json!({}))];
     let (parts, ending, reply) = read(&rules, &tokens, 1, Finish::Stop);
     assert_eq!(ending.reason, FinishReason::ToolCalls);
