@@ -91,6 +91,38 @@ fn a_damaged_part_is_found_out_and_downloaded_from_the_start() {
 }
 
 #[test]
+fn the_rest_of_a_file_comes_from_where_it_was_asked_for() {
+    for range in ["bytes 0-199999/200000", "bytes 70001-199999/200000", "bytes 70000-299999/300000", "none"] {
+        let bytes = content(200_000);
+        let refusals = vec![(206, format!("Content-Range: {range}\r\n"))];
+        let fake = Fake::start(&[(FILE, &bytes)], Behaviour { refusals, ..Behaviour::default() });
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = folder.path().join("models--acme--tiny-GGUF/blobs");
+        fs::create_dir_all(&blobs).unwrap();
+        fs::write(blobs.join(format!("{}.incomplete", sha256(&bytes))), &bytes[..70_000]).unwrap();
+        let error = hub(&fake, folder.path()).get(&name(REPO), None, &Told::default()).unwrap_err();
+        assert!(matches!(error, HubError::Protocol { .. }), "{range}: {error}");
+        // What was there is still good.
+        let fetched = hub(&fake, folder.path()).get(&name(REPO), None, &Told::default()).unwrap();
+        assert_eq!(fs::read(fetched.path).unwrap(), bytes);
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_that_the_disk_has_no_room_for_is_refused_before_its_first_byte() {
+    let bytes = content(200_000);
+    let fake = Fake::start(&[(FILE, &bytes)], Behaviour::default());
+    let linked = format!("X-Linked-Etag: \"{}\"\r\nX-Linked-Size: {}\r\n", sha256(&bytes), 1u64 << 60);
+    let resolve = Some((302, format!("{linked}Location: {}/cdn/{FILE}\r\n", fake.cdn)));
+    fake.behave(Behaviour { resolve, ..Behaviour::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let error = hub(&fake, folder.path()).get(&name(REPO), None, &Told::default()).unwrap_err();
+    assert!(matches!(error, HubError::DiskFull { .. }), "{error}");
+    assert!(!fake.requests().iter().any(|head| head.starts_with("GET /cdn/")));
+}
+
+#[test]
 #[cfg(unix)]
 fn nothing_is_written_through_a_link() {
     let bytes = content(200_000);
