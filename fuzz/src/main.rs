@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         ["prepare", name, folder] => match Target::find(name) {
             Some(target) => report(prepare(target, Path::new(folder)), folder),
             None => {
-                eprintln!("error: `{name}` is no target: see `inferno-fuzz list`");
+                eprintln!("error: `{name}` is not a target: see `inferno-fuzz list`");
                 ExitCode::from(2)
             }
         },

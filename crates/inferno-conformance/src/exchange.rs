@@ -130,7 +130,7 @@ impl std::fmt::Display for Broken {
         match self {
             Broken::Unreachable(why) => write!(f, "no connection: {why}"),
             Broken::TimedOut(time) => write!(f, "no answer within {} s (`--timeout`)", time.as_secs_f64()),
-            Broken::Garbage(why) => write!(f, "the answer is no HTTP: {why}"),
+            Broken::Garbage(why) => write!(f, "the answer is not HTTP: {why}"),
         }
     }
 }

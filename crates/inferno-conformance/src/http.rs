@@ -36,7 +36,7 @@ impl Http {
         };
         let Some(uri) = base.parse::<Uri>().ok().filter(is_server) else {
             return Err(format!(
-                "`{}` is no address of a server, expected one like http://127.0.0.1:8080",
+                "`{}` is not an address of a server, expected one like http://127.0.0.1:8080",
                 url.escape_debug()
             ));
         };

@@ -196,7 +196,7 @@ impl Answer {
     /// The body as JSON.
     pub(crate) fn json(&self) -> Result<Value, Stop> {
         self.complete()?;
-        serde_json::from_slice(&self.body).map_err(|e| Stop::failed(format!("the body is no JSON: {e}")))
+        serde_json::from_slice(&self.body).map_err(|e| Stop::failed(format!("the body is not JSON: {e}")))
     }
 
     /// The body of a success.

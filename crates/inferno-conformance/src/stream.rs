@@ -22,7 +22,7 @@ impl Event {
     /// The data as JSON.
     pub(crate) fn json(&self) -> Result<Value, Stop> {
         let json = serde_json::from_str(&self.data);
-        json.map_err(|e| Stop::failed(format!("the data of an event is no JSON: {e}")).at(&self.data))
+        json.map_err(|e| Stop::failed(format!("the data of an event is not JSON: {e}")).at(&self.data))
     }
 }
 
@@ -60,7 +60,7 @@ impl Answer {
                 // A comment, or a field that these clients do not read.
                 "" | "id" | "retry" => {}
                 _ => {
-                    let why = "a line of the stream is no field of a server-sent event";
+                    let why = "a line of the stream is not a field of a server-sent event";
                     return Err(Stop::failed(why).at(line));
                 }
             }
@@ -91,7 +91,7 @@ impl Answer {
                 continue;
             }
             let json = serde_json::from_str(line.trim());
-            let json = json.map_err(|e| Stop::failed(format!("a line is no JSON: {e}")).at(line))?;
+            let json = json.map_err(|e| Stop::failed(format!("a line is not JSON: {e}")).at(line))?;
             lines.push((json, self.time_of(end - 1)));
         }
         demand!(!lines.is_empty(), "the stream has no line");

@@ -36,7 +36,7 @@ pub(crate) fn by_number(tokenizer: &Tokenizer, number: &str) -> Result<u32, Stri
     let n_tokens = tokenizer.vocab_size();
     let id = number.parse::<u32>().ok().filter(|&id| (id as usize) < n_tokens);
     id.ok_or_else(|| {
-        format!("`{number}` is no token: this model has those from 0 to {}", n_tokens.saturating_sub(1))
+        format!("`{number}` is not a token: this model has those from 0 to {}", n_tokens.saturating_sub(1))
     })
 }
 

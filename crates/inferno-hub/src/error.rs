@@ -6,9 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the fields are what the messages say")]
 pub enum HubError {
-    #[error("`{name}` is no model name: {expected}")]
+    #[error("`{name}` is not a model name: {expected}")]
     Name { name: String, expected: &'static str },
-    #[error("`{name}` is no file here and no model's name{}; `inferno list --available` lists the names, and \
+    #[error("`{name}` is not a file here and no model's name{}; `inferno list --available` lists the names, and \
              `owner/repository:QUANT` takes any repository of the hub", near_to(.near))]
     UnknownAlias { name: String, near: Vec<String> },
     #[error("`{what}` is not in the cache ({cache}), and `--offline` (or HF_HUB_OFFLINE) forbids a download")]

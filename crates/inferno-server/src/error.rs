@@ -97,7 +97,7 @@ impl ApiError {
 
     /// 400: the path names something with bytes that are no text.
     pub(crate) fn bad_path() -> ApiError {
-        ApiError::bad_request("the path is no UTF-8")
+        ApiError::bad_request("the path is not valid UTF-8")
     }
 
     /// 405.

@@ -137,7 +137,7 @@ fn check_schemas(compiler: &Compiler, tools: &Tools) -> Result<(), ApiError> {
     for tool in &tools.callable {
         if let Err(error) = compiler.check_schema(&tool.parameters) {
             let param = tools.parameters_of(tool);
-            let message = format!("`{param}` is no JSON schema that is taken: {error}");
+            let message = format!("`{param}` is not a supported JSON schema: {error}");
             return Err(ApiError::invalid(param, message));
         }
     }

@@ -44,7 +44,7 @@ pub(crate) async fn origin(State(app): State<Arc<App>>, request: Request, next: 
 fn check_doubles(headers: &HeaderMap) -> Result<(), ApiError> {
     let names = [AUTHORIZATION, HeaderName::from_static("x-api-key"), TRANSFER_ENCODING];
     match names.into_iter().find(|name| headers.get_all(name).iter().nth(1).is_some()) {
-        Some(name) => Err(ApiError::bad_request(format!("the header `{name}` is there twice"))),
+        Some(name) => Err(ApiError::bad_request(format!("duplicate header `{name}`"))),
         None => Ok(()),
     }
 }
@@ -52,14 +52,14 @@ fn check_doubles(headers: &HeaderMap) -> Result<(), ApiError> {
 fn check_host(request: &Request, settings: &Settings) -> Result<(), ApiError> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next(), request.uri().host()) {
-        (Some(_), Some(_), _) => return Err(ApiError::bad_request("the header `host` is there twice")),
+        (Some(_), Some(_), _) => return Err(ApiError::bad_request("duplicate header `host`")),
         // A whole address in the first line counts more (RFC 9112, 3.2.2).
         (_, None, Some(host)) => host.to_owned(),
         (Some(host), None, None) => {
             let authority = host.to_str().ok().and_then(|host| host.parse::<Uri>().ok());
             match authority.as_ref().and_then(|uri| uri.host()) {
                 Some(host) => host.to_owned(),
-                None => return Err(ApiError::bad_request("the header `host` is no name")),
+                None => return Err(ApiError::bad_request("the header `host` is not a name")),
             }
         }
         (None, ..) if request.version() < Version::HTTP_11 => return Ok(()),

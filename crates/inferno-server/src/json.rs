@@ -149,10 +149,7 @@ impl<'de> Visitor<'de> for Bounded<'_> {
         while let Some(key) = next {
             self.count()?;
             if all.contains_key(&key) {
-                return Err(A::Error::custom(format!(
-                    "the key `{}` is there twice",
-                    crate::error::shown(&key)
-                )));
+                return Err(A::Error::custom(format!("duplicate key `{}`", crate::error::shown(&key))));
             }
             let seed = Bounded { depth, left: &mut *self.left, limits: self.limits };
             all.insert(key, pairs.next_value_seed(seed)?);
@@ -216,7 +213,7 @@ mod tests {
             ("[1]", "no object"),
             ("{\"a\":1", "EOF"),
             ("{\"a\":1}x", "trailing"),
-            ("{\"a\":1,\"a\":2}", "`a` is there twice"),
+            ("{\"a\":1,\"a\":2}", "duplicate key `a`"),
             ("{\"a\":1e400}", "out of range"),
             ("{\"a\":\"\\ud800\"}", "column 13"),
             ("{\"a\":\"\0\"}", "control character"),

@@ -171,8 +171,8 @@ async fn set_adapters(State(app): State<Arc<App>>, unread: Unread) -> Result<Res
             let message = "adapters are not there: no LoRA is loaded, so that the list must be empty";
             Err(ApiError::not_implemented("not_supported", message))
         }
-        _ => {
-            Err(ApiError::bad_request("the body is no array, expected one of objects with `id` and `scale`"))
-        }
+        _ => Err(ApiError::bad_request(
+            "the body is not an array, expected one of objects with `id` and `scale`",
+        )),
     }
 }

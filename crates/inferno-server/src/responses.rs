@@ -167,7 +167,7 @@ pub(crate) async fn retrieve(
             None => 0,
             Some(Ok(last)) => last.saturating_add(1),
             Some(Err(_)) => {
-                let message = "`starting_after` is no number, expected the sequence number of an event";
+                let message = "`starting_after` is not a number, expected the sequence number of an event";
                 return Err(ApiError::invalid("starting_after", message));
             }
         };

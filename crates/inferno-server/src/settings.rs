@@ -124,9 +124,9 @@ pub struct Settings {
     pub deadline: Option<Duration>,
     /// How long streams may go on after the server was told to end.
     pub drain: Duration,
-    /// A step that does not move for so long makes the server unhealthy.
+    /// Time without progress of an engine step after which the server is unhealthy.
     pub stall: Duration,
-    /// A step that does not move for so long ends the program.
+    /// Time without progress of an engine step after which the program ends.
     pub hang: Duration,
     /// Prompts and completions go into the log.
     pub log_text: bool,

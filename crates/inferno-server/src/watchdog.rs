@@ -52,9 +52,9 @@ fn watch(app: &App, stop: &AtomicBool) {
         let is_stalled = time >= stall;
         if app.stalled.swap(is_stalled, Ordering::Relaxed) != is_stalled {
             if is_stalled {
-                tracing::error!(ms = time.as_millis() as u64, "the model does not move");
+                tracing::error!(ms = time.as_millis() as u64, "no progress: the engine step may be stuck");
             } else {
-                tracing::warn!("the model moves again");
+                tracing::warn!("the engine step makes progress again");
             }
         }
         if time >= hang {

@@ -152,7 +152,7 @@ impl Form {
         let new = || Compiler::new(Arc::clone(tokenizer), CompilerLimits::default());
         let compiler = self.compiler.get_or_init(new);
         for tool in &self.tools {
-            let wrong = || format!("the parameters of `{}` are no JSON schema that is taken", tool.name);
+            let wrong = || format!("the parameters of `{}` are not a supported JSON schema", tool.name);
             compiler.check_schema(&tool.parameters).with_context(wrong)?;
         }
         let not_kept = "the form of the answer cannot be kept";
@@ -236,7 +236,7 @@ fn answer(args: &Answering) -> Result<Option<GrammarSource>> {
         let text = text_or_file(schema)?;
         let schema: Value = serde_json::from_str(&text).context("`--json-schema` is not JSON")?;
         if !(schema.is_object() || schema.is_boolean()) {
-            bail!("`--json-schema` is no JSON schema, expected an object");
+            bail!("`--json-schema` is not a JSON schema, expected an object");
         }
         return Ok(Some(GrammarSource::JsonSchema(schema)));
     }

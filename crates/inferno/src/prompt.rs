@@ -80,7 +80,7 @@ pub(crate) fn read_file(path: &Path) -> Result<String> {
     ensure!(!is_folder, "`{name}` is a directory, expected a text file");
     let text = read_text(file, &format!("`{name}`"))?;
     if let Some(at) = text.find('\0') {
-        bail!("`{name}` is no text: byte {at} is zero");
+        bail!("`{name}` is not text: byte {at} is zero");
     }
     Ok(text)
 }

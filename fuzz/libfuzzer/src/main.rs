@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 static TARGET: LazyLock<&Target> = LazyLock::new(|| {
     let name = std::env::var("FUZZ_TARGET").unwrap_or_default();
     Target::find(&name).unwrap_or_else(|| {
-        eprintln!("FUZZ_TARGET={name} is no target");
+        eprintln!("FUZZ_TARGET={name} is not a target");
         std::process::exit(2);
     })
 });

@@ -6,7 +6,7 @@ use super::Result;
 
 /// The address of `http://HOST:PORT`, which must be of this machine.
 pub(super) fn of_url(url: &str) -> Result<SocketAddr> {
-    let no_url = || format!("`{url}` is no address like `http://127.0.0.1:8080`");
+    let no_url = || format!("`{url}` is not an address like `http://127.0.0.1:8080`");
     let rest = url.strip_prefix("http://").ok_or_else(no_url)?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = rest.rsplit_once(':').ok_or_else(no_url)?;
@@ -14,11 +14,11 @@ pub(super) fn of_url(url: &str) -> Result<SocketAddr> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let ip: IpAddr = match bare {
         "localhost" => Ipv4Addr::LOCALHOST.into(),
-        _ => bare.parse().map_err(|_| format!("`{host}` is no address of this machine"))?,
+        _ => bare.parse().map_err(|_| format!("`{host}` is not an address of this machine"))?,
     };
     match ip.is_loopback() {
         true => Ok(SocketAddr::new(ip, port)),
-        false => Err(format!("`{host}` is no address of this machine: load is for loopback only")),
+        false => Err(format!("`{host}` is not an address of this machine: load is for loopback only")),
     }
 }
 

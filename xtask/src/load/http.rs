@@ -81,7 +81,7 @@ impl Head {
         let mut from = from.take(MOST_HEAD as u64);
         let line = line(&mut from)?;
         let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-        let status = status.ok_or_else(|| wrong(format!("`{line}` is no status line of HTTP/1.1")))?;
+        let status = status.ok_or_else(|| wrong(format!("`{line}` is not a status line of HTTP/1.1")))?;
         let mut headers = Vec::new();
         loop {
             let line = self::line(&mut from)?;
@@ -89,7 +89,7 @@ impl Head {
                 return Ok(Head { status, headers });
             }
             let (name, value) =
-                line.split_once(':').ok_or_else(|| wrong(format!("`{line}` is no header field")))?;
+                line.split_once(':').ok_or_else(|| wrong(format!("`{line}` is not a header field")))?;
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
     }
@@ -127,7 +127,7 @@ impl<'a, R: BufRead> Body<'a, R> {
     pub(crate) fn new(from: &'a mut R, head: &Head) -> io::Result<Body<'a, R>> {
         let rest = match head.header("content-length") {
             _ if head.is_chunked() => Rest::Chunks(None),
-            Some(n) => Rest::Bytes(n.parse().map_err(|_| wrong(format!("`{n}` is no content-length")))?),
+            Some(n) => Rest::Bytes(n.parse().map_err(|_| wrong(format!("`{n}` is not a content-length")))?),
             None => Rest::UntilClose,
         };
         Ok(Body { from, rest })
@@ -148,7 +148,7 @@ impl<'a, R: BufRead> Body<'a, R> {
         let line = line(self.from)?;
         let digits = line.split(';').next().unwrap_or_default().trim();
         let n =
-            u64::from_str_radix(digits, 16).map_err(|_| wrong(format!("`{line}` is no size of a chunk")))?;
+            u64::from_str_radix(digits, 16).map_err(|_| wrong(format!("`{line}` is not a chunk size")))?;
         if n == 0 {
             while !self::line(self.from)?.is_empty() {}
         }

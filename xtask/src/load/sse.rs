@@ -41,7 +41,7 @@ impl<R: BufRead> Events<R> {
                 self.data.extend_from_slice(data.strip_prefix(b" ").unwrap_or(data));
                 has_data = true;
             } else if !is_ignored(line) {
-                return Err(wrong(format!("`{}` is no line of an event", String::from_utf8_lossy(line))));
+                return Err(wrong(format!("`{}` is not a line of an event", String::from_utf8_lossy(line))));
             }
         }
     }

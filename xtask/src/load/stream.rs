@@ -152,7 +152,7 @@ impl Checker {
                 _ => Ok(Seen::Done),
             };
         }
-        let chunk: Json = serde_json::from_slice(data).map_err(|e| format!("a chunk is no JSON: {e}"))?;
+        let chunk: Json = serde_json::from_slice(data).map_err(|e| format!("a chunk is not JSON: {e}"))?;
         self.envelope(&chunk)?;
         let choices = chunk["choices"].as_array().ok_or("a chunk has no array `choices`")?;
         match &choices[..] {
@@ -199,7 +199,7 @@ impl Checker {
         }
         let text = match delta.get("content") {
             None | Some(Json::Null) => "",
-            Some(content) => content.as_str().ok_or("`content` is no text")?,
+            Some(content) => content.as_str().ok_or("`content` is not text")?,
         };
         if self.frame.is_none() && self.n_events > 1 && choice["finish_reason"].is_null() {
             self.frame = Frame::of(data, text);

@@ -58,7 +58,7 @@ impl Target {
         let mut target = self;
         let models = Client::of_single_requests(&target).get("/v1/models")?;
         let list: Json =
-            serde_json::from_str(&models).map_err(|e| format!("`/v1/models` is no JSON: {e}"))?;
+            serde_json::from_str(&models).map_err(|e| format!("`/v1/models` is not JSON: {e}"))?;
         let name = list["data"][0]["id"].as_str().ok_or("`/v1/models` names no model")?;
         target.model = name.to_owned();
         Ok(target)

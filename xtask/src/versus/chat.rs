@@ -56,7 +56,7 @@ pub(super) fn chat(target: &Target, question: &Question, deadline: Instant) -> R
             continue;
         }
         let now = begun.elapsed();
-        let event: Json = serde_json::from_slice(data).map_err(|e| format!("an event is no JSON: {e}"))?;
+        let event: Json = serde_json::from_slice(data).map_err(|e| format!("an event is not JSON: {e}"))?;
         if !event["error"].is_null() {
             return Err(format!("the server reports an error: {}", excerpt(&event["error"].to_string())));
         }

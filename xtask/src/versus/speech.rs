@@ -23,7 +23,7 @@ impl Speech {
         let answer = connection.body(&head).and_then(Body::text);
         let answer = answer.map_err(|e| format!("`/tokenize`: {e}"))?;
         let answer: Json =
-            serde_json::from_str(&answer).map_err(|e| format!("`/tokenize` is no JSON: {e}"))?;
+            serde_json::from_str(&answer).map_err(|e| format!("`/tokenize` is not JSON: {e}"))?;
         match answer["tokens"].as_array().map_or(0, Vec::len) {
             0 => Err("`/tokenize` has no tokens".into()),
             n => Ok(Speech { tokens_per_word: n as f64 / N_WORDS as f64 }),

@@ -94,7 +94,7 @@ pub(super) const CHECKS: &[Check] = table! {
     "chat.error.huge", "RFC 9110", errors::huge:
         "a huge request is a 500 or a broken connection, and is sent again";
     "chat.error.path", OPENAI, errors::path:
-        "a wrong base URL is no typed error";
+        "a wrong base URL is not a typed error";
     "chat.error.stream", OPENAI, errors::stream:
         "an error of a stream comes as a success: clients do not raise";
     "chat.error.key", OPENAI, errors::key:

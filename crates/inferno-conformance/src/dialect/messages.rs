@@ -110,7 +110,9 @@ fn post(probe: &Probe<'_>, body: &Value) -> Result<Rc<Answer>, Stop> {
 /// Texts of the blocks, thinking included.
 fn text(answer: &Answer) -> Result<String, Stop> {
     let body = answer.ok()?.json()?;
-    let Some(blocks) = body["content"].as_array() else { return Err(Stop::failed("`content` is no array")) };
+    let Some(blocks) = body["content"].as_array() else {
+        return Err(Stop::failed("`content` is not an array"));
+    };
     let texts = blocks.iter().filter_map(|block| block["thinking"].as_str().or(block["text"].as_str()));
     Ok(texts.collect())
 }

@@ -245,7 +245,7 @@ fn metrics(probe: &Probe<'_>) -> Verdict {
     for line in samples {
         let value = line.rsplit(' ').next().unwrap_or_default();
         if value.parse::<f64>().is_err() && !matches!(value, "+Inf" | "-Inf" | "NaN") {
-            return Err(Stop::failed("a line is no sample").at(line));
+            return Err(Stop::failed("a line is not a sample").at(line));
         }
     }
     Ok(())

@@ -98,7 +98,7 @@ fn text(answer: &Answer) -> Result<String, Stop> {
     let body = answer.ok()?.json()?;
     let message = &body["message"];
     let Some(content) = message["content"].as_str() else {
-        return Err(Stop::failed("`message.content` is no string"));
+        return Err(Stop::failed("`message.content` is not a string"));
     };
     Ok(message["thinking"].as_str().unwrap_or_default().to_owned() + content)
 }
@@ -297,7 +297,7 @@ fn schema(probe: &Probe<'_>) -> Verdict {
 fn json_format(probe: &Probe<'_>) -> Verdict {
     let text = formatted(probe, &json!("json"))?;
     let value = serde_json::from_str::<Value>(text.trim());
-    demand!(value.is_ok(), "the text is no JSON: {text:?}");
+    demand!(value.is_ok(), "the text is not JSON: {text:?}");
     Ok(())
 }
 

@@ -121,7 +121,7 @@ fn text_of(response: &Value) -> String {
 fn text(answer: &Answer) -> Result<String, Stop> {
     let body = answer.ok()?.json()?;
     if !body["output"].is_array() {
-        return Err(Stop::failed("`output` is no array"));
+        return Err(Stop::failed("`output` is not an array"));
     }
     Ok(text_of(&body))
 }

@@ -167,7 +167,7 @@ pub(super) fn survives_leaving(
 /// Arguments or an answer for the schema of [`person`].
 pub(super) fn is_person(text: &str) -> Verdict {
     let value: Value = serde_json::from_str(text.trim())
-        .map_err(|e| Stop::failed(format!("the text is no JSON: {e}")).at(text))?;
+        .map_err(|e| Stop::failed(format!("the text is not JSON: {e}")).at(text))?;
     let name = value["name"].as_str().is_some_and(|name| name == "Ann" || name == "Bob");
     let age = value["age"].as_u64().is_some_and(|age| age <= 99);
     let n = value.as_object().map_or(0, |object| object.len());
@@ -206,7 +206,7 @@ pub(super) fn wide() -> Value {
 pub(super) fn is_wide(text: &str) -> Verdict {
     demand!(!text.contains('\u{fffd}'), "a character was cut: U+FFFD in {text:?}");
     let value: Value = serde_json::from_str(text.trim())
-        .map_err(|e| Stop::failed(format!("the text is no JSON: {e}")).at(text))?;
+        .map_err(|e| Stop::failed(format!("the text is not JSON: {e}")).at(text))?;
     demand!(
         value["text"] == WIDE,
         "the text is {}, and the schema allows nothing but {WIDE:?}",

@@ -375,7 +375,7 @@ impl Parser<'_> {
             'x' => 2,
             'u' => 4,
             'U' => 8,
-            c => return Err(error(line, format!("`\\{c}` is no escape: write `\\\\` for a backslash"))),
+            c => return Err(error(line, format!("`\\{c}` is not an escape: write `\\\\` for a backslash"))),
         };
         let digits = self.rest.get(..n_digits).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
         let code = digits.and_then(|d| u32::from_str_radix(d, 16).ok());
@@ -383,7 +383,7 @@ impl Parser<'_> {
             code.ok_or_else(|| error(line, format!("an escape needs {n_digits} hexadecimal digits")))?;
         self.rest = &self.rest[n_digits..];
         char::from_u32(code)
-            .ok_or_else(|| error(line, format!("an escape names U+{code:04X}, which is no character")))
+            .ok_or_else(|| error(line, format!("an escape names U+{code:04X}, which is not a character")))
     }
 }
 

@@ -5,7 +5,7 @@ fn to_lark(text: &str) -> Result<String, GrammarError> {
     super::to_lark(text, &|written| match written {
         "<a>" => Ok(vec![(5, 5)]),
         "!<[6]>" => Ok(vec![(0, 5), (7, 7)]),
-        _ => Err(format!("`{written}` is no token")),
+        _ => Err(format!("`{written}` is not a token")),
     })
 }
 
@@ -38,7 +38,7 @@ fn faults_have_their_lines() {
         ("root = \"a\"", "line 1", "begins with"),
         ("root ::= \"a\" x\nx ::= \"b\" x", "line 2", "without end"),
         ("root ::= root", "line 1", "without end"),
-        ("root ::= \"a\"\n  <think>", "line 2", "`<think>` is no token"),
+        ("root ::= \"a\"\n  <think>", "line 2", "`<think>` is not a token"),
         ("root ::= <think", "line 1", "a token is malformed"),
         ("root ::= !\"a\"", "line 1", "a token is malformed"),
         ("root ::= <a\n>", "line 1", "a token is malformed"),

@@ -79,7 +79,9 @@ pub(super) fn check_type(value: &Value, at: &str) -> Result<(), GrammarError> {
         match name.as_str() {
             Some(known) if NAMES.contains(&known) => {}
             // Some clients write the names that a programming language has for types.
-            Some(_) => return Err(error(at, &format!("{name} is no type: there are {}", NAMES.join(", ")))),
+            Some(_) => {
+                return Err(error(at, &format!("{name} is not a type: there are {}", NAMES.join(", "))));
+            }
             None => return Err(malformed(at, "must be the name of a type, or an array of names")),
         }
     }

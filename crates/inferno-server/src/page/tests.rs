@@ -26,7 +26,7 @@ fn every_file_is_one_that_another_names() {
     }
     for import in all.split("from \"./").skip(1) {
         let name = import.split('"').next().unwrap();
-        assert!(part(name).is_some(), "`{name}` is imported and is no file");
+        assert!(part(name).is_some(), "`{name}` is imported and is not a file");
     }
 }
 

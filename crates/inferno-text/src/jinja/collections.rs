@@ -87,7 +87,9 @@ impl Dict {
                     other.check_hashable()?;
                     n_others += 1;
                     if n_others > OTHERS {
-                        return Err(error(format!("a dict has more than {OTHERS} keys that are no strings")));
+                        return Err(error(format!(
+                            "a dict has more than {OTHERS} keys that are not strings"
+                        )));
                     }
                     dict.pairs.iter().position(|(k, _)| !matches!(k, Value::Str(_)) && k.equals(other))
                 }

@@ -75,7 +75,7 @@ pub(crate) fn synth(args: &cli::Synth) -> Result<ExitCode> {
     recipe.check()?;
     ensure!(args.dtype.can_be_written(), "cannot write {}, the types are {}", args.dtype, Encoding::known());
     match std::fs::symlink_metadata(&args.out) {
-        Ok(there) if !there.is_file() => bail!("`{}` exists and is no regular file", args.out.display()),
+        Ok(there) if !there.is_file() => bail!("`{}` exists and is not a regular file", args.out.display()),
         Ok(_) if !args.force => bail!("`{}` exists, `--force` replaces it", args.out.display()),
         _ => {}
     }

@@ -23,7 +23,7 @@ pub(super) fn with_advice(path: &Path, e: FormatError) -> Error {
             Some(unfinished(path))
         }
         FormatError::Invalid { field, .. } if field == "magic" => {
-            Some("it is no GGUF file, whatever its name says".into())
+            Some("it is not a GGUF file, whatever its name says".into())
         }
         FormatError::Unsupported { field, found, .. } if field == "version" && found == "1" => {
             Some("it is from before October 2023: download or convert the model again".into())

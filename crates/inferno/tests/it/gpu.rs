@@ -141,7 +141,7 @@ fn a_forecast_is_made_of_files_and_of_shapes_that_are_not_here() {
     }
     assert!(json["memory"]["stream_gb_per_s"].as_f64().unwrap() > 0.0, "{said}");
     let error = inferno(&["doctor", "no-such-model"]).error();
-    assert!(error.contains("`no-such-model` is no GGUF file here"), "{error}");
+    assert!(error.contains("`no-such-model` is not a GGUF file here"), "{error}");
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn pull_prints_a_path_and_says_what_it_took() {
         ("acme/other", "does not exist on 127.0.0.1"),
         ("qwen3:06b", "the nearest are qwen3:0.6b"),
         ("https://example.org/x/y.gguf", "curl -L -O"),
-        ("./x.gguf", "is no file here"),
+        ("./x.gguf", "is not a file here"),
     ] {
         let error = fails(&["pull", name]);
         assert!(error.contains(part), "{name}: {error}");

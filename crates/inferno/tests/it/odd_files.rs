@@ -137,7 +137,7 @@ fn a_file_of_another_kind_is_named_with_what_to_do() {
     }
     let big_endian = [b"GGUF".as_slice(), &3u32.to_be_bytes(), &[0; 64]].concat();
     assert!(error("be.gguf", &big_endian).contains("big-endian"));
-    assert!(error("song.gguf", b"ID3\x04\0\0\0\0\0\x01\xff").contains("it is no GGUF file"));
+    assert!(error("song.gguf", b"ID3\x04\0\0\0\0\0\x01\xff").contains("it is not a GGUF file"));
     assert!(error("old.gguf", b"GGUF\x01\0\0\0\0\0\0\0\0\0\0\0").contains("before October 2023"));
     assert!(error("model.gguf.part", &[1, 2, 3, 4, 5]).contains("by its name it is an unfinished download"));
 }

@@ -188,7 +188,7 @@ impl Place {
         // What is before a pipe brings the input.
         let line = line.rsplit_once(" | ").map_or(line, |(_, last)| last);
         let args = line.strip_prefix("cargo run --release -- ").or_else(|| line.strip_prefix("inferno "));
-        let args = words(args.unwrap_or_else(|| panic!("`{line}` is no command of this program")));
+        let args = words(args.unwrap_or_else(|| panic!("`{line}` is not a command of this program")));
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let mut command = command(&self.fake, &self.folder.path().join("cache"), &args);
         let is_about_tokens = args[0].ends_with("tokenize");

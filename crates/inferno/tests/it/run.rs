@@ -264,7 +264,7 @@ fn files_that_are_no_prompt_are_refused() {
         format!("`{folder}` is a directory, expected a text file")
     );
     std::fs::write(path, "a\0b").unwrap();
-    assert_eq!(run(&["--file", path, "Hi"]).error(), format!("`{path}` is no text: byte 1 is zero"));
+    assert_eq!(run(&["--file", path, "Hi"]).error(), format!("`{path}` is not text: byte 1 is zero"));
     assert!(run(&["--file", "no such file", "Hi"]).error().starts_with("`no such file`: cannot open: "));
 }
 

@@ -123,7 +123,7 @@ fn only_regular_files_are_replaced() {
     std::os::unix::fs::symlink("nowhere", &link).unwrap();
     for name in [link.to_str().unwrap(), "/dev/null"] {
         let error = inferno(&["synth", "tiny-llama", name, "--force"]).error();
-        assert!(error.ends_with("exists and is no regular file"), "{error}");
+        assert!(error.ends_with("exists and is not a regular file"), "{error}");
     }
     assert!(link.is_symlink());
 }

@@ -91,7 +91,7 @@ fn parse(text: &str) -> Result<Vec<Turn>> {
     let mut turns = Vec::new();
     for (line, number) in lines.filter(|(line, _)| !line.is_empty()).take(N_TURNS) {
         let (at, prompt_tokens, completion_tokens) =
-            fields(line).ok_or_else(|| format!("line {number} is no request: `{line}`"))?;
+            fields(line).ok_or_else(|| format!("line {number} is not a request: `{line}`"))?;
         // Times of day: a day that begins looks like a step back.
         let gap = last.map_or(0.0, |last: f64| (at - last).max(0.0));
         turns.push(Turn { gap_seconds: gap, prompt_tokens, completion_tokens });
@@ -133,7 +133,7 @@ mod tests {
         for (text, why) in [
             ("1,2,3\n", "begins with the line"),
             (head, "no requests"),
-            (&format!("{head}x,1,2\n"), "line 2 is no request: `x,1,2`"),
+            (&format!("{head}x,1,2\n"), "line 2 is not a request: `x,1,2`"),
             (&format!("{head}2023-11-16 1:2:3,-1,2\n"), "line 2"),
         ] {
             let error = parse(text).unwrap_err();

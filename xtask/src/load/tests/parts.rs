@@ -75,11 +75,11 @@ fn only_addresses_of_this_machine_are_taken() {
         ["http://10.0.0.1:80", "http://example.com:80", "http://0.0.0.0:80", "http://127.0.0.1.nip.io:80"]
     {
         let error = address::of_url(url).unwrap_err();
-        assert!(error.contains("is no address of this machine"), "{error}");
+        assert!(error.contains("is not an address of this machine"), "{error}");
     }
     for url in ["https://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1", "http://127.0.0.1:1/v1"] {
         let error = address::of_url(url).unwrap_err();
-        assert!(error.contains("is no address like"), "{error}");
+        assert!(error.contains("is not an address like"), "{error}");
     }
     assert_eq!(address::in_line("serving at http://127.0.0.1:81/ now"), Some("http://127.0.0.1:81"));
     assert_eq!(address::in_line("see `http://127.0.0.1:81`."), Some("http://127.0.0.1:81"));
@@ -128,11 +128,11 @@ fn bodies_end_where_they_say() {
     assert_eq!(body(chunked, "0\r\nTrailer: x\r\n\r\nHTTP"), is("", "HTTP", true));
     for (head, text, expected) in [
         ("content-length: 5\r\n", "abcd", "the connection ended within a body"),
-        ("content-length: x\r\n", "abcd", "`x` is no content-length"),
+        ("content-length: x\r\n", "abcd", "`x` is not a content-length"),
         (chunked, "3\r\nab", "the connection ended within a body"),
         (chunked, "3\r\nabc\r\n", "the connection ended within a head"),
         (chunked, "2\r\nabc\r\n0\r\n\r\n", "a chunk is longer than it says"),
-        (chunked, "zz\r\n", "`zz` is no size of a chunk"),
+        (chunked, "zz\r\n", "`zz` is not a chunk size"),
     ] {
         assert_eq!(body(head, text).unwrap_err(), expected, "{text:?}");
     }
@@ -158,7 +158,7 @@ fn events_are_told_apart() {
     assert_eq!(events("").unwrap(), [""; 0]);
     assert_eq!(events("data: a\n").unwrap_err(), "the stream ended within an event");
     assert_eq!(events("data: a\n\nda").unwrap_err(), "the stream ended within `da`");
-    assert_eq!(events("{}\n").unwrap_err(), "`{}` is no line of an event");
+    assert_eq!(events("{}\n").unwrap_err(), "`{}` is not a line of an event");
 }
 
 #[test]
@@ -213,7 +213,7 @@ mod servers {
         assert!(error.contains("ended without an address") && error.contains("exit status: 3"), "{error}");
         assert!(error.ends_with("out of memory"), "{error}");
         let error = start("early", "/bin/sh", "echo http://0.0.0.0:81; exec sleep 1000").err().unwrap();
-        assert!(error.contains("is no address of this machine"), "{error}");
+        assert!(error.contains("is not an address of this machine"), "{error}");
         let error = start("early", "no/such/program", "").err().unwrap();
         assert!(error.starts_with("cannot run `no/such/program`"), "{error}");
     }

@@ -54,8 +54,8 @@ fn a_stream_that_breaks_a_rule_is_told_with_the_rule() {
     // The stream: 0 role, 1 to 8 text, 9 finish_reason, 10 usage, 11 [DONE].
     type Fault = fn(&mut Vec<String>);
     let faults: [(Fault, &str); 31] = [
-        (|e| e[5].truncate(40), "a chunk is no JSON"),
-        (|e| e[3] = e[3].replace("a \\\"time", "a \"time"), "a chunk is no JSON"),
+        (|e| e[5].truncate(40), "a chunk is not JSON"),
+        (|e| e[3] = e[3].replace("a \\\"time", "a \"time"), "a chunk is not JSON"),
         (|e| e[6] = e[0].clone(), "the role came again"),
         (|e| e[1] = e[0].clone(), "the role came again"),
         (|e| drop(e.remove(0)), "the first delta has no role"),
@@ -77,7 +77,7 @@ fn a_stream_that_breaks_a_rule_is_told_with_the_rule() {
         (|e| e[0] = e[0].replace("\"id\":\"chat-1\",", ""), "a chunk has no `id`"),
         (|e| e[4] = e[4].replace("completion.chunk", "completion"), "a chunk's `object` is not"),
         (|e| e[4] = e[4].replace("\"index\":0", "\"index\":1"), "the only choice has not the index 0"),
-        (|e| e[4] = e[4].replace("\"content\":\"", "\"content\":7,\"x\":\""), "`content` is no text"),
+        (|e| e[4] = e[4].replace("\"content\":\"", "\"content\":7,\"x\":\""), "`content` is not text"),
         (|e| e[4] = "{\"error\":{\"message\":\"out of luck\"}}".into(), "the server reports an error"),
         (|e| e[4] = e[4].replace("\"usage\":null", "\"usage\":{}"), "a chunk has both a choice and `usage`"),
         (|e| e[10] = e[10].replace("completion_tokens", "tokens"), "the usage has no `completion_tokens`"),
@@ -132,7 +132,7 @@ fn an_error_shows_the_last_events() {
     let error = check(&events, 8).unwrap_err();
     let lines: Vec<&str> = error.lines().collect();
     assert!(
-        lines[0].starts_with("a chunk is no JSON: ") && lines[0].ends_with("events: 7, with text: 5"),
+        lines[0].starts_with("a chunk is not JSON: ") && lines[0].ends_with("events: 7, with text: 5"),
         "{error}"
     );
     assert!(lines[1].starts_with("    5: data: {") && lines[3].starts_with("    7: data: {"), "{error}");
@@ -191,9 +191,9 @@ fn a_connection_serves_many_requests_unless_it_is_for_one() {
 fn a_faulty_stream_fails_over_a_socket_too() {
     let fault = |fault| chat(Behaviour { fault, ..Behaviour::default() }).unwrap_err();
     assert!(fault(|e| drop(e.pop())).starts_with("the stream ended without `[DONE]`"));
-    assert!(fault(|e| e[0] = "a\n\nb".into()).starts_with("a chunk is no JSON"));
+    assert!(fault(|e| e[0] = "a\n\nb".into()).starts_with("a chunk is not JSON"));
     assert!(fault(|e| e[2] = "{}\n\nevil".into()).contains("a chunk's `object`"));
-    assert!(fault(|e| e[2] = format!("{}\n\nevil", e[2])).starts_with("`evil` is no line of an event"));
+    assert!(fault(|e| e[2] = format!("{}\n\nevil", e[2])).starts_with("`evil` is not a line of an event"));
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_refusal_must_say_when_to_come_back() {
         ("after: 1\r\n", "after: 1.5\r\n", "a 429 has Some(\"1.5\") as Retry-After"),
         ("\"message\"", "\"massage\"", "a 429 has no OpenAI error body: {"),
         ("429 Too Many Requests", "503 Service Unavailable", "status 503: {"),
-        ("HTTP/1.1 ", "SPDY ", "`SPDY 429 Too Many Requests` is no status line"),
+        ("HTTP/1.1 ", "SPDY ", "`SPDY 429 Too Many Requests` is not a status line"),
         ("39", "40", "the connection ended within a body"),
     ] {
         // A client that waits for one byte more must not wait for long.

@@ -48,7 +48,7 @@ pub(super) fn usage(probe: &Probe<'_>) -> Verdict {
 /// The usage of an answer of at most `most` tokens.
 pub(in crate::dialect) fn adds_up(usage: &Value, most: u64) -> Verdict {
     let count = |name: &str| {
-        usage[name].as_u64().ok_or_else(|| Stop::failed(format!("`usage.{name}` is no count")).at(usage))
+        usage[name].as_u64().ok_or_else(|| Stop::failed(format!("`usage.{name}` is not a count")).at(usage))
     };
     let (prompt, completion, total) =
         (count("prompt_tokens")?, count("completion_tokens")?, count("total_tokens")?);

@@ -61,7 +61,7 @@ pub(super) fn encoding(probe: &Probe<'_>) -> Verdict {
     let answer = probe.ask(request)?;
     demand!(
         (400..500).contains(&answer.status),
-        "status {}, expected 400 or 415: the body is no gzip and no JSON",
+        "status {}, expected 400 or 415: the body is neither gzip nor JSON",
         answer.status
     );
     Ok(())

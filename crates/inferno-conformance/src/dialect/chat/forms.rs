@@ -44,8 +44,8 @@ pub(super) fn json_object(probe: &Probe<'_>) -> Verdict {
     let value = serde_json::from_str::<Value>(text.trim());
     match value {
         Ok(value) if value.is_object() => Ok(()),
-        Ok(_) => Err(Stop::failed("the text is no JSON object").at(text)),
-        Err(e) => Err(Stop::failed(format!("the text is no JSON: {e}")).at(text)),
+        Ok(_) => Err(Stop::failed("the text is not a JSON object").at(text)),
+        Err(e) => Err(Stop::failed(format!("the text is not JSON: {e}")).at(text)),
     }
 }
 

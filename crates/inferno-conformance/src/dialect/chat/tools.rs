@@ -31,7 +31,7 @@ fn call(answer: &Answer) -> Result<(Value, String), Stop> {
         fits("ToolCall", call)?;
         demand!(
             call["function"]["name"] == "get_weather",
-            "the call is of {}, which is no tool",
+            "the call is of {}, which is not a tool",
             call["function"]["name"]
         );
         arguments(call["function"]["arguments"].as_str().unwrap_or_default())?;
@@ -41,7 +41,7 @@ fn call(answer: &Answer) -> Result<(Value, String), Stop> {
 
 fn arguments(text: &str) -> Verdict {
     let arguments: Value = serde_json::from_str(text)
-        .map_err(|e| Stop::failed(format!("the arguments are no JSON: {e}")).at(text))?;
+        .map_err(|e| Stop::failed(format!("the arguments are not JSON: {e}")).at(text))?;
     is_city(&arguments)
 }
 
@@ -83,7 +83,7 @@ pub(super) fn auto(probe: &Probe<'_>) -> Verdict {
     // Free calls may have any arguments: a model is no grammar. They are JSON all the same.
     let arguments = body["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"].as_str();
     let parsed = serde_json::from_str::<Value>(arguments.unwrap_or_default());
-    demand!(parsed.is_ok_and(|value| value.is_object()), "the arguments are no JSON object");
+    demand!(parsed.is_ok_and(|value| value.is_object()), "the arguments are not a JSON object");
     let reason = &body["choices"][0]["finish_reason"];
     demand!(reason == "tool_calls", "finish_reason is {reason}, expected \"tool_calls\"");
     Ok(())

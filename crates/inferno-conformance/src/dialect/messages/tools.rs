@@ -29,7 +29,7 @@ fn call(answer: &Answer) -> Result<Value, Stop> {
         return Err(Stop::failed("no block is of type `tool_use`"));
     };
     fits("ContentBlock", &call)?;
-    demand!(call["name"] == "get_weather", "the call is of {}, which is no tool", call["name"]);
+    demand!(call["name"] == "get_weather", "the call is of {}, which is not a tool", call["name"]);
     is_city(&call["input"])?;
     let reason = &body["stop_reason"];
     demand!(reason == "tool_use", "stop_reason is {reason}, expected \"tool_use\"");
@@ -67,7 +67,7 @@ pub(super) fn stream(probe: &Probe<'_>) -> Verdict {
         }
     }
     let found: Value = serde_json::from_str(&joined)
-        .map_err(|e| Stop::failed(format!("the joined `partial_json` is no JSON: {e}")).at(&joined))?;
+        .map_err(|e| Stop::failed(format!("the joined `partial_json` is not JSON: {e}")).at(&joined))?;
     demand!(found == whole["input"], "the stream's input is {found}, the whole answer's {}", whole["input"]);
     Ok(())
 }

@@ -23,10 +23,10 @@ fn call_of(response: &Value) -> Result<Value, Stop> {
         return Err(Stop::failed("`output` has no item of type `function_call`").at(&response["output"]));
     };
     fits("OutputItem", &call)?;
-    demand!(call["name"] == "get_weather", "the call is of {}, which is no tool", call["name"]);
+    demand!(call["name"] == "get_weather", "the call is of {}, which is not a tool", call["name"]);
     let text = call["arguments"].as_str().unwrap_or_default();
     let arguments: Value = serde_json::from_str(text)
-        .map_err(|e| Stop::failed(format!("the arguments are no JSON: {e}")).at(text))?;
+        .map_err(|e| Stop::failed(format!("the arguments are not JSON: {e}")).at(text))?;
     is_city(&arguments)?;
     Ok(call)
 }

@@ -55,7 +55,8 @@ impl Smaller {
                 Some(part) => smaller.without.push(part),
                 None => {
                     let n = word.parse();
-                    smaller.n_requests = n.unwrap_or_else(|_| panic!("{word} is no part: one of {PARTS:?}"));
+                    smaller.n_requests =
+                        n.unwrap_or_else(|_| panic!("{word} is not a part: one of {PARTS:?}"));
                 }
             }
         }

@@ -38,8 +38,8 @@ pub(super) fn save(conversation: &mut Conversation, name: &str) -> Result<String
 pub(super) fn load(name: &str) -> Result<Conversation> {
     let path = expanded(name);
     let text = read_file(&path)?;
-    let mut conversation =
-        Conversation::from_json(&text).with_context(|| format!("`{}` is no conversation", path.display()))?;
+    let mut conversation = Conversation::from_json(&text)
+        .with_context(|| format!("`{}` is not a conversation", path.display()))?;
     conversation.file = Some(path);
     Ok(conversation)
 }

@@ -137,7 +137,7 @@ pub(super) fn candidates(model: &str) -> Result<Vec<Candidate>> {
         let Some(encoding) = encoding(quant) else { bail!("`{model}`: no quant `{quant}` is known") };
         let Some(file) = synth::outline(preset, encoding)? else {
             bail!(
-                "`{model}` is no GGUF file here and no name that is known; `inferno doctor` alone lists well-known models, \
+                "`{model}` is not a GGUF file here and no name that is known; `inferno doctor` alone lists well-known models, \
                  and `inferno synth --help` shapes"
             );
         };

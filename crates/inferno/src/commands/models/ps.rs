@@ -31,7 +31,7 @@ pub(crate) fn ps(args: &cli::Ps) -> Result<()> {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
     });
     let Some(uri) = parsed else {
-        bail!("`{shown}` is no address of a server, expected one like http://127.0.0.1:8080")
+        bail!("`{shown}` is not an address of a server, expected one like http://127.0.0.1:8080")
     };
     let is_here = matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
     let mut config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));

@@ -19,7 +19,7 @@ pub(crate) fn pull(args: &cli::Pull) -> Result<ExitCode> {
         if let ModelName::File(path) = &name {
             anyhow::ensure!(
                 path.exists(),
-                "`{}` is no file here, and no name of the hub: expected a name like qwen3:0.6b or \
+                "`{}` is not a file here, and no name of the hub: expected a name like qwen3:0.6b or \
                  OWNER/REPOSITORY:QUANT",
                 path.display()
             );

@@ -116,7 +116,7 @@ fn ollama(value: &str) -> Result<Option<(String, u16)>> {
     };
     let port = match port {
         None => default,
-        Some(port) => port.parse().map_err(|_| wrong("whose port is no number from 0 to 65535"))?,
+        Some(port) => port.parse().map_err(|_| wrong("whose port is not a number from 0 to 65535"))?,
     };
     let host = if host.is_empty() { "0.0.0.0" } else { host };
     Ok(Some((host.to_owned(), port)))
