@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use inferno_grammar::GrammarSource;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use crate::walk::{Walker, qwen3};
+use crate::walk::{Walker, qwen3, small_tokenizer};
 
 /// `INFERNO_SCHEMAS` names a file of schemas to check in full, a JSON object a line: `name`, `schema`, `tests`.
 #[test]
@@ -68,6 +68,41 @@ fn schemas_take_what_is_valid_and_nothing_else() {
     println!("{count:#?}");
     faults.iter().for_each(|fault| println!("{fault}"));
     assert!(faults.is_empty(), "{} faults", faults.len());
+}
+
+#[test]
+fn an_object_is_closed_at_any_depth() {
+    let walker = Walker::new(small_tokenizer());
+    let closed = |name: &str, value: Value| {
+        let properties = Value::Object(Map::from_iter([(name.to_owned(), value)]));
+        json!({ "type": "object", "properties": properties, "required": [name], "additionalProperties": false })
+    };
+    let mut schema = closed("a", json!({ "type": "null" }));
+    let (mut good, mut bad) = (json!({ "a": null }), json!({ "a": null, "b": null }));
+    for depth in 0..5 {
+        let compiled = walker.compile(&GrammarSource::JsonSchema(schema.clone())).unwrap();
+        assert_eq!(walker.accepts(&compiled, &good.to_string()), Ok(()), "{depth}");
+        assert!(walker.accepts(&compiled, &bad.to_string()).is_err(), "{depth}");
+        schema = closed("o", schema);
+        (good, bad) = (json!({ "o": good }), json!({ "o": bad }));
+    }
+}
+
+#[test]
+fn one_of_several_properties_can_be_asked_for() {
+    let walker = Walker::new(small_tokenizer());
+    let compiled = walker
+        .compile(&GrammarSource::JsonSchema(json!({
+            "type": "object", "properties": { "a": { "type": "null" }, "b": { "type": "null" } },
+            "additionalProperties": false, "minProperties": 1, "maxProperties": 1,
+        })))
+        .unwrap();
+    assert!(compiled.unenforced().is_empty(), "{:?}", compiled.unenforced());
+    for (text, is_valid) in
+        [(r#"{"a":null}"#, true), (r#"{"b":null}"#, true), ("{}", false), (r#"{"a":null,"b":null}"#, false)]
+    {
+        assert_eq!(walker.accepts(&compiled, text).is_ok(), is_valid, "{text}");
+    }
 }
 
 /// The value as JSON with a space behind each `:` and `,`.
