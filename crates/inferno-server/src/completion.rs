@@ -316,9 +316,25 @@ fn empty(path: &str, why: &str) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use inferno_format::Value as Entry;
     use serde_json::json;
 
     use super::*;
+    use crate::tests::app_as;
+
+    #[test]
+    fn a_start_token_that_a_text_has_already_comes_once() {
+        let (_engine, app) = app_as(|metadata| {
+            metadata.set("tokenizer.ggml.add_bos_token", Entry::Bool(true));
+            metadata.set("tokenizer.ggml.bos_token_id", Entry::U32(0));
+        });
+        let tokenizer = &app.text.tokenizer;
+        let name = tokenizer.token_text(0).unwrap();
+        let encode = |text: &str| encode(tokenizer, text, true, (Special::Recognise, Bounds::NONE)).unwrap();
+        assert_eq!((tokenizer.bos(), encode("")), (Some(0), vec![0]));
+        assert_eq!(encode(&format!("{name}Once")), encode("Once"));
+        assert_eq!(encode("Once").iter().filter(|id| **id == 0).count(), 1);
+    }
 
     #[test]
     fn an_empty_text_is_a_prompt_only_where_a_start_token_comes_in_front() {

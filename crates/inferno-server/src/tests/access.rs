@@ -25,6 +25,23 @@ fn ask(max_tokens: usize) -> Value {
 }
 
 #[test]
+fn tokens_from_the_cache_do_not_count_against_a_key() {
+    let open = start(Settings::default());
+    assert_eq!(open.post("/v1/completions", &ask(4)).status, 200);
+    let usage = open.post("/v1/completions", &ask(4)).json()["usage"].clone();
+    let [n_prompt, n_cached] = ["/prompt_tokens", "/prompt_tokens_details/cached_tokens"]
+        .map(|at| usage.pointer(at).and_then(Value::as_u64).unwrap());
+    assert!(n_cached >= 32, "{usage}");
+    // Enough for two requests only if the second is cheaper.
+    let limits = KeyLimits { tokens: Some(2 * (n_prompt + 4) - n_cached / 2), ..KeyLimits::default() };
+    let keys = vec![key("sk-a", false, Some(limits))];
+    let server = start(Settings { keys, ..Settings::default() });
+    for _ in 0..3 {
+        assert_eq!(server.post_with("/v1/completions", &bearer("sk-a"), &ask(4)).status, 200);
+    }
+}
+
+#[test]
 fn every_route_but_health_needs_a_key() {
     let server = start(Settings { keys: vec![key("sk-a", false, None)], ..Settings::default() });
     let closed = [

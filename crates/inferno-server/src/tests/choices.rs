@@ -52,6 +52,22 @@ fn a_seed_repeats_an_answer_and_no_seed_does_not() {
 }
 
 #[test]
+fn usage_counts_what_every_prompt_has_from_the_cache() {
+    let server = start(Settings::default());
+    let prompts = ["dragon", "robot"].map(|who| format!("Once upon a time there was a {who}. ").repeat(5));
+    let n_cached = |prompt: Value| {
+        let usage = ask(&server, &json!({ "prompt": prompt }))["usage"].clone();
+        usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
+    };
+    let n_each = prompts.each_ref().map(|prompt| {
+        n_cached(json!(prompt));
+        n_cached(json!(prompt))
+    });
+    assert!(n_each.iter().all(|n| *n >= 32), "{n_each:?}");
+    assert_eq!(n_cached(json!(prompts)), n_each.iter().sum::<u64>());
+}
+
+#[test]
 fn choices_differ_if_they_are_drawn_and_count_in_order_for_several_prompts() {
     let server = start(Settings::default());
     let drawn = texts(&ask(&server, &json!({ "n": 4, "seed": 1, "temperature": 2, "top_k": 0 })));

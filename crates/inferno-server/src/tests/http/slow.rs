@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::super::harness::{Server, post, read_chunk, read_head, start, start_with};
+use super::super::harness::{PATIENCE, Server, post, read_chunk, read_head, start, start_with};
 use super::super::raw::{Closed, Error, check_well, get, narrow, outcome, reply, reset, talk};
 use crate::Settings;
 
@@ -75,8 +75,14 @@ fn a_body_that_drips_in_is_not_waited_for() {
 }
 
 #[test]
-fn a_reader_that_takes_nothing_is_given_up() {
-    let server = start(Settings { write_time: SHORT, pending_events: 8, ..Settings::default() });
+fn a_reader_that_takes_nothing_is_given_up_however_few_events_wait() {
+    for pending_events in [8, usize::MAX] {
+        let server = start(Settings { write_time: SHORT, pending_events, ..Settings::default() });
+        give_up_readers(&server);
+    }
+}
+
+fn give_up_readers(server: &Server) {
     let readers: Vec<TcpStream> = (0..2)
         .map(|_| {
             let mut stream = narrow(server.address);
@@ -88,7 +94,7 @@ fn a_reader_that_takes_nothing_is_given_up() {
         })
         .collect();
     server.wait_until(|server| server.metric("inferno_requests_abandoned_total") == 2.0);
-    check_well(&server);
+    check_well(server);
     for reader in readers {
         let mut reader = BufReader::new(reader);
         assert_eq!(read_head(&mut reader).unwrap().status, 200);
@@ -97,6 +103,27 @@ fn a_reader_that_takes_nothing_is_given_up() {
         assert!(read_chunk(&mut reader).is_err());
     }
     server.wait_until(|server| server.metric("inferno_connections") == 1.0);
+}
+
+#[test]
+fn a_reader_for_whom_ever_more_events_wait_is_given_up_though_it_takes_some() {
+    let write_time = Duration::from_secs(1);
+    let server = start(Settings { write_time, pending_events: 8, ..Settings::default() });
+    let mut reader = narrow(server.address);
+    let mut body = long_story(900);
+    body["logprobs"] = 5.into();
+    reader.write_all(post("/v1/completions", "", &body).as_bytes()).unwrap();
+    let start = Instant::now();
+    let mut piece = [0; 256];
+    while server.metric("inferno_requests_abandoned_total") == 0.0 {
+        assert!(start.elapsed() < PATIENCE, "it is still served");
+        if matches!(reader.read(&mut piece), Ok(0) | Err(_)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(server.metric("inferno_requests_abandoned_total"), 1.0);
+    check_well(&server);
 }
 
 #[test]
@@ -181,6 +208,18 @@ fn who_is_gone_is_not_worked_for() {
     reset(stream);
     check_well(&server);
     assert_eq!(server.metric("inferno_requests_abandoned_total"), 3.0);
+    // And all prompts of a request.
+    body["prompt"] = json!(["Once", "Twice", "Thrice"]);
+    body["n"] = 2.into();
+    let mut stream = server.connect();
+    stream.write_all(post("/v1/completions", "", &body).as_bytes()).unwrap();
+    server.wait_until(|server| server.metric("inferno_sequences_running") == 6.0);
+    let n_cancelled = || server.metric("inferno_finished_total{reason=\"cancelled\"}");
+    let n_before = n_cancelled();
+    reset(stream);
+    check_well(&server);
+    assert_eq!(n_cancelled() - n_before, 6.0);
+    server.wait_until(|server| server.metric("inferno_http_requests_in_flight") == 1.0);
 }
 
 #[test]
