@@ -102,7 +102,7 @@ impl Piece {
             return Piece { panels: PANELS_AT_ONCE, inputs: CHUNK_LEN, layout };
         }
         match layout {
-            Layout::Codes(codes) if n_rows > 1 || codes.single.is_none() => {
+            Layout::Codes(codes) if n_rows > FEW_ROWS || codes.few_rows.is_none() => {
                 let (panels, inputs) =
                     if n_rows <= FEW_ROWS { (1, PART_LEN) } else { (PANELS_AT_ONCE, CHUNK_LEN) };
                 Piece { panels, inputs, layout: Some(layout.wide(kernels.by_pairs)) }
@@ -264,6 +264,7 @@ impl Wide {
             layout,
             quants: &quants[i * quant_bytes..][..quant_bytes],
             scales: &scales[i * scale_bytes..][..scale_bytes],
+            source: if i < n { part(i).quants } else { &[] },
         })
     }
 }

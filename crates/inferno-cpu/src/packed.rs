@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A panel's quants lie end to end, and so do its scales in a plane of their own. Pieces of panels of codes are unpacked to
-//! bytes or 16 bits that stay in a near cache, and these are multiplied; single rows multiply some as they are stored.
+//! bytes or 16 bits that stay in a near cache, and these are multiplied; few rows multiply some as they are stored.
 
 mod codes;
 mod pack;
@@ -29,7 +29,7 @@ use crate::memory::{Arena, Region};
 use crate::pool::Pool;
 use crate::simd::LANES;
 
-pub(crate) use codes::{Codes, E4M3_FACTOR, NibblesMin, Scales, Single, planes};
+pub(crate) use codes::{Codes, E4M3_FACTOR, FewRows, NibblesMin, Scales, planes};
 
 /// Outputs in a panel.
 pub(crate) const PANEL: usize = LANES;
@@ -212,6 +212,8 @@ pub(crate) struct Panel<'a> {
     pub(crate) layout: Layout,
     pub(crate) quants: &'a [u8],
     pub(crate) scales: &'a [u8],
+    /// The stored quants that these were unpacked from, else nothing.
+    pub(crate) source: &'a [u8],
 }
 
 impl<'a> Panel<'a> {
@@ -294,6 +296,7 @@ impl Packed {
             layout: self.layout,
             quants: &self.quants.bytes()[i * quant_bytes..][..quant_bytes],
             scales: &self.scales.bytes()[i * scale_bytes..][..scale_bytes],
+            source: &[],
         }
     }
 }

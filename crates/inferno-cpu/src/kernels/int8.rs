@@ -4,8 +4,8 @@
 #![allow(clippy::inline_always, reason = "each level needs a copy with its instructions")]
 
 mod codes;
+mod few;
 mod inputs;
-mod single;
 mod words;
 
 use std::ops::Range;
@@ -25,69 +25,57 @@ pub(super) use inputs::{InputBlock, quantize};
 /// which is time to compile.
 #[inline(always)]
 fn group<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[InputLine], n_rows: usize) {
-    if S::BY_PAIRS {
-        return group_by_pairs::<S, W>(s, out, panel, x, n_rows);
+    if n_rows <= FEW_ROWS {
+        return few_rows::<S, W>(s, out, panel, x, n_rows);
     }
-    match n_rows {
-        ..=1 => one_row::<S, W>(s, out, panel, x),
-        2..=FEW_ROWS => {
-            let x: &[[InputLine; FEW_ROWS]] = bytemuck::cast_slice(x);
-            match (n_rows, S::INT8_ROWS) {
-                (2, 2..) if !W::UNPACKED && S::BY_QUARTERS => {
-                    by_quarters::<S, W, _, 2, true>(s, out, panel, x, 0)
-                }
-                (2, 2..) if !W::UNPACKED => rows::<S, W, _, 2>(s, out, panel, x, 0),
-                (_, 4..) => rows::<S, W, _, FEW_ROWS>(s, out, panel, x, 0),
-                _ => by_rows::<S, W, _>(s, out, panel, x, n_rows),
-            }
+    let x: &[InputBlock] = bytemuck::cast_slice(x);
+    if !S::BY_PAIRS {
+        return by_rows::<S, W, InputBlock>(s, out, panel, x, n_rows);
+    }
+    for first in (0..n_rows).step_by(if W::BITS < 8 { 4 } else { 2 }) {
+        if W::BITS < 8 {
+            by_quarters::<S, W, _, 4, false>(s, out, panel, x, first);
+        } else {
+            by_quarters::<S, W, _, 2, false>(s, out, panel, x, first);
         }
-        _ => by_rows::<S, W, InputBlock>(s, out, panel, bytemuck::cast_slice(x), n_rows),
     }
 }
 
+/// The same of up to [`FEW_ROWS`]. On levels that multiply pairs the sums of four rows fit in the registers, of two rows where
+/// bytes need some for their signs.
 #[inline(always)]
-fn one_row<S: Simd, W: Format<S>>(s: S, out: &mut OutTile, panel: Panel<'_>, x: &[InputLine]) {
-    let x: &[[InputLine; 1]] = bytemuck::cast_slice(x);
-    if S::BY_QUARTERS {
-        by_quarters::<S, W, _, 1, true>(s, out, panel, x, 0)
-    } else {
-        rows::<S, W, _, 1>(s, out, panel, x, 0)
-    }
-}
-
-/// As `group` for levels that multiply pairs. Sums of four rows fit in the registers, of two rows where bytes need some for
-/// their signs.
-#[inline(always)]
-fn group_by_pairs<S: Simd, W: Format<S>>(
+fn few_rows<S: Simd, W: Format<S>>(
     s: S,
     out: &mut OutTile,
     panel: Panel<'_>,
     x: &[InputLine],
     n_rows: usize,
 ) {
-    match n_rows {
-        ..=1 => one_row::<S, W>(s, out, panel, x),
-        2..=FEW_ROWS => {
-            let x: &[[InputLine; FEW_ROWS]] = bytemuck::cast_slice(x);
-            if n_rows > 2 && W::BITS < 8 {
-                by_quarters::<S, W, _, FEW_ROWS, true>(s, out, panel, x, 0);
-            } else {
-                by_quarters::<S, W, _, 2, true>(s, out, panel, x, 0);
-                if n_rows > 2 {
-                    by_quarters::<S, W, _, 2, false>(s, out, panel, x, 2);
-                }
+    if n_rows <= 1 {
+        let x: &[[InputLine; 1]] = bytemuck::cast_slice(x);
+        return if S::BY_QUARTERS {
+            by_quarters::<S, W, _, 1, true>(s, out, panel, x, 0)
+        } else {
+            rows::<S, W, _, 1>(s, out, panel, x, 0)
+        };
+    }
+    let x: &[[InputLine; FEW_ROWS]] = bytemuck::cast_slice(x);
+    if S::BY_PAIRS {
+        if n_rows > 2 && W::BITS < 8 {
+            by_quarters::<S, W, _, FEW_ROWS, true>(s, out, panel, x, 0);
+        } else {
+            by_quarters::<S, W, _, 2, true>(s, out, panel, x, 0);
+            if n_rows > 2 {
+                by_quarters::<S, W, _, 2, false>(s, out, panel, x, 2);
             }
         }
-        _ => {
-            let x: &[InputBlock] = bytemuck::cast_slice(x);
-            for first in (0..n_rows).step_by(if W::BITS < 8 { 4 } else { 2 }) {
-                if W::BITS < 8 {
-                    by_quarters::<S, W, _, 4, false>(s, out, panel, x, first);
-                } else {
-                    by_quarters::<S, W, _, 2, false>(s, out, panel, x, first);
-                }
-            }
-        }
+        return;
+    }
+    match (n_rows, S::INT8_ROWS) {
+        (2, 2..) if !W::UNPACKED && S::BY_QUARTERS => by_quarters::<S, W, _, 2, true>(s, out, panel, x, 0),
+        (2, 2..) if !W::UNPACKED => rows::<S, W, _, 2>(s, out, panel, x, 0),
+        (_, 4..) => rows::<S, W, _, FEW_ROWS>(s, out, panel, x, 0),
+        _ => by_rows::<S, W, _>(s, out, panel, x, n_rows),
     }
 }
 
@@ -120,7 +108,7 @@ pub(super) fn products_int8<S: Simd>(
 ) {
     match panels[0].layout {
         Layout::Words => words::panels_of(s, out, panels, x, n_rows),
-        Layout::Codes(codes) => single::panels_of(s, out, panels, codes, x),
+        Layout::Codes(codes) => few::panels_of(s, out, panels, codes, x, n_rows),
         layout => with_format!(layout, panels_of(s, out, panels, x, n_rows)),
     }
 }
@@ -218,10 +206,10 @@ const BYTES_AHEAD: usize = 6144;
 /// The same in units of scales.
 const SCALES_AHEAD: usize = 4;
 
-/// Asks for the cache lines of bytes `range` of what lies `distance` bytes behind the start of `x`.
+/// Asks for the cache lines of bytes `range` of what lies `distance` bytes behind `x`.
 #[inline(always)]
-fn ahead<S: Simd, T>(s: S, x: &T, distance: usize, range: Range<usize>) {
-    let at = std::ptr::from_ref(x).cast::<u8>().wrapping_add(distance);
+fn ahead<S: Simd, T>(s: S, x: *const T, distance: usize, range: Range<usize>) {
+    let at = x.cast::<u8>().wrapping_add(distance);
     let mut byte = range.start;
     while byte < range.end {
         s.prefetch(at.wrapping_add(byte));
@@ -247,9 +235,14 @@ fn by_quarters<S: Simd, W: Format<S>, X: Inputs, const M: usize, const STREAM: b
     for (acc, out) in acc.iter_mut().zip(&*out) {
         *acc = s.load(out);
     }
-    for ((quants, scales), x) in quants.iter().zip(scales).zip(x.chunks_exact(W::BLOCKS)) {
+    let source_bytes = panel.source.len() / quants.len().max(1);
+    for (i, ((quants, scales), x)) in quants.iter().zip(scales).zip(x.chunks_exact(W::BLOCKS)).enumerate() {
         let unit = W::unit(s, scales);
-        if STREAM && !W::UNPACKED {
+        if STREAM && W::UNPACKED {
+            // As many bytes as these weights take, where they are stored: they are unpacked next.
+            let source = panel.source.as_ptr();
+            ahead(s, source, panel.source.len(), i * source_bytes..(i + 1) * source_bytes);
+        } else if STREAM {
             ahead(s, scales, SCALES_AHEAD * size_of::<W::Scales>(), 0..size_of::<W::Scales>());
         }
         for (b, x) in x.iter().enumerate() {
@@ -449,7 +442,8 @@ pub(super) fn dequantize_lane<S: Simd>(s: S, out: &mut [f32], panel: Panel<'_>, 
                 let quants: &mut [u8] = bytemuck::cast_slice_mut(&mut quants);
                 codes::widen(s, layout, (quants, &mut scales), codes, part);
                 let scales: &[u8] = bytemuck::cast_slice(&scales);
-                let part = Panel { layout, quants: &quants[..quant_bytes], scales: &scales[..scale_bytes] };
+                let (quants, scales) = (&quants[..quant_bytes], &scales[..scale_bytes]);
+                let part = Panel { layout, quants, scales, source: &[] };
                 with_format!(layout, dequantize(s, out, part, lane));
             }
         }

@@ -13,13 +13,16 @@ pub(crate) struct Codes {
     /// The integers that weights are, in ascending order, of which a code is the place; neighbours if there are more than 16.
     pub(crate) values: &'static [i8],
     pub(crate) scales: Scales,
-    /// The kernel that multiplies single rows by codes as they are stored, if there is one.
-    pub(crate) single: Option<Single>,
+    /// The kernel that multiplies few rows by codes as they are stored, if there is one.
+    pub(crate) few_rows: Option<FewRows>,
 }
 
-/// A kernel for single rows.
+/// A kernel for few rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Single {
+pub(crate) enum FewRows {
+    Q4Min,
+    Q5,
+    Q5Min,
     Q2K,
     Q3K,
     Q5K,
@@ -98,13 +101,16 @@ impl Codes {
             DType::NVFP4 => (&E2M1, Scales::E4m3),
             _ => return None,
         };
-        let single = match dtype {
-            DType::Q2_K => Some(Single::Q2K),
-            DType::Q3_K => Some(Single::Q3K),
-            DType::Q5_K => Some(Single::Q5K),
+        let few_rows = match dtype {
+            DType::Q4_1 => Some(FewRows::Q4Min),
+            DType::Q5_0 => Some(FewRows::Q5),
+            DType::Q5_1 => Some(FewRows::Q5Min),
+            DType::Q2_K => Some(FewRows::Q2K),
+            DType::Q3_K => Some(FewRows::Q3K),
+            DType::Q5_K => Some(FewRows::Q5K),
             _ => None,
         };
-        Some(Codes { values, scales, single })
+        Some(Codes { values, scales, few_rows })
     }
 
     /// Bits of a code.

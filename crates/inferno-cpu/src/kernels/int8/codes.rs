@@ -2,7 +2,7 @@
 
 #![allow(clippy::inline_always, reason = "each level needs a copy with its instructions")]
 
-use super::{BYTES_AHEAD, ahead, store_bytes, store_words};
+use super::{store_bytes, store_words};
 use crate::packed::{
     Codes, E4M3_FACTOR, Layout, NibblesMin, PANEL, Panel, Scales, ScalesMin, planes, stored_from,
 };
@@ -120,7 +120,6 @@ fn weights<S: Simd, const BITS: usize, const MAPPED: bool>(
     block: &[[u8; 64]; BITS],
     tables: &Tables,
 ) -> [S::B; 8] {
-    ahead(s, block, BYTES_AHEAD, 0..64 * BITS);
     let mut weights = [s.load_bytes(&block[0]); 8];
     for (i, weights) in weights.iter_mut().enumerate() {
         *weights = row::<S, BITS, MAPPED>(s, block, tables, i);

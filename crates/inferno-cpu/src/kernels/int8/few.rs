@@ -1,18 +1,18 @@
-//! Products of single rows with codes as they are stored, of the types that most files with codes have: each byte is
-//! read once, so that unpacking it first costs time in which nothing is read.
+//! Products of few rows with codes as they are stored, of the types that most files with codes have: each byte is read once,
+//! so that unpacking it first costs time in which nothing is read.
 
 #![allow(clippy::inline_always, reason = "each level needs a copy with its instructions")]
 
 use std::marker::PhantomData;
 
 use super::codes::{Tables, nibbles, row};
-use super::{InputLine, one_row};
+use super::{InputLine, few_rows};
 use crate::kernels::formats::Format;
 use crate::kernels::{OutTile, PANELS};
-use crate::packed::{Codes, NibblesMin, PANEL, Panel, ScalesMin, ScalesQ6K, Single};
+use crate::packed::{Codes, FewRows, NibblesMin, PANEL, Panel, ScalesMin, ScalesQ6K};
 use crate::simd::Simd;
 
-/// out += a row × panels of codes.
+/// out += rows `0..n_rows` × panels of codes.
 #[inline(always)]
 pub(super) fn panels_of<S: Simd>(
     s: S,
@@ -20,12 +20,16 @@ pub(super) fn panels_of<S: Simd>(
     panels: &[Panel<'_>],
     codes: Codes,
     x: &[InputLine],
+    n_rows: usize,
 ) {
     for (out, panel) in out.iter_mut().zip(panels) {
-        match codes.single {
-            Some(Single::Q2K) => one_row::<S, Q2K>(s, out, *panel, x),
-            Some(Single::Q3K) => one_row::<S, Q3K>(s, out, *panel, x),
-            Some(Single::Q5K) => one_row::<S, Q5K>(s, out, *panel, x),
+        match codes.few_rows {
+            Some(FewRows::Q4Min) => few_rows::<S, Q4Min>(s, out, *panel, x, n_rows),
+            Some(FewRows::Q5) => few_rows::<S, Q5>(s, out, *panel, x, n_rows),
+            Some(FewRows::Q5Min) => few_rows::<S, Q5Min>(s, out, *panel, x, n_rows),
+            Some(FewRows::Q2K) => few_rows::<S, Q2K>(s, out, *panel, x, n_rows),
+            Some(FewRows::Q3K) => few_rows::<S, Q3K>(s, out, *panel, x, n_rows),
+            Some(FewRows::Q5K) => few_rows::<S, Q5K>(s, out, *panel, x, n_rows),
             None => unreachable!("unpacked before it is multiplied"),
         }
     }
@@ -47,6 +51,35 @@ impl<S: Simd, W: Format<S>, const BITS: usize, const FIRST: i8> Neighbours<S, W,
         [row::<S, BITS, false>(s, block, tables, 2 * i), row::<S, BITS, false>(s, block, tables, 2 * i + 1)]
     }
 }
+
+/// Codes of `$bits` bits from `$first` on with a scale in half precision for 32, and a minimum if there are two numbers.
+macro_rules! halves {
+    ($name:ident, $bits:literal, $first:literal, $numbers:literal) => {
+        struct $name;
+        impl<S: Simd> Format<S> for $name {
+            type Quants = [[u8; 64]; $bits];
+            type Scales = [[u16; PANEL]; $numbers];
+            type Unit = ();
+            const BLOCKS: usize = 1;
+            const MIN: bool = $numbers == 2;
+            const BITS: u32 = $bits;
+
+            #[inline(always)]
+            fn unit(_: S, _: &Self::Scales) {}
+            #[inline(always)]
+            fn quarter(s: S, quants: &Self::Quants, _: usize, i: usize, shift: u32) -> [S::B; 2] {
+                Neighbours::<S, Self, $bits, $first>::quarter(s, quants, i, shift)
+            }
+            #[inline(always)]
+            fn scales(s: S, scales: &Self::Scales, _: (), _: usize) -> [[S::F; 2]; 2] {
+                [[s.load_f16(&scales[0]); 2], [s.load_f16(&scales[$numbers - 1]); 2]]
+            }
+        }
+    };
+}
+halves!(Q4Min, 4, 0, 2);
+halves!(Q5, 5, -16, 1);
+halves!(Q5Min, 5, 0, 2);
 
 struct Q2K;
 impl<S: Simd> Format<S> for Q2K {
