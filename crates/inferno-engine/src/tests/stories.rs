@@ -1,5 +1,7 @@
 //! Scenes of the whole engine: see [`stage`](super::stage) for their language.
 
+use xtask::testing::Random;
+
 use super::stage::check;
 use super::*;
 
@@ -417,6 +419,29 @@ fn a_class_that_was_let_in_is_not_starved_by_better_ones() {
         (0..5).for_each(|_| world.core.step().expect("the model lives"));
     }
     panic!("it starves");
+}
+
+#[test]
+fn a_sequence_loses_its_pages_twice_at_most() {
+    let mut n_twice = 0;
+    for seed in 0..60 {
+        let mut random = Random(seed);
+        let mut world = World::new(limits(13 + random.below(6)));
+        let mut stories = Vec::new();
+        for _ in 0..24 {
+            let prompt = (0..1 + random.below(150)).map(|_| random.below(VOCAB) as u32).collect();
+            let request = Request { speculate: false, ..Request::new(prompt, 1 + random.below(200)) };
+            stories.push(world.submit(request).expect("it fits").1);
+            (0..random.below(30)).for_each(|_| world.step());
+        }
+        world.run();
+        for story in stories {
+            let n = story.lock().expect("no panic while it is locked")[0].ends[0].1.n_preemptions;
+            assert!(n <= 2, "{n} times with seed {seed}");
+            n_twice += usize::from(n == 2);
+        }
+    }
+    assert!(n_twice > 0, "none lost them twice");
 }
 
 #[test]
