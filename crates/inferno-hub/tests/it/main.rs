@@ -3,5 +3,7 @@
 
 mod fake;
 mod faults;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod kill;
 mod names;
