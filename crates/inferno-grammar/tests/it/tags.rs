@@ -253,7 +253,7 @@ fn faults_have_their_places() {
         (json!({ "format": { "type": "any_text", "excludes": [""] } }), "#/format", "`excludes`"),
         (json!({ "format": { "type": "any_text", "excludes": "a" } }), "#/format", "`excludes`"),
         (json!({ "format": { "type": "token", "token": "ab" } }), "#/format", "expected one"),
-        (json!({ "format": { "type": "token", "token": 99999 } }), "#/format", "no token"),
+        (json!({ "format": { "type": "token", "token": 99999 } }), "#/format", "is not a token"),
         (
             json!({ "format": { "type": "repeat", "min": 2, "max": 1, "content": { "type": "any_text" } } }),
             "#/format",
