@@ -35,7 +35,7 @@ fn stub(answer: fn(&mut TcpStream)) -> String {
 #[track_caller]
 fn why(answer: fn(&mut TcpStream), check: &str) -> String {
     let start = Instant::now();
-    let server = Http::new(&stub(answer), None, Duration::from_millis(200)).unwrap();
+    let server = Http::new(&stub(answer), None, Duration::from_secs(1)).unwrap();
     let settings = Settings { only: vec![check.into()], concurrency: 2, ..Settings::default() };
     let report = run(&server, &settings, |_| {}).unwrap();
     assert!(start.elapsed() < Duration::from_secs(20));
@@ -47,8 +47,8 @@ fn why(answer: fn(&mut TcpStream), check: &str) -> String {
 
 #[test]
 fn no_server_hangs_or_crashes_the_tool() {
-    let hung = why(|_| std::thread::sleep(Duration::from_secs(2)), "chat.answer.shape");
-    assert!(hung.contains("no answer within 0.2 s"), "{hung}");
+    let hung = why(|_| std::thread::sleep(Duration::from_secs(5)), "chat.answer.shape");
+    assert!(hung.contains("no answer within 1 s"), "{hung}");
     let garbage = why(|stream| drop(stream.write_all(b"\x00\xffgarbage\r\n\r\n")), "chat.answer.shape");
     assert!(garbage.contains("is not HTTP"), "{garbage}");
     let closed = why(|_| {}, "chat.answer.shape");
