@@ -12,7 +12,7 @@ use super::metrics::Metrics;
 use super::target::Target;
 use super::vitals::Vitals;
 
-/// What the server looked like.
+/// State of the server at one moment: its metrics, and its process if that is known.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look {
     pub(super) metrics: Metrics,
@@ -30,7 +30,7 @@ impl Look {
     }
 }
 
-/// The server as it is when nothing is wrong with it any more, or when patience ends.
+/// The first look that shows nothing left of requests (without `before`: an idle server), or the last one when patience ends.
 pub(super) fn settled(target: &Target, before: Option<Look>) -> Result<Look> {
     let end = Instant::now() + target.patience.min(MOST_SETTLING);
     loop {

@@ -53,7 +53,7 @@ pub(super) fn drain_twice(stage: &Stage, random: &mut Random) -> Result<()> {
 }
 
 /// SIGKILL while the server loads, serves, drains or writes its cache: the next one starts on the same port, with the files
-/// that were left.
+/// of the killed one.
 pub(super) fn kill(stage: &Stage, random: &mut Random) -> Result<()> {
     let [cache, responses] = ["cache", "responses.jsonl"].map(|name| stage.path(name).display().to_string());
     let options = ["--cache-file", &cache, "--responses-file", &responses];
